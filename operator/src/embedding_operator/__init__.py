@@ -1,0 +1,3 @@
+"""Turns EmbeddingService resources into running embedding endpoints."""
+
+__all__: list[str] = []

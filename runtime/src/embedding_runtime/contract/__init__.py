@@ -1,0 +1,30 @@
+"""What the operator and the runtime agree on; all that the operator may import of this package.
+
+`serve` has the server's flags, `uri` what a model's address may look like, `initializer` where a model lies in a pod
+and how a failed download is reported. Standard library and pydantic only.
+"""
+
+from embedding_runtime.contract.initializer import MODEL_DIR, PVC_ROOT, DownloadVerdict, FailedDownload
+from embedding_runtime.contract.serve import TASKS, BackendName, ContractError, Dtype, ServeArgs, Task, read_flags
+from embedding_runtime.contract.uri import BadUri, FileUri, ForeignUri, HuggingFaceUri, ModelUri, PvcUri, parse_uri
+
+__all__ = [
+    "MODEL_DIR",
+    "PVC_ROOT",
+    "TASKS",
+    "BackendName",
+    "BadUri",
+    "ContractError",
+    "DownloadVerdict",
+    "Dtype",
+    "FailedDownload",
+    "FileUri",
+    "ForeignUri",
+    "HuggingFaceUri",
+    "ModelUri",
+    "PvcUri",
+    "ServeArgs",
+    "Task",
+    "parse_uri",
+    "read_flags",
+]

@@ -1,0 +1,149 @@
+"""The flags of `python -m embedding_runtime serve`: each one once, typed. Names are KServe's where it has them.
+
+`-` and `_` are alike in a flag's name; what is not here is refused, never skipped.
+"""
+
+import argparse
+import difflib
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from embedding_runtime.contract.initializer import MODEL_DIR
+
+__all__ = ["TASKS", "BackendName", "ContractError", "Dtype", "ServeArgs", "Task", "read_flags"]
+
+
+class BackendName(StrEnum):
+    """What computes the vectors."""
+
+    VLLM = "vllm"
+    HUGGINGFACE = "huggingface"
+    FAKE = "fake"
+
+
+class Task(StrEnum):
+    """What a model is served for, in the words of its backend (KServe's guide: the two differ)."""
+
+    EMBED = "embed"
+    TEXT_EMBEDDING = "text_embedding"
+
+
+TASKS: Mapping[BackendName, Task] = {
+    BackendName.VLLM: Task.EMBED,
+    BackendName.HUGGINGFACE: Task.TEXT_EMBEDDING,
+    BackendName.FAKE: Task.EMBED,
+}
+
+
+class Dtype(StrEnum):
+    """The type of the model's weights while it computes. auto: as the model's own files say."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
+class ContractError(ValueError):
+    """Flags that cannot be served; `problems` has every one of them."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class ServeArgs(BaseModel):
+    """All that a server is told. `from_argv(to_argv(args)) == args`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model_dir: Annotated[PurePosixPath, Field(description="directory with the model's files")] = MODEL_DIR
+    model_name: Annotated[str, Field(min_length=1, description="the name that requests call the model by")]
+    backend: Annotated[BackendName, Field(description="what computes the vectors")] = BackendName.VLLM
+    task: Annotated[Task, Field(description="vllm: embed; huggingface: text_embedding. Default: the backend's own")]
+    dtype: Annotated[Dtype, Field(description="type of the weights; auto: as the model's files say")] = Dtype.AUTO
+    max_length: Annotated[
+        int | None, Field(ge=1, description="longest input in tokens. Default, and limit: what the model's files say")
+    ] = None
+    host: Annotated[str, Field(min_length=1, description="address to listen on")] = "0.0.0.0"  # noqa: S104 a pod's own
+    http_port: Annotated[int, Field(ge=1, le=65535, description="port to listen on")] = 8080
+
+    @model_validator(mode="before")
+    @classmethod
+    def _task_defaults_to_the_backends_own(cls, given: object) -> object:
+        if not isinstance(given, dict) or given.get("task") is not None:
+            return given
+        backend = given.get("backend", BackendName.VLLM)
+        return {**given, "task": TASKS.get(backend, Task.EMBED)}  # a backend that is not known is refused by its field
+
+    @model_validator(mode="after")
+    def _task_is_the_backends_own(self) -> Self:
+        wanted = TASKS[self.backend]
+        if self.task != wanted:
+            raise ValueError(f"--task={self.task} is not for --backend={self.backend}: write --task={wanted}")
+        return self
+
+    def to_argv(self) -> list[str]:
+        """Every flag with its value, in the order of the fields; what is None is left out."""
+        return [f"--{name}={value}" for name, value in self if value is not None]
+
+    @classmethod
+    def from_argv(cls, argv: Sequence[str]) -> Self:
+        """Raises ContractError with all that is wrong."""
+        given, problems = read_flags(argv)
+        try:
+            args = cls.model_validate(given)
+        except ValidationError as error:
+            problems = [*problems, *map(_in_words, error.errors(include_url=False))]
+        if problems:
+            raise ContractError(problems)
+        return args
+
+    @classmethod
+    def parser(cls) -> argparse.ArgumentParser:
+        """The flags with their help, values left as lists of text; `from_argv` gives them their types."""
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+        for name, field in cls.model_fields.items():
+            spellings = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
+            default = "" if field.is_required() or field.default is None else f" (default: {field.default})"
+            parser.add_argument(
+                *spellings, dest=name, action="append", nargs="?", metavar="VALUE", help=f"{field.description}{default}"
+            )
+        return parser
+
+
+def read_flags(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The flags that are given, by field name, as text; and what is wrong with them as flags."""
+    known, unknown = ServeArgs.parser().parse_known_args(list(argv))
+    given, problems = {}, [_unknown(text) for text in unknown]
+    for name, values in vars(known).items():
+        if None in values:
+            problems.append(f"--{name} needs a value: write --{name}=VALUE")
+        elif len(set(values)) > 1:
+            problems.append(f"--{name} is given {len(values)} times, as {' and '.join(values)}: keep one")
+        else:
+            given[name] = values[0]
+    return given, problems
+
+
+def _unknown(text: str) -> str:
+    if not text.startswith("-"):
+        return f"{text!r} is not a flag: write --name=value"
+    flag = text.partition("=")[0]
+    near = difflib.get_close_matches(flag.lstrip("-").replace("-", "_"), ServeArgs.model_fields, n=1)
+    known = ", ".join(f"--{name}" for name in ServeArgs.model_fields)
+    return f"{flag} is not a flag of the runtime: " + (f"did you mean --{near[0]}?" if near else f"it knows {known}")
+
+
+def _in_words(error: Mapping[str, object]) -> str:
+    """pydantic's error, with the flag's name and the value in front."""
+    where, message = error["loc"], str(error["msg"]).removeprefix("Value error, ")
+    if not isinstance(where, tuple) or not where:
+        return message
+    if error["type"] == "missing":
+        return f"--{where[0]} is missing"
+    return f"--{where[0]}={error['input']}: {message}"

@@ -1,0 +1,73 @@
+"""Addresses of models: `hf://owner/name[:revision]`, `pvc://claim/path`, `file:///path`; others are for other fetchers."""
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+__all__ = ["BadUri", "FileUri", "ForeignUri", "HuggingFaceUri", "ModelUri", "PvcUri", "parse_uri"]
+
+_URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>\S+)")
+_REPO_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"  # huggingface_hub.utils.validate_repo_id
+_HUGGING_FACE = re.compile(rf"(?P<repo>{_REPO_PART}/{_REPO_PART})(?::(?P<revision>[A-Za-z0-9._/-]+))?")
+_CLAIM = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")  # a DNS subdomain, as Kubernetes names claims
+
+
+class BadUri(ValueError):
+    """Not an address of a model. The message quotes it and shows the form that is wanted."""
+
+
+@dataclass(frozen=True)
+class HuggingFaceUri:
+    """A repository of a Hugging Face hub, at a branch, tag or commit (None: the repository's default branch)."""
+
+    repo_id: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class PvcUri:
+    """A directory in a PersistentVolumeClaim of the service's own namespace."""
+
+    claim: str
+    path: PurePosixPath
+
+
+@dataclass(frozen=True)
+class FileUri:
+    """A directory that the initializer can see."""
+
+    path: PurePosixPath
+
+
+@dataclass(frozen=True)
+class ForeignUri:
+    """An address in a scheme that the built-in initializer does not fetch; a storage container may."""
+
+    scheme: str
+
+
+ModelUri = HuggingFaceUri | PvcUri | FileUri | ForeignUri
+
+
+def parse_uri(text: str) -> ModelUri:
+    """What an address names. Raises BadUri."""
+    match = _URI.fullmatch(text)
+    if match is None:
+        raise BadUri(f"{text!r} is not a model's address: write scheme://..., such as hf://owner/name")
+    scheme, rest = match["scheme"], match["rest"]
+    if scheme == "hf":
+        hub = _HUGGING_FACE.fullmatch(rest)
+        if hub is None or ".." in rest or "--" in hub["repo"]:
+            raise BadUri(f"{text!r} does not name a repository: write hf://owner/name or hf://owner/name:revision")
+        return HuggingFaceUri(hub["repo"], hub["revision"])
+    if scheme == "pvc":
+        claim, _, path = rest.partition("/")
+        if not _CLAIM.fullmatch(claim) or ".." in PurePosixPath(path).parts:
+            raise BadUri(f"{text!r} does not name a claim: write pvc://claim/path, without '..'")
+        return PvcUri(claim, PurePosixPath(path))
+    if scheme == "file":
+        path = PurePosixPath(rest)
+        if not path.is_absolute() or ".." in path.parts:
+            raise BadUri(f"{text!r} does not name a directory: write file:///absolute/path, without '..'")
+        return FileUri(path)
+    return ForeignUri(scheme)
