@@ -1,0 +1,1 @@
+"""All of the operator that touches the world: the API server, the clock, the process."""
