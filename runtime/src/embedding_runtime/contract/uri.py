@@ -1,4 +1,4 @@
-"""Addresses of models: `hf://owner/name[:revision]`, `pvc://claim/path`, `file:///path`; others are for other fetchers."""
+"""Addresses of models: `hf://owner/name[:revision]`, `pvc://claim/path`, `file:///path`; others are foreign."""
 
 import re
 from dataclasses import dataclass
