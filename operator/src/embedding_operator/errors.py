@@ -1,69 +1,49 @@
-"""What can go wrong in the operator; each class says whether to try again, and when.
+"""What can go wrong in the operator's pure half and its commands.
 
 OperatorFault
-├── ClusterFault              a call to the API server failed; the message says which, and what came back
-│   ├── NotFound              404  no such object, or no such kind
-│   ├── Conflict              409  somebody else wrote first: look again at once
-│   ├── Refused               400, 403, 422  the server understood and will not: seldom heals by itself
-│   └── Unavailable           401, 429, 5xx, no answer in time, no connection: later, as the server says
-├── NameTaken                 an object of that name is there, and is not ours: it is left alone
-└── LeaseLost                 another operator may be at work: nothing more is written, the process ends
+├── Refused          a service that cannot be planned as it is; has every problem, and goes into its status
+├── BadManifests     files that `render` and `local` cannot use; has every problem, with file and object
+├── CannotRunLocally a plan that needs a cluster; the text says what to change
+└── RenderFailed     a template's output is not the object it should be: a bug of ours
 """
 
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-__all__ = [
-    "ClusterFault",
-    "Conflict",
-    "LeaseLost",
-    "NameTaken",
-    "NotFound",
-    "OperatorFault",
-    "Refused",
-    "Unavailable",
-]
+__all__ = ["BadManifests", "CannotRunLocally", "OperatorFault", "Problem", "Refused", "RenderFailed"]
 
 
 class OperatorFault(Exception):
-    """What the operator expects to happen now and then; its message is for the log, in one line."""
-
-    RETRY_AFTER: ClassVar[float | None] = None
-
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = self.RETRY_AFTER if retry_after is None else retry_after
-        """Seconds until trying again makes sense. None: by the queue's own backoff."""
+    """Base of all; the text is for a person to read."""
 
 
-class ClusterFault(OperatorFault):
-    """A call to the API server failed."""
+@dataclass(frozen=True)
+class Problem:
+    """One thing to change: a reason of the `Accepted` condition, and words that say what."""
+
+    reason: str
+    message: str
 
 
-class NotFound(ClusterFault):
-    """No such object, or no such kind."""
+class Refused(OperatorFault):
+    """A service that cannot be planned as it is."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(problem.message for problem in problems))
+        self.problems = tuple(problems)
 
 
-class Conflict(ClusterFault):
-    """The object changed since it was read. What is there now is read again at once."""
+class BadManifests(OperatorFault):
+    """Files that cannot be used. One line a problem."""
 
-    RETRY_AFTER = 0.0
-
-
-class Refused(ClusterFault):
-    """The server will not: no permission, an exhausted quota, an admission webhook, an invalid object."""
-
-    RETRY_AFTER = 60.0
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
 
 
-class Unavailable(ClusterFault):
-    """The server cannot now."""
+class CannotRunLocally(OperatorFault):
+    """A plan that needs a cluster."""
 
 
-class NameTaken(OperatorFault):
-    """An object that the plan needs is there already and belongs to somebody else."""
-
-    RETRY_AFTER = 60.0
-
-
-class LeaseLost(OperatorFault):
-    """The Lease is, or may be, another's."""
+class RenderFailed(OperatorFault):
+    """A template's output is not the object it should be."""

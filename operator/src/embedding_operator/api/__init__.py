@@ -1,0 +1,3 @@
+"""The resources: pydantic models, and the CRDs made of them."""
+
+__all__: list[str] = []

@@ -1,0 +1,130 @@
+"""The parts of Kubernetes' own types that our resources take: real fields, so that a misspelt one is refused."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from embedding_operator.api.base import Given, Told, cel
+
+__all__ = ["Condition", "Container", "EnvVar", "EnvVarSource", "KeyRef", "Quantity", "ResourceRequirements"]
+
+_QUANTITY = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"
+
+
+def _as_text(given: object) -> object:
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    Field(pattern=_QUANTITY),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-int-or-string": True,
+            "pattern": _QUANTITY,
+        }
+    ),
+]
+"""As Kubernetes writes amounts: 1, "500m", 2Gi."""
+
+_ResourceName = Annotated[str, Field(max_length=316)]  # 253 for the prefix, 63 for the name, and the slash
+
+
+class ResourceRequirements(Given):
+    """What a container may use (limits) and what is kept free for it (requests), as in a pod."""
+
+    limits: Annotated[dict[_ResourceName, Quantity], Field(max_length=32)] = Field(default_factory=dict)
+    """The most it may use. An accelerator is asked for here, as nvidia.com/gpu: "1"."""
+    requests: Annotated[dict[_ResourceName, Quantity], Field(max_length=32)] = Field(default_factory=dict)
+    """What the scheduler keeps free for it. Default: the limits."""
+
+
+class KeyRef(Given):
+    """A key of a Secret or ConfigMap in the service's namespace."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    """The object's name."""
+    key: Annotated[str, Field(min_length=1, max_length=253)]
+    """The key in it."""
+    optional: bool | None = None
+    """Go on without the variable when the object or the key is missing."""
+
+
+class _FieldRef(Given):
+    """A field of the pod."""
+
+    api_version: str | None = None
+    """Version of the schema of the path; default v1."""
+    field_path: Annotated[str, Field(min_length=1)]
+    """Path of the field, such as metadata.name."""
+
+
+class EnvVarSource(Given):
+    """Where a variable's value comes from."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "[has(self.secretKeyRef), has(self.configMapKeyRef), has(self.fieldRef)].exists_one(given, given)",
+                "give exactly one of secretKeyRef, configMapKeyRef and fieldRef",
+            )
+        )
+    )
+
+    secret_key_ref: KeyRef | None = None
+    """A key of a Secret."""
+    config_map_key_ref: KeyRef | None = None
+    """A key of a ConfigMap."""
+    field_ref: _FieldRef | None = None
+    """A field of the pod."""
+
+
+class EnvVar(Given):
+    """An environment variable."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(("!(has(self.value) && has(self.valueFrom))", "give value or valueFrom, not both"))
+    )
+
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    """Its name."""
+    value: Annotated[str, Field(max_length=32768)] | None = None
+    """Its value."""
+    value_from: EnvVarSource | None = None
+    """Where its value comes from, instead of `value`."""
+
+
+class Container(Given):
+    """The fields of a container that a storage container may set."""
+
+    name: Annotated[str, Field(max_length=63)] | None = None
+    """Taken for KServe's sake, and not used: the container is always called storage-initializer."""
+    image: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """The initializer's image. It is called with two arguments, the URI and the directory to fill."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    """When the image is pulled."""
+    args: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = Field(default_factory=list)
+    """Arguments to put before the two."""
+    env: Annotated[list[EnvVar], Field(max_length=64)] = Field(default_factory=list)
+    """Environment variables, merged by name over the built-in initializer's."""
+    resources: ResourceRequirements | None = None
+    """What the initializer may use, merged by name over the built-in initializer's."""
+
+
+class Condition(Told):
+    """One thing that is so, is not so, or is not known yet."""
+
+    type: str
+    """What the condition is about."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it is so."""
+    reason: str
+    """Why, in one word."""
+    message: str
+    """Why, in words, and what to do about it."""
+    last_transition_time: Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+    """When `status` last changed."""
+    observed_generation: int | None = None
+    """The generation of the spec that this was said of."""

@@ -1,0 +1,207 @@
+"""The resources of serving.embeddings.dev/v1alpha1. What is written here, `make generate` turns into CRDs.
+
+Rules that look at more than one field, or that deserve words of their own, are CEL rules here for the API server, and
+are checked again in `core.checks` for what never met one.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from embedding_operator.api.base import Given, ObjectMeta, Told, cel
+from embedding_operator.api.kubernetes import Condition, Container, ResourceRequirements
+from embedding_operator.constants import API_VERSION
+
+__all__ = [
+    "ClusterStorageContainer",
+    "EmbeddingService",
+    "EmbeddingServiceSpec",
+    "EmbeddingServiceStatus",
+    "Format",
+    "ModelSpec",
+    "StorageContainer",
+    "StorageContainerSpec",
+    "StorageContainerStatus",
+    "TokenSecretRef",
+]
+
+ApiVersion = Literal["serving.embeddings.dev/v1alpha1"]
+assert API_VERSION == ApiVersion.__args__[0]
+
+_Name = Annotated[str, Field(min_length=1, max_length=253)]
+
+
+class TokenSecretRef(Given):
+    """A key of a Secret in the service's namespace."""
+
+    name: _Name
+    """The Secret's name."""
+    key: Annotated[str, Field(min_length=1, max_length=253)] = "HF_TOKEN"
+    """The key that holds the token."""
+
+
+class ModelSpec(Given):
+    """Which model, and how its files are fetched."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """The name that requests call the model by. Default: the service's own name."""
+    storage_uri: Annotated[
+        str,
+        Field(
+            max_length=2048,
+            json_schema_extra=cel(
+                (
+                    "self.matches('^[a-z][a-z0-9+.-]*://[^ ]+$')",
+                    "a model's address is scheme://..., such as hf://owner/name",
+                )
+            ),
+        ),
+    ]
+    """Address of the model: hf://owner/name[:revision], pvc://claim/path, file:///path, or what a storage container
+    fetches."""
+    storage_container_name: _Name | None = None
+    """The StorageContainer or ClusterStorageContainer that fetches the model. Default: the one that matches the URI
+    best."""
+    token_secret_ref: TokenSecretRef | None = None
+    """Token for a private model. It reaches the initializer alone, and wins over a storage container's HF_TOKEN."""
+
+
+class EmbeddingServiceSpec(Given):
+    """What is to be served."""
+
+    model: ModelSpec
+    backend: Literal["vllm", "huggingface"] | None = None
+    """What computes the vectors. Default: what --backend in `args` says, else vllm."""
+    args: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = Field(default_factory=list)
+    """Flags of the runtime, such as --task=embed. Unknown and contradicting ones are refused."""
+    image: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """Image of the runtime. Default: the operator's own for the accelerator that `resources` asks for."""
+    resources: ResourceRequirements | None = None
+    """What the server may use."""
+    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    """How many servers run."""
+
+
+class EmbeddingService(Given):
+    """A text embedding model, served over HTTP with OpenAI's API."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                "the name becomes a host name: start with a letter; then letters, digits and '-'",
+            )
+        )
+    )
+
+    api_version: ApiVersion
+    kind: Literal["EmbeddingService"]
+    metadata: ObjectMeta
+    spec: EmbeddingServiceSpec
+    status: Mapping[str, Any] = Field(default_factory=dict)
+    """As the operator last wrote it, maybe by an older release: not looked into here."""
+
+
+class ModelStatus(Told):
+    """The model as it is served."""
+
+    name: str
+    """The name that requests call it by."""
+
+
+class StorageStatus(Told):
+    """What fetches the model."""
+
+    kind: Literal["StorageContainer", "ClusterStorageContainer", "BuiltIn"]
+    """Kind of the storage container; BuiltIn when none matches the URI."""
+    name: str | None = None
+    """Its name."""
+
+
+class Address(Told):
+    """Where the service answers, as Knative's addressable types say it."""
+
+    url: str
+    """The URL."""
+
+
+class EmbeddingServiceStatus(Told):
+    """What has become of it."""
+
+    observed_generation: int | None = None
+    """The generation of the spec that this status is about."""
+    url: str | None = None
+    """Where the service answers inside the cluster."""
+    address: Address | None = None
+    """Where the service answers, for those that look up addressable objects."""
+    backend: str | None = None
+    """What computes the vectors."""
+    model: ModelStatus | None = None
+    """The model as it is served."""
+    storage_container: StorageStatus | None = None
+    """What fetches the model."""
+    replicas: int = 0
+    """Servers there are."""
+    ready_replicas: int = 0
+    """Servers that answer."""
+    selector: str | None = None
+    """Label selector of the pods, for the scale subresource."""
+    conditions: list[Condition] = []
+    """Ready sums up the others: Accepted (the spec can be obeyed), ModelAvailable (its files are fetched), Available
+    (requests are answered, maybe still by what ran before a change)."""
+
+
+class Format(Given):
+    """Which URIs: those that begin with `prefix`, or those in which `regex` is found."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(("has(self.prefix) != has(self.regex)", "give exactly one of prefix and regex"))
+    )
+
+    prefix: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    """How the URI begins, such as s3://bucket/."""
+    regex: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    """A regular expression that is found somewhere in the URI."""
+
+
+class StorageContainerSpec(Given):
+    """How models are fetched."""
+
+    container: Container
+    """The initializer, merged over the built-in one."""
+    supported_uri_formats: Annotated[list[Format], Field(max_length=64)] = Field(default_factory=list)
+    """Which URIs it fetches. Left out: any."""
+    workload_type: Literal["initContainer", "localModelDownloadJob"] = "initContainer"
+    """Services use those of type initContainer alone."""
+
+
+class _AnyStorageContainer(Given):
+    api_version: ApiVersion
+    metadata: ObjectMeta
+    spec: StorageContainerSpec
+    disabled: bool | None = None
+    """Take it out of use."""
+    status: Mapping[str, Any] = Field(default_factory=dict)
+    """As the operator last wrote it."""
+
+
+class StorageContainer(_AnyStorageContainer):
+    """How models are fetched, for services in its namespace."""
+
+    kind: Literal["StorageContainer"]
+
+
+class ClusterStorageContainer(_AnyStorageContainer):
+    """How models are fetched, for services in any namespace."""
+
+    kind: Literal["ClusterStorageContainer"]
+
+
+class StorageContainerStatus(Told):
+    """Whether it can be used."""
+
+    observed_generation: int | None = None
+    """The generation that this status is about."""
+    conditions: list[Condition] = []
+    """Accepted: it can be used, and for which URIs."""

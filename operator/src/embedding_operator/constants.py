@@ -1,0 +1,36 @@
+"""Names that more than one module, or someone outside, relies on."""
+
+__all__ = [
+    "API_VERSION",
+    "APPLIED_ANNOTATION",
+    "FIELD_MANAGER",
+    "GROUP",
+    "INITIALIZER",
+    "MANAGED_BY",
+    "SERVER",
+    "SERVICE_LABEL",
+    "TEMPLATE_ANNOTATION",
+    "VERSION",
+]
+
+GROUP = "serving.embeddings.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+FIELD_MANAGER = "embedding-operator"
+MANAGED_BY = "embedding-operator"
+"""Value of app.kubernetes.io/managed-by on all that the operator makes."""
+
+SERVICE_LABEL = f"{GROUP}/service"
+"""Label with the name of the EmbeddingService, on all that is made for it, pods included."""
+
+APPLIED_ANNOTATION = f"{GROUP}/applied"
+"""Digest of an object as it was last applied: tells what was taken out of it since, which a comparison with the live
+object cannot."""
+
+TEMPLATE_ANNOTATION = f"{GROUP}/template"
+"""Digest of the pod template, on each of its pods: tells the pods of the present template from those of older ones."""
+
+INITIALIZER = "storage-initializer"
+SERVER = "server"
+"""Names of the two containers of a pod."""
