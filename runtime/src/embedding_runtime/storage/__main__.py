@@ -1,0 +1,94 @@
+"""The initializer: `python -m embedding_runtime.storage URI DIRECTORY`.
+
+Exit codes: 0 the model is there, 1 it is not, 2 the call is wrong. Whatever it is, if not 0, the last line on stderr
+is a verdict that the operator reads (`embedding_runtime.contract.initializer`).
+"""
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from embedding_runtime.contract import BadUri, DownloadVerdict, FailedDownload
+from embedding_runtime.storage.errors import NoModel
+from embedding_runtime.storage.fetch import fetch
+from embedding_runtime.storage.log import Log, secrets_in
+from embedding_runtime.storage.staging import remove_leftovers
+
+__all__ = ["main"]
+
+_EXAMPLES = """\
+addresses:
+  hf://owner/name[:revision]   a repository of the hub at HF_ENDPOINT (default: huggingface.co), asked for
+                               with the token in HF_TOKEN, if there is one
+  pvc://claim/path             a directory below /pvc/claim, where the claim is mounted
+  file:///path                 a directory
+
+examples:
+  python -m embedding_runtime.storage hf://sentence-transformers/all-MiniLM-L6-v2 /mnt/models
+  HF_TOKEN=... python -m embedding_runtime.storage hf://owner/private-model:v1.2 /mnt/models
+  python -m embedding_runtime.storage pvc://models/minilm /mnt/models
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    log = Log(sys.stderr, secrets_in(os.environ))
+    arguments = _Parser().parse_args(argv)
+    directory: Path = arguments.directory.absolute()
+    _stop_at_once_on_signals(directory)
+    try:
+        fetch(arguments.uri, directory, os.environ, log)
+    except BadUri as error:
+        log.say(_failed(str(error)))
+        return 2
+    except NoModel as error:
+        log.say(str(error.failed))
+        return 1
+    except Exception as error:  # noqa: BLE001 the operator needs a verdict on our own faults, too
+        log.say(traceback.format_exc())
+        log.say(_failed(f"{arguments.uri}: {type(error).__name__}: {error}"))
+        return 1
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self) -> None:
+        super().__init__(
+            prog="python -m embedding_runtime.storage",
+            description="Fetches a model into DIRECTORY, which is there in whole or not at all.",
+            epilog=_EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.add_argument("uri", metavar="URI", help="the model's address")
+        self.add_argument("directory", metavar="DIRECTORY", type=Path, help="where it goes; what is there stays")
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(2, f"{_failed(f'{message}; write URI DIRECTORY, see --help')}\n")
+
+
+def _failed(message: str) -> str:
+    return str(FailedDownload(DownloadVerdict.DOWNLOAD_FAILED, message))
+
+
+def _stop_at_once_on_signals(directory: Path) -> None:
+    """Leaves without waiting for the threads that download, which an ordinary exit would join."""
+
+    def stop(number: int, _frame: FrameType | None) -> NoReturn:
+        verdict = _failed(f"stopped by {signal.Signals(number).name} before the model was there")
+        os.write(sys.stderr.fileno(), f"{verdict}\n".encode())  # print may be what was interrupted
+        remove_leftovers(directory)
+        os._exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

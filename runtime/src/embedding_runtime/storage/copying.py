@@ -1,0 +1,47 @@
+"""Copies a model from a directory that the initializer sees: `file://`, and `pvc://` through its mount."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from embedding_runtime.contract import DownloadVerdict
+from embedding_runtime.storage.errors import NoModel
+from embedding_runtime.storage.progress import megabytes, progress
+from embedding_runtime.storage.selection import is_model, wanted
+
+__all__ = ["copy_model"]
+
+
+def copy_model(uri: str, source: Path, into: Path, say: Callable[[str], None]) -> None:
+    """Links are followed (a Hugging Face cache is made of them); owners and modes stay behind. Raises NoModel."""
+    if not source.is_dir():
+        what = "is not a directory" if source.exists() else "does not exist"
+        raise NoModel(DownloadVerdict.MODEL_NOT_FOUND, f"{uri}: {source} {what}")
+    try:
+        paths = wanted(_files(source))
+        if not is_model(paths):
+            raise NoModel(
+                DownloadVerdict.MODEL_NOT_FOUND, f"{uri} holds no model: {source} has no config.json or modules.json"
+            )
+        total = sum((source / path).stat().st_size for path in paths)
+        say(f"copying {len(paths)} files, {megabytes(total)}, from {source}")
+        with progress(into, total, say):
+            for path in paths:
+                (into / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / path, into / path)
+    except OSError as error:
+        raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{uri} cannot be copied: {error}") from error
+
+
+def _files(directory: Path) -> list[str]:
+    """Relative paths, sorted."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    return sorted(
+        (Path(folder) / name).relative_to(directory).as_posix()
+        for folder, _, names in os.walk(directory, onerror=fail)
+        for name in names
+    )

@@ -1,0 +1,64 @@
+"""One model, from its address to its directory."""
+
+from collections.abc import MutableMapping
+from pathlib import Path
+from time import monotonic
+
+from embedding_runtime.contract import (
+    PVC_ROOT,
+    BadUri,
+    DownloadVerdict,
+    FileUri,
+    ForeignUri,
+    HuggingFaceUri,
+    PvcUri,
+    parse_uri,
+)
+from embedding_runtime.storage.copying import copy_model
+from embedding_runtime.storage.errors import NoModel
+from embedding_runtime.storage.log import Log
+from embedding_runtime.storage.progress import megabytes, size_of
+from embedding_runtime.storage.request import Hub, Request, client_environment
+from embedding_runtime.storage.staging import staged
+
+__all__ = ["fetch"]
+
+
+def fetch(text: str, directory: Path, environ: MutableMapping[str, str], log: Log) -> None:
+    """Leaves the model that `text` names at `directory`, whole; one that is there stays. Raises BadUri, NoModel.
+
+    `environ` is where HF_TOKEN and HF_ENDPOINT are, and where the hub's client reads its settings.
+    """
+    uri = parse_uri(text)
+    if isinstance(uri, ForeignUri):
+        raise BadUri(
+            f"{text!r} is not fetched here: hf://owner/name[:revision], pvc://claim/path and file:///path are; "
+            f"for {uri.scheme}:// name a storage container that knows it"
+        )
+    if directory.is_dir() and any(directory.iterdir()):
+        log.say(f"{directory} is already there: nothing to do")
+        return
+    began = monotonic()
+    try:
+        with staged(directory) as staging:
+            _put(uri, text, staging, environ, log)
+    except OSError as error:
+        raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{text} cannot be put at {directory}: {error}") from error
+    log.say(f"{text} is at {directory}: {megabytes(size_of(directory))} in {monotonic() - began:.1f} seconds")
+
+
+def _put(
+    uri: HuggingFaceUri | PvcUri | FileUri, text: str, staging: Path, environ: MutableMapping[str, str], log: Log
+) -> None:
+    into = staging / "model"
+    match uri:
+        case FileUri(path):
+            copy_model(text, Path(path), into, log.say)
+        case PvcUri(claim, path):
+            copy_model(text, Path(PVC_ROOT / claim / path), into, log.say)
+        case HuggingFaceUri(repo_id, revision):
+            request = Request(text, repo_id, revision, Hub.from_environ(environ))
+            environ.update(client_environment(staging / "client"))
+            from embedding_runtime.storage.hub import download_model  # noqa: PLC0415 not before the line above
+
+            download_model(request, into, staging / "client", log)

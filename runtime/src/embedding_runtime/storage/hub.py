@@ -1,0 +1,118 @@
+"""Downloads a model from a Hugging Face hub.
+
+Imported once `request.client_environment` is in the environment: the hub's client reads it at its own import.
+"""
+
+import glob
+import hashlib
+import itertools
+import logging
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from huggingface_hub import HfApi, get_session, snapshot_download
+from huggingface_hub.hf_api import RepoSibling
+
+from embedding_runtime.contract import DownloadVerdict
+from embedding_runtime.storage.errors import NoModel
+from embedding_runtime.storage.hub_faults import HUB_FAULTS, Damaged, may_pass, no_model
+from embedding_runtime.storage.log import Log
+from embedding_runtime.storage.progress import megabytes, progress
+from embedding_runtime.storage.request import Request
+from embedding_runtime.storage.selection import is_model, wanted
+
+__all__ = ["download_model"]
+
+_PAUSES = (2, 4, 8)
+"""Seconds between attempts. Within one, the client takes up broken connections where they broke."""
+
+_TIMEOUT = 20.0
+"""Seconds that one answer about the repository may take; for the files the client has its own limits."""
+
+
+def download_model(
+    request: Request, into: Path, cache: Path, log: Log, pause: Callable[[float], None] = time.sleep
+) -> None:
+    """Puts the files of a model into a directory, each checked against the hub's digest of it. Raises NoModel."""
+    _hear_the_client(log)
+    for attempt in itertools.count(1):
+        try:
+            _attempt(request, into, cache, log)
+        except HUB_FAULTS as error:
+            failed = no_model(error, request, attempt)
+            if attempt > len(_PAUSES) or not may_pass(error):
+                raise failed from error
+            seconds = _PAUSES[attempt - 1]
+            log.say(f"{failed}; trying again in {seconds} seconds")
+            pause(seconds)
+        else:
+            return
+
+
+def _attempt(request: Request, into: Path, cache: Path, log: Log) -> None:
+    """What an attempt before it has completed is not fetched again."""
+    get_session().timeout = _TIMEOUT
+    token = request.hub.token or False  # never one that the client finds elsewhere
+    info = HfApi(request.hub.endpoint, token=token).model_info(
+        request.repo_id, revision=request.revision, files_metadata=True, timeout=_TIMEOUT
+    )
+    listed = {file.rfilename: file for file in info.siblings or ()}
+    paths = wanted(listed)
+    if not is_model(paths):
+        raise NoModel(
+            DownloadVerdict.MODEL_NOT_FOUND,
+            f"{request.uri} is not a model: at {request.hub.endpoint} it has no config.json and no modules.json",
+        )
+    files = [listed[path] for path in paths]
+    total = sum(file.size or 0 for file in files)
+    _room_for(total, into, request.uri)
+    log.say(f"fetching {len(files)} files, {megabytes(total)}, of {request.uri} at commit {info.sha}")
+    with progress(into, total, log.say):
+        snapshot_download(
+            request.repo_id,
+            revision=info.sha,
+            local_dir=into,
+            cache_dir=cache,
+            token=token,
+            endpoint=request.hub.endpoint,
+            allow_patterns=[glob.escape(path) for path in paths],
+        )
+    _check(files, into)
+    shutil.rmtree(into / ".cache")  # the client's notes on what it has fetched
+
+
+def _room_for(total: int, directory: Path, uri: str) -> None:
+    free = shutil.disk_usage(directory).free
+    if free < total:
+        raise NoModel(
+            DownloadVerdict.DOWNLOAD_FAILED,
+            f"{uri} needs {megabytes(total)} and the volume has {megabytes(free)} free; give it more room",
+        )
+
+
+def _check(files: Sequence[RepoSibling], directory: Path) -> None:
+    """The client compares sizes only. A damaged file is removed, so that the next attempt fetches it."""
+    for file in files:
+        path = directory / file.rfilename
+        if not _is_as_listed(path, file):
+            path.unlink()
+            raise Damaged(f"the checksum of {file.rfilename} is not the one that the hub lists")
+
+
+def _is_as_listed(path: Path, file: RepoSibling) -> bool:
+    """A hub lists SHA-256 for large files and git's name for the others; some mirrors list neither."""
+    with path.open("rb") as stream:
+        if file.lfs is not None:
+            return hashlib.file_digest(stream, "sha256").hexdigest() == file.lfs.sha256
+        if file.blob_id is not None:
+            blob = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+            return hashlib.file_digest(stream, lambda: blob).hexdigest() == file.blob_id
+    return True
+
+
+def _hear_the_client(log: Log) -> None:
+    """Its warnings (retries, most of them) become our lines; its own handler would write them unread."""
+    client = logging.getLogger("huggingface_hub")
+    client.handlers = [log]

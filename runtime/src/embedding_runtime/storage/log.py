@@ -1,0 +1,34 @@
+"""Lines on stderr, from which secrets are struck."""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from typing import TextIO
+from urllib.parse import urlsplit
+
+__all__ = ["Log", "secrets_in"]
+
+
+class Log(logging.Handler):
+    """Says plain lines; as a handler, it says what a library logs. No line holds one of the secrets."""
+
+    def __init__(self, stream: TextIO, secrets: Iterable[str]) -> None:
+        super().__init__()
+        self._stream = stream
+        self._secrets = sorted(secrets, key=len, reverse=True)  # one may lie within another
+
+    def say(self, text: str) -> None:
+        """One line, at once."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        self._stream.write(f"{text}{os.linesep}")
+        self._stream.flush()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.say(f"{record.name}: {' '.join(record.getMessage().split())}")
+
+
+def secrets_in(environ: Mapping[str, str]) -> list[str]:
+    """What no log may show: the token, and the credentials in the hub's address."""
+    credentials, at, _ = urlsplit(environ.get("HF_ENDPOINT", "")).netloc.rpartition("@")
+    return [secret for secret in (environ.get("HF_TOKEN", "").strip(), credentials + at) if secret]
