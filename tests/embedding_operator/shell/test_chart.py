@@ -1,0 +1,151 @@
+"""What the chart renders: the rights that the shell uses and no other, the settings that it reads, and safe pods.
+
+Needs helm, which `make verify` and `make e2e` install.
+"""
+
+import os
+import shutil
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from embedding_operator.settings import Settings
+from embedding_operator.shell.resources import LEASES, RESOURCES
+
+CHART = Path(__file__).parents[3] / "charts" / "embedding-operator"
+HELM = shutil.which("helm", path=f"{os.environ['PATH']}:{Path.home()}/.cache/embedding-operator/cluster/bin")
+EVERY_VALUES_FILE = pytest.mark.parametrize("values", sorted(CHART.glob("ci/*.yaml")), ids=lambda path: path.stem)
+
+pytestmark = pytest.mark.skipif(HELM is None, reason="helm is not installed (make verify does it)")
+
+Rights = dict[tuple[str, str], set[str]]
+
+
+def rendered(values: Path | None = None, *arguments: str) -> list[dict[str, Any]]:
+    """The objects of a release `embeddings` in the namespace `system`."""
+    command = [str(HELM), "template", "embeddings", str(CHART), "--namespace=system", "--kube-version=1.35.0"]
+    files = [] if values is None else [f"--values={values}"]
+    output = subprocess.run([*command, *files, *arguments], check=True, capture_output=True, text=True).stdout
+    return [obj for obj in yaml.safe_load_all(output) if obj]
+
+
+def of_kind(kind: str, objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [obj for obj in objects if obj["kind"] == kind]
+
+
+def granted(roles: Iterable[dict[str, Any]]) -> Rights:
+    """Verbs by (group, resource)."""
+    rights: Rights = defaultdict(set)
+    for role in roles:
+        for rule in role["rules"]:
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    rights[group, resource] |= set(rule["verbs"])
+    return dict(rights)
+
+
+def used() -> Rights:
+    """The same of what the shell does."""
+    rights: Rights = defaultdict(set)
+    for resource in RESOURCES.values():
+        for verb in resource.verbs:
+            name, _, subresource = verb.partition(" ")
+            rights[resource.group, f"{resource.plural}/{subresource}".rstrip("/")].add(name)
+    return dict(rights)
+
+
+def the_operator(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    (deployment,) = of_kind("Deployment", objects)
+    spec: dict[str, Any] = deployment["spec"]["template"]["spec"]
+    return spec
+
+
+def test_the_rights_are_those_that_the_shell_uses_and_no_other() -> None:
+    objects = rendered()
+    assert granted(of_kind("ClusterRole", objects) + of_kind("Role", objects)) == used()
+
+
+def test_with_namespaces_named_the_rights_are_the_same_there_and_almost_none_elsewhere() -> None:
+    objects = rendered(CHART / "ci" / "namespaced-values.yaml")
+    everywhere = granted(of_kind("ClusterRole", objects))
+    assert {resource for _, resource in everywhere} == {"clusterstoragecontainers", "clusterstoragecontainers/status"}
+    lease = {(LEASES.group, LEASES.plural): set(LEASES.verbs)}
+    for namespace in ("search", "recommendations"):
+        there = granted(each for each in of_kind("Role", objects) if each["metadata"]["namespace"] == namespace)
+        assert there | everywhere | lease == used()
+
+
+def test_the_lease_that_may_be_changed_is_the_one_that_is_used() -> None:
+    objects = rendered()
+    (rule,) = [rule for role in of_kind("Role", objects) for rule in role["rules"] if "update" in rule["verbs"]]
+    env = {each["name"]: each.get("value") for each in the_operator(objects)["containers"][0]["env"]}
+    assert rule["resourceNames"] == [env["EMBEDDING_OPERATOR_LEASE_NAME"]]
+
+
+@EVERY_VALUES_FILE
+def test_every_role_is_bound_to_the_operator_and_to_nobody_else(values: Path) -> None:
+    objects = rendered(values)
+    name = the_operator(objects)["serviceAccountName"]
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": "system"}
+    bindings = of_kind("RoleBinding", objects) + of_kind("ClusterRoleBinding", objects)
+    assert {(each["roleRef"]["name"], each["metadata"].get("namespace")) for each in bindings} == {
+        (each["metadata"]["name"], each["metadata"].get("namespace"))
+        for each in of_kind("Role", objects) + of_kind("ClusterRole", objects)
+    }
+    assert all(each["subjects"] == [subject] for each in bindings)
+
+
+@EVERY_VALUES_FILE
+def test_the_operator_reads_every_variable_that_the_chart_sets(values: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for each in the_operator(rendered(values))["containers"][0]["env"]:
+        assert each["name"].removeprefix("EMBEDDING_OPERATOR_").lower() in Settings.model_fields
+        monkeypatch.setenv(each["name"], each.get("value", "system"))
+    Settings()
+
+
+def test_what_is_set_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    for each in the_operator(rendered(CHART / "ci" / "everything-values.yaml"))["containers"][0]["env"]:
+        monkeypatch.setenv(each["name"], each.get("value", "system"))
+    settings = Settings()
+    assert settings.runtime_images["amd.com/gpu"] == "registry.example/embeddings/runtime:1-rocm"
+    assert settings.storage_image == "registry.example/embeddings/storage:1"
+    assert (settings.image_pull_policy, settings.hf_endpoint) == ("Always", "https://hub.example")
+    assert (settings.cluster_domain, settings.log_level, settings.log_format) == ("example.internal", "DEBUG", "json")
+
+
+@EVERY_VALUES_FILE
+def test_the_pod_passes_the_restricted_level(values: Path) -> None:
+    pod = the_operator(rendered(values))
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_the_definitions_come_with_the_chart_and_stay_without_it() -> None:
+    definitions = of_kind("CustomResourceDefinition", rendered())
+    assert {each["spec"]["names"]["kind"] for each in definitions} == {
+        "EmbeddingService",
+        "StorageContainer",
+        "ClusterStorageContainer",
+    }
+    assert all(each["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for each in definitions)
+    assert of_kind("CustomResourceDefinition", rendered(None, "--set=crds.enabled=false")) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", ["replicas=many", "images.runtime=null", "logging.level=LOUD", "watchNamespace[0]=search", "images.cpu=x"]
+)
+def test_a_value_that_nothing_reads_or_that_cannot_be_is_refused(wrong: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        rendered(None, f"--set={wrong}")
+    assert "don't meet the specifications of the schema" in raised.value.stderr
