@@ -1,0 +1,25 @@
+# Sourced by driver.sh: etcd, the API server, the controllers and the scheduler.
+
+start_control_plane() {
+    start etcd "$BIN/etcd" --data-dir "$RUN/etcd" --unsafe-no-fsync \
+        --listen-client-urls "$ETCD" --advertise-client-urls "$ETCD" \
+        --listen-peer-urls http://127.0.0.1:12380
+    start kube-apiserver "$BIN/kube-apiserver" \
+        --etcd-servers "$ETCD" \
+        --bind-address "$NODE_IP" --secure-port "${API##*:}" --advertise-address "$NODE_IP" \
+        --tls-cert-file "$PKI/kube-apiserver.crt" --tls-private-key-file "$PKI/kube-apiserver.key" \
+        --client-ca-file "$PKI/ca.crt" \
+        --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction \
+        --service-cluster-ip-range "$SERVICES" \
+        --service-account-issuer https://kubernetes.default.svc \
+        --service-account-key-file "$PKI/service-accounts.key" \
+        --service-account-signing-key-file "$PKI/service-accounts.key" \
+        --kubelet-preferred-address-types InternalIP --kubelet-certificate-authority "$PKI/ca.crt" \
+        --kubelet-client-certificate "$PKI/admin.crt" --kubelet-client-key "$PKI/admin.key" \
+        --audit-policy-file "$HERE/audit-policy.yaml" --audit-log-path "$LOG/audit.log"
+    until_ready kube-apiserver 60 kubectl get --raw /readyz
+    start kube-controller-manager "$BIN/kube-controller-manager" --kubeconfig "$PKI/kube-controller-manager.kubeconfig" \
+        --leader-elect=false --use-service-account-credentials --cluster-cidr "$PODS" \
+        --service-account-private-key-file "$PKI/service-accounts.key" --root-ca-file "$PKI/ca.crt"
+    start kube-scheduler "$BIN/kube-scheduler" --kubeconfig "$PKI/kube-scheduler.kubeconfig" --leader-elect=false
+}
