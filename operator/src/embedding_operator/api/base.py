@@ -6,11 +6,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic.alias_generators import to_camel
 
-__all__ = ["ObjectMeta", "Given", "Told", "cel"]
+__all__ = ["Given", "ObjectMeta", "Told", "cel"]
 
 
 class Given(BaseModel):
-    """A part of a resource that a person writes: camelCase, no field that is not here. Docstrings become descriptions."""
+    """A part of a resource that a person writes: camelCase, no unknown field. Docstrings become descriptions."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", frozen=True, use_attribute_docstrings=True, validate_by_name=False

@@ -29,15 +29,13 @@ Quantity = Annotated[
 ]
 """As Kubernetes writes amounts: 1, "500m", 2Gi."""
 
-_ResourceName = Annotated[str, Field(max_length=316)]  # 253 for the prefix, 63 for the name, and the slash
-
 
 class ResourceRequirements(Given):
     """What a container may use (limits) and what is kept free for it (requests), as in a pod."""
 
-    limits: Annotated[dict[_ResourceName, Quantity], Field(max_length=32)] = Field(default_factory=dict)
+    limits: Annotated[dict[str, Quantity], Field(max_length=32)] = Field(default_factory=dict)
     """The most it may use. An accelerator is asked for here, as nvidia.com/gpu: "1"."""
-    requests: Annotated[dict[_ResourceName, Quantity], Field(max_length=32)] = Field(default_factory=dict)
+    requests: Annotated[dict[str, Quantity], Field(max_length=32)] = Field(default_factory=dict)
     """What the scheduler keeps free for it. Default: the limits."""
 
 

@@ -11,7 +11,6 @@ from pydantic import ConfigDict, Field
 
 from embedding_operator.api.base import Given, ObjectMeta, Told, cel
 from embedding_operator.api.kubernetes import Condition, Container, ResourceRequirements
-from embedding_operator.constants import API_VERSION
 
 __all__ = [
     "ClusterStorageContainer",
@@ -26,10 +25,13 @@ __all__ = [
     "TokenSecretRef",
 ]
 
-ApiVersion = Literal["serving.embeddings.dev/v1alpha1"]
-assert API_VERSION == ApiVersion.__args__[0]
+_ApiVersion = Literal["serving.embeddings.dev/v1alpha1"]  # constants.API_VERSION; a Literal takes no name
 
 _Name = Annotated[str, Field(min_length=1, max_length=253)]
+_Conditions = Annotated[
+    list[Condition],
+    Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+]
 
 
 class TokenSecretRef(Given):
@@ -95,7 +97,7 @@ class EmbeddingService(Given):
         )
     )
 
-    api_version: ApiVersion
+    api_version: _ApiVersion
     kind: Literal["EmbeddingService"]
     metadata: ObjectMeta
     spec: EmbeddingServiceSpec
@@ -141,13 +143,13 @@ class EmbeddingServiceStatus(Told):
     """The model as it is served."""
     storage_container: StorageStatus | None = None
     """What fetches the model."""
-    replicas: int = 0
+    replicas: int
     """Servers there are."""
-    ready_replicas: int = 0
+    ready_replicas: int
     """Servers that answer."""
     selector: str | None = None
     """Label selector of the pods, for the scale subresource."""
-    conditions: list[Condition] = []
+    conditions: _Conditions
     """Ready sums up the others: Accepted (the spec can be obeyed), ModelAvailable (its files are fetched), Available
     (requests are answered, maybe still by what ran before a change)."""
 
@@ -177,7 +179,7 @@ class StorageContainerSpec(Given):
 
 
 class _AnyStorageContainer(Given):
-    api_version: ApiVersion
+    api_version: _ApiVersion
     metadata: ObjectMeta
     spec: StorageContainerSpec
     disabled: bool | None = None
@@ -203,5 +205,5 @@ class StorageContainerStatus(Told):
 
     observed_generation: int | None = None
     """The generation that this status is about."""
-    conditions: list[Condition] = []
+    conditions: _Conditions
     """Accepted: it can be used, and for which URIs."""

@@ -45,12 +45,14 @@ class Container:
 
 @dataclass(frozen=True)
 class Pod:
-    """One pod of the service. `template` is the digest of the template it was made from."""
+    """One pod of the service. `template` is the digest of the template it was made from; `gone` is one that is being
+    deleted, or was evicted: another takes its place.
+    """
 
     name: str
     template: str | None
     ready: bool
-    deleting: bool
+    gone: bool
     unschedulable: str | None
     initializer: Container
     server: Container
@@ -77,7 +79,8 @@ class Observed:
         secrets: Mapping[str, frozenset[str] | None],
     ) -> Self:
         """From raw API objects: every storage container, cluster-wide ones among them, and what is labelled as this
-        service's. `secrets`: the keys of each, None for one that is missing; those that `secrets_needed` names."""
+        service's. `secrets`: the keys of each, None for one that is missing; those that `secrets_needed` names.
+        """
         return cls(
             storage_containers=read_storage_containers(storage_containers),
             deployments=tuple(deployments),
@@ -109,7 +112,7 @@ def _pod(raw: Mapping[str, Any]) -> Pod:
         name=metadata["name"],
         template=(metadata.get("annotations") or {}).get(TEMPLATE_ANNOTATION),
         ready=conditions.get("Ready", {}).get("status") == "True",
-        deleting=bool(metadata.get("deletionTimestamp")),
+        gone=bool(metadata.get("deletionTimestamp")) or (status.get("phase") == "Failed" and "reason" in status),
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else None,
         initializer=_container(status.get("initContainerStatuses"), INITIALIZER),
         server=_container(status.get("containerStatuses"), SERVER),

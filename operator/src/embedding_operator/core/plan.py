@@ -1,14 +1,24 @@
 """What one reconcile wants; it decides, and does nothing."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from embedding_operator.constants import TEMPLATE_ANNOTATION
+from embedding_operator.core import status
+from embedding_operator.core.checks import settle
+from embedding_operator.core.compare import differs
 from embedding_operator.core.observed import ObjectRef, Observed
+from embedding_operator.core.reasons import PROGRESS, Reason
+from embedding_operator.core.render import desired
+from embedding_operator.errors import Refused
 from embedding_operator.settings import Settings
 
 __all__ = ["EventNote", "Plan", "plan", "plan_storage_container"]
+
+_NOT_WATCHED = timedelta(seconds=10)
+"""How long until a Secret that is waited for is looked for again: Secrets are not watched."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +47,57 @@ class Plan:
 
 
 def plan(raw_service: Mapping[str, Any], observed: Observed, settings: Settings, now: datetime) -> Plan:
-    """The plan of one service. A spec that cannot be obeyed changes nothing but the status."""
-    raise NotImplementedError
+    """The plan of one service. A spec that cannot be obeyed changes nothing but the status: what runs goes on."""
+    if raw_service["metadata"].get("deletionTimestamp"):
+        return Plan()  # what it owns goes by its owner references
+    try:
+        settled = settle(raw_service, observed)
+    except Refused as refused:
+        waits = any(problem.reason == Reason.SECRET_NOT_FOUND for problem in refused.problems)
+        new = status.of_refused(raw_service, refused, observed, now)
+        return _told(raw_service, new, Plan(look_again=_NOT_WATCHED if waits else None))
+    deployment, service = desired(settled, settings)
+    template = deployment["spec"]["template"]["metadata"]["annotations"][TEMPLATE_ANNOTATION]
+    new = status.of_settled(raw_service, settled, template, observed, settings=settings, now=now)
+    done = Plan(
+        apply=(*_changed(deployment, observed.deployments), *_changed(service, observed.services)),
+        delete=(*_others(deployment, observed.deployments), *_others(service, observed.services)),
+    )
+    return _told(raw_service, new, done)
 
 
 def plan_storage_container(raw: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
     """The new status of a storage container; None when it equals the present one."""
-    raise NotImplementedError
+    new = status.of_storage_container(raw, now)
+    return None if new == raw.get("status") else new
+
+
+def _told(raw: Mapping[str, Any], new: dict[str, Any], done: Plan) -> Plan:
+    """The plan with what there is to tell: the status if it is new, and an Event if Ready's reason is."""
+    before = raw.get("status") or {}
+    if new == before:
+        return done
+    old, ready = (status.condition_of(each, "Ready") for each in (before, new))
+    fine = ready["status"] == "True" or ready["reason"] in PROGRESS
+    note = EventNote("Normal" if fine else "Warning", ready["reason"], ready["message"])
+    same = (old.get("status"), old.get("reason")) == (ready["status"], ready["reason"])
+    return replace(done, status=new, events=() if same else (note,))
+
+
+def _changed(wanted: dict[str, Any], live: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    present = next((each for each in live if _name(each) == _name(wanted)), None)
+    return (wanted,) if differs(wanted, present) else ()
+
+
+def _others(wanted: Mapping[str, Any], live: Sequence[Mapping[str, Any]]) -> tuple[ObjectRef, ...]:
+    """What carries the service's labels and is no longer planned."""
+    return tuple(
+        ObjectRef(wanted["apiVersion"], wanted["kind"], wanted["metadata"]["namespace"], _name(each))
+        for each in live
+        if _name(each) != _name(wanted)
+    )
+
+
+def _name(obj: Mapping[str, Any]) -> str:
+    name: str = obj["metadata"]["name"]
+    return name

@@ -1,0 +1,166 @@
+"""What the pods of a service are doing, or what is wrong with them, in words that say what to change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from embedding_operator.core.checks import TOKEN_VARIABLE, Settled
+from embedding_operator.core.observed import Container, Pod
+from embedding_operator.core.reasons import PROGRESS, Reason
+from embedding_operator.core.render import initializer, runtime_image
+from embedding_operator.settings import Settings
+from embedding_runtime.contract import DownloadVerdict, FailedDownload
+
+__all__ = ["Finding", "Look", "look", "worst"]
+
+_NOT_PULLED = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+_ON_ITS_WAY = {None, "PodInitializing", "ContainerCreating", "CrashLoopBackOff"}
+_TAIL_LINES, _TAIL_CHARACTERS = 5, 1000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to say about a pod."""
+
+    reason: str
+    message: str
+
+    @property
+    def is_trouble(self) -> bool:
+        """It does not go away by waiting."""
+        return self.reason not in PROGRESS
+
+
+@dataclass(frozen=True)
+class Look:
+    """One pod: what keeps its model away, and what keeps its server from answering; None: nothing does."""
+
+    model: Finding | None
+    server: Finding | None
+
+
+def look(pod: Pod, settled: Settled, settings: Settings) -> Look:
+    """A container that failed and was started again counts as failed until it has done its work: so a crash loop says
+    why all the time, and not only between two attempts.
+    """
+    if pod.unschedulable is not None:
+        return Look(Finding(Reason.PENDING, "No node has taken the pod yet."), _unschedulable(pod, settled))
+    model = None if _has_started(pod.server) else _model(pod.initializer, settled, settings)
+    if model is not None:
+        return Look(model, Finding(Reason.PENDING, "The server starts when the model is there."))
+    return Look(None, None if pod.ready else _server(pod.server, settled, settings))
+
+
+def worst(findings: Sequence[Finding | None]) -> Finding | None:
+    """Trouble before progress, and what is earliest in a pod's life first; None: nothing to say."""
+    order: dict[str, int] = {reason: index for index, reason in enumerate(Reason)}
+    found = [each for each in findings if each is not None]
+    return min(found, key=lambda each: (not each.is_trouble, order.get(each.reason, 0)), default=None)
+
+
+def _has_started(container: Container) -> bool:
+    return container.running or container.ended is not None
+
+
+def _model(container: Container, settled: Settled, settings: Settings) -> Finding | None:
+    uri, ended = settled.service.spec.model.storage_uri, container.ended
+    stuck = _stuck(container, initializer(settled, settings)["image"], "the initializer")
+    if stuck is not None:
+        return stuck
+    if ended is not None and ended.exit_code == 0 and not container.running:
+        return None
+    if ended is not None and ended.reason == "OOMKilled":
+        return _initializer_out_of_memory(settled, settings)
+    if ended is not None and ended.exit_code != 0:
+        return _download_failed(FailedDownload.from_log(ended.message), container, settled)
+    if container.running:
+        return Finding(Reason.DOWNLOADING, f"{_capital(str(settled.fetcher))} fetches {uri}.")
+    return Finding(Reason.PENDING, "The initializer is about to start.")
+
+
+def _download_failed(failed: FailedDownload, container: Container, settled: Settled) -> Finding:
+    words = failed.message.rstrip(".")
+    match failed.verdict:
+        case DownloadVerdict.MODEL_NOT_FOUND:
+            remedy = "Correct spec.model.storageUri"
+        case DownloadVerdict.MODEL_UNAUTHORIZED:
+            remedy = _token_used(settled)
+        case DownloadVerdict.DOWNLOAD_FAILED:
+            attempt = container.restarts if container.running else container.restarts + 1
+            remedy = f"That was attempt {attempt}; it is tried again"
+    return Finding(Reason(failed.verdict), f"{words}. {remedy}.")
+
+
+def _token_used(settled: Settled) -> str:
+    token = settled.secret_keys.get(TOKEN_VARIABLE)
+    if token is None:
+        return "No token was used: name one in spec.model.tokenSecretRef"
+    return f"The token of key {token.key} in Secret {token.name} was used: check that it may read the model"
+
+
+def _initializer_out_of_memory(settled: Settled, settings: Settings) -> Finding:
+    limit = initializer(settled, settings)["resources"]["limits"].get("memory")
+    where = (
+        f"raise spec.container.resources.limits.memory of {settled.fetcher}"
+        if settled.fetcher.name
+        else "make a StorageContainer for this URI with a higher spec.container.resources.limits.memory"
+    )
+    used = f"It used all of its memory limit, {limit}" if limit else "Its node ran out of memory"
+    return Finding(Reason.OUT_OF_MEMORY, f"The initializer was killed while it fetched the model. {used}: {where}.")
+
+
+def _server(container: Container, settled: Settled, settings: Settings) -> Finding:
+    stuck = _stuck(container, runtime_image(settled, settings), "the server")
+    if stuck is not None:
+        return stuck
+    if container.ended is not None and container.ended.reason == "OOMKilled":
+        return _server_out_of_memory(settled)
+    if container.ended is not None:
+        last_words = _tail(container.ended.message) or "it wrote nothing"
+        return Finding(
+            Reason.RUNTIME_FAILED, f"The server ended with exit code {container.ended.exit_code}: {last_words}"
+        )
+    if container.running:
+        return Finding(Reason.LOADING, "The server loads the model.")
+    return Finding(Reason.PENDING, "The server is about to start.")
+
+
+def _server_out_of_memory(settled: Settled) -> Finding:
+    resources = settled.service.spec.resources
+    limit = resources.limits.get("memory") if resources else None
+    what = (
+        f"It used all of its memory limit, {limit}: raise spec.resources.limits.memory."
+        if limit
+        else "Its node ran out of memory: set spec.resources.requests.memory to what the model needs."
+    )
+    return Finding(Reason.OUT_OF_MEMORY, f"The server was killed. {what}")
+
+
+def _unschedulable(pod: Pod, settled: Settled) -> Finding:
+    resources = settled.service.spec.resources
+    asked = {**resources.limits, **resources.requests} if resources else {}
+    words = ", ".join(f"{name} {value}" for name, value in sorted(asked.items())) or "no resources"
+    return Finding(
+        Reason.UNSCHEDULABLE,
+        f"No node takes the pod, which asks for {words}: {(pod.unschedulable or '').rstrip('.')}. "
+        "Free or add what is missing, or ask for less in spec.resources.",
+    )
+
+
+def _stuck(container: Container, image: str, who: str) -> Finding | None:
+    """What the kubelet cannot do for a container, in its words."""
+    if container.waiting in _ON_ITS_WAY:
+        return None
+    # Between two attempts the kubelet wraps the cause in its own words; the cause alone stays the same.
+    cause = container.waiting_message.rpartition("ErrImagePull: ")[2]
+    if container.waiting in _NOT_PULLED:
+        return Finding(Reason.IMAGE_PULL_FAILED, f"{_capital(who)}'s image {image} cannot be pulled: {cause}")
+    return Finding(container.waiting or "", f"The kubelet cannot start {who}: {cause}")
+
+
+def _tail(log: str) -> str:
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    return "\n".join(lines[-_TAIL_LINES:])[-_TAIL_CHARACTERS:]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,132 @@
+"""Manifests from files: the services, storage containers and Secrets that `render` and `local` work with."""
+
+import base64
+import binascii
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from embedding_operator.api.crd import RESOURCES
+from embedding_operator.api.words import in_words
+from embedding_operator.constants import API_VERSION
+from embedding_operator.errors import BadManifests
+
+__all__ = ["DEFAULT_NAMESPACE", "Manifests", "read"]
+
+DEFAULT_NAMESPACE = "default"
+_Key = tuple[str, str, str]
+_MODELS = {resource.kind: resource for resource in RESOURCES}
+
+
+@dataclass(frozen=True)
+class Manifests:
+    """What files hold: raw API objects, each with its namespace, in the order of the files."""
+
+    services: tuple[dict[str, Any], ...]
+    storage_containers: tuple[dict[str, Any], ...]
+    secrets: Mapping[str, Mapping[str, str]]
+    """Name -> key -> value, decoded; whatever namespace they are for."""
+    places: Mapping[_Key, str]
+
+    def place(self, raw: Mapping[str, Any]) -> str:
+        """Where an object comes from, in words: its file, kind and name."""
+        return self.places[_key(raw)]
+
+
+def read(files: Sequence[Path]) -> Manifests:
+    """All documents of all files; `-` is standard input. Raises BadManifests with every problem, by file and object.
+
+    Whether a service can be obeyed is not looked at here: that is the planner's.
+    """
+    problems: list[str] = []
+    objects: dict[_Key, dict[str, Any]] = {}
+    places: dict[_Key, str] = {}
+    for file in files:
+        for where, document in _documents(file, problems):
+            key = _key(document)
+            if key in objects:
+                problems.append(f"{where}: {places[key]} has it too: keep one")
+            objects[key], places[key] = document, where
+            problems += [f"{where}: {problem}" for problem in _unreadable(document)]
+    if not problems and not any(kind == "EmbeddingService" for kind, *_ in objects):
+        problems.append(f"no EmbeddingService in {', '.join(map(str, files))}")
+    if problems:
+        raise BadManifests(problems)
+    return Manifests(
+        services=tuple(obj for (kind, *_), obj in objects.items() if kind == "EmbeddingService"),
+        storage_containers=tuple(obj for (kind, *_), obj in objects.items() if kind.endswith("StorageContainer")),
+        secrets={name: _values(obj) for (kind, _, name), obj in objects.items() if kind == "Secret"},
+        places=places,
+    )
+
+
+def _documents(file: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each object of a kind that is known, with its place in words."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        documents = [each for each in yaml.safe_load_all(text) if each is not None]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        problems.append(f"{file}: cannot be read: {error}")
+        return
+    for document in documents:
+        where, problem = _place(file, document)
+        if problem:
+            problems.append(f"{where}: {problem}")
+        else:
+            yield where, _with_namespace(document)
+
+
+def _with_namespace(document: Mapping[str, Any]) -> dict[str, Any]:
+    """As the API server would have it."""
+    if document["kind"] == "ClusterStorageContainer":
+        return dict(document)
+    return {**document, "metadata": {"namespace": DEFAULT_NAMESPACE, **document["metadata"]}}
+
+
+def _key(obj: Mapping[str, Any]) -> _Key:
+    """What tells objects apart. Secrets are looked up by name alone, so two of one name cannot be told apart."""
+    metadata = obj["metadata"]
+    return obj["kind"], "" if obj["kind"] == "Secret" else metadata.get("namespace", ""), metadata["name"]
+
+
+def _place(file: Path, document: Any) -> tuple[str, str | None]:
+    """Where it is, and why it is not an object that is known."""
+    if not isinstance(document, dict) or not isinstance(document.get("metadata"), dict):
+        return str(file), "holds something that is no Kubernetes object: it needs apiVersion, kind and metadata"
+    version, kind, name = document.get("apiVersion"), document.get("kind"), document["metadata"].get("name")
+    where = f"{file}: {kind} {name}"
+    if not isinstance(name, str):
+        return where, "metadata.name is missing"
+    if kind in _MODELS and version != API_VERSION:
+        return where, f"apiVersion is {version}: write {API_VERSION}"
+    if kind not in _MODELS and (version, kind) != ("v1", "Secret"):
+        return where, f"{version} {kind} is not used here: there are {', '.join(_MODELS)} and Secret"
+    return where, None
+
+
+def _unreadable(obj: Mapping[str, Any]) -> list[str]:
+    if obj["kind"] == "Secret":
+        try:
+            _values(obj)
+        except (binascii.Error, ValueError, AttributeError):
+            return ["data does not hold text in base64: write the text itself under stringData"]
+        return []
+    if obj["kind"] == "EmbeddingService":
+        return []  # the planner reads it, and says more
+    model = _MODELS[obj["kind"]].model
+    try:
+        model.model_validate(obj)
+    except ValidationError as error:
+        return in_words(error, model)
+    return []
+
+
+def _values(secret: Mapping[str, Any]) -> dict[str, str]:
+    data = secret.get("data") or {}
+    decoded = {key: base64.b64decode(value, validate=True).decode() for key, value in data.items()}
+    return decoded | {key: str(value) for key, value in (secret.get("stringData") or {}).items()}

@@ -1,0 +1,51 @@
+"""`embedding-operator render`: the objects that would be applied, without a cluster."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from embedding_operator import manifests
+from embedding_operator.core.checks import secret_keys_needed, settle
+from embedding_operator.core.observed import Observed
+from embedding_operator.core.render import desired
+from embedding_operator.errors import BadManifests, Refused
+from embedding_operator.settings import Settings
+
+__all__ = ["main"]
+
+
+def main(files: Sequence[Path], settings: Settings) -> int:
+    """Print them as YAML. 1, and every problem on stderr, when something is wrong."""
+    try:
+        given = manifests.read(files)
+        objects = _objects(given, settings)
+    except BadManifests as error:
+        print(error, file=sys.stderr)
+        return 1
+    yaml.safe_dump_all(objects, sys.stdout, sort_keys=False, allow_unicode=True, width=120)
+    return 0
+
+
+def _objects(given: manifests.Manifests, settings: Settings) -> list[dict[str, Any]]:
+    objects: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for raw in given.services:
+        try:
+            objects += desired(settle(raw, _seen(raw, given)), settings)
+        except Refused as refused:
+            problems += [f"{given.place(raw)}: {each.message}" for each in refused.problems]
+    if problems:
+        raise BadManifests(problems)
+    return objects
+
+
+def _seen(raw: Mapping[str, Any], given: manifests.Manifests) -> Observed:
+    """Secrets that no file has are taken to be in the cluster, with the keys that are asked for."""
+    known = {name: frozenset(values) for name, values in given.secrets.items()}
+    secrets = secret_keys_needed(raw, given.storage_containers) | known
+    return Observed.of(
+        storage_containers=given.storage_containers, deployments=(), services=(), pods=(), secrets=secrets
+    )
