@@ -23,6 +23,7 @@ __all__ = ["Call", "FakeKubernetes", "fake_kubernetes"]
 
 Json = dict[str, Any]
 
+_NAMESPACES = Resource("v1", "Namespace", "namespaces", frozenset(), namespaced=False)  # kopf wants to know of them
 _VERBS = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
 
 
@@ -223,7 +224,7 @@ class FakeKubernetes:
     def _discovery(self, path: str) -> Json:
         if path == "/api":
             return {"versions": ["v1"]}
-        known = [each for each in RESOURCES.values() if each.plural not in self.unknown]
+        known = [each for each in (*RESOURCES.values(), _NAMESPACES) if each.plural not in self.unknown]
         if path == "/apis":
             return {"groups": [_group(each) for each in {each.group: each for each in known if each.group}.values()]}
         return {

@@ -106,7 +106,6 @@ async def _wait_for_resources(cluster: Cluster, clock: Clock) -> None:
 async def _watch(
     settings: Settings, configuration: Configuration, queue: WorkQueue[ObjectRef], stop: asyncio.Event
 ) -> None:
-    ours = asyncio.all_tasks()  # kopf ends, with itself, every task that it does not know from before
     running = await kopf.spawn_tasks(
         registry=handlers.registry(queue.add, connect.kopf_login(configuration)),
         settings=handlers.kopf_settings(settings),
@@ -114,7 +113,7 @@ async def _watch(
         namespaces=settings.namespaces,
     )
     _stop_on_signals(stop)  # kopf has just put its own in their place
-    await kopf.run_tasks(running, ignored=ours)
+    await kopf.run_tasks(running, ignored=_AllTasks())
     raise WatchesEnded("the watches of the API server ended")
 
 
@@ -122,6 +121,14 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+
+
+class _AllTasks(frozenset[asyncio.Task[object]]):
+    """kopf, when it ends, cancels every task of the process that is not in a set it is given. It has no need to: it
+    stops its own without that, and the others are ours, such as the one that gives the Lease back."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
 
 
 def _leaves(error: BaseException) -> Iterable[BaseException]:
