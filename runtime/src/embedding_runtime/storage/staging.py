@@ -8,6 +8,8 @@ from pathlib import Path
 
 __all__ = ["remove_leftovers", "staged"]
 
+_TRIES = 20
+
 
 @contextmanager
 def staged(directory: Path) -> Iterator[Path]:
@@ -28,9 +30,13 @@ def staged(directory: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Removes what attempts that were killed have left beside `directory`."""
-    for leftover in directory.parent.glob(f"{_prefix(directory)}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    """Removes what other attempts have left beside `directory`, as far as it can be removed.
+
+    More than once, because a thread of an attempt that ends right now may put a file where one was removed.
+    """
+    for _ in range(_TRIES):
+        for leftover in directory.parent.glob(f"{_prefix(directory)}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _prefix(directory: Path) -> str:

@@ -1,0 +1,65 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from embedding_runtime.contract import DownloadVerdict, FailedDownload
+from support.initializer import initialize
+
+
+def test_help_shows_the_addresses_and_examples() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "embedding_runtime.storage", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "hf://owner/name[:revision]" in shown
+    assert "examples:" in shown
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("s3://bucket/model", "for s3:// name a storage container that knows it"),
+        ("hf://all-MiniLM-L6-v2", "write hf://owner/name or hf://owner/name:revision"),
+        ("pvc://Claim/model", "write pvc://claim/path"),
+        ("file://model", "write file:///absolute/path"),
+        ("models/minilm", "write scheme://..."),
+    ],
+)
+def test_an_address_that_is_not_fetched_here_ends_with_what_to_write(uri: str, words: str, tmp_path: Path) -> None:
+    outcome = initialize(uri, tmp_path / "models")
+    assert outcome.code == 2
+    assert outcome.last_line.startswith(f"DownloadFailed: '{uri}' ")
+    assert words in outcome.last_line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("hf://owner/name",), ("hf://owner/name", "/mnt/models", "more")])
+def test_a_wrong_number_of_arguments_ends_with_a_verdict(arguments: tuple[str, ...]) -> None:
+    outcome = initialize(*arguments)
+    assert outcome.code == 2
+    failed = FailedDownload.from_log(outcome.log)
+    assert failed.verdict is DownloadVerdict.DOWNLOAD_FAILED
+    assert "write URI DIRECTORY" in failed.message
+
+
+def test_a_model_that_is_there_already_is_left_as_it_is(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "config.json").write_text("mine")
+    outcome = initialize("hf://owner/name", models)
+    assert outcome.code == 0
+    assert outcome.last_line == f"{models} is already there: nothing to do"
+    assert (models / "config.json").read_text() == "mine"
+
+
+def test_it_loads_nothing_of_the_server() -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import embedding_runtime.storage.__main__, sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    own = {name.split(".")[1] for name in loaded if name.startswith("embedding_runtime.")}
+    assert own == {"contract", "storage"}
+    assert {"fastapi", "numpy", "torch", "huggingface_hub"}.isdisjoint(loaded)

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from embedding_runtime.contract import DownloadVerdict
+from embedding_runtime.storage.copying import copy_model
+from embedding_runtime.storage.errors import NoModel
+from support.initializer import MODEL, a_model, initialize
+
+
+def test_a_directory_is_copied_without_what_no_backend_reads(tmp_path: Path) -> None:
+    source = a_model(tmp_path / "source", {**MODEL, "onnx/model.onnx": b"graph", ".git/HEAD": b"ref"})
+    outcome = initialize(f"file://{source}", tmp_path / "models")
+    assert outcome.code == 0
+    assert _files(tmp_path / "models") == dict(MODEL)
+    assert outcome.last_line.startswith(f"file://{source} is at {tmp_path / 'models'}: 2.0 MB in ")
+
+
+def test_links_are_followed_as_in_a_hugging_face_cache(tmp_path: Path) -> None:
+    blobs, snapshot, copy = a_model(tmp_path / "blobs"), tmp_path / "snapshot", tmp_path / "copy"
+    for name in MODEL:
+        (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
+        (snapshot / name).symlink_to(blobs / name)
+    copy_model("file:///snapshot", snapshot, copy, print)
+    assert _files(copy) == dict(MODEL)
+    assert not any(path.is_symlink() for path in copy.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (None, "does not exist"),
+        ({}, "has no config.json or modules.json"),
+        ({"readme.md": b""}, "has no config.json or modules.json"),
+    ],
+)
+def test_a_place_without_a_model_is_not_found(files: dict[str, bytes] | None, words: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    if files is not None:
+        source.mkdir()
+        a_model(source, files)
+    outcome = initialize(f"file://{source}", tmp_path / "models")
+    assert outcome.code == 1
+    assert outcome.last_line.startswith(f"ModelNotFound: file://{source}")
+    assert words in outcome.last_line
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_file_is_not_a_model(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(NoModel, match="is not a directory") as caught:
+        copy_model("file:///model.safetensors", tmp_path / "model.safetensors", tmp_path / "models", print)
+    assert caught.value.failed.verdict is DownloadVerdict.MODEL_NOT_FOUND
+
+
+def test_a_claim_is_looked_for_where_claims_are_mounted(tmp_path: Path) -> None:
+    outcome = initialize("pvc://no-such-claim/minilm", tmp_path / "models")
+    assert outcome.code == 1
+    words = "ModelNotFound: pvc://no-such-claim/minilm: /pvc/no-such-claim/minilm does not exist"
+    assert outcome.last_line == words
+
+
+def test_a_broken_link_fails_the_copy_and_leaves_nothing(tmp_path: Path) -> None:
+    source = a_model(tmp_path / "source")
+    (source / "vocab.txt").symlink_to(tmp_path / "gone")
+    outcome = initialize(f"file://{source}", tmp_path / "models")
+    assert outcome.code == 1
+    assert outcome.last_line.startswith(f"DownloadFailed: file://{source} cannot be copied: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def _files(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }

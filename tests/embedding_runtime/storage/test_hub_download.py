@@ -1,0 +1,149 @@
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from support.fake_hub import FakeHub
+from support.initializer import MODEL, a_model, hub_environment, initialize, start_initializer
+
+TOKEN = "hf_secret"
+
+
+def test_a_model_arrives_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
+    served = a_model(tmp_path / "served", {**MODEL, "tf_model.h5": b"tensorflow", ".gitattributes": b""})
+    home = tmp_path / "home"
+    home.mkdir()
+    with FakeHub({"owner/name": served}) as hub:
+        outcome = initialize(
+            "hf://owner/name", tmp_path / "mnt/models", environ=hub_environment(hub) | {"HOME": str(home)}
+        )
+    assert outcome.code == 0
+    assert _files(tmp_path / "mnt") == {f"models/{name}": content for name, content in MODEL.items()}
+    assert list(home.iterdir()) == []
+
+
+def test_the_log_says_what_is_fetched_and_where_it_is(tmp_path: Path) -> None:
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        outcome = initialize("hf://owner/name", tmp_path / "models", environ=hub_environment(hub))
+        commit = hub.repositories["owner/name"].commit
+    first, last = outcome.log.splitlines()
+    assert first == f"fetching 5 files, 2.0 MB, of hf://owner/name at commit {commit}"
+    assert last.startswith(f"hf://owner/name is at {tmp_path / 'models'}: 2.0 MB in ")
+
+
+def test_the_token_reaches_the_hub_with_every_request(tmp_path: Path) -> None:
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}, token=TOKEN) as hub:
+        outcome = initialize("hf://owner/name", tmp_path / "models", environ=hub_environment(hub, TOKEN + "\n"))
+    assert outcome.code == 0
+    assert {request.authorization for request in hub.seen} == {"right"}
+
+
+@pytest.mark.parametrize("revision", ["main", "commit"])
+def test_a_revision_is_a_branch_or_a_commit(revision: str, tmp_path: Path) -> None:
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        named = hub.repositories["owner/name"].commit if revision == "commit" else revision
+        outcome = initialize(f"hf://owner/name:{named}", tmp_path / "models", environ=hub_environment(hub))
+    assert outcome.code == 0
+
+
+@pytest.mark.parametrize(
+    ("uri", "token", "verdict", "words"),
+    [
+        ("hf://owner/name", None, "ModelNotFound", "or it is private: no token was used"),
+        ("hf://owner/nmae", None, "ModelNotFound", "has no repository owner/nmae"),
+        ("hf://owner/nmae", TOKEN, "ModelNotFound", "or it is private and the token in HF_TOKEN gives no access"),
+        ("hf://owner/name:v9", TOKEN, "ModelNotFound", "has no revision 'v9'"),
+        ("hf://owner/words", TOKEN, "ModelNotFound", "is not a model"),
+        ("hf://owner/name", "hf_wrong", "ModelUnauthorized", "asked for with the token in HF_TOKEN"),
+        ("hf://owner/name", "hf_br\noken", "ModelUnauthorized", "HF_TOKEN holds a character that no token has"),
+        ("hf://owner/gated", TOKEN, "ModelUnauthorized", "is gated"),
+    ],
+)
+def test_what_may_not_be_read_or_is_not_there_is_said_at_once(
+    uri: str, token: str | None, verdict: str, words: str, tmp_path: Path
+) -> None:
+    model, words_only = a_model(tmp_path / "served"), a_model(tmp_path / "words", {"README.md": b"words"})
+    served = {"owner/name": model, "owner/gated": model, "owner/words": words_only}
+    with FakeHub(served, token=TOKEN, gated=frozenset({"owner/gated"})) as hub:
+        outcome = initialize(uri, tmp_path / "mnt/models", environ=hub_environment(hub, token))
+        repeated = [request.path for request in hub.seen if "/resolve/" not in request.path]
+    assert outcome.code == 1
+    assert outcome.last_line.startswith(f"{verdict}: ")
+    assert words in outcome.last_line
+    assert "trying again" not in outcome.log
+    assert len(repeated) == len(set(repeated))
+    assert list((tmp_path / "mnt").iterdir()) == []
+
+
+@pytest.mark.parametrize("token", [TOKEN, "hf_wrong", "hf_bro\nken_in_two"])
+def test_no_token_is_ever_shown(token: str, tmp_path: Path) -> None:
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}, token=TOKEN) as hub:
+        hub.faults.unavailable = 1
+        environ = hub_environment(hub, token) | {"HF_DEBUG": "1"}
+        outcome = initialize("hf://owner/name", tmp_path / "models", environ=environ)
+    assert outcome.code == (0 if token == TOKEN else 1)
+    for secret in token.split("\n"):
+        assert secret not in outcome.log
+
+
+def test_no_password_in_the_hubs_address_is_ever_shown(tmp_path: Path) -> None:
+    with FakeHub({}) as hub:
+        environ = {"HF_ENDPOINT": hub.url.replace("http://", "http://user:pass-word@"), "HF_DEBUG": "1"}
+        outcome = initialize("hf://owner/name", tmp_path / "models", environ=environ)
+    assert outcome.code == 1
+    assert "pass-word" not in outcome.log
+
+
+@pytest.mark.parametrize("endpoint", ["hub.example", "ftp://hub.example", "http://"])
+def test_an_endpoint_that_is_no_address_is_refused(endpoint: str, tmp_path: Path) -> None:
+    outcome = initialize("hf://owner/name", tmp_path / "models", environ={"HF_ENDPOINT": endpoint})
+    assert outcome.code == 1
+    assert f"HF_ENDPOINT={endpoint.rstrip('/')} is not a hub's address" in outcome.last_line
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    def a_small_disk() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        outcome = initialize(
+            "hf://owner/name", tmp_path / "mnt/models", environ=hub_environment(hub), before=a_small_disk
+        )
+    assert outcome.code == 1
+    assert outcome.last_line.startswith("DownloadFailed: hf://owner/name: ")
+    assert "the disk is full" in outcome.last_line
+    assert "trying again" not in outcome.log
+    assert list((tmp_path / "mnt").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_download_ends_at_once_and_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        hub.faults.stall = 1
+        with start_initializer("hf://owner/name", tmp_path / "mnt/models", environ=hub_environment(hub)) as process:
+            assert hub.stalling.wait(30)
+            process.send_signal(number)
+            _, log = process.communicate(timeout=5)
+    assert process.returncode == 128 + number
+    assert log.splitlines()[-1] == f"DownloadFailed: stopped by {number.name} before the model was there"
+    assert list((tmp_path / "mnt").iterdir()) == []
+
+
+def test_after_a_killed_download_the_next_one_starts_clean(tmp_path: Path) -> None:
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        hub.faults.stall = 1
+        with start_initializer("hf://owner/name", tmp_path / "mnt/models", environ=hub_environment(hub)) as process:
+            assert hub.stalling.wait(30)
+            process.kill()
+        left = [path.name for path in (tmp_path / "mnt").iterdir()]
+        outcome = initialize("hf://owner/name", tmp_path / "mnt/models", environ=hub_environment(hub))
+    assert [name.startswith(".models.") for name in left] == [True]
+    assert outcome.code == 0
+    assert _files(tmp_path / "mnt") == {f"models/{name}": content for name, content in MODEL.items()}
+
+
+def _files(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }

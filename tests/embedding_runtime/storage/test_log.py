@@ -1,0 +1,32 @@
+import io
+import logging
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedding_runtime.storage.log import Log, secrets_in
+
+words = st.text("abcdef", min_size=1, max_size=8)
+
+
+@given(st.lists(words), words, st.lists(words))
+def test_no_line_holds_a_secret(before: list[str], secret: str, after: list[str]) -> None:
+    stream = io.StringIO()
+    Log(stream, [secret]).say(" ".join([*before, secret, *after]))
+    assert secret not in stream.getvalue()
+
+
+def test_a_librarys_warning_is_one_line_without_secrets() -> None:
+    stream = io.StringIO()
+    log = Log(stream, ["hf_secret"])
+    log.handle(logging.LogRecord("hub", logging.WARNING, "", 0, "refused\n  %s", ("Bearer hf_secret",), None))
+    assert stream.getvalue() == "hub: refused Bearer ***\n"
+
+
+def test_the_token_and_the_credentials_in_the_hubs_address_are_secrets() -> None:
+    environ = {"HF_TOKEN": "hf_secret\n", "HF_ENDPOINT": "https://user:password@hub.example"}
+    assert secrets_in(environ) == ["hf_secret", "user:password@"]
+
+
+def test_what_is_not_set_is_no_secret() -> None:
+    assert secrets_in({"HF_TOKEN": "", "HF_ENDPOINT": "https://hub.example"}) == []

@@ -1,0 +1,68 @@
+"""Runs the initializer as a pod does, and makes the directories that it fetches from."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.fake_hub import FakeHub
+
+__all__ = ["MODEL", "Outcome", "a_model", "hub_environment", "initialize", "start_initializer"]
+
+MODEL: Mapping[str, bytes] = {
+    "1_Pooling/config.json": b'{"pooling_mode_mean_tokens": true}',
+    "config.json": b'{"model_type": "bert"}',
+    "model.safetensors": bytes(range(256)) * 8000,  # large: 2 MB, so a hub lists its SHA-256
+    "modules.json": b"[]",
+    "tokenizer.json": b'{"version": "1.0"}',
+}
+"""The files of a model that no one could run: only bytes count here."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is left of a run: its exit code and what it said on stderr."""
+
+    code: int
+    log: str
+
+    @property
+    def last_line(self) -> str:
+        return self.log.splitlines()[-1]
+
+
+def a_model(directory: Path, files: Mapping[str, bytes] = MODEL) -> Path:
+    """Writes these files into a directory. Returns it."""
+    for name, content in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(content)
+    return directory
+
+
+def hub_environment(hub: FakeHub, token: str | None = None) -> dict[str, str]:
+    """What the operator puts into the initializer's environment."""
+    return {"HF_ENDPOINT": hub.url} | ({"HF_TOKEN": token} if token else {})
+
+
+def start_initializer(
+    *arguments: object, environ: Mapping[str, str] | None = None, before: Callable[[], None] | None = None
+) -> subprocess.Popen[str]:
+    """The process, with nothing in its environment but `environ`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "embedding_runtime.storage", *map(str, arguments)],
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **(environ or {})},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=before,  # noqa: PLW1509 the test process starts no other while this one forks
+    )
+
+
+def initialize(
+    *arguments: object, environ: Mapping[str, str] | None = None, before: Callable[[], None] | None = None
+) -> Outcome:
+    """Runs it to its end."""
+    with start_initializer(*arguments, environ=environ, before=before) as process:
+        _, log = process.communicate(timeout=60)
+    return Outcome(process.returncode, log)
