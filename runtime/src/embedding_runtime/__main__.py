@@ -1,0 +1,76 @@
+"""`python -m embedding_runtime serve FLAGS`. Exit code 2: the flags are wrong; 1: the model cannot be served."""
+
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from embedding_runtime import logs
+from embedding_runtime.contract import ContractError, ServeArgs
+from embedding_runtime.launch import start_worker
+from embedding_runtime.modelspec import ModelRefused, ModelSpec
+
+__all__ = ["main"]
+
+_log = logging.getLogger("embedding_runtime")
+
+EXAMPLE = """
+A flag may be written with - or _ (--model-name, --model_name). Example:
+
+  python -m embedding_runtime serve --model_dir=/mnt/models --model_name=sentence-transformer --backend=huggingface
+
+then
+
+  curl http://127.0.0.1:8080/openai/v1/embeddings -H 'Content-Type: application/json' \\
+    -d '{"model": "sentence-transformer", "input": "This is an example sentence for embedding generation."}'
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit code."""
+    command, *flags = argv or ["--help"]
+    if command != "serve" or {"-h", "--help"} & set(flags):
+        return _help(asked=command in {"serve", "-h", "--help"})
+    try:
+        args = ServeArgs.from_argv(flags)
+    except ContractError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"embedding_runtime serve: {problem}\n")
+        return 2
+    logs.configure()
+    try:
+        return _serve(args)
+    except ModelRefused as refused:
+        _log.error("cannot serve %s: %s", args.model_name, refused)
+    except OSError as error:
+        _log.error("cannot listen on %s:%d: %s", args.host, args.http_port, error.strerror)
+    return 1
+
+
+def _serve(args: ServeArgs) -> int:
+    spec = ModelSpec.read(Path(args.model_dir)).limited(max_length=args.max_length, dtype=args.dtype)
+    family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
+    with socket.create_server((args.host, args.http_port), family=family, backlog=1024) as listener:
+        worker = start_worker(args)
+        try:
+            # Imported while the worker does its own imports, which take longer.
+            from embedding_runtime.server import serve  # noqa: PLC0415
+
+            _log.info("%s on http://%s:%d, not ready yet", args.model_name, args.host, args.http_port)
+            return serve(args, spec, listener, worker)
+        finally:
+            worker.stop()
+
+
+def _help(*, asked: bool) -> int:
+    parser = ServeArgs.parser()
+    parser.prog = "python -m embedding_runtime serve"
+    parser.description = "Serves one embedding model over HTTP, as OpenAI's API."
+    out = sys.stdout if asked else sys.stderr
+    out.write(parser.format_help() + EXAMPLE)
+    return 0 if asked else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

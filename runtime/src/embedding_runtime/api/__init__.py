@@ -1,0 +1,3 @@
+"""Thin routes over the engine."""
+
+__all__: list[str] = []

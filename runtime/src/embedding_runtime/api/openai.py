@@ -1,0 +1,95 @@
+"""`/embeddings` and `/models` as OpenAI's clients know them."""
+
+import asyncio
+import base64
+import time
+import uuid
+from collections.abc import Coroutine
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from embedding_runtime.api.service import Service
+from embedding_runtime.errors import BadRequest
+from embedding_runtime.schemas import EmbeddingsRequest
+from embedding_runtime.wire import VectorRows
+
+__all__ = ["router"]
+
+
+def router(service: Service) -> APIRouter:
+    """The routes, to be put under a prefix."""
+    routes = APIRouter(tags=["OpenAI"])
+
+    @routes.post("/embeddings", summary="Vectors for texts")
+    async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
+        service.check_model(body.model)
+        if body.dimensions not in (None, service.spec.dimensions):
+            raise BadRequest(
+                f"this model's vectors have {service.spec.dimensions} dimensions, and cannot be cut", param="dimensions"
+            )
+        texts = await service.tokenize(body.input)
+        rows = await _unless_gone(request, service.embed(texts))
+        if rows is None:
+            return Response(status_code=499)  # nobody reads it; nginx's number for a client that left
+        tokens = sum(map(len, texts))
+        return _json(
+            {
+                "id": f"embd-{uuid.uuid4()}",
+                "object": "list",
+                "created": int(time.time()),
+                "data": [
+                    {"object": "embedding", "embedding": vector, "index": index}
+                    for index, vector in enumerate(_encoded(rows, body.encoding_format))
+                ],
+                "model": service.name,
+                "usage": {
+                    "prompt_tokens": tokens,
+                    "total_tokens": tokens,
+                    "completion_tokens": 0,
+                    "prompt_tokens_details": None,
+                },
+            }
+        )
+
+    @routes.get("/models", summary="The served model")
+    async def models() -> Response:
+        spec = service.spec
+        model = {
+            "id": service.name,
+            "object": "model",
+            "created": service.created,
+            "owned_by": "embedding-runtime",
+            "backend": service.backend,
+            "dimensions": spec.dimensions,
+            "max_length": spec.max_length,
+            "pooling": spec.pooling,
+            "normalized": spec.normalize,
+            "dtype": spec.dtype,
+        }
+        return _json({"object": "list", "data": [model]})
+
+    return routes
+
+
+def _json(content: Any) -> Response:
+    return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+
+
+def _encoded(rows: VectorRows, encoding: str | None) -> list[Any]:
+    if encoding == "base64":
+        return [base64.b64encode(row).decode() for row in rows.astype("<f4", copy=False)]
+    return list(rows)
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, VectorRows]) -> VectorRows | None:
+    """What the work gives; None when the client left before, and the work is cancelled."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(request.receive())  # the body has been read: the next message is the disconnect
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return await task if task.done() else None
+    finally:
+        gone.cancel()
+        task.cancel()

@@ -1,0 +1,35 @@
+"""Batches as a model's own code takes them: rows of equal length, filled up and masked."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from embedding_runtime.wire import TokenIds
+
+__all__ = ["forward", "groups"]
+
+
+def forward(model: PreTrainedModel, texts: Sequence[TokenIds]) -> Tensor:
+    """Texts in rising order of length -> (tokens, hidden), end to end."""
+    return torch.cat([_group(model, group) for group in groups(texts)])
+
+
+def groups(texts: Sequence[TokenIds]) -> Iterator[Sequence[TokenIds]]:
+    """Runs of texts of about one length: filling them up adds a fifth at most."""
+    start = 0
+    for stop in range(1, len(texts) + 1):
+        if stop == len(texts) or len(texts[stop]) > 1.2 * len(texts[start]):
+            yield texts[start:stop]
+            start = stop
+
+
+def _group(model: PreTrainedModel, texts: Sequence[TokenIds]) -> Tensor:
+    lengths = torch.tensor([len(text) for text in texts])
+    mask = torch.arange(int(lengths.max())) < lengths[:, None]
+    ids = torch.full(mask.shape, model.config.pad_token_id or 0)
+    ids[mask] = torch.cat([torch.from_numpy(text).long() for text in texts])
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    hidden: Tensor = model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    return hidden[mask]

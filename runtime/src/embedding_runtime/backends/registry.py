@@ -1,0 +1,44 @@
+"""Backends by name. Each is a module with `load(spec) -> Backend`, imported only when asked for: that takes seconds."""
+
+import importlib
+import os
+from collections.abc import Mapping
+
+from embedding_runtime.backends.base import Backend
+from embedding_runtime.contract import BackendName
+from embedding_runtime.modelspec import ModelRefused, ModelSpec
+
+__all__ = ["load"]
+
+_MODULES: Mapping[BackendName, str] = {
+    BackendName.VLLM: "embedding_runtime.backends.vllm",
+    BackendName.HUGGINGFACE: "embedding_runtime.backends.huggingface",
+    BackendName.FAKE: "embedding_runtime.backends.fake",
+}
+
+# Libraries read these while they are imported.
+_ALWAYS: Mapping[str, str] = {
+    "HF_HUB_OFFLINE": "1",  # all that a model needs is in its directory
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # vLLM's own layout of three processes does not fit into 2 GiB
+}
+_UNLESS_SET: Mapping[str, str] = {
+    "DO_NOT_TRACK": "1",
+    "TQDM_DISABLE": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+
+
+def load(name: BackendName, spec: ModelSpec) -> Backend:
+    """A backend that has the model's weights. Takes seconds to a minute. Raises ModelRefused."""
+    os.environ.update(_ALWAYS)
+    os.environ.update({variable: value for variable, value in _UNLESS_SET.items() if variable not in os.environ})
+    try:
+        module = importlib.import_module(_MODULES[name])
+    except ModuleNotFoundError as error:
+        raise ModelRefused(
+            f"--backend={name} is not in this installation: {error} (an extra of embedding-runtime brings it)"
+        ) from error
+    backend: Backend = module.load(spec)
+    return backend

@@ -1,0 +1,65 @@
+"""vLLM, as a library in the worker: its synchronous engine, fed with token ids, pooling as the model's files say.
+
+`registry` has set vLLM's environment before this is imported.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from vllm import EngineArgs, LLMEngine, PoolingParams, TokensPrompt, __version__
+from vllm.config import PoolerConfig
+from vllm.platforms import current_platform
+
+from embedding_runtime.modelspec import ModelSpec, Pooling
+from embedding_runtime.wire import TokenIds, VectorRows
+
+__all__ = ["VllmBackend", "load"]
+
+_POOLING: Mapping[Pooling, str] = {Pooling.CLS: "CLS", Pooling.MEAN: "MEAN", Pooling.LAST_TOKEN: "LAST"}
+
+_BATCH_TOKENS = 4096
+_BATCH_TEXTS = 256
+
+
+class VllmBackend:
+    """One engine in this process."""
+
+    def __init__(self, engine: LLMEngine, detail: str) -> None:
+        self.detail = detail
+        self._engine = engine
+
+    def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
+        for place, ids in enumerate(batch):
+            self._engine.add_request(
+                str(place), TokensPrompt(prompt_token_ids=ids.tolist()), PoolingParams(task="embed")
+            )
+        rows: list[VectorRows | None] = [None] * len(batch)
+        while self._engine.has_unfinished_requests():
+            for output in self._engine.step():
+                rows[int(output.request_id)] = output.outputs.data.float().numpy()
+        return np.stack([row for row in rows if row is not None])
+
+
+def load(spec: ModelSpec) -> VllmBackend:
+    """Whatever vLLM says against the model passes through: it names the setting or the architecture."""
+    # An input of exactly max_model_len tokens would wait for ever: vLLM keeps one place for a token to generate.
+    # It derives its limit from the model's files; model_max_length is its own way to lift that by the one place.
+    places = spec.max_length + 1
+    on_cpu = current_platform.is_cpu()
+    engine = LLMEngine.from_engine_args(
+        EngineArgs(
+            model=str(spec.directory),
+            runner="pooling",
+            pooler_config=PoolerConfig(seq_pooling_type=_POOLING[spec.pooling], use_activation=spec.normalize),
+            dtype=spec.dtype.value,
+            max_model_len=places,
+            hf_overrides={"model_max_length": places},
+            max_num_batched_tokens=max(_BATCH_TOKENS, places),
+            max_num_seqs=_BATCH_TEXTS,
+            skip_tokenizer_init=True,  # the front has the tokenizer
+            enforce_eager=on_cpu,  # compiling on a CPU takes longer than it saves; a GPU gets its CUDA graphs
+            distributed_executor_backend="uni",
+            disable_log_stats=True,
+        )
+    )
+    return VllmBackend(engine, f"vLLM {__version__} on {'cpu' if on_cpu else current_platform.get_device_name()}")

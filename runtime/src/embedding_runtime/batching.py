@@ -1,0 +1,68 @@
+"""Which waiting texts form the next batch: pure, and the whole policy.
+
+Texts of all requests stand in one line, in order of arrival. A batch is the head of that line, up to a budget of
+tokens: a long request is split over batches, short ones share one, and nobody is overtaken.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+__all__ = ["Line", "Part"]
+
+Owner = TypeVar("Owner", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Part(Generic[Owner]):
+    """The texts `start` to `stop` (exclusive) of one request."""
+
+    owner: Owner
+    start: int
+    stop: int
+
+
+class Line(Generic[Owner]):
+    """Texts that wait. Knows their lengths and whose they are, not the texts."""
+
+    def __init__(self) -> None:
+        self._requests: dict[Owner, tuple[Sequence[int], int]] = {}  # lengths, how many have left; in arrival order
+        self._tokens = 0
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens wait."""
+        return self._tokens
+
+    def join(self, owner: Owner, lengths: Sequence[int]) -> None:
+        """Puts a request's texts, of these lengths in tokens, at the end. An owner stands here at most once."""
+        if owner in self._requests:
+            raise ValueError("already in line")
+        if lengths:
+            self._requests[owner] = (lengths, 0)
+            self._tokens += sum(lengths)
+
+    def leave(self, owner: Owner) -> None:
+        """Takes out what still waits of a request; nothing when nothing does."""
+        lengths, left = self._requests.pop(owner, ((), 0))
+        self._tokens -= sum(lengths[left:])
+
+    def next_batch(self, budget: int) -> list[Part[Owner]]:
+        """Takes texts from the head while they fit into `budget` tokens, and one in any case. Empty: nobody waits."""
+        batch: list[Part[Owner]] = []
+        room = budget
+        while self._requests:
+            owner, (lengths, start) = next(iter(self._requests.items()))
+            stop = start
+            while stop < len(lengths) and (lengths[stop] <= room or not (batch or stop > start)):
+                room -= lengths[stop]
+                stop += 1
+            if stop == start:
+                break
+            batch.append(Part(owner, start, stop))
+            self._tokens -= sum(lengths[start:stop])
+            if stop < len(lengths):
+                self._requests[owner] = (lengths, stop)  # keeps its place: dicts order by first insertion
+                break
+            del self._requests[owner]
+        return batch

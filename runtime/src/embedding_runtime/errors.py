@@ -1,0 +1,106 @@
+"""What can go wrong with a request, and how the answer says it (OpenAI's error envelope).
+
+RuntimeFault
+├── BadRequest              400  the message names the field and what is allowed
+│   └── InputTooLong        400  names both lengths
+├── UnknownModel            404  names the model that is served
+├── Overloaded              429  too much waits already
+├── VectorNotFinite         500  for the request that holds the text, never for its batch-mates
+└── NotServing              503
+    ├── NotReady                 the model is still loading: try again
+    └── BackendFailed            the worker is gone: this process is about to end
+"""
+
+from typing import ClassVar
+
+__all__ = [
+    "BackendFailed",
+    "BadRequest",
+    "InputTooLong",
+    "NotReady",
+    "NotServing",
+    "Overloaded",
+    "RuntimeFault",
+    "UnknownModel",
+    "VectorNotFinite",
+]
+
+
+class RuntimeFault(Exception):
+    """Base of all. The message goes to the client; it quotes no input."""
+
+    status: ClassVar[int]
+    type: ClassVar[str]
+    code: ClassVar[str | None] = None
+    retry_after: ClassVar[int | None] = None
+    """Seconds, where trying again may help."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class BadRequest(RuntimeFault):
+    """The client has to change something."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class InputTooLong(BadRequest):
+    """A text has more tokens than the model takes."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, *, index: int, length: int, limit: int) -> None:
+        super().__init__(f"input[{index}] has {length} tokens; the model takes {limit} at most", param="input")
+
+
+class UnknownModel(RuntimeFault):
+    """A model that is not served here."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "model_not_found"
+
+    def __init__(self, *, served: str) -> None:
+        super().__init__(f"this server has one model, {served!r}: ask for that one", param="model")
+
+
+class Overloaded(RuntimeFault):
+    """The line is full."""
+
+    status = 429
+    type = "rate_limit_error"
+    retry_after = 1
+
+
+class VectorNotFinite(RuntimeFault):
+    """The model gave NaN or infinity for a text."""
+
+    status = 500
+    type = "server_error"
+    code = "vector_not_finite"
+
+    def __init__(self, *, index: int) -> None:
+        super().__init__(f"the model gave a vector with NaN or infinity for input[{index}]", param="input")
+
+
+class NotServing(RuntimeFault):
+    """No vectors from this process now."""
+
+    status = 503
+    type = "server_error"
+    retry_after = 1
+
+
+class NotReady(NotServing):
+    """Not yet."""
+
+    code = "model_not_ready"
+
+
+class BackendFailed(NotServing):
+    """Not any more."""
+
+    code = "backend_failed"

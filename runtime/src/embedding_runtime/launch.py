@@ -1,0 +1,45 @@
+"""The worker's process as the front sees it: a socket to talk through, and how it ended."""
+
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from embedding_runtime.contract import ServeArgs
+
+__all__ = ["WorkerProcess", "start_worker"]
+
+
+@dataclass(frozen=True)
+class WorkerProcess:
+    """A started worker and the front's end of the socketpair between the two."""
+
+    link: socket.socket
+    process: subprocess.Popen[bytes]
+
+    def stop(self) -> str:
+        """Closes the link, at which the worker ends by itself, and says in words how it ended."""
+        self.link.close()
+        try:
+            code = self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        if code == -signal.SIGKILL:
+            return "killed by signal 9, most often for memory"
+        return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def start_worker(args: ServeArgs) -> WorkerProcess:
+    """Returns at once; the worker says `Ready` or `Broken` when it knows."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(  # noqa: S603 our own interpreter and module
+            [sys.executable, "-m", "embedding_runtime.worker", str(theirs.fileno()), *args.to_argv()],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno(),  # libraries print; the front's stdout is not theirs
+            start_new_session=True,  # Ctrl-C is for the front, which lets requests finish
+        )
+    return WorkerProcess(ours, process)

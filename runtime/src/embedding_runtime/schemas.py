@@ -1,0 +1,27 @@
+"""The bodies of requests, as OpenAI's API has them. Answers are written straight from the vectors, in `api`."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+__all__ = ["EmbeddingsRequest"]
+
+TokenId = Annotated[int, Field(strict=True, ge=0)]
+
+
+class EmbeddingsRequest(BaseModel):
+    """`POST /v1/embeddings`. Fields that are not here are ignored: clients and gateways add their own."""
+
+    model: Annotated[str, Field(description="the served model's name")]
+    input: Annotated[
+        str | list[str] | list[TokenId] | list[list[TokenId]],
+        Field(
+            description="one text or several; or token ids of the model's own tokenizer, special tokens included",
+            examples=["This is an example sentence for embedding generation."],
+        ),
+    ]
+    encoding_format: Annotated[
+        Literal["float", "base64"] | None, Field(description="base64: little-endian float32")
+    ] = None
+    dimensions: Annotated[int | None, Field(description="the model's own number of dimensions, or nothing")] = None
+    user: Annotated[str | None, Field(description="accepted and not used")] = None

@@ -1,0 +1,100 @@
+"""The front's process once its imports are done: engine, application and uvicorn on one loop, from start to exit."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import time
+from collections.abc import Iterator
+
+import uvicorn
+import uvloop
+
+from embedding_runtime.api.service import Service
+from embedding_runtime.app import create_app
+from embedding_runtime.contract import ServeArgs
+from embedding_runtime.engine import Engine, State
+from embedding_runtime.launch import WorkerProcess
+from embedding_runtime.modelspec import ModelSpec
+from embedding_runtime.tokenization import TextTokenizer
+
+__all__ = ["serve"]
+
+_log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 25
+"""For requests under way at SIGTERM; Kubernetes kills after 30."""
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the pools of clients and proxies keep a connection, so that they close it, never both at once."""
+
+STREAM_LIMIT = 2**24
+"""Bytes that may lie unread between the worker and the loop: several batches of vectors."""
+
+
+def serve(args: ServeArgs, spec: ModelSpec, listener: socket.socket, worker: WorkerProcess) -> int:
+    """Serves until a signal or the worker's end. Exit code: 1 when the worker failed. Raises ModelRefused."""
+    tokenizer = TextTokenizer(spec)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(args, spec, tokenizer, listener, worker))
+
+
+async def _serve(
+    args: ServeArgs, spec: ModelSpec, tokenizer: TextTokenizer, listener: socket.socket, worker: WorkerProcess
+) -> int:
+    reader, writer = await asyncio.open_unix_connection(sock=worker.link, limit=STREAM_LIMIT)
+    engine = Engine(reader, writer)
+    service = Service(args.model_name, args.backend, spec, tokenizer, engine, created=int(time.time()))
+    config = uvicorn.Config(
+        create_app(service),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
+    server = _Server(config, engine)
+    talking = asyncio.create_task(engine.run())
+    talking.add_done_callback(lambda _: server.stop())
+    await server.serve(sockets=[listener])
+    failed = engine.state is State.FAILED and not server.asked_to_stop
+    talking.cancel()
+    writer.close()
+    how = await asyncio.to_thread(worker.stop)
+    if failed:
+        _log.error("cannot serve %s: %s (worker: %s)", args.model_name, engine.reason, how)
+    return 1 if failed else 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, that ends with our exit code: its own handlers raise the signal again once it has drained."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+        super().__init__(config)
+        self.asked_to_stop = False
+        self._engine = engine
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked, signal.Signals(number).name)
+        yield
+
+    def stop(self) -> None:
+        """No new connections; requests under way are finished."""
+        self.should_exit = True
+
+    def _asked(self, name: str) -> None:
+        if self.asked_to_stop:
+            self.force_exit = True  # asked twice: not even what is under way
+        else:
+            _log.info("%s: finishing what is under way, up to %d s", name, GRACE_SECONDS)
+        self.asked_to_stop = True
+        self._engine.stop()
+        self.stop()

@@ -1,0 +1,126 @@
+"""What passes between the front and the worker: frames over a socket, numbers as they lie in memory.
+
+A frame is a header (kind, bytes of body; little-endian) and a body. Front to worker: `Work`. Worker to front: `Ready`
+once, then `Vectors` for each `Work`; or `Broken`, and the worker ends. The end of the stream means the other is gone.
+"""
+
+import asyncio
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Broken", "Message", "Ready", "TokenIds", "VectorRows", "Vectors", "Work", "pack", "receive", "receive_sync"]
+
+TokenIds = npt.NDArray[np.int32]
+"""Shape (tokens,)."""
+
+VectorRows = npt.NDArray[np.float32]
+"""Shape (texts, dimensions)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """One batch. The worker takes batches in the order they come."""
+
+    batch: int
+    texts: Sequence[TokenIds]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker is loaded, warm and proven; `detail` says how it computes, for the log."""
+
+    detail: str
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """The answer to the Work of the same number: a row a text, in its order."""
+
+    batch: int
+    rows: VectorRows
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The worker cannot serve, or cannot go on; in words for whoever has to mend it."""
+
+    message: str
+
+
+Message = Work | Ready | Vectors | Broken
+
+
+class _Kind(IntEnum):
+    WORK = 1
+    READY = 2
+    VECTORS = 3
+    BROKEN = 4
+
+
+_HEADER = struct.Struct("<IQ")  # kind, bytes of body
+_WORK = struct.Struct("<QI")  # batch, texts; then their lengths as u32, then all ids as i32
+_VECTORS = struct.Struct("<QII")  # batch, rows, columns; then float32, row by row
+
+
+def pack(message: Message) -> bytes:
+    """The whole frame."""
+    match message:
+        case Work(batch, texts):
+            lengths = np.array([len(text) for text in texts], dtype="<u4")
+            ids = np.concatenate(texts).astype("<i4", copy=False)
+            return _frame(_Kind.WORK, _WORK.pack(batch, len(texts)), lengths.tobytes(), ids.tobytes())
+        case Vectors(batch, rows):
+            return _frame(_Kind.VECTORS, _VECTORS.pack(batch, *rows.shape), rows.astype("<f4", copy=False).tobytes())
+        case Ready(detail):
+            return _frame(_Kind.READY, json.dumps(detail).encode())
+        case Broken(text):
+            return _frame(_Kind.BROKEN, json.dumps(text).encode())
+
+
+async def receive(stream: asyncio.StreamReader) -> Message | None:
+    """The next message; None when the other end is gone, in the middle of a frame or between two."""
+    try:
+        kind, size = _HEADER.unpack(await stream.readexactly(_HEADER.size))
+        return _unpack(_Kind(kind), await stream.readexactly(size))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+
+
+def receive_sync(stream: BinaryIO) -> Message | None:
+    """As `receive`, waiting in the calling thread."""
+    try:
+        header = stream.read(_HEADER.size)
+        if len(header) < _HEADER.size:
+            return None
+        kind, size = _HEADER.unpack(header)
+        body = stream.read(size)
+    except ConnectionError:
+        return None
+    return _unpack(_Kind(kind), body) if len(body) == size else None
+
+
+def _frame(kind: _Kind, *parts: bytes) -> bytes:
+    return b"".join((_HEADER.pack(kind, sum(map(len, parts))), *parts))
+
+
+def _unpack(kind: _Kind, body: bytes) -> Message:
+    match kind:
+        case _Kind.WORK:
+            batch, texts = _WORK.unpack_from(body)
+            lengths = np.frombuffer(body, "<u4", texts, _WORK.size)
+            ids = np.frombuffer(body, "<i4", offset=_WORK.size + lengths.nbytes)
+            return Work(batch, np.split(ids, np.cumsum(lengths[:-1])))
+        case _Kind.VECTORS:
+            batch, rows, columns = _VECTORS.unpack_from(body)
+            return Vectors(batch, np.frombuffer(body, "<f4", offset=_VECTORS.size).reshape(rows, columns))
+        case _Kind.READY:
+            return Ready(json.loads(body))
+        case _Kind.BROKEN:
+            return Broken(json.loads(body))

@@ -1,0 +1,90 @@
+"""The backend's process: load, prove, then batches in and vectors out. `python -m embedding_runtime.worker FD FLAGS`.
+
+Started by `launch` with its end of a socketpair as file descriptor FD. It ends when the front does, whatever it is
+doing: a thread of its own listens.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+
+from embedding_runtime import logs
+from embedding_runtime.backends import registry
+from embedding_runtime.backends.base import Backend
+from embedding_runtime.contract import ServeArgs
+from embedding_runtime.modelspec import ModelRefused, ModelSpec
+from embedding_runtime.wire import Broken, Message, Ready, Vectors, Work, pack, receive_sync
+
+__all__ = ["main", "prove"]
+
+_log = logging.getLogger("embedding_runtime.worker")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit code: 1 when the model cannot be served, or the backend has failed."""
+    link = socket.socket(fileno=int(argv[0]))
+    args = ServeArgs.from_argv(argv[1:])
+    logs.configure()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to end
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    inbox: SimpleQueue[Work] = SimpleQueue()
+    threading.Thread(target=_listen, args=(link, inbox), daemon=True).start()
+    try:
+        backend = _load(args)
+        _say(link, Ready(backend.detail))
+        while True:
+            work = inbox.get()
+            _say(link, Vectors(work.batch, backend.embed(work.texts)))
+    except ModelRefused as refused:
+        _say(link, Broken(str(refused)))
+    except Exception as error:  # noqa: BLE001 a library may raise anything; the front is told, and this process ends
+        _log.exception("the %s backend has failed", args.backend)
+        _say(link, Broken(f"the {args.backend} backend failed: {type(error).__name__}: {' '.join(str(error).split())}"))
+    return 1
+
+
+def prove(backend: Backend, spec: ModelSpec) -> None:
+    """Warms the backend up with one token and with the longest input. Raises ModelRefused for what is not vectors."""
+    probes = [np.arange(length, dtype=np.int32) % spec.vocabulary for length in (1, spec.max_length)]
+    rows = backend.embed(probes)
+    if rows.shape != (len(probes), spec.dimensions):
+        raise ModelRefused(f"{spec.directory} gives vectors of shape {rows.shape[1:]}, its files say {spec.dimensions}")
+    if not np.isfinite(rows).all():
+        raise ModelRefused(f"{spec.directory} gives NaN or infinity in {spec.dtype}: try --dtype=float32")
+
+
+def _load(args: ServeArgs) -> Backend:
+    begin = time.monotonic()
+    spec = ModelSpec.read(Path(args.model_dir)).limited(max_length=args.max_length, dtype=args.dtype)
+    _log.info("loading %s in %s with %s", spec.directory, spec.dtype, args.backend)
+    backend = registry.load(args.backend, spec)
+    _log.info("loaded in %.1f s: %s; warming up", time.monotonic() - begin, backend.detail)
+    prove(backend, spec)
+    return backend
+
+
+def _listen(link: socket.socket, inbox: SimpleQueue[Work]) -> None:
+    with link.makefile("rb") as stream:
+        while isinstance(message := receive_sync(stream), Work):
+            inbox.put(message)
+    os._exit(0)  # the front is gone, and the main thread may be minutes deep in a library
+
+
+def _say(link: socket.socket, message: Message) -> None:
+    try:
+        link.sendall(pack(message))
+    except BrokenPipeError:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
