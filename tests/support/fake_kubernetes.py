@@ -99,7 +99,7 @@ class FakeKubernetes:
 
         self._troubles.append(_Trouble(verb, plural, 1, answer))
 
-    def before(self, verb: str, plural: str, act: Callable[[], None]) -> None:
+    def before(self, verb: str, plural: str, act: Callable[[], object]) -> None:
         """Let something happen just before the next such call is served."""
 
         async def answer() -> None:

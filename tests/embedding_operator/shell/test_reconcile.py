@@ -120,7 +120,7 @@ async def test_a_service_changed_mid_way_is_a_conflict_and_its_status_is_not_wri
     changed = an_embedding_service()
     changed["metadata"]["labels"] = {"changed": "meanwhile"}
     async with a_world(an_embedding_service()) as world:
-        world.kubernetes.before("update status", "embeddingservices", lambda: world.kubernetes.put(changed) and None)
+        world.kubernetes.before("update status", "embeddingservices", lambda: world.kubernetes.put(changed))
         with pytest.raises(Conflict):
             await world.reconcile(KEY)
         service = world.kubernetes.get("embeddingservices", "minilm")

@@ -57,12 +57,14 @@ async def operate(settings: Settings, configuration: Configuration, stop: asynci
     async with ApiClient(configuration) as client:
         work = asyncio.create_task(_lead(settings, client, stop), name="operator")
         stopped = asyncio.create_task(stop.wait(), name="stop")
-        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if not work.done():
-            _log.info("stopping")
+        try:
+            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
             work.cancel()  # a reconcile that is cut here is the next leader's first
-        await asyncio.gather(work, return_exceptions=not work.done())
+            await asyncio.wait({work, stopped})
+        if not work.cancelled():
+            work.result()
 
 
 async def _lead(settings: Settings, client: ApiClient, stop: asyncio.Event) -> None:
@@ -106,14 +108,22 @@ async def _wait_for_resources(cluster: Cluster, clock: Clock) -> None:
 async def _watch(
     settings: Settings, configuration: Configuration, queue: WorkQueue[ObjectRef], stop: asyncio.Event
 ) -> None:
-    running = await kopf.spawn_tasks(
+    end = asyncio.Event()
+    tasks = await kopf.spawn_tasks(
+        stop_flag=end,
         registry=handlers.registry(queue.add, connect.kopf_login(configuration)),
         settings=handlers.kopf_settings(settings),
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,
     )
     _stop_on_signals(stop)  # kopf has just put its own in their place
-    await kopf.run_tasks(running, ignored=_AllTasks())
+    running = asyncio.create_task(kopf.run_tasks(tasks, ignored=_AllTasks()), name="kopf")
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        end.set()  # cancelled, kopf would not close its connections
+        await running
+        raise
     raise WatchesEnded("the watches of the API server ended")
 
 
