@@ -1,0 +1,162 @@
+"""`embedding-operator local`: the planned pod of each service as processes of this machine; no cluster, no Docker.
+
+It stands in for the kubelet alone: manifests are read, checked and planned by the same code as on a cluster, and what
+becomes of the processes is told to the planner as a pod's status, so that the table is what `kubectl get` would print.
+Not honoured here: images, resources and replicas (one server a service, with all of this machine).
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from embedding_operator.api.crd import columns
+from embedding_operator.core.checks import secrets_needed
+from embedding_operator.core.observed import Observed
+from embedding_operator.core.plan import plan
+from embedding_operator.errors import BadManifests, CannotRunLocally
+from embedding_operator.local_pod import Address, LocalPod
+from embedding_operator.manifests import Manifests, read
+from embedding_operator.settings import Settings
+from embedding_operator.table import table
+
+__all__ = ["main"]
+
+_TICK = 0.2  # seconds between two looks at the processes
+
+_Object = dict[str, Any]
+
+
+def main(
+    files: Sequence[Path],
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    when_ready: Callable[[Mapping[str, Any]], None] = lambda _service: None,
+) -> int:
+    """Serve until Ctrl-C: the first service on `port`, the next on the one after it.
+
+    `when_ready` is called once with each service that becomes ready, as the API would show it. Returns the exit code: 0
+    after a stop that was asked for, 1 when something is wrong or a server ended by itself.
+    """
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    with ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="embedding-operator-")))
+        try:
+            manifests = read(files)
+            services = [
+                _LocalService(raw, manifests, root / raw["metadata"]["name"], Address(host, port + number))
+                for number, raw in enumerate(manifests.services)
+            ]
+        except (BadManifests, CannotRunLocally) as error:
+            print(error, file=sys.stderr)
+            return 1
+        for service in services:
+            stack.callback(service.pod.stop)
+        return _serve(services, stop, when_ready)
+
+
+class _LocalService:
+    """One service, its pod, and as much of a cluster as the planner asks for."""
+
+    def __init__(self, raw: Mapping[str, Any], manifests: Manifests, root: Path, address: Address) -> None:
+        """Plans the pod; starts nothing. Raises CannotRunLocally, also for what a cluster would refuse."""
+        birth = {"uid": "local", "generation": 1, "creationTimestamp": _now().isoformat()}
+        self._raw: _Object = {**raw, "metadata": {**raw["metadata"], **birth}}
+        self._storage_containers = manifests.storage_containers
+        self._settings = Settings(hf_endpoint=os.environ.get("HF_ENDPOINT"))
+        needed = secrets_needed(self._raw, self._storage_containers, self._settings)
+        self._secrets = {name: found for name in needed if (found := _secret(name, manifests)) is not None}
+        self._missing = needed - self._secrets.keys()
+        self._objects: dict[str, _Object] = {}
+        self._plan()
+        if "Deployment" not in self._objects:
+            raise CannotRunLocally(f"{manifests.place(raw)}: {self.ready['message']}")
+        self._template = self._objects["Deployment"]["spec"]["template"]
+        self.pod = LocalPod(self._template["spec"], root, self._secrets, address)
+
+    @property
+    def as_shown(self) -> _Object:
+        """The service with its status, as the API would show it; its URL is the one it has here."""
+        url = str(self.pod.address)
+        return {**self._raw, "status": {**self._raw["status"], "url": url, "address": {"url": url}}}
+
+    @property
+    def ready(self) -> Mapping[str, Any]:
+        """Its Ready condition."""
+        conditions: list[_Object] = self._raw["status"]["conditions"]
+        return next(each for each in conditions if each["type"] == "Ready")
+
+    def advance(self) -> bool:
+        """Let the pod go on, and write the status; whether that changed."""
+        self.pod.advance()
+        metadata = {"name": self._raw["metadata"]["name"], **self._template["metadata"]}
+        return self._plan({"metadata": metadata, "status": self.pod.status()})
+
+    def _plan(self, *pods: _Object) -> bool:
+        """One reconcile, with this object in the place of a cluster."""
+        if deployment := self._objects.get("Deployment"):
+            ready = sum(pod["status"]["containerStatuses"][0]["ready"] for pod in pods)
+            counts = {
+                "replicas": len(pods),
+                "updatedReplicas": len(pods),
+                "readyReplicas": ready,
+                "availableReplicas": ready,
+            }
+            deployment["status"] = {"observedGeneration": 1, **counts}
+        observed = Observed.of(
+            storage_containers=self._storage_containers,
+            deployments=[self._objects["Deployment"]] if "Deployment" in self._objects else [],
+            services=[self._objects["Service"]] if "Service" in self._objects else [],
+            pods=pods,
+            secrets={name: frozenset(data) for name, data in self._secrets.items()} | dict.fromkeys(self._missing),
+        )
+        wanted = plan(self._raw, observed, self._settings, _now())
+        for obj in wanted.apply:
+            obj["metadata"]["generation"] = 1
+            self._objects[obj["kind"]] = obj
+        if wanted.status is None:
+            return False
+        self._raw["status"] = wanted.status
+        return True
+
+
+def _serve(
+    services: Sequence[_LocalService], stop: threading.Event, when_ready: Callable[[Mapping[str, Any]], None]
+) -> int:
+    told: set[int] = set()
+    print("local | one process a service: images, resources and replicas are for a cluster", file=sys.stderr)
+    while not stop.wait(_TICK):
+        changed = [service.advance() for service in services]
+        if any(changed):
+            print(table([service.as_shown for service in services], columns("EmbeddingService"), _now()), flush=True)
+        for service in services:
+            if service.pod.ready and service.pod.address.port not in told:
+                told.add(service.pod.address.port)
+                when_ready(service.as_shown)
+        ended = [service for service in services if service.pod.ended]
+        if ended:
+            for service in ended:
+                print(f"{service.as_shown['metadata']['name']}: {service.ready['message']}", file=sys.stderr)
+            return 1
+    print("local | stopping", file=sys.stderr)
+    return 0
+
+
+def _secret(name: str, manifests: Manifests) -> Mapping[str, str] | None:
+    """A Secret's values: from the files, else from environment variables named like its keys."""
+    if name in manifests.secrets:
+        return manifests.secrets[name]
+    from_environment = {key: os.environ[key] for key in ("HF_TOKEN",) if key in os.environ}
+    return from_environment or None
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
