@@ -3,7 +3,7 @@ from typing import NoReturn
 
 import pytest
 
-from embedding_runtime.storage.staging import remove_leftovers, staged
+from embedding_runtime.storage.staging import staged
 
 
 def test_a_directory_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -38,10 +38,11 @@ def test_an_empty_directory_in_its_place_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "models" / "config.json").exists()
 
 
-def test_leftovers_of_other_directories_stay(tmp_path: Path) -> None:
-    for name in (".models.killed", ".other.killed", "models"):
-        (tmp_path / name).mkdir()
-    remove_leftovers(tmp_path / "models")
+def test_what_a_killed_attempt_left_goes_away_and_that_of_other_directories_stays(tmp_path: Path) -> None:
+    for name in (".models.killed", ".other.killed"):
+        (tmp_path / name / "model").mkdir(parents=True)
+    with staged(tmp_path / "models"):
+        pass
     assert {path.name for path in tmp_path.iterdir()} == {".other.killed", "models"}
 
 

@@ -18,7 +18,7 @@ from embedding_runtime.contract import BadUri, DownloadVerdict, FailedDownload
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.fetch import fetch
 from embedding_runtime.storage.log import Log, secrets_in
-from embedding_runtime.storage.staging import remove_leftovers
+from embedding_runtime.storage.staging import leftovers
 
 __all__ = ["main"]
 
@@ -78,13 +78,13 @@ def _failed(message: str) -> str:
 
 
 def _stop_at_once_on_signals(directory: Path) -> None:
-    """Leaves without waiting for the threads that download, which an ordinary exit would join."""
+    """An ordinary exit would wait for the threads that download, and a cleaning beside them would not end."""
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
         verdict = _failed(f"stopped by {signal.Signals(number).name} before the model was there")
-        os.write(sys.stderr.fileno(), f"{verdict}\n".encode())  # print may be what was interrupted
-        remove_leftovers(directory)
-        os._exit(128 + number)
+        os.write(sys.stderr.fileno(), f"{verdict}\n".encode())  # a write to sys.stderr may be what was interrupted
+        clean = ["sh", "-c", 'rm -rf -- "$@"; exit "$0"', str(128 + number), *map(str, leftovers(directory))]
+        os.execv("/bin/sh", clean)  # noqa: S606 ends all threads at once; its arguments are not read as a script
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

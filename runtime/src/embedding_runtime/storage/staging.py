@@ -6,19 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["remove_leftovers", "staged"]
-
-_TRIES = 20
+__all__ = ["leftovers", "staged"]
 
 
 @contextmanager
 def staged(directory: Path) -> Iterator[Path]:
-    """An empty directory beside `directory`; when the block ends well, its part `model` becomes `directory`.
+    """A directory beside `directory`; when the block ends well, its part `model` becomes `directory`.
 
-    What else is put beside `model` goes away with it when the block ends, well or not.
+    What is put beside `model` goes away when the block ends, and so does what attempts that were killed have left.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(directory)
+    for leftover in leftovers(directory):
+        shutil.rmtree(leftover, ignore_errors=True)
     staging = Path(tempfile.mkdtemp(prefix=_prefix(directory), dir=directory.parent))
     try:
         model = staging / "model"
@@ -29,14 +28,9 @@ def staged(directory: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def remove_leftovers(directory: Path) -> None:
-    """Removes what other attempts have left beside `directory`, as far as it can be removed.
-
-    More than once, because a thread of an attempt that ends right now may put a file where one was removed.
-    """
-    for _ in range(_TRIES):
-        for leftover in directory.parent.glob(f"{_prefix(directory)}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+def leftovers(directory: Path) -> list[Path]:
+    """What unfinished attempts have put beside `directory`."""
+    return list(directory.parent.glob(f"{_prefix(directory)}*"))
 
 
 def _prefix(directory: Path) -> str:
