@@ -1,0 +1,136 @@
+"""What the tests do with the cluster: commands as a person types them, and waits for what they bring about.
+
+kubectl, helm and the kubeconfig come from the environment: `eval "$(e2e/cluster/cluster env)"`.
+"""
+
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "ROOT",
+    "TOKEN",
+    "CommandFailed",
+    "Service",
+    "advertise_gpus",
+    "apply",
+    "audit_log",
+    "everything",
+    "forwarded",
+    "get",
+    "requests_to_hub",
+    "sh",
+]
+
+ROOT = Path(__file__).parent.parent
+TOKEN = "hf_of_the_guide"
+"""What the fake hub asks for."""
+
+
+class CommandFailed(Exception):
+    """A command ended with another status than 0. Its words are what it wrote to stderr."""
+
+
+def sh(command: str, *, stdin: str | None = None) -> str:
+    """Run a command in the repository's root, without a shell, and return what it wrote to stdout.
+
+    Raises CommandFailed.
+    """
+    done = subprocess.run(
+        shlex.split(command), input=stdin, capture_output=True, text=True, timeout=290, cwd=ROOT, check=False
+    )
+    if done.returncode != 0:
+        raise CommandFailed(f"{command}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def apply(manifest: Mapping[str, Any]) -> None:
+    """`kubectl apply` of one object."""
+    sh("kubectl apply -f -", stdin=json.dumps(manifest))
+
+
+def get(what: str, namespace: str = "default") -> dict[str, Any]:
+    """An object or a list, as `kubectl get WHAT` finds it."""
+    found: dict[str, Any] = json.loads(sh(f"kubectl get {what} -n {namespace} -o json"))
+    return found
+
+
+def everything(namespace: str) -> frozenset[str]:
+    """The names of all that a namespace holds, of every kind that the API server knows; Events aside."""
+    kinds = sh("kubectl api-resources --verbs=list --namespaced -o name").split()
+    listed = [kind for kind in kinds if not kind.startswith("events")]
+    return frozenset(sh(f"kubectl get {','.join(listed)} -n {namespace} -o name").split())
+
+
+@dataclass(frozen=True)
+class Service:
+    """An EmbeddingService in the cluster."""
+
+    name: str
+    namespace: str = "default"
+
+    @property
+    def pods(self) -> str:
+        """The label selector of what is made for it."""
+        return f"serving.embeddings.dev/service={self.name}"
+
+    def is_ready(self, timeout: str = "240s") -> None:
+        """Wait until READY is True."""
+        sh(f"kubectl wait --for=condition=Ready embeddingservice/{self.name} -n {self.namespace} --timeout={timeout}")
+
+    def says(self, reason: str, condition: str = "Ready") -> str:
+        """Wait until a condition has this reason, and return its message."""
+        path = f'{{.status.conditions[?(@.type=="{condition}")].reason}}'
+        wait = f"kubectl wait embeddingservice/{self.name} -n {self.namespace} --timeout=90s"
+        sh(f"{wait} --for=jsonpath={shlex.quote(path)}={reason}")
+        conditions = get(f"embeddingservice {self.name}", self.namespace)["status"]["conditions"]
+        [message] = [str(each["message"]) for each in conditions if each["type"] == condition]
+        return message
+
+    def has_made(self, kinds: str = "deployments,replicasets,pods,services") -> list[str]:
+        """The names of what carries its label."""
+        return sh(f"kubectl get {kinds} -n {self.namespace} -l {self.pods} -o name").split()
+
+
+@contextmanager
+def forwarded(target: str, port: int, namespace: str = "default") -> Iterator[str]:
+    """`kubectl port-forward`: the URL on this machine at which a port of the target answers."""
+    command = f"kubectl port-forward {target} :{port} -n {namespace}"
+    with subprocess.Popen(shlex.split(command), stdout=subprocess.PIPE, text=True) as forward:
+        try:
+            line = forward.stdout.readline() if forward.stdout else ""
+            local = re.search(r"127\.0\.0\.1:(\d+)", line)
+            assert local, f"{command} says {line!r}"
+            yield f"http://127.0.0.1:{local[1]}"
+        finally:
+            forward.terminate()
+
+
+def advertise_gpus(count: int) -> None:
+    """Have every node claim so many GPUs. They are for the scheduler alone; no container gets a device."""
+    for node in sh("kubectl get nodes -o name").split():
+        patch = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": str(count)}]
+        sh(f"kubectl patch {node} --subresource=status --type=json -p {shlex.quote(json.dumps(patch))}")
+        allocatable = r"'{.status.allocatable.nvidia\.com/gpu}'"
+        sh(f"kubectl wait {node} --for=jsonpath={allocatable}={count} --timeout=60s")
+
+
+def requests_to_hub() -> list[dict[str, Any]]:
+    """What the fake hub was asked, by whom: see `Seen` in tests/support/fake_hub.py."""
+    seen: list[dict[str, Any]] = json.loads(
+        sh("kubectl get --raw /api/v1/namespaces/fake-hub/services/fake-hub:8000/proxy/__seen")
+    )
+    return seen
+
+
+def audit_log() -> Sequence[dict[str, Any]]:
+    """The operator's writes to the API server until now, its Lease aside, oldest first."""
+    lines = sh("e2e/cluster/cluster audit").splitlines()
+    events = [json.loads(line) for line in lines]
+    return [event for event in events if event["objectRef"]["resource"] != "leases"]

@@ -1,0 +1,34 @@
+"""When nothing happens, the operator writes nothing. IDLE_SECONDS=600 for the long look."""
+
+import os
+import shlex
+import subprocess
+
+import pytest
+from kube import Service, apply, audit_log, get
+from services import a_service, with_token
+
+IDLE_SECONDS = int(os.environ.get("IDLE_SECONDS", "60"))
+
+
+@pytest.mark.timeout(IDLE_SECONDS + 300)
+def test_an_idle_operator_writes_nothing_but_its_lease(namespace: str) -> None:
+    with_token(namespace)
+    apply(a_service(namespace))
+    service = Service("embedding-model", namespace)
+    service.is_ready()
+
+    written, versions = audit_log(), _versions(service)
+    assert written, "the audit log has the writes that made the service"
+    watch = f"kubectl get embeddingservices -n {namespace} --watch-only -o name"
+    with pytest.raises(subprocess.TimeoutExpired) as waited:
+        subprocess.run(shlex.split(watch), timeout=IDLE_SECONDS, capture_output=True, check=True)
+
+    assert not waited.value.stdout
+    assert audit_log() == written
+    assert _versions(service) == versions
+
+
+def _versions(service: Service) -> dict[str, str]:
+    ours = get("embeddingservices,deployments,services,pods", service.namespace)["items"]
+    return {f"{each['kind']} {each['metadata']['name']}": each["metadata"]["resourceVersion"] for each in ours}
