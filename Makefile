@@ -5,21 +5,55 @@ SHELL := /bin/bash
 
 PORT ?= 8080
 BACKEND ?= vllm
+ARGS ?=
 
 PYTHON := .venv/bin/python
 UV := .uv/bin/uv
+CHART := charts/embedding-operator
 CLUSTER := e2e/cluster/cluster
 
+export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.bin:$(PATH)
+
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/synced ## Serve the guide's model here, without a cluster, on PORT (8080) with BACKEND (vllm or huggingface)
 	@PYTHONPATH=tests $(PYTHON) tools/demo.py --backend $(BACKEND) --port $(PORT)
 
-test: .venv/synced ## All tests that need no cluster
-	$(PYTHON) -m pytest
+test: .venv/synced ## Run all tests that need no cluster; ARGS="-m 'not model'" leaves out those with a real model
+	$(PYTHON) -m pytest $(ARGS)
 
-.PHONY: help demo test
+e2e: .venv/synced ## Bring a cluster up, install the chart, walk the guide and do it harm, take the cluster down
+	@trap '$(CLUSTER) down' EXIT; \
+	$(CLUSTER) up && $(CLUSTER) load && eval "$$($(CLUSTER) env)" && $(PYTHON) -m pytest e2e -p no:randomly $(ARGS)
+
+verify: .venv/synced .bin/helm ## Check lint, format, types, layers, generated files and the chart
+	$(UV) lock --check --quiet
+	ruff check --quiet .
+	ruff format --check --quiet .
+	mypy --no-error-summary
+	lint-imports --no-cache
+	$(PYTHON) -m embedding_operator crds --check .
+	$(PYTHON) tools/chart_readme.py --check
+	@for values in $(CHART)/ci/*.yaml; do \
+		echo "helm lint --strict --values $$values"; helm lint --quiet --strict $(CHART) --values "$$values" || exit 1; \
+	done
+
+generate: .venv/synced ## Write what is generated: the CRDs, here and in the chart, and the chart's table of values
+	$(PYTHON) -m embedding_operator crds --write .
+	$(PYTHON) tools/chart_readme.py
+
+format: .venv/synced ## Format the code, and mend what the linter can
+	ruff format .
+	ruff check --fix .
+
+images: ## Build the images into the cluster that is up
+	$(CLUSTER) load
+
+clean: ## Remove what was set up or built in this checkout
+	rm -rf .bin .uv .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: help demo test e2e verify generate format images clean
 
 $(UV): tools/uv.sh
 	@tools/uv.sh .uv
@@ -29,3 +63,11 @@ $(UV): tools/uv.sh
 	@echo "setting up: Python packages into .venv (6 GB; about a minute)"
 	@$(UV) sync --locked --all-packages --quiet
 	@touch $@
+
+# helm as it is installed, or as the native cluster has it, or else from source.
+.bin/helm:
+	@mkdir -p $(@D)
+	@found=$$(eval "$$($(CLUSTER) env)"; command -v helm) && ln -s "$$found" $@ || { \
+		echo "setting up: helm, from source (once; a minute or two)"; \
+		command -v go >/dev/null || { echo "install helm 3 (https://helm.sh) or Go 1.26, then run this again" >&2; exit 1; }; \
+		cd e2e/cluster/native/tools && CGO_ENABLED=0 go build -o $(CURDIR)/$@ helm.sh/helm/v3/cmd/helm; }
