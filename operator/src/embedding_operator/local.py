@@ -10,16 +10,17 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from embedding_operator.api.crd import columns
-from embedding_operator.core.checks import secrets_needed
+from embedding_operator.core.checks import secret_keys_needed
 from embedding_operator.core.observed import Observed
 from embedding_operator.core.plan import plan
+from embedding_operator.core.reasons import Reason
 from embedding_operator.errors import BadManifests, CannotRunLocally
 from embedding_operator.local_pod import Address, LocalPod
 from embedding_operator.manifests import Manifests, read
@@ -72,13 +73,14 @@ class _LocalService:
         self._raw: _Object = {**raw, "metadata": {**raw["metadata"], **birth}}
         self._storage_containers = manifests.storage_containers
         self._settings = Settings(hf_endpoint=os.environ.get("HF_ENDPOINT"))
-        needed = secrets_needed(self._raw, self._storage_containers, self._settings)
-        self._secrets = {name: found for name in needed if (found := _secret(name, manifests)) is not None}
-        self._missing = needed - self._secrets.keys()
+        needed = secret_keys_needed(self._raw, self._storage_containers)
+        self._secrets = {name: manifests.secrets.get(name) or _from_environment(keys) for name, keys in needed.items()}
         self._objects: dict[str, _Object] = {}
         self._plan()
         if "Deployment" not in self._objects:
-            raise CannotRunLocally(f"{manifests.place(raw)}: {self.ready['message']}")
+            hint = " (here: put it into a file given with -f, or into a variable named like the key)"
+            waits = hint if self.ready["reason"] == Reason.SECRET_NOT_FOUND else ""
+            raise CannotRunLocally(f"{manifests.place(raw)}: {self.ready['message']}{waits}")
         self._template = self._objects["Deployment"]["spec"]["template"]
         self.pod = LocalPod(self._template["spec"], root, self._secrets, address)
 
@@ -116,7 +118,7 @@ class _LocalService:
             deployments=[self._objects["Deployment"]] if "Deployment" in self._objects else [],
             services=[self._objects["Service"]] if "Service" in self._objects else [],
             pods=pods,
-            secrets={name: frozenset(data) for name, data in self._secrets.items()} | dict.fromkeys(self._missing),
+            secrets={name: frozenset(data) if data else None for name, data in self._secrets.items()},
         )
         wanted = plan(self._raw, observed, self._settings, _now())
         for obj in wanted.apply:
@@ -150,12 +152,9 @@ def _serve(
     return 0
 
 
-def _secret(name: str, manifests: Manifests) -> Mapping[str, str] | None:
-    """A Secret's values: from the files, else from environment variables named like its keys."""
-    if name in manifests.secrets:
-        return manifests.secrets[name]
-    from_environment = {key: os.environ[key] for key in ("HF_TOKEN",) if key in os.environ}
-    return from_environment or None
+def _from_environment(keys: Iterable[str]) -> Mapping[str, str]:
+    """In the place of a Secret that no file has: the variables named like its keys, such as HF_TOKEN."""
+    return {key: os.environ[key] for key in keys if key in os.environ}
 
 
 def _now() -> datetime:
