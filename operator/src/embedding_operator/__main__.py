@@ -1,6 +1,7 @@
 """The command line: `python -m embedding_operator COMMAND`. Each command's code is loaded when it is asked for."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = args.command
     try:
         return command(args)
+    except BrokenPipeError:  # who reads our output has enough of it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except ValidationError as error:  # of Settings: all else that pydantic reads says its problems itself
         print(f"settings: {error}", file=sys.stderr)
         return 2

@@ -1,16 +1,16 @@
 """What the pods of a service are doing, or what is wrong with them, in words that say what to change."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
+from embedding_operator.constants import TEMPLATE_ANNOTATION
 from embedding_operator.core.checks import TOKEN_VARIABLE, Settled
 from embedding_operator.core.observed import Container, Pod
 from embedding_operator.core.reasons import PROGRESS, Reason
-from embedding_operator.core.render import initializer, runtime_image
-from embedding_operator.settings import Settings
 from embedding_runtime.contract import DownloadVerdict, FailedDownload
 
-__all__ = ["Finding", "Look", "look", "worst"]
+__all__ = ["Finding", "Look", "Wanted", "look", "worst"]
 
 _NOT_PULLED = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _ON_ITS_WAY = {None, "PodInitializing", "ContainerCreating", "CrashLoopBackOff"}
@@ -31,23 +31,40 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What the pods are meant to be: the service, and the containers and template that were rendered for it."""
+
+    settled: Settled
+    initializer: Mapping[str, Any]
+    server: Mapping[str, Any]
+    template: str
+
+    @classmethod
+    def of(cls, settled: Settled, deployment: Mapping[str, Any]) -> Self:
+        """From the Deployment that is desired."""
+        template = deployment["spec"]["template"]
+        (initializer,), (server,) = template["spec"]["initContainers"], template["spec"]["containers"]
+        return cls(settled, initializer, server, template["metadata"]["annotations"][TEMPLATE_ANNOTATION])
+
+
+@dataclass(frozen=True)
 class Look:
-    """One pod: what keeps its model away, and what keeps its server from answering; None: nothing does."""
+    """One pod: what keeps its model away, and what keeps it from answering requests; None: nothing does."""
 
     model: Finding | None
-    server: Finding | None
+    answers: Finding | None
 
 
-def look(pod: Pod, settled: Settled, settings: Settings) -> Look:
+def look(pod: Pod, wanted: Wanted) -> Look:
     """A container that failed and was started again counts as failed until it has done its work: so a crash loop says
     why all the time, and not only between two attempts.
     """
     if pod.unschedulable is not None:
-        return Look(Finding(Reason.PENDING, "No node has taken the pod yet."), _unschedulable(pod, settled))
-    model = None if _has_started(pod.server) else _model(pod.initializer, settled, settings)
+        return Look(Finding(Reason.PENDING, "No node has taken the pod yet."), _unschedulable(pod, wanted))
+    model = None if _has_started(pod.server) else _model(pod.initializer, wanted)
     if model is not None:
-        return Look(model, Finding(Reason.PENDING, "The server starts when the model is there."))
-    return Look(None, None if pod.ready else _server(pod.server, settled, settings))
+        return Look(model, model)
+    return Look(None, None if pod.ready else _server(pod.server, wanted))
 
 
 def worst(findings: Sequence[Finding | None]) -> Finding | None:
@@ -61,18 +78,19 @@ def _has_started(container: Container) -> bool:
     return container.running or container.ended is not None
 
 
-def _model(container: Container, settled: Settled, settings: Settings) -> Finding | None:
-    uri, ended = settled.service.spec.model.storage_uri, container.ended
-    stuck = _stuck(container, initializer(settled, settings)["image"], "the initializer")
+def _model(container: Container, wanted: Wanted) -> Finding | None:
+    settled, ended = wanted.settled, container.ended
+    stuck = _stuck(container, wanted.initializer["image"], "the initializer")
     if stuck is not None:
         return stuck
     if ended is not None and ended.exit_code == 0 and not container.running:
         return None
     if ended is not None and ended.reason == "OOMKilled":
-        return _initializer_out_of_memory(settled, settings)
+        return _initializer_out_of_memory(wanted)
     if ended is not None and ended.exit_code != 0:
         return _download_failed(FailedDownload.from_log(ended.message), container, settled)
     if container.running:
+        uri = settled.service.spec.model.storage_uri
         return Finding(Reason.DOWNLOADING, f"{_capital(str(settled.fetcher))} fetches {uri}.")
     return Finding(Reason.PENDING, "The initializer is about to start.")
 
@@ -97,23 +115,23 @@ def _token_used(settled: Settled) -> str:
     return f"The token of key {token.key} in Secret {token.name} was used: check that it may read the model"
 
 
-def _initializer_out_of_memory(settled: Settled, settings: Settings) -> Finding:
-    limit = initializer(settled, settings)["resources"]["limits"].get("memory")
+def _initializer_out_of_memory(wanted: Wanted) -> Finding:
+    limit, fetcher = _memory_limit(wanted.initializer), wanted.settled.fetcher
     where = (
-        f"raise spec.container.resources.limits.memory of {settled.fetcher}"
-        if settled.fetcher.name
+        f"raise spec.container.resources.limits.memory of {fetcher}"
+        if fetcher.name
         else "make a StorageContainer for this URI with a higher spec.container.resources.limits.memory"
     )
     used = f"It used all of its memory limit, {limit}" if limit else "Its node ran out of memory"
     return Finding(Reason.OUT_OF_MEMORY, f"The initializer was killed while it fetched the model. {used}: {where}.")
 
 
-def _server(container: Container, settled: Settled, settings: Settings) -> Finding:
-    stuck = _stuck(container, runtime_image(settled, settings), "the server")
+def _server(container: Container, wanted: Wanted) -> Finding:
+    stuck = _stuck(container, wanted.server["image"], "the server")
     if stuck is not None:
         return stuck
     if container.ended is not None and container.ended.reason == "OOMKilled":
-        return _server_out_of_memory(settled)
+        return _server_out_of_memory(_memory_limit(wanted.server))
     if container.ended is not None:
         last_words = _tail(container.ended.message) or "it wrote nothing"
         return Finding(
@@ -124,9 +142,7 @@ def _server(container: Container, settled: Settled, settings: Settings) -> Findi
     return Finding(Reason.PENDING, "The server is about to start.")
 
 
-def _server_out_of_memory(settled: Settled) -> Finding:
-    resources = settled.service.spec.resources
-    limit = resources.limits.get("memory") if resources else None
+def _server_out_of_memory(limit: str | None) -> Finding:
     what = (
         f"It used all of its memory limit, {limit}: raise spec.resources.limits.memory."
         if limit
@@ -135,9 +151,9 @@ def _server_out_of_memory(settled: Settled) -> Finding:
     return Finding(Reason.OUT_OF_MEMORY, f"The server was killed. {what}")
 
 
-def _unschedulable(pod: Pod, settled: Settled) -> Finding:
-    resources = settled.service.spec.resources
-    asked = {**resources.limits, **resources.requests} if resources else {}
+def _unschedulable(pod: Pod, wanted: Wanted) -> Finding:
+    resources = wanted.server.get("resources", {})
+    asked = resources.get("limits", {}) | resources.get("requests", {})
     words = ", ".join(f"{name} {value}" for name, value in sorted(asked.items())) or "no resources"
     return Finding(
         Reason.UNSCHEDULABLE,
@@ -155,6 +171,11 @@ def _stuck(container: Container, image: str, who: str) -> Finding | None:
     if container.waiting in _NOT_PULLED:
         return Finding(Reason.IMAGE_PULL_FAILED, f"{_capital(who)}'s image {image} cannot be pulled: {cause}")
     return Finding(container.waiting or "", f"The kubelet cannot start {who}: {cause}")
+
+
+def _memory_limit(container: Mapping[str, Any]) -> str | None:
+    limit: str | None = container.get("resources", {}).get("limits", {}).get("memory")
+    return limit
 
 
 def _tail(log: str) -> str:

@@ -21,6 +21,9 @@ class ObjectRef:
     namespace: str | None
     name: str
 
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
 
 @dataclass(frozen=True)
 class Ended:

@@ -5,17 +5,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from embedding_operator.constants import TEMPLATE_ANNOTATION
 from embedding_operator.core import status
 from embedding_operator.core.checks import settle
 from embedding_operator.core.compare import differs
+from embedding_operator.core.diagnosis import Wanted
 from embedding_operator.core.observed import ObjectRef, Observed
 from embedding_operator.core.reasons import PROGRESS, Reason
 from embedding_operator.core.render import desired
-from embedding_operator.errors import Refused
+from embedding_operator.errors import Problem, Refused
 from embedding_operator.settings import Settings
 
-__all__ = ["EventNote", "Plan", "plan", "plan_storage_container"]
+__all__ = ["EventNote", "Plan", "plan", "plan_denied", "plan_storage_container"]
 
 _NOT_WATCHED = timedelta(seconds=10)
 """How long until a Secret that is waited for is looked for again: Secrets are not watched."""
@@ -57,13 +57,18 @@ def plan(raw_service: Mapping[str, Any], observed: Observed, settings: Settings,
         new = status.of_refused(raw_service, refused, observed, now)
         return _told(raw_service, new, Plan(look_again=_NOT_WATCHED if waits else None))
     deployment, service = desired(settled, settings)
-    template = deployment["spec"]["template"]["metadata"]["annotations"][TEMPLATE_ANNOTATION]
-    new = status.of_settled(raw_service, settled, template, observed, settings=settings, now=now)
+    new = status.of_settled(raw_service, Wanted.of(settled, deployment), observed, settings=settings, now=now)
     done = Plan(
         apply=(*_changed(deployment, observed.deployments), *_changed(service, observed.services)),
         delete=(*_others(deployment, observed.deployments), *_others(service, observed.services)),
     )
     return _told(raw_service, new, done)
+
+
+def plan_denied(raw_service: Mapping[str, Any], observed: Observed, why: Problem, now: datetime) -> Plan:
+    """What is told of a service whose plan the cluster will not have: a name is taken, a quota, a policy."""
+    new = status.of_refused(raw_service, Refused([why]), observed, now)
+    return _told(raw_service, new, Plan())
 
 
 def plan_storage_container(raw: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:

@@ -12,6 +12,8 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 a reason, not a password
     STORAGE_CONTAINER_NOT_FOUND = "StorageContainerNotFound"
+    NAME_TAKEN = "NameTaken"
+    DENIED = "Denied"
     NOT_ACCEPTED = "NotAccepted"
     DISABLED = "Disabled"
 

@@ -19,7 +19,7 @@ from embedding_operator.errors import RenderFailed
 from embedding_operator.settings import CPU, Settings
 from embedding_runtime.contract import MODEL_DIR, PVC_ROOT, PvcUri
 
-__all__ = ["desired", "initializer", "runtime_image"]
+__all__ = ["desired"]
 
 _DEPLOYMENT, _SERVICE, _INITIALIZER = "deployment.yaml.j2", "service.yaml.j2", "initializer.yaml.j2"
 _NOT_IN_YAML = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
@@ -40,9 +40,9 @@ def desired(settled: Settled, settings: Settings) -> list[dict[str, Any]]:
         selector=names.selector(service),
         replicas=service.spec.replicas,
         rolling=_rolling(accelerator),
-        initializer=initializer(settled, settings),
+        initializer=_initializer(settled, settings),
         server=SERVER,
-        image=runtime_image(settled, settings),
+        image=service.spec.image or settings.runtime_images[accelerator],
         pull_policy=settings.image_pull_policy,
         args=["serve", *settled.serve.to_argv()],
         port=settled.serve.http_port,
@@ -59,7 +59,7 @@ def desired(settled: Settled, settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def initializer(settled: Settled, settings: Settings) -> dict[str, Any]:
+def _initializer(settled: Settled, settings: Settings) -> dict[str, Any]:
     """The container that fetches the model: the built-in one, the storage container over it, the token over both."""
     claim = _claim(settled)
     built = _render(
@@ -75,11 +75,6 @@ def initializer(settled: Settled, settings: Settings) -> dict[str, Any]:
         claim_dir=str(PVC_ROOT / claim) if claim else None,
     )
     return storage.merge(storage.merge(built, settled.fetcher.container), _token(settled))
-
-
-def runtime_image(settled: Settled, settings: Settings) -> str:
-    """The service's own image, else the one for the accelerator that it asks for."""
-    return settled.service.spec.image or settings.runtime_images[_accelerator(settled, settings)]
 
 
 def _token(settled: Settled) -> Container:

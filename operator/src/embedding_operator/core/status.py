@@ -24,7 +24,7 @@ from embedding_operator.api.v1alpha1 import (
 from embedding_operator.api.words import in_words
 from embedding_operator.core import names, storage
 from embedding_operator.core.checks import Settled
-from embedding_operator.core.diagnosis import Finding, look, worst
+from embedding_operator.core.diagnosis import Finding, Wanted, look, worst
 from embedding_operator.core.observed import Observed, Pod
 from embedding_operator.core.reasons import Reason
 from embedding_operator.errors import Refused
@@ -38,10 +38,11 @@ _Said = tuple[str, _State, str, str]
 
 
 def of_settled(
-    raw: Mapping[str, Any], settled: Settled, template: str, seen: Observed, *, settings: Settings, now: datetime
+    raw: Mapping[str, Any], wanted: Wanted, seen: Observed, *, settings: Settings, now: datetime
 ) -> dict[str, Any]:
-    """The status of a service that is accepted. `template`: the digest of its present pod template."""
-    service, alive = settled.service, [pod for pod in seen.pods if not pod.gone]
+    """The status of a service that is accepted."""
+    settled, alive = wanted.settled, [pod for pod in seen.pods if not pod.gone]
+    service = settled.service
     url = names.url(service, settings)
     status = EmbeddingServiceStatus(
         observed_generation=service.metadata.generation,
@@ -53,7 +54,7 @@ def of_settled(
         replicas=len(alive),
         ready_replicas=sum(pod.ready for pod in alive),
         selector=names.label_selector(service),
-        conditions=_conditions(raw, _of_pods(settled, template, alive, seen, settings), now),
+        conditions=_conditions(raw, _of_pods(wanted, alive, seen), now),
     )
     return status.to_dict()
 
@@ -96,23 +97,22 @@ def condition_of(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     return next((each for each in status.get("conditions") or () if each.get("type") == kind), {})
 
 
-def _of_pods(settled: Settled, template: str, alive: Sequence[Pod], seen: Observed, settings: Settings) -> list[_Said]:
-    replicas = settled.service.spec.replicas
-    present = [pod for pod in alive if pod.template == template]
-    looks = [look(pod, settled, settings) for pod in present]
-    model, server = worst([each.model for each in looks]), worst([each.server for each in looks])
-    whole = _of_the_whole(replicas, present, alive, seen)
+def _of_pods(wanted: Wanted, alive: Sequence[Pod], seen: Observed) -> list[_Said]:
+    replicas = wanted.settled.service.spec.replicas
+    present = [pod for pod in alive if pod.template == wanted.template]
+    looks = [look(pod, wanted) for pod in present]
+    model = worst([each.model for each in looks])
+    why_not = worst([*(each.answers for each in looks), _of_the_whole(replicas, present, alive, seen)])
     answering = sum(pod.ready for pod in alive)
-    why_not = worst([model, server, whole])
     return [
         ("Ready", "False", why_not.reason, why_not.message)
         if why_not
         else ("Ready", "True", Reason.READY, f"{replicas} of {replicas} replicas are ready."),
         ("Accepted", "True", Reason.ACCEPTED, "The spec can be obeyed."),
-        _model_available(settled, model, any(each.model is None for each in looks)),
+        _model_available(wanted.settled, model, any(each.model is None for each in looks)),
         ("Available", "True", Reason.AVAILABLE, f"{answering} of {replicas} replicas answer requests.")
         if answering
-        else ("Available", "False", *_words(worst([server, whole]))),
+        else ("Available", "False", *_words(why_not)),
     ]
 
 

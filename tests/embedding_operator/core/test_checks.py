@@ -1,0 +1,158 @@
+import pytest
+
+from embedding_operator.core.checks import secrets_needed, settle
+from embedding_operator.core.observed import Observed
+from embedding_operator.errors import Problem, Refused
+from support.builders import SETTINGS, Raw, a_service, a_storage_container, an_observation
+
+HF_HUB = a_storage_container(
+    container={
+        "image": "hub:1",
+        "env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf-secret", "key": "HF_TOKEN"}}}],
+    }
+)
+NOTHING = an_observation()
+
+
+def _problems(raw: Raw, seen: Observed = NOTHING) -> tuple[Problem, ...]:
+    with pytest.raises(Refused) as refused:
+        settle(raw, seen)
+    return refused.value.problems
+
+
+@pytest.mark.parametrize(
+    ("service", "words"),
+    [
+        (a_service(args=["--task=text_embedding"]), "write --task=embed"),
+        (a_service(args=["--backend=huggingface", "--task=embed"]), "write --task=text_embedding"),
+        (a_service(args=["--modle_name=x"]), "did you mean --model_name?"),
+        (a_service(args=["--model_name"]), "write --model_name=VALUE"),
+        (a_service(args=["embed"]), "'embed' is not a flag"),
+        (a_service(args=["--model_name=a", "--model_name=b"]), "as a and b: keep one"),
+        (
+            a_service(args=["--model_name=a"], model={"name": "b"}),
+            "spec.model.name is b and spec.args has --model_name=a",
+        ),
+        (a_service(args=["--backend=huggingface"], backend="vllm"), "spec.backend is vllm and spec.args has"),
+        (a_service(args=["--model_dir=/x"]), "--model_dir is set by the operator"),
+        (a_service(args=["--http_port=81"]), "--http_port is set by the operator"),
+        (a_service(args=["--host=::"]), "--host is set by the operator"),
+        (a_service(args=["--dtype=float7"]), "--dtype=float7"),
+        (a_service(model={"storageUri": "MiniLM"}), "write scheme://..., such as hf://owner/name"),
+        (a_service(model={"storageUri": "hf://MiniLM"}), "write hf://owner/name"),
+        (a_service(model={"storageURI": "x"}), "spec.model.storageURI is not a field: did you mean storageUri?"),
+        (a_service(backend="tensorflow"), "spec.backend: Input should be 'vllm' or 'huggingface'"),
+        (a_service(name="2nd"), "metadata.name '2nd' becomes a host name"),
+        (a_service(name="a" * 64), "at most 63"),
+        (a_service(resources={"limits": {"memory": "two"}}), "spec.resources.limits.memory: String should match"),
+        (
+            a_service(resources={"limits": {"memory": "1Gi"}, "requests": {"memory": "2048Mi"}}),
+            "the request of memory, 2048Mi, is above its limit, 1Gi",
+        ),
+        (
+            a_service(resources={"limits": {"nvidia.com/gpu": "2"}, "requests": {"nvidia.com/gpu": 1}}),
+            "request 1 and limit 2 of nvidia.com/gpu must be equal",
+        ),
+        (a_service(resources={"requests": {"nvidia.com/gpu": 1}}), "ask for it in spec.resources.limits too"),
+    ],
+)
+def test_a_spec_that_cannot_be_obeyed_is_invalid_with_one_message_that_says_what_to_change(
+    service: Raw, words: str
+) -> None:
+    (problem,) = _problems(service)
+    assert problem.reason == "InvalidSpec"
+    assert words in problem.message
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    service = a_service(
+        args=["--task=text_embedding", "--nonsense=1"],
+        model={"storageUri": "hf:/x", "tokenSecretRef": {"name": "gone"}},
+        surprise=1,
+    )
+    assert [problem.reason for problem in _problems(service)] == ["InvalidSpec"] * 4 + ["SecretNotFound"]
+
+
+@pytest.mark.parametrize(
+    ("service", "name", "backend", "task"),
+    [
+        (a_service(), "embedding-model", "vllm", "embed"),
+        (a_service(model={"name": "mini"}), "mini", "vllm", "embed"),
+        (a_service(model={"name": "mini"}, args=["--model-name=mini"]), "mini", "vllm", "embed"),
+        (a_service(args=["--backend=huggingface"]), "embedding-model", "huggingface", "text_embedding"),
+        (a_service(backend="huggingface"), "embedding-model", "huggingface", "text_embedding"),
+        (
+            a_service(backend="huggingface", args=["--backend=huggingface"]),
+            "embedding-model",
+            "huggingface",
+            "text_embedding",
+        ),
+    ],
+)
+def test_what_the_spec_leaves_open_is_decided(service: Raw, name: str, backend: str, task: str) -> None:
+    serve = settle(service, NOTHING).serve
+    assert (serve.model_name, serve.backend, serve.task) == (name, backend, task)
+
+
+@pytest.mark.parametrize(
+    ("secrets", "words"),
+    [
+        (
+            {"hf-secret": None},
+            "ClusterStorageContainer hf-hub asks for key HF_TOKEN of Secret hf-secret, which is not in",
+        ),
+        ({"hf-secret": frozenset({"TOKEN"})}, "Secret hf-secret, which has TOKEN: add the key, or name another"),
+        ({"hf-secret": frozenset[str]()}, "which has no key at all"),
+    ],
+)
+def test_a_missing_secret_or_key_is_named_with_who_asks_for_it(
+    secrets: dict[str, frozenset[str] | None], words: str
+) -> None:
+    (problem,) = _problems(a_service(), an_observation(storage_containers=[HF_HUB], secrets=secrets))
+    assert problem.reason == "SecretNotFound"
+    assert words in problem.message
+
+
+def test_the_services_own_token_is_asked_for_in_place_of_the_storage_containers() -> None:
+    service = a_service(model={"tokenSecretRef": {"name": "mine"}})
+    assert secrets_needed(service, [HF_HUB], SETTINGS) == {"mine"}
+    settled = settle(service, an_observation(storage_containers=[HF_HUB], secrets={"mine": frozenset({"HF_TOKEN"})}))
+    assert settled.secret_keys["HF_TOKEN"].name == "mine"
+
+
+def test_an_optional_secret_may_be_missing() -> None:
+    ref = {"name": "gone", "key": "k", "optional": True}
+    container = {"env": [{"name": "X", "valueFrom": {"secretKeyRef": ref}}]}
+    seen = an_observation(storage_containers=[a_storage_container(container=container)], secrets={"gone": None})
+    assert settle(a_service(), seen).fetcher.name == "hf-hub"
+
+
+def test_a_spec_that_cannot_be_read_needs_no_secret() -> None:
+    assert secrets_needed(a_service(backend="tensorflow"), [HF_HUB], SETTINGS) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("service", "storage_containers", "words"),
+    [
+        (a_service(model={"storageContainerName": "gone"}), [HF_HUB], "'gone' is there that could be read"),
+        (a_service(model={"storageContainerName": "hf-hub"}), [{**HF_HUB, "disabled": True}], "it is disabled"),
+        (a_service(model={"storageUri": "s3://bucket/m"}), [], "an image that fetches s3://"),
+        (
+            a_service(model={"storageUri": "s3://bucket/m"}),
+            [a_storage_container(container={"env": []})],
+            "an image that fetches s3://",
+        ),
+    ],
+)
+def test_a_model_that_nothing_fetches_waits_for_a_storage_container(
+    service: Raw, storage_containers: list[Raw], words: str
+) -> None:
+    seen = an_observation(storage_containers=storage_containers)
+    (problem,) = _problems(service, seen)
+    assert problem.reason == "StorageContainerNotFound"
+    assert words in problem.message
+
+
+def test_an_address_that_only_a_storage_container_knows_is_left_to_its_image() -> None:
+    seen = an_observation(storage_containers=[HF_HUB], secrets={"hf-secret": frozenset({"HF_TOKEN"})})
+    assert settle(a_service(model={"storageUri": "s3://bucket/m"}), seen).fetcher.name == "hf-hub"

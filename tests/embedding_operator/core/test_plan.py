@@ -1,0 +1,163 @@
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedding_operator.core.observed import ObjectRef
+from embedding_operator.core.plan import EventNote, Plan, plan, plan_storage_container
+from support.builders import (
+    NOW,
+    SETTINGS,
+    Raw,
+    a_pod,
+    a_service,
+    a_storage_container,
+    an_observation,
+    as_live,
+    running,
+)
+
+LATER = NOW + timedelta(hours=1)
+
+
+def _applied(service: Raw, *storage_containers: Raw) -> tuple[Raw, list[Raw], list[Raw]]:
+    """The service with its status, its Deployments and its Services, once a first plan is carried out."""
+    first = plan(service, an_observation(storage_containers=storage_containers), SETTINGS, NOW)
+    deployment, live = map(as_live, first.apply)
+    return {**service, "status": first.status}, [deployment], [live]
+
+
+def _template(deployment: Raw) -> str:
+    annotations: dict[str, str] = deployment["spec"]["template"]["metadata"]["annotations"]
+    return annotations["serving.embeddings.dev/template"]
+
+
+def test_a_new_service_gets_a_deployment_and_a_service() -> None:
+    first = plan(a_service(), an_observation(), SETTINGS, NOW)
+    assert [(obj["kind"], obj["metadata"]["name"]) for obj in first.apply] == [
+        ("Deployment", "embedding-model"),
+        ("Service", "embedding-model"),
+    ]
+    assert first.delete == ()
+    assert first.look_again is None
+
+
+_amounts = st.sampled_from(["1", "1000m", "0.5", "2Gi", "2048Mi", 3])
+_resources = st.fixed_dictionaries({"limits": st.dictionaries(st.sampled_from(["cpu", "memory"]), _amounts)})
+_services = st.builds(
+    a_service,
+    replicas=st.integers(0, 3),
+    resources=_resources,
+    args=st.sampled_from([[], ["--backend=huggingface"], ["--dtype=float32", "--max-length=128"]]),
+    model=st.fixed_dictionaries({}, optional={"name": st.text(min_size=1, max_size=5)}),
+)
+_containers = st.fixed_dictionaries(
+    {},
+    optional={
+        "image": st.just("hub:1"),
+        "args": st.just(["--flag"]),
+        "env": st.lists(st.fixed_dictionaries({"name": st.sampled_from("AB"), "value": st.sampled_from(["", "x"])})),
+        "resources": _resources,
+    },
+)
+
+
+@given(_services, _containers)
+def test_a_plan_carried_out_leaves_nothing_to_do(service: Raw, container: Raw) -> None:
+    storage = a_storage_container(container=container)
+    done, deployments, services = _applied(service, storage)
+    seen = an_observation(storage_containers=[storage], deployments=deployments, services=services)
+    assert plan(done, seen, SETTINGS, LATER) == Plan()
+
+
+def test_what_somebody_changed_is_applied_again() -> None:
+    done, deployments, services = _applied(a_service())
+    deployments[0]["spec"]["replicas"] = 7
+    again = plan(done, an_observation(deployments=deployments, services=services), SETTINGS, LATER)
+    assert [obj["kind"] for obj in again.apply] == ["Deployment"]
+
+
+def test_what_somebody_deleted_is_applied_again() -> None:
+    done, deployments, _ = _applied(a_service())
+    again = plan(done, an_observation(deployments=deployments), SETTINGS, LATER)
+    assert [obj["kind"] for obj in again.apply] == ["Service"]
+
+
+def test_what_was_taken_out_of_the_spec_is_applied() -> None:
+    done, deployments, services = _applied(a_service(resources={"limits": {"memory": "1Gi"}}))
+    less = {**done, "spec": {"model": done["spec"]["model"]}}
+    again = plan(less, an_observation(deployments=deployments, services=services), SETTINGS, LATER)
+    assert [obj["kind"] for obj in again.apply] == ["Deployment"]
+
+
+def test_what_carries_the_labels_and_is_not_planned_is_deleted() -> None:
+    done, deployments, services = _applied(a_service())
+    other: Raw = {"metadata": {"name": "embedding-model-old"}}
+    again = plan(done, an_observation(deployments=[*deployments, other], services=services), SETTINGS, LATER)
+    assert again.delete == (ObjectRef("apps/v1", "Deployment", "default", "embedding-model-old"),)
+
+
+def test_a_service_on_its_way_out_is_left_to_the_garbage_collector() -> None:
+    service = a_service(backend="tensorflow")
+    service["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+    assert plan(service, an_observation(), SETTINGS, NOW) == Plan()
+
+
+def test_an_invalid_spec_makes_nothing_and_says_so_once() -> None:
+    service = a_service(args=["--task=text_embedding"])
+    first = plan(service, an_observation(), SETTINGS, NOW)
+    assert (first.apply, first.delete, first.look_again) == ((), (), None)
+    assert [(note.type, note.reason) for note in first.events] == [("Warning", "InvalidSpec")]
+    assert plan({**service, "status": first.status}, an_observation(), SETTINGS, LATER) == Plan()
+
+
+def test_an_invalid_change_leaves_what_runs_as_it_is() -> None:
+    done, deployments, services = _applied(a_service())
+    changed = {**done, "spec": {**done["spec"], "args": ["--nonsense=1"]}}
+    pods = [a_pod(_template(deployments[0]), server=running(ready=True))]
+    wanted = plan(changed, an_observation(deployments=deployments, services=services, pods=pods), SETTINGS, LATER)
+    assert (wanted.apply, wanted.delete) == ((), ())
+
+
+def test_a_missing_secret_is_looked_for_again_and_the_service_heals_when_it_is_there() -> None:
+    service = a_service(model={"tokenSecretRef": {"name": "hf-secret"}})
+    first = plan(service, an_observation(secrets={"hf-secret": None}), SETTINGS, NOW)
+    assert first.apply == ()
+    assert first.look_again == timedelta(seconds=10)
+    waiting = {**service, "status": first.status}
+    healed = plan(waiting, an_observation(secrets={"hf-secret": frozenset({"HF_TOKEN"})}), SETTINGS, LATER)
+    assert len(healed.apply) == 2
+    assert healed.look_again is None
+
+
+def test_an_event_tells_that_the_service_became_ready_and_none_that_it_still_is() -> None:
+    done, deployments, services = _applied(a_service())
+    pods = [a_pod(_template(deployments[0]), server=running(ready=True))]
+    seen = an_observation(deployments=deployments, services=services, pods=pods)
+    ready = plan(done, seen, SETTINGS, LATER)
+    assert ready.events == (EventNote("Normal", "Ready", "1 of 1 replicas are ready."),)
+    assert plan({**done, "status": ready.status}, seen, SETTINGS, LATER) == Plan()
+
+
+def _storage_status(**fields: Any) -> tuple[str, str, str]:
+    status = plan_storage_container(a_storage_container(**fields), NOW)
+    assert status is not None
+    (condition,) = status["conditions"]
+    return condition["status"], condition["reason"], condition["message"]
+
+
+def test_a_storage_container_says_which_uris_it_fetches() -> None:
+    assert _storage_status() == ("True", "Accepted", "It fetches any URI.")
+    assert _storage_status(prefixes=["s3://"], regexes=["^gs"]) == ("True", "Accepted", "It fetches s3://, /^gs/.")
+
+
+def test_a_storage_container_says_why_it_cannot_be_used() -> None:
+    assert _storage_status(regexes=["("])[:2] == ("False", "InvalidSpec")
+    assert _storage_status(container={"imaeg": "x"})[2] == "spec.container.imaeg is not a field: did you mean image?."
+    assert _storage_status(disabled=True)[:2] == ("False", "Disabled")
+
+
+def test_the_status_of_a_storage_container_is_written_once() -> None:
+    raw = a_storage_container()
+    assert plan_storage_container({**raw, "status": plan_storage_container(raw, NOW)}, LATER) is None

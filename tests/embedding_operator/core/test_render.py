@@ -1,0 +1,149 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedding_operator.core.checks import settle
+from embedding_operator.core.render import desired
+from embedding_operator.settings import Settings
+from support.builders import MINILM, SETTINGS, Raw, a_service, a_storage_container, an_observation
+
+ROOT = Path(__file__).parents[3]
+GOLDEN = ROOT / "tests/data/rendered"
+
+
+def _read(path: Path) -> Raw:
+    raw: Raw = yaml.safe_load(path.read_text())
+    return {**raw, "metadata": {"namespace": "default", "uid": "5eed", **raw["metadata"]}}
+
+
+def _desired(raw: Raw, *storage_containers: Raw, settings: Settings = SETTINGS) -> list[Raw]:
+    secrets = {"hf-secret": frozenset({"HF_TOKEN"}), "mine": frozenset({"KEY"})}
+    return desired(settle(raw, an_observation(storage_containers=storage_containers, secrets=secrets)), settings)
+
+
+def _pod(raw: Raw, *storage_containers: Raw, settings: Settings = SETTINGS) -> Raw:
+    spec: Raw = _desired(raw, *storage_containers, settings=settings)[0]["spec"]["template"]["spec"]
+    return spec
+
+
+def _server(raw: Raw) -> Raw:
+    (server,) = _pod(raw)["containers"]
+    return dict(server)
+
+
+def _initializer(raw: Raw, *storage_containers: Raw, settings: Settings = SETTINGS) -> Raw:
+    (initializer,) = _pod(raw, *storage_containers, settings=settings)["initContainers"]
+    return dict(initializer)
+
+
+@pytest.mark.parametrize("name", ["embedding-vllm", "embedding-hf"])
+def test_the_guides_service_becomes_exactly_these_objects(name: str) -> None:
+    """After a change that is meant, put the output that pytest shows in place of the file, and read the diff."""
+    objects = _desired(_read(ROOT / f"examples/{name}.yaml"), _read(ROOT / "examples/huggingface-storage.yaml"))
+    assert yaml.safe_dump_all(objects, sort_keys=False) == (GOLDEN / f"{name}.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("spec", "image"),
+    [
+        ({}, "runtime:cpu"),
+        ({"resources": {"limits": {"nvidia.com/gpu": 1}}}, "runtime:cuda"),
+        ({"resources": {"limits": {"nvidia.com/gpu": "0"}}}, "runtime:cpu"),
+        ({"resources": {"limits": {"amd.com/gpu": "1"}}}, "runtime:cpu"),
+        ({"resources": {"limits": {"nvidia.com/gpu": "1"}}, "image": "my/own:1"}, "my/own:1"),
+    ],
+)
+def test_the_image_is_the_services_own_or_that_of_the_accelerator_it_asks_for(spec: Raw, image: str) -> None:
+    assert _server(a_service(**spec))["image"] == image
+
+
+@pytest.mark.parametrize(
+    ("limits", "rolling"),
+    [({}, {"maxSurge": 1, "maxUnavailable": 0}), ({"nvidia.com/gpu": "1"}, {"maxSurge": 0, "maxUnavailable": 1})],
+)
+def test_a_new_pod_waits_for_no_second_accelerator(limits: Raw, rolling: Raw) -> None:
+    deployment, _ = _desired(a_service(resources={"limits": limits}))
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == rolling
+
+
+def _env(container: Raw) -> dict[str, Any]:
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
+
+
+def test_the_token_reaches_the_initializer_alone_and_wins_over_the_storage_containers() -> None:
+    hub = a_storage_container(container={"env": [{"name": "HF_TOKEN", "value": "the hub's"}]})
+    service = a_service(model={"tokenSecretRef": {"name": "mine", "key": "KEY"}})
+    assert _env(_initializer(service, hub))["HF_TOKEN"] == {"secretKeyRef": {"name": "mine", "key": "KEY"}}
+    (server,) = _pod(service, hub)["containers"]
+    assert "HF_TOKEN" not in _env(server)
+
+
+def test_without_a_token_the_initializer_gets_none() -> None:
+    assert "HF_TOKEN" not in _env(_initializer(a_service()))
+
+
+def test_another_hub_is_told_to_the_initializer() -> None:
+    settings = SETTINGS.model_copy(update={"hf_endpoint": "http://hub.test"})
+    assert _env(_initializer(a_service(), settings=settings))["HF_ENDPOINT"] == "http://hub.test"
+
+
+def test_a_claim_is_mounted_for_the_initializer_alone_and_cannot_be_written() -> None:
+    service = a_service(model={"storageUri": "pvc://models/minilm"})
+    pod = _pod(service)
+    mount = {"name": "source", "mountPath": "/pvc/models", "readOnly": True}
+    assert mount in pod["initContainers"][0]["volumeMounts"]
+    assert mount["name"] not in [each["name"] for each in pod["containers"][0]["volumeMounts"]]
+    assert {"name": "source", "persistentVolumeClaim": {"claimName": "models", "readOnly": True}} in pod["volumes"]
+
+
+@pytest.mark.parametrize(("limits", "there"), [({"cpu": "2"}, True), ({"memory": "1Gi"}, False)])
+def test_threads_follow_the_cpu_limit_where_there_is_one(limits: Raw, there: bool) -> None:  # noqa: FBT001
+    assert ("OMP_NUM_THREADS" in _env(_server(a_service(resources={"limits": limits})))) == there
+
+
+def test_every_container_passes_the_restricted_level() -> None:
+    pod = _pod(a_service(), a_storage_container(container={"image": "hub:1"}))
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    for container in [*pod["initContainers"], *pod["containers"]]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        }
+
+
+def test_objects_belong_to_the_service_so_that_they_go_with_it() -> None:
+    for obj in _desired(a_service()):
+        (owner,) = obj["metadata"]["ownerReferences"]
+        assert (owner["uid"], owner["controller"]) == ("5eed", True)
+
+
+def test_objects_of_a_service_from_a_file_have_no_owner() -> None:
+    service = a_service()
+    del service["metadata"]["uid"]
+    assert all("ownerReferences" not in obj["metadata"] for obj in _desired(service))
+
+
+@given(st.text(min_size=1, max_size=40))
+def test_any_text_comes_out_of_a_template_as_it_went_in(text: str) -> None:
+    service = a_service(model={"name": text}, image=text)
+    assert _server(service)["image"] == text
+    assert f"--model_name={text}" in _server(service)["args"]
+
+
+def test_the_pods_digest_changes_with_their_template_and_not_with_the_number_of_them() -> None:
+    def digest(**spec: Any) -> str:
+        annotations: dict[str, str] = _desired(a_service(**spec))[0]["spec"]["template"]["metadata"]["annotations"]
+        return annotations["serving.embeddings.dev/template"]
+
+    assert digest() == digest(replicas=3) != digest(image="other")
+
+
+def test_the_service_routes_port_80_to_the_server() -> None:
+    _, service = _desired(a_service())
+    assert service["spec"]["ports"] == [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}]
+    assert _initializer(a_service())["args"] == [MINILM, "/mnt/models"]
