@@ -218,6 +218,23 @@ async def test_an_object_of_that_name_that_is_another_s_is_left_alone(resource: 
         left = world.kubernetes.get(resource.plural, "minilm")
         assert left is not None
         assert left["spec"] == {"of": "another"}
+        assert [call.plural for call in world.kubernetes.writes] == ["embeddingservices", "events"]
+        assert world.conditions()["Ready"] == "NameTaken"
+
+
+async def test_what_the_cluster_will_not_have_is_told_once_and_heals() -> None:
+    async with a_world(an_embedding_service()) as world:
+        world.kubernetes.fail("patch", "services", 403, times=2)
+        for _ in range(2):
+            with pytest.raises(Denied, match="services/minilm: 403"):
+                await world.reconcile(KEY)
+        assert world.conditions()["Ready"] == "Denied"
+        assert [call.plural for call in world.kubernetes.writes if call.verb != "patch"] == [
+            "embeddingservices",
+            "events",
+        ]
+        await world.reconcile(KEY)
+        assert world.conditions()["Accepted"] == "Accepted"
 
 
 async def test_what_the_plan_deletes_is_deleted_and_may_be_gone_already() -> None:

@@ -89,7 +89,10 @@ class Cluster:
     async def execute(self, raw: Json, plan: Plan) -> None:
         """Carry out a plan for the service `raw`. What was done before a failure stays: the next plan starts there."""
         for obj in plan.apply:
-            await self._apply(obj, owner=raw)
+            await self._check_owner(obj, raw)
+        for obj in plan.apply:
+            await self._api.apply(resource_of(obj["apiVersion"], obj["kind"]), obj)
+            _log.info("%s: applied %s", _ref(raw), _ref(obj))
         for ref in plan.delete:
             await self._delete(ref)
         if plan.status is not None:
@@ -103,7 +106,7 @@ class Cluster:
         try:
             await self._api.replace(resource, {**raw, "status": status}, subresource="status")
         except NotFound:
-            _log.info("%s is gone: its status is not written", _name(raw))
+            _log.info("%s is gone: its status is not written", _ref(raw))
 
     async def tell(self, raw: Json, note: EventNote) -> None:
         """An Event about the object. It is news, not state: when it cannot be told, the log has it instead."""
@@ -132,30 +135,25 @@ class Cluster:
         try:
             await self._api.create(EVENTS, event)
         except ClusterFault as fault:
-            _log.warning("%s: %s: %s (its Event could not be made: %s)", _name(raw), note.reason, note.message, fault)
+            _log.warning("%s: %s: %s (its Event could not be made: %s)", _ref(raw), note.reason, note.message, fault)
 
-    async def _apply(self, obj: Json, *, owner: Json) -> None:
-        resource = resource_of(obj["apiVersion"], obj["kind"])
-        present = await self._find_by_name(resource, obj)
-        if present is not None and owner["metadata"]["uid"] not in _owners(present):
-            raise NameTaken(
-                f"{_name(present)} exists and does not belong to {_name(owner)}: rename one of them, or delete it"
-            )
-        await self._api.apply(resource, obj)
-        _log.info("%s: applied %s %s", _name(owner), resource.kind, obj["metadata"]["name"])
-
-    async def _find_by_name(self, resource: Resource, obj: Json) -> Json | None:
+    async def _check_owner(self, obj: Json, owner: Json) -> None:
+        """Raises NameTaken: an apply would take over whatever has that name."""
+        ref = _ref(obj)
         try:
-            return await self._api.get(resource, obj["metadata"]["namespace"], obj["metadata"]["name"])
+            present = await self._api.get(resource_of(ref.api_version, ref.kind), ref.namespace, ref.name)
         except NotFound:
-            return None
+            return
+        owners = {each["uid"] for each in present["metadata"].get("ownerReferences", [])}
+        if owner["metadata"]["uid"] not in owners:
+            raise NameTaken(f"{ref} exists and does not belong to {_ref(owner)}: rename one of them, or delete it")
 
     async def _delete(self, ref: ObjectRef) -> None:
         try:
             await self._api.delete(resource_of(ref.api_version, ref.kind), ref.namespace, ref.name)
         except NotFound:
             return  # as wanted
-        _log.info("deleted %s %s/%s", ref.kind, ref.namespace, ref.name)
+        _log.info("deleted %s", ref)
 
     async def _secret_keys(self, namespace: str, name: str) -> frozenset[str] | None:
         try:
@@ -168,16 +166,3 @@ class Cluster:
 def _ref(raw: Json) -> ObjectRef:
     meta = raw["metadata"]
     return ObjectRef(raw["apiVersion"], raw["kind"], meta.get("namespace"), meta["name"])
-
-
-def _owners(raw: Json) -> set[str]:
-    return {owner["uid"] for owner in raw["metadata"].get("ownerReferences", [])}
-
-
-def _name(raw: Json) -> str:
-    meta = raw["metadata"]
-    return (
-        f"{raw['kind']} {meta['namespace']}/{meta['name']}"
-        if meta.get("namespace")
-        else f"{raw['kind']} {meta['name']}"
-    )

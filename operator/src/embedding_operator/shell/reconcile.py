@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 
 from embedding_operator.core.observed import ObjectRef
-from embedding_operator.core.plan import plan, plan_storage_container
+from embedding_operator.core.plan import plan, plan_denied, plan_storage_container
+from embedding_operator.core.reasons import Reason
+from embedding_operator.errors import Denied, NameTaken, Problem
 from embedding_operator.settings import Settings
 from embedding_operator.shell.cluster import Cluster
 from embedding_operator.shell.resources import (
@@ -54,8 +56,14 @@ class Reconciler:
         raw = await self._cluster.get(key)
         if raw is None:
             return None  # what it owned goes by owner references, with this process or without
-        wanted = plan(raw, await self._cluster.observe(raw), self._settings, self._now())
-        await self._cluster.execute(raw, wanted)
+        observed = await self._cluster.observe(raw)
+        wanted = plan(raw, observed, self._settings, self._now())
+        try:
+            await self._cluster.execute(raw, wanted)
+        except (Denied, NameTaken) as fault:
+            why = Problem(Reason.NAME_TAKEN if isinstance(fault, NameTaken) else Reason.DENIED, str(fault))
+            await self._cluster.execute(raw, plan_denied(raw, observed, why, self._now()))
+            raise
         return wanted.look_again
 
     async def _storage_container(self, key: ObjectRef) -> None:

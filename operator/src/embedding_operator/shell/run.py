@@ -135,7 +135,8 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 
 class _AllTasks(frozenset[asyncio.Task[object]]):
     """kopf, when it ends, cancels every task of the process that is not in a set it is given. It has no need to: it
-    stops its own without that, and the others are ours, such as the one that gives the Lease back."""
+    stops its own without that, and the others are ours, such as the one that gives the Lease back.
+    """
 
     def __contains__(self, _: object) -> bool:
         return True
