@@ -154,7 +154,7 @@ def test_a_storage_container_says_which_uris_it_fetches() -> None:
 
 def test_a_storage_container_says_why_it_cannot_be_used() -> None:
     assert _storage_status(regexes=["("])[:2] == ("False", "InvalidSpec")
-    assert _storage_status(container={"imaeg": "x"})[2] == "spec.container.imaeg is not a field: did you mean image?."
+    assert _storage_status(container={"imaeg": "x"})[2] == "spec.container.imaeg is not a field: did you mean image?"
     assert _storage_status(disabled=True)[:2] == ("False", "Disabled")
 
 

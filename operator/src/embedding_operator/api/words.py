@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from embedding_operator.api.crd import structural
 
-__all__ = ["in_words", "without_unknown"]
+__all__ = ["in_words", "sentence", "without_unknown"]
 
 _Loc = Sequence[int | str]
 
@@ -17,6 +17,11 @@ _Loc = Sequence[int | str]
 def in_words(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """One line a problem, the field's path first."""
     return [_in_words(each["type"], each["loc"], each["msg"], each["input"], model) for each in error.errors()]
+
+
+def sentence(messages: Sequence[str]) -> str:
+    """Several of them in one line, as a condition has it."""
+    return "; ".join(messages).rstrip(".") + ("" if messages[-1].endswith("?") else ".")
 
 
 def without_unknown(raw: Mapping[str, Any], error: ValidationError) -> dict[str, Any]:

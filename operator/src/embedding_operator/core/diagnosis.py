@@ -52,7 +52,7 @@ class Look:
     """One pod: what keeps its model away, and what keeps it from answering requests; None: nothing does."""
 
     model: Finding | None
-    answers: Finding | None
+    blocked: Finding | None
 
 
 def look(pod: Pod, wanted: Wanted) -> Look:

@@ -38,7 +38,6 @@ class Ended:
 class Container:
     """One container of a pod. `ended` is how it last ended, also when it has been started again since."""
 
-    ready: bool = False
     running: bool = False
     waiting: str | None = None
     waiting_message: str = ""
@@ -130,8 +129,7 @@ def _container(statuses: Sequence[Mapping[str, Any]] | None, name: str) -> Conta
     waiting = state.get("waiting") or {}
     ended = state.get("terminated") or last.get("terminated")
     return Container(
-        ready=raw.get("ready", False),
-        running=bool(state.get("running") is not None),
+        running=state.get("running") is not None,
         waiting=waiting.get("reason"),
         waiting_message=waiting.get("message", ""),
         ended=Ended(ended.get("exitCode", 0), ended.get("reason", ""), ended.get("message", "")) if ended else None,

@@ -7,7 +7,7 @@ person must do. A spec that is refused changes nothing that runs: then `Availabl
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
@@ -21,10 +21,9 @@ from embedding_operator.api.v1alpha1 import (
     StorageContainerStatus,
     StorageStatus,
 )
-from embedding_operator.api.words import in_words
+from embedding_operator.api.words import in_words, sentence
 from embedding_operator.core import names, storage
-from embedding_operator.core.checks import Settled
-from embedding_operator.core.diagnosis import Finding, Wanted, look, worst
+from embedding_operator.core.diagnosis import Finding, Look, Wanted, look, worst
 from embedding_operator.core.observed import Observed, Pod
 from embedding_operator.core.reasons import Reason
 from embedding_operator.errors import Refused
@@ -33,8 +32,15 @@ from embedding_operator.settings import Settings
 __all__ = ["condition_of", "of_refused", "of_settled", "of_storage_container"]
 
 _State = Literal["True", "False", "Unknown"]
-_Said = tuple[str, _State, str, str]
-"""A condition's type, status, reason and message."""
+
+
+class _Said(NamedTuple):
+    """A condition, before it is known since when it is so."""
+
+    type: str
+    status: _State
+    reason: str
+    message: str
 
 
 def of_settled(
@@ -65,13 +71,14 @@ def of_refused(raw: Mapping[str, Any], refused: Refused, seen: Observed, now: da
     ready = sum(pod.ready for pod in alive)
     reason, message = _problems(refused)
     goes_on = " Until then, what ran before this change goes on." if ready else ""
-    said: list[_Said] = [
-        ("Ready", "False", reason, message + goes_on),
-        ("Accepted", "False", reason, message),
-        ("ModelAvailable", "Unknown", Reason.NOT_ACCEPTED, "Nothing is fetched for a spec that is not accepted."),
-        ("Available", "True", Reason.AVAILABLE, "What ran before this change answers requests.")
-        if ready
-        else ("Available", "False", Reason.NOT_ACCEPTED, "Nothing is run for a spec that is not accepted."),
+    nothing = Finding(Reason.NOT_ACCEPTED, "Nothing is run for a spec that is not accepted.")
+    said = [
+        _Said("Ready", "False", reason, message + goes_on),
+        _Said("Accepted", "False", reason, message),
+        _Said("ModelAvailable", "Unknown", Reason.NOT_ACCEPTED, "Nothing is fetched for a spec that is not accepted."),
+        _said(
+            "Available", None if ready else nothing, Reason.AVAILABLE, "What ran before this change answers requests."
+        ),
     ]
     before = {key: value for key, value in (raw.get("status") or {}).items() if alive}
     return {
@@ -87,7 +94,7 @@ def of_storage_container(raw: Mapping[str, Any], now: datetime) -> dict[str, Any
     """The status of a storage container: whether services can use it, and for which URIs."""
     status = StorageContainerStatus(
         observed_generation=raw["metadata"].get("generation"),
-        conditions=_conditions(raw, [("Accepted", *_of_storage(raw))], now),
+        conditions=_conditions(raw, [_of_storage(raw)], now),
     )
     return status.to_dict()
 
@@ -101,27 +108,39 @@ def _of_pods(wanted: Wanted, alive: Sequence[Pod], seen: Observed) -> list[_Said
     replicas = wanted.settled.service.spec.replicas
     present = [pod for pod in alive if pod.template == wanted.template]
     looks = [look(pod, wanted) for pod in present]
-    model = worst([each.model for each in looks])
-    why_not = worst([*(each.answers for each in looks), _of_the_whole(replicas, present, alive, seen)])
-    answering = sum(pod.ready for pod in alive)
+    blocked = worst([*(each.blocked for each in looks), _of_the_whole(replicas, present, alive, seen)])
     return [
-        ("Ready", "False", why_not.reason, why_not.message)
-        if why_not
-        else ("Ready", "True", Reason.READY, f"{replicas} of {replicas} replicas are ready."),
-        ("Accepted", "True", Reason.ACCEPTED, "The spec can be obeyed."),
-        _model_available(wanted.settled, model, any(each.model is None for each in looks)),
-        ("Available", "True", Reason.AVAILABLE, f"{answering} of {replicas} replicas answer requests.")
-        if answering
-        else ("Available", "False", *_words(why_not)),
+        _said("Ready", blocked, Reason.READY, f"{replicas} of {replicas} replicas are ready."),
+        _Said("Accepted", "True", Reason.ACCEPTED, "The spec can be obeyed."),
+        _model_available(wanted, looks),
+        _available(blocked, sum(pod.ready for pod in alive), replicas),
     ]
 
 
-def _model_available(settled: Settled, model: Finding | None, fetched: bool) -> _Said:  # noqa: FBT001
-    if model is not None and (model.is_trouble or not fetched):
-        return ("ModelAvailable", "False", *_words(model))
-    if fetched:
-        return ("ModelAvailable", "True", Reason.DOWNLOADED, f"{settled.service.spec.model.storage_uri} is fetched.")
-    return ("ModelAvailable", "False", Reason.PENDING, "No pod is there to fetch it.")
+def _model_available(wanted: Wanted, looks: Sequence[Look]) -> _Said:
+    """A pod that still fetches says nothing against those that have the model; one that cannot does."""
+    missing = worst([each.model for each in looks])
+    fetched = any(each.model is None for each in looks)
+    if missing is None and not fetched:
+        missing = Finding(Reason.PENDING, "No pod is there to fetch it.")
+    if missing is not None and fetched and not missing.is_trouble:
+        missing = None
+    return _said(
+        "ModelAvailable", missing, Reason.DOWNLOADED, f"{wanted.settled.service.spec.model.storage_uri} is fetched."
+    )
+
+
+def _available(blocked: Finding | None, answering: int, replicas: int) -> _Said:
+    return _said(
+        "Available",
+        None if answering else blocked,
+        Reason.AVAILABLE,
+        f"{answering} of {replicas} replicas answer requests.",
+    )
+
+
+def _said(kind: str, against: Finding | None, reason: str, message: str) -> _Said:
+    return _Said(kind, "False", against.reason, against.message) if against else _Said(kind, "True", reason, message)
 
 
 def _of_the_whole(replicas: int, present: Sequence[Pod], alive: Sequence[Pod], seen: Observed) -> Finding | None:
@@ -148,25 +167,21 @@ def _problems(refused: Refused) -> tuple[str, str]:
     """The reason is what can only be changed in the spec, if anything; what may heal by itself comes after it."""
     reasons = [problem.reason for problem in refused.problems]
     reason = Reason.INVALID_SPEC if Reason.INVALID_SPEC in reasons else reasons[0]
-    return reason, "; ".join(problem.message for problem in refused.problems) + "."
+    return reason, sentence([problem.message for problem in refused.problems])
 
 
-def _of_storage(raw: Mapping[str, Any]) -> tuple[_State, str, str]:
+def _of_storage(raw: Mapping[str, Any]) -> _Said:
     model = ClusterStorageContainer if raw["kind"] == "ClusterStorageContainer" else StorageContainer
     try:
         given: storage.AnyStorageContainer = model.model_validate(raw)
     except ValidationError as error:
-        return "False", Reason.INVALID_SPEC, "; ".join(in_words(error, model)) + "."
+        return _Said("Accepted", "False", Reason.INVALID_SPEC, sentence(in_words(error, model)))
     if bad := storage.bad_formats(given):
-        return "False", Reason.INVALID_SPEC, "; ".join(bad) + "."
+        return _Said("Accepted", "False", Reason.INVALID_SPEC, sentence(bad))
     if why_not := storage.out_of_use(given):
-        return "False", Reason.DISABLED, f"No service uses it: {why_not}."
+        return _Said("Accepted", "False", Reason.DISABLED, f"No service uses it: {why_not}.")
     formats = [each.prefix or f"/{each.regex}/" for each in given.spec.supported_uri_formats]
-    return "True", Reason.ACCEPTED, f"It fetches {', '.join(formats) or 'any URI'}."
-
-
-def _words(finding: Finding | None) -> tuple[str, str]:
-    return (finding.reason, finding.message) if finding else (Reason.PENDING, "Nothing is known yet.")
+    return _Said("Accepted", "True", Reason.ACCEPTED, f"It fetches {', '.join(formats) or 'any URI'}.")
 
 
 def _conditions(raw: Mapping[str, Any], said: Sequence[_Said], now: datetime) -> list[Condition]:
