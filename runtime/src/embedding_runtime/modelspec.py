@@ -58,9 +58,9 @@ class ModelSpec:
             directory=directory,
             pooling=_pooling(directory, pooling),
             normalize="Normalize" in modules,
-            dimensions=_number(directory, "config.json", config, "hidden_size"),
+            dimensions=_number(directory / modules["Pooling"] / "config.json", pooling, *_DIMENSIONS),
             max_length=_max_length(directory, transformer, config),
-            vocabulary=_number(directory, "config.json", config, "vocab_size"),
+            vocabulary=_number(directory / "config.json", config, "vocab_size"),
             lower_case=bool(transformer.get("do_lower_case")),
             dtype=_dtype(directory, config),
         )
@@ -192,10 +192,14 @@ def _dtype_of_weights(path: Path) -> str:
     return next((_SAFETENSORS_TYPES[kind] for kind in kinds if kind in _SAFETENSORS_TYPES), Dtype.FLOAT32)
 
 
-def _number(directory: Path, file: str, config: Mapping[str, Any], key: str) -> int:
-    value = config.get(key)
+_DIMENSIONS = ("embedding_dimension", "word_embedding_dimension")  # the new format's name and the old one's
+
+
+def _number(path: Path, config: Mapping[str, Any], *keys: str) -> int:
+    """The first of the keys that is there."""
+    value = next((config[key] for key in keys if key in config), None)
     if not isinstance(value, int) or value < 1:
-        raise ModelRefused(f"{directory / file} has no {key}: it is not a text model's")
+        raise ModelRefused(f"{path} has no {' or '.join(keys)}: it is not a text model's")
     return value
 
 

@@ -1,0 +1,91 @@
+"""Every refusal is OpenAI's envelope, names the field, and quotes no text."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from support.runtime_server import RuntimeServer
+
+SECRET = "a-text-nobody-may-see"
+
+
+def error_of(answer: httpx.Response) -> dict[str, Any]:
+    (error,) = answer.json().values()
+    assert set(error) == {"message", "type", "param", "code"}
+    return dict(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "words"),
+    [
+        ({}, "input", "input is missing"),
+        ({"input": []}, "input", "empty list"),
+        ({"input": None}, "input", "a string, a list of strings"),
+        ({"input": {"text": SECRET}}, "input", "a string, a list of strings"),
+        ({"input": [SECRET, 3]}, "input", "a string, a list of strings"),
+        ({"input": [[]]}, "input", "input[0] has no tokens"),
+        ({"input": [-1]}, "input", "a string, a list of strings"),
+        ({"input": [1.5]}, "input", "a string, a list of strings"),
+        ({"input": [[101, 30522, 102]]}, "input", "30522"),
+        ({"input": SECRET, "encoding_format": "hex"}, "encoding_format", "'float' or 'base64'"),
+        ({"input": SECRET, "dimensions": 128}, "dimensions", "384"),
+        ({"input": SECRET, "dimensions": "many"}, "dimensions", "integer"),
+        ({"input": SECRET, "model": None}, "model", "string"),
+    ],
+)
+def test_a_bad_request_names_its_field(
+    fake_server: RuntimeServer, body: dict[str, Any], param: str, words: str
+) -> None:
+    answer = fake_server.embeddings(**body)
+    error = error_of(answer)
+    assert (answer.status_code, error["param"], error["type"]) == (400, param, "invalid_request_error")
+    assert words in error["message"]
+    assert SECRET not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "words"),
+    [
+        (b'{"model": ', "application/json", "not JSON"),
+        (b"", "application/json", "not a JSON object"),
+        (b'["a"]', "application/json", "not a JSON object"),
+        (b'{"model": "a", "input": "b"}', "application/x-www-form-urlencoded", "Content-Type: application/json"),
+        (b"\xff\xfe", "application/json", "JSON"),
+    ],
+)
+def test_a_body_that_is_not_json_is_refused(fake_server: RuntimeServer, content: bytes, kind: str, words: str) -> None:
+    with fake_server.http() as http:
+        answer = http.post("/v1/embeddings", content=content, headers={"Content-Type": kind})
+    assert answer.status_code == 400
+    assert words in error_of(answer)["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("POST", "/v1/nowhere", 404), ("GET", "/v1/embeddings", 405)],
+)
+def test_a_wrong_path_or_method_is_the_envelope_too(
+    fake_server: RuntimeServer, method: str, path: str, status: int
+) -> None:
+    with fake_server.http() as http:
+        answer = http.request(method, path)
+    assert answer.status_code == status
+    assert path in error_of(answer)["message"]
+
+
+def test_no_text_reaches_the_log(fake_server: RuntimeServer) -> None:
+    fake_server.embeddings(input=SECRET)
+    fake_server.embeddings(input=[SECRET, 3])
+    fake_server.embeddings(input=SECRET, dimensions=1)
+    assert SECRET not in fake_server.log
+
+
+def test_fields_of_other_servers_are_ignored(fake_server: RuntimeServer) -> None:
+    assert fake_server.embeddings(input="a", priority=3).status_code == 200
+
+
+def test_docs_are_served(fake_server: RuntimeServer) -> None:
+    with fake_server.http() as http:
+        assert http.get("/docs").status_code == 200
+        assert "/openai/v1/embeddings" in http.get("/openapi.json").json()["paths"]

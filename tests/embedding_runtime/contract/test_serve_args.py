@@ -1,0 +1,74 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedding_runtime.contract import TASKS, BackendName, ContractError, Dtype, ServeArgs
+
+WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
+
+
+@st.composite
+def serve_args(draw: st.DrawFn) -> ServeArgs:
+    backend = draw(st.sampled_from(BackendName))
+    return ServeArgs.model_validate(
+        {
+            "model_dir": "/" + draw(WORDS),
+            "model_name": draw(WORDS),
+            "backend": backend,
+            "task": draw(st.sampled_from([None, TASKS[backend]])),
+            "dtype": draw(st.sampled_from(Dtype)),
+            "max_length": draw(st.none() | st.integers(min_value=1)),
+            "host": draw(WORDS),
+            "http_port": draw(st.integers(1, 65535)),
+        }
+    )
+
+
+@given(serve_args())
+def test_flags_read_back_as_they_were_written(args: ServeArgs) -> None:
+    assert ServeArgs.from_argv(args.to_argv()) == args
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--model_name=a", "--http_port=1"],
+        ["--model-name=a", "--http-port=1"],
+        ["--model-name", "a", "--http_port", "1"],
+        ["--model_name=a", "--model-name=a", "--http_port=1"],
+    ],
+)
+def test_dashes_underscores_and_repetition_make_no_difference(argv: list[str]) -> None:
+    assert ServeArgs.from_argv(argv) == ServeArgs.model_validate({"model_name": "a", "http_port": 1})
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], ["--model_name is missing"]),
+        (["--model_name=a", "--modle_dir=/x"], ["--modle_dir", "did you mean --model_dir?"]),
+        (["--model_name=a", "--wat=1"], ["--wat is not a flag", "--backend"]),
+        (["--model_name=a", "x"], ["'x' is not a flag"]),
+        (["--model_name=a", "--model_name=b"], ["--model_name is given 2 times, as a and b"]),
+        (["--model_name"], ["--model_name needs a value"]),
+        (["--model_name=a", "--http_port=70000"], ["--http_port=70000"]),
+        (["--model_name=a", "--backend=onnx"], ["--backend=onnx", "vllm"]),
+        (["--model_name=a", "--task=text_embedding"], ["--task=text_embedding", "--backend=vllm", "--task=embed"]),
+        (["--model_name=a", "--backend=huggingface", "--task=embed"], ["write --task=text_embedding"]),
+        (["--wat=1", "--max_length=0"], ["--wat", "--max_length=0", "--model_name is missing"]),
+    ],
+)
+def test_a_wrong_flag_is_refused_in_words_that_say_what_to_write(argv: list[str], words: list[str]) -> None:
+    with pytest.raises(ContractError) as caught:
+        ServeArgs.from_argv(argv)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("backend", BackendName)
+def test_the_task_is_the_backends_own_unless_given(backend: BackendName) -> None:
+    assert ServeArgs.from_argv(["--model_name=a", f"--backend={backend}"]).task == TASKS[backend]
+
+
+def test_help_has_every_flag() -> None:
+    text = ServeArgs.parser().format_help()
+    assert [name for name in ServeArgs.model_fields if f"--{name}" not in text] == []

@@ -1,0 +1,50 @@
+from pathlib import PurePosixPath
+
+import pytest
+
+from embedding_runtime.contract import BadUri, FileUri, ForeignUri, HuggingFaceUri, ModelUri, PvcUri, parse_uri
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("hf://owner/name", HuggingFaceUri("owner/name")),
+        ("hf://sentence-transformers/all-MiniLM-L6-v2", HuggingFaceUri("sentence-transformers/all-MiniLM-L6-v2")),
+        ("hf://owner/name:v1.0", HuggingFaceUri("owner/name", "v1.0")),
+        ("hf://owner/name:refs/pr/3", HuggingFaceUri("owner/name", "refs/pr/3")),
+        ("pvc://claim/models/minilm", PvcUri("claim", PurePosixPath("models/minilm"))),
+        ("pvc://claim", PvcUri("claim", PurePosixPath())),
+        ("file:///models/minilm", FileUri(PurePosixPath("/models/minilm"))),
+        ("s3://bucket/key", ForeignUri("s3")),
+        ("https://host/model.tar", ForeignUri("https")),
+    ],
+)
+def test_an_address_means(text: str, meaning: ModelUri) -> None:
+    assert parse_uri(text) == meaning
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "owner/name",
+        "/models",
+        "hf://name",
+        "hf://a/b/c",
+        "hf://owner/name:",
+        "hf://owner/na--me",
+        "hf://owner/../name",
+        "hf://-owner/name",
+        "hf://owner/name with space",
+        "pvc://",
+        "pvc://Claim/x",
+        "pvc://claim/../../etc",
+        "file://relative",
+        "file:///a/../b",
+        "HF://owner/name",
+    ],
+)
+def test_what_is_no_address_is_quoted(text: str) -> None:
+    with pytest.raises(BadUri) as caught:
+        parse_uri(text)
+    assert repr(text) in str(caught.value)

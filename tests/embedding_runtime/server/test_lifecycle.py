@@ -1,0 +1,131 @@
+"""Start, stop and death of the two processes."""
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+import httpx
+
+from support.models import a_model
+from support.runtime_server import NAME, RuntimeServer, until
+
+BODY = json.dumps({"model": NAME, "input": "hello"}).encode()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def all_of(connection: socket.socket) -> bytes:
+    with connection:
+        return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+
+def test_while_it_loads_it_lives_but_is_not_ready() -> None:
+    with RuntimeServer("fake") as server:
+        os.kill(server.worker, signal.SIGSTOP)  # it has been started this moment, and is far from ready
+        with server.http() as http:
+            alive, ready = http.get("/healthz"), http.get("/readyz")
+        assert (alive.status_code, ready.status_code) == (200, 503)
+        assert "loading" in ready.text
+        answer = server.embeddings(input="a")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_not_ready")
+        assert answer.headers["Retry-After"] == "1"
+        os.kill(server.worker, signal.SIGCONT)
+        assert server.ready().stop() == 0
+
+
+def test_sigterm_lets_requests_under_way_finish() -> None:
+    with RuntimeServer("fake") as server:
+        worker = server.ready().worker
+        os.kill(worker, signal.SIGSTOP)
+        connection = server.begin_request(BODY)
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: "SIGTERM" in server.log, "the signal to be seen")
+        os.kill(worker, signal.SIGCONT)
+        assert b"200 OK" in all_of(connection)
+        assert server.process.wait(30) == 0
+        until(lambda: not is_running(worker), "the worker to end")
+
+
+def test_ctrl_c_ends_it_as_well() -> None:
+    with RuntimeServer("fake") as server:
+        assert server.ready().stop(signal.SIGINT) == 0
+
+
+def test_sigterm_before_it_is_ready_ends_it_with_exit_code_0() -> None:
+    with RuntimeServer("fake") as server:
+        until(lambda: "not ready yet" in server.log, "the front to listen")
+        assert server.stop() in {0, -signal.SIGTERM}  # the signal may come before the loop that minds it
+
+
+def test_when_the_worker_dies_who_waits_gets_503_and_the_process_ends() -> None:
+    with RuntimeServer("fake") as server:
+        worker = server.ready().worker
+        os.kill(worker, signal.SIGSTOP)
+        connection = server.begin_request(BODY)
+        os.kill(worker, signal.SIGKILL)
+        answer = all_of(connection)
+        assert b"503 Service Unavailable" in answer
+        assert b'"code":"backend_failed"' in answer
+        assert server.process.wait(30) == 1
+        assert "killed by signal 9" in server.log.splitlines()[-1]
+
+
+def test_when_the_front_is_killed_the_worker_ends() -> None:
+    with RuntimeServer("fake") as server:
+        worker = server.ready().worker
+        server.stop(signal.SIGKILL)
+        until(lambda: not is_running(worker), "the worker to end")
+
+
+def test_a_model_that_cannot_be_served_is_one_line(tmp_path: Path) -> None:
+    with RuntimeServer("fake", model=a_model(tmp_path, modules=["Transformer", "Pooling", "Dense"])) as server:
+        assert server.process.wait(30) == 1
+        (line,) = server.log.splitlines()
+        assert f"cannot serve {NAME}: " in line
+        assert "Dense" in line
+
+
+def test_a_missing_tokenizer_is_one_last_line(tmp_path: Path) -> None:
+    with RuntimeServer("fake", model=a_model(tmp_path)) as server:
+        assert server.process.wait(30) == 1
+        assert "tokenizer.json" in server.log.splitlines()[-1]
+
+
+def test_wrong_flags_are_all_named_at_once() -> None:
+    with RuntimeServer("fake", tsk="embed", max_length="much") as server:
+        assert server.process.wait(30) == 2
+        assert [flag for flag in ("--tsk", "--max_length=much") if flag not in server.log] == []
+
+
+def test_a_port_that_is_taken_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with RuntimeServer("fake", http_port=port) as server:
+            assert server.process.wait(30) == 1
+            (line,) = server.log.splitlines()
+            assert f"cannot listen on 127.0.0.1:{port}" in line
+
+
+def test_a_client_that_leaves_does_not_hold_up_the_others() -> None:
+    with RuntimeServer("fake") as server:
+        worker = server.ready().worker
+        os.kill(worker, signal.SIGSTOP)
+        for _ in range(5):
+            server.begin_request(BODY).close()
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+        os.kill(worker, signal.SIGCONT)
+        assert server.embeddings(input="hello").status_code == 200
+
+
+def test_a_shorter_longest_input_can_be_asked_for() -> None:
+    with RuntimeServer("fake", max_length=4) as server:
+        answer = server.ready().embeddings(input="three words here")
+        assert answer.status_code == 400
+        assert "has 5 tokens; the model takes 4" in answer.json()["error"]["message"]

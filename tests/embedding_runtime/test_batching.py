@@ -1,0 +1,75 @@
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedding_runtime.batching import Line, Part
+
+REQUESTS = st.lists(st.lists(st.integers(1, 20), max_size=8), max_size=8)
+BUDGET = st.integers(1, 40)
+
+Texts = list[tuple[int, int]]
+"""(owner, place in its request) of each."""
+
+
+def a_line(requests: list[list[int]]) -> Line[int]:
+    line: Line[int] = Line()
+    for owner, lengths in enumerate(requests):
+        line.join(owner, lengths)
+    return line
+
+
+def texts_of(batch: list[Part[int]]) -> Texts:
+    return [(part.owner, place) for part in batch for place in range(part.start, part.stop)]
+
+
+def all_batches(line: Line[int], budget: int) -> list[Texts]:
+    batches = []
+    while batch := line.next_batch(budget):
+        batches.append(texts_of(batch))
+    return batches
+
+
+@given(REQUESTS, BUDGET)
+def test_every_text_goes_once_in_order_of_arrival(requests: list[list[int]], budget: int) -> None:
+    arrived = [(owner, place) for owner, lengths in enumerate(requests) for place in range(len(lengths))]
+    assert [text for batch in all_batches(a_line(requests), budget) for text in batch] == arrived
+
+
+@given(REQUESTS, BUDGET)
+def test_a_batch_keeps_to_the_budget_unless_one_text_alone_is_longer(requests: list[list[int]], budget: int) -> None:
+    for batch in all_batches(a_line(requests), budget):
+        assert len(batch) == 1 or sum(requests[owner][place] for owner, place in batch) <= budget
+
+
+@given(REQUESTS, BUDGET)
+def test_a_batch_leaves_out_no_text_that_would_have_fitted(requests: list[list[int]], budget: int) -> None:
+    batches = [[requests[owner][place] for owner, place in batch] for batch in all_batches(a_line(requests), budget)]
+    assert [(one, after) for one, after in pairwise(batches) if sum(one) + after[0] <= budget] == []
+
+
+@given(REQUESTS, BUDGET, st.sets(st.integers(0, 7)))
+def test_who_leaves_is_gone_and_the_others_keep_their_order(
+    requests: list[list[int]], budget: int, leavers: set[int]
+) -> None:
+    line = a_line(requests)
+    taken = texts_of(line.next_batch(budget))
+    for owner in leavers:
+        line.leave(owner)
+    rest = [(owner, place) for owner, lengths in enumerate(requests) for place in range(len(lengths))][len(taken) :]
+    expected = [text for text in rest if text[0] not in leavers]
+    assert [text for batch in all_batches(line, budget) for text in batch] == expected
+
+
+@given(REQUESTS, BUDGET, st.integers(0, 7))
+def test_the_line_counts_the_tokens_that_wait(requests: list[list[int]], budget: int, leaver: int) -> None:
+    line = a_line(requests)
+    taken = {text for text in texts_of(line.next_batch(budget))}
+    line.leave(leaver)
+    waiting = [
+        length
+        for owner, lengths in enumerate(requests)
+        for place, length in enumerate(lengths)
+        if owner != leaver and (owner, place) not in taken
+    ]
+    assert line.tokens == sum(waiting)

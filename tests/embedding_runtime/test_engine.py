@@ -1,0 +1,213 @@
+"""The engine against a worker that the test plays, so that what is under way is the test's choice."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from embedding_runtime import engine as engine_module
+from embedding_runtime.engine import Engine, State
+from embedding_runtime.errors import BackendFailed, NotReady, Overloaded, VectorNotFinite
+from embedding_runtime.wire import Broken, Message, Ready, TokenIds, VectorRows, Vectors, Work, pack, receive
+
+
+@dataclass
+class PlayedWorker:
+    engine: Engine
+    running: asyncio.Task[None]
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def say(self, message: Message) -> None:
+        self.writer.write(pack(message))
+
+    async def work(self) -> Work:
+        message = await receive(self.reader)
+        assert isinstance(message, Work)
+        return message
+
+    def answer(self, work: Work) -> None:
+        self.say(Vectors(work.batch, rows_for(work.texts)))
+
+    async def end(self) -> None:
+        self.writer.close()
+        await self.running
+
+
+@asynccontextmanager
+async def a_worker(*, ready: bool = True) -> AsyncIterator[PlayedWorker]:
+    ours, theirs = socket.socketpair()
+    engine = Engine(*await asyncio.open_unix_connection(sock=ours))
+    worker = PlayedWorker(engine, asyncio.create_task(engine.run()), *await asyncio.open_unix_connection(sock=theirs))
+    if ready:
+        worker.say(Ready("played"))
+        await until_state(engine, State.READY)
+    try:
+        yield worker
+    finally:
+        worker.writer.close()
+        await worker.running
+        engine._writer.close()
+
+
+async def until_state(engine: Engine, state: State) -> None:
+    async with asyncio.timeout(5):
+        while engine.state is not state:
+            await asyncio.sleep(0)
+
+
+def ids(*lengths: int) -> list[TokenIds]:
+    return [np.full(length, length, dtype=np.int32) for length in lengths]
+
+
+def rows_for(texts: Sequence[TokenIds]) -> VectorRows:
+    return np.array([[len(text), text[0]] for text in texts], dtype=np.float32)
+
+
+def asked(engine: Engine, *lengths: int) -> "asyncio.Task[VectorRows]":
+    return asyncio.create_task(engine.embed(ids(*lengths)))
+
+
+async def test_texts_of_several_requests_share_a_batch_and_each_gets_its_own_rows() -> None:
+    async with a_worker() as worker:
+        first = asked(worker.engine, 1)
+        works = [await worker.work()]
+        second = asked(worker.engine, 2)
+        works.append(await worker.work())
+        third, fourth = asked(worker.engine, 3, 4), asked(worker.engine, 5)
+        await asyncio.sleep(0)  # let both join the line
+        for work in works:
+            worker.answer(work)
+        together = await worker.work()
+        assert [len(text) for text in together.texts] == [3, 4, 5]
+        worker.answer(together)
+        got = [rows[:, 0].tolist() for rows in await asyncio.gather(first, second, third, fourth)]
+        assert got == [[1], [2], [3, 4], [5]]
+
+
+async def test_no_more_than_two_batches_are_under_way() -> None:
+    async with a_worker() as worker:
+        tasks = [asked(worker.engine, length) for length in (1, 2, 3)]
+        first, second = await worker.work(), await worker.work()
+        third = asyncio.create_task(worker.work())
+        await asyncio.sleep(0)
+        assert not third.done()
+        worker.answer(first)
+        worker.answer(second)
+        worker.answer(await third)
+        await asyncio.gather(*tasks)
+
+
+async def test_a_request_longer_than_a_batch_is_split_and_joined() -> None:
+    async with a_worker() as worker:
+        lengths = [700] * 7
+        task = asked(worker.engine, *lengths)
+        sizes: list[int] = []
+        while sum(sizes) < len(lengths):
+            work = await worker.work()
+            sizes.append(len(work.texts))
+            worker.answer(work)
+        assert sizes == [2, 2, 2, 1]
+        assert (await task).shape == (7, 2)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+async def test_a_vector_that_is_not_finite_fails_its_own_request_alone(wrong: float) -> None:
+    async with a_worker() as worker:
+        blockers = [asked(worker.engine, 1), asked(worker.engine, 1)]
+        works = [await worker.work(), await worker.work()]
+        poisoned, healthy = asked(worker.engine, 2, 3), asked(worker.engine, 4)
+        await asyncio.sleep(0)
+        for work in works:
+            worker.answer(work)
+        shared = await worker.work()
+        rows = rows_for(shared.texts)
+        rows[1, 1] = wrong
+        worker.say(Vectors(shared.batch, rows))
+        with pytest.raises(VectorNotFinite, match=r"input\[1\]"):
+            await poisoned
+        assert (await healthy)[:, 0].tolist() == [4]
+        await asyncio.gather(*blockers)
+
+
+async def test_the_texts_of_a_caller_that_left_are_not_computed() -> None:
+    async with a_worker() as worker:
+        blockers = [asked(worker.engine, 1), asked(worker.engine, 1)]
+        works = [await worker.work(), await worker.work()]
+        gone, stays = asked(worker.engine, 2), asked(worker.engine, 3)
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.wait({gone})
+        for work in works:
+            worker.answer(work)
+        after = await worker.work()
+        assert [len(text) for text in after.texts] == [3]
+        worker.answer(after)
+        await asyncio.gather(*blockers, stays)
+
+
+async def test_a_caller_that_leaves_in_the_middle_of_its_batch_harms_nobody() -> None:
+    async with a_worker() as worker:
+        gone = asked(worker.engine, 2)
+        work = await worker.work()
+        gone.cancel()
+        stays = asked(worker.engine, 3)
+        worker.answer(work)
+        worker.answer(await worker.work())
+        assert (await stays)[:, 0].tolist() == [3]
+
+
+async def test_before_the_worker_is_ready_requests_are_told_so() -> None:
+    async with a_worker(ready=False) as worker:
+        with pytest.raises(NotReady, match="loading"):
+            await worker.engine.embed(ids(1))
+
+
+async def test_when_the_worker_goes_everyone_who_waits_is_told() -> None:
+    async with a_worker() as worker:
+        tasks = [asked(worker.engine, length) for length in (1, 2, 3)]
+        await worker.work()
+        await worker.end()
+        assert worker.engine.state is State.FAILED
+        for task in tasks:
+            with pytest.raises(BackendFailed):
+                await task
+        with pytest.raises(BackendFailed):
+            await worker.engine.embed(ids(1))
+
+
+async def test_what_a_broken_worker_says_is_passed_on() -> None:
+    async with a_worker() as worker:
+        task = asked(worker.engine, 1)
+        worker.say(Broken("out of cheese"))
+        with pytest.raises(BackendFailed, match="out of cheese"):
+            await task
+
+
+async def test_a_stopping_engine_is_not_ready_but_answers() -> None:
+    async with a_worker() as worker:
+        before = asked(worker.engine, 1)
+        work = await worker.work()
+        worker.engine.stop()
+        assert worker.engine.state is State.STOPPING
+        late = asked(worker.engine, 2)
+        worker.answer(work)
+        worker.answer(await worker.work())
+        assert [len(rows) for rows in await asyncio.gather(before, late)] == [1, 1]
+
+
+async def test_nobody_joins_a_line_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "WAITING_TOKENS", 3)
+    async with a_worker() as worker:
+        tasks = [asked(worker.engine, 1), asked(worker.engine, 1), asked(worker.engine, 3)]
+        works = [await worker.work(), await worker.work()]
+        with pytest.raises(Overloaded, match="3 tokens"):
+            await worker.engine.embed(ids(1))
+        for work in [*works]:
+            worker.answer(work)
+        worker.answer(await worker.work())
+        await asyncio.gather(*tasks)

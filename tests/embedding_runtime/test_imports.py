@@ -1,0 +1,27 @@
+"""What a process does not load: the operator no server, the front no model library."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import importlib, json, sys
+importlib.import_module(sys.argv[1])
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("embedding_runtime.contract", {"fastapi", "uvicorn", "numpy", "tokenizers", "torch", "transformers", "vllm"}),
+        ("embedding_runtime.__main__", {"fastapi", "uvicorn", "numpy", "tokenizers", "torch", "transformers", "vllm"}),
+        ("embedding_runtime.server", {"torch", "transformers", "vllm", "sentence_transformers"}),
+        ("embedding_runtime.worker", {"fastapi", "uvicorn", "torch", "transformers", "vllm"}),
+    ],
+)
+def test_importing_a_module_loads_nothing_of(module: str, unwanted: set[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, module], capture_output=True, check=True)
+    assert unwanted & set(json.loads(done.stdout)) == set()

@@ -1,0 +1,116 @@
+"""Both real backends, through HTTP, against sentence-transformers itself: the same vectors, whoever shares the batch."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import support.reference_vectors
+from embedding_runtime.contract import BackendName
+from support.models import GOLDEN_ENDS, GOLDEN_TEXT, packaged_minilm
+from support.runtime_server import NAME, RuntimeServer
+
+pytestmark = pytest.mark.model
+
+TEXTS = [
+    GOLDEN_TEXT,
+    "",
+    "a",
+    "Upper CASE, Ünïcödé, 你好, 🙂 and a_very-long/word" + "o" * 80,
+    "the quick brown fox " * 10,
+    "the quick brown fox " * 40,
+    "one " * 254,  # 256 tokens: the longest that the model takes
+    *(f"sentence number {n}, " * (n + 1) for n in range(12)),
+]
+
+
+@dataclass(frozen=True)
+class Reference:
+    vectors: npt.NDArray[np.float64]
+    tokens: list[int]
+
+
+@pytest.fixture(scope="session")
+def reference() -> Reference:
+    program = str(support.reference_vectors.__file__)
+    done = subprocess.run(
+        [sys.executable, program, str(packaged_minilm())],
+        input=json.dumps(TEXTS),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    said = json.loads(done.stdout)
+    return Reference(np.array(said["vectors"]), said["tokens"])
+
+
+@pytest.fixture(scope="session", params=[BackendName.HUGGINGFACE, BackendName.VLLM])
+def server(request: pytest.FixtureRequest) -> Iterator[RuntimeServer]:
+    with RuntimeServer(request.param) as server:
+        yield server.ready(seconds=240)
+        assert server.stop() == 0
+
+
+def cosines(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return np.asarray((one * other).sum(axis=1) / norms)
+
+
+def vectors(server: RuntimeServer, texts: list[str]) -> npt.NDArray[np.float64]:
+    answer = server.client().embeddings.create(model=NAME, input=texts)
+    return np.array([item.embedding for item in answer.data])
+
+
+def test_the_guides_sentence_gets_the_guides_vector(server: RuntimeServer) -> None:
+    answer = server.embeddings(input=GOLDEN_TEXT).json()
+    vector = answer["data"][0]["embedding"]
+    assert len(vector) == 384
+    assert vector[:3] + vector[-3:] == pytest.approx(GOLDEN_ENDS, abs=1e-5)
+    assert answer["usage"]["prompt_tokens"] == 13
+
+
+def test_texts_together_are_as_sentence_transformers_has_them(server: RuntimeServer, reference: Reference) -> None:
+    assert cosines(vectors(server, TEXTS), reference.vectors).min() >= 0.9999
+
+
+def test_texts_alone_are_as_sentence_transformers_has_them(server: RuntimeServer, reference: Reference) -> None:
+    alone = np.concatenate([vectors(server, [text]) for text in TEXTS])
+    assert cosines(alone, reference.vectors).min() >= 0.9999
+    assert np.abs(alone - reference.vectors).max() < 1e-4  # lengths, too, not only directions
+
+
+def test_concurrent_texts_are_as_sentence_transformers_has_them(server: RuntimeServer, reference: Reference) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = np.concatenate(list(pool.map(lambda text: vectors(server, [text]), TEXTS * 3)))
+    assert cosines(found, np.tile(reference.vectors, (3, 1))).min() >= 0.9999
+
+
+def test_tokens_are_counted_as_sentence_transformers_counts_them(server: RuntimeServer, reference: Reference) -> None:
+    client = server.client()
+    counts = [client.embeddings.create(model=NAME, input=text).usage.prompt_tokens for text in TEXTS]
+    assert counts == reference.tokens
+
+
+def test_the_backend_is_the_one_that_was_asked_for(server: RuntimeServer) -> None:
+    (model,) = server.client().models.list().data
+    assert f"--backend={model.model_dump()['backend']}" in server.process.args  # type: ignore[operator] # a list
+
+
+def test_a_model_without_weights_is_one_last_line(tmp_path: Path) -> None:
+    for file in packaged_minilm().rglob("*"):
+        if file.is_file() and file.suffix == ".json":
+            target = tmp_path / file.relative_to(packaged_minilm())
+            target.parent.mkdir(exist_ok=True)
+            target.symlink_to(file)
+    with RuntimeServer("huggingface", model=tmp_path) as server:
+        assert server.process.wait(120) == 1
+        last = server.log.splitlines()[-1]
+        assert f"cannot serve {NAME}: transformers cannot load {tmp_path}" in last
+        assert "model.safetensors" in last

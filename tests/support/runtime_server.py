@@ -1,0 +1,125 @@
+"""A real server: `python -m embedding_runtime serve` as a process of its own, on loopback."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import openai
+
+from support.models import packaged_minilm
+
+__all__ = ["RuntimeServer", "until"]
+
+NAME = "sentence-transformer"
+
+
+def until(holds: Callable[[], bool], what: str, *, seconds: float = 20) -> None:
+    """Waits for a condition, and fails in its words."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"waited {seconds} s for: {what}"
+        time.sleep(0.02)
+
+
+class RuntimeServer:
+    """Starts at once; `ready()` waits for it. A context manager that leaves no process behind."""
+
+    def __init__(self, backend: str, *, model: Path | None = None, **flags: object) -> None:
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 closed with the process
+        given = {
+            "model_dir": model or packaged_minilm(),
+            "model_name": NAME,
+            "host": "127.0.0.1",
+            "http_port": self.port,
+            **flags,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "embedding_runtime", "serve", f"--backend={backend}"]
+            + [f"--{name}={value}" for name, value in given.items()],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={**os.environ, "PYTHONWARNINGS": "default"},
+        )
+
+    def ready(self, *, seconds: float = 20) -> Self:
+        """Itself, once /readyz answers 200."""
+        until(lambda: self.process.poll() is not None or self._is_ready(), "ready", seconds=seconds)
+        assert self.process.poll() is None, self.log
+        return self
+
+    @property
+    def log(self) -> str:
+        """All of stderr so far."""
+        return os.pread(self._log.fileno(), 1 << 20, 0).decode()
+
+    @property
+    def worker(self) -> int:
+        """The worker's process id, as soon as it has one."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        until(lambda: children.read_text() != "", "the worker to be started")
+        return int(children.read_text().split()[0])
+
+    def client(self, *, prefix: str = "/openai/v1") -> openai.OpenAI:
+        """The real one, that does not try again."""
+        return openai.OpenAI(base_url=self.url + prefix, api_key="none", max_retries=0, timeout=60)
+
+    def http(self) -> httpx.Client:
+        """For what the openai client would not send."""
+        return httpx.Client(base_url=self.url, timeout=60)
+
+    def embeddings(self, **body: Any) -> httpx.Response:
+        """One bare request."""
+        with self.http() as http:
+            return http.post("/openai/v1/embeddings", json={"model": NAME, **body})
+
+    def begin_request(self, body: bytes) -> socket.socket:
+        """A connection whose request the server has begun to handle, by its own word (100 Continue)."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        connection.sendall(
+            b"POST /v1/embeddings HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+            b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
+        )
+        assert connection.recv(1024).startswith(b"HTTP/1.1 100 Continue")
+        connection.sendall(body)
+        return connection
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()  # the worker ends with it: tests/embedding_runtime/server says so
+        self.process.communicate()
+        self._log.close()
+
+    def _is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
