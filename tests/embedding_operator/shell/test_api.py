@@ -48,9 +48,9 @@ async def test_only_objects_with_the_label_are_found(kubernetes: FakeKubernetes,
 
 
 async def test_a_replacement_of_what_has_changed_is_a_conflict(kubernetes: FakeKubernetes, api: Api) -> None:
-    read = await api.apply(SERVICES, a_service())
-    kubernetes.put(a_service(labels={"changed": "by another"}))
-    kubernetes.objects["embeddingservices", "default", "a"] = kubernetes.objects["services", "default", "a"]
+    kind = {"apiVersion": EMBEDDING_SERVICES.api_version, "kind": EMBEDDING_SERVICES.kind}
+    read = kubernetes.put({**a_service(), **kind})
+    kubernetes.put({**a_service(labels={"changed": "by another"}), **kind})
     with pytest.raises(Conflict):
         await api.replace(EMBEDDING_SERVICES, {**read, "status": {}}, subresource="status")
 

@@ -17,8 +17,9 @@ import yaml
 from embedding_operator.settings import Settings
 from embedding_operator.shell.resources import LEASES, RESOURCES
 
-CHART = Path(__file__).parents[3] / "charts" / "embedding-operator"
-HELM = shutil.which("helm", path=f"{os.environ['PATH']}:{Path.home()}/.cache/embedding-operator/cluster/bin")
+ROOT = Path(__file__).parents[3]
+CHART = ROOT / "charts" / "embedding-operator"
+HELM = shutil.which("helm", path=f"{ROOT / '.bin'}:{os.environ['PATH']}")
 EVERY_VALUES_FILE = pytest.mark.parametrize("values", sorted(CHART.glob("ci/*.yaml")), ids=lambda path: path.stem)
 
 pytestmark = pytest.mark.skipif(HELM is None, reason="helm is not installed (make verify does it)")

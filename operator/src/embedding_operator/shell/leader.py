@@ -67,8 +67,12 @@ class Leader:
         """Renew for ever. Raises LeaseLost when another has the Lease, or when none can tell in time."""
         while True:
             await sleep(self._clock, self._terms.pause)
-            if not await self._try() and (not self.leads() or not self._is_mine()):
-                raise LeaseLost(f"the Lease went to {self._holder() or 'nobody'}, or could not be renewed in time")
+            if await self._try():
+                continue
+            if not self._is_mine():
+                raise LeaseLost(f"the Lease went to {self._holder() or 'nobody'}")
+            if not self.leads():
+                raise LeaseLost(f"the Lease could not be renewed for {self._terms.deadline:.0f} s")
 
     async def release(self) -> None:
         """Give the Lease back, so that the next need not wait for its end."""
