@@ -47,6 +47,7 @@ def namespace() -> Iterator[str]:
     _restrict(name)
     sh(f"kubectl wait --for=create serviceaccount/default -n {name} --timeout=60s")
     yield name
+    sh(f"kubectl delete embeddingservices --all -n {name}")  # first: the operator has then no business there any more
     sh(f"kubectl delete namespace {name} --wait=false")
 
 

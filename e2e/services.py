@@ -21,7 +21,7 @@ def a_service(
             "model": {"storageUri": MINILM, "tokenSecretRef": {"name": "hf-secret"}, **(model or {})},
             "args": list(args),
             "backend": "huggingface",
-            "resources": {"limits": {"cpu": "1", "memory": "2Gi"}},
+            "resources": {"limits": {"cpu": "1", "memory": "2Gi"}, "requests": {"cpu": "100m", "memory": "256Mi"}},
             **spec,
         },
     }
