@@ -88,13 +88,13 @@ CRASH = ended(3, "loading\n\nRuntimeError: no such pooling\n")
             {"unschedulable": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."},
             "Available",
             "Unschedulable",
-            "asks for memory 1Gi, nvidia.com/gpu 1: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu. Free or",
+            "asks for memory 1Gi, nvidia.com/gpu 1: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu. Add or",
         ),
         (
             {"initializer": NOT_FOUND},
             "ModelAvailable",
             "ModelNotFound",
-            "not on the hub. Correct spec.model.storageUri.",
+            "not on the hub. Correct spec.model.storageUri; or, if the model is private: the token of",
         ),
         (
             {"initializer": UNAUTHORIZED},
@@ -174,7 +174,7 @@ def test_a_download_that_is_tried_again_tells_which_attempt_failed(again: Raw) -
 def test_a_model_that_wants_a_token_says_that_none_was_used() -> None:
     service = a_service()
     status = _status(service, [a_pod(_template(service), initializer=UNAUTHORIZED)])
-    assert "No token was used: name one in spec.model.tokenSecretRef." in _message(status)
+    assert "No token was used, name one in spec.model.tokenSecretRef." in _message(status)
 
 
 def test_an_initializer_out_of_memory_names_the_storage_container_to_change() -> None:

@@ -99,20 +99,21 @@ def _download_failed(failed: FailedDownload, container: Container, settled: Sett
     words = failed.message.rstrip(".")
     match failed.verdict:
         case DownloadVerdict.MODEL_NOT_FOUND:
-            remedy = "Correct spec.model.storageUri"
+            # A hub does not tell whoever may not see a private model that there is one.
+            remedy = f"Correct spec.model.storageUri; or, if the model is private: {_token_remedy(settled)}"
         case DownloadVerdict.MODEL_UNAUTHORIZED:
-            remedy = _token_used(settled)
+            remedy = _capital(_token_remedy(settled))
         case DownloadVerdict.DOWNLOAD_FAILED:
             attempt = container.restarts if container.running else container.restarts + 1
             remedy = f"That was attempt {attempt}; it is tried again"
     return Finding(Reason(failed.verdict), f"{words}. {remedy}.")
 
 
-def _token_used(settled: Settled) -> str:
+def _token_remedy(settled: Settled) -> str:
     token = settled.secret_keys.get(TOKEN_VARIABLE)
     if token is None:
-        return "No token was used: name one in spec.model.tokenSecretRef"
-    return f"The token of key {token.key} in Secret {token.name} was used: check that it may read the model"
+        return "no token was used, name one in spec.model.tokenSecretRef"
+    return f"the token of key {token.key} in Secret {token.name} was used, check that it may read the model"
 
 
 def _initializer_out_of_memory(wanted: Wanted) -> Finding:
@@ -154,12 +155,10 @@ def _server_out_of_memory(limit: str | None) -> Finding:
 def _unschedulable(pod: Pod, wanted: Wanted) -> Finding:
     resources = wanted.server.get("resources", {})
     asked = resources.get("limits", {}) | resources.get("requests", {})
-    words = ", ".join(f"{name} {value}" for name, value in sorted(asked.items())) or "no resources"
-    return Finding(
-        Reason.UNSCHEDULABLE,
-        f"No node takes the pod, which asks for {words}: {(pod.unschedulable or '').rstrip('.')}. "
-        "Free or add what is missing, or ask for less in spec.resources.",
-    )
+    words = ", ".join(f"{name} {value}" for name, value in sorted(asked.items()))
+    who = f"the pod, which asks for {words}" if asked else "the pod"
+    remedy = "Add or free what is missing" + (", or ask for less in spec.resources" if asked else "")
+    return Finding(Reason.UNSCHEDULABLE, f"No node takes {who}: {(pod.unschedulable or '').rstrip('.')}. {remedy}.")
 
 
 def _stuck(container: Container, image: str, who: str) -> Finding | None:
