@@ -6,6 +6,7 @@ OperatorFault
 ├── CannotRunLocally a plan that needs a cluster; the text says what to change
 ├── RenderFailed     a template's output is not the object it should be: a bug of ours
 ├── NameTaken        an object of that name is there, and belongs to another: it is left alone
+├── NoCluster        nothing says where the API server is: neither a service account nor a kubeconfig
 ├── LeaseLost        another operator may be at work: nothing more is written, the process ends
 ├── WatchesEnded     kopf gave up: the process ends
 └── ClusterFault     a call to the API server failed; says which, what came back, and when to try again
@@ -26,6 +27,7 @@ __all__ = [
     "Denied",
     "LeaseLost",
     "NameTaken",
+    "NoCluster",
     "NotFound",
     "OperatorFault",
     "Problem",
@@ -79,6 +81,10 @@ class NameTaken(OperatorFault):
     """An object that the plan needs is there already and belongs to another."""
 
     retry_after = 60.0
+
+
+class NoCluster(OperatorFault):
+    """Nothing says where the API server is, or who is asking."""
 
 
 class LeaseLost(OperatorFault):

@@ -7,16 +7,21 @@ import kopf
 from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
 
+from embedding_operator.errors import NoCluster
+
 __all__ = ["kopf_login", "load"]
 
 
 async def load() -> Configuration:
-    """Raises kubernetes.aio.config.ConfigException when there are none."""
+    """Raises NoCluster when there are none."""
     configuration = Configuration()
     try:
         config.load_incluster_config(configuration)
     except config.ConfigException:
-        await config.load_kube_config(client_configuration=configuration)
+        try:
+            await config.load_kube_config(client_configuration=configuration)
+        except config.ConfigException as error:
+            raise NoCluster(f"neither a pod's service account nor a usable kubeconfig is here: {error}") from error
     return configuration
 
 

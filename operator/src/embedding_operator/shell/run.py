@@ -81,7 +81,7 @@ async def _lead(settings: Settings, client: ApiClient, stop: asyncio.Event) -> N
     queue: WorkQueue[ObjectRef] = WorkQueue(clock, Backoff())
     reconciler = Reconciler(cluster, settings, _now, queue.add)
     controller = Controller(queue, reconciler, workers=settings.workers)
-    queue.add(RESYNC)
+    queue.add_later(RESYNC, settings.resync_seconds)  # until then kopf tells, which begins with a list of all
     await leader.acquire()
     try:
         async with asyncio.TaskGroup() as group:
