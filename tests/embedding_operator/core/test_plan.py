@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedding_operator.core.observed import ObjectRef
-from embedding_operator.core.plan import EventNote, Plan, plan, plan_storage_container
+from embedding_operator.core.plan import EventNote, Plan, plan, plan_denied, plan_storage_container
+from embedding_operator.errors import Problem
 from support.builders import (
     NOW,
     SETTINGS,
@@ -138,6 +139,14 @@ def test_an_event_tells_that_the_service_became_ready_and_none_that_it_still_is(
     ready = plan(done, seen, SETTINGS, LATER)
     assert ready.events == (EventNote("Normal", "Ready", "1 of 1 replicas are ready."),)
     assert plan({**done, "status": ready.status}, seen, SETTINGS, LATER) == Plan()
+
+
+def test_what_the_cluster_will_not_have_is_told_once_and_what_runs_is_left_alone() -> None:
+    service, why = a_service(), Problem("NameTaken", "Service default/embedding-model belongs to another")
+    denied = plan_denied(service, an_observation(), why, NOW)
+    assert (denied.apply, denied.delete) == ((), ())
+    assert [(note.type, note.reason) for note in denied.events] == [("Warning", "NameTaken")]
+    assert plan_denied({**service, "status": denied.status}, an_observation(), why, LATER) == Plan()
 
 
 def _storage_status(**fields: Any) -> tuple[str, str, str]:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from embedding_operator.core.checks import settle
 from embedding_operator.core.render import desired
+from embedding_operator.errors import RenderFailed
 from embedding_operator.settings import Settings
 from support.builders import MINILM, SETTINGS, Raw, a_service, a_storage_container, an_observation
 
@@ -133,6 +134,11 @@ def test_any_text_comes_out_of_a_template_as_it_went_in(text: str) -> None:
     service = a_service(model={"name": text}, image=text)
     assert _server(service)["image"] == text
     assert f"--model_name={text}" in _server(service)["args"]
+
+
+def test_a_value_that_is_missing_is_a_bug_that_is_seen_here_and_not_in_the_cluster() -> None:
+    with pytest.raises(RenderFailed, match=r"nothing at \.image"):
+        _desired(a_service(), settings=SETTINGS.model_copy(update={"storage_image": None}))
 
 
 def test_the_pods_digest_changes_with_their_template_and_not_with_the_number_of_them() -> None:
