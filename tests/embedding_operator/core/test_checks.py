@@ -1,9 +1,9 @@
 import pytest
 
-from embedding_operator.core.checks import secrets_needed, settle
+from embedding_operator.core.checks import secret_keys_needed, settle
 from embedding_operator.core.observed import Observed
 from embedding_operator.errors import Problem, Refused
-from support.builders import SETTINGS, Raw, a_service, a_storage_container, an_observation
+from support.builders import Raw, a_service, a_storage_container, an_observation
 
 HF_HUB = a_storage_container(
     container={
@@ -115,7 +115,7 @@ def test_a_missing_secret_or_key_is_named_with_who_asks_for_it(
 
 def test_the_services_own_token_is_asked_for_in_place_of_the_storage_containers() -> None:
     service = a_service(model={"tokenSecretRef": {"name": "mine"}})
-    assert secrets_needed(service, [HF_HUB], SETTINGS) == {"mine"}
+    assert secret_keys_needed(service, [HF_HUB]) == {"mine": frozenset({"HF_TOKEN"})}
     settled = settle(service, an_observation(storage_containers=[HF_HUB], secrets={"mine": frozenset({"HF_TOKEN"})}))
     assert settled.secret_keys["HF_TOKEN"].name == "mine"
 
@@ -128,7 +128,7 @@ def test_an_optional_secret_may_be_missing() -> None:
 
 
 def test_a_spec_that_cannot_be_read_needs_no_secret() -> None:
-    assert secrets_needed(a_service(backend="tensorflow"), [HF_HUB], SETTINGS) == frozenset()
+    assert secret_keys_needed(a_service(backend="tensorflow"), [HF_HUB]) == {}
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,9 @@ from embedding_operator.core.observed import Observed, read_storage_containers
 from embedding_operator.core.quantity import amount
 from embedding_operator.core.reasons import Reason
 from embedding_operator.errors import Problem, Refused
-from embedding_operator.settings import Settings
 from embedding_runtime.contract import BadUri, ForeignUri, ModelUri, ServeArgs, parse_uri
 
-__all__ = ["TOKEN_VARIABLE", "Settled", "secret_keys", "secret_keys_needed", "secrets_needed", "settle"]
+__all__ = ["TOKEN_VARIABLE", "Settled", "secret_keys", "secret_keys_needed", "settle"]
 
 TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 a variable's name
 _NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
@@ -61,19 +60,12 @@ def settle(raw: Mapping[str, Any], seen: Observed) -> Settled:
     return Settled(service, uri, serve, fetcher)
 
 
-def secrets_needed(
-    raw_service: Mapping[str, Any], storage_containers: Sequence[Mapping[str, Any]], _settings: Settings
-) -> frozenset[str]:
-    """Names of the Secrets, in the service's namespace, whose keys `Observed.of` must be told. Raw API objects; a spec
-    that cannot be read needs none.
-    """
-    return frozenset(secret_keys_needed(raw_service, storage_containers))
-
-
 def secret_keys_needed(
     raw_service: Mapping[str, Any], storage_containers: Sequence[Mapping[str, Any]]
 ) -> dict[str, frozenset[str]]:
-    """The same, with the keys that are asked for of each."""
+    """The Secrets, in the service's namespace, whose keys `Observed.of` must be told; and which of their keys are asked
+    for. Raw API objects; a spec that cannot be read needs none.
+    """
     service, _ = _read(raw_service)
     if service is None:
         return {}

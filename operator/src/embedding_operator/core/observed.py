@@ -81,7 +81,7 @@ class Observed:
         secrets: Mapping[str, frozenset[str] | None],
     ) -> Self:
         """From raw API objects: every storage container, cluster-wide ones among them, and what is labelled as this
-        service's. `secrets`: the keys of each, None for one that is missing; those that `secrets_needed` names.
+        service's. `secrets`: the keys of each, None for one that is missing; those that `secret_keys_needed` names.
         """
         return cls(
             storage_containers=read_storage_containers(storage_containers),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from embedding_operator.constants import FIELD_MANAGER, GROUP, SERVICE_LABEL, VERSION
-from embedding_operator.core.checks import secrets_needed
+from embedding_operator.core.checks import secret_keys_needed
 from embedding_operator.core.observed import ObjectRef, Observed
 from embedding_operator.core.plan import EventNote, Plan
 from embedding_operator.errors import ClusterFault, NameTaken, NotFound
@@ -76,7 +76,7 @@ class Cluster:
             self._api.find(PODS, namespace, labels=ours),
         )
         storage_containers = [*own, *shared]
-        wanted = sorted(secrets_needed(raw, storage_containers, self._settings))
+        wanted = sorted(secret_keys_needed(raw, storage_containers))
         keys = await asyncio.gather(*(self._secret_keys(namespace, secret) for secret in wanted))
         return Observed.of(
             storage_containers=storage_containers,

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from embedding_runtime.contract.initializer import MODEL_DIR
 
@@ -80,12 +80,13 @@ class ServeArgs(BaseModel):
         backend = given.get("backend", BackendName.VLLM)
         return {**given, "task": TASKS.get(backend, Task.EMBED)}  # a backend that is not known is refused by its field
 
-    @model_validator(mode="after")
-    def _task_is_the_backends_own(self) -> Self:
-        wanted = TASKS[self.backend]
-        if self.task != wanted:
-            raise ValueError(f"--task={self.task} is not for --backend={self.backend}: write --task={wanted}")
-        return self
+    @field_validator("task")
+    @classmethod
+    def _task_is_the_backends_own(cls, task: Task, given: ValidationInfo) -> Task:
+        backend = given.data.get("backend")  # missing where it was refused itself
+        if backend is not None and task != TASKS[backend]:
+            raise ValueError(f"--backend={backend} has another word for it: write --task={TASKS[backend]}")
+        return task
 
     def to_argv(self) -> list[str]:
         """Every flag with its value, in the order of the fields; what is None is left out."""
