@@ -17,6 +17,7 @@ def test_an_idle_operator_writes_nothing_but_its_lease(namespace: str) -> None:
     apply(a_service(namespace))
     service = Service("embedding-model", namespace)
     service.is_ready()
+    _has_said_so(service)
 
     written, versions = audit_log(), _versions(service)
     assert written, "the audit log has the writes that made the service"
@@ -27,6 +28,16 @@ def test_an_idle_operator_writes_nothing_but_its_lease(namespace: str) -> None:
     assert not waited.value.stdout
     assert audit_log() == written
     assert _versions(service) == versions
+
+
+def _has_said_so(service: Service) -> None:
+    """Wait for the Event, which the operator records after the status."""
+    which = f"reason=Ready,involvedObject.name={service.name}"
+    watch = f"kubectl get events -n {service.namespace} --field-selector {which} --watch -o name"
+    with subprocess.Popen(shlex.split(watch), stdout=subprocess.PIPE, text=True) as events:
+        assert events.stdout is not None
+        assert events.stdout.readline()
+        events.terminate()
 
 
 def _versions(service: Service) -> dict[str, str]:

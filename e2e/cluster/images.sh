@@ -16,7 +16,7 @@ load_images() {
         [[ $IMAGES == *$'\n'"$name "* ]] || die "no image $name; there are:$(awk 'NF {printf " %s", $1}' <<<"$IMAGES")"
     done
     while read -r name dockerfile target context other; do
-        [ -n "$name" ] && [[ $wanted == "  " || $wanted == *" $name "* ]] || continue
+        [[ -n $name && ($wanted == "  " || $wanted == *" $name "*) ]] || continue
         say "building $name"
         build "$name" "$REPOSITORY/$dockerfile" "$target" "$REPOSITORY/$context"
         [ "$other" = - ] || tag "$name" "$other"

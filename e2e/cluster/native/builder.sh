@@ -20,7 +20,7 @@ insecure-entitlements = ["network.host"]
   networkMode = "host"
   [[worker.containerd.gcpolicy]] # between runs it keeps the layers of the last build, not those of last month's
     all = true
-    maxUsedSpace = "25GB"
+    maxUsedSpace = "15GB"
 TOML
     start buildkitd "$BIN/buildkitd" --config "$RUN/buildkitd.toml"
     until_ready buildkitd 30 "$BIN/buildctl" --addr "unix://$BUILDKITD" debug workers

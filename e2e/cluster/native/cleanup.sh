@@ -14,7 +14,7 @@ take_down() {
     nothing_is_left
 }
 
-purge() { rm -rf "$STATE"/{bin,build,buildkit,containerd,go-build,log}; }
+purge() { rm -rf "${STATE:?}"/{bin,build,buildkit,containerd,go-build,log}; }
 
 # Containers outlive kubelet and containerd: they are the children of shims of their own, which end with their last task.
 end_containers() {
