@@ -64,7 +64,7 @@ def test_who_leaves_is_gone_and_the_others_keep_their_order(
 @given(REQUESTS, BUDGET, st.integers(0, 7))
 def test_the_line_counts_the_tokens_that_wait(requests: list[list[int]], budget: int, leaver: int) -> None:
     line = a_line(requests)
-    taken = {text for text in texts_of(line.next_batch(budget))}
+    taken = set(texts_of(line.next_batch(budget)))
     line.leave(leaver)
     waiting = [
         length

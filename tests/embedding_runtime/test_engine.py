@@ -56,7 +56,7 @@ async def a_worker(*, ready: bool = True) -> AsyncIterator[PlayedWorker]:
 
 async def until_state(engine: Engine, state: State) -> None:
     async with asyncio.timeout(5):
-        while engine.state is not state:
+        while engine.state is not state:  # noqa: ASYNC110 the engine has no event for tests
             await asyncio.sleep(0)
 
 

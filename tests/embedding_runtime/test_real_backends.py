@@ -1,12 +1,12 @@
-"""Both real backends, through HTTP, against sentence-transformers itself: the same vectors, whoever shares the batch."""
+"""Both real backends, over HTTP, against sentence-transformers itself: the same vectors, whoever shares the batch."""
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from support.models import GOLDEN_ENDS, GOLDEN_TEXT, packaged_minilm
 from support.runtime_server import NAME, RuntimeServer
 
 pytestmark = pytest.mark.model
+
+BACKENDS = (BackendName.VLLM, BackendName.HUGGINGFACE)
 
 TEXTS = [
     GOLDEN_TEXT,
@@ -37,25 +39,37 @@ class Reference:
     tokens: list[int]
 
 
+@dataclass(frozen=True)
+class Started:
+    """Everything slow, started at once: most of it is imports, each on one core."""
+
+    servers: Mapping[BackendName, RuntimeServer]
+    reference: subprocess.Popen[str]
+
+
 @pytest.fixture(scope="session")
-def reference() -> Reference:
-    program = str(support.reference_vectors.__file__)
-    done = subprocess.run(
-        [sys.executable, program, str(packaged_minilm())],
-        input=json.dumps(TEXTS),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    said = json.loads(done.stdout)
+def started() -> Iterator[Started]:
+    program = [sys.executable, str(support.reference_vectors.__file__), str(packaged_minilm())]
+    with ExitStack() as stack:
+        reference = stack.enter_context(
+            subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
+        assert reference.stdin is not None
+        with reference.stdin as texts:
+            json.dump(TEXTS, texts)
+        yield Started({name: stack.enter_context(RuntimeServer(name)) for name in BACKENDS}, reference)
+
+
+@pytest.fixture(scope="session")
+def reference(started: Started) -> Reference:
+    assert started.reference.stdout is not None
+    said = json.load(started.reference.stdout)
     return Reference(np.array(said["vectors"]), said["tokens"])
 
 
-@pytest.fixture(scope="session", params=[BackendName.HUGGINGFACE, BackendName.VLLM])
-def server(request: pytest.FixtureRequest) -> Iterator[RuntimeServer]:
-    with RuntimeServer(request.param) as server:
-        yield server.ready(seconds=240)
-        assert server.stop() == 0
+@pytest.fixture(scope="session", params=BACKENDS)
+def server(request: pytest.FixtureRequest, started: Started) -> RuntimeServer:
+    return started.servers[request.param].ready(seconds=240)
 
 
 def cosines(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -101,16 +115,3 @@ def test_tokens_are_counted_as_sentence_transformers_counts_them(server: Runtime
 def test_the_backend_is_the_one_that_was_asked_for(server: RuntimeServer) -> None:
     (model,) = server.client().models.list().data
     assert f"--backend={model.model_dump()['backend']}" in server.process.args  # type: ignore[operator] # a list
-
-
-def test_a_model_without_weights_is_one_last_line(tmp_path: Path) -> None:
-    for file in packaged_minilm().rglob("*"):
-        if file.is_file() and file.suffix == ".json":
-            target = tmp_path / file.relative_to(packaged_minilm())
-            target.parent.mkdir(exist_ok=True)
-            target.symlink_to(file)
-    with RuntimeServer("huggingface", model=tmp_path) as server:
-        assert server.process.wait(120) == 1
-        last = server.log.splitlines()[-1]
-        assert f"cannot serve {NAME}: transformers cannot load {tmp_path}" in last
-        assert "model.safetensors" in last

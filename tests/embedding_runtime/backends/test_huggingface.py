@@ -76,7 +76,7 @@ def test_pooling_is_what_the_files_say(tmp_path: Path, pooling: Pooling, *, norm
         Pooling.MEAN: lambda states: states.mean(axis=0),
         Pooling.LAST_TOKEN: lambda states: states[-1],
     }[pooling]
-    expected = np.stack([of(states_alone(spec, ids)) for ids in batch])
+    expected = np.stack([of(states_alone(spec, ids)) for ids in batch])  # type: ignore[no-untyped-call] # a lambda
     if normalized:
         expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert np.abs(huggingface.load(spec).embed(batch) - expected).max() < 1e-5
@@ -101,6 +101,13 @@ def test_weights_that_are_missing_are_refused_never_made_up(tmp_path: Path) -> N
     weights.save_pretrained(tmp_path / "less")
     (tmp_path / "model.safetensors").write_bytes((tmp_path / "less" / "model.safetensors").read_bytes())
     with pytest.raises(ModelRefused, match=r"lack encoder\.layer\.1\..* in all"):
+        huggingface.load(spec)
+
+
+def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
+    spec = tiny(tmp_path, "bert")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelRefused, match=r"transformers cannot load .*model\.safetensors"):
         huggingface.load(spec)
 
 
