@@ -53,6 +53,17 @@ def test_a_model_that_is_there_already_is_left_as_it_is(tmp_path: Path) -> None:
     assert (models / "config.json").read_text() == "mine"
 
 
+def test_a_fault_of_its_own_ends_with_a_verdict_too(tmp_path: Path) -> None:
+    broken = (
+        "import sys; from embedding_runtime.storage import __main__ as main; main.fetch = lambda *_: 1 / 0; "
+        f"sys.exit(main.main(['hf://owner/name', {str(tmp_path / 'models')!r}]))"
+    )
+    ended = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
+    assert ended.stderr.splitlines()[-1] == "DownloadFailed: hf://owner/name: ZeroDivisionError: division by zero"
+
+
 def test_it_loads_nothing_of_the_server() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", "import embedding_runtime.storage.__main__, sys; print(*sys.modules)"],

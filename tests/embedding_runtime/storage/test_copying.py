@@ -1,10 +1,13 @@
-from pathlib import Path
+import io
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from embedding_runtime.contract import DownloadVerdict
 from embedding_runtime.storage.copying import copy_model
 from embedding_runtime.storage.errors import NoModel
+from embedding_runtime.storage.fetch import fetch
+from embedding_runtime.storage.log import Log
 from support.initializer import MODEL, a_model, initialize
 
 
@@ -51,6 +54,13 @@ def test_a_file_is_not_a_model(tmp_path: Path) -> None:
     with pytest.raises(NoModel, match="is not a directory") as caught:
         copy_model("file:///model.safetensors", tmp_path / "model.safetensors", tmp_path / "models", print)
     assert caught.value.failed.verdict is DownloadVerdict.MODEL_NOT_FOUND
+
+
+def test_a_claim_is_read_through_its_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedding_runtime.storage.fetch.PVC_ROOT", PurePosixPath(tmp_path / "pvc"))
+    a_model(tmp_path / "pvc" / "models" / "minilm")
+    fetch("pvc://models/minilm", tmp_path / "mnt" / "models", {}, Log(io.StringIO(), ()))
+    assert _files(tmp_path / "mnt" / "models") == dict(MODEL)
 
 
 def test_a_claim_is_looked_for_where_claims_are_mounted(tmp_path: Path) -> None:

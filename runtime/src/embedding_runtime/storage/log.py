@@ -1,7 +1,6 @@
 """Lines on stderr, from which secrets are struck."""
 
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from typing import TextIO
 from urllib.parse import urlsplit
@@ -21,7 +20,7 @@ class Log(logging.Handler):
         """One line, at once."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        self._stream.write(f"{text}{os.linesep}")
+        self._stream.write(f"{text}\n")
         self._stream.flush()
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -11,8 +11,11 @@ _OTHER_RUNTIMES = frozenset({"onnx", "openvino", "coreml", "tflite"})
 
 _NEVER_READ = ("*.h5", "*.ot", "*.msgpack", "*.onnx", "*.onnx_data", "*.tflite", "*.gguf", "*.mlmodel")
 
-_PICKLES = ("pytorch_model*", "*.bin.index.json", "*.pt", "*.pth", "*.ckpt", "training_args.bin")
-"""The same weights again wherever a safetensors file lies beside them, and what training left there."""
+_PICKLES = ("pytorch_model*.bin", "pytorch_model*.bin.index.json")
+"""The same weights again where a safetensors file lies beside them; where none does (`2_Dense/`), the only ones."""
+
+_CHECKPOINTS = ("*.pt", "*.pth", "*.ckpt", "training_args.bin")
+"""What training left, and other programs' weights, where any safetensors are."""
 
 
 def wanted(paths: Iterable[str]) -> list[str]:
@@ -20,9 +23,14 @@ def wanted(paths: Iterable[str]) -> list[str]:
 
     Pickled weights are taken only from directories that hold no safetensors.
     """
-    files = [PurePosixPath(path) for path in paths]
+    files = [file for file in map(PurePosixPath, paths) if not _is_never_read(file)]
     with_safetensors = {file.parent for file in files if file.suffix == ".safetensors"}
-    return [str(file) for file in files if not _is_left_out(file, with_safetensors)]
+    return [
+        str(file)
+        for file in files
+        if not (file.parent in with_safetensors and _matches(file, _PICKLES))
+        and not (with_safetensors and _matches(file, _CHECKPOINTS))
+    ]
 
 
 def is_model(paths: Collection[str]) -> bool:
@@ -30,12 +38,11 @@ def is_model(paths: Collection[str]) -> bool:
     return "config.json" in paths or "modules.json" in paths
 
 
-def _is_left_out(file: PurePosixPath, with_safetensors: Collection[PurePosixPath]) -> bool:
+def _is_never_read(file: PurePosixPath) -> bool:
     return (
         any(part.startswith(".") for part in file.parts)
         or not _OTHER_RUNTIMES.isdisjoint(file.parts[:-1])
         or _matches(file, _NEVER_READ)
-        or (file.parent in with_safetensors and _matches(file, _PICKLES))
     )
 
 
