@@ -22,7 +22,7 @@ __all__ = ["Address", "LocalPod"]
 
 _LOG_TAIL = 20  # lines, as a termination message that falls back to the log
 _STOP_SECONDS = 30  # the default terminationGracePeriodSeconds
-_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # reach a process only where the plan says so
+_NOT_INHERITED = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"}  # a process has them where the plan says so
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class LocalPod:
             for mount in container.get("volumeMounts", [])
             if mount["name"] in self._directories
         }
-        inherited = {name: value for name, value in os.environ.items() if name not in _TOKENS}
+        inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
         planned = {
             e["name"]: _translate(value, mounts) for e in container.get("env", []) if (value := _value(e, secrets))
         }

@@ -1,6 +1,5 @@
 """The worker's process as the front sees it: a socket to talk through, and how it ended."""
 
-import signal
 import socket
 import subprocess
 import sys
@@ -18,17 +17,19 @@ class WorkerProcess:
     link: socket.socket
     process: subprocess.Popen[bytes]
 
-    def stop(self) -> str:
-        """Closes the link, at which the worker ends by itself, and says in words how it ended."""
+    def stop(self) -> int:
+        """Closes the link, at which the worker ends by itself. Its exit code; for a signal, 128 and its number.
+
+        A worker that has not ended after five seconds is killed, and counts as 1.
+        """
         self.link.close()
         try:
             code = self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            code = self.process.wait()
-        if code == -signal.SIGKILL:
-            return "killed by signal 9, most often for memory"
-        return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            self.process.wait()
+            return 1
+        return 128 - code if code < 0 else code
 
 
 def start_worker(args: ServeArgs) -> WorkerProcess:

@@ -13,7 +13,7 @@ import uvloop
 
 from embedding_runtime.api.service import Service
 from embedding_runtime.app import create_app
-from embedding_runtime.contract import ServeArgs
+from embedding_runtime.contract import KILLED, ServeArgs
 from embedding_runtime.engine import Engine, State
 from embedding_runtime.launch import WorkerProcess
 from embedding_runtime.modelspec import ModelSpec
@@ -34,7 +34,10 @@ STREAM_LIMIT = 2**24
 
 
 def serve(args: ServeArgs, spec: ModelSpec, listener: socket.socket, worker: WorkerProcess) -> int:
-    """Serves until a signal or the worker's end. Exit code: 1 when the worker failed. Raises ModelRefused."""
+    """Serves until a signal or the worker's end. Exit code: 1 when the worker failed, KILLED when it was killed.
+
+    Raises ModelRefused.
+    """
     tokenizer = TextTokenizer(spec)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(args, spec, tokenizer, listener, worker))
@@ -65,10 +68,12 @@ async def _serve(
     failed = engine.state is State.FAILED and not server.asked_to_stop
     talking.cancel()
     writer.close()
-    how = await asyncio.to_thread(worker.stop)
-    if failed:
-        _log.error("cannot serve %s: %s (worker: %s)", args.model_name, engine.reason, how)
-    return 1 if failed else 0
+    code = await asyncio.to_thread(worker.stop)
+    if not failed:
+        return 0
+    how = "killed, most often for memory" if code == KILLED else f"exit code {code}"
+    _log.error("cannot serve %s: %s (worker: %s)", args.model_name, engine.reason, how)
+    return KILLED if code == KILLED else 1
 
 
 class _Server(uvicorn.Server):

@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 
 from embedding_operator.core.plan import plan
+from embedding_runtime.contract import KILLED
 from support.builders import (
     MINILM,
     NOW,
@@ -129,6 +130,12 @@ CRASH = ended(3, "loading\n\nRuntimeError: no such pooling\n")
             "The server's image runtime:cuda cannot be pulled: not found",
         ),
         ({"initializer": DONE, "server": OOM}, "Available", "OutOfMemory", "2Gi: raise spec.resources.limits.memory"),
+        (
+            {"initializer": DONE, "server": ended(KILLED)},
+            "Available",
+            "OutOfMemory",
+            "raise spec.resources.limits.memory",
+        ),
         (
             {"initializer": DONE, "server": CRASH},
             "Available",

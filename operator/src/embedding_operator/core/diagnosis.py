@@ -8,7 +8,7 @@ from embedding_operator.constants import TEMPLATE_ANNOTATION
 from embedding_operator.core.checks import TOKEN_VARIABLE, Settled
 from embedding_operator.core.observed import Container, Pod
 from embedding_operator.core.reasons import PROGRESS, Reason
-from embedding_runtime.contract import DownloadVerdict, FailedDownload
+from embedding_runtime.contract import KILLED, DownloadVerdict, FailedDownload
 
 __all__ = ["Finding", "Look", "Wanted", "look", "worst"]
 
@@ -131,7 +131,7 @@ def _server(container: Container, wanted: Wanted) -> Finding:
     stuck = _stuck(container, wanted.server["image"], "the server")
     if stuck is not None:
         return stuck
-    if container.ended is not None and container.ended.reason == "OOMKilled":
+    if container.ended is not None and (container.ended.reason == "OOMKilled" or container.ended.exit_code == KILLED):
         return _server_out_of_memory(_memory_limit(wanted.server))
     if container.ended is not None:
         last_words = _tail(container.ended.message) or "it wrote nothing"

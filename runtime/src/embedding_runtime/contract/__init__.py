@@ -5,10 +5,20 @@ and how a failed download is reported. Standard library and pydantic only.
 """
 
 from embedding_runtime.contract.initializer import MODEL_DIR, PVC_ROOT, DownloadVerdict, FailedDownload
-from embedding_runtime.contract.serve import TASKS, BackendName, ContractError, Dtype, ServeArgs, Task, read_flags
+from embedding_runtime.contract.serve import (
+    KILLED,
+    TASKS,
+    BackendName,
+    ContractError,
+    Dtype,
+    ServeArgs,
+    Task,
+    read_flags,
+)
 from embedding_runtime.contract.uri import BadUri, FileUri, ForeignUri, HuggingFaceUri, ModelUri, PvcUri, parse_uri
 
 __all__ = [
+    "KILLED",
     "MODEL_DIR",
     "PVC_ROOT",
     "TASKS",

@@ -14,7 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from embedding_runtime.contract.initializer import MODEL_DIR
 
-__all__ = ["TASKS", "BackendName", "ContractError", "Dtype", "ServeArgs", "Task", "read_flags"]
+__all__ = ["KILLED", "TASKS", "BackendName", "ContractError", "Dtype", "ServeArgs", "Task", "read_flags"]
+
+
+KILLED = 128 + 9
+"""Exit code of a server whose worker was killed (SIGKILL, as a shell tells it): nearly always for memory.
+
+The kubelet says OOMKilled only of a container's first process, and of all of them only with cgroup v2.
+"""
 
 
 class BackendName(StrEnum):
