@@ -156,7 +156,7 @@ def _secrets(service: EmbeddingService, fetcher: storage.Fetcher, seen: Observed
     for variable, ref in secret_keys(service, fetcher).items():
         keys = seen.secrets.get(ref.name)
         asked = f"{_who_asks(service, fetcher, variable)} asks for key {ref.key} of Secret {ref.name}"
-        make = f"kubectl create secret generic {ref.name} -n {service.metadata.namespace} --from-literal={ref.key}=..."
+        make = f"kubectl create secret generic {ref.name} -n {service.metadata.namespace} --from-literal={ref.key}=<value>"
         if ref.optional or (keys is not None and ref.key in keys):
             continue
         if keys is None:
