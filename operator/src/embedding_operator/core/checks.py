@@ -156,11 +156,12 @@ def _secrets(service: EmbeddingService, fetcher: storage.Fetcher, seen: Observed
     for variable, ref in secret_keys(service, fetcher).items():
         keys = seen.secrets.get(ref.name)
         asked = f"{_who_asks(service, fetcher, variable)} asks for key {ref.key} of Secret {ref.name}"
-        make = f"kubectl create secret generic {ref.name} -n {service.metadata.namespace} --from-literal={ref.key}=<value>"
         if ref.optional or (keys is not None and ref.key in keys):
             continue
         if keys is None:
-            words = f"{asked}, which is not in namespace {service.metadata.namespace}: {make}"
+            namespace = service.metadata.namespace
+            make = f"kubectl create secret generic {ref.name} -n {namespace} --from-literal={ref.key}=<value>"
+            words = f"{asked}, which is not in namespace {namespace}: {make}"
         else:
             words = f"{asked}, which has {', '.join(sorted(keys)) or 'no key at all'}: add the key, or name another"
         problems.append(Problem(Reason.SECRET_NOT_FOUND, words))
