@@ -1,10 +1,6 @@
 """The engine against a worker that the test plays, so that what is under way is the test's choice."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,60 +8,8 @@ import pytest
 from embedding_runtime import engine as engine_module
 from embedding_runtime.engine import Engine, State
 from embedding_runtime.errors import BackendFailed, NotReady, Overloaded, VectorNotFinite
-from embedding_runtime.wire import Broken, Message, Ready, TokenIds, VectorRows, Vectors, Work, pack, receive
-
-
-@dataclass
-class PlayedWorker:
-    engine: Engine
-    running: asyncio.Task[None]
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    def say(self, message: Message) -> None:
-        self.writer.write(pack(message))
-
-    async def work(self) -> Work:
-        message = await receive(self.reader)
-        assert isinstance(message, Work)
-        return message
-
-    def answer(self, work: Work) -> None:
-        self.say(Vectors(work.batch, rows_for(work.texts)))
-
-    async def end(self) -> None:
-        self.writer.close()
-        await self.running
-
-
-@asynccontextmanager
-async def a_worker(*, ready: bool = True) -> AsyncIterator[PlayedWorker]:
-    ours, theirs = socket.socketpair()
-    engine = Engine(*await asyncio.open_unix_connection(sock=ours))
-    worker = PlayedWorker(engine, asyncio.create_task(engine.run()), *await asyncio.open_unix_connection(sock=theirs))
-    if ready:
-        worker.say(Ready("played"))
-        await until_state(engine, State.READY)
-    try:
-        yield worker
-    finally:
-        worker.writer.close()
-        await worker.running
-        engine._writer.close()
-
-
-async def until_state(engine: Engine, state: State) -> None:
-    async with asyncio.timeout(5):
-        while engine.state is not state:  # noqa: ASYNC110 the engine has no event for tests
-            await asyncio.sleep(0)
-
-
-def ids(*lengths: int) -> list[TokenIds]:
-    return [np.full(length, length, dtype=np.int32) for length in lengths]
-
-
-def rows_for(texts: Sequence[TokenIds]) -> VectorRows:
-    return np.array([[len(text), text[0]] for text in texts], dtype=np.float32)
+from embedding_runtime.wire import Broken, VectorRows, Vectors
+from support.played_worker import a_worker, ids, rows_for
 
 
 def asked(engine: Engine, *lengths: int) -> "asyncio.Task[VectorRows]":

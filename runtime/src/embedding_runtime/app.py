@@ -73,5 +73,5 @@ def _in_words(error: Mapping[str, Any]) -> BadRequest:
         return BadRequest(f"{field} is missing", param=field)
     if field == "input":  # pydantic has one error for each form that it could have had
         wanted = "a string, a list of strings, a list of token ids, or a list of lists of token ids"
-        return BadRequest(f"input: it has to be {wanted}", param=field)
+        return BadRequest(f"input: it has to be {wanted}; strings of whole Unicode characters", param=field)
     return BadRequest(f"{field}: {error['msg']}", param=field)

@@ -71,8 +71,11 @@ class Engine:
         self._jobs: set[_Job] = set()
         self._numbers = itertools.count()
 
-    async def run(self) -> None:
-        """Until the worker is gone. Then every request that waits gets BackendFailed, and so does whoever comes."""
+    async def run(self) -> str | None:
+        """Until the worker is gone. Then every request that waits gets BackendFailed, and so does whoever comes.
+
+        Returns what a worker that broke said last; None when it went without a word.
+        """
         while (message := await receive(self._reader)) is not None:
             match message:
                 case Vectors(batch, rows):
@@ -83,7 +86,9 @@ class Engine:
                     _log.info("ready: %s", detail)
                 case Broken(reason):
                     self._fail(reason)
+                    return reason
         self._fail("the worker ended unexpectedly")
+        return None
 
     def stop(self) -> None:
         """Readiness off; what is under way and what still comes is answered."""

@@ -10,6 +10,9 @@ from embedding_runtime.contract import ServeArgs
 __all__ = ["WorkerProcess", "start_worker"]
 
 
+_PYTHON = (sys.executable, "-W", "ignore::FutureWarning")  # words between libraries, not for who reads our log
+
+
 @dataclass(frozen=True)
 class WorkerProcess:
     """A started worker and the front's end of the socketpair between the two."""
@@ -37,7 +40,7 @@ def start_worker(args: ServeArgs) -> WorkerProcess:
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(  # noqa: S603 our own interpreter and module
-            [sys.executable, "-m", "embedding_runtime.worker", str(theirs.fileno()), *args.to_argv()],
+            [*_PYTHON, "-m", "embedding_runtime.worker", str(theirs.fileno()), *args.to_argv()],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),  # libraries print; the front's stdout is not theirs

@@ -2,10 +2,18 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 __all__ = ["EmbeddingsRequest"]
 
+
+def _encodable(text: str) -> str:
+    """JSON can hold half a surrogate pair (\\ud800), which is no text to a tokenizer. Raises UnicodeEncodeError."""
+    text.encode()
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
 TokenId = Annotated[int, Field(strict=True, ge=0)]
 
 
@@ -14,7 +22,7 @@ class EmbeddingsRequest(BaseModel):
 
     model: Annotated[str, Field(description="the served model's name")]
     input: Annotated[
-        str | list[str] | list[TokenId] | list[list[TokenId]],
+        Text | list[Text] | list[TokenId] | list[list[TokenId]],
         Field(
             description="one text or several; or token ids of the model's own tokenizer, special tokens included",
             examples=["This is an example sentence for embedding generation."],

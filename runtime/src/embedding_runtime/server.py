@@ -14,7 +14,7 @@ import uvloop
 from embedding_runtime.api.service import Service
 from embedding_runtime.app import create_app
 from embedding_runtime.contract import KILLED, ServeArgs
-from embedding_runtime.engine import Engine, State
+from embedding_runtime.engine import Engine
 from embedding_runtime.launch import WorkerProcess
 from embedding_runtime.modelspec import ModelSpec
 from embedding_runtime.tokenization import TextTokenizer
@@ -65,14 +65,13 @@ async def _serve(
     talking = asyncio.create_task(engine.run())
     talking.add_done_callback(lambda _: server.stop())
     await server.serve(sockets=[listener])
-    failed = engine.state is State.FAILED and not server.asked_to_stop
-    talking.cancel()
-    writer.close()
+    writer.transport.abort()  # close() would first wait for a worker that hangs
+    said = await talking
     code = await asyncio.to_thread(worker.stop)
-    if not failed:
+    if server.asked_to_stop:
         return 0
     how = "killed, most often for memory" if code == KILLED else f"exit code {code}"
-    _log.error("cannot serve %s: %s (worker: %s)", args.model_name, engine.reason, how)
+    _log.error("cannot serve %s: %s", args.model_name, said or f"the worker ended unexpectedly: {how}")
     return KILLED if code == KILLED else 1
 
 

@@ -52,6 +52,7 @@ def test_a_bad_request_names_its_field(
         (b'["a"]', "application/json", "not a JSON object"),
         (b'{"model": "a", "input": "b"}', "application/x-www-form-urlencoded", "Content-Type: application/json"),
         (b"\xff\xfe", "application/json", "JSON"),
+        (b'{"model": "sentence-transformer", "input": "\\ud800"}', "application/json", "input"),
     ],
 )
 def test_a_body_that_is_not_json_is_refused(fake_server: RuntimeServer, content: bytes, kind: str, words: str) -> None:

@@ -78,6 +78,19 @@ def test_when_the_worker_dies_who_waits_gets_503_and_the_process_ends() -> None:
         assert "killed, most often for memory" in server.log.splitlines()[-1]
 
 
+def test_a_worker_that_hangs_does_not_keep_the_server_from_stopping() -> None:
+    with RuntimeServer("fake") as server:
+        worker = server.ready().worker
+        os.kill(worker, signal.SIGSTOP)
+        connection = server.begin_request(BODY)
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: "SIGTERM" in server.log, "the signal to be seen")
+        server.process.send_signal(signal.SIGTERM)  # again: not even for what is under way
+        assert server.process.wait(30) == 0
+        assert not is_running(worker)
+        connection.close()
+
+
 def test_when_the_front_is_killed_the_worker_ends() -> None:
     with RuntimeServer("fake") as server:
         worker = server.ready().worker

@@ -33,11 +33,11 @@ class VllmBackend:
             self._engine.add_request(
                 str(place), TokensPrompt(prompt_token_ids=ids.tolist()), PoolingParams(task="embed")
             )
-        rows: list[VectorRows | None] = [None] * len(batch)
+        rows: dict[int, VectorRows] = {}
         while self._engine.has_unfinished_requests():
             for output in self._engine.step():
                 rows[int(output.request_id)] = output.outputs.data.float().numpy()
-        return np.stack([row for row in rows if row is not None])
+        return np.stack([rows[place] for place in range(len(batch))])
 
 
 def load(spec: ModelSpec) -> VllmBackend:
@@ -60,6 +60,7 @@ def load(spec: ModelSpec) -> VllmBackend:
             enforce_eager=on_cpu,  # compiling on a CPU takes longer than it saves; a GPU gets its CUDA graphs
             distributed_executor_backend="uni",
             disable_log_stats=True,
+            use_tqdm_on_load=False,
         )
     )
     return VllmBackend(engine, f"vLLM {__version__} on {'cpu' if on_cpu else current_platform.get_device_name()}")

@@ -1,0 +1,58 @@
+"""A client that goes away, at the level where the test decides when it does."""
+
+import asyncio
+import json
+from collections.abc import MutableMapping
+from typing import Any
+
+from embedding_runtime.api.service import Service
+from embedding_runtime.app import create_app
+from embedding_runtime.contract import BackendName
+from embedding_runtime.engine import Engine
+from embedding_runtime.modelspec import ModelSpec
+from embedding_runtime.tokenization import TextTokenizer
+from support.models import packaged_minilm
+from support.played_worker import a_worker, ids
+
+BODY = json.dumps({"model": "m", "input": "hello"}).encode()
+SCOPE = {
+    "type": "http",
+    "method": "POST",
+    "path": "/v1/embeddings",
+    "raw_path": b"/v1/embeddings",
+    "query_string": b"",
+    "headers": [(b"content-type", b"application/json")],
+}
+
+
+def a_service(engine: Engine) -> Service:
+    spec = ModelSpec.read(packaged_minilm())
+    return Service("m", BackendName.FAKE, spec, TextTokenizer(spec), engine, created=0)
+
+
+async def test_the_texts_of_a_client_that_left_leave_the_line() -> None:
+    async with a_worker() as worker:
+        blockers = [asyncio.create_task(worker.engine.embed(ids(1))) for _ in range(2)]
+        works = [await worker.work(), await worker.work()]
+        leaves = asyncio.Event()
+        messages = iter([{"type": "http.request", "body": BODY}])
+
+        async def receive() -> MutableMapping[str, Any]:
+            if (message := next(messages, None)) is not None:
+                return message
+            await leaves.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            """Nobody reads it."""
+
+        request = asyncio.create_task(create_app(a_service(worker.engine))(dict(SCOPE), receive, send))
+        async with asyncio.timeout(10):
+            while not worker.engine._line.tokens:  # noqa: ASYNC110 tokenization runs in a thread
+                await asyncio.sleep(0)
+            leaves.set()
+            await request
+        assert worker.engine._line.tokens == 0
+        for work in works:
+            worker.answer(work)
+        await asyncio.gather(*blockers)
