@@ -8,7 +8,7 @@ __all__ = ["EmbeddingsRequest"]
 
 
 def _encodable(text: str) -> str:
-    """JSON can hold half a surrogate pair (\\ud800), which is no text to a tokenizer. Raises UnicodeEncodeError."""
+    """JSON can hold half of a surrogate pair, U+D800 alone, which is no text. Raises UnicodeEncodeError."""
     text.encode()
     return text
 
