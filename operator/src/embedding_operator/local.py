@@ -136,6 +136,7 @@ def _serve(
     told: set[int] = set()
     print("local | one process a service: images, resources and replicas are for a cluster", file=sys.stderr)
     while not stop.wait(_TICK):
+        ended = [service for service in services if service.pod.ended]  # before the status is written: it tells why
         changed = [service.advance() for service in services]
         if any(changed):
             print(table([service.as_shown for service in services], columns("EmbeddingService"), _now()), flush=True)
@@ -143,7 +144,6 @@ def _serve(
             if service.pod.ready and service.pod.address.port not in told:
                 told.add(service.pod.address.port)
                 when_ready(service.as_shown)
-        ended = [service for service in services if service.pod.ended]
         if ended:
             for service in ended:
                 print(f"{service.as_shown['metadata']['name']}: {service.ready['message']}", file=sys.stderr)
