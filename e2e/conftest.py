@@ -6,6 +6,7 @@ The cluster and the images must be there: `make e2e` brings them up, runs these 
 import uuid
 from collections.abc import Generator, Iterator
 
+import chart
 import pytest
 from kube import ROOT, CommandFailed, advertise_gpus, apply, sh
 
@@ -34,10 +35,7 @@ def _installed() -> None:
     _restrict("embedding-operator")
     sh("kubectl apply -f e2e/fake_hub/fake-hub.yaml")
     sh("kubectl rollout status deployment/fake-hub -n fake-hub --timeout=60s")
-    sh(
-        "helm upgrade --install embedding-operator charts/embedding-operator --namespace embedding-operator "
-        "--values e2e/values.yaml --wait --timeout 120s"
-    )
+    chart.install()
 
 
 @pytest.fixture

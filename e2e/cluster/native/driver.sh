@@ -41,6 +41,7 @@ bring_up() {
     install_packages
     install_programs
     take_down # what an interrupted run left
+    ! ip link show kube0 >/dev/null 2>&1 || die "this machine runs another native cluster, of another CLUSTER_STATE"
     mkdir -p "$RUN" "$LOG" "$PKI"
     make_network
     make_identities
