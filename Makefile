@@ -55,7 +55,8 @@ clean: ## Remove what was set up or built in this checkout
 
 .PHONY: help demo test e2e verify generate format images clean
 
-$(UV): tools/uv.sh
+$(UV): tools/debian.sh tools/uv.sh
+	@tools/debian.sh
 	@tools/uv.sh .uv
 	@touch $@
 

@@ -35,7 +35,7 @@ def main() -> int:
         if trouble:
             os.environ["HF_ENDPOINT"] = stack.enter_context(FakeHub({MINILM: packaged_minilm()})).url
             say(f"{hub} cannot be reached from here ({trouble}).")
-            say(f"The packaged {MINILM} is served by {os.environ['HF_ENDPOINT']}; and downloaded from there.")
+            say(f"The packaged {MINILM} is served by {os.environ['HF_ENDPOINT']}, and downloaded from there.")
         return local.main([ROOT / MANIFESTS[args.backend]], port=args.port, when_ready=ask)
 
 
