@@ -276,7 +276,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     named = (item.split("=", 1) for item in arguments.repo or ())
     repositories = {name: Path(directory) for name, directory in named} or {MINILM: packaged_minilm()}
     hub = FakeHub(repositories, token=arguments.token, host=arguments.host, port=arguments.port)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # in a pod nothing else would end it
+    for number in (signal.SIGTERM, signal.SIGINT):  # a pod's first process, and a shell's background job, ignore them
+        signal.signal(number, signal.default_int_handler)
     with hub, contextlib.suppress(KeyboardInterrupt):
         print(f"serving {', '.join(hub.repositories)} at {hub.url}", flush=True)  # noqa: T201 for its user
         threading.Event().wait()
