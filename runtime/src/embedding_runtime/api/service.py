@@ -40,6 +40,9 @@ class Service:
             raise BadRequest("input is an empty list: give at least one text", param="input")
         if isinstance(many[0], str):
             texts = await asyncio.to_thread(self.tokenizer.encode, many)  # type: ignore[arg-type] # all are str
+        elif self.spec.prompt:
+            message = "this model has a prompt before every text: send texts, and it is put there"
+            raise BadRequest(message, param="input")
         else:
             texts = [self._as_ids(index, ids) for index, ids in enumerate(many)]  # type: ignore[arg-type] # all are ids
         for index, text in enumerate(texts):
