@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from embedding_runtime.contract import Dtype
-from embedding_runtime.modelspec import Dense, ModelRefused, ModelSpec, Normalize, Pooling
+from embedding_runtime.modelspec import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling
 from support.models import a_model, packaged_minilm
 
 TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
@@ -54,7 +54,7 @@ def test_the_packaged_minilm_is_read_as_it_was_saved() -> None:
         ({"pooling": {"include_prompt": False}}, "include_prompt", False),
         ({"pooling": {"embedding_dimension": 7}}, "dimensions", 7),
         ({"pooling": {}}, "dimensions", 8),
-        ({"modules": ["Transformer", "Pooling"]}, "normalize", False),
+        ({"modules": ["Transformer", "Pooling"]}, "normalized", False),
         ({"modules": ["Transformer", "Pooling", "Dropout", "Normalize"]}, "steps", (Normalize(),)),
         ({"transformer": {"max_seq_length": None}}, "max_length", 128),
         ({"transformer": {"max_seq_length": None}, "tokenizer": {"model_max_length": 10**30}}, "max_length", 256),
@@ -69,6 +69,8 @@ def test_the_packaged_minilm_is_read_as_it_was_saved() -> None:
         ({"defaults": {"prompts": {"query": "q: "}, "default_prompt_name": None}}, "prompt", ""),
         ({"defaults": {"prompts": {"query": "q: "}, "default_prompt_name": "query"}}, "prompt", "q: "),
         ({"defaults": {"truncate_dim": 3}}, "dimensions", 3),
+        ({"defaults": {"truncate_dim": 3}}, "steps", (Normalize(), Cut(3))),
+        ({"defaults": {"truncate_dim": 3}}, "normalized", False),
         ({"defaults": {"truncate_dim": 300}}, "dimensions", 8),
         ({"defaults": {"similarity_fn_name": "dot"}}, "similarity", "dot"),
         ({"defaults": {"similarity_fn_name": None}}, "similarity", "cosine"),

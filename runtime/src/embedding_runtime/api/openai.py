@@ -65,7 +65,7 @@ def router(service: Service) -> APIRouter:
             "dimensions": spec.dimensions,
             "max_length": spec.max_length,
             "pooling": "+".join(spec.pooling),
-            "normalized": spec.normalize,
+            "normalized": spec.normalized,
             "similarity": spec.similarity,
             "prompt": spec.prompt,
             "dtype": spec.dtype,

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from embedding_runtime.modelspec import Dense, ModelRefused, ModelSpec, Pooling
+from embedding_runtime.modelspec import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Step
 
 __all__ = ["Head", "pool"]
 
@@ -21,14 +21,14 @@ class Head:
         """`prompt_tokens`: how many at the start of every text are its prompt's. Raises ModelRefused."""
         self._spec = spec
         self._skip = 0 if spec.include_prompt else prompt_tokens
-        self._steps = [_Dense(step, device) if isinstance(step, Dense) else normalize for step in spec.steps]
+        self._steps = [_step(step, device) for step in spec.steps]
 
     def __call__(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
         """(tokens, hidden), texts end to end -> (texts, dimensions)."""
         rows = pool(hidden.float(), lengths, self._spec.pooling, skip=self._skip)
         for step in self._steps:
             rows = step(rows)
-        return rows[:, : self._spec.dimensions]
+        return rows
 
 
 def pool(hidden: Tensor, lengths: Sequence[int], modes: Sequence[Pooling], *, skip: int = 0) -> Tensor:
@@ -75,6 +75,16 @@ _MODES: Mapping[Pooling, Callable[[_Texts], Tensor]] = {
     Pooling.MEAN_SQRT_LEN: lambda texts: texts.sums(texts.tokens) / texts.counts.clamp(min=1).sqrt(),
     Pooling.WEIGHTED_MEAN: _Texts.weighted,
 }
+
+
+def _step(step: Step, device: torch.device) -> Callable[[Tensor], Tensor]:
+    match step:
+        case Normalize():
+            return normalize
+        case Cut(outputs):
+            return lambda rows: rows[:, :outputs]
+        case Dense():
+            return _Dense(step, device)
 
 
 class _Dense:

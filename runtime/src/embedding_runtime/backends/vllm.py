@@ -11,7 +11,7 @@ from vllm.config import PoolerConfig
 from vllm.platforms import current_platform
 
 from embedding_runtime.backends.vllm_limits import SEQ_POOLING
-from embedding_runtime.modelspec import ModelSpec
+from embedding_runtime.modelspec import ModelSpec, Normalize
 from embedding_runtime.wire import TokenIds, VectorRows
 
 __all__ = ["VllmBackend", "load"]
@@ -49,7 +49,9 @@ def load(spec: ModelSpec) -> VllmBackend:
         EngineArgs(
             model=str(spec.directory),
             runner="pooling",
-            pooler_config=PoolerConfig(seq_pooling_type=SEQ_POOLING[spec.pooling], use_activation=spec.normalize),
+            pooler_config=PoolerConfig(
+                seq_pooling_type=SEQ_POOLING[spec.pooling], use_activation=Normalize() in spec.steps
+            ),
             dtype=spec.dtype.value,
             max_model_len=places,
             hf_overrides={"model_max_length": places},

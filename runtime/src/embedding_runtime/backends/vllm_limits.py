@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from embedding_runtime.modelspec import ModelRefused, ModelSpec, Normalize, Pooling
+from embedding_runtime.modelspec import Dense, ModelRefused, ModelSpec, Pooling
 
 __all__ = ["SEQ_POOLING", "check"]
 
@@ -19,7 +19,7 @@ def check(spec: ModelSpec) -> None:
     problems = []
     if spec.pooling not in SEQ_POOLING:
         problems.append(f"pools by {' + '.join(spec.pooling)} (vLLM: by cls, mean or lasttoken)")
-    if any(not isinstance(step, Normalize) for step in spec.steps):
+    if any(isinstance(step, Dense) for step in spec.steps):
         # vLLM has a projector, for some architectures; where it cannot load a layer it logs that and leaves it out.
         problems.append("has Dense layers")
     if spec.prompt and not spec.include_prompt:

@@ -7,7 +7,7 @@ stand in and are told as assumed. What the files ask for and no backend does is 
 """
 
 from embedding_runtime.modelspec.files import ModelRefused
-from embedding_runtime.modelspec.head import Dense, Normalize, Pooling
+from embedding_runtime.modelspec.head import Cut, Dense, Normalize, Pooling, Step
 from embedding_runtime.modelspec.spec import ModelSpec
 
-__all__ = ["Dense", "ModelRefused", "ModelSpec", "Normalize", "Pooling"]
+__all__ = ["Cut", "Dense", "ModelRefused", "ModelSpec", "Normalize", "Pooling", "Step"]

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from embedding_runtime.modelspec.files import ModelRefused, json_in, number, object_in, object_or_nothing
 
-__all__ = ["Dense", "Head", "Modules", "Normalize", "Pooling", "Step"]
+__all__ = ["Cut", "Dense", "Head", "Modules", "Normalize", "Pooling", "Step"]
 
 
 class Pooling(StrEnum):
@@ -42,7 +42,14 @@ class Dense:
     """The input is added to the output, through a second layer where the two differ in size."""
 
 
-Step = Dense | Normalize
+@dataclass(frozen=True)
+class Cut:
+    """To the first `outputs` numbers (matryoshka). What is cut has length 1 no more."""
+
+    outputs: int
+
+
+Step = Dense | Normalize | Cut
 
 
 @dataclass(frozen=True)

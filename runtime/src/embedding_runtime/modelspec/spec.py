@@ -8,7 +8,7 @@ from embedding_runtime.contract import Dtype
 from embedding_runtime.modelspec.body import Body
 from embedding_runtime.modelspec.defaults import Defaults
 from embedding_runtime.modelspec.files import ModelRefused, number, object_in, object_or_nothing
-from embedding_runtime.modelspec.head import Head, Modules, Normalize, Pooling, Step
+from embedding_runtime.modelspec.head import Cut, Head, Modules, Normalize, Pooling, Step
 
 __all__ = ["ModelSpec"]
 
@@ -26,7 +26,7 @@ class ModelSpec:
     steps: tuple[Step, ...]
     """What is done to the pooled vector, in this order."""
     dimensions: int
-    """Of the vectors that are served: the first ones of what the steps give."""
+    """Of what the steps give: the vectors that are served."""
     max_length: int
     """Longest input in tokens, special ones and the prompt's included."""
     vocabulary: int
@@ -56,13 +56,15 @@ class ModelSpec:
         else:
             transformer, body = directory, Body.read(directory)
             head, assumed = _assumed(directory, body)
-        whole = head.dimensions
+        dimensions, steps = head.dimensions, head.steps
+        if defaults.keep is not None and defaults.keep < dimensions:
+            dimensions, steps = defaults.keep, (*steps, Cut(defaults.keep))
         return cls(
             directory=transformer,
             pooling=head.pooling,
             include_prompt=head.include_prompt,
-            steps=head.steps,
-            dimensions=whole if defaults.keep is None else min(whole, defaults.keep),
+            steps=steps,
+            dimensions=dimensions,
             max_length=body.max_length,
             vocabulary=body.vocabulary,
             lower_case=body.lower_case,
@@ -73,8 +75,8 @@ class ModelSpec:
         )
 
     @property
-    def normalize(self) -> bool:
-        """Whether the last step brings the vector to length 1. Cut to fewer dimensions it has no more than that."""
+    def normalized(self) -> bool:
+        """Whether the vectors that are served have length 1."""
         return bool(self.steps) and isinstance(self.steps[-1], Normalize)
 
     def limited(self, *, max_length: int | None, dtype: Dtype) -> Self:
