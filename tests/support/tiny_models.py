@@ -36,6 +36,7 @@ class Shape:
         return list(dict.fromkeys(token for token in (self.first, self.padding, self.last, "<unk>") if token))
 
 
+_ROBERTA = {"max_position_embeddings": MAX_LENGTH + 2, "position_embedding_type": "absolute"}
 _QWEN = {"num_key_value_heads": 2, "head_dim": 8, "architectures": ["Qwen3ForCausalLM"]}
 _T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
 _MODERN = {"local_attention": 16, "global_attn_every_n_layers": 2, "num_hidden_layers": 3}
@@ -46,25 +47,25 @@ SHAPES: Mapping[str, Shape] = {
         "distilbert", "[CLS]", "[SEP]", "[PAD]", {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4}
     ),
     "mpnet": Shape("mpnet", "<s>", "</s>", "<pad>", {"max_position_embeddings": MAX_LENGTH + 2}),
-    "xlm-roberta": Shape("xlm-roberta", "<s>", "</s>", "<pad>", {"max_position_embeddings": MAX_LENGTH + 2}),
+    "xlm-roberta": Shape("xlm-roberta", "<s>", "</s>", "<pad>", _ROBERTA),
     "modernbert": Shape("modernbert", "[CLS]", "[SEP]", "[PAD]", _MODERN),
     "t5": Shape("t5", None, "</s>", "<pad>", _T5),
     "qwen3": Shape("qwen3", None, "<|endoftext|>", "<|pad|>", _QWEN),
 }
 
 
-def a_transformer(directory: Path, shape: Shape, **tokenizer: Any) -> Path:
+def a_transformer(directory: Path, shape: Shape, **sizes: Any) -> Path:
     """A plain transformers model, as other programs save it."""
     torch.manual_seed(3)
-    made = _tokenizer(shape, **tokenizer)
+    made = _tokenizer(shape)
     made.save_pretrained(directory)
     specials = {
         "pad_token_id": made.pad_token_id,
         "bos_token_id": made.convert_tokens_to_ids(shape.first or shape.padding),
         "eos_token_id": made.convert_tokens_to_ids(shape.last or shape.padding),
     }
-    sizes = {**SIZES, "vocab_size": len(made), "max_position_embeddings": MAX_LENGTH, **specials, **shape.sizes}
-    config = AutoConfig.for_model(shape.kind, **sizes)
+    limits = {"vocab_size": len(made), "max_position_embeddings": MAX_LENGTH}
+    config = AutoConfig.for_model(shape.kind, **{**SIZES, **limits, **specials, **shape.sizes, **sizes})
     make: Any = T5EncoderModel if shape.kind == "t5" else AutoModel.from_config
     model = make(config)
     for name, weight in model.named_parameters():
@@ -139,7 +140,7 @@ def _change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
 
 
-def _tokenizer(shape: Shape, *, model_max_length: int = MAX_LENGTH) -> PreTrainedTokenizerFast:
+def _tokenizer(shape: Shape) -> PreTrainedTokenizerFast:
     """Byte-level, so that every text has tokens; trained on a line."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -155,7 +156,7 @@ def _tokenizer(shape: Shape, *, model_max_length: int = MAX_LENGTH) -> PreTraine
     tokenizer.post_processor = processors.TemplateProcessing(single=around, special_tokens=named)
     made: PreTrainedTokenizerFast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
-        model_max_length=model_max_length,
+        model_max_length=MAX_LENGTH,
         pad_token=shape.padding,
         unk_token="<unk>",
         bos_token=shape.first,

@@ -1,10 +1,14 @@
-"""Every shape of model on the Hugging Face backend, in both file formats, against sentence-transformers itself.
+"""Every shape of model on both real backends, in both file formats, against sentence-transformers itself.
 
-`pytest tests/embedding_runtime/backends/test_matrix.py -v` prints the matrix: model shape, head, file format.
+`pytest tests/embedding_runtime/backends/test_matrix.py -v` prints the matrix: model shape, head, file format; and for
+vLLM (marker `model`: it starts slowly) the batch mates.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import support.backend_vectors
 from embedding_runtime.modelspec import ModelSpec
 from embedding_runtime.tokenization import TextTokenizer
 
@@ -93,10 +98,15 @@ def off(found: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:
     return float((1 - (found * wanted).sum(axis=1) / norms).max())
 
 
+def reference_vectors(reference: Any, texts: Sequence[str]) -> npt.NDArray[Any]:
+    """Each text alone, so that no padding touches it."""
+    return np.concatenate([reference.encode([text], show_progress_bar=False) for text in texts])
+
+
 def check(model: Path) -> Any:
     """Equal tokens, equal vectors: alone, together, in another order. The backend."""
     reference = tiny.SentenceTransformer(str(model), device="cpu")
-    wanted = np.concatenate([reference.encode([text], show_progress_bar=False) for text in TEXTS])
+    wanted = reference_vectors(reference, TEXTS)
     prompt = reference.prompts.get(reference.default_prompt_name)
     counts = [reference.preprocess([text], prompt=prompt)["input_ids"].shape[1] for text in TEXTS]
 
@@ -143,8 +153,78 @@ def test_a_plain_transformers_model_is_taken_as_sentence_transformers_takes_it(
 
 @pytest.mark.parametrize(
     ("shape", "way"),
-    [("bert", "packed"), ("distilbert", "packed"), ("xlm-roberta", "packed"), ("qwen3", "packed"), ("mpnet", "padded")],
+    [
+        ("bert", "packed"),
+        ("distilbert", "packed"),
+        ("xlm-roberta", "packed"),
+        ("qwen3", "packed"),
+        *((shape, "padded") for shape in ("mpnet", "modernbert", "t5")),
+    ],
 )
 def test_a_batch_is_packed_where_the_model_allows(transformers_of: dict[str, Path], shape: str, way: str) -> None:
     backend = huggingface.load(ModelSpec.read(transformers_of[shape]))
     assert backend.detail.endswith(f"{way} batches")
+
+
+VLLM_SIZES: dict[str, Any] = {"hidden_size": 128}  # its attention on CPUs wants heads of 32 or more
+VLLM_ROWS = [
+    Row("bert-mean-old"),
+    Row("bert-cls-new", pooling="cls", steps="nothing", options=(*PROMPT, ("truncate_dim", 20))),
+    Row("xlm-roberta-mean-old", "xlm-roberta"),
+    Row("qwen3-lasttoken-new", "qwen3", "lasttoken"),
+]
+# vLLM gives a padding's token inside of a text the next position; RoBERTa's own code gives it the padding's.
+VLLM_TEXTS = [text for text in TEXTS if "<pad>" not in text]
+
+
+@dataclass(frozen=True)
+class VllmRuns:
+    models: dict[str, Path]
+    process: subprocess.Popen[str]
+    answers: dict[str, Any] = field(default_factory=dict)
+
+    def answer(self, row: str) -> Any:
+        """They come in the order of the models."""
+        assert self.process.stdout is not None
+        for line in iter(self.process.stdout.readline, ""):
+            if line.startswith("{"):  # libraries print, too
+                self.answers[list(self.models)[len(self.answers)]] = json.loads(line)
+            if row in self.answers:
+                break
+        return self.answers[row]
+
+
+@pytest.fixture(scope="module")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
+    directory = tmp_path_factory.mktemp("vllm")
+    found: dict[str, Path] = {}
+    for row in VLLM_ROWS:
+        heads = {"head_dim": 32} if row.shape == "qwen3" else {}
+        plain = tiny.a_transformer(directory / row.name / "plain", tiny.SHAPES[row.shape], **VLLM_SIZES, **heads)
+        options = dict(row.options)
+        found[row.name] = tiny.saved(
+            directory / row.name / "saved", plain, pooling=row.pooling, steps=steps(row.steps), **options
+        )
+        if row.name.endswith("old"):
+            tiny.as_old_format(found[row.name])
+    program = [sys.executable, str(support.backend_vectors.__file__), "vllm", *map(str, found.values())]
+    with (directory / "log").open("w") as log:
+        process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+    with process:
+        assert process.stdin is not None
+        with process.stdin as asked:
+            json.dump(VLLM_TEXTS, asked)
+        yield VllmRuns(found, process)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("mates", ["alone", "together"])
+@pytest.mark.parametrize("row", [row.name for row in VLLM_ROWS])
+def test_vllms_vectors_are_sentence_transformers_own(vllm: VllmRuns, row: str, mates: str) -> None:
+    answer = vllm.answer(row)
+    assert "refused" not in answer, answer
+    found = np.array(answer[mates])
+    wanted = reference_vectors(tiny.SentenceTransformer(str(vllm.models[row]), device="cpu"), VLLM_TEXTS)
+    assert found.shape == wanted.shape
+    assert off(found, wanted) < 1e-6
+    assert np.abs(found - wanted).max() < 1e-4

@@ -10,8 +10,9 @@ from vllm import EngineArgs, LLMEngine, PoolingParams, TokensPrompt, __version__
 from vllm.config import PoolerConfig
 from vllm.platforms import current_platform
 
+from embedding_runtime.backends import tokenizer_check
 from embedding_runtime.backends.vllm_limits import SEQ_POOLING
-from embedding_runtime.modelspec import ModelSpec, Normalize
+from embedding_runtime.modelspec import ModelRefused, ModelSpec, Normalize
 from embedding_runtime.wire import TokenIds, VectorRows
 
 __all__ = ["VllmBackend", "load"]
@@ -40,7 +41,22 @@ class VllmBackend:
 
 
 def load(spec: ModelSpec) -> VllmBackend:
-    """Whatever vLLM says against the model passes through: it names the setting or the architecture."""
+    """Raises ModelRefused; whatever else vLLM says against the model passes through."""
+    tokenizer_check.check(spec)
+    try:
+        engine, where = _engine(spec)
+    except ValueError as error:  # an architecture that vLLM does not have, a setting that it does not take
+        said = " ".join(str(error).split())[:_SAID]
+        raise ModelRefused(f"vLLM cannot load {spec.directory}: {said}; --backend=huggingface may") from error
+    return VllmBackend(engine, spec.dimensions, f"vLLM {__version__} on {where}")
+
+
+_SAID = 300
+"""Characters of vLLM's words: it goes on to list every architecture that it has."""
+
+
+def _engine(spec: ModelSpec) -> tuple[LLMEngine, str]:
+    """And where it computes."""
     # An input of exactly max_model_len tokens would wait for ever: vLLM keeps one place for a token to generate.
     # It derives its limit from the model's files; model_max_length is its own way to lift that by the one place.
     places = spec.max_length + 1
@@ -64,6 +80,4 @@ def load(spec: ModelSpec) -> VllmBackend:
             use_tqdm_on_load=False,
         )
     )
-    return VllmBackend(
-        engine, spec.dimensions, f"vLLM {__version__} on {'cpu' if on_cpu else current_platform.get_device_name()}"
-    )
+    return engine, "cpu" if on_cpu else current_platform.get_device_name()
