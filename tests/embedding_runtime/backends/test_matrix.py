@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pytest
 
 import support.backend_vectors
+from embedding_runtime.contract import Dtype
 from embedding_runtime.modelspec import ModelSpec
 from embedding_runtime.tokenization import TextTokenizer
 
@@ -142,6 +143,38 @@ def test_vectors_are_sentence_transformers_own(
     if file_format == "old":
         tiny.as_old_format(model)
     check(model)
+
+
+def test_text_is_lower_cased_where_the_transformer_module_says_so(
+    tmp_path: Path, transformers_of: dict[str, Path]
+) -> None:
+    model = tiny.as_old_format(tiny.saved(tmp_path, transformers_of["bert"]))
+    said = {"max_seq_length": 96, "do_lower_case": True}
+    (model / "sentence_bert_config.json").write_text(json.dumps(said))
+    check(model)
+
+
+def test_the_transformer_may_have_a_directory_of_its_own(tmp_path: Path, transformers_of: dict[str, Path]) -> None:
+    model = tiny.as_old_format(tiny.saved(tmp_path, transformers_of["bert"]))
+    (model / "0_Transformer").mkdir()
+    for file in list(model.iterdir()):
+        if file.is_file() and file.name not in {"modules.json", "config_sentence_transformers.json"}:
+            file.rename(model / "0_Transformer" / file.name)
+    listed = (model / "modules.json").read_text().replace('"path": ""', '"path": "0_Transformer"')
+    (model / "modules.json").write_text(listed)
+    check(model)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("shape", ["bert", "modernbert", "qwen3"])
+def test_smaller_types_stay_as_near_as_they_can(
+    tmp_path: Path, transformers_of: dict[str, Path], shape: str, dtype: str
+) -> None:
+    model = tiny.saved(tmp_path, transformers_of[shape], steps=steps("dense + normalize"))
+    reference = tiny.SentenceTransformer(str(model), device="cpu", model_kwargs={"dtype": getattr(torch, dtype)})
+    wanted = reference_vectors(reference, TEXTS).astype(np.float32)
+    spec = ModelSpec.read(model).limited(max_length=None, dtype=Dtype(dtype))
+    assert off(huggingface.load(spec).embed(TextTokenizer(spec).encode(TEXTS)), wanted) < 1e-4
 
 
 @pytest.mark.parametrize("shape", ["bert", "xlm-roberta", "modernbert", "qwen3", "t5"])
