@@ -27,6 +27,7 @@ def test_the_packaged_minilm_is_read_as_it_was_saved() -> None:
         dimensions=384,
         max_length=256,
         vocabulary=30522,
+        padding=None,
         lower_case=False,
         prompt="",
         similarity="cosine",

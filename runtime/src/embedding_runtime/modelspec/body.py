@@ -17,6 +17,8 @@ class Body:
 
     max_length: int
     vocabulary: int
+    padding: int | None
+    """The padding's token id, for models in which it shifts the positions of the tokens after it."""
     lower_case: bool
     dtype: Dtype
     architecture: str
@@ -36,6 +38,7 @@ class Body:
         return cls(
             max_length=_max_length(directory, asked, config),
             vocabulary=number(path, config, "vocab_size"),
+            padding=_shifting_padding(config),
             lower_case=bool(asked.get("do_lower_case")),
             dtype=_dtype(directory, config),
             architecture=architecture,
@@ -73,8 +76,9 @@ def _max_length(directory: Path, asked: Mapping[str, Any], config: Mapping[str, 
     if limits == [None]:
         limits = [object_or_nothing(directory / "tokenizer_config.json").get("model_max_length")]
     positions = config.get("max_position_embeddings", config.get("n_positions"))
-    if config.get("model_type") in _POSITIONS_AFTER_PADDING and isinstance(positions, int):
-        positions -= int(config.get("pad_token_id", 1)) + 1
+    padding = _shifting_padding(config)
+    if padding is not None and isinstance(positions, int):
+        positions -= padding + 1
     limits.append(positions)
     known = [int(limit) for limit in limits if isinstance(limit, int | float) and 0 < limit < _NO_LIMIT]
     if not known:
@@ -85,6 +89,10 @@ def _max_length(directory: Path, asked: Mapping[str, Any], config: Mapping[str, 
     return min(known)
 
 
+def _shifting_padding(config: Mapping[str, Any]) -> int | None:
+    return int(config.get("pad_token_id", 1)) if config.get("model_type") in _POSITIONS_AFTER_PADDING else None
+
+
 _NO_LIMIT = 10**9
 """tokenizers write 10**30 for: no limit."""
 
@@ -92,7 +100,7 @@ _POSITIONS_AFTER_PADDING = frozenset(
     {"camembert", "data2vec-text", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"}
     | {"xlm-roberta-xl", "xmod"}
 )
-"""Their first token has the position after the padding's: two of 514 are never used."""
+"""Their first token has the position after the padding's (two of 514 are never used), and paddings take none."""
 
 
 def _dtype(directory: Path, config: Mapping[str, Any]) -> Dtype:

@@ -31,6 +31,8 @@ class ModelSpec:
     """Longest input in tokens, special ones and the prompt's included."""
     vocabulary: int
     """Token ids are below this."""
+    padding: int | None
+    """The padding's token id, for models in which it shifts the positions of the tokens after it."""
     lower_case: bool
     """Lower-case the text before the tokenizer's own normalizer."""
     prompt: str
@@ -67,6 +69,7 @@ class ModelSpec:
             dimensions=dimensions,
             max_length=body.max_length,
             vocabulary=body.vocabulary,
+            padding=body.padding,
             lower_case=body.lower_case,
             prompt=defaults.prompt,
             similarity=defaults.similarity,
