@@ -25,6 +25,12 @@ def test_lower_casing_is_added_where_the_model_asks_for_it() -> None:
     assert [ids.tolist() for ids in lower.encode(["ÉCLAIR"])] == [ids.tolist() for ids in plain.encode(["éclair"])]
 
 
+def test_the_models_prompt_stands_before_every_text() -> None:
+    prompted = TextTokenizer(replace(MINILM, prompt="query: "))
+    plain = TextTokenizer(MINILM).encode(["query: one", "query: "])
+    assert [ids.tolist() for ids in prompted.encode(["one", ""])] == [ids.tolist() for ids in plain]
+
+
 def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match=r"tokenizer\.json"):
         TextTokenizer(ModelSpec.read(a_model(tmp_path)))

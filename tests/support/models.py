@@ -16,7 +16,10 @@ GOLDEN_ENDS = [
 """The first and last three of the 384 numbers, from KServe's guide."""
 
 MEAN = {"pooling_mode_mean_tokens": True}
-OLD_TYPES = {name: f"sentence_transformers.models.{name}" for name in ("Transformer", "Pooling", "Normalize")}
+OLD_TYPES = {
+    name: f"sentence_transformers.models.{name}"
+    for name in ("Transformer", "Pooling", "Dense", "Normalize", "LSTM", "Dropout")
+}
 
 
 def packaged_minilm() -> Path:
@@ -37,6 +40,7 @@ def a_model(
     tokenizer: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
+    dense: Mapping[str, Any] | None = None,
 ) -> Path:
     """The files that say what a model is, without weights or a tokenizer. Each argument adds to its file."""
     paths = {"Transformer": ""}
@@ -63,6 +67,8 @@ def a_model(
         "config_sentence_transformers.json": defaults or {},
         "1_Pooling/config.json": {"word_embedding_dimension": 8, **(MEAN if pooling is None else pooling)},
     }
+    if "Dense" in modules:
+        files[f"{modules.index('Dense')}_Dense/config.json"] = {"in_features": 8, "out_features": 8, **(dense or {})}
     for name, content in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)

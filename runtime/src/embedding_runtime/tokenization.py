@@ -28,7 +28,9 @@ class TextTokenizer:
             own = self._tokenizer.normalizer
             lower = normalizers.Lowercase()
             self._tokenizer.normalizer = lower if own is None else normalizers.Sequence([lower, own])
+        self._prompt = spec.prompt
 
     def encode(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
-        """One array of ids a text, in the order given. Takes the time it takes: call it in a thread."""
-        return [np.array(found.ids, dtype=np.int32) for found in self._tokenizer.encode_batch_fast(list(texts))]
+        """One array of ids a text, its prompt in front. In the order given; takes its time: call it in a thread."""
+        whole = [self._prompt + text for text in texts]
+        return [np.array(found.ids, dtype=np.int32) for found in self._tokenizer.encode_batch_fast(whole)]

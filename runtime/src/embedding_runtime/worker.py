@@ -28,6 +28,9 @@ __all__ = ["main", "prove"]
 
 _log = logging.getLogger("embedding_runtime.worker")
 
+LONG = 2048
+"""Tokens of the longest input that is tried at start: some decoders take 32,768, which is minutes on a CPU."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Exit code: 1 when the model cannot be served, or the backend has failed."""
@@ -53,8 +56,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def prove(backend: Backend, spec: ModelSpec) -> None:
-    """Warms the backend up with one token and with the longest input. Raises ModelRefused for what is not vectors."""
-    probes = [np.arange(length, dtype=np.int32) % spec.vocabulary for length in (1, spec.max_length)]
+    """Warms the backend up with one token and with a long input. Raises ModelRefused for what is not vectors."""
+    longest = min(spec.max_length, LONG)
+    probes = [np.arange(length, dtype=np.int32) % spec.vocabulary for length in (1, longest)]
     rows = backend.embed(probes)
     if rows.shape != (len(probes), spec.dimensions):
         raise ModelRefused(f"{spec.directory} gives vectors of shape {rows.shape[1:]}, its files say {spec.dimensions}")
@@ -66,6 +70,8 @@ def _load(args: ServeArgs) -> Backend:
     begin = time.monotonic()
     spec = ModelSpec.read(Path(args.model_dir)).limited(max_length=args.max_length, dtype=args.dtype)
     _log.info("loading %s in %s with %s", spec.directory, spec.dtype, args.backend)
+    for assumption in spec.assumed:
+        _log.warning("assumed: %s", assumption)
     backend = registry.load(args.backend, spec)
     _log.info("loaded in %.1f s: %s; warming up", time.monotonic() - begin, backend.detail)
     prove(backend, spec)

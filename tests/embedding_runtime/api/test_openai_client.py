@@ -88,6 +88,9 @@ def test_the_model_list_says_what_a_vector_is(fake_server: RuntimeServer) -> Non
         "max_length": 256,
         "pooling": "mean",
         "normalized": True,
+        "similarity": "cosine",
+        "prompt": "",
+        "assumed": [],
         "dtype": "float32",
     }
 

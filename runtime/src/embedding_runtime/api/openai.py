@@ -64,9 +64,12 @@ def router(service: Service) -> APIRouter:
             "backend": service.backend,
             "dimensions": spec.dimensions,
             "max_length": spec.max_length,
-            "pooling": spec.pooling,
-            "normalized": spec.normalize,
+            "pooling": "+".join(spec.pooling),
+            "normalized": spec.normalized,
+            "similarity": spec.similarity,
+            "prompt": spec.prompt,
             "dtype": spec.dtype,
+            "assumed": spec.assumed,
         }
         return _json({"object": "list", "data": [model]})
 

@@ -40,6 +40,9 @@ class Service:
             raise BadRequest("input is an empty list: give at least one text", param="input")
         if isinstance(many[0], str):
             texts = await asyncio.to_thread(self.tokenizer.encode, many)  # type: ignore[arg-type] # all are str
+        elif self.spec.prompt:
+            message = "this model has a prompt before every text: send texts, and it is put there"
+            raise BadRequest(message, param="input")
         else:
             texts = [self._as_ids(index, ids) for index, ids in enumerate(many)]  # type: ignore[arg-type] # all are ids
         for index, text in enumerate(texts):
@@ -47,11 +50,19 @@ class Service:
                 raise BadRequest(f"input[{index}] has no tokens", param="input")
             if len(text) > self.spec.max_length:
                 raise InputTooLong(index=index, length=len(text), limit=self.spec.max_length)
+            self._refuse_what_vllm_gets_wrong(index, text)
         return texts
 
     async def embed(self, texts: Sequence[TokenIds]) -> VectorRows:
         """As `Engine.embed`."""
         return await self.engine.embed(texts)
+
+    def _refuse_what_vllm_gets_wrong(self, index: int, text: TokenIds) -> None:
+        """vLLM gives a padding inside of a text the next position; RoBERTa's own code gives it the padding's."""
+        padding = self.spec.padding
+        if self.backend is BackendName.VLLM and padding is not None and padding in text:
+            message = f"input[{index}] has the model's padding token, which vLLM places otherwise than the model does"
+            raise BadRequest(f"{message}: take it out, or serve with --backend=huggingface", param="input")
 
     def _as_ids(self, index: int, ids: Sequence[int]) -> TokenIds:
         beyond = [token for token in ids if token >= self.spec.vocabulary]

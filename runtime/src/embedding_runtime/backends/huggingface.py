@@ -1,24 +1,25 @@
 """transformers' model code with sentence-transformers' pooling, in torch, on a GPU where there is one.
 
-`import sentence_transformers` costs seconds at start and gives nothing that a Transformer + Pooling (+ Normalize)
-model needs: its few lines of pooling are below, and the tests compare every vector with its own.
+`import sentence_transformers` costs seconds at start and gives nothing that a Transformer + Pooling (+ Dense,
+Normalize) model needs: its pooling is in `pooling`, and the tests compare every vector with its own.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 import transformers
 from torch import Tensor
-from torch.nn.functional import normalize
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, MT5EncoderModel, PreTrainedModel, T5EncoderModel, UMT5EncoderModel
 
-from embedding_runtime.backends import onednn, packed, padded
+from embedding_runtime.backends import onednn, packed, padded, tokenizer_check
+from embedding_runtime.backends.pooling import Head
 from embedding_runtime.contract import Dtype
-from embedding_runtime.modelspec import ModelRefused, ModelSpec, Pooling
+from embedding_runtime.modelspec import ModelRefused, ModelSpec
 from embedding_runtime.wire import TokenIds, VectorRows
 
-__all__ = ["HuggingFaceBackend", "load", "pool"]
+__all__ = ["HuggingFaceBackend", "load"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,8 +30,8 @@ Forward = Callable[[PreTrainedModel, Sequence[TokenIds]], Tensor]
 class HuggingFaceBackend:
     """One model and one way through it."""
 
-    def __init__(self, model: PreTrainedModel, spec: ModelSpec, forward: Forward) -> None:
-        self._model, self._spec, self._forward = model, spec, forward
+    def __init__(self, model: PreTrainedModel, head: Head, spec: ModelSpec, forward: Forward) -> None:
+        self._model, self._head, self._forward = model, head, forward
         self.detail = (
             f"transformers {transformers.__version__}, torch {torch.__version__} on {model.device.type} "
             f"in {spec.dtype}, {forward.__module__.rpartition('.')[2]} batches"
@@ -40,33 +41,20 @@ class HuggingFaceBackend:
     def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
         order = sorted(range(len(batch)), key=lambda place: len(batch[place]))
         texts = [batch[place] for place in order]
-        pooled = pool(self._forward(self._model, texts).float(), [len(text) for text in texts], self._spec.pooling)
-        rows = torch.empty_like(pooled)
-        rows[torch.tensor(order, device=rows.device)] = normalize(pooled, dim=1) if self._spec.normalize else pooled
+        sorted_rows = self._head(self._forward(self._model, texts), [len(text) for text in texts])
+        rows = torch.empty_like(sorted_rows)
+        rows[torch.tensor(order, device=rows.device)] = sorted_rows
         return rows.cpu().numpy()
-
-
-def pool(hidden: Tensor, lengths: Sequence[int], pooling: Pooling) -> Tensor:
-    """(tokens, hidden), texts end to end -> (texts, hidden)."""
-    counts = torch.tensor(lengths, device=hidden.device)
-    ends = counts.cumsum(0)
-    match pooling:
-        case Pooling.CLS:
-            return hidden[ends - counts]
-        case Pooling.LAST_TOKEN:
-            return hidden[ends - 1]
-        case Pooling.MEAN:
-            owner = torch.repeat_interleave(torch.arange(len(lengths), device=hidden.device), counts)
-            sums = hidden.new_zeros(len(lengths), hidden.shape[1]).index_add_(0, owner, hidden)
-            return sums / counts[:, None]
 
 
 def load(spec: ModelSpec) -> HuggingFaceBackend:
     """Packed where the model's vectors stay the same, padded where they do not. Raises ModelRefused."""
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    prompt_tokens = tokenizer_check.check(spec)
     model = _weights(spec)
-    safe = HuggingFaceBackend(model, spec, padded.forward)
+    head = Head(spec, model.device, prompt_tokens=prompt_tokens)
+    safe = HuggingFaceBackend(model, head, spec, padded.forward)
     probes = _probes(spec)
     alone = torch.cat([torch.from_numpy(safe.embed([probe])) for probe in probes])
     before = model.config._attn_implementation  # noqa: SLF001 transformers has a public setter, but no getter
@@ -74,7 +62,7 @@ def load(spec: ModelSpec) -> HuggingFaceBackend:
         if model.device.type == "cpu" and spec.dtype is Dtype.FLOAT32:
             onednn.use_for_linear_layers(model)
         packed.prepare(model)
-        fast = HuggingFaceBackend(model, spec, packed.forward)
+        fast = HuggingFaceBackend(model, head, spec, packed.forward)
         together = torch.from_numpy(fast.embed(probes))
         off = 1 - torch.cosine_similarity(alone.double(), together.double()).min().item()
         if not off <= _TOLERANCE[spec.dtype]:  # NaN is off, too
@@ -90,10 +78,20 @@ _TOLERANCE = {Dtype.FLOAT32: 1e-6, Dtype.FLOAT16: 1e-4, Dtype.BFLOAT16: 1e-3}
 """Largest distance (1 - cosine) between a text packed among others and the same text alone."""
 
 
+_ENCODERS: Mapping[str, Any] = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel}
+"""By model type, where the model has a decoder, too, that sentence-transformers leaves out."""
+
+
 def _weights(spec: ModelSpec) -> PreTrainedModel:
     try:
-        model, loading = AutoModel.from_pretrained(
-            spec.directory, dtype=getattr(torch, spec.dtype), local_files_only=True, output_loading_info=True
+        config = AutoConfig.from_pretrained(spec.directory, local_files_only=True)
+        config.use_cache = False  # nothing is generated
+        model, loading = _ENCODERS.get(config.model_type, AutoModel).from_pretrained(
+            spec.directory,
+            config=config,
+            dtype=getattr(torch, spec.dtype),
+            local_files_only=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError) as error:  # transformers' words for files that are missing or not what it knows
         raise ModelRefused(f"transformers cannot load {spec.directory}: {' '.join(str(error).split())}") from error

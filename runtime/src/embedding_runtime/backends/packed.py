@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
@@ -57,10 +58,29 @@ def forward(model: PreTrainedModel, texts: Sequence[TokenIds]) -> Tensor:
     """Texts in rising order of length -> (tokens, hidden), end to end."""
     lengths = [len(text) for text in texts]
     ids = torch.from_numpy(np.concatenate(texts)).long().to(model.device)
-    positions = torch.from_numpy(np.concatenate([np.arange(length) for length in lengths])).to(model.device)
+    padding = _padding(model)
+    positions = torch.from_numpy(np.concatenate([_positions(text, padding) for text in texts])).to(model.device)
     runs = list(runs_of(lengths))
     hidden: Tensor = model(input_ids=ids[None], position_ids=positions[None], runs=runs).last_hidden_state
     return hidden[0]
+
+
+def _padding(model: PreTrainedModel) -> int | None:
+    """The padding's id, where positions are counted from it (RoBERTa and its kin); None where they begin at 0."""
+    for module in model.modules():
+        padding = getattr(module, "padding_idx", None)
+        if isinstance(padding, int) and isinstance(getattr(module, "position_embeddings", None), nn.Embedding):
+            return padding
+    return None
+
+
+def _positions(text: TokenIds, padding: int | None) -> npt.NDArray[np.int64]:
+    """As the models themselves count; a text may well hold the padding's token."""
+    if padding is None:
+        return np.arange(len(text))
+    real = (text != padding).astype(np.int64)
+    positions: npt.NDArray[np.int64] = np.cumsum(real) * real + padding
+    return positions
 
 
 def _attention(

@@ -4,6 +4,7 @@ import importlib
 import os
 from collections.abc import Mapping
 
+from embedding_runtime.backends import vllm_limits
 from embedding_runtime.backends.base import Backend
 from embedding_runtime.contract import BackendName
 from embedding_runtime.modelspec import ModelRefused, ModelSpec
@@ -34,6 +35,8 @@ def load(name: BackendName, spec: ModelSpec) -> Backend:
     """A backend that has the model's weights. Takes seconds to a minute. Raises ModelRefused."""
     os.environ.update(_ALWAYS)
     os.environ.update({variable: value for variable, value in _UNLESS_SET.items() if variable not in os.environ})
+    if name is BackendName.VLLM:
+        vllm_limits.check(spec)  # before its import, which takes half a minute
     try:
         module = importlib.import_module(_MODULES[name])
     except ModuleNotFoundError as error:

@@ -3,19 +3,19 @@
 `registry` has set vLLM's environment before this is imported.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from vllm import EngineArgs, LLMEngine, PoolingParams, TokensPrompt, __version__
 from vllm.config import PoolerConfig
 from vllm.platforms import current_platform
 
-from embedding_runtime.modelspec import ModelSpec, Pooling
+from embedding_runtime.backends import tokenizer_check
+from embedding_runtime.backends.vllm_limits import SEQ_POOLING
+from embedding_runtime.modelspec import ModelRefused, ModelSpec, Normalize
 from embedding_runtime.wire import TokenIds, VectorRows
 
 __all__ = ["VllmBackend", "load"]
-
-_POOLING: Mapping[Pooling, str] = {Pooling.CLS: "CLS", Pooling.MEAN: "MEAN", Pooling.LAST_TOKEN: "LAST"}
 
 _BATCH_TOKENS = 4096
 _BATCH_TEXTS = 256
@@ -24,9 +24,9 @@ _BATCH_TEXTS = 256
 class VllmBackend:
     """One engine in this process."""
 
-    def __init__(self, engine: LLMEngine, detail: str) -> None:
+    def __init__(self, engine: LLMEngine, dimensions: int, detail: str) -> None:
         self.detail = detail
-        self._engine = engine
+        self._engine, self._dimensions = engine, dimensions
 
     def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
         for place, ids in enumerate(batch):
@@ -37,11 +37,26 @@ class VllmBackend:
         while self._engine.has_unfinished_requests():
             for output in self._engine.step():
                 rows[int(output.request_id)] = output.outputs.data.float().numpy()
-        return np.stack([rows[place] for place in range(len(batch))])
+        return np.stack([rows[place][: self._dimensions] for place in range(len(batch))])
 
 
 def load(spec: ModelSpec) -> VllmBackend:
-    """Whatever vLLM says against the model passes through: it names the setting or the architecture."""
+    """Raises ModelRefused; whatever else vLLM says against the model passes through."""
+    tokenizer_check.check(spec)
+    try:
+        engine, where = _engine(spec)
+    except ValueError as error:  # an architecture that vLLM does not have, a setting that it does not take
+        said = " ".join(str(error).split())[:_SAID]
+        raise ModelRefused(f"vLLM cannot load {spec.directory}: {said}; --backend=huggingface may") from error
+    return VllmBackend(engine, spec.dimensions, f"vLLM {__version__} on {where}")
+
+
+_SAID = 300
+"""Characters of vLLM's words: it goes on to list every architecture that it has."""
+
+
+def _engine(spec: ModelSpec) -> tuple[LLMEngine, str]:
+    """And where it computes."""
     # An input of exactly max_model_len tokens would wait for ever: vLLM keeps one place for a token to generate.
     # It derives its limit from the model's files; model_max_length is its own way to lift that by the one place.
     places = spec.max_length + 1
@@ -50,7 +65,9 @@ def load(spec: ModelSpec) -> VllmBackend:
         EngineArgs(
             model=str(spec.directory),
             runner="pooling",
-            pooler_config=PoolerConfig(seq_pooling_type=_POOLING[spec.pooling], use_activation=spec.normalize),
+            pooler_config=PoolerConfig(
+                seq_pooling_type=SEQ_POOLING[spec.pooling], use_activation=Normalize() in spec.steps
+            ),
             dtype=spec.dtype.value,
             max_model_len=places,
             hf_overrides={"model_max_length": places},
@@ -63,4 +80,4 @@ def load(spec: ModelSpec) -> VllmBackend:
             use_tqdm_on_load=False,
         )
     )
-    return VllmBackend(engine, f"vLLM {__version__} on {'cpu' if on_cpu else current_platform.get_device_name()}")
+    return engine, "cpu" if on_cpu else current_platform.get_device_name()

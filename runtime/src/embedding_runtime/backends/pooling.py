@@ -1,0 +1,134 @@
+"""From hidden states to vectors: sentence-transformers' Pooling, Dense and Normalize, over texts end to end."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from embedding_runtime.modelspec import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Step
+
+__all__ = ["Head", "pool"]
+
+
+class Head:
+    """All that is done to hidden states, in float32."""
+
+    def __init__(self, spec: ModelSpec, device: torch.device, *, prompt_tokens: int) -> None:
+        """`prompt_tokens`: how many at the start of every text are its prompt's. Raises ModelRefused."""
+        self._spec = spec
+        self._skip = 0 if spec.include_prompt else prompt_tokens
+        self._steps = [_step(step, device) for step in spec.steps]
+
+    def __call__(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
+        """(tokens, hidden), texts end to end -> (texts, dimensions)."""
+        rows = pool(hidden.float(), lengths, self._spec.pooling, skip=self._skip)
+        for step in self._steps:
+            rows = step(rows)
+        return rows
+
+
+def pool(hidden: Tensor, lengths: Sequence[int], modes: Sequence[Pooling], *, skip: int = 0) -> Tensor:
+    """(tokens, hidden), texts end to end -> (texts, hidden x modes), without the first `skip` tokens of each text."""
+    texts = _Texts(hidden, torch.tensor(lengths, device=hidden.device), skip)
+    return torch.cat([_MODES[mode](texts) for mode in modes], dim=1)
+
+
+class _Texts:
+    """Token vectors, and which text each belongs to."""
+
+    def __init__(self, hidden: Tensor, counts: Tensor, skip: int) -> None:
+        ends = counts.cumsum(0)
+        starts = ends - counts
+        owner = torch.repeat_interleave(torch.arange(len(counts), device=hidden.device), counts)
+        place = torch.arange(len(hidden), device=hidden.device) - starts[owner]
+        kept = place >= skip
+        self.first = hidden[starts + torch.where(counts > skip, skip, 0)]
+        self.last = hidden[ends - 1] * (counts > skip)[:, None]
+        self.tokens, self.owner, self.place = (
+            (hidden, owner, place) if not skip else (t[kept] for t in (hidden, owner, place))
+        )
+        self.counts = (counts - skip).clamp(min=0)[:, None]
+
+    def sums(self, values: Tensor) -> Tensor:
+        """(tokens, n) -> (texts, n)."""
+        return values.new_zeros(len(self.counts), values.shape[1]).index_add_(0, self.owner, values)
+
+    def largest(self) -> Tensor:
+        owner = self.owner[:, None].expand_as(self.tokens)
+        nothing = self.tokens.new_full((len(self.counts), self.tokens.shape[1]), -torch.inf)
+        return nothing.scatter_reduce_(0, owner, self.tokens, "amax")
+
+    def weighted(self) -> Tensor:
+        weights = (self.place + 1).to(self.tokens.dtype)[:, None]
+        return self.sums(self.tokens * weights) / self.sums(weights).clamp(min=1e-9)
+
+
+_MODES: Mapping[Pooling, Callable[[_Texts], Tensor]] = {
+    Pooling.CLS: lambda texts: texts.first,
+    Pooling.LAST_TOKEN: lambda texts: texts.last,
+    Pooling.MAX: _Texts.largest,
+    Pooling.MEAN: lambda texts: texts.sums(texts.tokens) / texts.counts.clamp(min=1),
+    Pooling.MEAN_SQRT_LEN: lambda texts: texts.sums(texts.tokens) / texts.counts.clamp(min=1).sqrt(),
+    Pooling.WEIGHTED_MEAN: _Texts.weighted,
+}
+
+
+def _step(step: Step, device: torch.device) -> Callable[[Tensor], Tensor]:
+    match step:
+        case Normalize():
+            return normalize
+        case Cut(outputs):
+            return lambda rows: rows[:, :outputs]
+        case Dense():
+            return _Dense(step, device)
+
+
+class _Dense:
+    """One Dense module with its own weights."""
+
+    def __init__(self, dense: Dense, device: torch.device) -> None:
+        self._activation = _activation(dense)
+        self._linear = nn.Linear(dense.inputs, dense.outputs, bias=dense.bias)
+        layers = nn.ModuleDict({"linear": self._linear})
+        self._beside: nn.Module | None = None
+        if dense.residual and dense.inputs == dense.outputs:
+            self._beside = nn.Identity()
+        elif dense.residual:
+            self._beside = layers["residual"] = nn.Linear(dense.inputs, dense.outputs, bias=False)
+        try:
+            layers.load_state_dict(_weights(dense.directory))
+        except RuntimeError as error:
+            raise ModelRefused(
+                f"the weights in {dense.directory} do not fit: {' '.join(str(error).split())}"
+            ) from error
+        layers.to(device)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        out: Tensor = self._activation(self._linear(rows))
+        return out if self._beside is None else out + self._beside(rows)
+
+
+def _activation(dense: Dense) -> nn.Module:
+    where, _, name = dense.activation.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(where), name)
+    except (ImportError, AttributeError) as error:
+        raise ModelRefused(f"{dense.directory} has the activation {dense.activation}: torch has none such") from error
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise ModelRefused(f"{dense.directory} has the activation {dense.activation}: it is no module of torch")
+    return kind()
+
+
+def _weights(directory: Path) -> Mapping[str, Tensor]:
+    if (directory / "model.safetensors").is_file():
+        return load_file(directory / "model.safetensors")
+    if (directory / "pytorch_model.bin").is_file():
+        weights: Mapping[str, Tensor] = torch.load(
+            directory / "pytorch_model.bin", map_location="cpu", weights_only=True
+        )
+        return weights
+    raise ModelRefused(f"{directory} has neither model.safetensors nor pytorch_model.bin")

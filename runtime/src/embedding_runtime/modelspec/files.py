@@ -1,0 +1,59 @@
+"""JSON files of a model, and the header of its weights."""
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["ModelRefused", "json_in", "number", "object_in", "object_or_nothing", "weights_dtype"]
+
+
+class ModelRefused(Exception):
+    """A model, or a wish for it, that cannot be served exactly. The message names the file and what it says."""
+
+
+def json_in(path: Path) -> Any:
+    """Raises ModelRefused, as do all of these."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelRefused(f"{path} cannot be read: {error}") from error
+
+
+def object_in(path: Path) -> Mapping[str, Any]:
+    """The file has to be there."""
+    found = json_in(path)
+    if not isinstance(found, dict):
+        raise ModelRefused(f"{path} is not a JSON object")
+    return found
+
+
+def object_or_nothing(path: Path) -> Mapping[str, Any]:
+    """Empty for a file that is not there."""
+    return object_in(path) if path.is_file() else {}
+
+
+def number(path: Path, config: Mapping[str, Any], *keys: str) -> int:
+    """The first of the keys that is there, from 1 up; `path` is where `config` was read."""
+    value = next((config[key] for key in keys if key in config), None)
+    if not isinstance(value, int) or value < 1:
+        raise ModelRefused(f"{path} has no {' or '.join(keys)}: it is not a text model's")
+    return value
+
+
+_SAFETENSORS_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+
+
+def weights_dtype(path: Path) -> str | None:
+    """The type of the first floating weight, in torch's words; None where this file does not tell."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(size))
+    except (struct.error, ValueError, OverflowError, MemoryError) as error:
+        raise ModelRefused(f"{path} is not a safetensors file: {error}") from error
+    kinds = (entry.get("dtype") for name, entry in header.items() if name != "__metadata__")
+    return next((_SAFETENSORS_TYPES[kind] for kind in kinds if kind in _SAFETENSORS_TYPES), None)

@@ -1,0 +1,34 @@
+"""A padding's token inside of a text, with models in which it shifts what comes after it (RoBERTa and its kin)."""
+
+from dataclasses import replace
+
+import pytest
+
+from embedding_runtime.api.service import Service
+from embedding_runtime.contract import BackendName
+from embedding_runtime.errors import BadRequest
+from embedding_runtime.modelspec import ModelSpec
+from embedding_runtime.tokenization import TextTokenizer
+from support.models import packaged_minilm
+from support.played_worker import a_worker
+
+PADDING = 7
+
+
+async def tokenized(backend: BackendName, padding: int | None) -> int:
+    spec = replace(ModelSpec.read(packaged_minilm()), padding=padding)
+    async with a_worker() as worker:
+        texts = await Service("m", backend, spec, TextTokenizer(spec), worker.engine, created=0).tokenize(
+            [[5, 6], [5, PADDING, 6]]
+        )
+    return len(texts)
+
+
+async def test_vllm_would_place_it_wrongly_and_says_so() -> None:
+    with pytest.raises(BadRequest, match=r"input\[1\] has the model's padding token.*--backend=huggingface"):
+        await tokenized(BackendName.VLLM, PADDING)
+
+
+@pytest.mark.parametrize(("backend", "padding"), [(BackendName.HUGGINGFACE, PADDING), (BackendName.VLLM, None)])
+async def test_elsewhere_it_is_a_token_like_others(backend: BackendName, padding: int | None) -> None:
+    assert await tokenized(backend, padding) == 2

@@ -1,0 +1,263 @@
+"""Every shape of model on both real backends, in both file formats, against sentence-transformers itself.
+
+`pytest tests/embedding_runtime/backends/test_matrix.py -v` prints the matrix: model shape, head, file format; and for
+vLLM (marker `model`: it starts slowly) the batch mates.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import support.backend_vectors
+from embedding_runtime.contract import Dtype
+from embedding_runtime.modelspec import ModelSpec
+from embedding_runtime.tokenization import TextTokenizer
+
+# Words between libraries while sentence-transformers is imported and loads.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+torch = pytest.importorskip("torch")
+tiny = pytest.importorskip("support.tiny_models")
+huggingface = pytest.importorskip("embedding_runtime.backends.huggingface")
+
+TEXTS = [
+    "a",
+    "",
+    "the quick brown fox",
+    "Upper CASE, Ünïcödé, 你好, 🙂",
+    "the lazy dog " * 20,
+    "jumps over " * 12,
+    "<pad> in [PAD] a text <|pad|> and after",
+    *(f"query {n} " * n for n in range(1, 8)),
+]
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    shape: str = "bert"
+    pooling: str | tuple[str, ...] = "mean"
+    steps: str = "normalize"
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+def steps(kind: str) -> Sequence[Any]:
+    torch.manual_seed(5)
+    made: dict[str, list[Any]] = {
+        "nothing": [],
+        "normalize": [tiny.Normalize()],
+        "dense": [tiny.Dense(32, 12)],
+        "dense + normalize": [tiny.Dense(32, 12, bias=False, activation_function=None), tiny.Normalize()],
+        "dense + dense": [tiny.Dense(32, 48, activation_function=torch.nn.GELU()), tiny.Dense(48, 8)],
+        "normalize + dense": [tiny.Normalize(), tiny.Dense(32, 32, use_residual=True)],
+        "residual": [tiny.Dense(32, 16, use_residual=True), tiny.Normalize()],
+        "dense of two": [tiny.Dense(64, 16), tiny.Normalize()],
+    }
+    return made[kind]
+
+
+POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+PROMPT = (("prompts", {"q": "query: "}), ("default_prompt_name", "q"))
+
+ROWS = [
+    *(Row(f"{shape}-mean", shape) for shape in ("distilbert", "mpnet", "xlm-roberta", "modernbert", "t5")),
+    *(Row(f"{shape}-cls", shape, "cls", "nothing") for shape in ("mpnet", "xlm-roberta", "modernbert")),
+    Row("qwen3-lasttoken", "qwen3", "lasttoken"),
+    Row("qwen3-mean", "qwen3", "mean"),
+    *(Row(f"bert-{pooling}", pooling=pooling, steps="nothing") for pooling in POOLINGS),
+    Row("bert-cls+mean", pooling=("cls", "mean")),
+    Row("bert-max+mean-dense", pooling=("max", "mean"), steps="dense of two"),
+    *(Row(f"bert-{kind.replace(' ', '')}", steps=kind) for kind in ("dense", "dense + normalize", "dense + dense")),
+    *(Row(f"bert-{kind.replace(' ', '')}", steps=kind) for kind in ("normalize + dense", "residual")),
+    Row("t5-dense", "t5", steps="dense + normalize"),
+    Row("bert-prompt", options=PROMPT),
+    *(Row(f"bert-{p}-without-prompt", pooling=p, options=(*PROMPT, ("include_prompt", False))) for p in POOLINGS),
+    Row("qwen3-without-prompt", "qwen3", "lasttoken", options=(*PROMPT, ("include_prompt", False))),
+    Row("bert-truncated", options=(("truncate_dim", 20),)),
+]
+
+FORMATS = ("new", "old")
+
+
+@pytest.fixture(scope="module")
+def transformers_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    directory = tmp_path_factory.mktemp("transformers")
+    return {name: tiny.a_transformer(directory / name, shape) for name, shape in tiny.SHAPES.items()}
+
+
+def off(found: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:
+    """The largest 1 - cosine."""
+    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
+    return float((1 - (found * wanted).sum(axis=1) / norms).max())
+
+
+def reference_vectors(reference: Any, texts: Sequence[str]) -> npt.NDArray[Any]:
+    """Each text alone, so that no padding touches it."""
+    return np.concatenate([reference.encode([text], show_progress_bar=False) for text in texts])
+
+
+def check(model: Path) -> Any:
+    """Equal tokens, equal vectors: alone, together, in another order. The backend."""
+    reference = tiny.SentenceTransformer(str(model), device="cpu")
+    wanted = reference_vectors(reference, TEXTS)
+    prompt = reference.prompts.get(reference.default_prompt_name)
+    counts = [reference.preprocess([text], prompt=prompt)["input_ids"].shape[1] for text in TEXTS]
+
+    spec = ModelSpec.read(model)
+    ids = TextTokenizer(spec).encode(TEXTS)
+    assert [len(text) for text in ids] == counts
+    assert spec.dimensions == reference.get_embedding_dimension()
+    assert spec.max_length == reference.max_seq_length
+    backend = huggingface.load(spec)
+    alone = np.concatenate([backend.embed([text]) for text in ids])
+    together = backend.embed(ids)
+    order = np.random.default_rng(6).permutation(len(ids))
+    shuffled = np.empty_like(together)
+    shuffled[order] = backend.embed([ids[place] for place in order])
+    assert len({row.tobytes() for row in wanted.round(3)}) == len(
+        TEXTS
+    )  # nothing is shown by vectors that are all alike
+    for found in (alone, together, shuffled):
+        assert found.shape == wanted.shape
+        assert off(found, wanted) < 1e-6
+        assert np.abs(found - wanted).max() < 1e-4 * max(1, np.abs(wanted).max())  # lengths, too, not only directions
+    return backend
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_vectors_are_sentence_transformers_own(
+    tmp_path: Path, transformers_of: dict[str, Path], row: Row, file_format: str
+) -> None:
+    model = tiny.saved(
+        tmp_path, transformers_of[row.shape], pooling=row.pooling, steps=steps(row.steps), **dict(row.options)
+    )
+    if file_format == "old":
+        tiny.as_old_format(model)
+    check(model)
+
+
+def test_text_is_lower_cased_where_the_transformer_module_says_so(
+    tmp_path: Path, transformers_of: dict[str, Path]
+) -> None:
+    model = tiny.as_old_format(tiny.saved(tmp_path, transformers_of["bert"]))
+    said = {"max_seq_length": 96, "do_lower_case": True}
+    (model / "sentence_bert_config.json").write_text(json.dumps(said))
+    check(model)
+
+
+def test_the_transformer_may_have_a_directory_of_its_own(tmp_path: Path, transformers_of: dict[str, Path]) -> None:
+    model = tiny.as_old_format(tiny.saved(tmp_path, transformers_of["bert"]))
+    (model / "0_Transformer").mkdir()
+    for file in list(model.iterdir()):
+        if file.is_file() and file.name not in {"modules.json", "config_sentence_transformers.json"}:
+            file.rename(model / "0_Transformer" / file.name)
+    listed = (model / "modules.json").read_text().replace('"path": ""', '"path": "0_Transformer"')
+    (model / "modules.json").write_text(listed)
+    check(model)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("shape", ["bert", "modernbert", "qwen3"])
+def test_smaller_types_stay_as_near_as_they_can(
+    tmp_path: Path, transformers_of: dict[str, Path], shape: str, dtype: str
+) -> None:
+    model = tiny.saved(tmp_path, transformers_of[shape], steps=steps("dense + normalize"))
+    reference = tiny.SentenceTransformer(str(model), device="cpu", model_kwargs={"dtype": getattr(torch, dtype)})
+    wanted = reference_vectors(reference, TEXTS).astype(np.float32)
+    spec = ModelSpec.read(model).limited(max_length=None, dtype=Dtype(dtype))
+    assert off(huggingface.load(spec).embed(TextTokenizer(spec).encode(TEXTS)), wanted) < 1e-4
+
+
+@pytest.mark.parametrize("shape", ["bert", "xlm-roberta", "modernbert", "qwen3", "t5"])
+def test_a_plain_transformers_model_is_taken_as_sentence_transformers_takes_it(
+    transformers_of: dict[str, Path], shape: str
+) -> None:
+    check(transformers_of[shape])
+
+
+@pytest.mark.parametrize(
+    ("shape", "way"),
+    [
+        ("bert", "packed"),
+        ("distilbert", "packed"),
+        ("xlm-roberta", "packed"),
+        ("qwen3", "packed"),
+        *((shape, "padded") for shape in ("mpnet", "modernbert", "t5")),
+    ],
+)
+def test_a_batch_is_packed_where_the_model_allows(transformers_of: dict[str, Path], shape: str, way: str) -> None:
+    backend = huggingface.load(ModelSpec.read(transformers_of[shape]))
+    assert backend.detail.endswith(f"{way} batches")
+
+
+VLLM_SIZES: dict[str, Any] = {"hidden_size": 128}  # its attention on CPUs wants heads of 32 or more
+VLLM_ROWS = [
+    Row("bert-mean-old"),
+    Row("bert-cls-new", pooling="cls", steps="nothing", options=(*PROMPT, ("truncate_dim", 20))),
+    Row("xlm-roberta-mean-old", "xlm-roberta"),
+    Row("qwen3-lasttoken-new", "qwen3", "lasttoken"),
+]
+# vLLM gives a padding's token inside of a text the next position; RoBERTa's own code gives it the padding's.
+VLLM_TEXTS = [text for text in TEXTS if "<pad>" not in text]
+
+
+@dataclass(frozen=True)
+class VllmRuns:
+    models: dict[str, Path]
+    process: subprocess.Popen[str]
+    answers: dict[str, Any] = field(default_factory=dict)
+
+    def answer(self, row: str) -> Any:
+        """They come in the order of the models."""
+        assert self.process.stdout is not None
+        for line in iter(self.process.stdout.readline, ""):
+            if line.startswith("{"):  # libraries print, too
+                self.answers[list(self.models)[len(self.answers)]] = json.loads(line)
+            if row in self.answers:
+                break
+        return self.answers[row]
+
+
+@pytest.fixture(scope="module")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
+    directory = tmp_path_factory.mktemp("vllm")
+    found: dict[str, Path] = {}
+    for row in VLLM_ROWS:
+        heads = {"head_dim": 32} if row.shape == "qwen3" else {}
+        plain = tiny.a_transformer(directory / row.name / "plain", tiny.SHAPES[row.shape], **VLLM_SIZES, **heads)
+        options = dict(row.options)
+        found[row.name] = tiny.saved(
+            directory / row.name / "saved", plain, pooling=row.pooling, steps=steps(row.steps), **options
+        )
+        if row.name.endswith("old"):
+            tiny.as_old_format(found[row.name])
+    program = [sys.executable, str(support.backend_vectors.__file__), "vllm", *map(str, found.values())]
+    with (directory / "log").open("w") as log:
+        process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+    with process:
+        assert process.stdin is not None
+        with process.stdin as asked:
+            json.dump(VLLM_TEXTS, asked)
+        yield VllmRuns(found, process)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("mates", ["alone", "together"])
+@pytest.mark.parametrize("row", [row.name for row in VLLM_ROWS])
+def test_vllms_vectors_are_sentence_transformers_own(vllm: VllmRuns, row: str, mates: str) -> None:
+    answer = vllm.answer(row)
+    assert "refused" not in answer, answer
+    found = np.array(answer[mates])
+    wanted = reference_vectors(tiny.SentenceTransformer(str(vllm.models[row]), device="cpu"), VLLM_TEXTS)
+    assert found.shape == wanted.shape
+    assert off(found, wanted) < 1e-6
+    assert np.abs(found - wanted).max() < 1e-4

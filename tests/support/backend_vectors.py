@@ -1,0 +1,35 @@
+"""A backend itself, as a program: `python backend_vectors.py BACKEND MODEL_DIR...`, texts as JSON on stdin.
+
+Prints a line of JSON for each model: {"alone": [...], "together": [...]}, or {"refused": "..."}. A process of its own,
+as vLLM has to have; many models in one, because its imports take longer than all that they do here.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from embedding_runtime.backends import registry
+from embedding_runtime.contract import BackendName
+from embedding_runtime.modelspec import ModelSpec
+from embedding_runtime.tokenization import TextTokenizer
+from embedding_runtime.worker import prove
+
+__all__: list[str] = []
+
+
+def answer(backend: BackendName, directory: Path, texts: list[str]) -> dict[str, object]:
+    try:
+        spec = ModelSpec.read(directory)
+        ids = TextTokenizer(spec).encode(texts)
+        loaded = registry.load(backend, spec)
+        prove(loaded, spec)
+    except Exception as refused:  # noqa: BLE001 vLLM raises what it likes
+        return {"refused": repr(refused)}
+    return {"alone": [loaded.embed([text])[0].tolist() for text in ids], "together": loaded.embed(ids).tolist()}
+
+
+if __name__ == "__main__":
+    name, *directories = sys.argv[1:]
+    asked = json.load(sys.stdin)
+    for model in directories:
+        print(json.dumps(answer(BackendName(name), Path(model), asked)), flush=True)  # noqa: T201

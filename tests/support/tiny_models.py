@@ -1,0 +1,166 @@
+"""Tiny models of every shape, with random weights and tokenizers of their own, as sentence-transformers saves them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense, Normalize, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast, T5EncoderModel
+
+__all__ = ["SHAPES", "Shape", "a_transformer", "as_old_format", "saved"]
+
+MAX_LENGTH = 96
+
+SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A kind of transformer, and what its texts stand between."""
+
+    kind: str
+    first: str | None
+    last: str | None
+    padding: str
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def specials(self) -> list[str]:
+        """In the order of their ids: RoBERTa's kin count positions from the padding's, 1."""
+        return list(dict.fromkeys(token for token in (self.first, self.padding, self.last, "<unk>") if token))
+
+
+_ROBERTA = {"max_position_embeddings": MAX_LENGTH + 2, "position_embedding_type": "absolute"}
+_QWEN = {"num_key_value_heads": 2, "head_dim": 8, "architectures": ["Qwen3ForCausalLM"]}
+_T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+_MODERN = {"local_attention": 16, "global_attn_every_n_layers": 2, "num_hidden_layers": 3}
+
+SHAPES: Mapping[str, Shape] = {
+    "bert": Shape("bert", "[CLS]", "[SEP]", "[PAD]"),
+    "distilbert": Shape(
+        "distilbert", "[CLS]", "[SEP]", "[PAD]", {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4}
+    ),
+    "mpnet": Shape("mpnet", "<s>", "</s>", "<pad>", {"max_position_embeddings": MAX_LENGTH + 2}),
+    "xlm-roberta": Shape("xlm-roberta", "<s>", "</s>", "<pad>", _ROBERTA),
+    "modernbert": Shape("modernbert", "[CLS]", "[SEP]", "[PAD]", _MODERN),
+    "t5": Shape("t5", None, "</s>", "<pad>", _T5),
+    "qwen3": Shape("qwen3", None, "<|endoftext|>", "<|pad|>", _QWEN),
+}
+
+
+def a_transformer(directory: Path, shape: Shape, **sizes: Any) -> Path:
+    """A plain transformers model, as other programs save it."""
+    torch.manual_seed(3)
+    made = _tokenizer(shape)
+    made.save_pretrained(directory)
+    specials = {
+        "pad_token_id": made.pad_token_id,
+        "bos_token_id": made.convert_tokens_to_ids(shape.first or shape.padding),
+        "eos_token_id": made.convert_tokens_to_ids(shape.last or shape.padding),
+    }
+    limits = {"vocab_size": len(made), "max_position_embeddings": MAX_LENGTH}
+    config = AutoConfig.for_model(shape.kind, **{**SIZES, **limits, **specials, **shape.sizes, **sizes})
+    make: Any = T5EncoderModel if shape.kind == "t5" else AutoModel.from_config
+    model = make(config)
+    for name, weight in model.named_parameters():
+        if "norm" not in name.lower():  # as they come, all tokens of so small a model look alike
+            torch.nn.init.normal_(weight, std=0.15)
+    model.save_pretrained(directory)
+    if "architectures" in shape.sizes:  # AutoModel writes its own
+        _change(directory / "config.json", architectures=shape.sizes["architectures"])
+    return directory
+
+
+def saved(
+    directory: Path,
+    transformer: Path,
+    *,
+    pooling: str | Sequence[str] = "mean",
+    steps: Sequence[Dense | Normalize] = (),
+    include_prompt: bool = True,
+    **options: Any,
+) -> Path:
+    """The model as sentence-transformers' newest release saves it. `options` are SentenceTransformer's own."""
+    body = Transformer(str(transformer))
+    modes = pooling if isinstance(pooling, str) else tuple(pooling)
+    head = Pooling(body.get_embedding_dimension(), modes, include_prompt=include_prompt)
+    SentenceTransformer(modules=[body, head, *steps], device="cpu", **options).save_pretrained(
+        str(directory), create_model_card=False
+    )
+    return directory
+
+
+def as_old_format(directory: Path) -> Path:
+    """The same model as releases before 5.4 wrote it."""
+    path = directory / "modules.json"
+    modules = json.loads(path.read_text())
+    for module in modules:
+        name = module["type"].rpartition(".")[2]
+        module["type"] = f"sentence_transformers.models.{name}"
+        config = directory / module["path"] / "config.json"
+        if name == "Pooling":
+            config.write_text(json.dumps(_old_pooling(json.loads(config.read_text()))))
+        elif name == "Dense":
+            _change(config, module_input_name=None, module_output_name=None)
+        elif name == "Normalize":
+            config.unlink()
+    path.write_text(json.dumps(modules))
+    (directory / "sentence_bert_config.json").write_text(
+        json.dumps({"max_seq_length": MAX_LENGTH, "do_lower_case": False})
+    )
+    _change(directory / "config_sentence_transformers.json", model_type=None)
+    return directory
+
+
+def _old_pooling(config: Mapping[str, Any]) -> dict[str, Any]:
+    modes = config["pooling_mode"]
+    given = {modes} if isinstance(modes, str) else set(modes)
+    keys = {
+        "cls": "cls_token",
+        "mean": "mean_tokens",
+        "max": "max_tokens",
+        "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+        "weightedmean": "weightedmean_tokens",
+        "lasttoken": "lasttoken",
+    }
+    flags = {f"pooling_mode_{key}": mode in given for mode, key in keys.items()}
+    size = config["embedding_dimension"]
+    return {"word_embedding_dimension": size, **flags, "include_prompt": config["include_prompt"]}
+
+
+def _change(path: Path, **values: Any) -> None:
+    """None takes a key out."""
+    config = {**json.loads(path.read_text()), **values}
+    path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+def _tokenizer(shape: Shape) -> PreTrainedTokenizerFast:
+    """Byte-level, so that every text has tokens; trained on a line."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=shape.specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["the quick brown fox jumps over the lazy dog, query: passage: " * 4], trainer)
+    around = " ".join(f"{token}:0" if token != "$A" else "$A:0" for token in (shape.first, "$A", shape.last) if token)
+    named = [(token, tokenizer.token_to_id(token)) for token in (shape.first, shape.last) if token]
+    tokenizer.post_processor = processors.TemplateProcessing(single=around, special_tokens=named)
+    made: PreTrainedTokenizerFast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        model_max_length=MAX_LENGTH,
+        pad_token=shape.padding,
+        unk_token="<unk>",
+        bos_token=shape.first,
+        eos_token=shape.last,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+    return made
