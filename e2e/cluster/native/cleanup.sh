@@ -2,16 +2,16 @@
 
 take_down() {
     [ -d "$RUN" ] || return 0
-    local name
+    local name ours=
+    [ ! -e "$RUN/network-is-ours" ] || ours=1
     for name in kubelet kube-controller-manager kube-scheduler coredns; do stop "$name"; done
     ! is_running containerd || end_containers
     for name in kube-proxy kube-apiserver etcd buildkitd containerd; do stop "$name"; done
     unmount_all
-    remove_network
-    find /sys/fs/cgroup -depth -type d -path '*/kubepods*' -exec rmdir {} + 2>/dev/null || true
+    [ -z "$ours" ] || remove_network # else they are another cluster's
     find /var/log/containers -lname "$LOG/pods/*" -delete 2>/dev/null || true
     rm -rf "$RUN" "$LOG/pods" "$KUBECONFIG"
-    nothing_is_left
+    nothing_is_left "$ours"
 }
 
 purge() { rm -rf "${STATE:?}"/{bin,build,buildkit,containerd,go-build,log}; }
@@ -46,16 +46,18 @@ remove_network() {
     for save in iptables-save ip6tables-save; do # every rule and chain of kube-proxy, kubelet and CNI is named so
         "$save" | grep -vE 'KUBE-|CNI-' | "${save/save/restore}"
     done
+    find /sys/fs/cgroup -depth -type d -path '*/kubepods*' -exec rmdir {} + 2>/dev/null || true
     [ ! -f "$RUN/ip_forward.before" ] || sysctl -qw "net.ipv4.ip_forward=$(cat "$RUN/ip_forward.before")"
 }
 
+# nothing_is_left OURS: links and rules count when they were this cluster's
 nothing_is_left() {
-    local left
+    local ours=$1 left
     left=$(
         pgrep --list-full --full -- "$RUN/" || true
         awk -v state="$STATE/" 'index($2, state) == 1' /proc/mounts
-        iptables-save | grep -E 'KUBE-|CNI-' || true
-        ip -oneline link | grep -E ' (cni0|kube0|veth)' || true
+        [ -z "$ours" ] || iptables-save | grep -E 'KUBE-|CNI-' || true
+        [ -z "$ours" ] || ip -oneline link | grep -E ' (cni0|kube0|veth)' || true
     )
     [ -z "$left" ] || die "the cluster is down, but left: $left"
 }

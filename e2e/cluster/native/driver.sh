@@ -39,9 +39,10 @@ is_up() {
 bring_up() {
     [ "$(id -u)" = 0 ] || die "the native cluster needs root; with Docker and kind, CLUSTER=kind does not"
     take_down # what an interrupted run left
-    ! ip link show kube0 >/dev/null 2>&1 || die "this machine runs another native cluster, of another CLUSTER_STATE"
+    is_alone # before minutes of building
     install_packages
     install_programs
+    is_alone # and after them
     mkdir -p "$RUN" "$LOG" "$PKI"
     make_network
     make_identities

@@ -1,10 +1,16 @@
 # Sourced by driver.sh: the network of the node, containerd, kubelet, kube-proxy and CoreDNS.
 
+# One native cluster at a time: addresses, links and rules are the machine's. kube0 tells that there is one.
+is_alone() {
+    ! ip link show kube0 >/dev/null 2>&1 || die "this machine runs another native cluster, of another CLUSTER_STATE"
+}
+
 make_network() {
+    ip link add kube0 type bridge || die "another native cluster came up on this machine just now"
+    touch "$RUN/network-is-ours" # what take_down goes by: from here on, links and rules are this cluster's
     sysctl -n net.ipv4.ip_forward >"$RUN/ip_forward.before"
     sysctl -qw net.ipv4.ip_forward=1
-    ip link add kube0 type bridge # holds the node's address: not every kernel has the type `dummy`
-    ip addr add "$NODE_IP/32" dev kube0
+    ip addr add "$NODE_IP/32" dev kube0 # a bridge holds the node's address: not every kernel has the type `dummy`
     ip link set kube0 up
 }
 
