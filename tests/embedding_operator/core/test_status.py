@@ -103,7 +103,7 @@ CRASH = ended(3, "loading\n\nRuntimeError: no such pooling\n")
             "ModelUnauthorized",
             "key HF_TOKEN in Secret hf-secret was used",
         ),
-        ({"initializer": DISK}, "ModelAvailable", "DownloadFailed", "no space left on device. That was attempt 1"),
+        ({"initializer": DISK}, "ModelAvailable", "DownloadFailed", "no space left on device. That was start 1"),
         ({"initializer": FOREIGN}, "ModelAvailable", "DownloadFailed", "ValueError: what?"),
         (
             {"initializer": OOM},
@@ -175,7 +175,7 @@ def test_a_server_that_is_ready_again_is_ready_whatever_was_before() -> None:
 @pytest.mark.parametrize("again", [waiting("CrashLoopBackOff", restarts=1, last=DISK), running(restarts=2, last=DISK)])
 def test_a_download_that_is_tried_again_tells_which_attempt_failed(again: Raw) -> None:
     status = _status(SERVICE, [a_pod(_template(SERVICE), initializer=again)])
-    assert "That was attempt 2; it is tried again." in _message(status)
+    assert "That was start 2 of the initializer; it is started again." in _message(status)
 
 
 def test_a_model_that_wants_a_token_says_that_none_was_used() -> None:

@@ -105,7 +105,7 @@ def _download_failed(failed: FailedDownload, container: Container, settled: Sett
             remedy = _capital(_token_remedy(settled))
         case DownloadVerdict.DOWNLOAD_FAILED:
             attempt = container.restarts if container.running else container.restarts + 1
-            remedy = f"That was attempt {attempt}; it is tried again"
+            remedy = f"That was start {attempt} of the initializer; it is started again"
     return Finding(Reason(failed.verdict), f"{words}. {remedy}.")
 
 
