@@ -81,6 +81,7 @@ class _LocalService:
             hint = " (here: put it into a file given with -f, or into a variable named like the key)"
             waits = hint if self.ready["reason"] == Reason.SECRET_NOT_FOUND else ""
             raise CannotRunLocally(f"{manifests.place(raw)}: {self.ready['message']}{waits}")
+        self._raw["spec"] = {**self._raw["spec"], "replicas": 1}  # what it is measured by from here on
         self._template = self._objects["Deployment"]["spec"]["template"]
         self.pod = LocalPod(self._template["spec"], root, self._secrets, address)
 
@@ -104,15 +105,6 @@ class _LocalService:
 
     def _plan(self, *pods: _Object) -> bool:
         """One reconcile, with this object in the place of a cluster."""
-        if deployment := self._objects.get("Deployment"):
-            ready = sum(pod["status"]["containerStatuses"][0]["ready"] for pod in pods)
-            counts = {
-                "replicas": len(pods),
-                "updatedReplicas": len(pods),
-                "readyReplicas": ready,
-                "availableReplicas": ready,
-            }
-            deployment["status"] = {"observedGeneration": 1, **counts}
         observed = Observed.of(
             storage_containers=self._storage_containers,
             deployments=[self._objects["Deployment"]] if "Deployment" in self._objects else [],
@@ -121,9 +113,7 @@ class _LocalService:
             secrets={name: frozenset(data) if data else None for name, data in self._secrets.items()},
         )
         wanted = plan(self._raw, observed, self._settings, _now())
-        for obj in wanted.apply:
-            obj["metadata"]["generation"] = 1
-            self._objects[obj["kind"]] = obj
+        self._objects |= {obj["kind"]: obj for obj in wanted.apply}
         if wanted.status is None:
             return False
         self._raw["status"] = wanted.status

@@ -4,6 +4,7 @@
 """
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -33,7 +34,8 @@ class Address:
     port: int
 
     def __str__(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
 
 class LocalPod:
@@ -43,6 +45,7 @@ class LocalPod:
         self, spec: Mapping[str, Any], root: Path, secrets: Mapping[str, Mapping[str, str]], address: Address
     ) -> None:
         """Plans the processes; starts none. Raises CannotRunLocally."""
+        _is_free(address)
         self.address = address
         self._directories = _directories(spec.get("volumes", []), root)
         (initializer,), (server,) = spec["initContainers"], spec["containers"]
@@ -94,7 +97,9 @@ class LocalPod:
         }
         inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
         planned = {
-            e["name"]: _translate(value, mounts) for e in container.get("env", []) if (value := _value(e, secrets))
+            each["name"]: _translate(value, mounts)
+            for each in container.get("env", [])
+            if (value := _value(each, secrets)) is not None
         }
         args = [_translate(arg, mounts) for arg in container.get("args", [])]
         return _Process(container["name"], module, args, inherited | planned)
@@ -163,6 +168,16 @@ class _Process:
         for line in output:
             self._tail.append(line.rstrip())
             print(f"{self._name} | {line}", end="", file=sys.stderr, flush=True)
+
+
+def _is_free(address: Address) -> None:
+    """Before anything starts: else whoever listens there would be taken for our server."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        socket.create_server((address.host, address.port), family=family).close()
+    except (OSError, OverflowError) as error:
+        where = f"{address.host}:{address.port}"
+        raise CannotRunLocally(f"cannot listen on {where} ({error}): choose another with --port") from error
 
 
 def _directories(volumes: Sequence[Mapping[str, Any]], root: Path) -> dict[str, Path]:

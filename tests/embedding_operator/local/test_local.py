@@ -139,6 +139,23 @@ def test_a_token_from_a_secret_in_the_files_reaches_the_initializer_and_never_th
         assert "hf_made_up" not in command.output
 
 
+def test_a_service_of_several_replicas_is_ready_with_the_one_that_runs_here(tmp_path: Path) -> None:
+    with local(tmp_path, a_local_service() | {"spec": a_local_service()["spec"] | {"replicas": 3}}) as command:
+        command.wait_for("embedding-model +[^ ]+ +True")
+        assert command.stop() == 0
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with local(tmp_path, a_local_service()) as first:
+        first.wait_for("embedding-model +[^ ]+ +True")
+        second = Local(written(tmp_path, a_local_service()), first.port, {})
+        assert second.end() == 1
+        assert f"cannot listen on 127.0.0.1:{first.port}" in second.output
+        assert "--port" in second.output
+        assert "storage-initializer |" not in second.output
+        assert first.stop() == 0
+
+
 def test_a_model_that_is_not_there_ends_the_command_with_the_reason_a_cluster_would_show(tmp_path: Path) -> None:
     with (
         FakeHub({}) as hub,
