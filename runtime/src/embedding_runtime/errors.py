@@ -4,6 +4,7 @@ RuntimeFault
 ├── BadRequest              400  the message names the field and what is allowed
 │   └── InputTooLong        400  names both lengths
 ├── UnknownModel            404  names the model that is served
+├── ClientGone              499  nobody reads it
 ├── Overloaded              429  too much waits already
 ├── VectorNotFinite         500  for the request that holds the text, never for its batch-mates
 └── NotServing              503
@@ -16,6 +17,7 @@ from typing import ClassVar
 __all__ = [
     "BackendFailed",
     "BadRequest",
+    "ClientGone",
     "InputTooLong",
     "NotReady",
     "NotServing",
@@ -65,6 +67,16 @@ class UnknownModel(RuntimeFault):
 
     def __init__(self, *, served: str) -> None:
         super().__init__(f"this server has one model, {served!r}: ask for that one", param="model")
+
+
+class ClientGone(RuntimeFault):
+    """The client left before its vectors were there. The number is nginx's."""
+
+    status = 499
+    type = "invalid_request_error"
+
+    def __init__(self) -> None:
+        super().__init__("the client closed the connection")
 
 
 class Overloaded(RuntimeFault):

@@ -1,10 +1,8 @@
 """`/embeddings` and `/models` as OpenAI's clients know them."""
 
-import asyncio
 import base64
 import time
 import uuid
-from collections.abc import Coroutine
 from typing import Any
 
 import orjson
@@ -30,9 +28,7 @@ def router(service: Service) -> APIRouter:
                 f"this model's vectors have {service.spec.dimensions} dimensions, and cannot be cut", param="dimensions"
             )
         texts = await service.tokenize(body.input)
-        rows = await _unless_gone(request, service.embed(texts))
-        if rows is None:
-            return Response(status_code=499)  # nobody reads it; nginx's number for a client that left
+        rows = await service.embed(request, texts)
         tokens = sum(map(len, texts))
         return _json(
             {
@@ -84,15 +80,3 @@ def _encoded(rows: VectorRows, encoding: str | None) -> list[Any]:
     if encoding == "base64":
         return [base64.b64encode(row).decode() for row in rows.astype("<f4", copy=False)]
     return list(rows)
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, VectorRows]) -> VectorRows | None:
-    """What the work gives; None when the client left before, and the work is cancelled."""
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(request.receive())  # the body has been read: the next message is the disconnect
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return await task if task.done() else None
-    finally:
-        gone.cancel()
-        task.cancel()

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from fastapi import Request
 
 from embedding_runtime.contract import BackendName
 from embedding_runtime.engine import Engine
-from embedding_runtime.errors import BadRequest, InputTooLong, UnknownModel
+from embedding_runtime.errors import BadRequest, ClientGone, InputTooLong, UnknownModel
 from embedding_runtime.modelspec import ModelSpec
 from embedding_runtime.tokenization import TextTokenizer
 from embedding_runtime.wire import TokenIds, VectorRows
@@ -53,9 +54,18 @@ class Service:
             self._refuse_what_vllm_gets_wrong(index, text)
         return texts
 
-    async def embed(self, texts: Sequence[TokenIds]) -> VectorRows:
-        """As `Engine.embed`."""
-        return await self.engine.embed(texts)
+    async def embed(self, request: Request, texts: Sequence[TokenIds]) -> VectorRows:
+        """As `Engine.embed`, for as long as the client is there. Raises ClientGone, too."""
+        work = asyncio.ensure_future(self.engine.embed(texts))
+        gone = asyncio.ensure_future(request.receive())  # the body has been read: the next message is the disconnect
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise ClientGone
+            return await work
+        finally:
+            gone.cancel()
+            work.cancel()
 
     def _refuse_what_vllm_gets_wrong(self, index: int, text: TokenIds) -> None:
         """vLLM gives a padding inside of a text the next position; RoBERTa's own code gives it the padding's."""
