@@ -50,12 +50,12 @@ class BadRequest(RuntimeFault):
 
 
 class InputTooLong(BadRequest):
-    """A text has more tokens than the model takes."""
+    """A text, or a pair, has more tokens than the model takes."""
 
     code = "context_length_exceeded"
 
-    def __init__(self, *, index: int, length: int, limit: int) -> None:
-        super().__init__(f"input[{index}] has {length} tokens; the model takes {limit} at most", param="input")
+    def __init__(self, *, index: int, length: int, limit: int, field: str = "input") -> None:
+        super().__init__(f"{field}[{index}] has {length} tokens; the model takes {limit} at most", param=field)
 
 
 class UnknownModel(RuntimeFault):

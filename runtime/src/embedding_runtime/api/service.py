@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from fastapi import Request
 
-from embedding_runtime.contract import BackendName
+from embedding_runtime.contract import BackendName, Kind
 from embedding_runtime.engine import Engine
 from embedding_runtime.errors import BadRequest, ClientGone, InputTooLong, UnknownModel
 from embedding_runtime.modelspec import ModelSpec
 from embedding_runtime.tokenization import TextTokenizer
-from embedding_runtime.wire import TokenIds, VectorRows
+from embedding_runtime.wire import SECOND, TokenIds, VectorRows
 
 __all__ = ["Service"]
 
@@ -35,7 +35,9 @@ class Service:
             raise UnknownModel(served=self.name)
 
     async def tokenize(self, given: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]) -> list[TokenIds]:
-        """One array of ids a text. Raises BadRequest, InputTooLong."""
+        """One array of ids a text. Raises BadRequest (for a cross-encoder, too), InputTooLong."""
+        if self.spec.kind is not Kind.EMBEDDING_MODEL:
+            raise BadRequest(f"{self.name} is a cross-encoder: it has no embeddings, it scores pairs at /v1/rerank")
         many = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
         if not many:
             raise BadRequest("input is an empty list: give at least one text", param="input")
@@ -54,6 +56,31 @@ class Service:
             self._refuse_what_vllm_gets_wrong(index, text)
         return texts
 
+    async def tokenize_pairs(
+        self, pairs: Sequence[tuple[str, str]], *, truncate: bool = False, field: str = "documents"
+    ) -> list[TokenIds]:
+        """One array of ids a pair (a query and a document), for `score`. Pairs that are too long are cut if asked for.
+
+        `field` is what the request calls them. Raises BadRequest (for an embedding model, too), InputTooLong.
+        """
+        if self.spec.kind is not Kind.CROSS_ENCODER:
+            raise BadRequest(
+                f"{self.name} is an embedding model: it scores no pairs, its vectors are at /v1/embeddings"
+            )
+        if not pairs:
+            raise BadRequest(f"{field} is an empty list: give at least one text", param=field)
+        limit = self.spec.max_length
+        texts = await asyncio.to_thread(self.tokenizer.encode_pairs, pairs, cut_to=limit if truncate else None)
+        for index, text in enumerate(texts):
+            if len(text) > limit:
+                raise InputTooLong(index=index, length=len(text), limit=limit, field=field)
+            self._refuse_what_vllm_gets_wrong(index, text & ~SECOND, field)
+        return texts
+
+    async def score(self, request: Request, pairs: Sequence[TokenIds]) -> VectorRows:
+        """A row a pair, a score a label, as CrossEncoder gives them: after its activation. Raises as `embed` does."""
+        return await self.embed(request, pairs)
+
     async def embed(self, request: Request, texts: Sequence[TokenIds]) -> VectorRows:
         """As `Engine.embed`, for as long as the client is there. Raises ClientGone, too."""
         work = asyncio.ensure_future(self.engine.embed(texts))
@@ -67,12 +94,12 @@ class Service:
             gone.cancel()
             work.cancel()
 
-    def _refuse_what_vllm_gets_wrong(self, index: int, text: TokenIds) -> None:
+    def _refuse_what_vllm_gets_wrong(self, index: int, text: TokenIds, field: str = "input") -> None:
         """vLLM gives a padding inside of a text the next position; RoBERTa's own code gives it the padding's."""
         padding = self.spec.padding
         if self.backend is BackendName.VLLM and padding is not None and padding in text:
-            message = f"input[{index}] has the model's padding token, which vLLM places otherwise than the model does"
-            raise BadRequest(f"{message}: take it out, or serve with --backend=huggingface", param="input")
+            message = f"{field}[{index}] has the model's padding token, which vLLM places otherwise than the model does"
+            raise BadRequest(f"{message}: take it out, or serve with --backend=huggingface", param=field)
 
     def _as_ids(self, index: int, ids: Sequence[int]) -> TokenIds:
         beyond = [token for token in ids if token >= self.spec.vocabulary]
