@@ -1,6 +1,6 @@
 """Compares this runtime with what else serves the same model, on this machine, in one run.
 
-examples:
+Examples:
   python -m bench                                               all systems, all cells, three rounds: under half an hour
   python -m bench --systems huggingface,encode --rounds 1 --seconds 2
                                                                 two systems in about two minutes
@@ -32,7 +32,7 @@ from bench.progress import Progress
 from bench.results import Machine, Run
 from bench.sessions import Inputs
 from bench.systems import ROOT, SYSTEMS
-from bench.workloads import CELLS, WORKLOADS, Cell, workload
+from bench.workloads import CELLS, WORKLOADS, workload
 
 RESULTS = ROOT / "bench/results"
 
@@ -71,9 +71,8 @@ def _run(args: argparse.Namespace) -> Run:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         inputs = Inputs(model_dir, Path(directory), workloads, args.seconds, args.warm_up, args.port)
-        progress = Progress(rounds.total_cost(args.systems, args.cells, args.rounds, inputs))
-        expected = rounds.reference(inputs, progress)
-        done = rounds.run(args.systems, args.cells, args.rounds, inputs, expected, progress)
+        plan = rounds.Plan(args.systems, args.cells, args.rounds, inputs)
+        done = rounds.run(plan, Progress(plan.seconds))
     return Run(
         started=started,
         machine=_machine(cores),

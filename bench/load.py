@@ -3,6 +3,7 @@
 import math
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ from pathlib import Path
 from bench.results import Measured, percentile
 from bench.workloads import Cell
 
-__all__ = ["Answer", "BadAnswers", "Meanwhile", "Window", "measured", "read_report", "under_load"]
+__all__ = ["Answer", "BadAnswers", "Clients", "Meanwhile", "Window", "measured", "read_report", "under_load"]
 
 Meanwhile = Callable[[float], None]
 """What is done while the clients run, for as many seconds as it is told."""
 
 _SCRIPT = Path(__file__).with_name("load.lua")
+
+_ERRORS = ("connect", "read", "write", "timeout")
+"""What wrk counts, in the order in which load.lua prints it."""
 
 
 class BadAnswers(Exception):
@@ -41,23 +45,33 @@ class Window:
     cpu_seconds: float
 
 
+@dataclass(frozen=True)
+class Clients:
+    """What they ask, and for how many seconds before it counts."""
+
+    url: str
+    bodies: Path
+    """A body a line."""
+    warm_up: float
+
+
 def read_report(report: str) -> list[Answer]:
-    """The answers in it. Raises BadAnswers, with counts by status, where one was not 200 or a connection failed."""
-    answers, bad = [], dict[str, int]()
+    """The answers in it. Raises BadAnswers, with counts, where one was not 200, or a connection failed."""
+    answers: list[Answer] = []
+    bad: Counter[str] = Counter()
+    complete = False
     for kind, *fields in map(str.split, filter(None, report.splitlines())):
         if kind == "answer":
             begun, ended, status, body = fields
             answers.append(Answer(float(begun), float(ended), int(body)))
-            if status != "200":
-                bad[status] = bad.get(status, 0) + 1
+            bad[f"status {status}"] += status != "200"
         elif kind == "errors":
-            bad |= {
-                name: int(n)
-                for name, n in zip(("connect", "read", "write", "timeout"), fields, strict=True)
-                if n != "0"
-            }
-    if bad:
-        raise BadAnswers(f"of {len(answers)} answers: " + ", ".join(f"{n} x {what}" for what, n in bad.items()))
+            complete = True
+            bad.update({f"{name} error": int(count) for name, count in zip(_ERRORS, fields, strict=True)})
+    if not complete:
+        raise BadAnswers(f"wrk's report is cut off: {report.strip()[-300:]}")
+    if bad.total():
+        raise BadAnswers(f"of {len(answers)} answers: " + ", ".join(f"{n} x {what}" for what, n in bad.items() if n))
     return answers
 
 
@@ -81,41 +95,30 @@ def measured(cell: Cell, answers: Sequence[Answer], window: Window, body_tokens:
 
 
 @contextmanager
-def _wrk(url: str, bodies: Path, clients: int, seconds: float) -> Iterator[subprocess.Popen[str]]:
+def _wrk(clients: Clients, count: int, seconds: float) -> Iterator[subprocess.Popen[str]]:
     """Stops by itself after the seconds, rounded up; at once where its context is left before."""
-    argv = ["wrk", f"-t{clients}", f"-c{clients}", f"-d{math.ceil(seconds)}s", "--timeout", "300s"]
-    argv += ["-s", str(_SCRIPT), url, "--", str(bodies), str(clients)]
-    process = subprocess.Popen(
+    argv = ["wrk", f"-t{count}", f"-c{count}", f"-d{math.ceil(seconds)}s", "--timeout", "300s"]
+    argv += ["-s", str(_SCRIPT), clients.url, "--", str(clients.bodies), str(count)]
+    with subprocess.Popen(  # noqa: S603 a fixed command
         argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )  # noqa: S603
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        if process.stdout:
-            process.stdout.close()
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def under_load(
-    url: str,
-    bodies: Path,
-    cell: Cell,
-    warm_up: float,
-    seconds: float,
-    cpu_seconds: Callable[[], float],
-    meanwhile: Meanwhile = time.sleep,
+    clients: Clients, cell: Cell, seconds: float, cpu_seconds: Callable[[], float], meanwhile: Meanwhile = time.sleep
 ) -> tuple[list[Answer], Window]:
     """All answers of one run of the clients, and the window in it.
 
     Raises BadAnswers.
     """
-    with _wrk(url, bodies, cell.clients, warm_up + seconds + 0.2) as wrk:
-        time.sleep(warm_up)
+    with _wrk(clients, cell.clients, clients.warm_up + seconds + 0.2) as wrk:
+        time.sleep(clients.warm_up)
         begin, before = time.monotonic(), cpu_seconds()
         meanwhile(seconds)
         end, after = time.monotonic(), cpu_seconds()
         report, _ = wrk.communicate()
-    if wrk.returncode != 0:
-        raise BadAnswers(f"wrk ended with {wrk.returncode}: {report.strip()[-300:]}")
     return read_report(report), Window(begin, end, after - before)

@@ -4,16 +4,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from bench.progress import Progress
 from bench.results import Bound, Round, SystemRound
 from bench.sessions import REFUSED, Inputs, Session, SystemFailed, Vectors, session
-from bench.systems import ENCODE, OFFLINE, SERVERS
+from bench.systems import ENCODE, SERVERS
 from bench.workloads import Cell
 
-__all__ = ["EXACT", "cost", "measure_bound", "reference", "run", "total_cost"]
+__all__ = ["Plan", "run"]
 
 EXACT = 0.9999
 """The least cosine with sentence-transformers' own vectors."""
@@ -22,61 +23,69 @@ START = {"encode": 15.0, "huggingface": 10.0, "infinity": 20.0, "vllm": 35.0, "v
 """What a start and a stop take, about, in seconds: for the time that is left, nothing else."""
 
 
-def run(
-    systems: Sequence[str], cells: Sequence[Cell], rounds: int, inputs: Inputs, expected: Vectors, progress: Progress
-) -> list[Round]:
+@dataclass(frozen=True)
+class Plan:
+    """What is run."""
+
+    systems: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    rounds: int
+    inputs: Inputs
+
+    @property
+    def seconds(self) -> float:
+        """What all of it takes, about."""
+        return START[ENCODE] + self.rounds * (START[ENCODE] + sum(map(self.turn_seconds, self.systems)))
+
+    def turn_seconds(self, system: str) -> float:
+        """What one round of a system takes, about."""
+        once = self.inputs.warm_up + 1
+        cells = [cell for cell in self.cells if system != ENCODE or cell.clients == 1]
+        probed = [cell for cell in cells if _probed(cell) and system != ENCODE and SERVERS[system].health]
+        cells_seconds = sum(once + self.inputs.seconds * cell.duration for cell in cells)
+        return START[system] + cells_seconds + len(probed) * (once + self.inputs.seconds)
+
+
+def run(plan: Plan, progress: Progress) -> list[Round]:
     """Every second round runs the systems in the opposite order, so that a machine that slows down harms none more."""
+    expected = _reference(plan.inputs, progress)
     done = []
-    for number in range(rounds):
-        where = f"round {number + 1} of {rounds}"
+    for number in range(plan.rounds):
+        where = f"round {number + 1} of {plan.rounds}"
         with progress.part(f"{where}, the linear layers' bound", START[ENCODE]):
-            bound = measure_bound(inputs)
+            bound = _measure_bound(plan.inputs)
         turns = {}
-        for system in systems if number % 2 == 0 else systems[::-1]:
-            with progress.part(f"{where}, {system}", cost(system, cells, inputs)):
-                turns[system] = _turn(system, cells, inputs, expected, progress)
+        for system in plan.systems if number % 2 == 0 else plan.systems[::-1]:
+            with progress.part(f"{where}, {system}", plan.turn_seconds(system)):
+                turns[system] = _turn(system, plan, expected, progress)
         done.append(Round(bound=bound, systems=turns))
     return done
 
 
-def total_cost(systems: Sequence[str], cells: Sequence[Cell], rounds: int, inputs: Inputs) -> float:
-    """Seconds that a run takes, about."""
-    return START[ENCODE] + rounds * (START[ENCODE] + sum(cost(system, cells, inputs) for system in systems))
-
-
-def cost(system: str, cells: Sequence[Cell], inputs: Inputs) -> float:
-    """Seconds that one round of it takes, about."""
-    ours = ENCODE != system and SERVERS[system].health is not None
-    loads = [each for each in cells if system != ENCODE or each.clients == 1]
-    loads_seconds = sum(inputs.seconds * each.duration + inputs.warm_up + 1 for each in loads)
-    health = (inputs.seconds + inputs.warm_up + 1) * sum(map(_probed, cells)) if ours else 0
-    return START[system] + loads_seconds + health
-
-
-def reference(inputs: Inputs, progress: Progress) -> Vectors:
+def _reference(inputs: Inputs, progress: Progress) -> Vectors:
     """sentence-transformers' own vectors. Without them nothing can be compared: raises SystemFailed."""
     with progress.part("sentence-transformers' own vectors", START[ENCODE]), session(ENCODE, inputs) as encoder:
         return encoder.vectors()
 
 
-def measure_bound(inputs: Inputs) -> Bound:
+def _measure_bound(inputs: Inputs) -> Bound:
     """In a process of its own, which loads torch."""
     command = [sys.executable, "-m", "bench.bound", str(inputs.model_dir)]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 ours
     return Bound.model_validate(json.loads(said.splitlines()[-1]))
 
 
-def _turn(system: str, cells: Sequence[Cell], inputs: Inputs, expected: Vectors, progress: Progress) -> SystemRound:
+def _turn(system: str, plan: Plan, expected: Vectors, progress: Progress) -> SystemRound:
     """All of one system in one round. What fails is told in the result; what was measured before is kept."""
     result = SystemRound()
     try:
-        with session(system, inputs) as running:
+        with session(system, plan.inputs) as running:
             result = result.model_copy(update={"ready": running.ready})
             progress.say(f"ready after {running.ready:.1f} s")
             result = result.model_copy(update={"cosine": _least_cosine(running.vectors(), expected)})
             if result.cosine is None or result.cosine < EXACT:
                 raise SystemFailed(f"wrong vectors: cosine {result.cosine:.6f} with sentence-transformers")
-            result = _measured(running, cells, result, progress)
+            result = _measured(running, plan.cells, result, progress)
     except REFUSED as error:
         result = result.model_copy(update={"failed": str(error) or repr(error)})
         progress.say(f"failed: {result.failed}")

@@ -177,7 +177,8 @@ class _Served:
         bodies = self._inputs.workloads[cell.workload].write(self._inputs.directory, cell.batch)
         url = f"http://127.0.0.1:{self._inputs.port}{self._server.path}"
         self.tree.wait_until_idle(IDLE_WITHIN)
-        return load.under_load(url, bodies, cell, self._inputs.warm_up, seconds, self.tree.cpu_seconds, meanwhile)
+        clients = load.Clients(url, bodies, self._inputs.warm_up)
+        return load.under_load(clients, cell, seconds, self.tree.cpu_seconds, meanwhile)
 
     def _wait(self) -> None:
         """Until the first vector."""

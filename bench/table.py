@@ -11,7 +11,7 @@ __all__ = ["TITLES", "cells_table", "goals_table", "markdown", "systems_table"]
 TITLES = {
     "huggingface": "this runtime, huggingface",
     "vllm": "this runtime, vllm",
-    "encode": "sentence-transformers encode, in process",
+    "encode": "sentence-transformers, encode",
     "infinity": "infinity 0.0.78",
     "vllm-server": "vLLM's own server",
 }
@@ -25,8 +25,8 @@ def markdown(run: Run, raw: str, plots: Sequence[str]) -> str:
     return f"""\
 # {run.started[:10]}, {machine.cpu}, {len(machine.cores)} cores
 
-Written by `make bench`: do not edit. all-MiniLM-L6-v2 in float32; {len(run.rounds)} rounds, medians; a cell's window is \
-{run.seconds:g} s (three times that with 2,048 texts under way). [How it is measured](../../docs/performance.md); \
+Written by `make bench`: do not edit. all-MiniLM-L6-v2 in float32; medians of {len(run.rounds)} rounds; a \
+cell's window is {run.seconds:g} s, twice that with 2,048 texts under way. [How it is measured](../../docs/performance.md); \
 [all that was measured]({raw}).
 
 {machine.memory_gib:.0f} GiB of memory, Linux {machine.kernel}; every process, the clients' too, on cores \
@@ -73,11 +73,13 @@ def systems_table(run: Run) -> str:
 
 def cells_table(run: Run, workload: str, batch: int) -> str:
     """A row a system and number of clients."""
-    rows = []
-    for system in run.systems:
-        for cell in (each for each in CELLS if (each.workload, each.batch) == (workload, batch)):
-            if run.median(system, cell, lambda each: each.seconds) is not None:
-                rows.append((TITLES[system], str(cell.clients), *_figures(run, system, cell)))
+    rows = [
+        (TITLES[system], str(cell.clients), *_figures(run, system, cell))
+        for system in run.systems
+        for cell in CELLS
+        if (cell.workload, cell.batch) == (workload, batch)
+        and run.median(system, cell, lambda each: each.seconds) is not None
+    ]
     head = ("system", "clients", "texts/s", "tokens/s", "of the bound", "p50, ms", "p99, ms", "CPU-s per 1,000 texts")
     return _table(head, rows)
 
@@ -137,6 +139,8 @@ def _number(value: float | None, form: str) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
-    )
+    return "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
