@@ -1,8 +1,8 @@
 """A started process with all that it starts: its CPU time, its memory, its end."""
 
+import contextlib
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,18 +33,13 @@ class Tree:
         self.log = log
         self._root = psutil.Process(self.process.pid)
         self._seen: dict[int, psutil.Process] = {}
-        self._done = threading.Event()
-        self._sampler = threading.Thread(target=self._sample, daemon=True)
         self.peak_memory = 0
-        """Bytes: proportional set size over the tree, in which a page that n processes share counts for 1/n each."""
+        """Bytes; the greatest that `note_memory` saw."""
 
     def __enter__(self) -> Self:
-        self._sampler.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._done.set()
-        self._sampler.join()
         processes = self._processes()  # before the root goes, and with it who belonged to it
         if self.process.poll() is None:
             self.process.terminate()
@@ -68,35 +63,29 @@ class Tree:
         """User and system time since the start, of all processes that live or were waited for."""
         total = 0.0
         for each in self._processes():
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 total += sum(each.cpu_times()[:4])
-            except psutil.NoSuchProcess:
-                continue
         return total
+
+    def note_memory(self) -> None:
+        """Proportional set size over the tree: a page that n processes share counts for 1/n in each."""
+        total = 0
+        for each in self._processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += each.memory_full_info().pss
+        self.peak_memory = max(self.peak_memory, total)
 
     def wait_until_idle(self, limit: float) -> None:
         """Until it computes no more: what clients left behind would be paid for by the next ones. Up to `limit` s."""
         end = time.monotonic() + limit
         while time.monotonic() < end:
             before, begin = self.cpu_seconds(), time.monotonic()
-            self._done.wait(0.3)
+            time.sleep(0.3)
             if self.cpu_seconds() - before < 0.2 * (time.monotonic() - begin):
                 return
 
     def _processes(self) -> list[psutil.Process]:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             for each in (self._root, *self._root.children(recursive=True)):
                 self._seen.setdefault(each.pid, each)
-        except psutil.NoSuchProcess:
-            pass
-        return [each for each in list(self._seen.values()) if each.is_running()]
-
-    def _sample(self) -> None:
-        while not self._done.wait(1):
-            total = 0
-            for each in self._processes():
-                try:
-                    total += each.memory_full_info().pss
-                except (psutil.NoSuchProcess, psutil.ZombieProcess):
-                    continue
-            self.peak_memory = max(self.peak_memory, total)
+        return [each for each in self._seen.values() if each.is_running()]

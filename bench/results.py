@@ -69,7 +69,7 @@ class SystemRound(_Record):
     cosine: float | None = None
     """The least, of 64 vectors with sentence-transformers' own."""
     peak_memory: int | None = None
-    """Bytes of the process tree, each shared page counted once (PSS); the highest of samples taken every second."""
+    """Bytes of the process tree, a shared page counted once (PSS); the greatest at the end of a cell, under its load."""
     cells: tuple[Measured, ...] = ()
     health: tuple[Health, ...] = ()
 

@@ -104,6 +104,7 @@ class Encoder:
         if cell.clients != 1:
             return None
         said = self._ask(f"{cell.workload} {cell.batch} {self._inputs.seconds}")
+        self.tree.note_memory()
         tokens = self._inputs.workloads[cell.workload].tokens
         took = said.get("took")
         return Measured(
@@ -177,8 +178,13 @@ class _Served:
         bodies = self._inputs.workloads[cell.workload].write(self._inputs.directory, cell.batch)
         url = f"http://127.0.0.1:{self._inputs.port}{self._server.path}"
         self.tree.wait_until_idle(IDLE_WITHIN)
+
+        def loaded(seconds: float) -> None:
+            meanwhile(seconds)
+            self.tree.note_memory()
+
         clients = load.Clients(url, bodies, self._inputs.warm_up)
-        return load.under_load(clients, cell, seconds, self.tree.cpu_seconds, meanwhile)
+        return load.under_load(clients, cell, seconds, self.tree.cpu_seconds, loaded)
 
     def _wait(self) -> None:
         """Until the first vector."""
