@@ -7,36 +7,43 @@ what it measured. `reference` is answered with the vectors of the first 64 mixed
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
+from bench.processes import busy_seconds
+
 __all__: list[str] = []
 
 
-def _several(encode: Callable[..., Any], texts: list[str], batch: int, seconds: float) -> dict[str, object]:
+def _several(encode: Callable[..., Any], texts: list[str], batch: int, seconds: float) -> Iterator[int]:
     """Whole passes over all texts, until the seconds have gone by; encode sorts them by length first."""
-    encode(texts[: 2 * batch], batch_size=batch)
-    begin, cpu, passes = time.monotonic(), time.process_time(), 0
-    while time.monotonic() - begin < seconds:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
         encode(texts, batch_size=batch)
-        passes += 1
-    asked = list(range(len(texts))) * passes
-    return {"seconds": time.monotonic() - begin, "cpu": time.process_time() - cpu, "texts": asked}
+        yield from range(len(texts))
 
 
-def _alone(encode: Callable[..., Any], texts: list[str], seconds: float) -> dict[str, object]:
-    """One text after the other. `took` has each one's seconds."""
-    for text in texts[:16]:
-        encode(text)
-    begin, cpu, took = time.monotonic(), time.process_time(), list[float]()
-    while (start := time.monotonic()) - begin < seconds:
+def _alone(encode: Callable[..., Any], texts: list[str], took: list[float], seconds: float) -> Iterator[int]:
+    """One text after the other; adds each one's seconds to `took`."""
+    end = time.monotonic() + seconds
+    while (begin := time.monotonic()) < end:
         encode(texts[len(took) % len(texts)])
-        took.append(time.monotonic() - start)
-    asked = [turn % len(texts) for turn in range(len(took))]
-    return {"seconds": time.monotonic() - begin, "cpu": time.process_time() - cpu, "texts": asked, "took": took}
+        yield len(took) % len(texts)
+        took.append(time.monotonic() - begin)
+
+
+def _measured(encode: Callable[..., Any], texts: list[str], batch: int, seconds: float) -> dict[str, object]:
+    """Which texts were encoded, in how many seconds and CPU-seconds, our own and all others' on these cores."""
+    encode(texts[: 2 * batch], batch_size=batch)
+    took: list[float] = []
+    begin, cpu, busy = time.monotonic(), time.process_time(), busy_seconds()
+    asked = list(_alone(encode, texts, took, seconds) if batch == 1 else _several(encode, texts, batch, seconds))
+    own = time.process_time() - cpu
+    others = busy_seconds() - busy - own
+    return {"seconds": time.monotonic() - begin, "cpu": own, "others": others, "texts": asked, "took": took}
 
 
 def _main(model_dir: str, workloads: Path) -> None:
@@ -49,11 +56,7 @@ def _main(model_dir: str, workloads: Path) -> None:
         if name == "reference":
             _say({"vectors": model.encode(texts["mixed"][:64]).tolist()})
             continue
-        batch, seconds = int(numbers[0]), float(numbers[1])
-        if batch == 1:
-            _say(_alone(model.encode, texts[name], seconds))
-        else:
-            _say(_several(model.encode, texts[name], batch, seconds))
+        _say(_measured(model.encode, texts[name], int(numbers[0]), float(numbers[1])))
 
 
 def _say(words: dict[str, object]) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.processes import busy_seconds
 from bench.results import Measured, percentile
 from bench.workloads import Cell
 
@@ -38,11 +39,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Window:
-    """What is measured: from `begin` to `end` (seconds of time.monotonic), with the CPU time that passed within."""
+    """What is measured: from `begin` to `end`, seconds of time.monotonic.
+
+    Within it the system took `cpu_seconds`, and all others on the same cores `others`.
+    """
 
     begin: float
     end: float
     cpu_seconds: float
+    others: float
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ def measured(cell: Cell, answers: Sequence[Answer], window: Window, body_tokens:
         p50=percentile(seconds, 0.5) if enough else None,
         p99=percentile(seconds, 0.99) if enough else None,
         cpu_seconds=window.cpu_seconds,
+        others=window.others,
     )
 
 
@@ -117,8 +123,8 @@ def under_load(
     """
     with _wrk(clients, cell.clients, clients.warm_up + seconds + 0.2) as wrk:
         time.sleep(clients.warm_up)
-        begin, before = time.monotonic(), cpu_seconds()
+        begin, before, all_before = time.monotonic(), cpu_seconds(), busy_seconds()
         meanwhile(seconds)
-        end, after = time.monotonic(), cpu_seconds()
+        end, after, all_after = time.monotonic(), cpu_seconds(), busy_seconds()
         report, _ = wrk.communicate()
-    return read_report(report), Window(begin, end, after - before)
+    return read_report(report), Window(begin, end, after - before, (all_after - all_before) - (after - before))

@@ -11,10 +11,16 @@ from typing import Self
 
 import psutil
 
-__all__ = ["Tree"]
+__all__ = ["Tree", "busy_seconds"]
 
 _GRACE = 15
 """Seconds between SIGTERM and SIGKILL."""
+
+
+def busy_seconds() -> float:
+    """CPU time that the cores we are pinned to have given to anyone since boot, and what the hypervisor stole."""
+    times = psutil.cpu_times(percpu=True)
+    return sum(sum(times[core]) - times[core].idle - times[core].iowait for core in os.sched_getaffinity(0))
 
 
 class Tree:

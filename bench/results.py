@@ -30,6 +30,8 @@ class Measured(_Record):
     p99: float | None
     cpu_seconds: float
     """Of the whole process tree, within the window."""
+    others: float
+    """CPU-seconds that everything else on these cores took meanwhile: the clients, and whoever should not be there."""
 
     @property
     def cell(self) -> Cell:
@@ -69,7 +71,7 @@ class SystemRound(_Record):
     cosine: float | None = None
     """The least, of 64 vectors with sentence-transformers' own."""
     peak_memory: int | None = None
-    """Bytes of the process tree, a shared page counted once (PSS); the greatest at the end of a cell, under its load."""
+    """Bytes of the process tree, a shared page counted once (PSS); the greatest found under a load."""
     cells: tuple[Measured, ...] = ()
     health: tuple[Health, ...] = ()
 

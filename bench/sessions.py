@@ -106,7 +106,7 @@ class Encoder:
         said = self._ask(f"{cell.workload} {cell.batch} {self._inputs.seconds}")
         self.tree.note_memory()
         tokens = self._inputs.workloads[cell.workload].tokens
-        took = said.get("took")
+        took = said["took"]
         return Measured(
             workload=cell.workload,
             batch=cell.batch,
@@ -118,6 +118,7 @@ class Encoder:
             p50=percentile(took, 0.5) if took else None,
             p99=percentile(took, 0.99) if took else None,
             cpu_seconds=said["cpu"],
+            others=said["others"],
         )
 
     def health(self, cell: Cell) -> None:  # noqa: ARG002 it has none

@@ -1,5 +1,6 @@
 """What one run found, as Markdown."""
 
+import statistics
 from collections.abc import Callable, Sequence
 
 from bench.goals import Verdict, judge
@@ -30,7 +31,7 @@ cell's window is {run.seconds:g} s, twice that with 64 clients. \
 [How it is measured](../../docs/performance.md); [all that was measured]({raw}).
 
 {machine.memory_gib:.0f} GiB of memory, Linux {machine.kernel}; every process, the clients' too, on cores \
-{", ".join(map(str, machine.cores))}. {versions}.
+{", ".join(map(str, machine.cores))}. {versions}. {_others_words(run)}
 
 {bound}
 
@@ -105,7 +106,7 @@ def _figures(run: Run, system: str, cell: Cell) -> list[str]:
     return [
         _number(median(lambda each: each.texts_per_second), "{:.1f}"),
         _number(median(lambda each: each.tokens_per_second), "{:,.0f}"),
-        _number(sorted(shares)[len(shares) // 2], "{:.2f}"),
+        _number(statistics.median(shares), "{:.2f}"),
         _number(median(lambda each: each.p50 and 1000 * each.p50), "{:.1f}"),
         _number(median(lambda each: each.p99 and 1000 * each.p99), "{:.1f}"),
         _number(median(lambda each: each.cpu_seconds_per_1000_texts), "{:.2f}"),
@@ -120,6 +121,18 @@ def _bound_words(run: Run) -> str:
         f"The bound of the linear layers (matrix products alone, at the model's shapes, 2,048 tokens): {libraries} "
         f"GFLOP/s; {middle.flop_per_token / 1e6:.1f} MFLOP a token; the better of the two allows "
         f"{middle.tokens_per_second:,.0f} tokens/s, which is {texts}."
+    )
+
+
+def _others_words(run: Run) -> str:
+    """How much of the cores went to others: a run beside other work shows itself."""
+    cells = [cell for each in run.rounds for system in each.systems.values() for cell in system.cells]
+    shares = [cell.others / (cell.seconds * len(run.machine.cores)) for cell in cells]
+    if not shares:
+        return ""
+    return (
+        f"All that is not the measured system, the clients included, took {statistics.median(shares):.0%} of the cores "
+        f"(median of cells; {max(shares):.0%} in the worst)."
     )
 
 

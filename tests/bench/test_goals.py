@@ -21,6 +21,7 @@ def a_cell(cell: str, *, texts: int = 100, p50: float | None = 0.01) -> Measured
         p50=p50,
         p99=p50,
         cpu_seconds=2,
+        others=0.2,
     )
 
 
@@ -112,6 +113,12 @@ def test_a_system_that_failed_says_so_in_the_page() -> None:
 
     assert "| infinity 0.0.78 |  |  |  |  | not installed: there is no infinity_emb |" in page
     assert "oneDNN 200 GFLOP/s" in page
+
+
+def test_the_page_says_how_much_of_the_cores_went_to_others() -> None:
+    page = markdown(a_run(speeds(200, 100)), "run.json", [])
+
+    assert "took 10% of the cores (median of cells; 10% in the worst)" in page
 
 
 def test_a_run_is_read_back_as_it_was_written() -> None:

@@ -35,7 +35,9 @@ def test_a_report_that_was_cut_off_is_no_result() -> None:
 def test_only_answers_that_ended_within_the_window_count() -> None:
     answers = [Answer(0.0, 0.9, 0), Answer(0.9, 1.1, 0), Answer(1.1, 1.5, 1), Answer(1.5, 3.0, 1)]
 
-    figures = measured(Cell("mixed", 32, 1), answers, Window(begin=1.0, end=3.0, cpu_seconds=2.5), [500, 700])
+    figures = measured(
+        Cell("mixed", 32, 1), answers, Window(begin=1.0, end=3.0, cpu_seconds=2.5, others=0.1), [500, 700]
+    )
 
     assert (figures.requests, figures.texts, figures.tokens) == (2, 64, 1200)
     assert figures.texts_per_second == 32
@@ -47,7 +49,7 @@ def test_fewer_than_two_answers_a_client_tell_no_latency() -> None:
     """The slow ones are still under way when the window ends: a percentile of the others flatters."""
     answers = [Answer(1.0, 1.5, 0)] * 15
 
-    figures = measured(Cell("short", 1, 8), answers, Window(begin=1.0, end=3.0, cpu_seconds=2.5), [17])
+    figures = measured(Cell("short", 1, 8), answers, Window(begin=1.0, end=3.0, cpu_seconds=2.5, others=0.1), [17])
 
     assert (figures.p50, figures.p99) == (None, None)
     assert figures.texts == 15
