@@ -50,19 +50,26 @@ def _judged(goal: Goal, run: Run) -> Verdict:
     return Verdict(goal, statistics.median(found), min(found), max(found))
 
 
-def _cell(seen: Round, system: str, cell: Cell) -> Measured | None:
-    return seen.systems[system].find(cell) if system in seen.systems else None
+def _of(seen: Round, system: str, cell: Cell, value: Callable[[Measured], float | None]) -> float | None:
+    """A figure of one cell; None where it was not measured."""
+    found = seen.systems[system].find(cell) if system in seen.systems else None
+    return None if found is None else value(found)
+
+
+def _ratio(ours: float | None, theirs: float | None) -> float | None:
+    return None if ours is None or theirs is None else ours / theirs
 
 
 def _speed(system: str, other: str, workload: str, demanded: float) -> Goal:
     """By tokens/s: the same ratio as by texts/s, but for the luck of having answered the shorter texts."""
+    ours = Cell(workload, 1, 64)
+    theirs = Cell(workload, 32, 1) if other == "encode" else ours
 
     def find(seen: Round) -> float | None:
-        ours = _cell(seen, system, Cell(workload, 1, 64))
-        theirs = _cell(seen, other, Cell(workload, 32, 1) if other == "encode" else Cell(workload, 1, 64))
-        if ours is None or theirs is None or not theirs.tokens:
-            return None
-        return ours.tokens_per_second / theirs.tokens_per_second
+        return _ratio(
+            _of(seen, system, ours, lambda each: each.tokens_per_second),
+            _of(seen, other, theirs, lambda each: each.tokens_per_second),
+        )
 
     what = "encode's, in process at batch 32" if other == "encode" else f"{other}'s"
     return Goal(f"{system}, {workload}, 64 clients: speed by {what}", demanded, find)
@@ -72,18 +79,16 @@ def _latency(system: str, other: str, demanded: float) -> Goal:
     cell = Cell("short", 1, 1)
 
     def find(seen: Round) -> float | None:
-        ours, theirs = _cell(seen, system, cell), _cell(seen, other, cell)
-        if ours is None or theirs is None or ours.p50 is None or theirs.p50 is None:
-            return None
-        return ours.p50 / theirs.p50
+        return _ratio(_of(seen, system, cell, lambda each: each.p50), _of(seen, other, cell, lambda each: each.p50))
 
     return Goal(f"{system}, short, 1 client: p50 by {other}'s", demanded, find, at_least=False)
 
 
 def _bound(system: str, workload: str, demanded: float) -> Goal:
+    cell = Cell(workload, 32, 8)
+
     def find(seen: Round) -> float | None:
-        ours = _cell(seen, system, Cell(workload, 32, 8))
-        return None if ours is None else ours.tokens_per_second / seen.bound.tokens_per_second
+        return _ratio(_of(seen, system, cell, lambda each: each.tokens_per_second), seen.bound.tokens_per_second)
 
     return Goal(f"{system}, {workload}, 32 a request, 8 clients: share of the bound", demanded, find, unit="")
 

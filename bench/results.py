@@ -38,12 +38,13 @@ class Measured(_Record):
         return Cell(self.workload, self.batch, self.clients)
 
     @property
-    def texts_per_second(self) -> float:
-        return self.texts / self.seconds
+    def texts_per_second(self) -> float | None:
+        """None where no answer came within the window: the system may be slow, and may as well be about to answer."""
+        return self.texts / self.seconds if self.texts else None
 
     @property
-    def tokens_per_second(self) -> float:
-        return self.tokens / self.seconds
+    def tokens_per_second(self) -> float | None:
+        return self.tokens / self.seconds if self.tokens else None
 
     @property
     def cpu_seconds_per_1000_texts(self) -> float | None:
@@ -87,7 +88,8 @@ class Bound(_Record):
     flop_per_token: int
     """Twice the weights of the linear layers; attention counts as nothing."""
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator] pydantic wraps a property, which mypy does not follow
+    @property
     def tokens_per_second(self) -> float:
         return 1e9 * max(self.gflops.values()) / self.flop_per_token
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.progress import Progress
-from bench.results import Bound, Round, SystemRound
+from bench.results import Bound, Measured, Round, SystemRound
 from bench.sessions import REFUSED, Inputs, Session, SystemFailed, Vectors, session
 from bench.systems import ENCODE, SERVERS
 from bench.workloads import Cell
@@ -103,8 +103,7 @@ def _measured(running: Session, cells: Sequence[Cell], result: SystemRound, prog
         if figures is None:
             continue
         measured.append(figures)
-        p50 = "" if figures.p50 is None else f", p50 {1000 * figures.p50:.1f} ms"
-        progress.say(f"{cell}: {figures.texts_per_second:.0f} texts/s, {figures.tokens_per_second:.0f} tokens/s{p50}")
+        progress.say(f"{cell}: {_words(figures)}")
     for cell in filter(_probed, cells):
         probed = running.health(cell)
         if probed is not None:
@@ -112,6 +111,13 @@ def _measured(running: Session, cells: Sequence[Cell], result: SystemRound, prog
             progress.say(f"{cell}: /healthz p99 {1000 * probed.p99:.1f} ms")
     memory = running.tree.peak_memory or None
     return result.model_copy(update={"cells": tuple(measured), "health": tuple(health), "peak_memory": memory})
+
+
+def _words(figures: Measured) -> str:
+    if not figures.texts:
+        return f"no answer within {figures.seconds:.1f} s"
+    p50 = "" if figures.p50 is None else f", p50 {1000 * figures.p50:.1f} ms"
+    return f"{figures.texts_per_second:.0f} texts/s, {figures.tokens_per_second:.0f} tokens/s{p50}"
 
 
 def _probed(cell: Cell) -> bool:

@@ -26,7 +26,7 @@ def markdown(run: Run, raw: str, plots: Sequence[str]) -> str:
     return f"""\
 # {run.started[:10]}, {machine.cpu}, {len(machine.cores)} cores
 
-Written by `make bench`: do not edit. all-MiniLM-L6-v2 in float32; medians of {len(run.rounds)} rounds; a \
+Written by `make bench`: do not edit. all-MiniLM-L6-v2 in float32; medians of rounds ({len(run.rounds)}); a \
 cell's window is {run.seconds:g} s, twice that with 64 clients. \
 [How it is measured](../../docs/performance.md); [all that was measured]({raw}).
 
@@ -99,14 +99,14 @@ def _figures(run: Run, system: str, cell: Cell) -> list[str]:
         return run.median(system, cell, value)
 
     shares = [
-        figures.tokens_per_second / each.bound.tokens_per_second
+        speed / each.bound.tokens_per_second
         for each in run.rounds
-        if (figures := each.systems[system].find(cell))
+        if (figures := each.systems[system].find(cell)) and (speed := figures.tokens_per_second)
     ]
     return [
         _number(median(lambda each: each.texts_per_second), "{:.1f}"),
         _number(median(lambda each: each.tokens_per_second), "{:,.0f}"),
-        _number(statistics.median(shares), "{:.2f}"),
+        _number(statistics.median(shares) if shares else None, "{:.2f}"),
         _number(median(lambda each: each.p50 and 1000 * each.p50), "{:.1f}"),
         _number(median(lambda each: each.p99 and 1000 * each.p99), "{:.1f}"),
         _number(median(lambda each: each.cpu_seconds_per_1000_texts), "{:.2f}"),
