@@ -70,7 +70,7 @@ def _run(args: argparse.Namespace) -> Run:
     workloads = {name: workload(name, count) for name in WORKLOADS}
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        inputs = Inputs(model_dir, Path(directory), workloads, args.seconds, args.warm_up, args.port)
+        inputs = Inputs(model_dir, Path(directory), workloads, args.seconds, args.warm_up)
         plan = rounds.Plan(args.systems, args.cells, args.rounds, inputs)
         done = rounds.run(plan, Progress(plan.seconds))
     return Run(
@@ -130,7 +130,6 @@ def _parser() -> argparse.ArgumentParser:
         default=os.sched_getaffinity(0),
         help="to pin every process to, as 0,1 (default: all)",
     )
-    parser.add_argument("--port", type=int, default=18080, help="for the servers, one at a time (default: 18080)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where to write (default: bench/results)")
     parser.add_argument("--redraw", type=Path, metavar="RUN.json", help="measure nothing; draw this run once more")
     return parser

@@ -20,21 +20,24 @@ _GRACE = 15
 def busy_seconds() -> float:
     """CPU time that the cores we are pinned to have given to anyone since boot, and what the hypervisor stole."""
     times = psutil.cpu_times(percpu=True)
-    return sum(sum(times[core]) - times[core].idle - times[core].iowait for core in os.sched_getaffinity(0))
+    busy: float = sum(sum(times[core]) - times[core].idle - times[core].iowait for core in os.sched_getaffinity(0))
+    return busy
 
 
 class Tree:
     """As a context: the process runs inside, and nothing of it is left after."""
 
-    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], log: Path, **streams: int) -> None:
+    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], log: Path, *, piped: bool = False) -> None:
+        """`piped` opens its stdin and stdout to us; else what it prints goes to the log."""
         self.started = time.monotonic()
         with log.open("wb") as output:
             self.process = subprocess.Popen(  # noqa: S603 the systems' own commands
                 argv,
                 env={**os.environ, **environment},
+                stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if piped else output,
                 stderr=output,
                 start_new_session=True,  # Ctrl-C is for the harness, which stops the rest in order
-                **{"stdin": subprocess.DEVNULL, "stdout": output, **streams},  # type: ignore[arg-type]
             )
         self.log = log
         self._root = psutil.Process(self.process.pid)

@@ -3,14 +3,14 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from bench.progress import Progress
-from bench.results import Bound, Measured, Round, SystemRound
-from bench.sessions import REFUSED, Inputs, Session, SystemFailed, Vectors, session
+from bench.results import Bound, Health, Measured, Round, SystemRound
+from bench.sessions import REFUSED, Inputs, SystemFailed, Vectors, session
 from bench.systems import ENCODE, SERVERS
 from bench.workloads import Cell
 
@@ -79,38 +79,28 @@ def _measure_bound(inputs: Inputs) -> Bound:
 
 
 def _turn(system: str, plan: Plan, expected: Vectors, progress: Progress) -> SystemRound:
-    """All of one system in one round. What fails is told in the result; what was measured before is kept."""
-    result = SystemRound()
+    """All of one system in one round. What fails is told in the result, beside what was measured before."""
+    found: dict[str, Any] = {}
+    cells, health = found["cells"], found["health"] = list[Measured](), list[Health]()
     try:
         with session(system, plan.inputs) as running:
-            result = result.model_copy(update={"ready": running.ready})
+            found["ready"] = running.ready
             progress.say(f"ready after {running.ready:.1f} s")
-            result = result.model_copy(update={"cosine": _least_cosine(running.vectors(), expected)})
-            if result.cosine is None or result.cosine < EXACT:
-                raise SystemFailed(f"wrong vectors: cosine {result.cosine:.6f} with sentence-transformers")
-            result = _measured(running, plan.cells, result, progress)
+            found["cosine"] = _proved(running.vectors(), expected)
+            running.measure(FIRST)
+            for cell in plan.cells:
+                if (figures := running.measure(cell)) is not None:
+                    cells.append(figures)
+                    progress.say(f"{cell}: {_words(figures)}")
+            for cell in filter(_probed, plan.cells):
+                if (probed := running.health(cell)) is not None:
+                    health.append(probed)
+                    progress.say(f"{cell}: /healthz p99 {1000 * probed.p99:.1f} ms")
+            found["peak_memory"] = running.tree.peak_memory
     except REFUSED as error:
-        result = result.model_copy(update={"failed": str(error) or repr(error)})
-        progress.say(f"failed: {result.failed}")
-    return result
-
-
-def _measured(running: Session, cells: Sequence[Cell], result: SystemRound, progress: Progress) -> SystemRound:
-    running.measure(FIRST)
-    measured, health = [], []
-    for cell in cells:
-        figures = running.measure(cell)
-        if figures is None:
-            continue
-        measured.append(figures)
-        progress.say(f"{cell}: {_words(figures)}")
-    for cell in filter(_probed, cells):
-        probed = running.health(cell)
-        if probed is not None:
-            health.append(probed)
-            progress.say(f"{cell}: /healthz p99 {1000 * probed.p99:.1f} ms")
-    memory = running.tree.peak_memory or None
-    return result.model_copy(update={"cells": tuple(measured), "health": tuple(health), "peak_memory": memory})
+        found["failed"] = str(error) or repr(error)
+        progress.say(f"failed: {found['failed']}")
+    return SystemRound.model_validate(found)
 
 
 def _words(figures: Measured) -> str:
@@ -125,8 +115,12 @@ def _probed(cell: Cell) -> bool:
     return cell.workload == "short" and cell.clients == 64  # noqa: PLR2004
 
 
-def _least_cosine(found: Vectors, expected: Vectors) -> float:
+def _proved(found: Vectors, expected: Vectors) -> float:
+    """The least cosine of a vector with the one expected. Raises SystemFailed where it is below EXACT."""
     if found.shape != expected.shape:
         raise SystemFailed(f"wrong vectors: shape {found.shape}, not {expected.shape}")
     lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
-    return float((np.einsum("ij,ij->i", found, expected) / lengths).min())
+    least = float((np.einsum("ij,ij->i", found, expected) / lengths).min())
+    if not least >= EXACT:  # not a number fails too
+        raise SystemFailed(f"wrong vectors: cosine {least:.6f} with sentence-transformers', less than {EXACT}")
+    return least

@@ -2,7 +2,7 @@
 
 import http.client
 import json
-import subprocess
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +50,6 @@ class Inputs:
     workloads: Mapping[str, Workload]
     seconds: float
     warm_up: float
-    port: int
 
 
 class Session(Protocol):
@@ -78,14 +77,21 @@ def session(system: str, inputs: Inputs) -> Iterator[Session]:
         workloads = inputs.directory / "workloads.json"
         workloads.write_text(json.dumps({each.name: each.texts for each in inputs.workloads.values()}))
         argv = [sys.executable, "-m", "bench.encoder", str(inputs.model_dir), str(workloads)]
-        with Tree(argv, OFFLINE, log, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as tree:
+        with Tree(argv, OFFLINE, log, piped=True) as tree:
             yield Encoder(inputs, tree)
         return
     server = SERVERS[system]
     if not server.program.exists():
         raise SystemFailed(f"not installed: there is no {server.program.name}")
-    with Tree(server.argv(inputs.model_dir, inputs.port), {**OFFLINE, **server.environment}, log) as tree:
-        yield _Served(server, inputs, tree)
+    port = _free_port()
+    with Tree(server.argv(inputs.model_dir, port), {**OFFLINE, **server.environment}, log) as tree:
+        yield _Served(server, inputs, tree, port)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
 
 
 class Encoder:
@@ -142,8 +148,8 @@ class Encoder:
 class _Served:
     """A server, asked over HTTP: once by us, then by the clients."""
 
-    def __init__(self, server: Server, inputs: Inputs, tree: Tree) -> None:
-        self.tree, self._server, self._inputs = tree, server, inputs
+    def __init__(self, server: Server, inputs: Inputs, tree: Tree, port: int) -> None:
+        self.tree, self._server, self._inputs, self._port = tree, server, inputs, port
         self._wait()
         self.ready = time.monotonic() - tree.started
 
@@ -165,7 +171,7 @@ class _Served:
         if path is None:
             return None
         took: list[float] = []
-        self._load(cell, self._inputs.seconds, lambda seconds: took.extend(probe(self._inputs.port, path, seconds)))
+        self._load(cell, self._inputs.seconds, lambda seconds: took.extend(probe(self._port, path, seconds)))
         return Health(
             workload=cell.workload,
             batch=cell.batch,
@@ -177,7 +183,7 @@ class _Served:
 
     def _load(self, cell: Cell, seconds: float, meanwhile: load.Meanwhile) -> tuple[list[load.Answer], load.Window]:
         bodies = self._inputs.workloads[cell.workload].write(self._inputs.directory, cell.batch)
-        url = f"http://127.0.0.1:{self._inputs.port}{self._server.path}"
+        url = f"http://127.0.0.1:{self._port}{self._server.path}"
         self.tree.wait_until_idle(IDLE_WITHIN)
 
         def loaded(seconds: float) -> None:
@@ -201,7 +207,7 @@ class _Served:
         raise SystemFailed(f"not ready within {self._server.ready_within:.0f} s: {self.tree.last_words()}")
 
     def _embed(self, texts: Sequence[str]) -> list[list[float]]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._inputs.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         try:
             body = json.dumps({"model": MODEL, "input": texts})
             connection.request("POST", self._server.path, body, {"Content-Type": "application/json"})
@@ -211,4 +217,7 @@ class _Served:
             connection.close()
         if response.status != http.HTTPStatus.OK:
             raise SystemFailed(f"answered {response.status}: {answer[:200].decode(errors='replace')}")
-        return [row["embedding"] for row in json.loads(answer)["data"]]
+        try:
+            return [row["embedding"] for row in json.loads(answer)["data"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise SystemFailed(f"answered no vectors: {answer[:200].decode(errors='replace')}") from error
