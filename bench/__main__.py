@@ -47,7 +47,8 @@ def main() -> int:
     if not shutil.which("wrk"):
         print("bench: wrk is not installed: run make bench, or apt-get install wrk", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         run = _run(args)
     except SystemFailed as error:
