@@ -130,8 +130,9 @@ def _attention(
     _, heads, tokens, size = query.shape
     out = query.new_empty(1, tokens, heads, size)
     for run in layout.runs:
-        parts = (_by_text(tensor, run) for tensor in (query, key, value))
-        seen, _ = sdpa_attention_forward(module, *parts, _band(run, window, query.device, causal=causal), **kwargs)
+        q, k, v = (_by_text(tensor, run) for tensor in (query, key, value))
+        band = _band(run, window, query.device, causal=causal)
+        seen, _ = sdpa_attention_forward(module, q, k, v, band, **kwargs)
         out[0, run.start : run.stop] = seen.reshape(-1, heads, size)
     return out, None
 
@@ -141,8 +142,11 @@ def _all_at_once(
 ) -> Tensor:
     """FlashAttention over texts end to end. One split: a text's numbers do not depend on the longest beside it."""
     before = -1 if window is None else window - 1
-    out: Tensor = varlen_attn(
-        *(tensor[0].transpose(0, 1) for tensor in (query, key, value)),
+    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    out = varlen_attn(
+        q,
+        k,
+        v,
         layout.ends,
         layout.ends,
         layout.longest,
@@ -152,6 +156,7 @@ def _all_at_once(
         enable_gqa=query.shape[1] != key.shape[1],
         num_splits=1,
     )
+    assert isinstance(out, Tensor)  # noqa: S101 for mypy: it is a tuple where more is asked for
     return out[None]
 
 
