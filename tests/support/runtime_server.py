@@ -92,10 +92,11 @@ class RuntimeServer:
         """For what the openai client would not send."""
         return httpx.Client(base_url=self.url, timeout=60)
 
-    def embeddings(self, **body: Any) -> httpx.Response:
-        """One bare request."""
+    def embeddings(self, *, timeout: str | None = None, **body: Any) -> httpx.Response:
+        """One bare request; `timeout` is its X-Request-Timeout."""
+        headers = {} if timeout is None else {"X-Request-Timeout": timeout}
         with self.http() as http:
-            return http.post("/openai/v1/embeddings", json={"model": NAME, **body})
+            return http.post("/openai/v1/embeddings", json={"model": NAME, **body}, headers=headers)
 
     def begin_request(self, body: bytes) -> socket.socket:
         """A connection whose request the server has begun to handle, by its own word (100 Continue)."""

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from embedding_runtime.api import health, openai
-from embedding_runtime.api.envelope import answer, envelope
 from embedding_runtime.api.limits import Intake
 from embedding_runtime.api.service import Service
 from embedding_runtime.errors import BadRequest, RuntimeFault
@@ -20,14 +20,14 @@ __all__ = ["create_app"]
 def create_app(service: Service) -> FastAPI:
     """One model's application."""
     app = FastAPI(title="embedding-runtime", description=f"Embeddings of {service.name}", redoc_url=None)
-    app.add_middleware(Intake, limits=service.limits)
     app.include_router(health.router(service.engine))
     for prefix in ("/openai/v1", "/v1"):
         app.include_router(openai.router(service), prefix=prefix)
 
     @app.exception_handler(RuntimeFault)
     async def fault(_: Request, error: RuntimeFault) -> Response:
-        return answer(error)
+        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+        return _envelope(error.status, str(error), error.type, param=error.param, code=error.code, headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -36,15 +36,31 @@ def create_app(service: Service) -> FastAPI:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} {request.url.path}: {error.detail}"
-        return envelope(error.status_code, message, "invalid_request_error", headers=error.headers)
+        return _envelope(error.status_code, message, "invalid_request_error", headers=error.headers)
 
     @app.exception_handler(Exception)
     async def bug(_: Request, error: Exception) -> Response:
         """Starlette raises it again once this is sent, and uvicorn logs the traceback."""
-        message = f"a fault of the server: {type(error).__name__}"
-        return envelope(HTTPStatus.INTERNAL_SERVER_ERROR, message, "server_error")
+        return _envelope(HTTPStatus.INTERNAL_SERVER_ERROR, f"a fault of the server: {type(error).__name__}", _SERVER)
 
+    app.add_middleware(Intake, limits=service.limits, refuse=fault)
     return app
+
+
+_SERVER = "server_error"
+
+
+def _envelope(
+    status: int,
+    message: str,
+    kind: str,
+    *,
+    param: str | None = None,
+    code: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    error = {"message": message, "type": kind, "param": param, "code": code}
+    return Response(orjson.dumps({"error": error}), status, headers, "application/json")
 
 
 def _in_words(error: Mapping[str, Any]) -> BadRequest:

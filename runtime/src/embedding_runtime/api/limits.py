@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from embedding_runtime.api.envelope import answer
 from embedding_runtime.contract import ServeArgs
 from embedding_runtime.errors import BadRequest, BodyTooLarge, BodyTooLate, Overloaded, RuntimeFault
 
@@ -71,11 +71,13 @@ class Patience:
 class Intake:
     """ASGI middleware: the whole body is here, within its limits, before the application sees the request.
 
-    The application finds the request's Patience as `request.state.patience`.
+    `refuse` makes the answer where it is not. The application finds the request's Patience as `request.state.patience`.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
-        self._app, self._limits = app, limits
+    def __init__(
+        self, app: ASGIApp, limits: Limits, refuse: Callable[[Request, RuntimeFault], Awaitable[Response]]
+    ) -> None:
+        self._app, self._limits, self._refuse = app, limits, refuse
         self._held = 0
         """Bytes of bodies, of all requests under way."""
 
@@ -88,7 +90,7 @@ class Intake:
             patience = self._patience(headers)
             body = await self._read(headers, receive, patience)
         except RuntimeFault as fault:
-            await _refuse(fault, receive, send)
+            await _end(await self._refuse(Request(scope), fault), receive, send)
             return
         if body is None:
             return
@@ -140,9 +142,8 @@ def _after(body: bytes, receive: Receive) -> Receive:
     return next_message
 
 
-async def _refuse(fault: RuntimeFault, receive: Receive, send: Send) -> None:
+async def _end(said: Response, receive: Receive, send: Send) -> None:
     """The answer at once, then the end of the connection: by the client, or when it has sent all or for too long."""
-    said = answer(fault)
     headers = [*said.raw_headers, (b"connection", b"close")]
     await send({"type": "http.response.start", "status": said.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": said.body, "more_body": True})
