@@ -72,7 +72,7 @@ def _load(args: ServeArgs) -> Backend:
     _log.info("loading %s in %s with %s", spec.directory, spec.dtype, args.backend)
     for assumption in spec.assumed:
         _log.warning("assumed: %s", assumption)
-    backend = registry.load(args.backend, spec)
+    backend = registry.load(args.backend, spec, allow_pickle=args.allow_pickle)
     _log.info("loaded in %.1f s: %s; warming up", time.monotonic() - begin, backend.detail)
     prove(backend, spec)
     return backend

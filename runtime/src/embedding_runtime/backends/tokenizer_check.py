@@ -28,7 +28,13 @@ def check(spec: ModelSpec) -> int:
 
     Raises ModelRefused when the front's tokens would not be sentence-transformers' own.
     """
-    theirs = AutoTokenizer.from_pretrained(spec.directory, local_files_only=True)
+    try:
+        theirs = AutoTokenizer.from_pretrained(spec.directory, local_files_only=True, trust_remote_code=False)
+    except ValueError as error:  # transformers' word for a class that it lacks, with the model's own code or without
+        raise ModelRefused(
+            f"transformers has no tokenizer for {spec.directory}, and code that comes with a model is not run here: "
+            f"{' '.join(str(error).split())}"
+        ) from error
     plain = TextTokenizer(replace(spec, lower_case=False, prompt=""))  # what is ours alone needs no comparing
     for text, ids in zip(_PROBES, plain.encode(_PROBES), strict=True):
         found = theirs(text)
