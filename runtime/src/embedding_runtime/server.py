@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import math
 import signal
@@ -63,6 +64,9 @@ async def _serve(
         timeout_graceful_shutdown=math.ceil(args.grace_period) + ANSWERING_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
+    # Bodies of a million small lists are read in a third of the time where the collector does not walk all of it.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
     server = _Server(config, engine, args.grace_period)
     talking = asyncio.create_task(engine.run())
     talking.add_done_callback(lambda _: server.stop())

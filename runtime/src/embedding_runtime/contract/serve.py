@@ -83,7 +83,7 @@ class ServeArgs(BaseModel):
     http_port: Annotated[int, Field(ge=1, le=65535, description="port to listen on")] = 8080
     max_inputs: Annotated[int, Field(ge=1, description="texts in one request, at most")] = 2048
     max_request_tokens: Annotated[int, Field(ge=1, description="tokens in one request, at most")] = 300_000
-    max_body_bytes: Annotated[int, Field(ge=1, description="bytes of one request's body, at most")] = 2**23
+    max_body_bytes: Annotated[int, Field(ge=1, description="bytes of one request's body, at most")] = 2**22
     max_waiting_tokens: Annotated[
         int, Field(ge=1, description="tokens that may wait; a request that finds more is answered 429")
     ] = 1_000_000
