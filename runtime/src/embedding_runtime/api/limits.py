@@ -113,13 +113,14 @@ class Intake:
         if int(headers.get(b"content-length", 0)) > limit:  # a number: the HTTP parser has seen to it
             raise BodyTooLarge(limit=limit)
         parts: list[bytes] = []
-        whole = False
+        size, whole = 0, False
         try:
             async with asyncio.timeout_at(patience.deadline):
                 while not whole and (message := await receive())["type"] == "http.request":
                     parts.append(message.get("body", b""))
+                    size += len(parts[-1])
                     self._held += len(parts[-1])
-                    if sum(map(len, parts)) > limit:
+                    if size > limit:
                         raise BodyTooLarge(limit=limit)
                     if self._held > BODIES_AT_ONCE * limit:
                         raise Overloaded("the bodies of other requests fill the memory for them", retry_after=1)
@@ -129,7 +130,7 @@ class Intake:
             raise BodyTooLate(seconds=patience.seconds) from None
         finally:
             if not whole:
-                self._held -= sum(map(len, parts))
+                self._held -= size
 
 
 def _after(body: bytes, receive: Receive) -> Receive:
