@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_runtime.batching import Line, Part
+from embedding_runtime.batching import Line, Part, halves
 
 REQUESTS = st.lists(st.lists(st.integers(1, 20), max_size=8), max_size=8)
 BUDGET = st.integers(1, 40)
@@ -59,6 +59,15 @@ def test_who_leaves_is_gone_and_the_others_keep_their_order(
     rest = [(owner, place) for owner, lengths in enumerate(requests) for place in range(len(lengths))][len(taken) :]
     expected = [text for text in rest if text[0] not in leavers]
     assert [text for batch in all_batches(line, budget) for text in batch] == expected
+
+
+@given(REQUESTS, BUDGET)
+def test_halves_are_a_batchs_texts_in_order_as_even_as_can_be(requests: list[list[int]], budget: int) -> None:
+    line = a_line(requests)
+    while batch := line.next_batch(budget):
+        first, second = map(texts_of, halves(batch))
+        assert first + second == texts_of(batch)
+        assert len(second) - len(first) in {0, 1}
 
 
 @given(REQUESTS, BUDGET, st.integers(0, 7))

@@ -7,9 +7,9 @@ import pytest
 
 from embedding_runtime import engine as engine_module
 from embedding_runtime.engine import Engine, State
-from embedding_runtime.errors import BackendFailed, NotReady, Overloaded, VectorNotFinite
-from embedding_runtime.wire import Broken, VectorRows, Vectors
-from support.played_worker import a_worker, ids, rows_for
+from embedding_runtime.errors import BackendFailed, NotReady, Overloaded, TextFailed, VectorNotFinite
+from embedding_runtime.wire import Broken, Failed, VectorRows, Vectors
+from support.played_worker import PlayedWorker, a_worker, ids, rows_for
 
 
 def asked(engine: Engine, *lengths: int) -> "asyncio.Task[VectorRows]":
@@ -144,14 +144,84 @@ async def test_a_stopping_engine_is_not_ready_but_answers() -> None:
         assert [len(rows) for rows in await asyncio.gather(before, late)] == [1, 1]
 
 
-async def test_nobody_joins_a_line_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "WAITING_TOKENS", 3)
-    async with a_worker() as worker:
+async def test_nobody_joins_a_line_that_is_full() -> None:
+    async with a_worker(max_waiting_tokens=5) as worker:
         tasks = [asked(worker.engine, 1), asked(worker.engine, 1), asked(worker.engine, 3)]
         works = [await worker.work(), await worker.work()]
-        with pytest.raises(Overloaded, match="3 tokens"):
+        with pytest.raises(Overloaded, match="5 tokens are before the 1 of this request: try again in 1 s") as caught:
             await worker.engine.embed(ids(1))
+        assert caught.value.retry_after == 1
         for work in [*works]:
             worker.answer(work)
         worker.answer(await worker.work())
         await asyncio.gather(*tasks)
+        longer_than_the_line = asked(worker.engine, 9)
+        worker.answer(await worker.work())
+        assert (await longer_than_the_line)[:, 0].tolist() == [9]
+
+
+async def test_nobody_joins_for_whom_it_would_be_too_late() -> None:
+    async with a_worker() as worker:
+        measured = asked(worker.engine, 1)
+        worker.answer(await worker.work())
+        await measured
+        first = asked(worker.engine, 900)
+        work = await worker.work()
+        with pytest.raises(Overloaded, match="900 tokens are before the 1 of this request"):
+            await worker.engine.embed(ids(1), seconds=1e-9)
+        patient = asked(worker.engine, 1)
+        worker.answer(work)
+        worker.answer(await worker.work())
+        await asyncio.gather(first, patient)
+
+
+@pytest.mark.parametrize("poison", range(5))
+async def test_a_text_that_the_worker_cannot_compute_fails_its_own_request_alone(poison: int) -> None:
+    async with a_worker() as worker:
+        blockers = [asked(worker.engine, 1), asked(worker.engine, 1)]
+        works = [await worker.work(), await worker.work()]
+        tasks = [asked(worker.engine, length, 10) for length in (2, 3, 4, 5, 6)]
+        await asyncio.sleep(0)
+        for work in works:
+            worker.answer(work)
+        playing = asyncio.create_task(fail_whatever_holds(worker, poison + 2))
+        for number, task in enumerate(tasks):
+            if number == poison:
+                with pytest.raises(TextFailed, match=r"input\[0\]"):
+                    await task
+            else:
+                assert (await task)[:, 0].tolist() == [number + 2, 10]
+        playing.cancel()
+        await asyncio.gather(*blockers)
+
+
+async def fail_whatever_holds(worker: PlayedWorker, length: int) -> None:
+    while True:
+        work = await worker.work()
+        if length in map(len, work.texts):
+            worker.say(Failed(work.batch))
+        else:
+            worker.answer(work)
+
+
+async def test_halves_of_a_failed_batch_come_back_in_the_order_of_their_texts() -> None:
+    async with a_worker() as worker:
+        task = asked(worker.engine, 700, 701, 702)
+        first, second = await worker.work(), await worker.work()
+        worker.say(Failed(first.batch))
+        worker.answer(second)
+        for _ in range(2):
+            worker.answer(await worker.work())
+        assert (await task)[:, 0].tolist() == [700, 701, 702]
+
+
+async def test_a_worker_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "TICK_SECONDS", 0.001)
+    async with a_worker(stuck_after=0.01) as worker:
+        task = asked(worker.engine, 1)
+        with pytest.raises(BackendFailed, match="the worker is stuck: no answer to a batch of 1 tokens"):
+            await task
+        assert worker.engine.state is State.FAILED
+        said = await worker.running
+        assert said is not None
+        assert "stuck" in said

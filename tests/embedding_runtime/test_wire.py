@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from embedding_runtime.wire import Broken, Message, Ready, Vectors, Work, pack, receive, receive_sync
+from embedding_runtime.wire import Broken, Failed, Message, Ready, Vectors, Work, pack, receive, receive_sync
 
 BATCH = st.integers(0, 2**64 - 1)
 IDS = nps.arrays(np.int32, st.integers(1, 20), elements=st.integers(0, 2**31 - 1))
@@ -16,6 +16,7 @@ MESSAGES = st.one_of(
     st.builds(Work, BATCH, st.lists(IDS, min_size=1, max_size=5)),
     st.builds(Vectors, BATCH, ROWS),
     st.builds(Ready, st.text()),
+    st.builds(Failed, BATCH),
     st.builds(Broken, st.text()),
 )
 

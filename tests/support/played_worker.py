@@ -38,9 +38,13 @@ class PlayedWorker:
 
 
 @asynccontextmanager
-async def a_worker(*, ready: bool = True) -> AsyncIterator[PlayedWorker]:
+async def a_worker(
+    *, ready: bool = True, max_waiting_tokens: int = 1_000_000, stuck_after: float = 60
+) -> AsyncIterator[PlayedWorker]:
     ours, theirs = socket.socketpair()
-    engine = Engine(*await asyncio.open_unix_connection(sock=ours))
+    engine = Engine(
+        *await asyncio.open_unix_connection(sock=ours), max_waiting_tokens=max_waiting_tokens, stuck_after=stuck_after
+    )
     worker = PlayedWorker(engine, asyncio.create_task(engine.run()), *await asyncio.open_unix_connection(sock=theirs))
     if ready:
         worker.say(Ready("played"))

@@ -17,9 +17,11 @@ import openai
 
 from support.models import packaged_minilm
 
-__all__ = ["RuntimeServer", "until"]
+__all__ = ["RuntimeServer", "all_of", "until"]
 
 NAME = "sentence-transformer"
+
+_HARMED = Path(__file__).parent / "harmed"
 
 
 def until(holds: Callable[[], bool], what: str, *, seconds: float = 20) -> None:
@@ -30,10 +32,17 @@ def until(holds: Callable[[], bool], what: str, *, seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
+def all_of(connection: socket.socket) -> bytes:
+    """What comes until the other end closes."""
+    with connection:
+        return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+
 class RuntimeServer:
     """Starts at once; `ready()` waits for it. A context manager that leaves no process behind."""
 
-    def __init__(self, backend: str, *, model: Path | None = None, **flags: object) -> None:
+    def __init__(self, backend: str, *, model: Path | None = None, harmed: bool = False, **flags: object) -> None:
+        """`harmed`: some token ids do harm to the fake backend, see support/harmed/sitecustomize.py."""
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._clients: dict[str, openai.OpenAI] = {}
@@ -50,7 +59,7 @@ class RuntimeServer:
             + [f"--{name}={value}" for name, value in given.items()],
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, "PYTHONWARNINGS": "default"},
+            env={**os.environ, "PYTHONWARNINGS": "default", **({"PYTHONPATH": str(_HARMED)} if harmed else {})},
         )
 
     def ready(self, *, seconds: float = 20) -> Self:
@@ -83,10 +92,11 @@ class RuntimeServer:
         """For what the openai client would not send."""
         return httpx.Client(base_url=self.url, timeout=60)
 
-    def embeddings(self, **body: Any) -> httpx.Response:
-        """One bare request."""
+    def embeddings(self, *, timeout: str | None = None, **body: Any) -> httpx.Response:
+        """One bare request; `timeout` is its X-Request-Timeout."""
+        headers = {} if timeout is None else {"X-Request-Timeout": timeout}
         with self.http() as http:
-            return http.post("/openai/v1/embeddings", json={"model": NAME, **body})
+            return http.post("/openai/v1/embeddings", json={"model": NAME, **body}, headers=headers)
 
     def begin_request(self, body: bytes) -> socket.socket:
         """A connection whose request the server has begun to handle, by its own word (100 Continue)."""
@@ -98,6 +108,11 @@ class RuntimeServer:
         assert connection.recv(1024).startswith(b"HTTP/1.1 100 Continue")
         connection.sendall(body)
         return connection
+
+    def listens(self) -> bool:
+        """Whether it takes a new connection."""
+        with socket.socket() as connection:
+            return connection.connect_ex(("127.0.0.1", self.port)) == 0
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Exit code."""

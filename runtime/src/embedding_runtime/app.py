@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from embedding_runtime.api import health, openai
+from embedding_runtime.api.limits import Intake
 from embedding_runtime.api.service import Service
 from embedding_runtime.errors import BadRequest, RuntimeFault
 
@@ -42,6 +43,7 @@ def create_app(service: Service) -> FastAPI:
         """Starlette raises it again once this is sent, and uvicorn logs the traceback."""
         return _envelope(HTTPStatus.INTERNAL_SERVER_ERROR, f"a fault of the server: {type(error).__name__}", _SERVER)
 
+    app.add_middleware(Intake, limits=service.limits, refuse=fault)
     return app
 
 

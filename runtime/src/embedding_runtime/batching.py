@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["Line", "Part"]
+__all__ = ["Line", "Part", "halves"]
 
 Owner = TypeVar("Owner", bound=Hashable)
 
@@ -20,6 +20,21 @@ class Part(Generic[Owner]):
     owner: Owner
     start: int
     stop: int
+
+
+def halves(batch: Sequence[Part[Owner]]) -> tuple[list[Part[Owner]], list[Part[Owner]]]:
+    """A batch of two texts or more, cut in the middle; within a request where the middle is there."""
+    middle = sum(part.stop - part.start for part in batch) // 2
+    first: list[Part[Owner]] = []
+    second: list[Part[Owner]] = []
+    for part in batch:
+        cut = min(part.start + middle, part.stop)
+        middle -= cut - part.start
+        if part.start < cut:
+            first.append(Part(part.owner, part.start, cut))
+        if cut < part.stop:
+            second.append(Part(part.owner, cut, part.stop))
+    return first, second
 
 
 class Line(Generic[Owner]):

@@ -3,15 +3,18 @@
 import asyncio
 import itertools
 import logging
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 import numpy as np
 
-from embedding_runtime.batching import Line, Part
-from embedding_runtime.errors import BackendFailed, NotReady, Overloaded, VectorNotFinite
-from embedding_runtime.wire import Broken, Ready, TokenIds, VectorRows, Vectors, Work, pack, receive
+from embedding_runtime.admission import Rate, may_take, try_again_after
+from embedding_runtime.batching import Line, Part, halves
+from embedding_runtime.errors import BackendFailed, NotReady, OneText, Overloaded, TextFailed, VectorNotFinite
+from embedding_runtime.wire import Broken, Failed, Ready, TokenIds, VectorRows, Vectors, Work, pack, receive
 
 __all__ = ["Engine", "State"]
 
@@ -23,8 +26,8 @@ BATCH_TOKENS = 2048
 BATCHES_UNDER_WAY = 2
 """One computes and one waits at the worker, so that it never waits for the front."""
 
-WAITING_TOKENS = 4_000_000
-"""More than this in line, and nobody joins: minutes of work, tens of megabytes."""
+TICK_SECONDS = 0.5
+"""How often the worker is looked after."""
 
 
 class State(Enum):
@@ -39,78 +42,120 @@ class State(Enum):
 
 @dataclass(eq=False)
 class _Job:
-    """One request: what it asked, what has come back so far (in order), and who waits for it."""
+    """One request: what it asked, what has come back so far, and who waits for it."""
 
     texts: Sequence[TokenIds]
     done: asyncio.Future[VectorRows]
-    rows: list[VectorRows] = field(default_factory=list)
+    missing: int
+    rows: dict[int, VectorRows] = field(default_factory=dict)
+    """By the place of their first text; halves of a batch that failed come back after later batches."""
 
     def take(self, start: int, rows: VectorRows) -> None:
-        """Rows for the texts from `start` on. A wrong row fails the request it belongs to."""
-        if self.done.done():
-            return
+        """Rows for the texts from `start` on. Raises VectorNotFinite."""
         wrong = ~np.isfinite(rows).all(axis=1)
         if wrong.any():
-            self.done.set_exception(VectorNotFinite(index=start + int(wrong.argmax())))
-            return
-        self.rows.append(rows)
-        if start + len(rows) == len(self.texts):
-            self.done.set_result(np.concatenate(self.rows))
+            raise VectorNotFinite(index=start + int(wrong.argmax()))
+        self.rows[start] = rows
+        self.missing -= len(rows)
+        if not self.missing:
+            self.done.set_result(np.concatenate([self.rows[place] for place in sorted(self.rows)]))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What the worker has been given."""
+
+    parts: Sequence[Part[_Job]]
+    tokens: int
+    sent: float
 
 
 class Engine:
     """Vectors for token ids, over a stream to a worker. Lives on one event loop."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, max_waiting_tokens: int, stuck_after: float
+    ) -> None:
+        """Both limits as in ServeArgs."""
         self.state = State.LOADING
         self.reason = "the model is loading"
         """The state in words; for READY, how vectors are computed."""
         self._reader, self._writer = reader, writer
+        self._max_waiting_tokens, self._stuck_after = max_waiting_tokens, stuck_after
         self._line: Line[_Job] = Line()
-        self._under_way: dict[int, list[Part[_Job]]] = {}
+        self._again: list[Sequence[Part[_Job]]] = []
+        """Halves of batches that failed; they go before the line."""
+        self._under_way: dict[int, _Batch] = {}
         self._jobs: set[_Job] = set()
         self._numbers = itertools.count()
+        self._rate = Rate()
+        self._answered = -math.inf
+
+    @property
+    def tokens_under_way(self) -> int:
+        """How many tokens the worker has been given and not answered."""
+        return sum(batch.tokens for batch in self._under_way.values())
 
     async def run(self) -> str | None:
-        """Until the worker is gone. Then every request that waits gets BackendFailed, and so does whoever comes.
+        """Until the worker is gone or stuck. Then who waits gets BackendFailed, and so does whoever comes.
 
-        Returns what a worker that broke said last; None when it went without a word.
+        Returns what is wrong, where that is known; None when the worker went without a word.
         """
-        while (message := await receive(self._reader)) is not None:
-            match message:
-                case Vectors(batch, rows):
-                    self._deliver(self._under_way.pop(batch), rows)
-                    self._feed()
-                case Ready(detail) if self.state is State.LOADING:
-                    self.state, self.reason = State.READY, detail
-                    _log.info("ready: %s", detail)
-                case Broken(reason):
-                    self._fail(reason)
-                    return reason
-        self._fail("the worker ended unexpectedly")
+        watching = asyncio.create_task(self._watch())
+        try:
+            while (message := await receive(self._reader)) is not None:
+                match message:
+                    case Vectors(number, rows):
+                        self._deliver(self._taken_back(number, computed=True), rows)
+                        self._feed()
+                    case Failed(number):
+                        self._bisect(self._taken_back(number, computed=False).parts)
+                        self._feed()
+                    case Ready(detail) if self.state is State.LOADING:
+                        self.state, self.reason = State.READY, detail
+                        _log.info("ready: %s", detail)
+                    case Broken(reason):
+                        self.fail(reason)
+                        return reason
+        finally:
+            watching.cancel()
+        if self.state is State.FAILED:
+            return self.reason
+        self.fail("the worker ended unexpectedly")
         return None
 
     def stop(self) -> None:
         """Readiness off; what is under way and what still comes is answered."""
         if self.state is State.LOADING:
-            self._fail("the server is stopping")
+            self.fail("the server is stopping")
         elif self.state is State.READY:
             self.state, self.reason = State.STOPPING, "the server is stopping"
 
-    async def embed(self, texts: Sequence[TokenIds]) -> VectorRows:
+    def fail(self, reason: str) -> None:
+        """Every request that waits, and whoever comes, gets BackendFailed with this reason. The first one stays."""
+        if self.state is State.FAILED:
+            return
+        self.state, self.reason = State.FAILED, reason
+        for job in self._jobs:
+            if not job.done.done():
+                job.done.set_exception(BackendFailed(reason))
+
+    async def embed(self, texts: Sequence[TokenIds], *, seconds: float = math.inf) -> VectorRows:
         """One row a text, in order; there is at least one text. A caller that is cancelled leaves the line.
 
-        Raises NotReady, BackendFailed, Overloaded, VectorNotFinite.
+        A caller that has `seconds` at most is not let in where they would not do: it still has to go by itself.
+
+        Raises NotReady, BackendFailed, Overloaded, TextFailed, VectorNotFinite.
         """
         if self.state is State.LOADING:
             raise NotReady(self.reason)
         if self.state is State.FAILED:
             raise BackendFailed(self.reason)
-        if self._line.tokens >= WAITING_TOKENS:
-            raise Overloaded(f"{self._line.tokens} tokens wait already")
-        job = _Job(texts, asyncio.get_running_loop().create_future())
+        lengths = [len(text) for text in texts]
+        self._admit(sum(lengths), seconds)
+        job = _Job(texts, asyncio.get_running_loop().create_future(), missing=len(texts))
         self._jobs.add(job)
-        self._line.join(job, [len(text) for text in texts])
+        self._line.join(job, lengths)
         self._feed()
         try:
             return await job.done
@@ -118,25 +163,69 @@ class Engine:
             self._jobs.discard(job)
             self._line.leave(job)
 
+    def _admit(self, tokens: int, seconds: float) -> None:
+        ahead = self._line.tokens + self.tokens_under_way
+        after = try_again_after(
+            ahead, tokens, budget=self._max_waiting_tokens, seconds=seconds, rate=self._rate.per_second
+        )
+        if after is not None:
+            raise Overloaded(f"{ahead} tokens are before the {tokens} of this request", retry_after=after)
+
     def _feed(self) -> None:
-        while len(self._under_way) < BATCHES_UNDER_WAY and (parts := self._line.next_batch(BATCH_TOKENS)):
+        while len(self._under_way) < BATCHES_UNDER_WAY and (parts := self._next()):
             number = next(self._numbers)
-            self._under_way[number] = parts
             texts = [text for part in parts for text in part.owner.texts[part.start : part.stop]]
+            self._under_way[number] = _Batch(parts, sum(map(len, texts)), time.monotonic())
             self._writer.write(pack(Work(number, texts)))
 
-    @staticmethod
-    def _deliver(parts: Sequence[Part[_Job]], rows: VectorRows) -> None:
+    def _next(self) -> Sequence[Part[_Job]]:
+        while self._again:
+            if parts := [part for part in self._again.pop() if not part.owner.done.done()]:
+                return parts
+        return self._line.next_batch(BATCH_TOKENS)
+
+    def _taken_back(self, number: int, *, computed: bool) -> _Batch:
+        """The worker takes batches in order: it began with this one when it had it and was done with the last."""
+        batch, now = self._under_way.pop(number), time.monotonic()
+        if computed:
+            self._rate.saw(batch.tokens, now - max(self._answered, batch.sent))
+        self._answered = now
+        return batch
+
+    def _deliver(self, batch: _Batch, rows: VectorRows) -> None:
         first = 0
-        for part in parts:
+        for part in batch.parts:
             after = first + part.stop - part.start
-            part.owner.take(part.start, rows[first:after])
+            if not part.owner.done.done():
+                try:
+                    part.owner.take(part.start, rows[first:after])
+                except VectorNotFinite as fault:
+                    self._give_up(part.owner, fault)
             first = after
 
-    def _fail(self, reason: str) -> None:
-        if self.state is State.FAILED:
-            return
-        self.state, self.reason = State.FAILED, reason
-        for job in self._jobs:
-            if not job.done.done():
-                job.done.set_exception(BackendFailed(reason))
+    def _bisect(self, parts: Sequence[Part[_Job]]) -> None:
+        """Half a batch at a time, until the text that the worker cannot compute is alone."""
+        if len(parts) == 1 and parts[0].stop - parts[0].start == 1:
+            self._give_up(parts[0].owner, TextFailed(index=parts[0].start))
+        else:
+            self._again += reversed(halves(parts))
+
+    def _give_up(self, job: _Job, fault: OneText) -> None:
+        _log.warning("a request has failed: %s", fault)
+        if not job.done.done():
+            job.done.set_exception(fault)
+
+    async def _watch(self) -> None:
+        """Ends a worker that does not answer.
+
+        Counts its own ticks, not the clock's: where both processes were frozen, nobody was stuck.
+        """
+        oldest, waited = None, 0.0
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            number, batch = next(iter(self._under_way.items()), (None, None))
+            waited = waited + TICK_SECONDS if number == oldest else 0.0
+            oldest = number
+            if batch and waited > may_take(batch.tokens, patience=self._stuck_after, rate=self._rate.per_second):
+                self.fail(f"the worker is stuck: no answer to a batch of {batch.tokens} tokens for {waited:g} s")
+                self._writer.transport.abort()

@@ -4,9 +4,14 @@ RuntimeFault
 ├── BadRequest              400  the message names the field and what is allowed
 │   └── InputTooLong        400  names both lengths
 ├── UnknownModel            404  names the model that is served
+├── BodyTooLate             408  names the seconds it had
+├── BodyTooLarge            413  names the bytes that are taken
 ├── ClientGone              499  nobody reads it
-├── Overloaded              429  too much waits already
-├── VectorNotFinite         500  for the request that holds the text, never for its batch-mates
+├── Overloaded              429  too much waits already; says when to try again
+├── OneText                 500  for the request that holds the text, never for its batch-mates
+│   ├── TextFailed               the backend raised an exception for it
+│   └── VectorNotFinite          the model gave NaN or infinity
+├── DeadlinePassed          504  names the seconds it had
 └── NotServing              503
     ├── NotReady                 the model is still loading: try again
     └── BackendFailed            the worker is gone: this process is about to end
@@ -17,12 +22,17 @@ from typing import ClassVar
 __all__ = [
     "BackendFailed",
     "BadRequest",
+    "BodyTooLarge",
+    "BodyTooLate",
     "ClientGone",
+    "DeadlinePassed",
     "InputTooLong",
     "NotReady",
     "NotServing",
+    "OneText",
     "Overloaded",
     "RuntimeFault",
+    "TextFailed",
     "UnknownModel",
     "VectorNotFinite",
 ]
@@ -34,7 +44,7 @@ class RuntimeFault(Exception):
     status: ClassVar[int]
     type: ClassVar[str]
     code: ClassVar[str | None] = None
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
     """Seconds, where trying again may help."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
@@ -69,6 +79,26 @@ class UnknownModel(RuntimeFault):
         super().__init__(f"this server has one model, {served!r}: ask for that one", param="model")
 
 
+class BodyTooLate(RuntimeFault):
+    """The body did not come in time."""
+
+    status = 408
+    type = "invalid_request_error"
+
+    def __init__(self, *, seconds: float) -> None:
+        super().__init__(f"the body was not there after the {seconds:g} s that this request has")
+
+
+class BodyTooLarge(RuntimeFault):
+    """More bytes than are read."""
+
+    status = 413
+    type = "invalid_request_error"
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(f"the body is larger than {limit} bytes: send fewer texts in a request")
+
+
 class ClientGone(RuntimeFault):
     """The client left before its vectors were there. The number is nginx's."""
 
@@ -80,22 +110,54 @@ class ClientGone(RuntimeFault):
 
 
 class Overloaded(RuntimeFault):
-    """The line is full."""
+    """The line is full, or so long that this request would be too late."""
 
     status = 429
     type = "rate_limit_error"
-    retry_after = 1
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(f"{message}: try again in {retry_after} s")
+        self.retry_after = retry_after
 
 
-class VectorNotFinite(RuntimeFault):
-    """The model gave NaN or infinity for a text."""
+class OneText(RuntimeFault):
+    """There is no vector for one text; `index` is its place in the request."""
 
     status = 500
     type = "server_error"
+
+    def __init__(self, what: str, *, index: int) -> None:
+        super().__init__(f"{what} for input[{index}]", param="input")
+
+
+class TextFailed(OneText):
+    """The backend raised an exception."""
+
+    code = "text_failed"
+
+    def __init__(self, *, index: int) -> None:
+        super().__init__("the backend failed", index=index)
+
+
+class VectorNotFinite(OneText):
+    """NaN or infinity."""
+
     code = "vector_not_finite"
 
     def __init__(self, *, index: int) -> None:
-        super().__init__(f"the model gave a vector with NaN or infinity for input[{index}]", param="input")
+        super().__init__("the model gave a vector with NaN or infinity", index=index)
+
+
+class DeadlinePassed(RuntimeFault):
+    """No vectors in the time that the request had."""
+
+    status = 504
+    type = "server_error"
+    code = "deadline_passed"
+
+    def __init__(self, *, seconds: float) -> None:
+        super().__init__(f"no vectors after the {seconds:g} s that this request has (header X-Request-Timeout)")
 
 
 class NotServing(RuntimeFault):

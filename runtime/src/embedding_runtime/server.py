@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
+import math
 import signal
 import socket
 import time
@@ -11,6 +13,7 @@ from collections.abc import Iterator
 import uvicorn
 import uvloop
 
+from embedding_runtime.api.limits import Limits
 from embedding_runtime.api.service import Service
 from embedding_runtime.app import create_app
 from embedding_runtime.contract import KILLED, ServeArgs
@@ -23,8 +26,8 @@ __all__ = ["serve"]
 
 _log = logging.getLogger(__name__)
 
-GRACE_SECONDS = 25
-"""For requests under way at SIGTERM; Kubernetes kills after 30."""
+ANSWERING_SECONDS = 2
+"""After the grace period, for telling whoever still waits."""
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the pools of clients and proxies keep a connection, so that they close it, never both at once."""
@@ -47,8 +50,8 @@ async def _serve(
     args: ServeArgs, spec: ModelSpec, tokenizer: TextTokenizer, listener: socket.socket, worker: WorkerProcess
 ) -> int:
     reader, writer = await asyncio.open_unix_connection(sock=worker.link, limit=STREAM_LIMIT)
-    engine = Engine(reader, writer)
-    service = Service(args.model_name, args.backend, spec, tokenizer, engine, created=int(time.time()))
+    engine = Engine(reader, writer, max_waiting_tokens=args.max_waiting_tokens, stuck_after=args.stuck_after)
+    service = Service(args.model_name, args.backend, spec, tokenizer, engine, Limits.of(args), created=int(time.time()))
     config = uvicorn.Config(
         create_app(service),
         http="httptools",
@@ -58,10 +61,13 @@ async def _serve(
         log_config=None,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_graceful_shutdown=math.ceil(args.grace_period) + ANSWERING_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
-    server = _Server(config, engine)
+    # Bodies of a million small lists are read in a third of the time where the collector does not walk all of it.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    server = _Server(config, engine, args.grace_period)
     talking = asyncio.create_task(engine.run())
     talking.add_done_callback(lambda _: server.stop())
     await server.serve(sockets=[listener])
@@ -78,10 +84,10 @@ async def _serve(
 class _Server(uvicorn.Server):
     """uvicorn, that ends with our exit code: its own handlers raise the signal again once it has drained."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+    def __init__(self, config: uvicorn.Config, engine: Engine, grace_period: float) -> None:
         super().__init__(config)
         self.asked_to_stop = False
-        self._engine = engine
+        self._engine, self._grace_period = engine, grace_period
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -98,7 +104,9 @@ class _Server(uvicorn.Server):
         if self.asked_to_stop:
             self.force_exit = True  # asked twice: not even what is under way
         else:
-            _log.info("%s: finishing what is under way, up to %d s", name, GRACE_SECONDS)
+            _log.info("%s: finishing what is under way or waits, up to %g s", name, self._grace_period)
+            message = f"the server is stopping, and this was not done after {self._grace_period:g} s"
+            asyncio.get_running_loop().call_later(self._grace_period, self._engine.fail, message)
         self.asked_to_stop = True
         self._engine.stop()
         self.stop()

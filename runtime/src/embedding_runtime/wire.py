@@ -1,7 +1,8 @@
 """What passes between the front and the worker: frames over a socket, numbers as they lie in memory.
 
 A frame is a header (kind, bytes of body; little-endian) and a body. Front to worker: `Work`. Worker to front: `Ready`
-once, then `Vectors` for each `Work`; or `Broken`, and the worker ends. The end of the stream means the other is gone.
+once, then `Vectors` or `Failed` for each `Work`; or `Broken`, and the worker ends. The end of the stream means the
+other is gone.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import numpy.typing as npt
 __all__ = [
     "SECOND",
     "Broken",
+    "Failed",
     "Message",
     "Ready",
     "TokenIds",
@@ -63,13 +65,20 @@ class Vectors:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """The other answer to a Work: some text in it cannot be computed; the worker goes on."""
+
+    batch: int
+
+
+@dataclass(frozen=True)
 class Broken:
     """The worker cannot serve, or cannot go on; in words for whoever has to mend it."""
 
     message: str
 
 
-Message = Work | Ready | Vectors | Broken
+Message = Work | Ready | Vectors | Failed | Broken
 
 
 class _Kind(IntEnum):
@@ -77,11 +86,13 @@ class _Kind(IntEnum):
     READY = 2
     VECTORS = 3
     BROKEN = 4
+    FAILED = 5
 
 
 _HEADER = struct.Struct("<IQ")  # kind, bytes of body
 _WORK = struct.Struct("<QI")  # batch, texts; then their lengths as u32, then all ids as i32
 _VECTORS = struct.Struct("<QII")  # batch, rows, columns; then float32, row by row
+_FAILED = struct.Struct("<Q")  # batch
 
 
 def pack(message: Message) -> bytes:
@@ -93,6 +104,8 @@ def pack(message: Message) -> bytes:
             return _frame(_Kind.WORK, _WORK.pack(batch, len(texts)), lengths.tobytes(), ids.tobytes())
         case Vectors(batch, rows):
             return _frame(_Kind.VECTORS, _VECTORS.pack(batch, *rows.shape), rows.astype("<f4", copy=False).tobytes())
+        case Failed(batch):
+            return _frame(_Kind.FAILED, _FAILED.pack(batch))
         case Ready(detail):
             return _frame(_Kind.READY, json.dumps(detail).encode())
         case Broken(text):
@@ -135,6 +148,8 @@ def _unpack(kind: _Kind, body: bytes) -> Message:
         case _Kind.VECTORS:
             batch, rows, columns = _VECTORS.unpack_from(body)
             return Vectors(batch, np.frombuffer(body, "<f4", offset=_VECTORS.size).reshape(rows, columns))
+        case _Kind.FAILED:
+            return Failed(*_FAILED.unpack(body))
         case _Kind.READY:
             return Ready(json.loads(body))
         case _Kind.BROKEN:

@@ -18,10 +18,10 @@ import numpy as np
 
 from embedding_runtime import logs
 from embedding_runtime.backends import registry
-from embedding_runtime.backends.base import Backend
+from embedding_runtime.backends.base import Backend, BatchFailed
 from embedding_runtime.contract import ServeArgs
 from embedding_runtime.modelspec import ModelRefused, ModelSpec
-from embedding_runtime.wire import Broken, Message, Ready, Vectors, Work, pack, receive_sync
+from embedding_runtime.wire import Broken, Failed, Message, Ready, Vectors, Work, pack, receive_sync
 
 __all__ = ["main", "prove"]
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         _say(link, Ready(backend.detail))
         while True:
             work = inbox.get()
-            _say(link, Vectors(work.batch, backend.embed(work.texts)))
+            _say(link, _answer(backend, work))
     except ModelRefused as refused:
         _say(link, Broken(str(refused)))
     except Exception as error:  # noqa: BLE001 a library may raise anything; the front is told, and this process ends
@@ -71,10 +71,19 @@ def _load(args: ServeArgs) -> Backend:
     _log.info("loading %s in %s with %s", spec.directory, spec.dtype, args.backend)
     for assumption in spec.assumed:
         _log.warning("assumed: %s", assumption)
-    backend = registry.load(args.backend, spec)
+    backend = registry.load(args.backend, spec, allow_pickle=args.allow_pickle)
     _log.info("loaded in %.1f s: %s; warming up", time.monotonic() - begin, backend.detail)
     prove(backend, spec)
     return backend
+
+
+def _answer(backend: Backend, work: Work) -> Vectors | Failed:
+    try:
+        return Vectors(work.batch, backend.embed(work.texts))
+    except BatchFailed as failed:
+        alone = len(work.texts) == 1  # its traceback once, not for every half on the way to it
+        _log.error("the backend failed for %s: %s", "a text" if alone else "a batch", failed, exc_info=alone)
+        return Failed(work.batch)
 
 
 def _listen(link: socket.socket, inbox: SimpleQueue[Work]) -> None:

@@ -5,9 +5,10 @@ import json
 from collections.abc import MutableMapping
 from typing import Any
 
+from embedding_runtime.api.limits import Limits
 from embedding_runtime.api.service import Service
 from embedding_runtime.app import create_app
-from embedding_runtime.contract import BackendName
+from embedding_runtime.contract import BackendName, ServeArgs
 from embedding_runtime.engine import Engine
 from embedding_runtime.modelspec import ModelSpec
 from embedding_runtime.tokenization import TextTokenizer
@@ -27,7 +28,15 @@ SCOPE = {
 
 def a_service(engine: Engine) -> Service:
     spec = ModelSpec.read(packaged_minilm())
-    return Service("m", BackendName.FAKE, spec, TextTokenizer(spec), engine, created=0)
+    return Service(
+        "m",
+        BackendName.FAKE,
+        spec,
+        TextTokenizer(spec),
+        engine,
+        Limits.of(ServeArgs.from_argv(["--model_name=m"])),
+        created=0,
+    )
 
 
 async def test_the_texts_of_a_client_that_left_leave_the_line() -> None:

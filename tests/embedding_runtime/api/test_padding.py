@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from embedding_runtime.api.limits import Limits
 from embedding_runtime.api.service import Service
-from embedding_runtime.contract import BackendName
+from embedding_runtime.contract import BackendName, ServeArgs
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.modelspec import ModelSpec
 from embedding_runtime.tokenization import TextTokenizer
@@ -18,9 +19,15 @@ PADDING = 7
 async def tokenized(backend: BackendName, padding: int | None) -> int:
     spec = replace(ModelSpec.read(packaged_minilm()), padding=padding)
     async with a_worker() as worker:
-        texts = await Service("m", backend, spec, TextTokenizer(spec), worker.engine, created=0).tokenize(
-            [[5, 6], [5, PADDING, 6]]
-        )
+        texts = await Service(
+            "m",
+            backend,
+            spec,
+            TextTokenizer(spec),
+            worker.engine,
+            Limits.of(ServeArgs.from_argv(["--model_name=m"])),
+            created=0,
+        ).tokenize([[5, 6], [5, PADDING, 6]])
     return len(texts)
 
 

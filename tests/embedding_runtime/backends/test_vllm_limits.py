@@ -30,7 +30,7 @@ PROMPT = {"prompts": {"q": "query: "}, "default_prompt_name": "q"}
 )
 def test_it_is_refused_by_name(tmp_path: Path, says: dict[str, Any], words: str) -> None:
     with pytest.raises(ModelRefused, match=f"vLLM cannot serve .*{words}.*; --backend=huggingface can"):
-        registry.load(BackendName.VLLM, ModelSpec.read(a_model(tmp_path, **says)))
+        registry.load(BackendName.VLLM, ModelSpec.read(a_model(tmp_path, **says)), allow_pickle=False)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ def serve_args(draw: st.DrawFn) -> ServeArgs:
             "max_length": draw(st.none() | st.integers(min_value=1)),
             "host": draw(WORDS),
             "http_port": draw(st.integers(1, 65535)),
+            "max_inputs": draw(st.sampled_from([1, 2048])),
+            "request_timeout": draw(st.floats(0.001, 600)),
+            "allow_pickle": draw(st.booleans()),
         }
     )
 
@@ -57,6 +60,13 @@ def test_dashes_underscores_and_repetition_make_no_difference(argv: list[str]) -
         (["--model_name=a", "--backend=huggingface", "--task=embed"], ["write --task=text_embedding"]),
         (["--model_name=a", "--backend=huggingface", "--task=score"], ["write --task=text_ranking"]),
         (["--model_name=a", "--task=text_ranking"], ["--backend=vllm", "write --task=score"]),
+        (["--model_name=a", "--max_inputs=0"], ["--max_inputs=0"]),
+        (["--model_name=a", "--request_timeout=inf"], ["--request_timeout=inf"]),
+        (["--model_name=a", "--allow_pickle=perhaps"], ["--allow_pickle=perhaps"]),
+        (
+            ["--model_name=a", "--request_timeout=700"],
+            ["--request_timeout=700 is more than --max_request_timeout=600: lower the first, or raise the second"],
+        ),
         (["--wat=1", "--max_length=0"], ["--wat", "--max_length=0", "--model_name is missing"]),
     ],
 )
@@ -68,6 +78,17 @@ def test_a_wrong_flag_is_refused_in_words_that_say_what_to_write(argv: list[str]
 
 def test_without_a_task_the_models_files_decide() -> None:
     assert ServeArgs.from_argv(["--model_name=a"]).task is None
+
+
+def test_what_is_as_by_default_is_not_written_so_that_an_older_runtime_knows_every_flag() -> None:
+    args = ServeArgs.from_argv(["--model_name=a", "--max_inputs=2048", "--max_length=5"])
+    assert args.to_argv() == [
+        "--model_dir=/mnt/models",
+        "--model_name=a",
+        "--max_length=5",
+        "--host=0.0.0.0",
+        "--http_port=8080",
+    ]
 
 
 def test_help_has_every_flag() -> None:

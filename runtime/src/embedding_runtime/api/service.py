@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from fastapi import Request
 
+from embedding_runtime.api.limits import Limits, Patience
 from embedding_runtime.contract import BackendName, Kind
 from embedding_runtime.engine import Engine
-from embedding_runtime.errors import BadRequest, ClientGone, InputTooLong, UnknownModel
+from embedding_runtime.errors import BadRequest, ClientGone, DeadlinePassed, InputTooLong, UnknownModel
 from embedding_runtime.modelspec import ModelSpec
 from embedding_runtime.tokenization import TextTokenizer
 from embedding_runtime.wire import SECOND, TokenIds, VectorRows
@@ -26,6 +27,7 @@ class Service:
     spec: ModelSpec
     tokenizer: TextTokenizer
     engine: Engine
+    limits: Limits
     created: int
     """When this server started, seconds since 1970."""
 
@@ -41,6 +43,9 @@ class Service:
         many = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
         if not many:
             raise BadRequest("input is an empty list: give at least one text", param="input")
+        if len(many) > self.limits.max_inputs:
+            most = f"{self.limits.max_inputs} are taken in one request (--max_inputs)"
+            raise BadRequest(f"input has {len(many)} texts; {most}: send several requests", param="input")
         if isinstance(many[0], str):
             texts = await asyncio.to_thread(self.tokenizer.encode, many)  # type: ignore[arg-type] # all are str
         elif self.spec.prompt:
@@ -54,6 +59,9 @@ class Service:
             if len(text) > self.spec.max_length:
                 raise InputTooLong(index=index, length=len(text), limit=self.spec.max_length)
             self._refuse_what_vllm_gets_wrong(index, text)
+        if (tokens := sum(map(len, texts))) > self.limits.max_request_tokens:
+            most = f"{self.limits.max_request_tokens} are taken in one request (--max_request_tokens)"
+            raise BadRequest(f"input has {tokens} tokens; {most}: send several requests", param="input")
         return texts
 
     async def tokenize_pairs(
@@ -82,13 +90,19 @@ class Service:
         return await self.embed(request, pairs)
 
     async def embed(self, request: Request, texts: Sequence[TokenIds]) -> VectorRows:
-        """As `Engine.embed`, for as long as the client is there. Raises ClientGone, too."""
-        work = asyncio.ensure_future(self.engine.embed(texts))
+        """As `Engine.embed`, for as long as the client is there and has time.
+
+        Raises ClientGone and DeadlinePassed, too.
+        """
+        patience: Patience = request.state.patience
+        if patience.left <= 0:
+            raise DeadlinePassed(seconds=patience.seconds)
+        work = asyncio.ensure_future(self.engine.embed(texts, seconds=patience.left))
         gone = asyncio.ensure_future(request.receive())  # the body has been read: the next message is the disconnect
         try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, gone}, timeout=patience.left, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                raise ClientGone
+                raise ClientGone if gone.done() else DeadlinePassed(seconds=patience.seconds)
             return await work
         finally:
             gone.cancel()

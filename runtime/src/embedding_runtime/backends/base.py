@@ -5,7 +5,11 @@ from typing import Protocol
 
 from embedding_runtime.wire import TokenIds, VectorRows
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "BatchFailed"]
+
+
+class BatchFailed(Exception):
+    """A batch that cannot be computed, by a backend that vouches for the next one. Words for the worker's log."""
 
 
 class Backend(Protocol):
@@ -20,7 +24,8 @@ class Backend(Protocol):
         """One row a text, in the order given: shape (len(batch), dimensions), float32.
 
         `batch` is not empty, nor is a text in it; texts have at most `max_length` tokens, ids are below `vocabulary`.
-        A row may hold NaN where the model's arithmetic gave it: the front answers for it. Any exception means that the
-        process can no longer be trusted, and the worker ends.
+        A row may hold NaN where the model's arithmetic gave it: the front answers for it. BatchFailed: some text of
+        the batch is to blame, and the front finds it. Any other exception means that the process can no longer be
+        trusted, and the worker ends.
         """
         ...

@@ -22,7 +22,8 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from embedding_runtime.backends import onednn, packed, padded, scoring, tokenizer_check
+from embedding_runtime.backends import onednn, own_code, packed, padded, scoring, tokenizer_check
+from embedding_runtime.backends.failure import batch_failed
 from embedding_runtime.backends.padded import Forward
 from embedding_runtime.backends.pooling import Head
 from embedding_runtime.contract import Dtype
@@ -45,6 +46,12 @@ class HuggingFaceBackend:
 
     @torch.inference_mode()
     def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
+        try:
+            return self._rows(batch)
+        except Exception as error:
+            raise batch_failed(error) from error
+
+    def _rows(self, batch: Sequence[TokenIds]) -> VectorRows:
         order = sorted(range(len(batch)), key=lambda place: len(batch[place]))
         texts = [batch[place] for place in order]
         sorted_rows = self._head(self._forward(texts), [len(text) for text in texts])
@@ -57,6 +64,7 @@ def load(spec: ModelSpec) -> HuggingFaceBackend:
     """Packed where the model's vectors stay the same, padded where they do not. Raises ModelRefused."""
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    own_code.check(spec)
     model, head, compared, probes = _parts(spec)
     detail = (
         f"transformers {transformers.__version__}, torch {torch.__version__} on {model.device.type} in {spec.dtype}"
@@ -107,7 +115,7 @@ _ENCODERS: Mapping[str, Any] = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "u
 
 def _weights(spec: ModelSpec) -> PreTrainedModel:
     try:
-        config = AutoConfig.from_pretrained(spec.directory, local_files_only=True)
+        config = AutoConfig.from_pretrained(spec.directory, local_files_only=True, trust_remote_code=False)
         config.use_cache = False  # nothing is generated
         embeds = _ENCODERS.get(config.model_type, AutoModel)
         model, loading = (embeds if spec.scores is None else AutoModelForSequenceClassification).from_pretrained(
@@ -115,6 +123,7 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
             config=config,
             dtype=getattr(torch, spec.dtype),
             local_files_only=True,
+            trust_remote_code=False,
             output_loading_info=True,
         )
     except (OSError, ValueError) as error:  # transformers' words for files that are missing or not what it knows

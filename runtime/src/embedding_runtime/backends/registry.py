@@ -4,7 +4,7 @@ import importlib
 import os
 from collections.abc import Mapping
 
-from embedding_runtime.backends import vllm_limits
+from embedding_runtime.backends import pickles, vllm_limits
 from embedding_runtime.backends.base import Backend
 from embedding_runtime.contract import BackendName
 from embedding_runtime.modelspec import ModelRefused, ModelSpec
@@ -31,8 +31,10 @@ _UNLESS_SET: Mapping[str, str] = {
 }
 
 
-def load(name: BackendName, spec: ModelSpec) -> Backend:
+def load(name: BackendName, spec: ModelSpec, *, allow_pickle: bool) -> Backend:
     """A backend that has the model's weights. Takes seconds to a minute. Raises ModelRefused."""
+    if name is not BackendName.FAKE and not allow_pickle:
+        pickles.check(spec)
     os.environ.update(_ALWAYS)
     os.environ.update({variable: value for variable, value in _UNLESS_SET.items() if variable not in os.environ})
     if name is BackendName.VLLM:

@@ -30,7 +30,7 @@ def check(spec: ModelSpec) -> int:
 
     Raises ModelRefused when the front's tokens would not be sentence-transformers' own.
     """
-    theirs = AutoTokenizer.from_pretrained(spec.directory, local_files_only=True)
+    theirs = _theirs(spec)
     plain = TextTokenizer(replace(spec, lower_case=False, prompt=""))  # what is ours alone needs no comparing
     for text, ids in zip(_PROBES, plain.encode(_PROBES), strict=True):
         found = theirs(text)
@@ -47,7 +47,7 @@ def check(spec: ModelSpec) -> int:
 
 def check_pairs(spec: ModelSpec) -> bool:
     """Whether there are token types. Raises ModelRefused when the front's pairs would not be CrossEncoder's own."""
-    theirs = AutoTokenizer.from_pretrained(spec.directory, local_files_only=True)
+    theirs = _theirs(spec)
     plain = TextTokenizer(replace(spec, lower_case=False, prompt=""))
     pairs = [*pairwise(_PROBES), *((_LONG * n, _LONG * m) for n, m in ((9, 1), (1, 9), (9, 9)))]
     length = min(spec.max_length, _CUT)
@@ -63,6 +63,19 @@ def check_pairs(spec: ModelSpec) -> bool:
 _LONG = "one two "
 
 _CUT = 32
+
+
+def _theirs(spec: ModelSpec) -> PreTrainedTokenizerBase:
+    try:
+        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            spec.directory, local_files_only=True, trust_remote_code=False
+        )
+    except ValueError as error:  # transformers' word for a class that it lacks, with the model's own code or without
+        raise ModelRefused(
+            f"transformers has no tokenizer for {spec.directory}, and code that comes with a model is not run here: "
+            f"{' '.join(str(error).split())}"
+        ) from error
+    return found
 
 
 def _differ(spec: ModelSpec, theirs: PreTrainedTokenizerBase, given: object) -> ModelRefused:

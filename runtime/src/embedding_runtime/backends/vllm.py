@@ -13,7 +13,8 @@ from vllm import EngineArgs, LLMEngine, PoolingParams, TokensPrompt, __version__
 from vllm.config import PoolerConfig
 from vllm.platforms import current_platform
 
-from embedding_runtime.backends import tokenizer_check
+from embedding_runtime.backends import own_code, tokenizer_check
+from embedding_runtime.backends.failure import batch_failed
 from embedding_runtime.backends.pooling import activation
 from embedding_runtime.backends.vllm_limits import SEQ_POOLING
 from embedding_runtime.modelspec import ModelRefused, ModelSpec, Normalize
@@ -35,6 +36,14 @@ class VllmBackend:
         self._activation = None if spec.scores is None else activation(spec.scores.activation, spec.directory)
 
     def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
+        try:
+            return self._rows(batch)
+        except Exception as error:
+            failed = batch_failed(error)
+            self._engine.abort_request([str(place) for place in range(len(batch))])  # those that are left
+            raise failed from error
+
+    def _rows(self, batch: Sequence[TokenIds]) -> VectorRows:
         for place, ids in enumerate(batch):
             prompt = TokensPrompt(prompt_token_ids=(ids & ~SECOND).tolist())
             self._engine.add_request(str(place), prompt, self._params(ids))
@@ -55,6 +64,7 @@ class VllmBackend:
 
 def load(spec: ModelSpec) -> VllmBackend:
     """Raises ModelRefused; whatever else vLLM says against the model passes through."""
+    own_code.check(spec)
     if spec.scores is None:
         tokenizer_check.check(spec)
         types = False
@@ -86,6 +96,7 @@ def _engine(spec: ModelSpec) -> tuple[LLMEngine, str]:
         EngineArgs(
             model=str(spec.directory),
             runner="pooling",
+            trust_remote_code=False,
             pooler_config=PoolerConfig(
                 seq_pooling_type="CLS" if spec.scores else SEQ_POOLING[spec.pooling],
                 use_activation=Normalize() in spec.steps,

@@ -68,6 +68,9 @@ class Dtype(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+_ALWAYS = frozenset({"model_dir", "host", "http_port"})
+
+
 class ContractError(ValueError):
     """Flags that cannot be served; `problems` has every one of them."""
 
@@ -97,6 +100,32 @@ class ServeArgs(BaseModel):
     ] = None
     host: Annotated[str, Field(min_length=1, description="address to listen on")] = "0.0.0.0"  # noqa: S104 a pod's own
     http_port: Annotated[int, Field(ge=1, le=65535, description="port to listen on")] = 8080
+    max_inputs: Annotated[int, Field(ge=1, description="texts in one request, at most")] = 2048
+    max_request_tokens: Annotated[int, Field(ge=1, description="tokens in one request, at most")] = 300_000
+    max_body_bytes: Annotated[int, Field(ge=1, description="bytes of one request's body, at most")] = 2**22
+    max_waiting_tokens: Annotated[
+        int, Field(ge=1, description="tokens that may wait; a request that finds more is answered 429")
+    ] = 1_000_000
+    request_timeout: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="seconds for a request without X-Request-Timeout")
+    ] = 300.0
+    max_request_timeout: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="seconds that X-Request-Timeout may ask for, at most")
+    ] = 600.0
+    grace_period: Annotated[
+        float, Field(ge=0, allow_inf_nan=False, description="seconds for what is under way or waits at SIGTERM")
+    ] = 25.0
+    stuck_after: Annotated[
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="seconds, beside 20 times its usual time, after which an unanswered batch ends the server",
+        ),
+    ] = 120.0
+    allow_pickle: Annotated[
+        bool, Field(description="read weights from pickles (pytorch_model.bin), which can run code, too")
+    ] = False
 
     @field_validator("task")
     @classmethod
@@ -107,9 +136,22 @@ class ServeArgs(BaseModel):
         kind = next(kind for words in TASKS.values() for kind, word in words.items() if word == task)
         raise ValueError(f"--backend={backend} has another word for it: write --task={TASKS[backend][kind]}")
 
+    @model_validator(mode="after")
+    def _the_default_is_within_the_maximum(self) -> Self:
+        if self.request_timeout > self.max_request_timeout:
+            raise ValueError(
+                f"--request_timeout={self.request_timeout:g} is more than "
+                f"--max_request_timeout={self.max_request_timeout:g}: lower the first, or raise the second"
+            )
+        return self
+
     def to_argv(self) -> list[str]:
-        """Every flag with its value, in the order of the fields; what is None is left out."""
-        return [f"--{name}={value}" for name, value in self if value is not None]
+        """Where it reads and listens, and whatever is not as by default, in the order of the fields.
+
+        So a pod's arguments stay the same when the runtime learns a flag, and an older runtime knows all of them.
+        """
+        defaults = {name: field.default for name, field in type(self).model_fields.items() if name not in _ALWAYS}
+        return [f"--{name}={value}" for name, value in self if name not in defaults or value != defaults[name]]
 
     @classmethod
     def from_argv(cls, argv: Sequence[str]) -> Self:

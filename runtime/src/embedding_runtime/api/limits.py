@@ -1,0 +1,155 @@
+"""What one request may take of the server: texts, tokens, seconds, bytes; and the reading of its body within them."""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from fastapi import Request, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from embedding_runtime.contract import ServeArgs
+from embedding_runtime.errors import BadRequest, BodyTooLarge, BodyTooLate, Overloaded, RuntimeFault
+
+__all__ = ["TIMEOUT_HEADER", "Intake", "Limits", "Patience"]
+
+TIMEOUT_HEADER = "X-Request-Timeout"
+"""Seconds that the client gives its request, from the server's sight of it to the vectors."""
+
+BODIES_AT_ONCE = 8
+"""Times the largest body: more bytes than that are not held for all requests together."""
+
+LINGER_SECONDS = 5
+"""How long what a refused client still sends is read and dropped: closed at once, it would not see its answer."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """As the flags of the same names."""
+
+    max_inputs: int
+    max_request_tokens: int
+    max_body_bytes: int
+    request_timeout: float
+    max_request_timeout: float
+
+    @classmethod
+    def of(cls, args: ServeArgs) -> Self:
+        """Those that concern one request."""
+        return cls(**{name: getattr(args, name) for name in cls.__dataclass_fields__})
+
+    def seconds(self, asked: str | None) -> float:
+        """What a request may take, by its header's value. Raises BadRequest."""
+        if asked is None:
+            return self.request_timeout
+        try:
+            seconds = float(asked)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds <= self.max_request_timeout:
+            limit = f"{self.max_request_timeout:g}"
+            raise BadRequest(f"{TIMEOUT_HEADER}: it has to be a number of seconds above 0, at most {limit}")
+        return seconds
+
+
+@dataclass(frozen=True)
+class Patience:
+    """The time that one request has."""
+
+    seconds: float
+    deadline: float
+    """By the loop's clock."""
+
+    @property
+    def left(self) -> float:
+        """Seconds; negative when it is too late."""
+        return self.deadline - asyncio.get_running_loop().time()
+
+
+class Intake:
+    """ASGI middleware: the whole body is here, within its limits, before the application sees the request.
+
+    `refuse` makes the answer where it is not. The application finds the request's Patience as `request.state.patience`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, limits: Limits, refuse: Callable[[Request, RuntimeFault], Awaitable[Response]]
+    ) -> None:
+        self._app, self._limits, self._refuse = app, limits, refuse
+        self._held = 0
+        """Bytes of bodies, of all requests under way."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        try:
+            patience = self._patience(headers)
+            body = await self._read(headers, receive, patience)
+        except RuntimeFault as fault:
+            await _end(await self._refuse(Request(scope), fault), receive, send)
+            return
+        if body is None:
+            return
+        scope.setdefault("state", {})["patience"] = patience
+        held, receive = len(body), _after(body, receive)
+        del body
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._held -= held
+
+    def _patience(self, headers: Mapping[bytes, bytes]) -> Patience:
+        asked = headers.get(TIMEOUT_HEADER.lower().encode())
+        seconds = self._limits.seconds(None if asked is None else asked.decode("latin-1"))
+        return Patience(seconds, asyncio.get_running_loop().time() + seconds)
+
+    async def _read(self, headers: Mapping[bytes, bytes], receive: Receive, patience: Patience) -> bytes | None:
+        """All of it, counted as held; None when the client is gone. Raises BodyTooLarge, BodyTooLate, Overloaded."""
+        limit = self._limits.max_body_bytes
+        if int(headers.get(b"content-length", 0)) > limit:  # a number: the HTTP parser has seen to it
+            raise BodyTooLarge(limit=limit)
+        parts: list[bytes] = []
+        size, whole = 0, False
+        try:
+            async with asyncio.timeout_at(patience.deadline):
+                while not whole and (message := await receive())["type"] == "http.request":
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    self._held += len(parts[-1])
+                    if size > limit:
+                        raise BodyTooLarge(limit=limit)
+                    if self._held > BODIES_AT_ONCE * limit:
+                        raise Overloaded("the bodies of other requests fill the memory for them", retry_after=1)
+                    whole = not message.get("more_body")
+            return b"".join(parts) if whole else None
+        except TimeoutError:
+            raise BodyTooLate(seconds=patience.seconds) from None
+        finally:
+            if not whole:
+                self._held -= size
+
+
+def _after(body: bytes, receive: Receive) -> Receive:
+    """The messages of a request whose body has been read."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def next_message() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return next_message
+
+
+async def _end(said: Response, receive: Receive, send: Send) -> None:
+    """The answer at once, then the end of the connection: by the client, or when it has sent all or for too long."""
+    headers = [*said.raw_headers, (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": said.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": said.body, "more_body": True})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while (await receive()).get("more_body"):
+                pass
+    await send({"type": "http.response.body"})

@@ -1,0 +1,92 @@
+"""More than the worker can do in time: who is turned away, who gives up, and that their texts are out of the line."""
+
+import json
+import os
+import signal
+
+import httpx
+import pytest
+
+from support.runtime_server import NAME, RuntimeServer, all_of, until
+
+BODY = json.dumps({"model": NAME, "input": "hello"}).encode()
+"""Three tokens."""
+
+
+def has_room(server: RuntimeServer) -> bool:
+    """Asks as a client of very little time: 429 without room, 504 with it, which leaves the room as it was."""
+    answer = server.embeddings(input="hello", timeout="0.05")
+    assert answer.status_code in {429, 504}, answer.text
+    return answer.status_code == 504
+
+
+def test_who_finds_the_line_full_is_told_when_to_try_again() -> None:
+    with RuntimeServer("fake", max_waiting_tokens=11) as server:
+        os.kill(server.ready().worker, signal.SIGSTOP)
+        waiting = [server.begin_request(BODY) for _ in range(3)]
+        until(lambda: not has_room(server), "the line to be full")
+        answer = server.embeddings(input="hello")
+        error = answer.json()["error"]
+        assert (answer.status_code, error["type"], error["code"]) == (429, "rate_limit_error", "overloaded")
+        assert error["message"] == "9 tokens are before the 3 of this request: try again in 1 s"
+        assert answer.headers["Retry-After"] == "1"
+        assert httpx.get(f"{server.url}/readyz").status_code == 200  # it is as well as before
+        os.kill(server.worker, signal.SIGCONT)
+        assert [b"200 OK" in all_of(connection) for connection in waiting] == [True] * 3
+
+
+def test_who_would_be_served_too_late_is_turned_away_at_once() -> None:
+    with RuntimeServer("fake") as server:
+        server.ready().embeddings(input=["one " * 200] * 100)
+        os.kill(server.worker, signal.SIGSTOP)
+        waiting = server.begin_request(json.dumps({"model": NAME, "input": ["one " * 200] * 1000}).encode())
+        until(lambda: server.embeddings(input="hello", timeout="0.001").status_code == 429, "202,000 tokens in line")
+        os.kill(server.worker, signal.SIGCONT)
+        assert b"200 OK" in all_of(waiting)
+        assert server.embeddings(input="hello", timeout="5").status_code == 200
+
+
+def test_a_text_longer_than_the_whole_line_gets_through_alone() -> None:
+    with RuntimeServer("fake", max_waiting_tokens=11) as server:
+        assert server.ready().embeddings(input="one " * 200).status_code == 200
+
+
+def test_a_deadline_that_passes_is_504_and_its_texts_leave_the_line() -> None:
+    with RuntimeServer("fake", max_waiting_tokens=11) as server:
+        os.kill(server.ready().worker, signal.SIGSTOP)
+        blockers = [server.begin_request(BODY) for _ in range(2)]
+        for _ in range(3):  # there is room for one at a time
+            answer = server.embeddings(input="hello", timeout="0.2")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_passed")
+            assert "0.2 s" in answer.json()["error"]["message"]
+        os.kill(server.worker, signal.SIGCONT)
+        assert [b"200 OK" in all_of(connection) for connection in blockers] == [True] * 2
+
+
+def test_without_a_header_a_request_has_the_time_that_the_flag_says() -> None:
+    with RuntimeServer("fake", request_timeout=0.2) as server:
+        os.kill(server.ready().worker, signal.SIGSTOP)
+        assert server.embeddings(input="hello").status_code == 504
+        os.kill(server.worker, signal.SIGCONT)
+        assert server.embeddings(input="hello", timeout="10").status_code == 200
+
+
+def test_the_texts_of_a_client_that_left_leave_the_line() -> None:
+    with RuntimeServer("fake", max_waiting_tokens=11) as server:
+        os.kill(server.ready().worker, signal.SIGSTOP)
+        stay = [server.begin_request(BODY) for _ in range(2)]
+        leaves = server.begin_request(BODY)
+        until(lambda: not has_room(server), "the line to be full")
+        leaves.close()
+        until(lambda: has_room(server), "the room of the one that left")
+        os.kill(server.worker, signal.SIGCONT)
+        assert [b"200 OK" in all_of(connection) for connection in stay] == [True] * 2
+
+
+@pytest.mark.parametrize("timeout", ["soon", "0", "-1", "nan", "inf", "601", ""])
+def test_a_header_that_is_no_number_of_seconds_is_refused(fake_server: RuntimeServer, timeout: str) -> None:
+    answer = fake_server.embeddings(input="hello", timeout=timeout)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == (
+        "X-Request-Timeout: it has to be a number of seconds above 0, at most 600"
+    )

@@ -1,0 +1,43 @@
+"""Harm for a real server, by what it is asked: on PYTHONPATH, this makes some token ids hurt the fake backend.
+
+MiniLM's tokenizer gives none of these ids for any text.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from embedding_runtime.backends.base import BatchFailed
+from embedding_runtime.backends.fake import FakeBackend
+from embedding_runtime.wire import TokenIds, VectorRows
+
+POISON, FATAL, NOT_A_NUMBER = 11, 12, 13
+
+
+def _poison(rows: VectorRows) -> None:
+    raise BatchFailed("IndexError: poison")
+
+
+def _fatal(rows: VectorRows) -> None:
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def _not_a_number(rows: VectorRows) -> None:
+    rows[:, 3] = np.nan
+
+
+_HARM: Mapping[int, Callable[[VectorRows], None]] = {POISON: _poison, FATAL: _fatal, NOT_A_NUMBER: _not_a_number}
+
+_unharmed = FakeBackend.embed
+
+
+def _embed(self: FakeBackend, batch: Sequence[TokenIds]) -> VectorRows:
+    rows = _unharmed(self, batch)
+    for place, ids in enumerate(batch):
+        for token, harm in _HARM.items():
+            if len(ids) == 3 and ids[1] == token:  # not the long text of the warm-up, which has every id
+                harm(rows[place : place + 1])
+    return rows
+
+
+FakeBackend.embed = _embed  # type: ignore[method-assign]
