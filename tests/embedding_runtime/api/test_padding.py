@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from embedding_runtime.api.options import Options
 from embedding_runtime.api.service import Service
 from embedding_runtime.contract import BackendName
 from embedding_runtime.errors import BadRequest
@@ -19,7 +20,7 @@ async def tokenized(backend: BackendName, padding: int | None) -> int:
     spec = replace(ModelSpec.read(packaged_minilm()), padding=padding)
     async with a_worker() as worker:
         texts = await Service("m", backend, spec, TextTokenizer(spec), worker.engine, created=0).tokenize(
-            [[5, 6], [5, PADDING, 6]]
+            [[101, 6, 102], [101, PADDING, 102]], Options.of(spec)
         )
     return len(texts)
 

@@ -6,8 +6,9 @@ stand in and are told as assumed. What the files ask for and no backend does is 
 `SentenceTransformer(directory).encode(text)` is the reference for every vector that is served.
 """
 
+from embedding_runtime.modelspec.body import Side
 from embedding_runtime.modelspec.files import ModelRefused
 from embedding_runtime.modelspec.head import Cut, Dense, Normalize, Pooling, Step
 from embedding_runtime.modelspec.spec import ModelSpec
 
-__all__ = ["Cut", "Dense", "ModelRefused", "ModelSpec", "Normalize", "Pooling", "Step"]
+__all__ = ["Cut", "Dense", "ModelRefused", "ModelSpec", "Normalize", "Pooling", "Side", "Step"]

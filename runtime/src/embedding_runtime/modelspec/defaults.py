@@ -1,5 +1,6 @@
 """config_sentence_transformers.json: what is done to every text and vector where nobody asks for anything else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -15,6 +16,8 @@ class Defaults:
 
     prompt: str
     """Stands before every text; empty for most."""
+    prompts: Mapping[str, str]
+    """By name, what a request may ask for instead."""
     keep: int | None
     """Dimensions that are kept of a vector, the first ones (matryoshka); None: all."""
     similarity: str
@@ -36,6 +39,7 @@ class Defaults:
             raise ModelRefused(f"{path} has truncate_dim {keep!r}: it has to be a number from 1 up")
         return cls(
             prompt="" if name is None else prompts[name] or "",
+            prompts={each: text or "" for each, text in prompts.items()},
             keep=keep,
             similarity=config.get("similarity_fn_name") or "cosine",
         )

@@ -1,11 +1,12 @@
 """The whole of a model, as it is to be served."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from embedding_runtime.contract import Dtype
-from embedding_runtime.modelspec.body import Body
+from embedding_runtime.contract import MODEL_NOTE, Dtype
+from embedding_runtime.modelspec.body import Body, Side
 from embedding_runtime.modelspec.defaults import Defaults
 from embedding_runtime.modelspec.files import ModelRefused, number, object_in, object_or_nothing
 from embedding_runtime.modelspec.head import Cut, Head, Modules, Normalize, Pooling, Step
@@ -27,20 +28,28 @@ class ModelSpec:
     """What is done to the pooled vector, in this order."""
     dimensions: int
     """Of what the steps give: the vectors that are served."""
+    sizes: Sequence[int]
+    """To how many dimensions a request may have vectors cut, in rising order; empty: the model's files know none."""
     max_length: int
     """Longest input in tokens, special ones and the prompt's included."""
     vocabulary: int
     """Token ids are below this."""
     padding: int | None
     """The padding's token id, for models in which it shifts the positions of the tokens after it."""
+    cut_side: Side
+    """Where the tokenizer takes tokens away from a text that is too long."""
     lower_case: bool
     """Lower-case the text before the tokenizer's own normalizer."""
     prompt: str
     """Stands before every text; empty for most."""
+    prompts: Mapping[str, str]
+    """By name, what a request may ask for instead."""
     similarity: str
     """How two vectors are to be compared, in sentence-transformers' words."""
     dtype: Dtype
     """Of the weights while they compute; never AUTO."""
+    revision: str | None = None
+    """The commit that the initializer fetched, where it left a note of it."""
     assumed: tuple[str, ...] = ()
     """What the files do not say, in words: sentence-transformers' own defaults stand in."""
 
@@ -67,13 +76,17 @@ class ModelSpec:
             include_prompt=head.include_prompt,
             steps=steps,
             dimensions=dimensions,
+            sizes=body.sizes_below(dimensions),
             max_length=body.max_length,
             vocabulary=body.vocabulary,
             padding=body.padding,
+            cut_side=body.cut_side,
             lower_case=body.lower_case,
             prompt=defaults.prompt,
+            prompts=defaults.prompts,
             similarity=defaults.similarity,
             dtype=body.dtype,
+            revision=object_or_nothing(directory / MODEL_NOTE).get("revision"),
             assumed=assumed,
         )
 

@@ -1,0 +1,114 @@
+"""Every failure in the words of the API it happened in: OpenAI's envelope, Cohere's, TEI's, Open Inference's."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from embedding_runtime.api.answers import json_of
+from embedding_runtime.errors import BadRequest, RuntimeFault
+
+__all__ = ["add_failures"]
+
+
+def add_failures(app: FastAPI) -> None:
+    """Handlers for all that a route may raise."""
+
+    @app.exception_handler(RuntimeFault)
+    async def fault(request: Request, error: RuntimeFault) -> Response:
+        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+        said = {"message": str(error), "type": error.type, "param": error.param, "code": error.code}
+        return json_of(_shape(request)(error.status, said), error.status, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return await fault(request, _in_words(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        said = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+        return json_of(_shape(request)(error.status_code, said), error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def bug(request: Request, error: Exception) -> Response:
+        """Starlette raises it again once this is sent, and uvicorn logs the traceback."""
+        said = {"message": f"a fault of the server: {type(error).__name__}", "type": "server_error"}
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        return json_of(_shape(request)(status, {**said, "param": None, "code": None}), status)
+
+
+Said = Mapping[str, str | None]
+"""An OpenAI error: message, type, param, code."""
+
+
+def _openai(_: int, said: Said) -> Mapping[str, Any]:
+    return {"error": said}
+
+
+def _cohere(_: int, said: Said) -> Mapping[str, Any]:
+    return {"message": said["message"]}
+
+
+def _inference(_: int, said: Said) -> Mapping[str, Any]:
+    return {"error": said["message"]}
+
+
+def _tei(status: int, said: Said) -> Mapping[str, Any]:
+    kinds = {429: "Overloaded", 500: "Backend", 503: "Unhealthy", 504: "Overloaded"}
+    return {"error": said["message"], "error_type": kinds.get(status, "Validation")}
+
+
+_SHAPES: Sequence[tuple[re.Pattern[str], Callable[[int, Said], Mapping[str, Any]]]] = (
+    (re.compile(r"/v[12]/(embed|rerank)"), _cohere),
+    (re.compile(r"/v1/models/.*:predict|/v2(/.*)?"), _inference),
+    (re.compile(r"/(embed|rerank|tokenize|info)?"), _tei),
+)
+"""The first whose pattern is the whole path; OpenAI's for all others."""
+
+
+def _shape(request: Request) -> Callable[[int, Said], Mapping[str, Any]]:
+    path = request.url.path
+    return next((shape for pattern, shape in _SHAPES if pattern.fullmatch(path)), _openai)
+
+
+_ANY_INPUT = "a string, a list of strings, a list of token ids, or a list of lists of token ids"
+_WANTED = {
+    "input": f"{_ANY_INPUT}; strings of whole Unicode characters",
+    "inputs": f"{_ANY_INPUT}; strings of whole Unicode characters",
+    "data": "a list of strings, of whole Unicode characters",
+    "truncate": "true, false, NONE, START or END",
+}
+"""Of fields that take several forms, for each of which pydantic has errors of its own."""
+
+
+def _in_words(errors: Sequence[Mapping[str, Any]]) -> BadRequest:
+    """All that pydantic found, by field, without the values, which may be texts."""
+    first = errors[0]
+    if first["type"] == "json_invalid":
+        where = first["loc"][1]
+        return BadRequest(f"the body is not JSON: {first['ctx']['error']} at character {where}")
+    if len(first["loc"]) == 1:
+        return BadRequest("the body is not a JSON object; send it with the header Content-Type: application/json")
+    by_field: dict[str, Mapping[str, Any]] = {}
+    for error in errors:
+        by_field.setdefault(str(error["loc"][1]), error)
+    words = [_about(field, error) for field, error in by_field.items()]
+    return BadRequest("; ".join(words), param=next(iter(by_field)))
+
+
+def _about(field: str, error: Mapping[str, Any]) -> str:
+    _, _, *inner = error["loc"]
+    place, last = field, field
+    for part in inner:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        elif "[" in part or part in {"bool", "str"}:  # a form that the field may have, in pydantic's words
+            return f"{place}: it has to be {_WANTED[last]}"
+        else:
+            place, last = f"{place}.{part}", part
+    return f"{place} is missing" if error["type"] == "missing" else f"{place}: {error['msg']}"
