@@ -4,7 +4,6 @@ import logging
 import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from embedding_runtime import logs
 from embedding_runtime.contract import ContractError, ServeArgs
@@ -49,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _serve(args: ServeArgs) -> int:
-    spec = ModelSpec.read(Path(args.model_dir)).limited(max_length=args.max_length, dtype=args.dtype)
+    spec = ModelSpec.asked_for(args)
     family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
     with socket.create_server((args.host, args.http_port), family=family, backlog=1024) as listener:
         worker = start_worker(args)
@@ -66,7 +65,7 @@ def _serve(args: ServeArgs) -> int:
 def _help(*, asked: bool) -> int:
     parser = ServeArgs.parser()
     parser.prog = "python -m embedding_runtime serve"
-    parser.description = "Serves one embedding model over HTTP, as OpenAI's API."
+    parser.description = "Serves one embedding model or cross-encoder over HTTP, as OpenAI's API."
     out = sys.stdout if asked else sys.stderr
     out.write(parser.format_help() + EXAMPLE)
     return 0 if asked else 2

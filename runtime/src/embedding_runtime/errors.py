@@ -51,7 +51,7 @@ class BadRequest(RuntimeFault):
 
 
 class InputTooLong(BadRequest):
-    """Texts have more tokens than the model takes."""
+    """Texts, or pairs, have more tokens than the model takes."""
 
     code = "context_length_exceeded"
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tokenizers import Tokenizer, normalizers
+from tokenizers import Encoding, Tokenizer, normalizers
 
 from embedding_runtime.modelspec import ModelRefused, ModelSpec, Side
-from embedding_runtime.wire import TokenIds
+from embedding_runtime.wire import SECOND, TokenIds
 
 __all__ = ["TextTokenizer", "Token"]
 
@@ -55,6 +55,28 @@ class TextTokenizer:
         whole = [before + text for text in texts]
         return [np.array(found.ids, dtype=np.int32) for found in self._tokenizer.encode_batch_fast(whole)]
 
+    def encode_pairs(self, pairs: Sequence[tuple[str, str]], *, cut_to: int | None = None) -> list[TokenIds]:
+        """One array of ids a pair, its prompt in front; as `encode` otherwise.
+
+        `cut_to`: the most tokens of a pair, special ones included; what is longer is cut as CrossEncoder cuts it.
+        """
+        whole = [(self._prompt + first, second) for first, second in pairs]
+        found = self._tokenizer.encode_batch_fast(whole)
+        if cut_to is not None:
+            for place, encoding in enumerate(found):
+                if len(encoding.ids) > cut_to:
+                    found[place] = self._cut(*whole[place], cut_to)
+        return [np.array(e.ids, dtype=np.int32) + SECOND * np.array(e.type_ids, dtype=np.int32) for e in found]
+
+    def _cut(self, first: str, second: str, length: int) -> Encoding:
+        """The tokenizer's own truncation is a setting of it, which other threads would see."""
+        one, other = self._tokenizer.encode_batch([first, second], add_special_tokens=False)
+        room = max(length - self._tokenizer.num_special_tokens_to_add(is_pair=True), 0)
+        kept, others_kept = longest_first(len(one.ids), len(other.ids), room)
+        one.truncate(kept)
+        other.truncate(others_kept)
+        return self._tokenizer.post_process(one, other)
+
     def cut(self, ids: TokenIds, length: int, side: Side) -> TokenIds:
         """At most `length` tokens, taken away at that side, as transformers does: the special tokens around stay.
 
@@ -93,3 +115,15 @@ class TextTokenizer:
 
 
 _ANY_TEXT = "a text"
+
+
+def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
+    """How many tokens of two texts stay where there is room for fewer: the longer one is cut until they are equal.
+
+    As tokenizers' strategy of that name, which gives the odd token to the longer text, to the second of equal ones.
+    """
+    less, more = sorted((first, second))
+    if less + more > room:
+        less = min(less, room // 2)
+        more = room - less
+    return (less, more) if first <= second else (more, less)

@@ -15,13 +15,28 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Broken", "Message", "Ready", "TokenIds", "VectorRows", "Vectors", "Work", "pack", "receive", "receive_sync"]
+__all__ = [
+    "SECOND",
+    "Broken",
+    "Message",
+    "Ready",
+    "TokenIds",
+    "VectorRows",
+    "Vectors",
+    "Work",
+    "pack",
+    "receive",
+    "receive_sync",
+]
 
 TokenIds = npt.NDArray[np.int32]
-"""Shape (tokens,)."""
+"""Shape (tokens,). Of a pair of texts, the ids with token type 1 (the second text's, mostly) have SECOND added."""
+
+SECOND = np.int32(1 << 30)
+"""A bit that no token's id has: the largest vocabularies are of a million."""
 
 VectorRows = npt.NDArray[np.float32]
-"""Shape (texts, dimensions)."""
+"""Shape (texts, dimensions); for a cross-encoder (pairs, labels)."""
 
 
 @dataclass(frozen=True, eq=False)

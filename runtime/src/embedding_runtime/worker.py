@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
@@ -68,7 +67,7 @@ def prove(backend: Backend, spec: ModelSpec) -> None:
 
 def _load(args: ServeArgs) -> Backend:
     begin = time.monotonic()
-    spec = ModelSpec.read(Path(args.model_dir)).limited(max_length=args.max_length, dtype=args.dtype)
+    spec = ModelSpec.asked_for(args)
     _log.info("loading %s in %s with %s", spec.directory, spec.dtype, args.backend)
     for assumption in spec.assumed:
         _log.warning("assumed: %s", assumption)

@@ -74,24 +74,19 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "name", "backend", "task"),
+    ("service", "name", "backend"),
     [
-        (a_service(), "embedding-model", "vllm", "embed"),
-        (a_service(model={"name": "mini"}), "mini", "vllm", "embed"),
-        (a_service(model={"name": "mini"}, args=["--model-name=mini"]), "mini", "vllm", "embed"),
-        (a_service(args=["--backend=huggingface"]), "embedding-model", "huggingface", "text_embedding"),
-        (a_service(backend="huggingface"), "embedding-model", "huggingface", "text_embedding"),
-        (
-            a_service(backend="huggingface", args=["--backend=huggingface"]),
-            "embedding-model",
-            "huggingface",
-            "text_embedding",
-        ),
+        (a_service(), "embedding-model", "vllm"),
+        (a_service(model={"name": "mini"}), "mini", "vllm"),
+        (a_service(model={"name": "mini"}, args=["--model-name=mini"]), "mini", "vllm"),
+        (a_service(args=["--backend=huggingface"]), "embedding-model", "huggingface"),
+        (a_service(backend="huggingface"), "embedding-model", "huggingface"),
+        (a_service(backend="huggingface", args=["--backend=huggingface"]), "embedding-model", "huggingface"),
     ],
 )
-def test_what_the_spec_leaves_open_is_decided(service: Raw, name: str, backend: str, task: str) -> None:
+def test_what_the_spec_leaves_open_is_decided(service: Raw, name: str, backend: str) -> None:
     serve = settle(service, NOTHING).serve
-    assert (serve.model_name, serve.backend, serve.task) == (name, backend, task)
+    assert (serve.model_name, serve.backend, serve.task) == (name, backend, None)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def serve_args(draw: st.DrawFn) -> ServeArgs:
             "model_dir": "/" + draw(WORDS),
             "model_name": draw(WORDS),
             "backend": backend,
-            "task": draw(st.sampled_from([None, TASKS[backend]])),
+            "task": draw(st.sampled_from([None, *TASKS[backend].values()])),
             "dtype": draw(st.sampled_from(Dtype)),
             "max_length": draw(st.none() | st.integers(min_value=1)),
             "host": draw(WORDS),
@@ -55,6 +55,8 @@ def test_dashes_underscores_and_repetition_make_no_difference(argv: list[str]) -
         (["--model_name=a", "--backend=onnx"], ["--backend=onnx", "vllm"]),
         (["--model_name=a", "--task=text_embedding"], ["--task=text_embedding", "--backend=vllm", "--task=embed"]),
         (["--model_name=a", "--backend=huggingface", "--task=embed"], ["write --task=text_embedding"]),
+        (["--model_name=a", "--backend=huggingface", "--task=score"], ["write --task=text_ranking"]),
+        (["--model_name=a", "--task=text_ranking"], ["--backend=vllm", "write --task=score"]),
         (["--wat=1", "--max_length=0"], ["--wat", "--max_length=0", "--model_name is missing"]),
     ],
 )
@@ -64,9 +66,8 @@ def test_a_wrong_flag_is_refused_in_words_that_say_what_to_write(argv: list[str]
     assert [word for word in words if word not in str(caught.value)] == []
 
 
-@pytest.mark.parametrize("backend", BackendName)
-def test_the_task_is_the_backends_own_unless_given(backend: BackendName) -> None:
-    assert ServeArgs.from_argv(["--model_name=a", f"--backend={backend}"]).task == TASKS[backend]
+def test_without_a_task_the_models_files_decide() -> None:
+    assert ServeArgs.from_argv(["--model_name=a"]).task is None
 
 
 def test_help_has_every_flag() -> None:

@@ -9,12 +9,12 @@ import numpy as np
 from fastapi import Request
 
 from embedding_runtime.api.options import Options
-from embedding_runtime.contract import BackendName
+from embedding_runtime.contract import BackendName, Kind
 from embedding_runtime.engine import Engine
 from embedding_runtime.errors import BadRequest, ClientGone, InputTooLong, UnknownModel
 from embedding_runtime.modelspec import ModelSpec, space
 from embedding_runtime.tokenization import TextTokenizer
-from embedding_runtime.wire import TokenIds, VectorRows
+from embedding_runtime.wire import SECOND, TokenIds, VectorRows
 
 __all__ = ["Service"]
 
@@ -56,7 +56,9 @@ class Service:
         return options.finish(await self.embed(request, texts)), sum(map(len, texts))
 
     async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> list[TokenIds]:
-        """One array of ids a text. Raises BadRequest, InputTooLong."""
+        """One array of ids a text. Raises BadRequest (for a cross-encoder, too), InputTooLong."""
+        if self.spec.kind is not Kind.EMBEDDING_MODEL:
+            raise BadRequest(f"{self.name} is a cross-encoder: it has no embeddings, it scores pairs at /v1/rerank")
         many = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
         if not many:
             raise BadRequest(f"{field} is an empty list: give at least one text", param=field)
@@ -70,11 +72,34 @@ class Service:
         for index, text in enumerate(texts):
             if not len(text):
                 raise BadRequest(f"{field}[{index}] has no tokens", param=field)
-        if too_long := {index: len(text) for index, text in enumerate(texts) if len(text) > options.limit}:
-            raise InputTooLong(too_long, limit=options.limit, field=field)
+        self._refuse_too_long(texts, options.limit, field)
         for index, text in enumerate(texts):
-            self._refuse_what_vllm_gets_wrong(f"{field}[{index}]", text)
+            self._refuse_what_vllm_gets_wrong(index, text, field)
         return texts
+
+    async def tokenize_pairs(
+        self, pairs: Sequence[tuple[str, str]], *, truncate: bool = False, field: str = "documents"
+    ) -> list[TokenIds]:
+        """One array of ids a pair (a query and a document), for `score`. Pairs that are too long are cut if asked for.
+
+        `field` is what the request calls them. Raises BadRequest (for an embedding model, too), InputTooLong.
+        """
+        if self.spec.kind is not Kind.CROSS_ENCODER:
+            raise BadRequest(
+                f"{self.name} is an embedding model: it scores no pairs, its vectors are at /v1/embeddings"
+            )
+        if not pairs:
+            raise BadRequest(f"{field} is an empty list: give at least one text", param=field)
+        limit = self.spec.max_length
+        texts = await asyncio.to_thread(self.tokenizer.encode_pairs, pairs, cut_to=limit if truncate else None)
+        self._refuse_too_long(texts, limit, field)
+        for index, text in enumerate(texts):
+            self._refuse_what_vllm_gets_wrong(index, text & ~SECOND, field)
+        return texts
+
+    async def score(self, request: Request, pairs: Sequence[TokenIds]) -> VectorRows:
+        """A row a pair, a score a label, as CrossEncoder gives them: after its activation. Raises as `embed` does."""
+        return await self.embed(request, pairs)
 
     async def embed(self, request: Request, texts: Sequence[TokenIds]) -> VectorRows:
         """As `Engine.embed`, for as long as the client is there. Raises ClientGone, too."""
@@ -99,14 +124,17 @@ class Service:
             raise BadRequest(message, param="truncate_prompt_tokens")
         return [self.tokenizer.cut(ids, options.limit, options.cut) for ids in found]
 
-    def _refuse_what_vllm_gets_wrong(self, where: str, text: TokenIds) -> None:
+    @staticmethod
+    def _refuse_too_long(texts: Sequence[TokenIds], limit: int, field: str) -> None:
+        if too_long := {index: len(text) for index, text in enumerate(texts) if len(text) > limit}:
+            raise InputTooLong(too_long, limit=limit, field=field)
+
+    def _refuse_what_vllm_gets_wrong(self, index: int, text: TokenIds, field: str = "input") -> None:
         """vLLM gives a padding inside of a text the next position; RoBERTa's own code gives it the padding's."""
         padding = self.spec.padding
         if self.backend is BackendName.VLLM and padding is not None and padding in text:
-            message = f"{where} has the model's padding token, which vLLM places otherwise than the model does"
-            raise BadRequest(
-                f"{message}: take it out, or serve with --backend=huggingface", param=where.partition("[")[0]
-            )
+            message = f"{field}[{index}] has the model's padding token, which vLLM places otherwise than the model does"
+            raise BadRequest(f"{message}: take it out, or serve with --backend=huggingface", param=field)
 
     def _as_ids(self, where: str, ids: Sequence[int]) -> TokenIds:
         """Another tokenizer's ids would give a wrong vector; they rarely stand between our special tokens."""

@@ -11,21 +11,24 @@ __all__ = ["FakeBackend", "load"]
 
 
 class FakeBackend:
-    """Equal ids give equal unit vectors, others give others; of the model it takes the number of dimensions."""
+    """Equal ids give equal unit vectors (scores between 0 and 1), others give others; the model says how many."""
 
     detail = "fake vectors, for tests only"
 
-    def __init__(self, dimensions: int) -> None:
-        self._dimensions = dimensions
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
 
     def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
         return np.stack([self._row(ids) for ids in batch])
 
     def _row(self, ids: TokenIds) -> VectorRows:
-        row = np.random.default_rng(ids.astype(np.uint32)).standard_normal(self._dimensions, dtype=np.float32)
+        random = np.random.default_rng(ids.astype(np.uint32))
+        if self._spec.scores is not None:
+            return random.random(self._spec.dimensions, dtype=np.float32)
+        row = random.standard_normal(self._spec.dimensions, dtype=np.float32)
         return row / np.linalg.norm(row)
 
 
 def load(spec: ModelSpec) -> FakeBackend:
     """Reads no weights."""
-    return FakeBackend(spec.dimensions)
+    return FakeBackend(spec)

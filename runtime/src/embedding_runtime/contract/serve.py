@@ -10,11 +10,11 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from embedding_runtime.contract.initializer import MODEL_DIR
 
-__all__ = ["KILLED", "TASKS", "BackendName", "ContractError", "Dtype", "ServeArgs", "Task", "read_flags"]
+__all__ = ["KILLED", "TASKS", "BackendName", "ContractError", "Dtype", "Kind", "ServeArgs", "Task", "read_flags"]
 
 
 KILLED = 128 + 9
@@ -32,17 +32,30 @@ class BackendName(StrEnum):
     FAKE = "fake"
 
 
+class Kind(StrEnum):
+    """What a model gives; its own files say which."""
+
+    EMBEDDING_MODEL = "embedding model"
+    """A vector for a text."""
+    CROSS_ENCODER = "cross-encoder"
+    """Scores for a pair of texts."""
+
+
 class Task(StrEnum):
-    """What a model is served for, in the words of its backend (KServe's guide: the two differ)."""
+    """What a model is served for, in the words of its backend (KServe's guide: they differ)."""
 
     EMBED = "embed"
+    SCORE = "score"
     TEXT_EMBEDDING = "text_embedding"
+    TEXT_RANKING = "text_ranking"
 
 
-TASKS: Mapping[BackendName, Task] = {
-    BackendName.VLLM: Task.EMBED,
-    BackendName.HUGGINGFACE: Task.TEXT_EMBEDDING,
-    BackendName.FAKE: Task.EMBED,
+_VLLMS_WORDS = {Kind.EMBEDDING_MODEL: Task.EMBED, Kind.CROSS_ENCODER: Task.SCORE}
+
+TASKS: Mapping[BackendName, Mapping[Kind, Task]] = {
+    BackendName.VLLM: _VLLMS_WORDS,
+    BackendName.HUGGINGFACE: {Kind.EMBEDDING_MODEL: Task.TEXT_EMBEDDING, Kind.CROSS_ENCODER: Task.TEXT_RANKING},
+    BackendName.FAKE: _VLLMS_WORDS,
 }
 
 
@@ -71,7 +84,13 @@ class ServeArgs(BaseModel):
     model_dir: Annotated[PurePosixPath, Field(description="directory with the model's files")] = MODEL_DIR
     model_name: Annotated[str, Field(min_length=1, description="the name that requests call the model by")]
     backend: Annotated[BackendName, Field(description="what computes the vectors")] = BackendName.VLLM
-    task: Annotated[Task, Field(description="vllm: embed; huggingface: text_embedding. Default: the backend's own")]
+    task: Annotated[
+        Task | None,
+        Field(
+            description="vllm: embed, or score for a cross-encoder; huggingface: text_embedding, text_ranking. "
+            "Default: what the model's files say"
+        ),
+    ] = None
     dtype: Annotated[Dtype, Field(description="type of the weights; auto: as the model's files say")] = Dtype.AUTO
     max_length: Annotated[
         int | None, Field(ge=1, description="longest input in tokens. Default, and limit: what the model's files say")
@@ -79,21 +98,14 @@ class ServeArgs(BaseModel):
     host: Annotated[str, Field(min_length=1, description="address to listen on")] = "0.0.0.0"  # noqa: S104 a pod's own
     http_port: Annotated[int, Field(ge=1, le=65535, description="port to listen on")] = 8080
 
-    @model_validator(mode="before")
-    @classmethod
-    def _task_defaults_to_the_backends_own(cls, given: object) -> object:
-        if not isinstance(given, dict) or given.get("task") is not None:
-            return given
-        backend = given.get("backend", BackendName.VLLM)
-        return {**given, "task": TASKS.get(backend, Task.EMBED)}  # a backend that is not known is refused by its field
-
     @field_validator("task")
     @classmethod
-    def _task_is_the_backends_own(cls, task: Task, given: ValidationInfo) -> Task:
+    def _task_is_the_backends_own(cls, task: Task | None, given: ValidationInfo) -> Task | None:
         backend = given.data.get("backend")  # missing where it was refused itself
-        if backend is not None and task != TASKS[backend]:
-            raise ValueError(f"--backend={backend} has another word for it: write --task={TASKS[backend]}")
-        return task
+        if backend is None or task is None or task in TASKS[backend].values():
+            return task
+        kind = next(kind for words in TASKS.values() for kind, word in words.items() if word == task)
+        raise ValueError(f"--backend={backend} has another word for it: write --task={TASKS[backend][kind]}")
 
     def to_argv(self) -> list[str]:
         """Every flag with its value, in the order of the fields; what is None is left out."""

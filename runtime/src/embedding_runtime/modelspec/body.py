@@ -6,10 +6,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from embedding_runtime.contract import Dtype
+from embedding_runtime.contract import Dtype, Kind
 from embedding_runtime.modelspec.files import ModelRefused, number, object_in, object_or_nothing, weights_dtype
 
-__all__ = ["Body", "Side"]
+__all__ = ["Body", "Side", "architecture_in", "asked_of"]
 
 
 class Side(StrEnum):
@@ -39,14 +39,11 @@ class Body:
     """It was made to continue texts: a token sees those before it only, as far as `architecture` tells."""
 
     @classmethod
-    def read(cls, directory: Path) -> Self:
-        """Raises ModelRefused."""
-        asked = _asked(directory)
+    def read(cls, directory: Path, asked: Mapping[str, Any]) -> Self:
+        """`asked`: what `asked_of` says of it. Raises ModelRefused."""
         path = directory / "config.json"
         config = object_in(path)
-        architecture = next(iter(config.get("architectures") or []), "")
-        if architecture.endswith("ForSequenceClassification"):
-            raise ModelRefused(f"{path} says {architecture}: it scores texts (a cross-encoder), it has no embeddings")
+        architecture = architecture_in(directory)
         return cls(
             max_length=_max_length(directory, asked, config),
             vocabulary=number(path, config, "vocab_size"),
@@ -66,8 +63,13 @@ class Body:
         return tuple(sorted(size for size in set(self.matryoshka) if size < dimensions))
 
 
-def _asked(directory: Path) -> Mapping[str, Any]:
-    """sentence_bert_config.json, once it is sure that it asks for nothing that changes vectors unseen."""
+def architecture_in(directory: Path) -> str:
+    """The class that the weights were saved from; empty where config.json does not say. Raises ModelRefused."""
+    return str(next(iter(object_in(directory / "config.json").get("architectures") or []), ""))
+
+
+def asked_of(directory: Path, kind: Kind) -> Mapping[str, Any]:
+    """sentence_bert_config.json, once it is sure that it asks for nothing that changes rows unseen."""
     files = sorted(directory.glob("sentence_*_config.json"))  # of old: sentence_roberta_config.json and so on
     if not files:
         return {}
@@ -75,10 +77,11 @@ def _asked(directory: Path) -> Mapping[str, Any]:
     config = object_in(file)
     extras = ("model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args", "config_kwargs")
     asked = [name for name in (*extras, "processing_kwargs", "query_expansion") if config.get(name)]
-    if config.get("transformer_task", "feature-extraction") != "feature-extraction":
+    task, text, output = _USUAL[kind]
+    if config.get("transformer_task", "feature-extraction") != task:
         asked.append("transformer_task")
-    modalities = config.get("modality_config", {"text": _TEXT})
-    if modalities.get("text") != _TEXT or config.get("module_output_name", "token_embeddings") != "token_embeddings":
+    modalities = config.get("modality_config", {"text": text})
+    if modalities.get("text") != text or config.get("module_output_name", output) != output:
         asked.append("modality_config")
     elif "message" in modalities:
         asked.append("modality_config.message (a chat template around every text)")
@@ -87,7 +90,15 @@ def _asked(directory: Path) -> Mapping[str, Any]:
     return config
 
 
-_TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
+_USUAL = {
+    Kind.EMBEDDING_MODEL: (
+        "feature-extraction",
+        {"method": "forward", "method_output_name": "last_hidden_state"},
+        "token_embeddings",
+    ),
+    Kind.CROSS_ENCODER: ("sequence-classification", {"method": "forward", "method_output_name": "logits"}, "scores"),
+}
+"""transformer_task, the way of a text through the model, and what its output is called."""
 
 
 def _max_length(directory: Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> int:
