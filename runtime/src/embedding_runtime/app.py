@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from embedding_runtime.api import cohere, health, openai, openinference, tei
+from embedding_runtime.api import cohere, health, openai, openinference, rerank, tei
 from embedding_runtime.api.docs import add_docs
 from embedding_runtime.api.failures import add_failures
 from embedding_runtime.api.service import Service
@@ -22,8 +22,11 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(openinference.router(service))  # before OpenAI's: /v1/models/NAME:predict is in /v1/models/...
     for prefix in ("/openai/v1", "/v1"):
         app.include_router(openai.router(service), prefix=prefix)
+    for prefix in ("/openai/v1", "/v1", "/v2"):
+        app.include_router(rerank.router(service, prefix))
     app.include_router(cohere.router(service))
     app.include_router(tei.router(service))
+    app.include_router(rerank.tei_router(service))
     add_docs(app)
     add_failures(app)
     return app

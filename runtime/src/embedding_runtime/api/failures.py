@@ -12,21 +12,23 @@ from starlette.exceptions import HTTPException
 from embedding_runtime.api.answers import json_of
 from embedding_runtime.errors import BadRequest, RuntimeFault
 
-__all__ = ["add_failures"]
+__all__ = ["add_failures", "told"]
+
+
+async def told(request: Request, fault: RuntimeFault) -> Response:
+    """The answer to a request that failed so."""
+    headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+    said = {"message": str(fault), "type": fault.type, "param": fault.param, "code": fault.code}
+    return json_of(_shape(request)(fault.status, said), fault.status, headers)
 
 
 def add_failures(app: FastAPI) -> None:
     """Handlers for all that a route may raise."""
-
-    @app.exception_handler(RuntimeFault)
-    async def fault(request: Request, error: RuntimeFault) -> Response:
-        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-        said = {"message": str(error), "type": error.type, "param": error.param, "code": error.code}
-        return json_of(_shape(request)(error.status, said), error.status, headers)
+    app.exception_handler(RuntimeFault)(told)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return await fault(request, _in_words(error.errors()))
+        return await told(request, _in_words(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
@@ -77,9 +79,12 @@ def _shape(request: Request) -> Callable[[int, Said], Mapping[str, Any]]:
 
 
 _ANY_INPUT = "a string, a list of strings, a list of token ids, or a list of lists of token ids"
+_TEXT_OR_TEXTS = "a string or a list of strings, of whole Unicode characters"
 _WANTED = {
     "input": f"{_ANY_INPUT}; strings of whole Unicode characters",
     "inputs": f"{_ANY_INPUT}; strings of whole Unicode characters",
+    **dict.fromkeys(("text_1", "text_2", "queries"), _TEXT_OR_TEXTS),
+    "documents": "a string, or an object with text, of whole Unicode characters",
     "data": "a list of strings, of whole Unicode characters",
     "truncate": "true, false, NONE, START or END",
 }

@@ -84,6 +84,7 @@ async def _model(service: Service) -> dict[str, Any]:
         "dimensions": spec.dimensions,
         "sizes": f"{sizes.start}-{sizes.stop - 1}" if isinstance(sizes, range) else list(sizes),
         "max_length": spec.max_length,
+        "kind": spec.kind,
         "pooling": "+".join(spec.pooling),
         "normalized": spec.normalized,
         "similarity": spec.similarity,

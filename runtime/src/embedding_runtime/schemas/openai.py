@@ -87,6 +87,7 @@ class Model(Answer):
         list[int] | str, Field(description="what `dimensions` of a request may be, too; a range is written 1-1023")
     ]
     max_length: Annotated[int, Field(examples=[256], description="longest input in tokens, special ones included")]
+    kind: Annotated[str, Field(examples=["embedding model"], description="or a cross-encoder, which scores pairs")]
     pooling: Annotated[str, Field(examples=["mean"])]
     normalized: bool
     similarity: Annotated[str, Field(examples=["cosine"])]
