@@ -28,7 +28,7 @@ def add_failures(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return await told(request, _in_words(error.errors()))
+        return await told(request, _in_words(request, error.errors()))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
@@ -91,24 +91,30 @@ _WANTED = {
 """Of fields that take several forms, for each of which pydantic has errors of its own."""
 
 
-def _in_words(errors: Sequence[Mapping[str, Any]]) -> BadRequest:
-    """All that pydantic found, by field, without the values, which may be texts."""
+def _in_words(request: Request, errors: Sequence[Mapping[str, Any]]) -> BadRequest:
+    """All that pydantic found, by place, without the values, which may be texts."""
     first = errors[0]
+    if _BINARY in request.headers:
+        return BadRequest(f"{_BINARY}: binary tensors are not taken; send BYTES in JSON, in data")
     if first["type"] == "json_invalid":
         where = first["loc"][1]
         return BadRequest(f"the body is not JSON: {first['ctx']['error']} at character {where}")
     if len(first["loc"]) == 1:
         return BadRequest("the body is not a JSON object; send it with the header Content-Type: application/json")
-    by_field: dict[str, Mapping[str, Any]] = {}
-    for error in errors:
-        by_field.setdefault(str(error["loc"][1]), error)
-    words = [_about(field, error) for field, error in by_field.items()]
-    return BadRequest("; ".join(words), param=next(iter(by_field)))
+    words = dict.fromkeys(map(_about, errors))  # a field that takes several forms has an error for each
+    more = f"; and {len(words) - _TOLD} more" if len(words) > _TOLD else ""
+    return BadRequest("; ".join(list(words)[:_TOLD]) + more, param=str(first["loc"][1]))
 
 
-def _about(field: str, error: Mapping[str, Any]) -> str:
-    _, _, *inner = error["loc"]
-    place, last = field, field
+_BINARY = "Inference-Header-Content-Length"
+"""Header of Open Inference's binary extension."""
+
+_TOLD = 20
+
+
+def _about(error: Mapping[str, Any]) -> str:
+    _, field, *inner = error["loc"]
+    place, last = str(field), str(field)
     for part in inner:
         if isinstance(part, int):
             place += f"[{part}]"
@@ -116,4 +122,5 @@ def _about(field: str, error: Mapping[str, Any]) -> str:
             return f"{place}: it has to be {_WANTED[last]}"
         else:
             place, last = f"{place}.{part}", part
-    return f"{place} is missing" if error["type"] == "missing" else f"{place}: {error['msg']}"
+    said = error["msg"].removeprefix("Value error, ")
+    return f"{place} is missing" if error["type"] == "missing" else f"{place}: {said}"

@@ -21,7 +21,9 @@ _PROMPTS_FOR = {
     "passage": _DOCUMENT,
     "search_document": _DOCUMENT,
 }
-"""By input type, the names that sentence-transformers' encode_query and encode_document look for."""
+"""By input type, the names that sentence-transformers' encode_query and encode_document look for. One that is saved
+with an empty prompt, as sentence-transformers does where nobody gave one, does not count.
+"""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _prompt(spec: ModelSpec, name: str | None, input_type: str | None) -> tuple[
     else:
         otherwise = "" if input_type in _PROMPTS_FOR else spec.prompt
         names = _PROMPTS_FOR.get(input_type, (input_type,))
-        prompt = next((spec.prompts[name] for name in names if name in spec.prompts), otherwise)
+        prompt = next((spec.prompts[name] for name in names if spec.prompts.get(name)), otherwise)
     if prompt != spec.prompt and not spec.include_prompt:
         return "", "this model leaves its prompt out of the pooling, and is served with its default one only"
     return prompt, None

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from embedding_runtime.schemas.base import EXAMPLE, Answer, Body, Text, Vector
 
@@ -21,6 +21,13 @@ class Predicted(Answer):
     predictions: list[Vector]
 
 
+def _no_binary(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Raises ValueError."""
+    if "binary_data_size" in parameters:
+        raise ValueError("binary tensors are not taken; send BYTES in JSON, in data")
+    return parameters
+
+
 class Tensor(Body):
     """One input: texts."""
 
@@ -28,7 +35,7 @@ class Tensor(Body):
     shape: Annotated[list[Annotated[int, Field(ge=0)]], Field(examples=[[1]])]
     datatype: Annotated[Literal["BYTES"], Field(description="texts; no other type is taken")]
     data: Annotated[list[Text] | list[list[Text]], Field(min_length=1, examples=[[EXAMPLE]])]
-    parameters: dict[str, Any] | None = None
+    parameters: Annotated[dict[str, Any], AfterValidator(_no_binary)] | None = None
 
 
 class _Wanted(Body):
