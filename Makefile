@@ -47,13 +47,18 @@ format: .venv/synced ## Format the code, and mend what the linter can
 	ruff format .
 	ruff check --fix .
 
+bench: .venv/synced .bench/infinity/synced ## Compare speed, memory and start with other servers of the model (half an hour)
+	@tools/debian.sh wrk
+	@$(UV) sync --locked --all-packages --group bench --quiet
+	$(PYTHON) -m bench $(ARGS)
+
 images: ## Build the images into the cluster that is up
 	$(CLUSTER) load
 
 clean: ## Remove what was set up or built in this checkout
-	rm -rf .bin .uv .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .bench .bin .uv .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test e2e verify generate format images clean
+.PHONY: help demo test e2e verify generate format bench images clean
 
 $(UV): tools/debian.sh tools/uv.sh
 	@tools/debian.sh
@@ -64,6 +69,12 @@ $(UV): tools/debian.sh tools/uv.sh
 	@echo "setting up: Python packages into .venv (6 GB; about a minute)"
 	@$(UV) sync --locked --all-packages --quiet
 	@touch $@
+
+# An environment of its own: infinity needs older packages. Where it cannot be had, the table says so.
+.bench/infinity/synced: bench/infinity.txt | .venv/synced
+	@echo "setting up: infinity, into .bench/infinity"
+	@$(UV) venv --quiet --clear --python $(PYTHON) $(@D) && \
+		$(UV) pip sync --quiet --require-hashes --python $(@D)/bin/python $< && touch $@ || rm -rf $(@D)
 
 # helm as it is installed, or as the native cluster has it, or else from source.
 .bin/helm:

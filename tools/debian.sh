@@ -1,10 +1,11 @@
 #!/bin/sh
-# Installs the two Debian packages that the Python environment cannot bring: python3's own venv, and libnuma, which
-# vLLM's CPU kernels are linked to. As root, or through sudo where that asks for no password; else says what to install.
+# debian.sh [PROGRAM...]: installs the Debian packages that the Python environment cannot bring: python3's own venv, and
+# libnuma, which vLLM's CPU kernels are linked to; and programs whose packages have their names. As root, or through sudo where that asks for no password; else says what to install.
 set -eu
 missing=
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 python3 -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null || missing="$missing libnuma1"
+for program in "$@"; do command -v "$program" >/dev/null || missing="$missing $program"; done
 [ -n "$missing" ] || exit 0
 echo "setting up: Debian packages$missing" >&2
 as_root=

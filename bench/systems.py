@@ -1,0 +1,73 @@
+"""Who is measured, and how each is started: the same model, float32, the same longest input."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.workloads import MAX_TOKENS, MODEL
+
+__all__ = ["ENCODE", "SERVERS", "SYSTEMS", "Server"]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+ENCODE = "encode"
+"""sentence-transformers, in process: no server."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A system that speaks OpenAI's embeddings over HTTP."""
+
+    argv: Callable[[Path, int], list[str]]
+    """From the model's directory and the port."""
+    path: str = "/v1/embeddings"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    health: str | None = None
+    """The path to probe under load, of this project's own."""
+    program: Path = Path(sys.executable)
+    ready_within: float = 240
+    """Seconds."""
+
+
+def _ours(backend: str) -> Server:
+    def argv(model: Path, port: int) -> list[str]:
+        flags = {"model_dir": model, "model_name": MODEL, "backend": backend, "host": "127.0.0.1", "http_port": port}
+        return [
+            *(sys.executable, "-m", "embedding_runtime", "serve", "--dtype=float32", f"--max_length={MAX_TOKENS}"),
+            *(f"--{name}={value}" for name, value in flags.items()),
+        ]
+
+    return Server(argv, health="/healthz")
+
+
+def _vllm_server(model: Path, port: int) -> list[str]:
+    flags = {"--model": model, "--served-model-name": MODEL, "--host": "127.0.0.1", "--port": port}
+    return [
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--runner", "pooling", "--dtype", "float32"),
+        *("--max-model-len", str(MAX_TOKENS)),
+        *(str(part) for flag in flags.items() for part in flag),
+    ]
+
+
+_INFINITY = ROOT / ".bench/infinity/bin/infinity_emb"
+
+
+def _infinity(model: Path, port: int) -> list[str]:
+    flags = {"--model-id": model, "--served-model-name": MODEL, "--host": "127.0.0.1", "--port": port}
+    return [
+        *(str(_INFINITY), "v2", "--engine", "torch", "--device", "cpu", "--dtype", "float32", "--no-bettertransformer"),
+        *(str(part) for flag in flags.items() for part in flag),
+    ]
+
+
+OFFLINE = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "VLLM_NO_USAGE_STATS": "1"}
+
+SERVERS: Mapping[str, Server] = {
+    "huggingface": _ours("huggingface"),
+    "vllm": _ours("vllm"),
+    "infinity": Server(_infinity, path="/embeddings", program=_INFINITY),
+    "vllm-server": Server(_vllm_server, environment={"VLLM_CPU_KVCACHE_SPACE": "1"}),
+}
+
+SYSTEMS = ("huggingface", "vllm", ENCODE, "infinity", "vllm-server")

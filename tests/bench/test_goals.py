@@ -1,0 +1,134 @@
+import pytest
+
+from bench import goals
+from bench.goals import judge
+from bench.results import Bound, Health, Machine, Measured, Round, Run, SystemRound, percentile
+from bench.table import goals_table, markdown
+
+SPEED = "huggingface, short, 64 clients: speed by infinity's"
+
+
+def a_cell(cell: str, *, texts: int = 100, p50: float | None = 0.01) -> Measured:
+    workload, batch, clients = cell.split("/")
+    return Measured(
+        workload=workload,
+        batch=int(batch),
+        clients=int(clients),
+        seconds=1,
+        requests=texts,
+        texts=texts,
+        tokens=texts * 17,
+        p50=p50,
+        p99=p50,
+        cpu_seconds=2,
+        others=0.2,
+    )
+
+
+def a_round(**systems: SystemRound) -> Round:
+    bound = Bound(gflops={"MKL": 100, "oneDNN": 200}, flop_per_token=20_000_000)  # 10,000 tokens/s
+    return Round(bound=bound, systems=systems)
+
+
+def a_run(*rounds: Round) -> Run:
+    machine = Machine(cpu="a CPU", cores=(0, 1), memory_gib=24, kernel="6.1", versions={"Python": "3.11"})
+    tokens = {"short": 17.0, "mixed": 52.0}
+    return Run(started="2026-03-01T12:00:00", machine=machine, seconds=1, tokens_a_text=tokens, rounds=rounds)
+
+
+def speeds(ours: int, theirs: int) -> Round:
+    return a_round(
+        huggingface=SystemRound(cells=(a_cell("short/1/64", texts=ours),)),
+        infinity=SystemRound(cells=(a_cell("short/1/64", texts=theirs),)),
+    )
+
+
+def verdict(run: Run, words: str) -> goals.Verdict:
+    (found,) = [each for each in judge(run) if each.goal.words == words]
+    return found
+
+
+def test_a_ratio_is_taken_within_a_round_and_judged_by_the_median_of_the_rounds() -> None:
+    found = verdict(a_run(speeds(300, 150), speeds(170, 100), speeds(90, 100)), SPEED)
+
+    assert found.found == pytest.approx(1.7)
+    assert found.low == pytest.approx(0.9)
+    assert found.high == pytest.approx(2.0)
+    assert found.met is True
+
+
+def test_a_ratio_below_what_is_demanded_is_not_met() -> None:
+    assert verdict(a_run(speeds(150, 100)), SPEED).met is False
+
+
+def test_a_round_in_which_the_other_failed_does_not_count() -> None:
+    failed = a_round(
+        huggingface=SystemRound(cells=(a_cell("short/1/64"),)), infinity=SystemRound(failed="did not start")
+    )
+
+    assert verdict(a_run(failed, speeds(200, 100)), SPEED).found == pytest.approx(2.0)
+    assert verdict(a_run(failed), SPEED).met is None
+
+
+def test_latency_and_time_to_ready_are_met_from_below() -> None:
+    run = a_run(
+        a_round(
+            huggingface=SystemRound(ready=8.5, cells=(a_cell("short/1/1", p50=0.006),)),
+            encode=SystemRound(ready=13, cells=(a_cell("short/1/1", p50=0.012),)),
+        )
+    )
+
+    assert verdict(run, "huggingface, short, 1 client: p50 by encode's").found == pytest.approx(0.5)
+    assert verdict(run, "huggingface: ready").met is True
+
+
+def test_the_share_of_the_bound_is_that_of_the_faster_library() -> None:
+    run = a_run(a_round(huggingface=SystemRound(cells=(a_cell("short/32/8", texts=500),))))
+
+    found = verdict(run, "huggingface, short, 32 a request, 8 clients: share of the bound")
+
+    assert found.found == pytest.approx(500 * 17 / 10_000)
+
+
+def test_health_is_judged_by_the_worst_load() -> None:
+    def probed(p99: float) -> Health:
+        return Health(workload="short", batch=1, clients=64, probes=100, p50=0.001, p99=p99)
+
+    run = a_run(a_round(vllm=SystemRound(health=(probed(0.004), probed(0.03)))))
+
+    assert verdict(run, "vllm: p99 of /healthz under 64 clients").found == pytest.approx(30)
+
+
+def test_every_goal_has_a_row_with_demanded_found_and_met() -> None:
+    rows = goals_table(a_run(speeds(200, 100))).splitlines()
+
+    assert len(rows) == 2 + len(goals.GOALS)
+    assert f"| {SPEED} | ≥ 1.6 x | 2.00 x | 2.00 to 2.00 | yes |" in rows
+    assert "| vllm: ready | ≤ 60 s |  |  | not measured |" in rows
+
+
+def test_a_system_that_failed_says_so_in_the_page() -> None:
+    run = a_run(a_round(infinity=SystemRound(failed="not installed: there is no infinity_emb")))
+
+    page = markdown(run, "run.json", ["run-start.png"])
+
+    assert "| infinity 0.0.78 |  |  |  |  | not installed: there is no infinity_emb |" in page
+    assert "oneDNN 200 GFLOP/s" in page
+
+
+def test_the_page_says_how_much_of_the_cores_went_to_others() -> None:
+    page = markdown(a_run(speeds(200, 100)), "run.json", [])
+
+    assert "took 10% of the cores (median of cells; 10% in the worst)" in page
+
+
+def test_a_run_is_read_back_as_it_was_written() -> None:
+    run = a_run(speeds(200, 100))
+
+    assert Run.model_validate_json(run.model_dump_json()) == run
+
+
+def test_a_percentile_is_a_value_that_was_measured() -> None:
+    assert percentile([4, 1, 3, 2], 0.5) == 2
+    assert percentile([4, 1, 3, 2], 0.99) == 4
+    assert percentile([7], 0.5) == 7
