@@ -1,5 +1,7 @@
 """The front's HTTP application: the routes of all APIs, their failures, their documentation."""
 
+import importlib.metadata
+
 from fastapi import FastAPI
 
 from embedding_runtime.api import cohere, health, openai, openinference, rerank, tei
@@ -14,6 +16,7 @@ def create_app(service: Service) -> FastAPI:
     """One model's application."""
     app = FastAPI(
         title="embedding-runtime",
+        version=importlib.metadata.version("embedding-runtime"),
         description="Embeddings of one model, in the words of OpenAI, Cohere, TEI, vLLM and Open Inference.",
         docs_url=None,
         redoc_url=None,
@@ -26,7 +29,7 @@ def create_app(service: Service) -> FastAPI:
         app.include_router(rerank.router(service, prefix))
     app.include_router(cohere.router(service))
     app.include_router(tei.router(service))
-    app.include_router(rerank.tei_router(service))
+    app.include_router(rerank.root_router(service))
     add_docs(app)
     add_failures(app)
     return app

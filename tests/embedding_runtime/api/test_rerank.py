@@ -1,12 +1,11 @@
 """Scores of pairs, of a cross-encoder on the fake backend."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from support.models import packaged_minilm
+from support.models import a_cross_encoder
 from support.runtime_server import NAME, RuntimeServer
 
 QUERY, TEXTS = "what sleeps?", ["cats do", "stones do not", "dogs, too", "so they say"]
@@ -14,13 +13,7 @@ QUERY, TEXTS = "what sleeps?", ["cats do", "stones do not", "dogs, too", "so the
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuntimeServer]:
-    model = tmp_path_factory.mktemp("cross-encoder")
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (model / name).symlink_to(packaged_minilm() / name)
-    config = json.loads((packaged_minilm() / "config.json").read_text())
-    config |= {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
-    (model / "config.json").write_text(json.dumps(config))
-    with RuntimeServer("fake", model=model) as server:
+    with RuntimeServer("fake", model=a_cross_encoder(tmp_path_factory.mktemp("cross-encoder"))) as server:
         yield server.ready()
 
 
@@ -52,6 +45,13 @@ def test_tei_has_its_own_shape(server: RuntimeServer, scores: list[float]) -> No
     ranked = server.post("/rerank", query=QUERY, texts=TEXTS, return_text=True).json()
     assert ranked[0] == {"index": scores.index(max(scores)), "score": max(scores), "text": ranked[0]["text"]}
     assert [item["text"] for item in ranked] == [TEXTS[item["index"]] for item in ranked]
+
+
+def test_the_root_takes_documents_as_vllm_does(server: RuntimeServer) -> None:
+    body = {"query": QUERY, "documents": TEXTS}
+    found = server.post("/rerank", **body).json()["results"]
+    assert found == server.post("/v1/rerank", model=NAME, **body).json()["results"]
+    assert server.post("/rerank", texts=TEXTS, **body).status_code == 400
 
 
 @pytest.mark.parametrize(

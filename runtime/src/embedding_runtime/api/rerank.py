@@ -18,12 +18,12 @@ from embedding_runtime.schemas.rerank import (
     Ranked,
     Reranked,
     RerankRequest,
+    RootRerankRequest,
     Scored,
     ScoreRequest,
-    TeiRerankRequest,
 )
 
-__all__ = ["router", "tei_router"]
+__all__ = ["root_router", "router"]
 
 
 def router(service: Service, prefix: str) -> APIRouter:
@@ -34,26 +34,7 @@ def router(service: Service, prefix: str) -> APIRouter:
 
     @routes.post("/rerank", summary="The best documents", response_model=Reranked, responses=failures(shape))
     async def rerank(body: RerankRequest, request: Request) -> Response:
-        service.check_model(body.model)
-        texts = [given if isinstance(given, str) else given.text for given in body.documents]
-        pairs = [(body.query, text) for text in texts]
-        found = await _scores(service, request, pairs, truncate=body.truncate is not False, field="documents")
-        return json_of(
-            {
-                "id": str(uuid.uuid4()),
-                "model": service.name,
-                "results": [
-                    {
-                        "index": place,
-                        "relevance_score": found.scores[place],
-                        **({"document": {"text": texts[place]}} if body.return_documents else {}),
-                    }
-                    for place in found.best_first()[: body.top_n]
-                ],
-                "usage": found.usage,
-                "meta": {"api_version": {"version": version}, "billed_units": {"search_units": 1}},
-            }
-        )
+        return await _reranked(service, request, body, version)
 
     if version == "1":
 
@@ -79,26 +60,61 @@ def router(service: Service, prefix: str) -> APIRouter:
     return routes
 
 
-def tei_router(service: Service) -> APIRouter:
-    """TEI's own, at the root."""
+def root_router(service: Service) -> APIRouter:
+    """At the root, where TEI has it, and vLLM."""
     routes = APIRouter(tags=["Text Embeddings Inference"])
 
-    @routes.post("/rerank", summary="Scores of pairs", response_model=list[Ranked], responses=failures(TeiError))
-    async def rerank(body: TeiRerankRequest, request: Request) -> Response:
-        pairs = [(body.query, text) for text in body.texts]
+    @routes.post(
+        "/rerank",
+        summary="The best texts, as TEI (texts) or vLLM (documents) have it",
+        response_model=list[Ranked] | Reranked,
+        responses=failures(TeiError),
+    )
+    async def rerank(body: RootRerankRequest, request: Request) -> Response:
+        texts = body.texts
+        if texts is None and body.documents is not None:
+            given = body.model_dump(exclude={"model"})
+            asked = RerankRequest.model_validate({"model": body.model or service.name, **given})
+            return await _reranked(service, request, asked, "1")
+        if texts is None or body.documents is not None:
+            raise BadRequest("texts: give either texts (as TEI has it) or documents (as vLLM has it)", param="texts")
+        pairs = [(body.query, text) for text in texts]
         found = await _scores(service, request, pairs, truncate=bool(body.truncate), field="texts")
         return json_of(
             [
                 {
                     "index": place,
                     "score": found.scores[place],
-                    **({"text": body.texts[place]} if body.return_text else {}),
+                    **({"text": texts[place]} if body.return_text else {}),
                 }
                 for place in found.best_first()
             ]
         )
 
     return routes
+
+
+async def _reranked(service: Service, request: Request, body: RerankRequest, version: str) -> Response:
+    service.check_model(body.model)
+    texts = [given if isinstance(given, str) else given.text for given in body.documents]
+    pairs = [(body.query, text) for text in texts]
+    found = await _scores(service, request, pairs, truncate=body.truncate is not False, field="documents")
+    return json_of(
+        {
+            "id": str(uuid.uuid4()),
+            "model": service.name,
+            "results": [
+                {
+                    "index": place,
+                    "relevance_score": found.scores[place],
+                    **({"document": {"text": texts[place]}} if body.return_documents else {}),
+                }
+                for place in found.best_first()[: body.top_n]
+            ],
+            "usage": found.usage,
+            "meta": {"api_version": {"version": version}, "billed_units": {"search_units": 1}},
+        }
+    )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Open Inference (KServe): V1's predict and V2's infer, in JSON."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field
 
@@ -21,6 +21,10 @@ class Predicted(Answer):
     predictions: list[Vector]
 
 
+Item = TypeVar("Item")
+_AtLeastOne = Annotated[list[Item], Field(min_length=1)]
+
+
 def _no_binary(parameters: dict[str, Any]) -> dict[str, Any]:
     """Raises ValueError."""
     if "binary_data_size" in parameters:
@@ -34,7 +38,7 @@ class Tensor(Body):
     name: Text
     shape: Annotated[list[Annotated[int, Field(ge=0)]], Field(examples=[[1]])]
     datatype: Annotated[Literal["BYTES"], Field(description="texts; no other type is taken")]
-    data: Annotated[list[Text] | list[list[Text]], Field(min_length=1, examples=[[EXAMPLE]])]
+    data: Annotated[_AtLeastOne[Text] | _AtLeastOne[list[Text]], Field(examples=[[EXAMPLE]])]
     parameters: Annotated[dict[str, Any], AfterValidator(_no_binary)] | None = None
 
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from embedding_runtime.schemas.base import Answer, Body, Text
 
-__all__ = ["Ranked", "RerankRequest", "Reranked", "ScoreRequest", "Scored", "TeiRerankRequest"]
+__all__ = ["Ranked", "RerankRequest", "Reranked", "RootRerankRequest", "ScoreRequest", "Scored"]
 
 _QUERY = "What is the capital of France?"
 _DOCUMENTS = ["Paris is the capital of France.", "Cats sleep a lot."]
@@ -102,11 +102,11 @@ class Scored(Answer):
     usage: _Usage
 
 
-class TeiRerankRequest(Body):
-    """`POST /rerank`."""
+class RootRerankRequest(Body):
+    """`POST /rerank`: either TEI's `texts`, or vLLM's `documents` with what goes with them at /v1/rerank."""
 
     query: Annotated[Text, Field(examples=[_QUERY])]
-    texts: Annotated[list[Text], Field(min_length=1, examples=[_DOCUMENTS])]
+    texts: Annotated[list[Text] | None, Field(min_length=1, examples=[_DOCUMENTS])] = None
     raw_scores: Annotated[
         Literal[False] | None, Field(description="scores are as the model's own files say; before that there are none")
     ] = None
@@ -115,6 +115,10 @@ class TeiRerankRequest(Body):
     truncation_direction: Annotated[
         Literal["right", "Right"] | None, Field(description="the longer of the two is cut, at its end")
     ] = None
+    model: Annotated[str | None, Field(description="the served model's name")] = None
+    documents: Annotated[list[Text | _Document] | None, Field(min_length=1)] = None
+    top_n: Annotated[int | None, Field(ge=1)] = None
+    return_documents: bool | None = None
 
 
 class Ranked(Answer):
