@@ -16,6 +16,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -30,7 +31,7 @@ from tokenizers import Tokenizer
 from bench import plots, rounds, table
 from bench.progress import Progress
 from bench.results import Machine, Run
-from bench.sessions import Inputs
+from bench.sessions import Inputs, SystemFailed
 from bench.systems import ROOT, SYSTEMS
 from bench.workloads import CELLS, WORKLOADS, workload
 
@@ -38,14 +39,21 @@ RESULTS = ROOT / "bench/results"
 
 
 def main() -> int:
-    """Exit code: 0 when it ran, whatever was found; 130 after Ctrl-C."""
+    """Exit code: 0 when it ran, whatever was found; 1 when it could not; 130 after Ctrl-C."""
     args = _parser().parse_args()
     if args.redraw:
         _write(Run.model_validate_json(args.redraw.read_text()), args.redraw)
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    if not shutil.which("wrk"):
+        print("bench: wrk is not installed: run make bench, or apt-get install wrk", file=sys.stderr)
+        return 1
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         run = _run(args)
+    except SystemFailed as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped: nothing is left running, nothing was written", file=sys.stderr)
         return 130

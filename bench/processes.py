@@ -57,8 +57,11 @@ class Tree:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        for left in psutil.wait_procs(processes, timeout=1)[1]:
-            left.kill()
+        left = [each for each in processes if each.is_running()]  # who outlives the root has nobody to wait for
+        for each in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(left, timeout=5)
         for stream in (self.process.stdin, self.process.stdout):
             if stream:
                 stream.close()

@@ -88,7 +88,7 @@ class Bound(_Record):
     flop_per_token: int
     """Twice the weights of the linear layers; attention counts as nothing."""
 
-    @computed_field  # type: ignore[prop-decorator] pydantic wraps a property, which mypy does not follow
+    @computed_field  # type: ignore[prop-decorator]  # mypy does not follow it
     @property
     def tokens_per_second(self) -> float:
         return 1e9 * max(self.gflops.values()) / self.flop_per_token

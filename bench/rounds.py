@@ -1,6 +1,5 @@
 """The run: rounds of systems, each started, checked, measured and stopped before the next one starts."""
 
-import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -50,7 +49,10 @@ class Plan:
 
 
 def run(plan: Plan, progress: Progress) -> list[Round]:
-    """Every second round runs the systems in the opposite order, so that a machine that slows down harms none more."""
+    """All of it. Raises SystemFailed where nothing can be compared: no reference vectors, or no bound.
+
+    Every second round runs the systems in the opposite order, so that a machine that slows down harms none more.
+    """
     expected = _reference(plan.inputs, progress)
     done = []
     for number in range(plan.rounds):
@@ -72,10 +74,12 @@ def _reference(inputs: Inputs, progress: Progress) -> Vectors:
 
 
 def _measure_bound(inputs: Inputs) -> Bound:
-    """In a process of its own, which loads torch."""
+    """In a process of its own, which loads torch. Raises SystemFailed."""
     command = [sys.executable, "-m", "bench.bound", str(inputs.model_dir)]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 ours
-    return Bound.model_validate(json.loads(said.splitlines()[-1]))
+    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 ours
+    if done.returncode != 0:
+        raise SystemFailed(f"bench.bound ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+    return Bound.model_validate_json(done.stdout.splitlines()[-1])
 
 
 def _turn(system: str, plan: Plan, expected: Vectors, progress: Progress) -> SystemRound:

@@ -21,7 +21,7 @@ from bench.results import Health, Measured, percentile
 from bench.systems import ENCODE, OFFLINE, SERVERS, Server
 from bench.workloads import MODEL, Cell, Workload
 
-__all__ = ["CHECKED", "REFUSED", "Encoder", "Inputs", "Session", "SystemFailed", "Vectors", "session"]
+__all__ = ["CHECKED", "REFUSED", "Inputs", "Session", "SystemFailed", "Vectors", "session"]
 
 Vectors = npt.NDArray[np.float32]
 
@@ -78,7 +78,7 @@ def session(system: str, inputs: Inputs) -> Iterator[Session]:
         workloads.write_text(json.dumps({each.name: each.texts for each in inputs.workloads.values()}))
         argv = [sys.executable, "-m", "bench.encoder", str(inputs.model_dir), str(workloads)]
         with Tree(argv, OFFLINE, log, piped=True) as tree:
-            yield Encoder(inputs, tree)
+            yield _Encoder(inputs, tree)
         return
     server = SERVERS[system]
     if not server.program.exists():
@@ -94,7 +94,7 @@ def _free_port() -> int:
     return port
 
 
-class Encoder:
+class _Encoder:
     """sentence-transformers' `encode`, asked through its process's stdin (bench.encoder)."""
 
     def __init__(self, inputs: Inputs, tree: Tree) -> None:

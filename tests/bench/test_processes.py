@@ -1,0 +1,58 @@
+import sys
+from pathlib import Path
+
+import psutil
+
+from bench.processes import Tree
+
+STARTS_ANOTHER = """
+import subprocess
+child = subprocess.Popen(["sleep", "300"], start_new_session=True)
+print(child.pid, flush=True)
+child.wait()
+"""
+
+COMPUTES_IN_A_CHILD = """
+import subprocess, sys
+subprocess.run([sys.executable, "-c", "import time\\nwhile time.process_time() < 0.3: pass"])
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+def a_tree(script: str, directory: Path) -> Tree:
+    return Tree([sys.executable, "-c", script], {}, directory / "log", piped=True)
+
+
+def line(tree: Tree) -> str:
+    assert tree.process.stdout
+    return tree.process.stdout.readline().decode()
+
+
+def test_what_a_process_started_goes_with_it(tmp_path: Path) -> None:
+    with a_tree(STARTS_ANOTHER, tmp_path) as tree:
+        child = int(line(tree))
+        assert psutil.pid_exists(child)
+
+    assert tree.process.returncode is not None
+    assert not psutil.pid_exists(child)
+
+
+def test_the_cpu_time_of_a_child_that_ended_counts(tmp_path: Path) -> None:
+    with a_tree(COMPUTES_IN_A_CHILD, tmp_path) as tree:
+        line(tree)
+        assert tree.cpu_seconds() >= 0.3
+
+
+def test_memory_is_that_of_the_whole_tree(tmp_path: Path) -> None:
+    with a_tree(STARTS_ANOTHER, tmp_path) as tree:
+        line(tree)
+        tree.note_memory()
+        assert tree.peak_memory > psutil.Process(tree.process.pid).memory_full_info().uss
+
+
+def test_the_last_line_of_the_log_says_why_it_ended(tmp_path: Path) -> None:
+    with a_tree("import sys; sys.exit('no model here')", tmp_path) as tree:
+        tree.process.wait()
+
+        assert tree.last_words() == "no model here"
