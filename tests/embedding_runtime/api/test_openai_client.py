@@ -98,6 +98,13 @@ def test_the_model_list_says_what_a_vector_is(fake_server: RuntimeServer) -> Non
     }
 
 
+def test_the_model_is_found_by_its_name(fake_server: RuntimeServer) -> None:
+    client = fake_server.client()
+    assert client.models.retrieve(NAME) == client.models.list().data[0]
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("gpt")
+
+
 def test_another_model_is_not_found(fake_server: RuntimeServer) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         fake_server.client().embeddings.create(model="gpt", input="a")
