@@ -1,4 +1,4 @@
-"""A backend itself, as a program: `python backend_vectors.py BACKEND MODEL_DIR...`, texts as JSON on stdin.
+"""A backend itself, as a program: `python backend_vectors.py BACKEND MODEL_DIR...`, texts or pairs as JSON on stdin.
 
 Prints a line of JSON for each model: {"alone": [...], "together": [...]}, or {"refused": "..."}. A process of its own,
 as vLLM has to have; many models in one, because its imports take longer than all that they do here.
@@ -7,6 +7,7 @@ as vLLM has to have; many models in one, because its imports take longer than al
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from embedding_runtime.backends import registry
 from embedding_runtime.contract import BackendName
@@ -17,10 +18,11 @@ from embedding_runtime.worker import prove
 __all__: list[str] = []
 
 
-def answer(backend: BackendName, directory: Path, texts: list[str]) -> dict[str, object]:
+def answer(backend: BackendName, directory: Path, texts: list[Any]) -> dict[str, object]:
     try:
         spec = ModelSpec.read(directory)
-        ids = TextTokenizer(spec).encode(texts)
+        tokenizer = TextTokenizer(spec)
+        ids = tokenizer.encode(texts) if spec.scores is None else tokenizer.encode_pairs(list(map(tuple, texts)))
         loaded = registry.load(backend, spec)
         prove(loaded, spec)
     except Exception as refused:  # noqa: BLE001 vLLM raises what it likes

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast, T5EncoderModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    PreTrainedTokenizerFast,
+    T5EncoderModel,
+)
 
-__all__ = ["SHAPES", "Shape", "a_transformer", "as_old_format", "saved"]
+__all__ = ["SHAPES", "Shape", "a_cross_encoder", "a_saved_cross_encoder", "a_transformer", "as_old_format", "saved"]
 
 MAX_LENGTH = 96
 
@@ -29,6 +35,8 @@ class Shape:
     last: str | None
     padding: str
     sizes: Mapping[str, Any] = field(default_factory=dict)
+    types: bool = False
+    """Whether the tokenizer gives token types."""
 
     @property
     def specials(self) -> list[str]:
@@ -36,13 +44,13 @@ class Shape:
         return list(dict.fromkeys(token for token in (self.first, self.padding, self.last, "<unk>") if token))
 
 
-_ROBERTA = {"max_position_embeddings": MAX_LENGTH + 2, "position_embedding_type": "absolute"}
+_ROBERTA = {"max_position_embeddings": MAX_LENGTH + 2}
 _QWEN = {"num_key_value_heads": 2, "head_dim": 8, "architectures": ["Qwen3ForCausalLM"]}
 _T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
 _MODERN = {"local_attention": 16, "global_attn_every_n_layers": 2, "num_hidden_layers": 3}
 
 SHAPES: Mapping[str, Shape] = {
-    "bert": Shape("bert", "[CLS]", "[SEP]", "[PAD]"),
+    "bert": Shape("bert", "[CLS]", "[SEP]", "[PAD]", types=True),
     "distilbert": Shape(
         "distilbert", "[CLS]", "[SEP]", "[PAD]", {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4}
     ),
@@ -54,7 +62,7 @@ SHAPES: Mapping[str, Shape] = {
 }
 
 
-def a_transformer(directory: Path, shape: Shape, **sizes: Any) -> Path:
+def a_transformer(directory: Path, shape: Shape, *, make: Any = AutoModel.from_config, **sizes: Any) -> Path:
     """A plain transformers model, as other programs save it."""
     torch.manual_seed(3)
     made = _tokenizer(shape)
@@ -66,14 +74,30 @@ def a_transformer(directory: Path, shape: Shape, **sizes: Any) -> Path:
     }
     limits = {"vocab_size": len(made), "max_position_embeddings": MAX_LENGTH}
     config = AutoConfig.for_model(shape.kind, **{**SIZES, **limits, **specials, **shape.sizes, **sizes})
-    make: Any = T5EncoderModel if shape.kind == "t5" else AutoModel.from_config
-    model = make(config)
+    of: Any = T5EncoderModel if shape.kind == "t5" else make
+    model = of(config)
     for name, weight in model.named_parameters():
         if "norm" not in name.lower():  # as they come, all tokens of so small a model look alike
             torch.nn.init.normal_(weight, std=0.15)
     model.save_pretrained(directory)
     if "architectures" in shape.sizes:  # AutoModel writes its own
         _change(directory / "config.json", architectures=shape.sizes["architectures"])
+    return directory
+
+
+def a_cross_encoder(
+    directory: Path, shape: Shape, labels: int, says: Mapping[str, Any] | None = None, **sizes: Any
+) -> Path:
+    """With a head, as CrossEncoder before 5.4 saved it: `says` is what it wrote into config.json."""
+    make = AutoModelForSequenceClassification.from_config
+    a_transformer(directory, shape, make=make, num_labels=labels, **sizes)
+    _change(directory / "config.json", **(says or {}))
+    return directory
+
+
+def a_saved_cross_encoder(directory: Path, plain: Path, **options: Any) -> Path:
+    """As the newest release saves it. `options` are CrossEncoder's own."""
+    CrossEncoder(str(plain), device="cpu", **options).save_pretrained(str(directory), create_model_card=False)
     return directory
 
 
@@ -152,8 +176,12 @@ def _tokenizer(shape: Shape) -> PreTrainedTokenizerFast:
     )
     tokenizer.train_from_iterator(["the quick brown fox jumps over the lazy dog, query: passage: " * 4], trainer)
     around = " ".join(f"{token}:0" if token != "$A" else "$A:0" for token in (shape.first, "$A", shape.last) if token)
+    between = [shape.last] * (2 if "roberta" in shape.kind else 1)
+    pair = [(shape.first, 0), ("$A", 0), *((token, 0) for token in between), ("$B", 1), (shape.last, 1)]
     named = [(token, tokenizer.token_to_id(token)) for token in (shape.first, shape.last) if token]
-    tokenizer.post_processor = processors.TemplateProcessing(single=around, special_tokens=named)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=around, pair=" ".join(f"{token}:{kind}" for token, kind in pair if token), special_tokens=named
+    )
     made: PreTrainedTokenizerFast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         model_max_length=MAX_LENGTH,
@@ -161,6 +189,6 @@ def _tokenizer(shape: Shape) -> PreTrainedTokenizerFast:
         unk_token="<unk>",
         bos_token=shape.first,
         eos_token=shape.last,
-        model_input_names=["input_ids", "attention_mask"],
+        model_input_names=["input_ids", *(["token_type_ids"] if shape.types else []), "attention_mask"],
     )
     return made

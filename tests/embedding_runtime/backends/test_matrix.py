@@ -1,14 +1,13 @@
 """Every shape of model on both real backends, in both file formats, against sentence-transformers itself.
 
-`pytest tests/embedding_runtime/backends/test_matrix.py -v` prints the matrix: model shape, head, file format; and for
-vLLM (marker `model`: it starts slowly) the batch mates.
+The matrix is printed at the end of the run: model shape and head, backend, file format, batch mates. vLLM, which starts
+slowly, has the marker `model`.
 """
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import support.backend_vectors
 from embedding_runtime.contract import Dtype
 from embedding_runtime.modelspec import ModelSpec
 from embedding_runtime.tokenization import TextTokenizer
+from support.vllm_runs import VllmRuns
 
 # Words between libraries while sentence-transformers is imported and loads.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -104,8 +103,8 @@ def reference_vectors(reference: Any, texts: Sequence[str]) -> npt.NDArray[Any]:
     return np.concatenate([reference.encode([text], show_progress_bar=False) for text in texts])
 
 
-def check(model: Path) -> Any:
-    """Equal tokens, equal vectors: alone, together, in another order. The backend."""
+def check(model: Path, note: Callable[[str, float], None]) -> None:
+    """Equal tokens, equal vectors: alone, together, in another order."""
     reference = tiny.SentenceTransformer(str(model), device="cpu")
     wanted = reference_vectors(reference, TEXTS)
     prompt = reference.prompts.get(reference.default_prompt_name)
@@ -125,36 +124,38 @@ def check(model: Path) -> Any:
     assert len({row.tobytes() for row in wanted.round(3)}) == len(
         TEXTS
     )  # nothing is shown by vectors that are all alike
-    for found in (alone, together, shuffled):
+    for mates, found in (("alone", alone), ("together", together), ("shuffled", shuffled)):
         assert found.shape == wanted.shape
+        note(mates, off(found, wanted))
         assert off(found, wanted) < 1e-6
         assert np.abs(found - wanted).max() < 1e-4 * max(1, np.abs(wanted).max())  # lengths, too, not only directions
-    return backend
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_vectors_are_sentence_transformers_own(
-    tmp_path: Path, transformers_of: dict[str, Path], row: Row, file_format: str
+    tmp_path: Path, transformers_of: dict[str, Path], compared: Any, row: Row, file_format: str
 ) -> None:
     model = tiny.saved(
         tmp_path, transformers_of[row.shape], pooling=row.pooling, steps=steps(row.steps), **dict(row.options)
     )
     if file_format == "old":
         tiny.as_old_format(model)
-    check(model)
+    check(model, partial(compared, row.name, "huggingface", file_format))
 
 
 def test_text_is_lower_cased_where_the_transformer_module_says_so(
-    tmp_path: Path, transformers_of: dict[str, Path]
+    tmp_path: Path, transformers_of: dict[str, Path], compared: Any
 ) -> None:
     model = tiny.as_old_format(tiny.saved(tmp_path, transformers_of["bert"]))
     said = {"max_seq_length": 96, "do_lower_case": True}
     (model / "sentence_bert_config.json").write_text(json.dumps(said))
-    check(model)
+    check(model, partial(compared, "bert-lower-cased", "huggingface", "old"))
 
 
-def test_the_transformer_may_have_a_directory_of_its_own(tmp_path: Path, transformers_of: dict[str, Path]) -> None:
+def test_the_transformer_may_have_a_directory_of_its_own(
+    tmp_path: Path, transformers_of: dict[str, Path], compared: Any
+) -> None:
     model = tiny.as_old_format(tiny.saved(tmp_path, transformers_of["bert"]))
     (model / "0_Transformer").mkdir()
     for file in list(model.iterdir()):
@@ -162,7 +163,7 @@ def test_the_transformer_may_have_a_directory_of_its_own(tmp_path: Path, transfo
             file.rename(model / "0_Transformer" / file.name)
     listed = (model / "modules.json").read_text().replace('"path": ""', '"path": "0_Transformer"')
     (model / "modules.json").write_text(listed)
-    check(model)
+    check(model, partial(compared, "bert-in-its-own-directory", "huggingface", "old"))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -179,9 +180,9 @@ def test_smaller_types_stay_as_near_as_they_can(
 
 @pytest.mark.parametrize("shape", ["bert", "xlm-roberta", "modernbert", "qwen3", "t5"])
 def test_a_plain_transformers_model_is_taken_as_sentence_transformers_takes_it(
-    transformers_of: dict[str, Path], shape: str
+    transformers_of: dict[str, Path], compared: Any, shape: str
 ) -> None:
-    check(transformers_of[shape])
+    check(transformers_of[shape], partial(compared, f"{shape}-plain", "huggingface", "plain"))
 
 
 @pytest.mark.parametrize(
@@ -212,23 +213,6 @@ VLLM_ROWS = [
 VLLM_TEXTS = [text for text in TEXTS if "<pad>" not in text]
 
 
-@dataclass(frozen=True)
-class VllmRuns:
-    models: dict[str, Path]
-    process: subprocess.Popen[str]
-    answers: dict[str, Any] = field(default_factory=dict)
-
-    def answer(self, row: str) -> Any:
-        """They come in the order of the models."""
-        assert self.process.stdout is not None
-        for line in iter(self.process.stdout.readline, ""):
-            if line.startswith("{"):  # libraries print, too
-                self.answers[list(self.models)[len(self.answers)]] = json.loads(line)
-            if row in self.answers:
-                break
-        return self.answers[row]
-
-
 @pytest.fixture(scope="module")
 def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
     directory = tmp_path_factory.mktemp("vllm")
@@ -242,24 +226,20 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
         )
         if row.name.endswith("old"):
             tiny.as_old_format(found[row.name])
-    program = [sys.executable, str(support.backend_vectors.__file__), "vllm", *map(str, found.values())]
-    with (directory / "log").open("w") as log:
-        process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
-    with process:
-        assert process.stdin is not None
-        with process.stdin as asked:
-            json.dump(VLLM_TEXTS, asked)
-        yield VllmRuns(found, process)
+    with VllmRuns(found, VLLM_TEXTS, directory / "log") as runs:
+        yield runs
 
 
 @pytest.mark.model
 @pytest.mark.parametrize("mates", ["alone", "together"])
 @pytest.mark.parametrize("row", [row.name for row in VLLM_ROWS])
-def test_vllms_vectors_are_sentence_transformers_own(vllm: VllmRuns, row: str, mates: str) -> None:
+def test_vllms_vectors_are_sentence_transformers_own(vllm: VllmRuns, compared: Any, row: str, mates: str) -> None:
     answer = vllm.answer(row)
     assert "refused" not in answer, answer
     found = np.array(answer[mates])
     wanted = reference_vectors(tiny.SentenceTransformer(str(vllm.models[row]), device="cpu"), VLLM_TEXTS)
     assert found.shape == wanted.shape
+    shape, _, file_format = row.rpartition("-")
+    compared(shape, "vllm", file_format, mates, off(found, wanted))
     assert off(found, wanted) < 1e-6
     assert np.abs(found - wanted).max() < 1e-4

@@ -9,7 +9,7 @@ __all__ = ["Backend"]
 
 
 class Backend(Protocol):
-    """Turns token ids into pooled vectors. Lives in the worker process; called from one thread only."""
+    """Turns texts into vectors, pairs into scores. Lives in the worker process; called from one thread only."""
 
     @property
     def detail(self) -> str:

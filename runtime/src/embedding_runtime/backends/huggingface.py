@@ -5,29 +5,42 @@ Normalize) model needs: its pooling is in `pooling`, and the tests compare every
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
-from transformers import AutoConfig, AutoModel, MT5EncoderModel, PreTrainedModel, T5EncoderModel, UMT5EncoderModel
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    MT5EncoderModel,
+    PreTrainedModel,
+    T5EncoderModel,
+    UMT5EncoderModel,
+)
 
-from embedding_runtime.backends import onednn, packed, padded, tokenizer_check
+from embedding_runtime.backends import onednn, packed, padded, scoring, tokenizer_check
 from embedding_runtime.backends.padded import Forward
 from embedding_runtime.backends.pooling import Head
 from embedding_runtime.contract import Dtype
 from embedding_runtime.modelspec import ModelRefused, ModelSpec
-from embedding_runtime.wire import TokenIds, VectorRows
+from embedding_runtime.wire import SECOND, TokenIds, VectorRows
 
 __all__ = ["HuggingFaceBackend", "load"]
 
 _log = logging.getLogger(__name__)
 
+Rows = Callable[[Tensor, Sequence[int]], Tensor]
+"""Hidden states of texts end to end, and how many tokens each has -> a row a text."""
+
 
 class HuggingFaceBackend:
     """One model and one way through it."""
 
-    def __init__(self, forward: Forward, head: Head, detail: str) -> None:
+    def __init__(self, forward: Forward, head: Rows, detail: str) -> None:
         self._forward, self._head, self.detail = forward, head, detail
 
     @torch.inference_mode()
@@ -44,36 +57,48 @@ def load(spec: ModelSpec) -> HuggingFaceBackend:
     """Packed where the model's vectors stay the same, padded where they do not. Raises ModelRefused."""
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    prompt_tokens = tokenizer_check.check(spec)
-    model = _weights(spec)
-    head = Head(spec, model.device, prompt_tokens=prompt_tokens)
+    model, head, compared, probes = _parts(spec)
     detail = (
         f"transformers {transformers.__version__}, torch {torch.__version__} on {model.device.type} in {spec.dtype}"
     )
-    probes = _probes(spec, model, prompt_tokens)
-    plain = HuggingFaceBackend(padded.prepare(model), head, detail)
+    plain = HuggingFaceBackend(padded.prepare(model), compared, detail)
     alone = torch.cat([torch.from_numpy(plain.embed([probe])) for probe in probes])
     before = model.config._attn_implementation  # noqa: SLF001 transformers has a public setter, but no getter
     if model.device.type == "cpu" and spec.dtype is Dtype.FLOAT32:
         onednn.use_for_linear_layers(model)
     for way, prepare in (("packed", packed.prepare), ("padded", padded.prepare)):
         try:
-            backend = HuggingFaceBackend(prepare(model), head, f"{detail}, {way} batches")
-            together = torch.from_numpy(backend.embed(probes))
+            forward = prepare(model)
+            together = torch.from_numpy(HuggingFaceBackend(forward, compared, detail).embed(probes))
         except Exception as error:  # noqa: BLE001 whatever a model's own code raises, the padded way is its usual one
             why = str(error)
         else:
             off = 1 - torch.cosine_similarity(alone.double(), together.double()).min().item()
             if off <= _TOLERANCE[spec.dtype]:  # NaN is not
-                return backend
+                return HuggingFaceBackend(forward, head, f"{detail}, {way} batches")
             why = f"texts together are off by {off:.1e} from each alone"
         _log.warning("%s has no %s batches: %s", type(model).__name__, way, why)
         model.set_attn_implementation(before)
-    return HuggingFaceBackend(padded.prepare(_weights(spec)), head, f"{detail}, padded batches, layers as they come")
+    model, head, *_ = _parts(spec)
+    return HuggingFaceBackend(padded.prepare(model), head, f"{detail}, padded batches, layers as they come")
 
 
 _TOLERANCE = {Dtype.FLOAT32: 1e-6, Dtype.FLOAT16: 1e-4, Dtype.BFLOAT16: 1e-3}
 """Largest distance (1 - cosine) between a text packed among others and the same text alone."""
+
+
+def _parts(spec: ModelSpec) -> tuple[PreTrainedModel, Rows, Rows, Sequence[TokenIds]]:
+    """The transformer, its head, what of the head's work is compared at start, and over which texts."""
+    if spec.scores is None:
+        prompt_tokens = tokenizer_check.check(spec)
+        model = _weights(spec)
+        head = Head(spec, model.device, prompt_tokens=prompt_tokens)
+        return model, head, head, _probes(spec, model, prompt_tokens)
+    types = tokenizer_check.check_pairs(spec)
+    whole = _weights(spec)
+    pairs = [_as_pair(probe) for probe in _probes(spec, whole, 0)]
+    model, scores = scoring.split(whole, spec, spec.scores, pairs, types=types)
+    return model, scores, scores.reads, pairs  # activations may make 1 of every score
 
 
 _ENCODERS: Mapping[str, Any] = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel}
@@ -84,7 +109,8 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
     try:
         config = AutoConfig.from_pretrained(spec.directory, local_files_only=True)
         config.use_cache = False  # nothing is generated
-        model, loading = _ENCODERS.get(config.model_type, AutoModel).from_pretrained(
+        embeds = _ENCODERS.get(config.model_type, AutoModel)
+        model, loading = (embeds if spec.scores is None else AutoModelForSequenceClassification).from_pretrained(
             spec.directory,
             config=config,
             dtype=getattr(torch, spec.dtype),
@@ -93,11 +119,11 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
         )
     except (OSError, ValueError) as error:  # transformers' words for files that are missing or not what it knows
         raise ModelRefused(f"transformers cannot load {spec.directory}: {' '.join(str(error).split())}") from error
-    # transformers fills what the files lack with random numbers. Its own pooler is not used here.
+    # transformers fills what the files lack with random numbers. Its own pooler is not used for vectors.
     missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise ModelRefused(f"the weights in {spec.directory} lack {', '.join(missing[:3])} ({len(missing)} in all)")
-    if hasattr(model, "pooler"):
+    if spec.scores is None and hasattr(model, "pooler"):
         model.pooler = None
     on_device: PreTrainedModel = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     return on_device
@@ -112,3 +138,8 @@ def _probes(spec: ModelSpec, model: PreTrainedModel, prompt_tokens: int) -> list
     window = getattr(model.config, "sliding_window", None) or 0
     lengths = [min(prompt_tokens + length, spec.max_length) for length in (2, 9, 9, 40, max(300, 2 * window + 50))]
     return [torch.randint(spec.vocabulary, (n,), generator=generator, dtype=torch.int32).numpy() for n in lengths]
+
+
+def _as_pair(probe: TokenIds) -> TokenIds:
+    """The second half as the second text."""
+    return np.concatenate([probe[: len(probe) // 2], probe[len(probe) // 2 :] | SECOND])

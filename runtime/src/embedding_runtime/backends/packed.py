@@ -21,7 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface
 
 from embedding_runtime.backends.padded import Forward
-from embedding_runtime.wire import TokenIds
+from embedding_runtime.wire import SECOND, TokenIds
 
 __all__ = ["Layout", "NotPackable", "Run", "prepare"]
 
@@ -99,7 +99,7 @@ def _positions(text: TokenIds, padding: int | None) -> npt.NDArray[np.int64]:
     """As the models themselves count; a text may well hold the padding's token."""
     if padding is None:
         return np.arange(len(text))
-    real = (text != padding).astype(np.int64)
+    real = (text & ~SECOND != padding).astype(np.int64)
     positions: npt.NDArray[np.int64] = np.cumsum(real) * real + padding
     return positions
 

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from embedding_runtime.modelspec import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Step
 
-__all__ = ["Head", "pool"]
+__all__ = ["Head", "activation", "pool"]
 
 
 class Head:
@@ -91,7 +91,7 @@ class _Dense:
     """One Dense module with its own weights."""
 
     def __init__(self, dense: Dense, device: torch.device) -> None:
-        self._activation = _activation(dense)
+        self._activation = activation(dense.activation, dense.directory)
         self._linear = nn.Linear(dense.inputs, dense.outputs, bias=dense.bias)
         layers = nn.ModuleDict({"linear": self._linear})
         self._beside: nn.Module | None = None
@@ -112,14 +112,15 @@ class _Dense:
         return out if self._beside is None else out + self._beside(rows)
 
 
-def _activation(dense: Dense) -> nn.Module:
-    where, _, name = dense.activation.rpartition(".")
+def activation(full_name: str, directory: Path) -> nn.Module:
+    """An instance of one of torch's classes, as the files in `directory` name it. Raises ModelRefused."""
+    where, _, name = full_name.rpartition(".")
     try:
         kind = getattr(importlib.import_module(where), name)
     except (ImportError, AttributeError) as error:
-        raise ModelRefused(f"{dense.directory} has the activation {dense.activation}: torch has none such") from error
+        raise ModelRefused(f"{directory} has the activation {full_name}: torch has none such") from error
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise ModelRefused(f"{dense.directory} has the activation {dense.activation}: it is no module of torch")
+        raise ModelRefused(f"{directory} has the activation {full_name}: it is no module of torch")
     return kind()
 
 

@@ -4,14 +4,16 @@ BertTokenizer, say, lower-cases as tokenizer_config.json has it, whatever the no
 """
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from embedding_runtime.modelspec import ModelRefused, ModelSpec
 from embedding_runtime.tokenization import TextTokenizer
+from embedding_runtime.wire import SECOND
 
-__all__ = ["check"]
+__all__ = ["check", "check_pairs"]
 
 _PROBES = (
     "The quick Brown fox, 42 times.",
@@ -35,12 +37,36 @@ def check(spec: ModelSpec) -> int:
         if any(found.get("token_type_ids", ())):
             raise ModelRefused(f"{type(theirs).__name__} in {spec.directory} has token types, which are not served")
         if not np.array_equal(ids, found["input_ids"]):
-            raise ModelRefused(
-                f"tokenizer.json in {spec.directory} and transformers' {type(theirs).__name__} give different tokens "
-                f"for {text!r}: save the tokenizer with transformers (tokenizer.save_pretrained), so that the two agree"
-            )
+            raise _differ(spec, theirs, text)
     (prompt,) = TextTokenizer(spec).encode([""])
     if not spec.prompt or not len(prompt):
         return 0
     ends_in_special = int(prompt[-1]) in theirs.all_special_ids  # which follows the text, not the prompt
     return len(prompt) - ends_in_special
+
+
+def check_pairs(spec: ModelSpec) -> bool:
+    """Whether there are token types. Raises ModelRefused when the front's pairs would not be CrossEncoder's own."""
+    theirs = AutoTokenizer.from_pretrained(spec.directory, local_files_only=True)
+    plain = TextTokenizer(replace(spec, lower_case=False, prompt=""))
+    pairs = [*pairwise(_PROBES), *((_LONG * n, _LONG * m) for n, m in ((9, 1), (1, 9), (9, 9)))]
+    length = min(spec.max_length, _CUT)
+    found = theirs(list(map(list, pairs)), truncation="longest_first", max_length=length)
+    types = found.get("token_type_ids")
+    for place, ids in enumerate(plain.encode_pairs(pairs, cut_to=length)):
+        same = np.array_equal(ids & ~SECOND, found["input_ids"][place])
+        if not same or (types is not None and not np.array_equal(ids >= SECOND, np.array(types[place]) != 0)):
+            raise _differ(spec, theirs, pairs[place])
+    return types is not None
+
+
+_LONG = "one two "
+
+_CUT = 32
+
+
+def _differ(spec: ModelSpec, theirs: PreTrainedTokenizerBase, given: object) -> ModelRefused:
+    return ModelRefused(
+        f"tokenizer.json in {spec.directory} and transformers' {type(theirs).__name__} give different tokens "
+        f"for {given!r}: save the tokenizer with transformers (tokenizer.save_pretrained), so that the two agree"
+    )

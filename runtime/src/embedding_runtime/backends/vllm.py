@@ -1,19 +1,23 @@
 """vLLM, as a library in the worker: its synchronous engine, fed with token ids, pooling as the model's files say.
 
+Of a cross-encoder it computes the logits, as its task `classify`; the activation is ours, as CrossEncoder's is its own.
+
 `registry` has set vLLM's environment before this is imported.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from vllm import EngineArgs, LLMEngine, PoolingParams, TokensPrompt, __version__
 from vllm.config import PoolerConfig
 from vllm.platforms import current_platform
 
 from embedding_runtime.backends import tokenizer_check
+from embedding_runtime.backends.pooling import activation
 from embedding_runtime.backends.vllm_limits import SEQ_POOLING
 from embedding_runtime.modelspec import ModelRefused, ModelSpec, Normalize
-from embedding_runtime.wire import TokenIds, VectorRows
+from embedding_runtime.wire import SECOND, TokenIds, VectorRows
 
 __all__ = ["VllmBackend", "load"]
 
@@ -24,31 +28,44 @@ _BATCH_TEXTS = 256
 class VllmBackend:
     """One engine in this process."""
 
-    def __init__(self, engine: LLMEngine, dimensions: int, detail: str) -> None:
+    def __init__(self, engine: LLMEngine, spec: ModelSpec, detail: str, *, types: bool) -> None:
+        """`types`: whether the model gets token types."""
         self.detail = detail
-        self._engine, self._dimensions = engine, dimensions
+        self._engine, self._dimensions, self._types = engine, spec.dimensions, types
+        self._activation = None if spec.scores is None else activation(spec.scores.activation, spec.directory)
 
     def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
         for place, ids in enumerate(batch):
-            self._engine.add_request(
-                str(place), TokensPrompt(prompt_token_ids=ids.tolist()), PoolingParams(task="embed")
-            )
-        rows: dict[int, VectorRows] = {}
+            prompt = TokensPrompt(prompt_token_ids=(ids & ~SECOND).tolist())
+            self._engine.add_request(str(place), prompt, self._params(ids))
+        rows: dict[int, torch.Tensor] = {}
         while self._engine.has_unfinished_requests():
             for output in self._engine.step():
-                rows[int(output.request_id)] = output.outputs.data.float().numpy()
-        return np.stack([rows[place][: self._dimensions] for place in range(len(batch))])
+                rows[int(output.request_id)] = output.outputs.data.float()
+        all_rows = torch.stack([rows[place][: self._dimensions] for place in range(len(batch))])
+        return (all_rows if self._activation is None else self._activation(all_rows)).numpy()
+
+    def _params(self, ids: TokenIds) -> PoolingParams:
+        if self._activation is None:
+            return PoolingParams(task="embed")
+        second = np.flatnonzero(ids & SECOND)
+        types = {"compressed_token_type_ids": int(second[0])} if self._types and len(second) else None
+        return PoolingParams(task="classify", use_activation=False, extra_kwargs=types)
 
 
 def load(spec: ModelSpec) -> VllmBackend:
     """Raises ModelRefused; whatever else vLLM says against the model passes through."""
-    tokenizer_check.check(spec)
+    if spec.scores is None:
+        tokenizer_check.check(spec)
+        types = False
+    else:
+        types = tokenizer_check.check_pairs(spec)
     try:
         engine, where = _engine(spec)
     except ValueError as error:  # an architecture that vLLM does not have, a setting that it does not take
         said = " ".join(str(error).split())[:_SAID]
         raise ModelRefused(f"vLLM cannot load {spec.directory}: {said}; --backend=huggingface may") from error
-    return VllmBackend(engine, spec.dimensions, f"vLLM {__version__} on {where}")
+    return VllmBackend(engine, spec, f"vLLM {__version__} on {where}", types=types)
 
 
 _SAID = 300
@@ -60,17 +77,22 @@ def _engine(spec: ModelSpec) -> tuple[LLMEngine, str]:
     # An input of exactly max_model_len tokens would wait for ever: vLLM keeps one place for a token to generate.
     # It derives its limit from the model's files; model_max_length is its own way to lift that by the one place.
     places = spec.max_length + 1
+    overrides: dict[str, object] = {"model_max_length": places}
+    if spec.padding is not None:
+        # It asks RoBERTa's kin how they count positions; files of transformers 5 leave out that they always count so.
+        overrides["position_embedding_type"] = "absolute"
     on_cpu = current_platform.is_cpu()
     engine = LLMEngine.from_engine_args(
         EngineArgs(
             model=str(spec.directory),
             runner="pooling",
             pooler_config=PoolerConfig(
-                seq_pooling_type=SEQ_POOLING[spec.pooling], use_activation=Normalize() in spec.steps
+                seq_pooling_type="CLS" if spec.scores else SEQ_POOLING[spec.pooling],
+                use_activation=Normalize() in spec.steps,
             ),
             dtype=spec.dtype.value,
             max_model_len=places,
-            hf_overrides={"model_max_length": places},
+            hf_overrides=overrides,
             max_num_batched_tokens=max(_BATCH_TOKENS, places),
             max_num_seqs=_BATCH_TEXTS,
             skip_tokenizer_init=True,  # the front has the tokenizer

@@ -13,11 +13,16 @@ SEQ_POOLING: Mapping[tuple[Pooling, ...], str] = {
 }
 """vLLM's words for the poolings that it has."""
 
+_CLASSIFIERS = frozenset(f"{name}ForSequenceClassification" for name in ("Bert", "Roberta", "XLMRoberta"))
+"""Those of vLLM's cross-encoders that are compared with CrossEncoder's scores in the tests."""
+
 
 def check(spec: ModelSpec) -> None:
     """Raises ModelRefused with all that vLLM does not do, and what does."""
     problems = []
-    if spec.pooling not in SEQ_POOLING:
+    if spec.scores is not None and spec.scores.architecture not in _CLASSIFIERS:
+        problems.append(f"scores as {spec.scores.architecture} (vLLM: {', '.join(sorted(_CLASSIFIERS))})")
+    if spec.scores is None and spec.pooling not in SEQ_POOLING:
         problems.append(f"pools by {' + '.join(spec.pooling)} (vLLM: by cls, mean or lasttoken)")
     if any(isinstance(step, Dense) for step in spec.steps):
         # vLLM has a projector, for some architectures; where it cannot load a layer it logs that and leaves it out.

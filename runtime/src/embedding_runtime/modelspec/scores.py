@@ -18,6 +18,8 @@ class Scores:
     """Scores of a pair; a reranker has one."""
     activation: str
     """What turns the head's logits into them: a class of torch, by its full name; made without arguments."""
+    architecture: str
+    """Class of the model, in transformers."""
 
     @classmethod
     def read(cls, directory: Path, saved: str | None) -> tuple[Self, tuple[str, ...]]:
@@ -45,7 +47,7 @@ class Scores:
                 break
             if name is not None:
                 foreign.append(name)
-        return cls(labels, activation), tuple(
+        return cls(labels, activation, architecture), tuple(
             f"activation {activation}: the files name {name}, which is not torch's own" for name in foreign
         )
 
