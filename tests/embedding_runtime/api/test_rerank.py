@@ -90,6 +90,11 @@ def test_too_long_a_pair_is_cut_for_who_ranks_as_cohere_does(server: RuntimeServ
     assert server.post("/v2/rerank", truncate=False, **body).status_code == 400
 
 
+def test_tei_is_told_what_it_is(server: RuntimeServer) -> None:
+    with server.http() as http:
+        assert http.get("/info").json()["model_type"] == {"reranker": {"labels": 1}}
+
+
 def test_a_cross_encoder_has_no_vectors(server: RuntimeServer) -> None:
     answer = server.embeddings(input="a")
     assert answer.status_code == 400

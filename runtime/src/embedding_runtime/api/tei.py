@@ -49,7 +49,9 @@ def router(service: Service) -> APIRouter:
                 "model_id": service.name,
                 "model_sha": spec.revision,
                 "model_dtype": spec.dtype,
-                "model_type": {"embedding": {"pooling": "+".join(spec.pooling)}},
+                "model_type": {"embedding": {"pooling": "+".join(spec.pooling)}}
+                if spec.scores is None
+                else {"reranker": {"labels": spec.scores.labels}},
                 "max_input_length": spec.max_length,
                 "auto_truncate": False,
                 "version": importlib.metadata.version("embedding-runtime"),

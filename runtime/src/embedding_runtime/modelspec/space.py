@@ -35,6 +35,7 @@ def digest(spec: ModelSpec) -> str:
         "prompt": spec.prompt,
         "prompts": dict(spec.prompts),
         "dimensions": spec.dimensions,
+        "scores": str(spec.scores),
     }
     found.update(json.dumps(said, sort_keys=True).encode())
     for name in ("config.json", "tokenizer.json"):

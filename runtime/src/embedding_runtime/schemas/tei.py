@@ -29,7 +29,10 @@ class _Pooling(Answer):
 
 
 class _ModelType(Answer):
-    embedding: _Pooling
+    """One of the two."""
+
+    embedding: _Pooling | None = None
+    reranker: Annotated[dict[str, int] | None, Field(examples=[{"labels": 1}])] = None
 
 
 class Info(Answer):
