@@ -35,6 +35,6 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 @pytest.mark.parametrize("client", [path.stem.removeprefix("test_") for path in sorted(CLIENTS.glob("test_*.py"))])
 def test_the_client_gets_on_with_us(environ: dict[str, str], client: str) -> None:
     assert PYTHON.exists(), "the clients' environment is not there: make tests/clients/.venv/synced"
-    command = [PYTHON, "-m", "pytest", f"test_{client}.py"]
+    command = [str(PYTHON), "-m", "pytest", f"test_{client}.py"]
     done = subprocess.run(command, cwd=CLIENTS, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
