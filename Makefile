@@ -20,7 +20,7 @@ help: ## List the commands
 demo: .venv/synced ## Serve the guide's model here, without a cluster, on PORT (8080) with BACKEND (vllm or huggingface)
 	@PYTHONPATH=tests $(PYTHON) tools/demo.py --backend $(BACKEND) --port $(PORT)
 
-test: .venv/synced ## Run all tests that need no cluster; ARGS="-m 'not model'" leaves out those with a real model
+test: .venv/synced tests/clients/.venv/synced ## Run all tests that need no cluster; ARGS="-m 'not model'" leaves out those with a real model
 	$(PYTHON) -m pytest $(ARGS)
 
 e2e: .venv/synced ## Bring a cluster up, install the chart, walk the guide and do it harm, take the cluster down
@@ -35,13 +35,15 @@ verify: .venv/synced .bin/helm ## Check lint, format, types, layers, generated f
 	lint-imports --no-cache
 	$(PYTHON) -m embedding_operator crds --check .
 	$(PYTHON) tools/chart_readme.py --check
+	$(PYTHON) tools/openapi.py --check
 	@for values in $(CHART)/ci/*.yaml; do \
 		echo "helm lint --strict --values $$values"; helm lint --quiet --strict $(CHART) --values "$$values" || exit 1; \
 	done
 
-generate: .venv/synced ## Write what is generated: the CRDs, here and in the chart, and the chart's table of values
+generate: .venv/synced ## Write what is generated: the CRDs, here and in the chart, the chart's table of values, the HTTP API
 	$(PYTHON) -m embedding_operator crds --write .
 	$(PYTHON) tools/chart_readme.py
+	$(PYTHON) tools/openapi.py
 
 format: .venv/synced ## Format the code, and mend what the linter can
 	ruff format .
@@ -56,7 +58,7 @@ images: ## Build the images into the cluster that is up
 	$(CLUSTER) load
 
 clean: ## Remove what was set up or built in this checkout
-	rm -rf .bench .bin .uv .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .bench .bin .uv .venv tests/clients/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .PHONY: help demo test e2e verify generate format bench images clean
 
@@ -75,6 +77,11 @@ $(UV): tools/debian.sh tools/uv.sh
 	@echo "setting up: infinity, into .bench/infinity"
 	@$(UV) venv --quiet --clear --python $(PYTHON) $(@D) && \
 		$(UV) pip sync --quiet --require-hashes --python $(@D)/bin/python $< && touch $@ || rm -rf $(@D)
+
+tests/clients/.venv/synced: $(UV) tests/clients/uv.lock tests/clients/pyproject.toml
+	@echo "setting up: the clients that tests speak with, into tests/clients/.venv (half a GB)"
+	@$(UV) sync --locked --quiet --directory tests/clients
+	@touch $@
 
 # helm as it is installed, or as the native cluster has it, or else from source.
 .bin/helm:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from embedding_runtime.contract import Dtype
-from embedding_runtime.modelspec import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling
+from embedding_runtime.modelspec import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Side
 from support.models import a_model, packaged_minilm
 
 TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
@@ -25,11 +25,14 @@ def test_the_packaged_minilm_is_read_as_it_was_saved() -> None:
         include_prompt=True,
         steps=(Normalize(),),
         dimensions=384,
+        sizes=(),
         max_length=256,
         vocabulary=30522,
         padding=None,
+        cut_side=Side.RIGHT,
         lower_case=False,
         prompt="",
+        prompts={},
         similarity="cosine",
         dtype=Dtype.FLOAT32,
     )
@@ -73,6 +76,11 @@ def test_the_packaged_minilm_is_read_as_it_was_saved() -> None:
         ({"defaults": {"truncate_dim": 3}}, "steps", (Normalize(), Cut(3))),
         ({"defaults": {"truncate_dim": 3}}, "normalized", False),
         ({"defaults": {"truncate_dim": 300}}, "dimensions", 8),
+        ({"defaults": {"prompts": {"query": "q: ", "document": None}}}, "prompts", {"query": "q: ", "document": ""}),
+        ({"config": {"is_matryoshka": True}}, "sizes", range(1, 8)),
+        ({"config": {"matryoshka_dimensions": [8, 4, 2]}}, "sizes", (2, 4)),
+        ({"config": {"matryoshka_dimensions": [8, 4, 2]}, "defaults": {"truncate_dim": 4}}, "sizes", (2,)),
+        ({"tokenizer": {"truncation_side": "left"}}, "cut_side", Side.LEFT),
         ({"defaults": {"similarity_fn_name": "dot"}}, "similarity", "dot"),
         ({"defaults": {"similarity_fn_name": None}}, "similarity", "cosine"),
     ],

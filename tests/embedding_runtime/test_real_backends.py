@@ -33,9 +33,13 @@ TEXTS = [
 ]
 
 
+TOO_LONG = "many words " * 200
+
+
 @dataclass(frozen=True)
 class Reference:
     vectors: npt.NDArray[np.float64]
+    too_long: npt.NDArray[np.float64]
     tokens: list[int]
 
 
@@ -56,7 +60,7 @@ def started() -> Iterator[Started]:
         )
         assert reference.stdin is not None
         with reference.stdin as texts:
-            json.dump(TEXTS, texts)
+            json.dump([*TEXTS, TOO_LONG], texts)
         yield Started({name: stack.enter_context(RuntimeServer(name)) for name in BACKENDS}, reference)
 
 
@@ -64,7 +68,8 @@ def started() -> Iterator[Started]:
 def reference(started: Started) -> Reference:
     assert started.reference.stdout is not None
     said = json.load(started.reference.stdout)
-    return Reference(np.array(said["vectors"]), said["tokens"])
+    vectors = np.array(said["vectors"])
+    return Reference(vectors[:-1], vectors[-1:], said["tokens"][:-1])
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
@@ -98,6 +103,12 @@ def test_texts_alone_are_as_sentence_transformers_has_them(server: RuntimeServer
     alone = np.concatenate([vectors(server, [text]) for text in TEXTS])
     assert cosines(alone, reference.vectors).min() >= 0.9999
     assert np.abs(alone - reference.vectors).max() < 1e-4  # lengths, too, not only directions
+
+
+def test_too_long_a_text_is_cut_as_sentence_transformers_cuts_it(server: RuntimeServer, reference: Reference) -> None:
+    answer = server.embeddings(input=TOO_LONG, truncate=True).json()
+    assert cosines(np.array([answer["data"][0]["embedding"]]), reference.too_long).min() >= 0.9999
+    assert answer["usage"]["prompt_tokens"] == 256
 
 
 def test_vectors_are_the_same_at_any_concurrency(server: RuntimeServer, reference: Reference) -> None:

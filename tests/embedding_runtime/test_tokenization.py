@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from embedding_runtime.modelspec import ModelRefused, ModelSpec
+from embedding_runtime.modelspec import ModelRefused, ModelSpec, Side
 from embedding_runtime.tokenization import TextTokenizer, longest_first
 from embedding_runtime.wire import SECOND
 from support.models import GOLDEN_TEXT, a_model, packaged_minilm
@@ -33,6 +33,24 @@ def test_the_models_prompt_stands_before_every_text() -> None:
     prompted = TextTokenizer(replace(MINILM, prompt="query: "))
     plain = TextTokenizer(MINILM).encode(["query: one", "query: "])
     assert [ids.tolist() for ids in prompted.encode(["one", ""])] == [ids.tolist() for ids in plain]
+
+
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("length", [3, 4, 20, 256])
+def test_a_cut_text_has_the_tokens_of_the_tokenizers_own_truncation(side: Side, length: int) -> None:
+    texts = ["", "one", "the quick brown [SEP] fox " * 3, "many words " * 200]
+    own = Tokenizer.from_file(str(packaged_minilm() / "tokenizer.json"))
+    own.no_padding()
+    own.enable_truncation(length, direction=side)
+    ours = TextTokenizer(MINILM)
+    assert [ours.cut(ids, length, side).tolist() for ids in ours.encode(texts)] == [
+        own.encode(text).ids for text in texts
+    ]
+
+
+def test_the_tokens_around_a_text_are_known() -> None:
+    tokenizer = TextTokenizer(MINILM)
+    assert (tokenizer.first.tolist(), tokenizer.last.tolist()) == ([101], [102])
 
 
 def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:

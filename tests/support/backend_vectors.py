@@ -34,4 +34,4 @@ if __name__ == "__main__":
     name, *directories = sys.argv[1:]
     asked = json.load(sys.stdin)
     for model in directories:
-        print(json.dumps(answer(BackendName(name), Path(model), asked)), flush=True)  # noqa: T201
+        print(json.dumps(answer(BackendName(name), Path(model), asked)), flush=True)

@@ -279,7 +279,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):  # a pod's first process, and a shell's background job, ignore them
         signal.signal(number, signal.default_int_handler)
     with hub, contextlib.suppress(KeyboardInterrupt):
-        print(f"serving {', '.join(hub.repositories)} at {hub.url}", flush=True)  # noqa: T201 for its user
+        print(f"serving {', '.join(hub.repositories)} at {hub.url}", flush=True)
         threading.Event().wait()
     return 0
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["GOLDEN_ENDS", "GOLDEN_TEXT", "a_model", "packaged_minilm"]
+__all__ = ["GOLDEN_ENDS", "GOLDEN_TEXT", "a_cross_encoder", "a_model", "packaged_minilm"]
 
 GOLDEN_TEXT = "This is an example sentence for embedding generation."
 GOLDEN_ENDS = [
@@ -28,6 +28,16 @@ def packaged_minilm() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent / "model"
+
+
+def a_cross_encoder(directory: Path) -> Path:
+    """MiniLM's tokenizer and sizes, as a model that scores pairs; without weights."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (directory / name).symlink_to(packaged_minilm() / name)
+    config = json.loads((packaged_minilm() / "config.json").read_text())
+    config |= {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
 
 
 def a_model(

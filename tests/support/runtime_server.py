@@ -98,6 +98,11 @@ class RuntimeServer:
         with self.http() as http:
             return http.post("/openai/v1/embeddings", json={"model": NAME, **body}, headers=headers)
 
+    def post(self, path: str, **body: Any) -> httpx.Response:
+        """A bare request to another path."""
+        with self.http() as http:
+            return http.post(path, json=body)
+
     def begin_request(self, body: bytes) -> socket.socket:
         """A connection whose request the server has begun to handle, by its own word (100 Continue)."""
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)

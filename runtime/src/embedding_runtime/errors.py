@@ -17,6 +17,7 @@ RuntimeFault
     └── BackendFailed            the worker is gone: this process is about to end
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 __all__ = [
@@ -60,12 +61,20 @@ class BadRequest(RuntimeFault):
 
 
 class InputTooLong(BadRequest):
-    """A text, or a pair, has more tokens than the model takes."""
+    """Texts, or pairs, have more tokens than the model takes."""
 
     code = "context_length_exceeded"
 
-    def __init__(self, *, index: int, length: int, limit: int, field: str = "input") -> None:
-        super().__init__(f"{field}[{index}] has {length} tokens; the model takes {limit} at most", param=field)
+    def __init__(self, lengths: Mapping[int, int], *, limit: int, field: str) -> None:
+        """`lengths`: by place in `field`, of those that are too long."""
+        named = [f"{field}[{place}] has {length}" for place, length in lengths.items()][:_NAMED]
+        more = f", and {len(lengths) - _NAMED} more are too long" if len(lengths) > _NAMED else ""
+        named[0] += " tokens"
+        super().__init__(f"{', '.join(named)}{more}; the model takes {limit} at most", param=field)
+
+
+_NAMED = 10
+"""Of texts that are too long: enough to find them by."""
 
 
 class UnknownModel(RuntimeFault):

@@ -1,14 +1,28 @@
 """Texts to token ids, with the model's own tokenizer.json. Imports no transformers: that costs seconds and torch."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer, normalizers
 
-from embedding_runtime.modelspec import ModelRefused, ModelSpec
+from embedding_runtime.modelspec import ModelRefused, ModelSpec, Side
 from embedding_runtime.wire import SECOND, TokenIds
 
-__all__ = ["TextTokenizer", "longest_first"]
+__all__ = ["TextTokenizer", "Token"]
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of a text, and where it stands there."""
+
+    id: int
+    text: str
+    special: bool
+    """Put around the text by the tokenizer."""
+    start: int
+    stop: int
+    """In characters, exclusive."""
 
 
 class TextTokenizer:
@@ -29,10 +43,16 @@ class TextTokenizer:
             lower = normalizers.Lowercase()
             self._tokenizer.normalizer = lower if own is None else normalizers.Sequence([lower, own])
         self._prompt = spec.prompt
+        self.first, self.last = self._specials()
+        """The tokens that stand around every text."""
 
-    def encode(self, texts: Sequence[str]) -> list[TokenIds]:
-        """One array of ids a text, its prompt in front. In the order given; takes its time: call it in a thread."""
-        whole = [self._prompt + text for text in texts]
+    def encode(self, texts: Sequence[str], *, prompt: str | None = None) -> list[TokenIds]:
+        """One array of ids a text, a prompt in front (None: the model's default one), in the order given.
+
+        Takes its time: call it in a thread.
+        """
+        before = self._prompt if prompt is None else prompt
+        whole = [before + text for text in texts]
         return [np.array(found.ids, dtype=np.int32) for found in self._tokenizer.encode_batch_fast(whole)]
 
     def encode_pairs(self, pairs: Sequence[tuple[str, str]], *, cut_to: int | None = None) -> list[TokenIds]:
@@ -56,6 +76,45 @@ class TextTokenizer:
         one.truncate(kept)
         other.truncate(others_kept)
         return self._tokenizer.post_process(one, other)
+
+    def cut(self, ids: TokenIds, length: int, side: Side) -> TokenIds:
+        """At most `length` tokens, taken away at that side, as transformers does: the special tokens around stay.
+
+        `length` has room for the special tokens and one more.
+        """
+        if len(ids) <= length:
+            return ids
+        first, last = len(self.first), len(self.last)
+        inner = ids[first : len(ids) - last]
+        room = length - first - last
+        kept = inner[:room] if side is Side.RIGHT else inner[len(inner) - room :]
+        return np.concatenate([ids[:first], kept, ids[len(ids) - last :]])
+
+    def tokens(self, texts: Sequence[str], *, special: bool = True) -> list[list[Token]]:
+        """The tokens of each text as it stands, without a prompt; `special` puts the model's own around it."""
+        found = self._tokenizer.encode_batch(list(texts), add_special_tokens=special)
+        return [
+            [
+                Token(id_, token, bool(is_special), *place)
+                for id_, token, is_special, place in zip(
+                    each.ids, each.tokens, each.special_tokens_mask, each.offsets, strict=True
+                )
+            ]
+            for each in found
+        ]
+
+    def _specials(self) -> tuple[TokenIds, TokenIds]:
+        """A text's own tokens stand in the middle of those with special ones; where, one text tells for all."""
+        plain = self._tokenizer.encode(_ANY_TEXT, add_special_tokens=False).ids
+        whole = self._tokenizer.encode(_ANY_TEXT).ids
+        for first in range(len(whole) - len(plain) + 1):
+            if whole[first : first + len(plain)] == plain:
+                before, after = whole[:first], whole[first + len(plain) :]
+                return np.array(before, dtype=np.int32), np.array(after, dtype=np.int32)
+        raise ModelRefused("the tokenizer changes a text's own tokens where it puts special ones around them")
+
+
+_ANY_TEXT = "a text"
 
 
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Every refusal is OpenAI's envelope, names the field, and quotes no text."""
 
+import re
 from typing import Any
 
 import httpx
@@ -28,6 +29,7 @@ def error_of(answer: httpx.Response) -> dict[str, Any]:
         ({"input": [-1]}, "input", "a string, a list of strings"),
         ({"input": [1.5]}, "input", "a string, a list of strings"),
         ({"input": [[101, 30522, 102]]}, "input", "30522"),
+        ({"input": [[7592, 2088]]}, "input", "[101] before every text, [102] after"),
         ({"input": SECRET, "encoding_format": "hex"}, "encoding_format", "'float' or 'base64'"),
         ({"input": SECRET, "dimensions": 128}, "dimensions", "384"),
         ({"input": SECRET, "dimensions": "many"}, "dimensions", "integer"),
@@ -75,6 +77,21 @@ def test_a_wrong_path_or_method_is_the_envelope_too(
     assert path in error_of(answer)["message"]
 
 
+def test_all_that_is_wrong_is_told_at_once(fake_server: RuntimeServer) -> None:
+    message = error_of(fake_server.embeddings(dimensions="many", truncate=SECRET, user=3))["message"]
+    assert message.split("; ") == [
+        "input is missing",
+        "dimensions: Input should be a valid integer",
+        "user: Input should be a valid string",
+        "truncate: it has to be true, false, NONE, START or END",
+    ]
+
+
+def test_every_text_that_is_too_long_is_named(fake_server: RuntimeServer) -> None:
+    error = error_of(fake_server.embeddings(input=["one " * 300, "a", "one " * 400]))
+    assert error["message"] == "input[0] has 302 tokens, input[2] has 402; the model takes 256 at most"
+
+
 def test_no_text_reaches_the_log(fake_server: RuntimeServer) -> None:
     fake_server.embeddings(input=SECRET)
     fake_server.embeddings(input=[SECRET, 3])
@@ -88,5 +105,8 @@ def test_fields_of_other_servers_are_ignored(fake_server: RuntimeServer) -> None
 
 def test_docs_are_served(fake_server: RuntimeServer) -> None:
     with fake_server.http() as http:
-        assert http.get("/docs").status_code == 200
+        page = http.get("/docs").text
+        assert "https://" not in page  # nothing from elsewhere
+        for file in re.findall(r'(?:href|src)="(.*?)"', page):
+            assert http.get(f"/{file}").status_code == 200, file
         assert "/openai/v1/embeddings" in http.get("/openapi.json").json()["paths"]

@@ -78,7 +78,7 @@ def test_the_answer_has_the_fields_of_the_guide(fake_server: RuntimeServer) -> N
 
 def test_the_model_list_says_what_a_vector_is(fake_server: RuntimeServer) -> None:
     (model,) = fake_server.client().models.list().data
-    said = model.model_dump(exclude={"created"}, exclude_none=True)
+    said = model.model_dump(exclude={"created", "space"}, exclude_none=True)
     assert said == {
         "id": NAME,
         "object": "model",
@@ -86,13 +86,23 @@ def test_the_model_list_says_what_a_vector_is(fake_server: RuntimeServer) -> Non
         "backend": "fake",
         "dimensions": 384,
         "max_length": 256,
+        "sizes": [],
+        "kind": "embedding model",
         "pooling": "mean",
         "normalized": True,
         "similarity": "cosine",
         "prompt": "",
+        "prompts": {},
         "assumed": [],
         "dtype": "float32",
     }
+
+
+def test_the_model_is_found_by_its_name(fake_server: RuntimeServer) -> None:
+    client = fake_server.client()
+    assert client.models.retrieve(NAME) == client.models.list().data[0]
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("gpt")
 
 
 def test_another_model_is_not_found(fake_server: RuntimeServer) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from embedding_runtime.api.limits import Limits
+from embedding_runtime.api.options import Options
 from embedding_runtime.api.service import Service
 from embedding_runtime.contract import BackendName, ServeArgs
 from embedding_runtime.errors import BadRequest
@@ -19,15 +20,9 @@ PADDING = 7
 async def tokenized(backend: BackendName, padding: int | None) -> int:
     spec = replace(ModelSpec.read(packaged_minilm()), padding=padding)
     async with a_worker() as worker:
-        texts = await Service(
-            "m",
-            backend,
-            spec,
-            TextTokenizer(spec),
-            worker.engine,
-            Limits.of(ServeArgs.from_argv(["--model_name=m"])),
-            created=0,
-        ).tokenize([[5, 6], [5, PADDING, 6]])
+        limits = Limits.of(ServeArgs.from_argv(["--model_name=m"]))
+        service = Service("m", backend, spec, TextTokenizer(spec), worker.engine, limits, created=0)
+        texts = await service.tokenize([[101, 6, 102], [101, PADDING, 102]], Options.of(spec))
     return len(texts)
 
 

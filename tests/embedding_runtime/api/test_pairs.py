@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from embedding_runtime.api.options import Options
 from embedding_runtime.api.service import Service
 from embedding_runtime.contract import BackendName
 from embedding_runtime.errors import BadRequest, InputTooLong
@@ -59,7 +60,7 @@ async def test_a_padding_token_in_either_text_is_refused_where_vllm_would_place_
 async def test_each_kind_of_model_names_the_path_of_the_other() -> None:
     async with a_service(SCORES) as service:
         with pytest.raises(BadRequest, match=r"m is a cross-encoder: .* /v1/rerank"):
-            await service.tokenize("one")
+            await service.tokenize("one", Options.of(SCORES))
     async with a_service(EMBEDS) as service:
         with pytest.raises(BadRequest, match=r"m is an embedding model: .* /v1/embeddings"):
             await service.tokenize_pairs([("one", "two")])

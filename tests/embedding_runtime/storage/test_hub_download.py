@@ -1,9 +1,11 @@
+import json
 import resource
 import signal
 from pathlib import Path
 
 import pytest
 
+from embedding_runtime.contract import MODEL_NOTE
 from support.fake_hub import FakeHub
 from support.initializer import MODEL, a_model, hub_environment, initialize, start_initializer
 
@@ -21,6 +23,14 @@ def test_a_model_arrives_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
     assert outcome.code == 0
     assert _files(tmp_path / "mnt") == {f"models/{name}": content for name, content in MODEL.items()}
     assert list(home.iterdir()) == []
+
+
+def test_a_note_among_the_files_tells_the_commit(tmp_path: Path) -> None:
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        initialize("hf://owner/name:main", tmp_path / "models", environ=hub_environment(hub))
+        commit = hub.repositories["owner/name"].commit
+    note = json.loads((tmp_path / "models" / MODEL_NOTE).read_text())
+    assert note == {"uri": "hf://owner/name:main", "revision": commit}
 
 
 def test_the_log_says_what_is_fetched_and_where_it_is(tmp_path: Path) -> None:
@@ -144,6 +154,6 @@ def test_after_a_killed_download_the_next_one_starts_clean(tmp_path: Path) -> No
 
 
 def _files(directory: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
-    }
+    """All but the initializer's own note."""
+    paths = [path for path in directory.rglob("*") if path.is_file() and path.name != MODEL_NOTE]
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}

@@ -1,18 +1,17 @@
 """`/embeddings` and `/models` as OpenAI's clients know them."""
 
 import asyncio
-import base64
 import time
 import uuid
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Request, Response
 
+from embedding_runtime.api.answers import encoded, json_of
+from embedding_runtime.api.options import Options
 from embedding_runtime.api.service import Service
-from embedding_runtime.errors import BadRequest
-from embedding_runtime.schemas import EmbeddingsRequest
-from embedding_runtime.wire import VectorRows
+from embedding_runtime.schemas.errors import OpenAIError, failures
+from embedding_runtime.schemas.openai import Embeddings, EmbeddingsRequest, Model, Models
 
 __all__ = ["router"]
 
@@ -21,24 +20,28 @@ def router(service: Service) -> APIRouter:
     """The routes, to be put under a prefix."""
     routes = APIRouter(tags=["OpenAI"])
 
-    @routes.post("/embeddings", summary="Vectors for texts")
+    @routes.post("/embeddings", summary="Vectors for texts", response_model=Embeddings, responses=failures(OpenAIError))
     async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
         service.check_model(body.model)
-        if body.dimensions not in (None, service.spec.dimensions):
-            raise BadRequest(
-                f"this model's vectors have {service.spec.dimensions} dimensions, and cannot be cut", param="dimensions"
-            )
-        texts = await service.tokenize(body.input)
-        rows = await service.embed(request, texts)
-        tokens = sum(map(len, texts))
-        return _json(
+        options = Options.of(
+            service.spec,
+            dimensions=body.dimensions,
+            truncate=body.truncate,
+            side=body.truncation_direction or body.truncation_side,
+            keep_tokens=body.truncate_prompt_tokens,
+            normalize=body.normalize,
+            prompt_name=body.prompt_name,
+            input_type=body.input_type,
+        )
+        rows, tokens = await service.vectors(request, body.input, options)
+        each = await encoded(rows, body.encoding_format or "float")
+        return json_of(
             {
                 "id": f"embd-{uuid.uuid4()}",
                 "object": "list",
                 "created": int(time.time()),
                 "data": [
-                    {"object": "embedding", "embedding": vector, "index": index}
-                    for index, vector in enumerate(await _encoded(rows, body.encoding_format))
+                    {"object": "embedding", "embedding": vector, "index": index} for index, vector in enumerate(each)
                 ],
                 "model": service.name,
                 "usage": {
@@ -50,46 +53,43 @@ def router(service: Service) -> APIRouter:
             }
         )
 
-    @routes.get("/models", summary="The served model")
+    @routes.get("/models", summary="The served model", response_model=Models)
     async def models() -> Response:
-        spec = service.spec
-        model = {
-            "id": service.name,
-            "object": "model",
-            "created": service.created,
-            "owned_by": "embedding-runtime",
-            "backend": service.backend,
-            "dimensions": spec.dimensions,
-            "max_length": spec.max_length,
-            "pooling": "+".join(spec.pooling),
-            "normalized": spec.normalized,
-            "similarity": spec.similarity,
-            "prompt": spec.prompt,
-            "dtype": spec.dtype,
-            "assumed": spec.assumed,
-        }
-        return _json({"object": "list", "data": [model]})
+        return json_of({"object": "list", "data": [await _model(service)]})
+
+    @routes.get(
+        "/models/{name:path}",
+        summary="The model of that name",
+        response_model=Model,
+        responses=failures(OpenAIError, 404),
+    )
+    async def model(name: str) -> Response:
+        service.check_model(name)
+        return json_of(await _model(service))
 
     return routes
 
 
-def _json(content: Any) -> Response:
-    return Response(orjson.dumps(content), media_type="application/json")
-
-
-_LARGE = 2**18
-"""Numbers in an answer that is written beside the loop: above this they take more than ten milliseconds."""
-
-
-async def _encoded(rows: VectorRows, encoding: str | None) -> list[Any]:
-    """Something for each row that orjson takes: one call a row, as no call of orjson lets another thread run."""
-    encode = _base64 if encoding == "base64" else _numbers
-    return await asyncio.to_thread(encode, rows) if rows.size > _LARGE else encode(rows)
-
-
-def _base64(rows: VectorRows) -> list[Any]:
-    return [base64.b64encode(row).decode() for row in rows.astype("<f4", copy=False)]
-
-
-def _numbers(rows: VectorRows) -> list[Any]:
-    return [orjson.Fragment(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)) for row in rows]
+async def _model(service: Service) -> dict[str, Any]:
+    spec = service.spec
+    sizes = spec.sizes
+    return {
+        "id": service.name,
+        "object": "model",
+        "created": service.created,
+        "owned_by": "embedding-runtime",
+        "backend": service.backend,
+        "revision": spec.revision,
+        "space": await asyncio.to_thread(lambda: service.space),
+        "dimensions": spec.dimensions,
+        "sizes": f"{sizes.start}-{sizes.stop - 1}" if isinstance(sizes, range) else list(sizes),
+        "max_length": spec.max_length,
+        "kind": spec.kind,
+        "pooling": "+".join(spec.pooling),
+        "normalized": spec.normalized,
+        "similarity": spec.similarity,
+        "prompt": spec.prompt,
+        "prompts": dict(spec.prompts),
+        "dtype": spec.dtype,
+        "assumed": spec.assumed,
+    }

@@ -3,19 +3,25 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from fastapi import Request
 
 from embedding_runtime.api.limits import Limits, Patience
+from embedding_runtime.api.options import Options
 from embedding_runtime.contract import BackendName, Kind
 from embedding_runtime.engine import Engine
 from embedding_runtime.errors import BadRequest, ClientGone, DeadlinePassed, InputTooLong, UnknownModel
-from embedding_runtime.modelspec import ModelSpec
+from embedding_runtime.modelspec import ModelSpec, space
 from embedding_runtime.tokenization import TextTokenizer
 from embedding_runtime.wire import SECOND, TokenIds, VectorRows
 
 __all__ = ["Service"]
+
+
+Given = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
+"""A text, texts, the token ids of one or of several."""
 
 
 @dataclass(frozen=True)
@@ -31,37 +37,60 @@ class Service:
     created: int
     """When this server started, seconds since 1970."""
 
+    @cached_property
+    def space(self) -> str:
+        """As `modelspec.space`. Reads files, once: call it in a thread."""
+        return space.digest(self.spec)
+
     def check_model(self, asked: str) -> None:
         """Raises UnknownModel."""
         if asked != self.name:
             raise UnknownModel(served=self.name)
 
-    async def tokenize(self, given: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]) -> list[TokenIds]:
+    def check_number(self, texts: Sequence[object], field: str) -> None:
+        """Of the texts, or pairs, in one request. Raises BadRequest."""
+        if not texts:
+            raise BadRequest(f"{field} is an empty list: give at least one text", param=field)
+        if len(texts) > self.limits.max_inputs:
+            most = f"{self.limits.max_inputs} are taken in one request (--max_inputs)"
+            raise BadRequest(f"{field} has {len(texts)} texts; {most}: send several requests", param=field)
+
+    def check_tokens(self, tokens: int, field: str) -> None:
+        """Of all texts in one request. Raises BadRequest."""
+        if tokens > self.limits.max_request_tokens:
+            most = f"{self.limits.max_request_tokens} are taken in one request (--max_request_tokens)"
+            raise BadRequest(f"{field} has {tokens} tokens; {most}: send several requests", param=field)
+
+    async def vectors(
+        self, request: Request, given: Given, options: Options, *, field: str = "input"
+    ) -> tuple[VectorRows, int]:
+        """One row a text, as the options have it, and how many tokens that took. `field`: where the texts came in.
+
+        Raises what `tokenize` and `embed` do.
+        """
+        texts = await self.tokenize(given, options, field=field)
+        return options.finish(await self.embed(request, texts)), sum(map(len, texts))
+
+    async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> list[TokenIds]:
         """One array of ids a text. Raises BadRequest (for a cross-encoder, too), InputTooLong."""
         if self.spec.kind is not Kind.EMBEDDING_MODEL:
             raise BadRequest(f"{self.name} is a cross-encoder: it has no embeddings, it scores pairs at /v1/rerank")
         many = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
-        if not many:
-            raise BadRequest("input is an empty list: give at least one text", param="input")
-        if len(many) > self.limits.max_inputs:
-            most = f"{self.limits.max_inputs} are taken in one request (--max_inputs)"
-            raise BadRequest(f"input has {len(many)} texts; {most}: send several requests", param="input")
+        self.check_number(many, field)
         if isinstance(many[0], str):
-            texts = await asyncio.to_thread(self.tokenizer.encode, many)  # type: ignore[arg-type] # all are str
-        elif self.spec.prompt:
-            message = "this model has a prompt before every text: send texts, and it is put there"
-            raise BadRequest(message, param="input")
+            texts = await asyncio.to_thread(self._encoded, many, options)  # type: ignore[arg-type] # all are str
+        elif options.prompt:
+            message = f"{field}: this model has a prompt before every text: send texts, and it is put there"
+            raise BadRequest(message, param=field)
         else:
-            texts = [self._as_ids(index, ids) for index, ids in enumerate(many)]  # type: ignore[arg-type] # all are ids
+            texts = [self._as_ids(f"{field}[{index}]", ids) for index, ids in enumerate(many)]  # type: ignore[arg-type] # all are ids
         for index, text in enumerate(texts):
             if not len(text):
-                raise BadRequest(f"input[{index}] has no tokens", param="input")
-            if len(text) > self.spec.max_length:
-                raise InputTooLong(index=index, length=len(text), limit=self.spec.max_length)
-            self._refuse_what_vllm_gets_wrong(index, text)
-        if (tokens := sum(map(len, texts))) > self.limits.max_request_tokens:
-            most = f"{self.limits.max_request_tokens} are taken in one request (--max_request_tokens)"
-            raise BadRequest(f"input has {tokens} tokens; {most}: send several requests", param="input")
+                raise BadRequest(f"{field}[{index}] has no tokens", param=field)
+        self._refuse_too_long(texts, options.limit, field)
+        for index, text in enumerate(texts):
+            self._refuse_what_vllm_gets_wrong(index, text, field)
+        self.check_tokens(sum(map(len, texts)), field)
         return texts
 
     async def tokenize_pairs(
@@ -75,14 +104,13 @@ class Service:
             raise BadRequest(
                 f"{self.name} is an embedding model: it scores no pairs, its vectors are at /v1/embeddings"
             )
-        if not pairs:
-            raise BadRequest(f"{field} is an empty list: give at least one text", param=field)
+        self.check_number(pairs, field)
         limit = self.spec.max_length
         texts = await asyncio.to_thread(self.tokenizer.encode_pairs, pairs, cut_to=limit if truncate else None)
+        self._refuse_too_long(texts, limit, field)
         for index, text in enumerate(texts):
-            if len(text) > limit:
-                raise InputTooLong(index=index, length=len(text), limit=limit, field=field)
             self._refuse_what_vllm_gets_wrong(index, text & ~SECOND, field)
+        self.check_tokens(sum(map(len, texts)), field)
         return texts
 
     async def score(self, request: Request, pairs: Sequence[TokenIds]) -> VectorRows:
@@ -108,6 +136,21 @@ class Service:
             gone.cancel()
             work.cancel()
 
+    def _encoded(self, texts: Sequence[str], options: Options) -> list[TokenIds]:
+        found = self.tokenizer.encode(texts, prompt=options.prompt)
+        if options.cut is None:
+            return found
+        room = options.limit - len(self.tokenizer.first) - len(self.tokenizer.last)
+        if room < 1:
+            message = f"truncate_prompt_tokens={options.limit} leaves no room beside the tokens around every text"
+            raise BadRequest(message, param="truncate_prompt_tokens")
+        return [self.tokenizer.cut(ids, options.limit, options.cut) for ids in found]
+
+    @staticmethod
+    def _refuse_too_long(texts: Sequence[TokenIds], limit: int, field: str) -> None:
+        if too_long := {index: len(text) for index, text in enumerate(texts) if len(text) > limit}:
+            raise InputTooLong(too_long, limit=limit, field=field)
+
     def _refuse_what_vllm_gets_wrong(self, index: int, text: TokenIds, field: str = "input") -> None:
         """vLLM gives a padding inside of a text the next position; RoBERTa's own code gives it the padding's."""
         padding = self.spec.padding
@@ -115,12 +158,17 @@ class Service:
             message = f"{field}[{index}] has the model's padding token, which vLLM places otherwise than the model does"
             raise BadRequest(f"{message}: take it out, or serve with --backend=huggingface", param=field)
 
-    def _as_ids(self, index: int, ids: Sequence[int]) -> TokenIds:
-        beyond = [token for token in ids if token >= self.spec.vocabulary]
-        if beyond:
-            raise BadRequest(
-                f"input[{index}] has a token id of {max(beyond)}, the model's are below {self.spec.vocabulary}: send "
-                "texts, or ids of the model's own tokenizer (LangChain: check_embedding_ctx_length=False)",
-                param="input",
-            )
+    def _as_ids(self, where: str, ids: Sequence[int]) -> TokenIds:
+        """Another tokenizer's ids would give a wrong vector; they rarely stand between our special tokens."""
+        first, last = self.tokenizer.first.tolist(), self.tokenizer.last.tolist()
+        problem = None
+        if beyond := [token for token in ids if token >= self.spec.vocabulary]:
+            problem = f"has a token id of {max(beyond)}, the model's are below {self.spec.vocabulary}"
+        elif ids and not (list(ids[: len(first)]) == first and list(ids[len(ids) - len(last) :]) == last):
+            problem = f"is not as this model's tokenizer has it: {first} before every text, {last} after"
+        if problem is not None:
+            raise BadRequest(f"{where} {problem}: {_REMEDY}", param=where.partition("[")[0])
         return np.array(ids, dtype=np.int32)
+
+
+_REMEDY = "send texts, or ids of the model's own tokenizer (LangChain: check_embedding_ctx_length=False)"

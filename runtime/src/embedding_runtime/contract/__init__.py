@@ -4,7 +4,7 @@
 and how a failed download is reported. Standard library and pydantic only.
 """
 
-from embedding_runtime.contract.initializer import MODEL_DIR, PVC_ROOT, DownloadVerdict, FailedDownload
+from embedding_runtime.contract.initializer import MODEL_DIR, MODEL_NOTE, PVC_ROOT, DownloadVerdict, FailedDownload
 from embedding_runtime.contract.serve import (
     KILLED,
     TASKS,
@@ -21,6 +21,7 @@ from embedding_runtime.contract.uri import BadUri, FileUri, ForeignUri, HuggingF
 __all__ = [
     "KILLED",
     "MODEL_DIR",
+    "MODEL_NOTE",
     "PVC_ROOT",
     "TASKS",
     "BackendName",

@@ -10,10 +10,13 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Self
 
-__all__ = ["MODEL_DIR", "PVC_ROOT", "DownloadVerdict", "FailedDownload"]
+__all__ = ["MODEL_DIR", "MODEL_NOTE", "PVC_ROOT", "DownloadVerdict", "FailedDownload"]
 
 MODEL_DIR = PurePosixPath("/mnt/models")
 """Where the server finds the model. Its parent is the volume: the initializer renames a whole directory to it."""
+
+MODEL_NOTE = "embedding-model.json"
+"""File that our initializer puts among a model's: `{"uri": what was asked for, "revision": the commit that came}`."""
 
 PVC_ROOT = PurePosixPath("/pvc")
 """`pvc://CLAIM/PATH` is read from PVC_ROOT/CLAIM/PATH."""

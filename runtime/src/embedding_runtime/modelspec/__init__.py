@@ -9,9 +9,10 @@ stand in and are told as assumed. What the files ask for and no backend does is 
 `CrossEncoder(directory).predict(pair)` for every score.
 """
 
+from embedding_runtime.modelspec.body import Side
 from embedding_runtime.modelspec.files import ModelRefused
 from embedding_runtime.modelspec.head import Cut, Dense, Normalize, Pooling, Step
 from embedding_runtime.modelspec.scores import Scores
 from embedding_runtime.modelspec.spec import ModelSpec
 
-__all__ = ["Cut", "Dense", "ModelRefused", "ModelSpec", "Normalize", "Pooling", "Scores", "Step"]
+__all__ = ["Cut", "Dense", "ModelRefused", "ModelSpec", "Normalize", "Pooling", "Scores", "Side", "Step"]

@@ -1,14 +1,22 @@
 """What the transformer's own files say: how long an input may be, what its tokens and weights are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
 from embedding_runtime.contract import Dtype, Kind
 from embedding_runtime.modelspec.files import ModelRefused, number, object_in, object_or_nothing, weights_dtype
 
-__all__ = ["Body", "architecture_in", "asked_of"]
+__all__ = ["Body", "Side", "architecture_in", "asked_of"]
+
+
+class Side(StrEnum):
+    """Of a text, in transformers' words."""
+
+    LEFT = "left"
+    RIGHT = "right"
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,11 @@ class Body:
     vocabulary: int
     padding: int | None
     """The padding's token id, for models in which it shifts the positions of the tokens after it."""
+    cut_side: Side
+    """Where the tokenizer takes tokens away from a text that is too long."""
     lower_case: bool
+    matryoshka: Sequence[int] | bool
+    """Numbers of dimensions that the vectors were trained to be cut to; True: any."""
     dtype: Dtype
     architecture: str
     """Class that the weights were saved from; empty where config.json does not say."""
@@ -36,11 +48,19 @@ class Body:
             max_length=_max_length(directory, asked, config),
             vocabulary=number(path, config, "vocab_size"),
             padding=_shifting_padding(config),
+            cut_side=_cut_side(directory),
             lower_case=bool(asked.get("do_lower_case")),
+            matryoshka=_matryoshka(path, config),
             dtype=_dtype(directory, config),
             architecture=architecture,
             causal=architecture.endswith("ForCausalLM") and bool(config.get("is_causal", True)),
         )
+
+    def sizes_below(self, dimensions: int) -> Sequence[int]:
+        """To what vectors of so many dimensions may be cut, in rising order."""
+        if isinstance(self.matryoshka, bool):
+            return range(1, dimensions) if self.matryoshka else ()
+        return tuple(sorted(size for size in set(self.matryoshka) if size < dimensions))
 
 
 def architecture_in(directory: Path) -> str:
@@ -102,6 +122,24 @@ def _max_length(directory: Path, asked: Mapping[str, Any], config: Mapping[str, 
 
 def _shifting_padding(config: Mapping[str, Any]) -> int | None:
     return int(config.get("pad_token_id", 1)) if config.get("model_type") in _POSITIONS_AFTER_PADDING else None
+
+
+def _cut_side(directory: Path) -> Side:
+    path = directory / "tokenizer_config.json"
+    side = object_or_nothing(path).get("truncation_side", Side.RIGHT)
+    if side not in set(Side):
+        raise ModelRefused(f"{path} has truncation_side {side!r}: it has to be left or right")
+    return Side(side)
+
+
+def _matryoshka(path: Path, config: Mapping[str, Any]) -> Sequence[int] | bool:
+    """In the two keys of config.json that vLLM reads, too; sentence-transformers has none for it."""
+    sizes = config.get("matryoshka_dimensions")
+    if not sizes:
+        return bool(config.get("is_matryoshka"))
+    if not isinstance(sizes, list) or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ModelRefused(f"{path} has matryoshka_dimensions {sizes!r}: it has to be a list of numbers from 1 up")
+    return sizes
 
 
 _NO_LIMIT = 10**9

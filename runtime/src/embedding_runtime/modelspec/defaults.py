@@ -1,5 +1,6 @@
 """config_sentence_transformers.json: what is done to every text and vector where nobody asks for anything else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -17,6 +18,8 @@ class Defaults:
     kind: Kind
     prompt: str
     """Stands before every text, before the first one of a pair; empty for most."""
+    prompts: Mapping[str, str]
+    """By name, what a request may ask for instead."""
     keep: int | None
     """Dimensions that are kept of a vector, the first ones (matryoshka); None: all."""
     similarity: str
@@ -43,6 +46,7 @@ class Defaults:
         return cls(
             kind=_KINDS[kind],
             prompt="" if name is None else prompts[name] or "",
+            prompts={each: text or "" for each, text in prompts.items()},
             keep=keep,
             similarity=config.get("similarity_fn_name") or "cosine",
             activation=config.get("activation_fn"),

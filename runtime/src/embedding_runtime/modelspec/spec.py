@@ -1,11 +1,12 @@
 """The whole of a model, as it is to be served."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from embedding_runtime.contract import TASKS, Dtype, Kind, ServeArgs
-from embedding_runtime.modelspec.body import Body, architecture_in, asked_of
+from embedding_runtime.contract import MODEL_NOTE, TASKS, Dtype, Kind, ServeArgs
+from embedding_runtime.modelspec.body import Body, Side, architecture_in, asked_of
 from embedding_runtime.modelspec.defaults import Defaults
 from embedding_runtime.modelspec.files import ModelRefused, number, object_in, object_or_nothing
 from embedding_runtime.modelspec.head import Cut, Head, Modules, Normalize, Pooling, Step
@@ -42,6 +43,14 @@ class ModelSpec:
     """How two vectors are to be compared, in sentence-transformers' words; empty for a cross-encoder."""
     dtype: Dtype
     """Of the weights while they compute; never AUTO."""
+    sizes: Sequence[int] = ()
+    """To how many dimensions a request may have vectors cut, in rising order; empty: the model's files know none."""
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """By name, what a request may ask for instead of `prompt`."""
+    cut_side: Side = Side.RIGHT
+    """Where the tokenizer takes tokens away from a text that is too long."""
+    revision: str | None = None
+    """The commit that the initializer fetched, where it left a note of it."""
     assumed: tuple[str, ...] = ()
     """What the files do not say, in words: sentence-transformers' own defaults stand in."""
     scores: Scores | None = None
@@ -96,13 +105,17 @@ class ModelSpec:
             include_prompt=head.include_prompt,
             steps=steps,
             dimensions=dimensions,
+            sizes=body.sizes_below(dimensions),
             max_length=body.max_length,
             vocabulary=body.vocabulary,
             padding=body.padding,
+            cut_side=body.cut_side,
             lower_case=body.lower_case,
             prompt=defaults.prompt,
+            prompts=defaults.prompts,
             similarity=defaults.similarity,
             dtype=body.dtype,
+            revision=object_or_nothing(directory / MODEL_NOTE).get("revision"),
             assumed=assumed,
         )
 

@@ -6,6 +6,7 @@ Imported once `request.client_environment` is in the environment: the hub's clie
 import glob
 import hashlib
 import itertools
+import json
 import logging
 import shutil
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, get_session, snapshot_download
 from huggingface_hub.hf_api import RepoSibling
 
-from embedding_runtime.contract import DownloadVerdict
+from embedding_runtime.contract import MODEL_NOTE, DownloadVerdict
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.hub_faults import HUB_FAULTS, Damaged, may_pass, no_model
 from embedding_runtime.storage.log import Log
@@ -81,6 +82,7 @@ def _attempt(request: Request, into: Path, cache: Path, log: Log) -> None:
         )
     _check(files, into)
     shutil.rmtree(into / ".cache")  # the client's notes on what it has fetched
+    (into / MODEL_NOTE).write_text(json.dumps({"uri": str(request.uri), "revision": info.sha}))
 
 
 def _room_for(total: int, directory: Path, uri: str) -> None:

@@ -1,0 +1,95 @@
+"""Text Embeddings Inference's paths, so that its clients move over; /tokenize in vLLM's words, too."""
+
+import importlib.metadata
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from embedding_runtime.api.answers import encoded, json_of
+from embedding_runtime.api.options import Options
+from embedding_runtime.api.service import Service
+from embedding_runtime.errors import BadRequest
+from embedding_runtime.schemas.base import Vector
+from embedding_runtime.schemas.errors import TeiError, failures
+from embedding_runtime.schemas.tei import (
+    EmbedRequest,
+    Info,
+    TeiToken,
+    Tokenized,
+    TokenizeRequest,
+)
+from embedding_runtime.tokenization import Token
+
+__all__ = ["router"]
+
+
+def router(service: Service) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(tags=["Text Embeddings Inference"])
+
+    @routes.post("/", summary="As /embed", response_model=list[Vector], responses=failures(TeiError))
+    @routes.post("/embed", summary="Vectors for texts", response_model=list[Vector], responses=failures(TeiError))
+    async def embed(body: EmbedRequest, request: Request) -> Response:
+        options = Options.of(
+            service.spec,
+            dimensions=body.dimensions,
+            truncate=body.truncate,
+            side=body.truncation_direction or "right",
+            normalize=True if body.normalize is None else body.normalize,
+            prompt_name=body.prompt_name,
+        )
+        rows, _ = await service.vectors(request, body.inputs, options, field="inputs")
+        return json_of(await encoded(rows, "float"))
+
+    @routes.get("/info", summary="The served model", response_model=Info)
+    async def info() -> Response:
+        spec = service.spec
+        return json_of(
+            {
+                "model_id": service.name,
+                "model_sha": spec.revision,
+                "model_dtype": spec.dtype,
+                "model_type": {"embedding": {"pooling": "+".join(spec.pooling)}}
+                if spec.scores is None
+                else {"reranker": {"labels": spec.scores.labels}},
+                "max_input_length": spec.max_length,
+                "auto_truncate": False,
+                "version": importlib.metadata.version("embedding-runtime"),
+            }
+        )
+
+    @routes.post(
+        "/tokenize",
+        summary="Tokens of texts, as TEI (inputs) or vLLM (prompt) have it; without the model's prompt",
+        response_model=list[list[TeiToken]] | Tokenized,
+        responses=failures(TeiError, 400, 404, 408, 413, 429),
+    )
+    def tokenize(body: TokenizeRequest) -> Response:  # in a thread: texts may be long
+        special = body.add_special_tokens is not False
+        if body.model is not None:
+            service.check_model(body.model)
+        if body.inputs is not None and body.prompt is None:
+            texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
+            service.check_number(texts, "inputs")
+            found = service.tokenizer.tokens(texts, special=special)
+            service.check_tokens(sum(map(len, found)), "inputs")
+            return json_of([list(map(_as_tei, text)) for text in found])
+        if body.prompt is None or body.inputs is not None:
+            raise BadRequest("inputs: give either inputs (as TEI has it) or prompt (as vLLM has it)", param="inputs")
+        (tokens,) = service.tokenizer.tokens([body.prompt], special=special)
+        service.check_tokens(len(tokens), "prompt")
+        return json_of(
+            {
+                "count": len(tokens),
+                "max_model_len": service.spec.max_length,
+                "tokens": [token.id for token in tokens],
+                "token_strs": [token.text for token in tokens] if body.return_token_strs else None,
+            }
+        )
+
+    return routes
+
+
+def _as_tei(token: Token) -> dict[str, Any]:
+    place = {"start": None, "stop": None} if token.special else {"start": token.start, "stop": token.stop}
+    return {"id": token.id, "text": token.text, "special": token.special, **place}

@@ -1,0 +1,77 @@
+"""Cohere's embed, v1 and v2."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from embedding_runtime.schemas.base import EXAMPLE, Answer, Body, InputType, Many, Text, Truncate, Vector
+
+__all__ = ["EmbedRequest", "EmbedRequestV2", "Embedded", "EmbeddingType"]
+
+EmbeddingType = Literal["float", "base64", "binary", "ubinary"]
+"""binary, ubinary: one bit a dimension, set where the number is above zero; eight a byte, signed or not."""
+
+
+class EmbedRequest(Body):
+    """`POST /v1/embed`."""
+
+    model: Annotated[str, Field(description="the served model's name")]
+    texts: Annotated[Many[Text], Field(min_length=1, examples=[[EXAMPLE]])]
+    input_type: Annotated[
+        InputType | None, Field(description="what the texts are: the model's own prompt for that, where it has one")
+    ] = None
+    embedding_types: Annotated[Many[EmbeddingType] | None, Field(min_length=1)] = None
+    truncate: Annotated[Truncate | None, Field(description="which end of too long a text is cut; default: END")] = None
+
+
+class _TextContent(Body):
+    type: Literal["text"]
+    text: Text
+
+
+class _Input(Body):
+    content: Annotated[Many[_TextContent], Field(min_length=1, description="their texts make one input together")]
+
+
+class EmbedRequestV2(Body):
+    """`POST /v2/embed`. Either `texts` or `inputs`."""
+
+    model: Annotated[str, Field(description="the served model's name")]
+    input_type: Annotated[
+        InputType | None, Field(description="what the texts are: the model's own prompt for that, where it has one")
+    ] = None
+    texts: Annotated[Many[Text] | None, Field(min_length=1, examples=[[EXAMPLE]])] = None
+    inputs: Annotated[Many[_Input] | None, Field(min_length=1)] = None
+    embedding_types: Annotated[Many[EmbeddingType] | None, Field(min_length=1)] = None
+    output_dimension: Annotated[int | None, Field(ge=1, description="cut the vectors to so many dimensions")] = None
+    truncate: Annotated[Truncate | None, Field(description="which end of too long a text is cut; default: END")] = None
+
+
+class _ByType(Answer):
+    float: list[Vector] | None = None
+    base64: list[str] | None = None
+    binary: list[list[int]] | None = None
+    ubinary: list[list[int]] | None = None
+
+
+class _Version(Answer):
+    version: str
+
+
+class _Billed(Answer):
+    input_tokens: int
+
+
+class _Meta(Answer):
+    api_version: _Version
+    billed_units: _Billed
+
+
+class Embedded(Answer):
+    """v1 has a bare list where no types were asked for."""
+
+    id: str
+    embeddings: _ByType | list[Vector]
+    texts: list[str]
+    meta: _Meta
+    response_type: Literal["embeddings_floats", "embeddings_by_type"]

@@ -1,0 +1,20 @@
+"""What the clients' tests are told by who starts them, `tests/test_clients.py`: where the servers are."""
+
+import os
+
+import pytest
+
+NAME = "sentence-transformer"
+"""Of the model that the servers have."""
+
+
+@pytest.fixture(scope="session")
+def url() -> str:
+    """A server with all-MiniLM-L6-v2's tokenizer and sizes, and fake vectors: equal ones for equal texts."""
+    return os.environ["EMBEDDINGS_URL"]
+
+
+@pytest.fixture(scope="session")
+def rerank_url() -> str:
+    """A server with a cross-encoder, and fake scores."""
+    return os.environ["RERANK_URL"]

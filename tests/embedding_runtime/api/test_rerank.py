@@ -1,0 +1,107 @@
+"""Scores of pairs, of a cross-encoder on the fake backend."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from support.models import a_cross_encoder
+from support.runtime_server import NAME, RuntimeServer
+
+QUERY, TEXTS = "what sleeps?", ["cats do", "stones do not", "dogs, too", "so they say"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuntimeServer]:
+    with RuntimeServer("fake", model=a_cross_encoder(tmp_path_factory.mktemp("cross-encoder"))) as server:
+        yield server.ready()
+
+
+@pytest.fixture(scope="module")
+def scores(server: RuntimeServer) -> list[float]:
+    answer = server.post("/v1/score", model=NAME, text_1=QUERY, text_2=TEXTS).json()
+    assert [item["index"] for item in answer["data"]] == [0, 1, 2, 3]
+    return [item["score"] for item in answer["data"]]
+
+
+@pytest.mark.parametrize("path", ["/openai/v1/rerank", "/v1/rerank", "/v2/rerank"])
+def test_the_best_documents_come_first(server: RuntimeServer, scores: list[float], path: str) -> None:
+    answer = server.post(path, model=NAME, query=QUERY, documents=TEXTS).json()
+    found = [(item["index"], item["relevance_score"]) for item in answer["results"]]
+    assert found == sorted(enumerate(scores), key=lambda item: -item[1])
+
+
+def test_some_may_be_asked_for_with_their_texts(server: RuntimeServer, scores: list[float]) -> None:
+    documents = [TEXTS[0], *({"text": text} for text in TEXTS[1:])]
+    answer = server.post(
+        "/v1/rerank", model=NAME, query=QUERY, documents=documents, top_n=2, return_documents=True
+    ).json()
+    assert [item["document"]["text"] for item in answer["results"]] == [
+        TEXTS[place] for place in sorted(range(4), key=lambda place: -scores[place])[:2]
+    ]
+
+
+def test_tei_has_its_own_shape(server: RuntimeServer, scores: list[float]) -> None:
+    ranked = server.post("/rerank", query=QUERY, texts=TEXTS, return_text=True).json()
+    assert ranked[0] == {"index": scores.index(max(scores)), "score": max(scores), "text": ranked[0]["text"]}
+    assert [item["text"] for item in ranked] == [TEXTS[item["index"]] for item in ranked]
+
+
+def test_the_root_takes_documents_as_vllm_does(server: RuntimeServer) -> None:
+    body = {"query": QUERY, "documents": TEXTS}
+    found = server.post("/rerank", **body).json()["results"]
+    assert found == server.post("/v1/rerank", model=NAME, **body).json()["results"]
+    assert server.post("/rerank", texts=TEXTS, **body).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"text_1": [QUERY], "text_2": TEXTS},
+        {"text_1": [QUERY] * 4, "text_2": TEXTS},
+        {"queries": QUERY, "documents": TEXTS},
+    ],
+)
+def test_score_takes_pairs_in_vllms_ways(server: RuntimeServer, scores: list[float], body: dict[str, Any]) -> None:
+    answer = server.post("/openai/v1/score", model=NAME, **body).json()
+    assert [item["score"] for item in answer["data"]] == scores
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"text_1": "a"}, "give text_1 and text_2, or queries and documents"),
+        ({"text_1": "a", "documents": ["b"]}, "give text_1 and text_2, or queries and documents"),
+        ({"text_1": ["a", "b"], "text_2": ["a", "b", "c"]}, "text_1 has 2 texts, text_2 3"),
+        ({"text_1": "a", "text_2": "one " * 600}, "text_2[0] has 604 tokens; the model takes 512"),
+        ({"text_1": "a", "text_2": []}, "text_2 is an empty list"),
+        ({"text_1": 3, "text_2": "a"}, "text_1: it has to be a string or a list of strings"),
+    ],
+)
+def test_pairs_that_are_none_are_refused(server: RuntimeServer, body: dict[str, Any], words: str) -> None:
+    answer = server.post("/v1/score", model=NAME, **body)
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]["message"]
+
+
+def test_too_long_a_pair_is_cut_for_who_ranks_as_cohere_does(server: RuntimeServer) -> None:
+    body = {"model": NAME, "query": QUERY, "documents": ["one " * 600]}
+    assert server.post("/v2/rerank", **body).json()["usage"]["total_tokens"] == 512
+    assert server.post("/v2/rerank", truncate=False, **body).status_code == 400
+
+
+def test_tei_is_told_what_it_is(server: RuntimeServer) -> None:
+    with server.http() as http:
+        assert http.get("/info").json()["model_type"] == {"reranker": {"labels": 1}}
+
+
+def test_a_cross_encoder_has_no_vectors(server: RuntimeServer) -> None:
+    answer = server.embeddings(input="a")
+    assert answer.status_code == 400
+    assert "/v1/rerank" in answer.json()["error"]["message"]
+
+
+def test_an_embedding_model_scores_no_pairs(fake_server: RuntimeServer) -> None:
+    answer = fake_server.post("/v1/rerank", model=NAME, query=QUERY, documents=TEXTS)
+    assert answer.status_code == 400
+    assert "/v1/embeddings" in answer.json()["message"]

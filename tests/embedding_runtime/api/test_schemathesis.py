@@ -1,0 +1,53 @@
+"""schemathesis against a real server: what the OpenAPI document says of every path is so, for whatever is sent."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.models import a_cross_encoder
+from support.runtime_server import RuntimeServer
+
+SUPPORT = Path(__file__).parents[2]
+
+OPTIONS = [
+    "--seed=1",
+    "--max-examples=10",
+    "--phases=examples,coverage,fuzzing",
+    # What a model takes (lengths, sizes, prompts, ids) stands in no schema: such a request gets its 400.
+    "--exclude-checks=positive_data_acceptance",
+    "--continue-on-failure",
+    "--no-color",
+]
+
+
+def findings(server: RuntimeServer, *options: str) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("st")
+    return subprocess.run(
+        [program, "run", f"{server.url}/openapi.json", *OPTIONS, *options],
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "support.schemathesis_hooks", "PYTHONPATH": str(SUPPORT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def summary(said: str) -> str:
+    return said[said.find("= SUMMARY") :]
+
+
+def test_schemathesis_finds_nothing(fake_server: RuntimeServer, capsys: pytest.CaptureFixture[str]) -> None:
+    done = findings(fake_server)
+    with capsys.disabled():
+        print("\n" + summary(done.stdout))
+    assert done.returncode == 0, done.stdout
+    assert "Traceback" not in fake_server.log
+
+
+def test_schemathesis_finds_nothing_in_the_scores_of_a_cross_encoder(tmp_path: Path) -> None:
+    with RuntimeServer("fake", model=a_cross_encoder(tmp_path)) as server:
+        done = findings(server.ready(), "--include-path-regex=/(rerank|score)$")
+        assert done.returncode == 0, done.stdout
+        assert "Traceback" not in server.log
