@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,7 +33,9 @@ def until(holds: Callable[[], bool], what: str, *, seconds: float = 20) -> None:
 class RuntimeServer:
     """Starts at once; `ready()` waits for it. A context manager that leaves no process behind."""
 
-    def __init__(self, backend: str, *, model: Path | None = None, **flags: object) -> None:
+    def __init__(
+        self, backend: str, *, model: Path | None = None, env: Mapping[str, str] | None = None, **flags: object
+    ) -> None:
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._clients: dict[str, openai.OpenAI] = {}
@@ -50,7 +52,7 @@ class RuntimeServer:
             + [f"--{name}={value}" for name, value in given.items()],
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, "PYTHONWARNINGS": "default"},
+            env={**os.environ, "PYTHONWARNINGS": "default", **(env or {})},
         )
 
     def ready(self, *, seconds: float = 20) -> Self:

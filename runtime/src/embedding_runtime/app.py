@@ -9,22 +9,27 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from embedding_runtime.api import health, openai
+from embedding_runtime.api import health, openai, playground
+from embedding_runtime.api.guard import Guard
 from embedding_runtime.api.service import Service
+from embedding_runtime.api.watch import Watch
+from embedding_runtime.auth import KeysFile
 from embedding_runtime.errors import BadRequest, RuntimeFault
 
 __all__ = ["create_app"]
 
 
-def create_app(service: Service) -> FastAPI:
-    """One model's application."""
+def create_app(service: Service, keys: KeysFile | None = None) -> FastAPI:
+    """One model's application; without keys, for everybody."""
     app = FastAPI(title="embedding-runtime", description=f"Embeddings of {service.name}", redoc_url=None)
     app.include_router(health.router(service.engine))
+    app.include_router(playground.router())
     for prefix in ("/openai/v1", "/v1"):
         app.include_router(openai.router(service), prefix=prefix)
 
     @app.exception_handler(RuntimeFault)
     async def fault(_: Request, error: RuntimeFault) -> Response:
+        service.engine.metrics.rejected(error.reason)
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
         return _envelope(error.status, str(error), error.type, param=error.param, code=error.code, headers=headers)
 
@@ -37,11 +42,12 @@ def create_app(service: Service) -> FastAPI:
         message = f"{request.method} {request.url.path}: {error.detail}"
         return _envelope(error.status_code, message, "invalid_request_error", headers=error.headers)
 
-    @app.exception_handler(Exception)
     async def bug(_: Request, error: Exception) -> Response:
-        """Starlette raises it again once this is sent, and uvicorn logs the traceback."""
         return _envelope(HTTPStatus.INTERNAL_SERVER_ERROR, f"a fault of the server: {type(error).__name__}", _SERVER)
 
+    if keys is not None:
+        app.add_middleware(Guard, keys=keys, refuse=fault)
+    app.add_middleware(Watch, metrics=service.engine.metrics, broken=bug)  # the last one added is the outermost
     return app
 
 

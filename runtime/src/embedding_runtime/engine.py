@@ -3,14 +3,17 @@
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 import numpy as np
 
+from embedding_runtime import tracing
 from embedding_runtime.batching import Line, Part
 from embedding_runtime.errors import BackendFailed, NotReady, Overloaded, VectorNotFinite
+from embedding_runtime.metrics import Metrics
 from embedding_runtime.wire import Broken, Ready, TokenIds, VectorRows, Vectors, Work, pack, receive
 
 __all__ = ["Engine", "State"]
@@ -44,6 +47,9 @@ class _Job:
     texts: Sequence[TokenIds]
     done: asyncio.Future[VectorRows]
     rows: list[VectorRows] = field(default_factory=list)
+    joined: float = field(default_factory=time.monotonic)
+    queued: float = 0.0
+    """Seconds in line, until its first batch."""
 
     def take(self, start: int, rows: VectorRows) -> None:
         """Rows for the texts from `start` on. A wrong row fails the request it belongs to."""
@@ -58,6 +64,15 @@ class _Job:
             self.done.set_result(np.concatenate(self.rows))
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """What the worker has been given."""
+
+    parts: Sequence[Part[_Job]]
+    tokens: int
+    sent: float
+
+
 class Engine:
     """Vectors for token ids, over a stream to a worker. Lives on one event loop."""
 
@@ -67,9 +82,22 @@ class Engine:
         """The state in words; for READY, how vectors are computed."""
         self._reader, self._writer = reader, writer
         self._line: Line[_Job] = Line()
-        self._under_way: dict[int, list[Part[_Job]]] = {}
+        self._under_way: dict[int, _Batch] = {}
+        self._answered = 0.0
+        """When the worker was last done with a batch."""
         self._jobs: set[_Job] = set()
         self._numbers = itertools.count()
+        self.metrics = Metrics()
+        self.metrics.line(
+            tokens=lambda: self._line.tokens,
+            texts=lambda: self._line.texts,
+            tokens_in_flight=lambda: self._line.tokens + self.tokens_under_way,
+        )
+
+    @property
+    def tokens_under_way(self) -> int:
+        """How many tokens the worker has been given and not answered."""
+        return sum(batch.tokens for batch in self._under_way.values())
 
     async def run(self) -> str | None:
         """Until the worker is gone. Then every request that waits gets BackendFailed, and so does whoever comes.
@@ -113,7 +141,9 @@ class Engine:
         self._line.join(job, [len(text) for text in texts])
         self._feed()
         try:
-            return await job.done
+            rows = await job.done
+            tracing.annotate({"embedding.queue_seconds": job.queued})
+            return rows
         finally:
             self._jobs.discard(job)
             self._line.leave(job)
@@ -121,14 +151,18 @@ class Engine:
     def _feed(self) -> None:
         while len(self._under_way) < BATCHES_UNDER_WAY and (parts := self._line.next_batch(BATCH_TOKENS)):
             number = next(self._numbers)
-            self._under_way[number] = parts
             texts = [text for part in parts for text in part.owner.texts[part.start : part.stop]]
+            self._under_way[number] = batch = _Batch(parts, sum(map(len, texts)), time.monotonic())
             self._writer.write(pack(Work(number, texts)))
+            for job in (part.owner for part in parts if part.start == 0):
+                job.queued = batch.sent - job.joined
+                self.metrics.queue.observe(job.queued)
 
-    @staticmethod
-    def _deliver(parts: Sequence[Part[_Job]], rows: VectorRows) -> None:
+    def _deliver(self, batch: _Batch, rows: VectorRows) -> None:
+        begun, self._answered = max(batch.sent, self._answered), time.monotonic()
+        self.metrics.batch(texts=len(rows), tokens=batch.tokens, seconds=self._answered - begun)
         first = 0
-        for part in parts:
+        for part in batch.parts:
             after = first + part.stop - part.start
             part.owner.take(part.start, rows[first:after])
             first = after

@@ -3,15 +3,19 @@
 RuntimeFault
 ├── BadRequest              400  the message names the field and what is allowed
 │   └── InputTooLong        400  names both lengths
+├── Unauthorized            401  no API key, or none of this server's
 ├── UnknownModel            404  names the model that is served
 ├── ClientGone              499  nobody reads it
 ├── Overloaded              429  too much waits already
+├── RateLimited             429  the API key's tokens of this minute are spent
 ├── VectorNotFinite         500  for the request that holds the text, never for its batch-mates
 └── NotServing              503
     ├── NotReady                 the model is still loading: try again
     └── BackendFailed            the worker is gone: this process is about to end
 """
 
+import math
+import re
 from typing import ClassVar
 
 __all__ = [
@@ -22,7 +26,9 @@ __all__ = [
     "NotReady",
     "NotServing",
     "Overloaded",
+    "RateLimited",
     "RuntimeFault",
+    "Unauthorized",
     "UnknownModel",
     "VectorNotFinite",
 ]
@@ -34,12 +40,17 @@ class RuntimeFault(Exception):
     status: ClassVar[int]
     type: ClassVar[str]
     code: ClassVar[str | None] = None
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
     """Seconds, where trying again may help."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+    @property
+    def reason(self) -> str:
+        """The class in a word, for metrics: input_too_long."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
 
 class BadRequest(RuntimeFault):
@@ -56,6 +67,18 @@ class InputTooLong(BadRequest):
 
     def __init__(self, *, index: int, length: int, limit: int) -> None:
         super().__init__(f"input[{index}] has {length} tokens; the model takes {limit} at most", param="input")
+
+
+class Unauthorized(RuntimeFault):
+    """Nobody that this server knows. The words are the same for a missing key and a wrong one, but for the first."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+    def __init__(self, *, given: bool) -> None:
+        what = "this API key is not one of this server's" if given else "this server wants an API key"
+        super().__init__(f"{what}: send the header Authorization: Bearer KEY")
 
 
 class UnknownModel(RuntimeFault):
@@ -85,6 +108,22 @@ class Overloaded(RuntimeFault):
     status = 429
     type = "rate_limit_error"
     retry_after = 1
+
+
+class RateLimited(RuntimeFault):
+    """The API key's tokens per minute do not suffice. `wait`: seconds until they do; infinite: they never will."""
+
+    status = 429
+    type = "tokens"  # OpenAI's word for which of its limits it was
+    code = "rate_limit_exceeded"
+
+    def __init__(self, *, tokens: int, per_minute: int, wait: float) -> None:
+        asked = f"{tokens} tokens asked for, with an API key of {per_minute} tokens a minute"
+        if math.isinf(wait):
+            super().__init__(f"{asked}: send fewer texts at once", param="input")
+        else:
+            super().__init__(f"{asked}: try again in {wait:.3f} s")
+            self.retry_after = math.ceil(wait)
 
 
 class VectorNotFinite(RuntimeFault):

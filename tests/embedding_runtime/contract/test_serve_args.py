@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_runtime.contract import TASKS, BackendName, ContractError, Dtype, ServeArgs
+from embedding_runtime.contract import TASKS, BackendName, ContractError, Dtype, LogFormat, ServeArgs
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
 
@@ -20,6 +20,9 @@ def serve_args(draw: st.DrawFn) -> ServeArgs:
             "max_length": draw(st.none() | st.integers(min_value=1)),
             "host": draw(WORDS),
             "http_port": draw(st.integers(1, 65535)),
+            "api_keys_file": draw(st.none() | WORDS.map("/{}".format)),
+            "log_format": draw(st.sampled_from(LogFormat)),
+            "access_log": draw(st.booleans()),
         }
     )
 

@@ -1,6 +1,11 @@
-"""`/healthz`: is this process worth keeping? `/readyz`: should it get requests? Neither waits behind a batch."""
+"""`/healthz`: is this process worth keeping? `/readyz`: should it get requests? `/metrics`: how is it doing?
 
-from fastapi import APIRouter, Response
+None waits behind a batch.
+"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
 
 from embedding_runtime.engine import Engine, State
 
@@ -18,6 +23,11 @@ def router(engine: Engine) -> APIRouter:
     @routes.get("/readyz", summary="Ready: 503, with the reason, until the model is loaded and warm")
     async def readyz() -> Response:
         return _text(engine, well=engine.state is State.READY)
+
+    @routes.get("/metrics", summary="For Prometheus")
+    async def metrics(accept: Annotated[str, Header()] = "") -> Response:
+        content, kind = engine.metrics.exposition(accept)
+        return Response(content, headers={"Content-Type": kind})
 
     return routes
 

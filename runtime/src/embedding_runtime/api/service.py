@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from fastapi import Request
 
+from embedding_runtime import calls, tracing
 from embedding_runtime.contract import BackendName
 from embedding_runtime.engine import Engine
 from embedding_runtime.errors import BadRequest, ClientGone, InputTooLong, UnknownModel
@@ -40,7 +41,8 @@ class Service:
         if not many:
             raise BadRequest("input is an empty list: give at least one text", param="input")
         if isinstance(many[0], str):
-            texts = await asyncio.to_thread(self.tokenizer.encode, many)  # type: ignore[arg-type] # all are str
+            with tracing.span("tokenize"), self.engine.metrics.tokenization.time():
+                texts = await asyncio.to_thread(self.tokenizer.encode, many)  # type: ignore[arg-type] # all are str
         elif self.spec.prompt:
             message = "this model has a prompt before every text: send texts, and it is put there"
             raise BadRequest(message, param="input")
@@ -55,17 +57,20 @@ class Service:
         return texts
 
     async def embed(self, request: Request, texts: Sequence[TokenIds]) -> VectorRows:
-        """As `Engine.embed`, for as long as the client is there. Raises ClientGone, too."""
-        work = asyncio.ensure_future(self.engine.embed(texts))
-        gone = asyncio.ensure_future(request.receive())  # the body has been read: the next message is the disconnect
-        try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise ClientGone
-            return await work
-        finally:
-            gone.cancel()
-            work.cancel()
+        """As `Engine.embed`, for as long as the client is there. Raises ClientGone and RateLimited, too."""
+        if (call := calls.current()) is not None:
+            call.charge(texts=len(texts), tokens=sum(map(len, texts)))
+        with tracing.span("embed"):
+            work = asyncio.ensure_future(self.engine.embed(texts))
+            gone = asyncio.ensure_future(request.receive())  # the body has been read: the next one is the disconnect
+            try:
+                await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+                if not work.done():
+                    raise ClientGone
+                return await work
+            finally:
+                gone.cancel()
+                work.cancel()
 
     def _refuse_what_vllm_gets_wrong(self, index: int, text: TokenIds) -> None:
         """vLLM gives a padding inside of a text the next position; RoBERTa's own code gives it the padding's."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from embedding_runtime.contract.initializer import MODEL_DIR
 
-__all__ = ["KILLED", "TASKS", "BackendName", "ContractError", "Dtype", "ServeArgs", "Task", "read_flags"]
+__all__ = ["KILLED", "TASKS", "BackendName", "ContractError", "Dtype", "LogFormat", "ServeArgs", "Task", "read_flags"]
 
 
 KILLED = 128 + 9
@@ -55,6 +55,16 @@ class Dtype(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+class LogFormat(StrEnum):
+    """One line an event: to read, or a JSON object."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+_ALWAYS = frozenset({"model_dir", "host", "http_port"})
+
+
 class ContractError(ValueError):
     """Flags that cannot be served; `problems` has every one of them."""
 
@@ -78,6 +88,12 @@ class ServeArgs(BaseModel):
     ] = None
     host: Annotated[str, Field(min_length=1, description="address to listen on")] = "0.0.0.0"  # noqa: S104 a pod's own
     http_port: Annotated[int, Field(ge=1, le=65535, description="port to listen on")] = 8080
+    api_keys_file: Annotated[
+        PurePosixPath | None,
+        Field(description="who may ask: a line a key, NAME KEY [TOKENS_PER_MINUTE]. Default: everybody"),
+    ] = None
+    log_format: Annotated[LogFormat, Field(description="text, or json: an object a line")] = LogFormat.TEXT
+    access_log: Annotated[bool, Field(description="log a line a request, probes and scrapes aside")] = False
 
     @model_validator(mode="before")
     @classmethod
@@ -96,8 +112,12 @@ class ServeArgs(BaseModel):
         return task
 
     def to_argv(self) -> list[str]:
-        """Every flag with its value, in the order of the fields; what is None is left out."""
-        return [f"--{name}={value}" for name, value in self if value is not None]
+        """Where it reads and listens, and whatever is not as by default, in the order of the fields.
+
+        So a pod's arguments stay the same when the runtime learns a flag, and an older runtime knows all of them.
+        """
+        defaults = {name: field.default for name, field in type(self).model_fields.items() if name not in _ALWAYS}
+        return [f"--{name}={value}" for name, value in self if name not in defaults or value != defaults[name]]
 
     @classmethod
     def from_argv(cls, argv: Sequence[str]) -> Self:
