@@ -160,7 +160,7 @@ function drawHeat(texts, cosines) {
   $("heat").texts = texts;
 }
 
-const [WIDTH, HEIGHT, EDGE, LETTER, LINE] = [760, 400, 28, 6.8, 19]; // of the drawing; the last two of its labels
+const [WIDTH, HEIGHT, EDGE, LETTER, LINE] = [760, 400, 28, 6.4, 19]; // of the drawing; the last two of its labels
 
 function drawPlot(texts, { at, kept }) {
   const reach = Math.max(...at.flat().map(Math.abs)) || 1;
