@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 from selenium import webdriver
 
-__all__ = ["a_browser"]
+__all__ = ["a_browser", "console"]
 
 
 @contextmanager
@@ -37,3 +37,8 @@ def a_browser() -> Iterator[webdriver.Chrome]:
         yield browser
     finally:
         browser.quit()
+
+
+def console(browser: webdriver.Chrome) -> list[str]:
+    """What the console has said since the last time, requests that failed included."""
+    return [entry["message"] for entry in browser.get_log("browser")]  # type: ignore[no-untyped-call]

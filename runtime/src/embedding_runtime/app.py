@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from embedding_runtime import calls
 from embedding_runtime.api import health, openai, playground
 from embedding_runtime.api.guard import Guard
 from embedding_runtime.api.service import Service
@@ -29,7 +30,7 @@ def create_app(service: Service, keys: KeysFile | None = None) -> FastAPI:
 
     @app.exception_handler(RuntimeFault)
     async def fault(_: Request, error: RuntimeFault) -> Response:
-        service.engine.metrics.rejected(error.reason)
+        calls.failed(error.reason)
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
         return _envelope(error.status, str(error), error.type, param=error.param, code=error.code, headers=headers)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from embedding_runtime.errors import RateLimited
 from embedding_runtime.ratelimit import Bucket
 
-__all__ = ["Call", "begin", "current", "request_id"]
+__all__ = ["Call", "begin", "current", "failed", "request_id"]
 
 _SANE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -25,6 +25,8 @@ class Call:
     """Of these texts, special tokens included."""
     key: str | None = None
     """The name of the API key it came with."""
+    fault: str | None = None
+    """What was wrong with it, in a word, where something was."""
     bucket: Bucket | None = None
     """What is left of that key's tokens; None where they are not limited."""
 
@@ -63,6 +65,12 @@ def begin(call: Call) -> None:
 def current() -> Call | None:
     """None outside of a request."""
     return _current.get(None)
+
+
+def failed(reason: str) -> None:
+    """The current one is answered with a fault."""
+    if (call := current()) is not None:
+        call.fault = reason
 
 
 def request_id(given: str | None) -> str:

@@ -13,7 +13,7 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from support.browser import a_browser
+from support.browser import a_browser, console
 from support.runtime_server import NAME, RuntimeServer, until
 
 pytestmark = pytest.mark.browser
@@ -118,14 +118,14 @@ def test_what_is_wrong_is_told_in_words(page: Chrome, lines: list[str], words: s
 
 
 def test_it_loads_nothing_from_elsewhere_and_the_console_is_silent(page: Chrome, fake_server: RuntimeServer) -> None:
-    page.get_log("browser")  # of the tests before
+    console(page)  # of the tests before
     page.refresh()
     until(lambda: text(page, "model") == NAME, "the model to be shown")
     compare(page, "a cat", "a dog")
     loaded = page.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert len(loaded) >= 4
     assert [url for url in loaded if not url.startswith(fake_server.url)] == []
-    assert page.get_log("browser") == []
+    assert console(page) == []
 
 
 def test_its_policy_lets_nothing_else_in(fake_server: RuntimeServer) -> None:

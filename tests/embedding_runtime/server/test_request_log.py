@@ -29,7 +29,7 @@ def test_json_has_a_line_a_request_with_its_id_and_its_counts() -> None:
         served, refused = lines_of(server, "embedding_runtime.access")
     assert (answer.headers["X-Request-Id"], len(other.headers["X-Request-Id"])) == ("mine", 32)
     assert refused["request_id"] == other.headers["X-Request-Id"]
-    assert (refused["message"], refused["status"]) == (f"POST {ROUTE}", 400)
+    assert (refused["message"], refused["status"], refused["fault"]) == (f"POST {ROUTE}", 400, "bad_request")
     assert served.pop("ms") > 0
     del served["ts"], served["logger"]
     assert served == {

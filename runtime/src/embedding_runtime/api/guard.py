@@ -10,7 +10,7 @@ from embedding_runtime import calls
 from embedding_runtime.auth import KeysFile
 from embedding_runtime.errors import RuntimeFault, Unauthorized
 
-__all__ = ["OPEN", "Guard"]
+__all__ = ["Guard"]
 
 OPEN = frozenset(
     {"/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/", "/playground.css", "/playground.js"}
@@ -30,7 +30,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
-        if scope["type"] == "http" and scope["path"] not in OPEN:
+        if scope["type"] == "http" and not _is_open(scope["path"]):
             app = await self._refusal(Request(scope)) or app
         await app(scope, receive, send)
 
@@ -45,3 +45,7 @@ class Guard:
         if (call := calls.current()) is not None:
             call.key, call.bucket = key.name, self._keys.bucket(key, now)
         return None
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith("/docs/")

@@ -67,13 +67,21 @@ class Watch:
 
     def _tell(self, call: Call, method: str, path: str, code: int, seconds: float, *, probe: bool) -> None:
         self._metrics.request(method=method, path=path, code=code, seconds=seconds)
+        if call.fault is not None:
+            self._metrics.rejected(call.fault)
         if probe:
             return
         if ACCESS.isEnabledFor(logging.INFO):
-            fields = {"status": code, "texts": call.texts, "tokens": call.tokens, "ms": round(1000 * seconds, 1)}
-            ACCESS.info(
-                "%s %s", method, path, extra={"fields": fields if call.key is None else fields | {"key": call.key}}
-            )
+            fields = {
+                "status": code,
+                "fault": call.fault,
+                "texts": call.texts,
+                "tokens": call.tokens,
+                "ms": round(1000 * seconds, 1),
+                "key": call.key,
+            }
+            known = {name: value for name, value in fields.items() if value is not None}
+            ACCESS.info("%s %s", method, path, extra={"fields": known})
         tracing.annotate(
             {
                 "http.request.method": method,
