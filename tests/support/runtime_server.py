@@ -71,7 +71,12 @@ class RuntimeServer:
         """The worker's process id, as soon as it has one."""
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children")
-        until(lambda: children.read_text() != "", "the worker to be started")
+
+        def started() -> bool:
+            """Not only forked: a test that stops it before it is a program of its own stops its parent, too."""
+            return children.read_text() != "" and b"embedding_runtime.worker" in _command_of(children)
+
+        until(started, "the worker to be started")
         return int(children.read_text().split()[0])
 
     def client(self, *, prefix: str = "/openai/v1") -> openai.OpenAI:
@@ -131,3 +136,7 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _command_of(children: Path) -> bytes:
+    return Path(f"/proc/{children.read_text().split()[0]}/cmdline").read_bytes()
