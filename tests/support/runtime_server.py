@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,7 +41,15 @@ def all_of(connection: socket.socket) -> bytes:
 class RuntimeServer:
     """Starts at once; `ready()` waits for it. A context manager that leaves no process behind."""
 
-    def __init__(self, backend: str, *, model: Path | None = None, harmed: bool = False, **flags: object) -> None:
+    def __init__(
+        self,
+        backend: str,
+        *,
+        model: Path | None = None,
+        harmed: bool = False,
+        env: Mapping[str, str] | None = None,
+        **flags: object,
+    ) -> None:
         """`harmed`: some token ids do harm to the fake backend, see support/harmed/sitecustomize.py."""
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -59,7 +67,12 @@ class RuntimeServer:
             + [f"--{name}={value}" for name, value in given.items()],
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, "PYTHONWARNINGS": "default", **({"PYTHONPATH": str(_HARMED)} if harmed else {})},
+            env={
+                **os.environ,
+                "PYTHONWARNINGS": "default",
+                **({"PYTHONPATH": str(_HARMED)} if harmed else {}),
+                **(env or {}),
+            },
         )
 
     def ready(self, *, seconds: float = 20) -> Self:
@@ -78,7 +91,12 @@ class RuntimeServer:
         """The worker's process id, as soon as it has one."""
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children")
-        until(lambda: children.read_text() != "", "the worker to be started")
+
+        def started() -> bool:
+            """Not only forked: a test that stops it before it is a program of its own stops its parent, too."""
+            return children.read_text() != "" and b"embedding_runtime.worker" in _command_of(children)
+
+        until(started, "the worker to be started")
         return int(children.read_text().split()[0])
 
     def client(self, *, prefix: str = "/openai/v1") -> openai.OpenAI:
@@ -149,3 +167,7 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _command_of(children: Path) -> bytes:
+    return Path(f"/proc/{children.read_text().split()[0]}/cmdline").read_bytes()

@@ -12,9 +12,12 @@ if __name__ == "__main__":
 import logging
 import socket
 import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from embedding_runtime import logs
+from embedding_runtime.auth import BadKeys, KeysFile
 from embedding_runtime.contract import ContractError, ServeArgs
 from embedding_runtime.launch import start_worker
 from embedding_runtime.modelspec import ModelRefused, ModelSpec
@@ -46,11 +49,13 @@ def main(argv: Sequence[str]) -> int:
         for problem in error.problems:
             sys.stderr.write(f"embedding_runtime serve: {problem}\n")
         return 2
-    logs.configure()
+    logs.configure(args.log_format, access_log=args.access_log, sees_texts=True)
     try:
         return _serve(args)
     except ModelRefused as refused:
         _log.error("cannot serve %s: %s", args.model_name, refused)
+    except BadKeys as bad:
+        _log.error("cannot use --api_keys_file: %s", bad)
     except OSError as error:
         _log.error("cannot listen on %s:%d: %s", args.host, args.http_port, error.strerror)
     return 1
@@ -58,6 +63,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _serve(args: ServeArgs) -> int:
     spec = ModelSpec.asked_for(args)
+    keys = None if args.api_keys_file is None else KeysFile(Path(args.api_keys_file), time.monotonic())
     family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
     with socket.create_server((args.host, args.http_port), family=family, backlog=1024) as listener:
         worker = start_worker(args)
@@ -66,7 +72,7 @@ def _serve(args: ServeArgs) -> int:
             from embedding_runtime.server import serve  # noqa: PLC0415
 
             _log.info("%s on http://%s:%d, not ready yet", args.model_name, args.host, args.http_port)
-            return serve(args, spec, listener, worker)
+            return serve(args, spec, listener, worker, keys=keys)
         finally:
             worker.stop()
 

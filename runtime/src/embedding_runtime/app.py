@@ -4,17 +4,20 @@ import importlib.metadata
 
 from fastapi import FastAPI
 
-from embedding_runtime.api import cohere, health, openai, openinference, rerank, tei
+from embedding_runtime.api import cohere, health, openai, openinference, playground, rerank, tei
 from embedding_runtime.api.docs import add_docs
-from embedding_runtime.api.failures import add_failures, told
+from embedding_runtime.api.failures import add_failures, bug, told
+from embedding_runtime.api.guard import Guard
 from embedding_runtime.api.limits import Intake
 from embedding_runtime.api.service import Service
+from embedding_runtime.api.watch import Watch
+from embedding_runtime.auth import KeysFile
 
 __all__ = ["create_app"]
 
 
-def create_app(service: Service) -> FastAPI:
-    """One model's application."""
+def create_app(service: Service, keys: KeysFile | None = None) -> FastAPI:
+    """One model's application; without keys, for everybody."""
     app = FastAPI(
         title="embedding-runtime",
         version=importlib.metadata.version("embedding-runtime"),
@@ -23,6 +26,7 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.include_router(health.router(service.engine))
+    app.include_router(playground.router())
     app.include_router(openinference.router(service))  # before OpenAI's: /v1/models/NAME:predict is in /v1/models/...
     for prefix in ("/openai/v1", "/v1"):
         app.include_router(openai.router(service), prefix=prefix)
@@ -33,5 +37,9 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(rerank.root_router(service))
     add_docs(app)
     add_failures(app)
+    # The last one added is the outermost: a request is counted, then let in, then read.
     app.add_middleware(Intake, limits=service.limits, refuse=told)
+    if keys is not None:
+        app.add_middleware(Guard, keys=keys, refuse=told)
+    app.add_middleware(Watch, metrics=service.engine.metrics, broken=bug)
     return app

@@ -49,6 +49,11 @@ class Line(Generic[Owner]):
         """How many tokens wait."""
         return self._tokens
 
+    @property
+    def texts(self) -> int:
+        """How many texts wait."""
+        return sum(len(lengths) - left for lengths, left in self._requests.values())
+
     def join(self, owner: Owner, lengths: Sequence[int]) -> None:
         """Puts a request's texts, of these lengths in tokens, at the end. An owner stands here at most once."""
         if owner in self._requests:

@@ -11,9 +11,11 @@ from enum import Enum, auto
 
 import numpy as np
 
+from embedding_runtime import tracing
 from embedding_runtime.admission import Rate, may_take, try_again_after
 from embedding_runtime.batching import Line, Part, halves
 from embedding_runtime.errors import BackendFailed, NotReady, OneText, Overloaded, TextFailed, VectorNotFinite
+from embedding_runtime.metrics import Metrics
 from embedding_runtime.wire import Broken, Failed, Ready, TokenIds, VectorRows, Vectors, Work, pack, receive
 
 __all__ = ["Engine", "State"]
@@ -49,6 +51,9 @@ class _Job:
     missing: int
     rows: dict[int, VectorRows] = field(default_factory=dict)
     """By the place of their first text; halves of a batch that failed come back after later batches."""
+    joined: float = field(default_factory=time.monotonic)
+    queued: float | None = None
+    """Seconds in line until its first batch; None while it has none."""
 
     def take(self, start: int, rows: VectorRows) -> None:
         """Rows for the texts from `start` on. Raises VectorNotFinite."""
@@ -90,6 +95,12 @@ class Engine:
         self._numbers = itertools.count()
         self._rate = Rate()
         self._answered = -math.inf
+        self.metrics = Metrics()
+        self.metrics.line(
+            tokens=lambda: self._line.tokens,
+            texts=lambda: self._line.texts,
+            tokens_in_flight=lambda: self._line.tokens + self.tokens_under_way,
+        )
 
     @property
     def tokens_under_way(self) -> int:
@@ -158,7 +169,9 @@ class Engine:
         self._line.join(job, lengths)
         self._feed()
         try:
-            return await job.done
+            rows = await job.done
+            tracing.annotate({"embedding.queue_seconds": job.queued or 0.0})
+            return rows
         finally:
             self._jobs.discard(job)
             self._line.leave(job)
@@ -175,8 +188,11 @@ class Engine:
         while len(self._under_way) < BATCHES_UNDER_WAY and (parts := self._next()):
             number = next(self._numbers)
             texts = [text for part in parts for text in part.owner.texts[part.start : part.stop]]
-            self._under_way[number] = _Batch(parts, sum(map(len, texts)), time.monotonic())
+            self._under_way[number] = batch = _Batch(parts, sum(map(len, texts)), time.monotonic())
             self._writer.write(pack(Work(number, texts)))
+            for job in (part.owner for part in parts if part.owner.queued is None):
+                job.queued = batch.sent - job.joined
+                self.metrics.queue.observe(job.queued)
 
     def _next(self) -> Sequence[Part[_Job]]:
         while self._again:
@@ -188,7 +204,10 @@ class Engine:
         """The worker takes batches in order: it began with this one when it had it and was done with the last."""
         batch, now = self._under_way.pop(number), time.monotonic()
         if computed:
-            self._rate.saw(batch.tokens, now - max(self._answered, batch.sent))
+            seconds = now - max(self._answered, batch.sent)
+            self._rate.saw(batch.tokens, seconds)
+            texts = sum(part.stop - part.start for part in batch.parts)
+            self.metrics.batch(texts=texts, tokens=batch.tokens, seconds=seconds)
         self._answered = now
         return batch
 

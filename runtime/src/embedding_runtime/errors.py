@@ -3,11 +3,13 @@
 RuntimeFault
 ├── BadRequest              400  the message names the field and what is allowed
 │   └── InputTooLong        400  names both lengths
+├── Unauthorized            401  no API key, or none of this server's
 ├── UnknownModel            404  names the model that is served
 ├── BodyTooLate             408  names the seconds it had
 ├── BodyTooLarge            413  names the bytes that are taken
 ├── ClientGone              499  nobody reads it
 ├── Overloaded              429  too much waits already; says when to try again
+├── RateLimited             429  the API key's tokens of this minute are spent
 ├── OneText                 500  for the request that holds the text, never for its batch-mates
 │   ├── TextFailed               the backend raised an exception for it
 │   └── VectorNotFinite          the model gave NaN or infinity
@@ -17,6 +19,8 @@ RuntimeFault
     └── BackendFailed            the worker is gone: this process is about to end
 """
 
+import math
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -32,8 +36,10 @@ __all__ = [
     "NotServing",
     "OneText",
     "Overloaded",
+    "RateLimited",
     "RuntimeFault",
     "TextFailed",
+    "Unauthorized",
     "UnknownModel",
     "VectorNotFinite",
 ]
@@ -51,6 +57,11 @@ class RuntimeFault(Exception):
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+    @property
+    def reason(self) -> str:
+        """The class in a word, for metrics: input_too_long."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
 
 class BadRequest(RuntimeFault):
@@ -75,6 +86,18 @@ class InputTooLong(BadRequest):
 
 _NAMED = 10
 """Of texts that are too long: enough to find them by."""
+
+
+class Unauthorized(RuntimeFault):
+    """Nobody that this server knows. The words are the same for a missing key and a wrong one, but for the first."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+    def __init__(self, *, given: bool) -> None:
+        what = "this API key is not one of this server's" if given else "this server wants an API key"
+        super().__init__(f"{what}: send the header Authorization: Bearer KEY")
 
 
 class UnknownModel(RuntimeFault):
@@ -128,6 +151,22 @@ class Overloaded(RuntimeFault):
     def __init__(self, message: str, *, retry_after: int) -> None:
         super().__init__(f"{message}: try again in {retry_after} s")
         self.retry_after = retry_after
+
+
+class RateLimited(RuntimeFault):
+    """The API key's tokens per minute do not suffice. `wait`: seconds until they do; infinite: they never will."""
+
+    status = 429
+    type = "tokens"  # OpenAI's word for which of its limits it was
+    code = "rate_limit_exceeded"
+
+    def __init__(self, *, tokens: int, per_minute: int, wait: float) -> None:
+        asked = f"{tokens} tokens asked for, with an API key of {per_minute} tokens a minute"
+        if math.isinf(wait):
+            super().__init__(f"{asked}: send fewer texts at once", param="input")
+        else:
+            super().__init__(f"{asked}: try again in {wait:.3f} s")
+            self.retry_after = math.ceil(wait)
 
 
 class OneText(RuntimeFault):

@@ -1,18 +1,63 @@
-"""Log lines of both processes: plain, on stderr, never with an input text in them."""
+"""Log lines of both processes, on stderr: to read or as JSON, with the request's id, never with an input text."""
 
+import json
 import logging
 import sys
+import traceback
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
 
-__all__ = ["configure"]
+from embedding_runtime import calls
+from embedding_runtime.contract import LogFormat
+
+__all__ = ["ACCESS", "configure"]
+
+ACCESS = logging.getLogger("embedding_runtime.access")
+"""A line a request, where that was asked for. What a record has as `fields` becomes part of its line."""
 
 
-def configure() -> None:
-    """Time, level and words; libraries speak only of trouble."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)-7s %(message)s",
-        datefmt="%H:%M:%S",
-        force=True,
-    )
+def configure(log_format: LogFormat, *, access_log: bool = False, sees_texts: bool) -> None:
+    """Libraries speak only of trouble. A process that sees texts does not quote exceptions: they may hold one."""
+    formatter = _Json if log_format is LogFormat.JSON else _Text
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter(quotes_exceptions=not sees_texts))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("embedding_runtime").setLevel(logging.INFO)
+    ACCESS.setLevel(logging.INFO if access_log else logging.WARNING)
+
+
+class _Text(logging.Formatter):
+    def __init__(self, *, quotes_exceptions: bool) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+        self._quotes = quotes_exceptions
+
+    def formatException(self, info: Any) -> str:  # noqa: N802 logging's name
+        return super().formatException(info) if self._quotes else _without_words(*info)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 logging's name
+        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        return super().formatMessage(record) + fields
+
+
+class _Json(_Text):
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False, default=str)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    call = calls.current()
+    return {**getattr(record, "fields", {}), **({} if call is None else {"request_id": call.id})}
+
+
+def _without_words(kind: type[BaseException], _: BaseException, where: TracebackType | None) -> str:
+    return "".join(["Traceback (most recent call last):\n", *traceback.format_tb(where), kind.__qualname__])

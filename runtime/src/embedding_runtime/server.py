@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 import math
+import os
 import signal
 import socket
 import time
@@ -13,9 +14,11 @@ from collections.abc import Iterator
 import uvicorn
 import uvloop
 
+from embedding_runtime import tracing
 from embedding_runtime.api.limits import Limits
 from embedding_runtime.api.service import Service
 from embedding_runtime.app import create_app
+from embedding_runtime.auth import KeysFile
 from embedding_runtime.contract import KILLED, ServeArgs
 from embedding_runtime.engine import Engine
 from embedding_runtime.launch import WorkerProcess
@@ -36,24 +39,34 @@ STREAM_LIMIT = 2**24
 """Bytes that may lie unread between the worker and the loop: several batches of vectors."""
 
 
-def serve(args: ServeArgs, spec: ModelSpec, listener: socket.socket, worker: WorkerProcess) -> int:
+def serve(
+    args: ServeArgs, spec: ModelSpec, listener: socket.socket, worker: WorkerProcess, *, keys: KeysFile | None
+) -> int:
     """Serves until a signal or the worker's end. Exit code: 1 when the worker failed, KILLED when it was killed.
 
     Raises ModelRefused.
     """
+    tracing.configure(os.environ)
     tokenizer = TextTokenizer(spec)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(args, spec, tokenizer, listener, worker))
+        return runner.run(_serve(args, spec, tokenizer, listener, worker, keys=keys))
 
 
 async def _serve(
-    args: ServeArgs, spec: ModelSpec, tokenizer: TextTokenizer, listener: socket.socket, worker: WorkerProcess
+    args: ServeArgs,
+    spec: ModelSpec,
+    tokenizer: TextTokenizer,
+    listener: socket.socket,
+    worker: WorkerProcess,
+    *,
+    keys: KeysFile | None,
 ) -> int:
     reader, writer = await asyncio.open_unix_connection(sock=worker.link, limit=STREAM_LIMIT)
     engine = Engine(reader, writer, max_waiting_tokens=args.max_waiting_tokens, stuck_after=args.stuck_after)
+    engine.metrics.serving(args.model_name, args.backend, spec, worker=worker.process.pid)
     service = Service(args.model_name, args.backend, spec, tokenizer, engine, Limits.of(args), created=int(time.time()))
     config = uvicorn.Config(
-        create_app(service),
+        create_app(service, keys),
         http="httptools",
         ws="none",
         lifespan="off",

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     """Exit code: 1 when the model cannot be served, or the backend has failed."""
     link = socket.socket(fileno=int(argv[0]))
     args = ServeArgs.from_argv(argv[1:])
-    logs.configure()
+    logs.configure(args.log_format, sees_texts=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     inbox: SimpleQueue[Work] = SimpleQueue()

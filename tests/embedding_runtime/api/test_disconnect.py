@@ -5,15 +5,9 @@ import json
 from collections.abc import MutableMapping
 from typing import Any
 
-from embedding_runtime.api.limits import Limits
-from embedding_runtime.api.service import Service
 from embedding_runtime.app import create_app
-from embedding_runtime.contract import BackendName, ServeArgs
-from embedding_runtime.engine import Engine
-from embedding_runtime.modelspec import ModelSpec
-from embedding_runtime.tokenization import TextTokenizer
-from support.models import packaged_minilm
 from support.played_worker import a_worker, ids
+from support.services import a_service
 
 BODY = json.dumps({"model": "m", "input": "hello"}).encode()
 SCOPE = {
@@ -24,19 +18,6 @@ SCOPE = {
     "query_string": b"",
     "headers": [(b"content-type", b"application/json")],
 }
-
-
-def a_service(engine: Engine) -> Service:
-    spec = ModelSpec.read(packaged_minilm())
-    return Service(
-        "m",
-        BackendName.FAKE,
-        spec,
-        TextTokenizer(spec),
-        engine,
-        Limits.of(ServeArgs.from_argv(["--model_name=m"])),
-        created=0,
-    )
 
 
 async def test_the_texts_of_a_client_that_left_leave_the_line() -> None:

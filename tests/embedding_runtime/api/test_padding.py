@@ -4,24 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from embedding_runtime.api.limits import Limits
 from embedding_runtime.api.options import Options
-from embedding_runtime.api.service import Service
-from embedding_runtime.contract import BackendName, ServeArgs
+from embedding_runtime.contract import BackendName
 from embedding_runtime.errors import BadRequest
-from embedding_runtime.modelspec import ModelSpec
-from embedding_runtime.tokenization import TextTokenizer
-from support.models import packaged_minilm
 from support.played_worker import a_worker
+from support.services import MINILM, a_service
 
 PADDING = 7
 
 
 async def tokenized(backend: BackendName, padding: int | None) -> int:
-    spec = replace(ModelSpec.read(packaged_minilm()), padding=padding)
+    spec = replace(MINILM, padding=padding)
     async with a_worker() as worker:
-        limits = Limits.of(ServeArgs.from_argv(["--model_name=m"]))
-        service = Service("m", backend, spec, TextTokenizer(spec), worker.engine, limits, created=0)
+        service = a_service(worker.engine, spec=spec, backend=backend)
         texts = await service.tokenize([[101, 6, 102], [101, PADDING, 102]], Options.of(spec))
     return len(texts)
 

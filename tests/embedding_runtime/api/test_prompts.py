@@ -26,7 +26,7 @@ class Served:
     reference: Any
     """sentence-transformers, with the same model."""
 
-    def vectors(self, **options: object) -> npt.NDArray[np.float64]:
+    def vectors(self, **options: Any) -> npt.NDArray[np.float64]:
         answer = self.server.embeddings(input=TEXTS, truncate=True, **options)
         assert answer.status_code == 200, answer.text
         return np.array([item["embedding"] for item in answer.json()["data"]])

@@ -105,7 +105,7 @@ def test_scores_are_cross_encoders_own(tmp_path: Path, compared: Any, row: Row) 
 
     ids = TextTokenizer(spec).encode_pairs(pairs)
     assert [len(pair) for pair in ids] == counts
-    backend = registry.load(BackendName.HUGGINGFACE, spec)
+    backend = registry.load(BackendName.HUGGINGFACE, spec, allow_pickle=False)
     alone = np.concatenate([backend.embed([pair]) for pair in ids])
     together = backend.embed(ids)
     order = np.random.default_rng(6).permutation(len(ids))
@@ -126,7 +126,12 @@ def test_pairs_are_cut_as_cross_encoder_cuts_them(tmp_path: Path) -> None:
         found = reference.preprocess([pair], prompt="query: ")
         assert (ids & ~SECOND).tolist() == found["input_ids"][0].tolist()
         assert (ids >= SECOND).tolist() == found["token_type_ids"][0].bool().tolist()
-    assert np.abs(registry.load(BackendName.HUGGINGFACE, spec).embed(cut) - predicted(reference, TOO_LONG)).max() < 1e-5
+    assert (
+        np.abs(
+            registry.load(BackendName.HUGGINGFACE, spec, allow_pickle=False).embed(cut) - predicted(reference, TOO_LONG)
+        ).max()
+        < 1e-5
+    )
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -134,7 +139,9 @@ def test_smaller_types_stay_as_near_as_they_can(tmp_path: Path, dtype: str) -> N
     model = a_cross_encoder(tmp_path, Row("", labels=3))
     reference = tiny.CrossEncoder(str(model), device="cpu", model_kwargs={"dtype": getattr(torch, dtype)})
     spec = ModelSpec.read(model).limited(max_length=None, dtype=Dtype(dtype))
-    found = registry.load(BackendName.HUGGINGFACE, spec).embed(TextTokenizer(spec).encode_pairs(PAIRS))
+    found = registry.load(BackendName.HUGGINGFACE, spec, allow_pickle=False).embed(
+        TextTokenizer(spec).encode_pairs(PAIRS)
+    )
     assert np.abs(found - predicted(reference, PAIRS)).max() < 0.02
 
 
@@ -144,7 +151,7 @@ def test_smaller_types_stay_as_near_as_they_can(tmp_path: Path, dtype: str) -> N
 )
 def test_a_batch_of_pairs_is_packed_where_the_model_allows(tmp_path: Path, shape: str, way: str) -> None:
     spec = ModelSpec.read(a_cross_encoder(tmp_path, Row("", shape)))
-    assert registry.load(BackendName.HUGGINGFACE, spec).detail.endswith(f"{way} batches")
+    assert registry.load(BackendName.HUGGINGFACE, spec, allow_pickle=False).detail.endswith(f"{way} batches")
 
 
 def test_a_head_that_the_files_lack_is_refused_never_made_up(tmp_path: Path) -> None:
@@ -152,14 +159,14 @@ def test_a_head_that_the_files_lack_is_refused_never_made_up(tmp_path: Path) -> 
     config = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(config.replace("BertModel", "BertForSequenceClassification"))
     with pytest.raises(ModelRefused, match=r"lack .*classifier"):
-        registry.load(BackendName.HUGGINGFACE, ModelSpec.read(tmp_path))
+        registry.load(BackendName.HUGGINGFACE, ModelSpec.read(tmp_path), allow_pickle=False)
 
 
 def test_a_head_that_reads_otherwise_is_refused_by_name(tmp_path: Path) -> None:
     shape = replace(tiny.SHAPES["qwen3"], sizes={"num_key_value_heads": 2, "head_dim": 8})  # it reads the last token
     spec = ModelSpec.read(a_cross_encoder(tmp_path, Row("", "qwen3"), shape))
     with pytest.raises(ModelRefused, match=r"Qwen3ForSequenceClassification in .* has a head that is not served"):
-        registry.load(BackendName.HUGGINGFACE, spec)
+        registry.load(BackendName.HUGGINGFACE, spec, allow_pickle=False)
 
 
 VLLM_ROWS = [

@@ -53,4 +53,4 @@ def test_a_cross_encoder_that_is_not_compared_is_refused(tmp_path: Path) -> None
     model = a_model(tmp_path, config=config)
     (model / "modules.json").unlink()
     with pytest.raises(ModelRefused, match=r"scores as ModernBertForSeq.*--backend=huggingface can"):
-        registry.load(BackendName.VLLM, ModelSpec.read(model))
+        registry.load(BackendName.VLLM, ModelSpec.read(model), allow_pickle=False)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_runtime.contract import TASKS, BackendName, ContractError, Dtype, ServeArgs
+from embedding_runtime.contract import TASKS, BackendName, ContractError, Dtype, LogFormat, ServeArgs
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
 
@@ -23,6 +23,9 @@ def serve_args(draw: st.DrawFn) -> ServeArgs:
             "max_inputs": draw(st.sampled_from([1, 2048])),
             "request_timeout": draw(st.floats(0.001, 600)),
             "allow_pickle": draw(st.booleans()),
+            "api_keys_file": draw(st.none() | WORDS.map("/{}".format)),
+            "log_format": draw(st.sampled_from(LogFormat)),
+            "access_log": draw(st.booleans()),
         }
     )
 

@@ -26,7 +26,7 @@ def bodies() -> list[bytes]:
     """Mostly small ones, some of a thousand tokens, and some that are refused."""
     choose = random.Random(7)
     sizes = [min(int(choose.lognormvariate(1, 1)), 40) for _ in range(200)]
-    inputs: list[object] = [[[11] * choose.randint(1, 60)] * size for size in sizes]
+    inputs: list[object] = [[[101, *[11] * choose.randint(0, 58), 102]] * size for size in sizes]
     return [json.dumps({"model": NAME, "input": given}).encode() for given in [*inputs, [], [[]], "one " * 300]]
 
 

@@ -9,21 +9,23 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from embedding_runtime import calls
 from embedding_runtime.api.answers import json_of
 from embedding_runtime.errors import BadRequest, RuntimeFault
 
-__all__ = ["add_failures", "told"]
+__all__ = ["add_failures", "bug", "told"]
 
 
 async def told(request: Request, fault: RuntimeFault) -> Response:
     """The answer to a request that failed so."""
+    calls.failed(fault.reason)
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
     said = {"message": str(fault), "type": fault.type, "param": fault.param, "code": fault.code}
     return json_of(_shape(request)(fault.status, said), fault.status, headers)
 
 
 def add_failures(app: FastAPI) -> None:
-    """Handlers for all that a route may raise."""
+    """Handlers for all that a route raises where it is in order."""
     app.exception_handler(RuntimeFault)(told)
 
     @app.exception_handler(RequestValidationError)
@@ -36,12 +38,12 @@ def add_failures(app: FastAPI) -> None:
         said = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
         return json_of(_shape(request)(error.status_code, said), error.status_code, error.headers)
 
-    @app.exception_handler(Exception)
-    async def bug(request: Request, error: Exception) -> Response:
-        """Starlette raises it again once this is sent, and uvicorn logs the traceback."""
-        said = {"message": f"a fault of the server: {type(error).__name__}", "type": "server_error"}
-        status = HTTPStatus.INTERNAL_SERVER_ERROR
-        return json_of(_shape(request)(status, {**said, "param": None, "code": None}), status)
+
+async def bug(request: Request, error: Exception) -> Response:
+    """The answer to a request that nobody foresaw."""
+    message = f"a fault of the server: {type(error).__name__}"
+    said = {"message": message, "type": "server_error", "param": None, "code": None}
+    return json_of(_shape(request)(HTTPStatus.INTERNAL_SERVER_ERROR, said), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 Said = Mapping[str, str | None]

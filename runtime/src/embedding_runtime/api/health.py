@@ -1,30 +1,43 @@
-"""`/healthz`: is this process worth keeping? `/readyz`: should it get requests? Neither waits behind a batch."""
+"""`/healthz`: is this process worth keeping? `/readyz`: should it get requests? `/metrics`: how is it doing?
 
-from fastapi import APIRouter, Response
+None waits behind a batch.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response
 from fastapi.responses import PlainTextResponse
 
 from embedding_runtime.engine import Engine, State
 
-__all__ = ["router"]
+__all__ = ["PROBES", "router"]
+
+PROBES = frozenset({"/healthz", "/readyz", "/health", "/metrics", "/v2/health/live", "/v2/health/ready"})
+"""What machines ask every few seconds, here and in `openinference`."""
 
 
 def router(engine: Engine) -> APIRouter:
     """The routes."""
-    text: dict[str, object] = {"text/plain": {"schema": {"type": "string"}}}
-    routes = APIRouter(
-        tags=["health"],
-        default_response_class=PlainTextResponse,
-        responses={503: {"description": "not so: the reason", "content": text}},
-    )
+    text = {"schema": {"type": "string"}}
+    not_so: dict[int | str, dict[str, Any]] = {
+        503: {"description": "not so: the reason", "content": {"text/plain": text}}
+    }
+    formats: dict[int | str, dict[str, Any]] = {200: {"content": {"application/openmetrics-text": text}}}
+    routes = APIRouter(tags=["health"], default_response_class=PlainTextResponse)
 
-    @routes.get("/healthz", summary="Alive: 503 once the worker process is gone")
+    @routes.get("/healthz", summary="Alive: 503 once the worker process is gone", responses=not_so)
     async def healthz() -> Response:
         return _text(engine, well=engine.state is not State.FAILED)
 
-    @routes.get("/health", summary="As /readyz, where TEI and vLLM have it")
-    @routes.get("/readyz", summary="Ready: 503, with the reason, until the model is loaded and warm")
+    @routes.get("/health", summary="As /readyz, where TEI and vLLM have it", responses=not_so)
+    @routes.get("/readyz", summary="Ready: 503, with the reason, until the model is loaded and warm", responses=not_so)
     async def readyz() -> Response:
         return _text(engine, well=engine.state is State.READY)
+
+    @routes.get("/metrics", summary="For Prometheus", responses=formats)
+    async def metrics(accept: Annotated[str, Header()] = "") -> Response:
+        content, kind = engine.metrics.exposition(accept)
+        return Response(content, headers={"Content-Type": kind})
 
     return routes
 

@@ -61,7 +61,7 @@ def router(service: Service) -> APIRouter:
         "/models/{name:path}",
         summary="The model of that name",
         response_model=Model,
-        responses=failures(OpenAIError, 404),
+        responses=failures(OpenAIError, 401, 404),
     )
     async def model(name: str) -> Response:
         service.check_model(name)

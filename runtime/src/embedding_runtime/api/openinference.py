@@ -54,7 +54,9 @@ def router(service: Service) -> APIRouter:
         return _state(service, well=service.engine.state is State.READY, field="ready")
 
     @routes.get(
-        "/v2/models/{name:path}/ready", summary="V2: the model is ready", responses=failures(InferenceError, 404, 503)
+        "/v2/models/{name:path}/ready",
+        summary="V2: the model is ready",
+        responses=failures(InferenceError, 401, 404, 503),
     )
     async def model_ready(name: str) -> Response:
         service.check_model(name)
@@ -77,7 +79,7 @@ def router(service: Service) -> APIRouter:
         "/v2/models/{name:path}",
         summary="V2: the model",
         response_model=ModelMetadata,
-        responses=failures(InferenceError, 404),
+        responses=failures(InferenceError, 401, 404),
     )
     async def model(name: str) -> Response:
         service.check_model(name)

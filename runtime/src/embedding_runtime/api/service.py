@@ -1,13 +1,14 @@
 """What the routes need of the rest: the model as it is served, the way from texts to vectors."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from fastapi import Request
 
+from embedding_runtime import calls, tracing
 from embedding_runtime.api.limits import Limits, Patience
 from embedding_runtime.api.options import Options
 from embedding_runtime.contract import BackendName, Kind
@@ -78,7 +79,7 @@ class Service:
         many = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
         self.check_number(many, field)
         if isinstance(many[0], str):
-            texts = await asyncio.to_thread(self._encoded, many, options)  # type: ignore[arg-type] # all are str
+            texts = await self._timed(lambda: self._encoded(many, options))  # type: ignore[arg-type] # all are str
         elif options.prompt:
             message = f"{field}: this model has a prompt before every text: send texts, and it is put there"
             raise BadRequest(message, param=field)
@@ -106,7 +107,7 @@ class Service:
             )
         self.check_number(pairs, field)
         limit = self.spec.max_length
-        texts = await asyncio.to_thread(self.tokenizer.encode_pairs, pairs, cut_to=limit if truncate else None)
+        texts = await self._timed(lambda: self.tokenizer.encode_pairs(pairs, cut_to=limit if truncate else None))
         self._refuse_too_long(texts, limit, field)
         for index, text in enumerate(texts):
             self._refuse_what_vllm_gets_wrong(index, text & ~SECOND, field)
@@ -120,21 +121,28 @@ class Service:
     async def embed(self, request: Request, texts: Sequence[TokenIds]) -> VectorRows:
         """As `Engine.embed`, for as long as the client is there and has time.
 
-        Raises ClientGone and DeadlinePassed, too.
+        Raises RateLimited, ClientGone and DeadlinePassed, too.
         """
+        if (call := calls.current()) is not None:
+            call.charge(texts=len(texts), tokens=sum(map(len, texts)))
         patience: Patience = request.state.patience
         if patience.left <= 0:
             raise DeadlinePassed(seconds=patience.seconds)
-        work = asyncio.ensure_future(self.engine.embed(texts, seconds=patience.left))
-        gone = asyncio.ensure_future(request.receive())  # the body has been read: the next message is the disconnect
-        try:
-            await asyncio.wait({work, gone}, timeout=patience.left, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise ClientGone if gone.done() else DeadlinePassed(seconds=patience.seconds)
-            return await work
-        finally:
-            gone.cancel()
-            work.cancel()
+        with tracing.span("embed"):
+            work = asyncio.ensure_future(self.engine.embed(texts, seconds=patience.left))
+            gone = asyncio.ensure_future(request.receive())  # the body has been read: the next one is the disconnect
+            try:
+                await asyncio.wait({work, gone}, timeout=patience.left, return_when=asyncio.FIRST_COMPLETED)
+                if not work.done():
+                    raise ClientGone if gone.done() else DeadlinePassed(seconds=patience.seconds)
+                return await work
+            finally:
+                gone.cancel()
+                work.cancel()
+
+    async def _timed(self, tokenize: Callable[[], list[TokenIds]]) -> list[TokenIds]:
+        with tracing.span("tokenize"), self.engine.metrics.tokenization.time():
+            return await asyncio.to_thread(tokenize)
 
     def _encoded(self, texts: Sequence[str], options: Options) -> list[TokenIds]:
         found = self.tokenizer.encode(texts, prompt=options.prompt)

@@ -62,7 +62,7 @@ def router(service: Service) -> APIRouter:
         "/tokenize",
         summary="Tokens of texts, as TEI (inputs) or vLLM (prompt) have it; without the model's prompt",
         response_model=list[list[TeiToken]] | Tokenized,
-        responses=failures(TeiError, 400, 404, 408, 413, 429),
+        responses=failures(TeiError, 400, 401, 404, 408, 413, 429),
     )
     def tokenize(body: TokenizeRequest) -> Response:  # in a thread: texts may be long
         special = body.add_special_tokens is not False

@@ -10,11 +10,22 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from embedding_runtime.contract.initializer import MODEL_DIR
 
-__all__ = ["KILLED", "TASKS", "BackendName", "ContractError", "Dtype", "Kind", "ServeArgs", "Task", "read_flags"]
+__all__ = [
+    "KILLED",
+    "TASKS",
+    "BackendName",
+    "ContractError",
+    "Dtype",
+    "Kind",
+    "LogFormat",
+    "ServeArgs",
+    "Task",
+    "read_flags",
+]
 
 
 KILLED = 128 + 9
@@ -68,6 +79,13 @@ class Dtype(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+class LogFormat(StrEnum):
+    """One line an event: to read, or a JSON object."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 _ALWAYS = frozenset({"model_dir", "host", "http_port"})
 
 
@@ -100,6 +118,12 @@ class ServeArgs(BaseModel):
     ] = None
     host: Annotated[str, Field(min_length=1, description="address to listen on")] = "0.0.0.0"  # noqa: S104 a pod's own
     http_port: Annotated[int, Field(ge=1, le=65535, description="port to listen on")] = 8080
+    api_keys_file: Annotated[
+        PurePosixPath | None,
+        Field(description="who may ask: a line a key, NAME KEY [TOKENS_PER_MINUTE]. Default: everybody"),
+    ] = None
+    log_format: Annotated[LogFormat, Field(description="text, or json: an object a line")] = LogFormat.TEXT
+    access_log: Annotated[bool, Field(description="log a line a request, probes and scrapes aside")] = False
     max_inputs: Annotated[int, Field(ge=1, description="texts in one request, at most")] = 2048
     max_request_tokens: Annotated[int, Field(ge=1, description="tokens in one request, at most")] = 300_000
     max_body_bytes: Annotated[int, Field(ge=1, description="bytes of one request's body, at most")] = 2**22

@@ -44,10 +44,11 @@ class InferenceError(Answer):
 
 _STATUSES: Mapping[int, str] = {
     400: "the request cannot be served as it is; the message names the field and what is allowed",
+    401: "no API key, or none of this server's, where it has keys",
     404: "another model than the one that is served",
     408: "the body was not there in time",
     413: "the body is larger than the server reads",
-    429: "too much waits already; Retry-After has seconds",
+    429: "too much waits already, or the API key's tokens of this minute are spent; Retry-After has seconds",
     500: "the model gave NaN or infinity or cannot compute a text, or a fault of the server",
     503: "the model is still loading, or its process has failed",
     504: "no vectors in the time that the request had",

@@ -1,0 +1,50 @@
+"""Who may ask: an API key before anything of a request's body is read. What is not open by name needs one."""
+
+import time
+from collections.abc import Awaitable, Callable
+
+from fastapi import Request, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from embedding_runtime import calls
+from embedding_runtime.api.health import PROBES
+from embedding_runtime.auth import KeysFile
+from embedding_runtime.errors import RuntimeFault, Unauthorized
+
+__all__ = ["Guard"]
+
+OPEN = frozenset({*PROBES, "/docs", "/openapi.json", "/", "/playground.css", "/playground.js"})
+"""Paths that everybody may read: probes, scrapes, and pages that hold nothing of their own. (POST / is an API's.)"""
+
+
+class Guard:
+    """ASGI middleware; `refuse` makes the answer."""
+
+    def __init__(
+        self, app: ASGIApp, keys: KeysFile, refuse: Callable[[Request, RuntimeFault], Awaitable[Response]]
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http" and not (scope["method"] in {"GET", "HEAD"} and _is_open(scope["path"])):
+            app = await self._refusal(Request(scope)) or app
+        await app(scope, receive, send)
+
+    async def _refusal(self, request: Request) -> Response | None:
+        scheme, _, presented = request.headers.get("authorization", "").partition(" ")
+        now = time.monotonic()
+        key = self._keys.find(presented.strip(), now) if scheme.lower() == "bearer" else None
+        if key is None:
+            response = await self._refuse(request, Unauthorized(given=bool(presented)))
+            response.headers["WWW-Authenticate"] = "Bearer"
+            return response
+        if (call := calls.current()) is not None:
+            call.key, call.bucket = key.name, self._keys.bucket(key, now)
+        return None
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith("/docs/")

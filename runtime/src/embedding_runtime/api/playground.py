@@ -1,0 +1,34 @@
+"""The page at `/`: three files of this package, which load nothing from anywhere else."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from fastapi import APIRouter, Response
+
+__all__ = ["router"]
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Cache-Control": "no-cache",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_FILES = {"/": "playground.html", "/playground.css": "playground.css", "/playground.js": "playground.js"}
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+
+
+def router() -> APIRouter:
+    """The routes. They are no part of the API, and not in its description."""
+    routes = APIRouter()
+    for path, name in _FILES.items():
+        file = Path(__file__).parent / "static" / name
+        routes.add_api_route(path, _giving(file.read_bytes(), _TYPES[file.suffix]), include_in_schema=False)
+    return routes
+
+
+def _giving(content: bytes, kind: str) -> Callable[[], Awaitable[Response]]:
+    async def give() -> Response:
+        return Response(content, headers=_HEADERS, media_type=kind)
+
+    return give

@@ -1,0 +1,98 @@
+"""The outermost layer: gives every request its id, and counts, times, traces and logs it from outside."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from http import HTTPStatus
+
+from fastapi import Request, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from embedding_runtime import calls, tracing
+from embedding_runtime.api.health import PROBES
+from embedding_runtime.calls import Call
+from embedding_runtime.errors import ClientGone
+from embedding_runtime.logs import ACCESS
+from embedding_runtime.metrics import Metrics
+
+__all__ = ["Watch"]
+
+_log = logging.getLogger(__name__)
+
+
+class Watch:
+    """ASGI middleware. An exception that nobody below has made an answer of ends here: `broken` makes one.
+
+    Probes are counted, neither logged nor traced.
+    """
+
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, broken: Callable[[Request, Exception], Awaitable[Response]]
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._broken = broken
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begin = time.perf_counter()
+        headers = Headers(scope=scope)
+        call = Call(calls.request_id(headers.get("x-request-id")))
+        calls.begin(call)
+        code: int | None = None
+
+        async def answer(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+                MutableHeaders(scope=message).update(call.headers)
+            await send(message)
+
+        probe = scope["path"] in PROBES
+        with nullcontext() if probe else tracing.request(scope["method"], headers):
+            try:
+                await self._app(scope, receive, answer)
+            except Exception as error:
+                _log.exception("a fault of the server")
+                if code is not None:  # too late for another answer
+                    raise
+                await (await self._broken(Request(scope), error))(scope, receive, answer)
+            finally:
+                path = getattr(scope.get("route"), "path", "unmatched")  # a template: not what anybody may write there
+                seconds = time.perf_counter() - begin
+                self._tell(call, scope["method"], path, code or ClientGone.status, seconds, probe=probe)
+
+    def _tell(self, call: Call, method: str, path: str, code: int, seconds: float, *, probe: bool) -> None:
+        self._metrics.request(method=method, path=path, code=code, seconds=seconds)
+        if call.fault is not None:
+            self._metrics.rejected(call.fault)
+        if probe:
+            return
+        if ACCESS.isEnabledFor(logging.INFO):
+            fields = {
+                "status": code,
+                "fault": call.fault,
+                "texts": call.texts,
+                "tokens": call.tokens,
+                "ms": round(1000 * seconds, 1),
+                "key": call.key,
+            }
+            known = {name: value for name, value in fields.items() if value is not None}
+            ACCESS.info("%s %s", method, path, extra={"fields": known})
+        tracing.annotate(
+            {
+                "http.request.method": method,
+                "http.route": path,
+                "http.response.status_code": code,
+                "gen_ai.operation.name": "embeddings",
+                "gen_ai.usage.input_tokens": call.tokens,
+                "embedding.texts": call.texts,
+                "embedding.request_id": call.id,
+            },
+            name=f"{method} {path}",
+            failed=code >= HTTPStatus.INTERNAL_SERVER_ERROR,
+        )

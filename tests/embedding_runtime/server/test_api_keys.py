@@ -1,0 +1,124 @@
+"""API keys and their limits, on a real server, with the real openai client."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from support.runtime_server import NAME, RuntimeServer, until
+
+HASHED = hashlib.sha256(b"sk-hashed").hexdigest()
+FILE = f"plain sk-plain\nhashed sha256:{HASHED}\nlimited sk-limited 60\nsmall sk-small 60\n"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuntimeServer]:
+    path = tmp_path_factory.mktemp("secret") / "keys"
+    path.write_text(FILE)
+    with RuntimeServer("fake", api_keys_file=path, access_log=True) as server:
+        yield server.ready()
+        secrets = ["sk-plain", "sk-hashed", "sk-limited", "sk-small", "sk-wrong", HASHED]
+        assert [secret for secret in secrets if secret in server.log] == []
+
+
+def ask(server: RuntimeServer, key: str, text: str = "hello") -> Mapping[str, str]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as client:
+        return client.embeddings.with_raw_response.create(model=NAME, input=text).headers
+
+
+@pytest.mark.parametrize("key", ["sk-plain", "sk-hashed"])
+def test_a_key_is_let_in(server: RuntimeServer, key: str) -> None:
+    assert "x-ratelimit-limit-tokens" not in ask(server, key)
+
+
+@pytest.mark.parametrize("key", ["sk-wrong", HASHED, f"sha256:{HASHED}"])
+def test_another_key_is_refused_as_openai_does(server: RuntimeServer, key: str) -> None:
+    with pytest.raises(openai.AuthenticationError) as caught:
+        ask(server, key)
+    assert caught.value.code == "invalid_api_key"
+    assert caught.value.response.headers["WWW-Authenticate"] == "Bearer"
+    assert key not in caught.value.message
+
+
+@pytest.mark.parametrize("header", [None, "sk-plain", "Basic sk-plain", "Bearer"])
+def test_no_key_is_refused_before_anything_else_is_looked_at(server: RuntimeServer, header: str | None) -> None:
+    headers = {} if header is None else {"Authorization": header}
+    with server.http() as http:
+        assert http.post("/v1/embeddings", content=b"no JSON", headers=headers).status_code == 401
+        assert http.get("/nowhere", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *["/healthz", "/readyz", "/health", "/v2/health/live", "/v2/health/ready", "/metrics"],
+        *["/", "/playground.css", "/playground.js", "/docs", "/docs/files/swagger-ui.css", "/openapi.json"],
+    ],
+)
+def test_probes_scrapes_and_pages_need_no_key(server: RuntimeServer, path: str) -> None:
+    assert httpx.get(server.url + path).status_code == 200
+
+
+def test_whatever_else_there_is_needs_a_key(server: RuntimeServer) -> None:
+    document = httpx.get(f"{server.url}/openapi.json").json()
+    asked = {(method, path) for path, methods in document["paths"].items() for method in methods}
+    with server.http() as http:
+        let_in = {path for method, path in asked if http.request(method, path).status_code != 401}
+    assert let_in == {"/healthz", "/readyz", "/health", "/v2/health/live", "/v2/health/ready", "/metrics"}
+
+
+def test_a_limited_key_is_told_what_it_has_left_and_when_to_come_back(server: RuntimeServer) -> None:
+    headers = ask(server, "sk-limited", "word " * 48)  # 50 tokens
+    assert headers["x-ratelimit-limit-tokens"] == "60"
+    assert int(headers["x-ratelimit-remaining-tokens"]) in range(10, 13)
+    assert 45 < float(headers["x-ratelimit-reset-tokens"].removesuffix("s")) <= 50
+    with pytest.raises(openai.RateLimitError) as caught:
+        ask(server, "sk-limited", "word " * 48)
+    assert (caught.value.type, caught.value.code) == ("tokens", "rate_limit_exceeded")
+    answer = caught.value.response.headers
+    assert int(answer["Retry-After"]) in range(35, 41)
+    assert int(answer["x-ratelimit-remaining-tokens"]) < 15
+    assert ask(server, "sk-plain")
+
+
+def test_more_than_a_minutes_tokens_are_refused_for_good(server: RuntimeServer) -> None:
+    with pytest.raises(openai.RateLimitError, match="send fewer texts") as caught:
+        ask(server, "sk-small", "word " * 70)
+    assert "Retry-After" not in caught.value.response.headers
+
+
+def test_the_file_may_change_and_break_while_the_server_runs(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("old sk-old\n")
+    with RuntimeServer("fake", api_keys_file=keys) as server, server.ready().http() as http:
+
+        def status(key: str) -> int:
+            return http.get("/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code
+
+        assert status("sk-old") == 200
+        keys.write_text("new sk-new\n")
+        until(lambda: (status("sk-new"), status("sk-old")) == (200, 401), "the new key instead of the old one")
+        keys.write_text("sk-only-half-a-line\n")
+        until(lambda: status("sk-new") == 200 and "last good API keys stay" in server.log, "the error to be told")
+        assert "line 1: it has 1 words" in server.log
+        assert "sk-" not in server.log
+
+
+def test_access_is_logged_by_the_keys_name(server: RuntimeServer) -> None:
+    ask(server, "sk-plain")
+    assert "key=plain" in server.log
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "No such file"), ("one-word", "line 1: it has 1 words")])
+def test_without_good_keys_it_does_not_start(tmp_path: Path, content: str | None, words: str) -> None:
+    path = tmp_path / "keys"
+    if content is not None:
+        path.write_text(content)
+    with RuntimeServer("fake", api_keys_file=path) as server:
+        assert server.process.wait(30) == 1
+        (line,) = server.log.splitlines()
+        assert f"cannot use --api_keys_file: {path}" in line
+        assert words in line
