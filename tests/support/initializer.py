@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from embedding_runtime.contract import MODEL_NOTE
 from support.fake_hub import FakeHub
 
-__all__ = ["MODEL", "Outcome", "a_model", "hub_environment", "initialize", "start_initializer"]
+__all__ = ["MODEL", "Outcome", "a_model", "files_of", "hub_environment", "initialize", "start_initializer"]
 
 MODEL: Mapping[str, bytes] = {
     "1_Pooling/config.json": b'{"pooling_mode_mean_tokens": true}',
@@ -39,6 +40,12 @@ def a_model(directory: Path, files: Mapping[str, bytes] = MODEL) -> Path:
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_bytes(content)
     return directory
+
+
+def files_of(directory: Path) -> dict[str, bytes]:
+    """All that is there, but the note that the initializer puts among a hub's files."""
+    paths = [path for path in directory.rglob("*") if path.is_file() and path.name != MODEL_NOTE]
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}
 
 
 def hub_environment(hub: FakeHub, token: str | None = None) -> dict[str, str]:

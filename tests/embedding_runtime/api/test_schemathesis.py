@@ -23,10 +23,11 @@ OPTIONS = [
 ]
 
 
-def findings(server: RuntimeServer, *options: str) -> subprocess.CompletedProcess[str]:
+def findings(server: RuntimeServer, where: Path, *options: str) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("st")
     return subprocess.run(
         [program, "run", f"{server.url}/openapi.json", *OPTIONS, *options],
+        cwd=where,  # it leaves files there
         env={**os.environ, "SCHEMATHESIS_HOOKS": "support.schemathesis_hooks", "PYTHONPATH": str(SUPPORT)},
         capture_output=True,
         text=True,
@@ -38,8 +39,10 @@ def summary(said: str) -> str:
     return said[said.find("= SUMMARY") :]
 
 
-def test_schemathesis_finds_nothing(fake_server: RuntimeServer, capsys: pytest.CaptureFixture[str]) -> None:
-    done = findings(fake_server)
+def test_schemathesis_finds_nothing(
+    fake_server: RuntimeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = findings(fake_server, tmp_path)
     with capsys.disabled():
         print("\n" + summary(done.stdout))
     assert done.returncode == 0, done.stdout
@@ -48,6 +51,6 @@ def test_schemathesis_finds_nothing(fake_server: RuntimeServer, capsys: pytest.C
 
 def test_schemathesis_finds_nothing_in_the_scores_of_a_cross_encoder(tmp_path: Path) -> None:
     with RuntimeServer("fake", model=a_cross_encoder(tmp_path)) as server:
-        done = findings(server.ready(), "--include-path-regex=/(rerank|score)$")
+        done = findings(server.ready(), tmp_path, "--include-path-regex=/(rerank|score)$")
         assert done.returncode == 0, done.stdout
         assert "Traceback" not in server.log

@@ -8,14 +8,14 @@ from embedding_runtime.storage.copying import copy_model
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.fetch import fetch
 from embedding_runtime.storage.log import Log
-from support.initializer import MODEL, a_model, initialize
+from support.initializer import MODEL, a_model, files_of, initialize
 
 
 def test_a_directory_is_copied_without_what_no_backend_reads(tmp_path: Path) -> None:
     source = a_model(tmp_path / "source", {**MODEL, "onnx/model.onnx": b"graph", ".git/HEAD": b"ref"})
     outcome = initialize(f"file://{source}", tmp_path / "models")
     assert outcome.code == 0
-    assert _files(tmp_path / "models") == dict(MODEL)
+    assert files_of(tmp_path / "models") == dict(MODEL)
     assert outcome.last_line.startswith(f"file://{source} is at {tmp_path / 'models'}: 2.0 MB in ")
 
 
@@ -25,7 +25,7 @@ def test_links_are_followed_as_in_a_hugging_face_cache(tmp_path: Path) -> None:
         (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
         (snapshot / name).symlink_to(blobs / name)
     copy_model("file:///snapshot", snapshot, copy, print)
-    assert _files(copy) == dict(MODEL)
+    assert files_of(copy) == dict(MODEL)
     assert not any(path.is_symlink() for path in copy.rglob("*"))
 
 
@@ -60,7 +60,7 @@ def test_a_claim_is_read_through_its_mount(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("embedding_runtime.storage.fetch.PVC_ROOT", PurePosixPath(tmp_path / "pvc"))
     a_model(tmp_path / "pvc" / "models" / "minilm")
     fetch("pvc://models/minilm", tmp_path / "mnt" / "models", {}, Log(io.StringIO(), ()))
-    assert _files(tmp_path / "mnt" / "models") == dict(MODEL)
+    assert files_of(tmp_path / "mnt" / "models") == dict(MODEL)
 
 
 def test_a_claim_is_looked_for_where_claims_are_mounted(tmp_path: Path) -> None:
@@ -77,9 +77,3 @@ def test_a_broken_link_fails_the_copy_and_leaves_nothing(tmp_path: Path) -> None
     assert outcome.code == 1
     assert outcome.last_line.startswith(f"DownloadFailed: file://{source} cannot be copied: ")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
-
-
-def _files(directory: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
-    }

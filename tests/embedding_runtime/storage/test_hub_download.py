@@ -7,7 +7,7 @@ import pytest
 
 from embedding_runtime.contract import MODEL_NOTE
 from support.fake_hub import FakeHub
-from support.initializer import MODEL, a_model, hub_environment, initialize, start_initializer
+from support.initializer import MODEL, a_model, files_of, hub_environment, initialize, start_initializer
 
 TOKEN = "hf_secret"
 
@@ -21,7 +21,7 @@ def test_a_model_arrives_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
             "hf://owner/name", tmp_path / "mnt/models", environ=hub_environment(hub) | {"HOME": str(home)}
         )
     assert outcome.code == 0
-    assert _files(tmp_path / "mnt") == {f"models/{name}": content for name, content in MODEL.items()}
+    assert files_of(tmp_path / "mnt") == {f"models/{name}": content for name, content in MODEL.items()}
     assert list(home.iterdir()) == []
 
 
@@ -150,10 +150,4 @@ def test_after_a_killed_download_the_next_one_starts_clean(tmp_path: Path) -> No
         outcome = initialize("hf://owner/name", tmp_path / "mnt/models", environ=hub_environment(hub))
     assert [name.startswith(".models.") for name in left] == [True]
     assert outcome.code == 0
-    assert _files(tmp_path / "mnt") == {f"models/{name}": content for name, content in MODEL.items()}
-
-
-def _files(directory: Path) -> dict[str, bytes]:
-    """All but the initializer's own note."""
-    paths = [path for path in directory.rglob("*") if path.is_file() and path.name != MODEL_NOTE]
-    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}
+    assert files_of(tmp_path / "mnt") == {f"models/{name}": content for name, content in MODEL.items()}

@@ -1,7 +1,7 @@
 import io
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from embedding_runtime.storage.hub_faults import may_pass, no_model
 from embedding_runtime.storage.log import Log
 from embedding_runtime.storage.request import Hub, Request
 from support.fake_hub import FakeHub
-from support.initializer import MODEL, a_model
+from support.initializer import MODEL, a_model, files_of
 
 
 @dataclass
@@ -49,7 +49,7 @@ def test_a_hub_that_is_not_available_is_asked_again(download: Download, tmp_path
         download.from_hub(hub.url)
     assert download.pauses == [2, 4]
     assert "attempt 1 failed" in download.log.getvalue()
-    assert _files(download.into) == dict(MODEL)
+    assert files_of(download.into) == dict(MODEL)
 
 
 def test_a_hub_that_stays_unavailable_fails_with_the_number_of_attempts(download: Download, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(
         download.from_hub(hub.url)
         assert [request.range for request in hub.seen if request.range] == ["bytes=50-"]
     assert download.pauses == []
-    assert _files(download.into) == files
+    assert files_of(download.into) == files
 
 
 def test_a_damaged_file_is_fetched_again_and_only_that_one(download: Download, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_damaged_file_is_fetched_again_and_only_that_one(download: Download, t
         fetched = [request.path for request in hub.seen if request.method == "GET" and "/resolve/" in request.path]
     assert download.pauses == [2]
     assert len(fetched) == len(MODEL) + 1
-    assert _files(download.into) == dict(MODEL)
+    assert files_of(download.into) == dict(MODEL)
 
 
 def test_a_file_that_stays_damaged_is_named(download: Download, tmp_path: Path) -> None:
@@ -128,9 +128,3 @@ def _a_closed_port() -> Iterator[int]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
-
-
-def _files(directory: Path) -> Mapping[str, bytes]:
-    return {
-        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
-    }

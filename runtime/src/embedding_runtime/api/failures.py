@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from embedding_runtime import calls
@@ -36,7 +37,16 @@ def add_failures(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} {request.url.path}: {error.detail}"
         said = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-        return json_of(_shape(request)(error.status_code, said), error.status_code, error.headers)
+        headers = error.headers
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers = {"Allow": _allowed(app, request.url.path)}
+        return json_of(_shape(request)(error.status_code, said), error.status_code, headers)
+
+
+def _allowed(app: FastAPI, path: str) -> str:
+    """Starlette names the methods of the first route of that path; several of ours may share one."""
+    fitting = (route for route in app.routes if isinstance(route, APIRoute) and route.path_regex.match(path))
+    return ", ".join(sorted({method for route in fitting for method in route.methods}))
 
 
 async def bug(request: Request, error: Exception) -> Response:

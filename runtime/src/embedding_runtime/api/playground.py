@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fastapi import APIRouter, Response
+from fastapi.responses import HTMLResponse
 
 __all__ = ["router"]
 
@@ -19,11 +20,17 @@ _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
 
 def router() -> APIRouter:
-    """The routes. They are no part of the API, and not in its description."""
-    routes = APIRouter()
+    """The routes. What the page loads is not in the API's description."""
+    routes = APIRouter(tags=["playground"])
     for path, name in _FILES.items():
         file = Path(__file__).parent / "static" / name
-        routes.add_api_route(path, _giving(file.read_bytes(), _TYPES[file.suffix]), include_in_schema=False)
+        routes.add_api_route(
+            path,
+            _giving(file.read_bytes(), _TYPES[file.suffix]),
+            summary="The page",
+            response_class=HTMLResponse,
+            include_in_schema=path == "/",
+        )
     return routes
 
 
