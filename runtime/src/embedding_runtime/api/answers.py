@@ -36,14 +36,16 @@ async def encoded(rows: VectorRows, encoding: str) -> Any:
 
 async def flat(rows: VectorRows) -> Any:
     """All numbers in one list, row by row; as `encoded` otherwise."""
-    if rows.size <= _LARGE:
-        return rows.ravel()
-    lists = [row.contents[1:-1] for row in await encoded(rows, "float")]
-    return orjson.Fragment(b"[" + b",".join(lists) + b"]")
+    return await asyncio.to_thread(_written_flat, rows) if rows.size > _LARGE else rows.ravel()
 
 
 def _written(each: Iterable[Any]) -> list[orjson.Fragment]:
     return [orjson.Fragment(orjson.dumps(one, option=orjson.OPT_SERIALIZE_NUMPY)) for one in each]
+
+
+def _written_flat(rows: VectorRows) -> orjson.Fragment:
+    lists = [orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] for row in rows]
+    return orjson.Fragment(b"[" + b",".join(lists) + b"]")
 
 
 def _base64(rows: VectorRows) -> list[str]:

@@ -44,9 +44,10 @@ def add_failures(app: FastAPI) -> None:
 
 
 def _allowed(app: FastAPI, path: str) -> str:
-    """Starlette names the methods of the first route of that path; several of ours may share one."""
-    fitting = (route for route in app.routes if isinstance(route, APIRoute) and route.path_regex.match(path))
-    return ", ".join(sorted({method for route in fitting for method in route.methods}))
+    """Starlette names the methods of one route; several of ours may have the same path, as / has."""
+    routes = [route for route in app.routes if isinstance(route, APIRoute)]
+    template = next(route.path for route in routes if route.path_regex.match(path))
+    return ", ".join(sorted({method for route in routes if route.path == template for method in route.methods}))
 
 
 async def bug(request: Request, error: Exception) -> Response:
