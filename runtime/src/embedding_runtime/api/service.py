@@ -25,6 +25,8 @@ Given = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 """A text, texts, the token ids of one or of several."""
 
 
+SMALL = 1024
+
 @dataclass(frozen=True)
 class Service:
     """One served model."""
@@ -79,7 +81,7 @@ class Service:
         many = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
         self.check_number(many, field)
         if isinstance(many[0], str):
-            texts = await self._timed(lambda: self._encoded(many, options))  # type: ignore[arg-type] # all are str
+            texts = await self._timed(lambda: self._encoded(many, options), sum(map(len, many)))  # type: ignore[arg-type] # all are str
         elif options.prompt:
             message = f"{field}: this model has a prompt before every text: send texts, and it is put there"
             raise BadRequest(message, param=field)
@@ -107,7 +109,7 @@ class Service:
             )
         self.check_number(pairs, field)
         limit = self.spec.max_length
-        texts = await self._timed(lambda: self.tokenizer.encode_pairs(pairs, cut_to=limit if truncate else None))
+        texts = await self._timed(lambda: self.tokenizer.encode_pairs(pairs, cut_to=limit if truncate else None), SMALL + 1)
         self._refuse_too_long(texts, limit, field)
         for index, text in enumerate(texts):
             self._refuse_what_vllm_gets_wrong(index, text & ~SECOND, field)
@@ -140,9 +142,9 @@ class Service:
                 gone.cancel()
                 work.cancel()
 
-    async def _timed(self, tokenize: Callable[[], list[TokenIds]]) -> list[TokenIds]:
+    async def _timed(self, tokenize: Callable[[], list[TokenIds]], characters: int) -> list[TokenIds]:
         with tracing.span("tokenize"), self.engine.metrics.tokenization.time():
-            return await asyncio.to_thread(tokenize)
+            return tokenize() if characters <= SMALL else await asyncio.to_thread(tokenize)
 
     def _encoded(self, texts: Sequence[str], options: Options) -> list[TokenIds]:
         found = self.tokenizer.encode(texts, prompt=options.prompt)
