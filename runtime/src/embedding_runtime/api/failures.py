@@ -37,9 +37,9 @@ def add_failures(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} {request.url.path}: {error.detail}"
         said = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-        headers = error.headers
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers = {"Allow": _allowed(app, request.url.path)}
+        headers = dict(error.headers or {})
+        if "Allow" in headers:
+            headers["Allow"] = _allowed(app, request.url.path)
         return json_of(_shape(request)(error.status_code, said), error.status_code, headers)
 
 
