@@ -38,7 +38,7 @@ def add_failures(app: FastAPI) -> None:
         message = f"{request.method} {request.url.path}: {error.detail}"
         said = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
         headers = dict(error.headers or {})
-        if methods := _methods(app, request.url.path):
+        if "Allow" in headers and (methods := _methods(app, request.url.path)):
             headers["Allow"] = ", ".join(sorted(methods))
         return json_of(_shape(request)(error.status_code, said), error.status_code, headers)
 
