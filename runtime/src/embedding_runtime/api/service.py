@@ -123,11 +123,11 @@ class Service:
 
         Raises RateLimited, ClientGone and DeadlinePassed, too. `field`: where the texts came in.
         """
-        if (call := calls.current()) is not None:
-            call.charge(texts=len(texts), tokens=sum(map(len, texts)))
         patience: Patience = request.state.patience
         if patience.left <= 0:
             raise DeadlinePassed(seconds=patience.seconds)
+        if (call := calls.current()) is not None:
+            call.charge(texts=len(texts), tokens=sum(map(len, texts)))
         with tracing.span("embed"):
             work = asyncio.ensure_future(self.engine.embed(texts, seconds=patience.left))
             gone = asyncio.ensure_future(request.receive())  # the body has been read: the next one is the disconnect
