@@ -5,7 +5,7 @@ import importlib.metadata
 from fastapi import FastAPI
 
 from embedding_runtime.api import cohere, health, openai, openinference, playground, rerank, tei
-from embedding_runtime.api.docs import add_docs
+from embedding_runtime.api.docs import Documented, add_docs
 from embedding_runtime.api.failures import add_failures, bug, told
 from embedding_runtime.api.guard import Guard
 from embedding_runtime.api.limits import Intake
@@ -18,7 +18,7 @@ __all__ = ["create_app"]
 
 def create_app(service: Service, keys: KeysFile | None = None) -> FastAPI:
     """One model's application; without keys, for everybody."""
-    app = FastAPI(
+    app = Documented(
         title="embedding-runtime",
         version=importlib.metadata.version("embedding-runtime"),
         description="Embeddings of one model, in the words of OpenAI, Cohere, TEI, vLLM and Open Inference.",

@@ -170,31 +170,30 @@ class RateLimited(RuntimeFault):
 
 
 class OneText(RuntimeFault):
-    """There is no vector for one text; `index` is its place in the request."""
+    """There is no vector for one text; `index` is its place in the request, in the field of that name."""
 
     status = 500
     type = "server_error"
 
-    def __init__(self, what: str, *, index: int) -> None:
-        super().__init__(f"{what} for input[{index}]", param="input")
+    what: ClassVar[str]
+
+    def __init__(self, *, index: int, field: str = "input") -> None:
+        super().__init__(f"{self.what} for {field}[{index}]", param=field)
+        self.index = index
 
 
 class TextFailed(OneText):
     """The backend raised an exception."""
 
     code = "text_failed"
-
-    def __init__(self, *, index: int) -> None:
-        super().__init__("the backend failed", index=index)
+    what = "the backend failed"
 
 
 class VectorNotFinite(OneText):
     """NaN or infinity."""
 
     code = "vector_not_finite"
-
-    def __init__(self, *, index: int) -> None:
-        super().__init__("the model gave a vector with NaN or infinity", index=index)
+    what = "the model gave a vector with NaN or infinity"
 
 
 class DeadlinePassed(RuntimeFault):

@@ -77,6 +77,14 @@ def test_a_wrong_path_or_method_is_the_envelope_too(
     assert path in error_of(answer)["message"]
 
 
+@pytest.mark.parametrize(("path", "methods"), [("/", "GET, POST"), ("/embed", "POST"), ("/docs", "GET")])
+def test_a_wrong_method_is_told_the_right_ones(fake_server: RuntimeServer, path: str, methods: str) -> None:
+    with fake_server.http() as http:
+        answer = http.delete(path)
+        assert http.delete("/docs/files/favicon.png").status_code == 405
+    assert (answer.status_code, answer.headers["Allow"]) == (405, methods)
+
+
 def test_all_that_is_wrong_is_told_at_once(fake_server: RuntimeServer) -> None:
     message = error_of(fake_server.embeddings(dimensions="many", truncate=SECRET, user=3))["message"]
     assert message.split("; ") == [

@@ -65,6 +65,22 @@ def test_tokens_of_a_text_are_what_embeddings_takes_for_it(fake_server: RuntimeS
     assert by_ids == client.embeddings.create(model=NAME, input="hello there").data[0].embedding
 
 
+@pytest.mark.parametrize(
+    ("field", "given", "words"),
+    [
+        ("inputs", ["a"] * 2049, "inputs has 2049 texts"),
+        ("inputs", ["a " * 299_999] * 2, "inputs has 600002 tokens"),
+        ("prompt", "a " * 300_000, "prompt has 300002 tokens"),
+    ],
+)
+def test_tokenize_takes_no_more_than_embeddings_does(
+    fake_server: RuntimeServer, field: str, given: object, words: str
+) -> None:
+    answer = fake_server.post("/tokenize", **{field: given})
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]
+
+
 @pytest.mark.parametrize("body", [{}, {"inputs": "a", "prompt": "a"}])
 def test_either_form_of_tokenize_is_given(fake_server: RuntimeServer, body: dict[str, str]) -> None:
     answer = fake_server.post("/tokenize", **body)

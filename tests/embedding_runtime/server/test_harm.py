@@ -32,11 +32,19 @@ def test_a_text_that_cannot_be_computed_fails_alone(token: int, code: str) -> No
         status, answer = parsed(all_of(poisoned))
         assert (status, answer["error"]["code"], answer["error"]["param"]) == (500, code, "input")
         assert "input[1]" in answer["error"]["message"]
+        assert f'embedding_rejected_total{{reason="{code}"}} 1.0' in httpx.get(f"{server.url}/metrics").text
         for connection in (*blockers, *before, *after):
             status, answer = parsed(all_of(connection))
             assert status == 200
             assert [item["embedding"] for item in answer["data"]] == [expected] * len(answer["data"])
         assert server.ready().stop() == 0
+
+
+def test_a_text_that_cannot_be_computed_is_named_as_the_request_has_it() -> None:
+    with RuntimeServer("fake", harmed=True) as server:
+        answer = server.ready().post("/embed", inputs=[HEALTHY, [101, POISON, 102]])
+    assert (answer.status_code, answer.json()["error_type"]) == (500, "Backend")
+    assert answer.json()["error"] == "the backend failed for inputs[1]"
 
 
 def parsed(answer: bytes) -> tuple[int, Any]:

@@ -1,26 +1,39 @@
-"""`/docs`: Swagger UI from this process, for machines without internet."""
+"""The OpenAPI document, and `/docs`: Swagger UI from this process, for machines without internet."""
 
 from pathlib import Path
+from typing import Any
 
 import fastapi_offline
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.routing import APIRoute
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from embedding_runtime.api.limits import TIMEOUT_HEADER
 
-__all__ = ["add_docs"]
+__all__ = ["Documented", "add_docs"]
 
 _FILES = Path(fastapi_offline.__file__).parent / "static"
 
 
+class Documented(FastAPI):
+    """Its document has what all routes have in common."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            document = super().openapi()
+            for path in document["paths"].values():
+                for method, operation in path.items():
+                    operation["responses"].pop("422", None)  # FastAPI's answer to a wrong body; ours is 400
+                    if method == "post":
+                        operation.setdefault("parameters", []).append(_TIMEOUT)
+            for name in ("HTTPValidationError", "ValidationError"):
+                del document["components"]["schemas"][name]
+        return super().openapi()
+
+
 def add_docs(app: FastAPI) -> None:
-    """The page, and what it loads; and in the document, of each route that is there already, the header of limits."""
-    for route in app.routes:
-        if isinstance(route, APIRoute) and "POST" in route.methods:
-            route.openapi_extra = {"parameters": [_TIMEOUT]}
+    """The page, and what it loads."""
     app.mount("/docs/files", StaticFiles(directory=_FILES))
     routes = APIRouter(include_in_schema=False)
 

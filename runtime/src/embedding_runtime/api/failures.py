@@ -37,17 +37,17 @@ def add_failures(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} {request.url.path}: {error.detail}"
         said = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-        headers = error.headers
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers = {"Allow": _allowed(app, request.url.path)}
+        headers = dict(error.headers or {})
+        if "Allow" in headers and (methods := _methods(app, request.url.path)):
+            headers["Allow"] = ", ".join(sorted(methods))
         return json_of(_shape(request)(error.status_code, said), error.status_code, headers)
 
 
-def _allowed(app: FastAPI, path: str) -> str:
+def _methods(app: FastAPI, path: str) -> set[str]:
     """Starlette names the methods of one route; several of ours may have the same path, as / has."""
     routes = [route for route in app.routes if isinstance(route, APIRoute)]
-    template = next(route.path for route in routes if route.path_regex.match(path))
-    return ", ".join(sorted({method for route in routes if route.path == template for method in route.methods}))
+    template = next((route.path for route in routes if route.path_regex.match(path)), None)
+    return {method for route in routes if route.path == template for method in route.methods}
 
 
 async def bug(request: Request, error: Exception) -> Response:

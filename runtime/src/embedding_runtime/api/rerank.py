@@ -142,7 +142,7 @@ async def _scores(
         raise BadRequest(
             f"{service.name} gives a pair {service.spec.dimensions} scores, of which none ranks: not served"
         )
-    rows = await service.score(request, texts)
+    rows = await service.score(request, texts, field=field)
     return _Found(rows[:, 0], sum(map(len, texts)))
 
 

@@ -13,7 +13,7 @@ from embedding_runtime.api.limits import Limits, Patience
 from embedding_runtime.api.options import Options
 from embedding_runtime.contract import BackendName, Kind
 from embedding_runtime.engine import Engine
-from embedding_runtime.errors import BadRequest, ClientGone, DeadlinePassed, InputTooLong, UnknownModel
+from embedding_runtime.errors import BadRequest, ClientGone, DeadlinePassed, InputTooLong, OneText, UnknownModel
 from embedding_runtime.modelspec import ModelSpec, space
 from embedding_runtime.tokenization import TextTokenizer
 from embedding_runtime.wire import SECOND, TokenIds, VectorRows
@@ -72,7 +72,7 @@ class Service:
         Raises what `tokenize` and `embed` do.
         """
         texts = await self.tokenize(given, options, field=field)
-        return options.finish(await self.embed(request, texts)), sum(map(len, texts))
+        return options.finish(await self.embed(request, texts, field=field)), sum(map(len, texts))
 
     async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> list[TokenIds]:
         """One array of ids a text. Raises BadRequest (for a cross-encoder, too), InputTooLong."""
@@ -116,20 +116,20 @@ class Service:
         self.check_tokens(sum(map(len, texts)), field)
         return texts
 
-    async def score(self, request: Request, pairs: Sequence[TokenIds]) -> VectorRows:
+    async def score(self, request: Request, pairs: Sequence[TokenIds], *, field: str = "documents") -> VectorRows:
         """A row a pair, a score a label, as CrossEncoder gives them: after its activation. Raises as `embed` does."""
-        return await self.embed(request, pairs)
+        return await self.embed(request, pairs, field=field)
 
-    async def embed(self, request: Request, texts: Sequence[TokenIds]) -> VectorRows:
+    async def embed(self, request: Request, texts: Sequence[TokenIds], *, field: str = "input") -> VectorRows:
         """As `Engine.embed`, for as long as the client is there and has time.
 
-        Raises RateLimited, ClientGone and DeadlinePassed, too.
+        Raises RateLimited, ClientGone and DeadlinePassed, too. `field`: where the texts came in.
         """
-        if (call := calls.current()) is not None:
-            call.charge(texts=len(texts), tokens=sum(map(len, texts)))
         patience: Patience = request.state.patience
         if patience.left <= 0:
             raise DeadlinePassed(seconds=patience.seconds)
+        if (call := calls.current()) is not None:
+            call.charge(texts=len(texts), tokens=sum(map(len, texts)))
         with tracing.span("embed"):
             work = asyncio.ensure_future(self.engine.embed(texts, seconds=patience.left))
             gone = asyncio.ensure_future(request.receive())  # the body has been read: the next one is the disconnect
@@ -138,6 +138,8 @@ class Service:
                 if not work.done():
                     raise ClientGone if gone.done() else DeadlinePassed(seconds=patience.seconds)
                 return await work
+            except OneText as fault:
+                raise type(fault)(index=fault.index, field=field) from fault
             finally:
                 gone.cancel()
                 work.cancel()
