@@ -47,7 +47,7 @@ async def a_worker(
     )
     worker = PlayedWorker(engine, asyncio.create_task(engine.run()), *await asyncio.open_unix_connection(sock=theirs))
     if ready:
-        worker.say(Ready("played"))
+        worker.say(Ready("played", lanes=1, batch_tokens=2048))
         await until_state(engine, State.READY)
     try:
         yield worker

@@ -9,7 +9,7 @@ import asyncio
 import json
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import BinaryIO
 
@@ -51,9 +51,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker is loaded, warm and proven; `detail` says how it computes, for the log."""
+    """The worker is loaded, warm and proven."""
 
     detail: str
+    """How it computes, for the log."""
+    lanes: int
+    """How many batches it computes at once."""
+    batch_tokens: int
+    """How many tokens of several texts a batch should have at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +111,8 @@ def pack(message: Message) -> bytes:
             return _frame(_Kind.VECTORS, _VECTORS.pack(batch, *rows.shape), rows.astype("<f4", copy=False).tobytes())
         case Failed(batch):
             return _frame(_Kind.FAILED, _FAILED.pack(batch))
-        case Ready(detail):
-            return _frame(_Kind.READY, json.dumps(detail).encode())
+        case Ready():
+            return _frame(_Kind.READY, json.dumps(asdict(message)).encode())
         case Broken(text):
             return _frame(_Kind.BROKEN, json.dumps(text).encode())
 
@@ -151,6 +156,6 @@ def _unpack(kind: _Kind, body: bytes) -> Message:
         case _Kind.FAILED:
             return Failed(*_FAILED.unpack(body))
         case _Kind.READY:
-            return Ready(json.loads(body))
+            return Ready(**json.loads(body))
         case _Kind.BROKEN:
             return Broken(json.loads(body))

@@ -11,8 +11,9 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
-from queue import SimpleQueue
+from typing import NoReturn
 
 import numpy as np
 
@@ -42,19 +43,19 @@ def main(argv: Sequence[str]) -> int:
     os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    inbox: SimpleQueue[Work] = SimpleQueue()
+    inbox = _Inbox()
     threading.Thread(target=_listen, args=(link, inbox), daemon=True).start()
     try:
         backend = _load(args)
-        _say(link, Ready(backend.detail))
-        while True:
-            work = inbox.get()
-            _say(link, _answer(backend, work))
     except ModelRefused as refused:
         _say(link, Broken(str(refused)))
     except Exception as error:  # noqa: BLE001 a library may raise anything; the front is told, and this process ends
-        _log.exception("the %s backend has failed", args.backend)
-        _say(link, Broken(f"the {args.backend} backend failed: {type(error).__name__}: {' '.join(str(error).split())}"))
+        _say_broken(link, args, error)
+    else:
+        _say(link, Ready(backend.detail, backend.lanes, backend.batch_tokens))
+        for _ in range(backend.lanes - 1):
+            threading.Thread(target=_lane, args=(link, args, backend, inbox), daemon=True).start()
+        _lane(link, args, backend, inbox)
     return 1
 
 
@@ -81,6 +82,40 @@ def _load(args: ServeArgs) -> Backend:
     return backend
 
 
+class _Inbox:
+    """Batches that wait for a lane. An idle main thread comes first: a backend may give it more cores."""
+
+    def __init__(self) -> None:
+        self._works: deque[Work] = deque()
+        self._main_is_idle = False
+        self._changed = threading.Condition()
+
+    def put(self, work: Work) -> None:
+        with self._changed:
+            self._works.append(work)
+            self._changed.notify_all()
+
+    def get(self) -> Work:
+        """Waits for one."""
+        main = threading.current_thread() is threading.main_thread()
+        with self._changed:
+            self._main_is_idle = self._main_is_idle or main
+            self._changed.wait_for(lambda: self._works and (main or not self._main_is_idle))
+            self._main_is_idle = self._main_is_idle and not main
+            self._changed.notify_all()
+            return self._works.popleft()
+
+
+def _lane(link: socket.socket, args: ServeArgs, backend: Backend, inbox: _Inbox) -> NoReturn:
+    """Batches one after the other. What the backend does not vouch for ends the process, other lanes and all."""
+    try:
+        while True:
+            _say(link, _answer(backend, inbox.get()))
+    except Exception as error:  # noqa: BLE001 as while it loads
+        _say_broken(link, args, error)
+        os._exit(1)
+
+
 def _answer(backend: Backend, work: Work) -> Vectors | Failed:
     try:
         return Vectors(work.batch, backend.embed(work.texts))
@@ -90,18 +125,28 @@ def _answer(backend: Backend, work: Work) -> Vectors | Failed:
         return Failed(work.batch)
 
 
-def _listen(link: socket.socket, inbox: SimpleQueue[Work]) -> None:
+def _listen(link: socket.socket, inbox: _Inbox) -> None:
     with link.makefile("rb") as stream:
         while isinstance(message := receive_sync(stream), Work):
             inbox.put(message)
     os._exit(0)  # the front is gone, and the main thread may be minutes deep in a library
 
 
+def _say_broken(link: socket.socket, args: ServeArgs, error: Exception) -> None:
+    _log.error("the %s backend has failed", args.backend, exc_info=error)
+    _say(link, Broken(f"the {args.backend} backend failed: {type(error).__name__}: {' '.join(str(error).split())}"))
+
+
 def _say(link: socket.socket, message: Message) -> None:
     try:
-        link.sendall(pack(message))
+        with _SPEAKING:
+            link.sendall(pack(message))
     except BrokenPipeError:
         os._exit(0)
+
+
+_SPEAKING = threading.Lock()
+"""Lanes share the link: one frame at a time."""
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ Given = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 
 
 SMALL = 1024
+"""Characters that are tokenized on the loop: in a third of a millisecond, less than a thread costs on busy cores."""
+
 
 @dataclass(frozen=True)
 class Service:
@@ -81,7 +83,7 @@ class Service:
         many = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
         self.check_number(many, field)
         if isinstance(many[0], str):
-            texts = await self._timed(lambda: self._encoded(many, options), sum(map(len, many)))  # type: ignore[arg-type] # all are str
+            texts = await self._timed(sum(map(len, many)), lambda: self._encoded(many, options))  # type: ignore[arg-type] # all are str
         elif options.prompt:
             message = f"{field}: this model has a prompt before every text: send texts, and it is put there"
             raise BadRequest(message, param=field)
@@ -109,7 +111,10 @@ class Service:
             )
         self.check_number(pairs, field)
         limit = self.spec.max_length
-        texts = await self._timed(lambda: self.tokenizer.encode_pairs(pairs, cut_to=limit if truncate else None), SMALL + 1)
+        characters = sum(len(one) + len(other) for one, other in pairs)
+        texts = await self._timed(
+            lambda: self.tokenizer.encode_pairs(pairs, cut_to=limit if truncate else None), characters
+        )
         self._refuse_too_long(texts, limit, field)
         for index, text in enumerate(texts):
             self._refuse_what_vllm_gets_wrong(index, text & ~SECOND, field)
@@ -144,7 +149,7 @@ class Service:
                 gone.cancel()
                 work.cancel()
 
-    async def _timed(self, tokenize: Callable[[], list[TokenIds]], characters: int) -> list[TokenIds]:
+    async def _timed(self, characters: int, tokenize: Callable[[], list[TokenIds]]) -> list[TokenIds]:
         with tracing.span("tokenize"), self.engine.metrics.tokenization.time():
             return tokenize() if characters <= SMALL else await asyncio.to_thread(tokenize)
 

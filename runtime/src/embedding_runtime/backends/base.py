@@ -13,11 +13,21 @@ class BatchFailed(Exception):
 
 
 class Backend(Protocol):
-    """Turns texts into vectors, pairs into scores. Lives in the worker process; called from one thread only."""
+    """Turns texts into vectors, pairs into scores. Lives in the worker process."""
 
     @property
     def detail(self) -> str:
         """How it computes, in a few words for the log: library, device, type, path."""
+        ...
+
+    @property
+    def lanes(self) -> int:
+        """How many batches it may be given at once, each by a thread of its own; 1: all by the main thread."""
+        ...
+
+    @property
+    def batch_tokens(self) -> int:
+        """How many tokens of several texts make a batch that keeps a lane busy; more only make others wait."""
         ...
 
     def embed(self, batch: Sequence[TokenIds]) -> VectorRows:

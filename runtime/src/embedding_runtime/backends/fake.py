@@ -14,6 +14,8 @@ class FakeBackend:
     """Equal ids give equal unit vectors (scores between 0 and 1), others give others; the model says how many."""
 
     detail = "fake vectors, for tests only"
+    lanes = 1
+    batch_tokens = 2048
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec

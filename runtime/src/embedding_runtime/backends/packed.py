@@ -27,6 +27,9 @@ __all__ = ["Layout", "NotPackable", "Run", "prepare"]
 
 _NAME = "embedding_runtime_packed"
 
+_STRETCHED = ("dynamic", "longrope")
+"""transformers' words for rotary positions that follow a batch's length; they are kept in the module, too."""
+
 
 class NotPackable(Exception):
     """The model's attention needs to know more than where a text begins and ends."""
@@ -70,6 +73,8 @@ def prepare(model: PreTrainedModel) -> Forward:
 
     Raises NotPackable.
     """
+    if any(getattr(module, "rope_type", "default") in _STRETCHED for module in model.modules()):
+        raise NotPackable("it stretches positions by the longest text of a batch")
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, lambda *_, **__: None)
     model.set_attn_implementation(_NAME)

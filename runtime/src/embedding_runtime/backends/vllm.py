@@ -22,12 +22,16 @@ from embedding_runtime.wire import SECOND, TokenIds, VectorRows
 
 __all__ = ["VllmBackend", "load"]
 
-_BATCH_TOKENS = 4096
+_CPU_BATCH_TOKENS = 2048
+_GPU_BATCH_TOKENS = 16_384
 _BATCH_TEXTS = 256
 
 
 class VllmBackend:
     """One engine in this process."""
+
+    lanes = 1
+    batch_tokens = _CPU_BATCH_TOKENS if current_platform.is_cpu() else _GPU_BATCH_TOKENS
 
     def __init__(self, engine: LLMEngine, spec: ModelSpec, detail: str, *, types: bool) -> None:
         """`types`: whether the model gets token types."""
@@ -104,7 +108,7 @@ def _engine(spec: ModelSpec) -> tuple[LLMEngine, str]:
             dtype=spec.dtype.value,
             max_model_len=places,
             hf_overrides=overrides,
-            max_num_batched_tokens=max(_BATCH_TOKENS, places),
+            max_num_batched_tokens=max(VllmBackend.batch_tokens, places),
             max_num_seqs=_BATCH_TEXTS,
             skip_tokenizer_init=True,  # the front has the tokenizer
             enforce_eager=on_cpu,  # compiling on a CPU takes longer than it saves; a GPU gets its CUDA graphs
