@@ -1,6 +1,7 @@
 """A real server: `python -m embedding_runtime serve` as a process of its own, on loopback."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -98,6 +99,12 @@ class RuntimeServer:
 
         until(started, "the worker to be started")
         return int(children.read_text().split()[0])
+
+    @property
+    def tokens_in_flight(self) -> int:
+        """How many wait or are being computed, by its own word."""
+        (line,) = re.findall(r"^embedding_tokens_in_flight (.*)$", httpx.get(f"{self.url}/metrics").text, re.MULTILINE)
+        return int(float(line))
 
     def client(self, *, prefix: str = "/openai/v1") -> openai.OpenAI:
         """The real one, that does not try again. One a server and prefix: making one costs a fifth of a second."""
