@@ -90,8 +90,7 @@ class RuntimeServer:
     @property
     def worker(self) -> int:
         """The worker's process id, as soon as it has one."""
-        pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children")
+        children = self._children
 
         def started() -> bool:
             """Not only forked: a test that stops it before it is a program of its own stops its parent, too."""
@@ -156,11 +155,18 @@ class RuntimeServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.process.poll() is None:
+            for child in self._children.read_text().split():
+                os.kill(int(child), signal.SIGCONT)  # a test that failed may have left it stopped
             self.process.kill()  # the worker ends with it: tests/embedding_runtime/server says so
         self.process.communicate()
         self._log.close()
         for client in self._clients.values():
             client.close()
+
+    @property
+    def _children(self) -> Path:
+        pid = self.process.pid
+        return Path(f"/proc/{pid}/task/{pid}/children")
 
     def _is_ready(self) -> bool:
         try:
