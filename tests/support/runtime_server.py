@@ -1,6 +1,7 @@
 """A real server: `python -m embedding_runtime serve` as a process of its own, on loopback."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -89,8 +90,7 @@ class RuntimeServer:
     @property
     def worker(self) -> int:
         """The worker's process id, as soon as it has one."""
-        pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children")
+        children = self._children
 
         def started() -> bool:
             """Not only forked: a test that stops it before it is a program of its own stops its parent, too."""
@@ -98,6 +98,12 @@ class RuntimeServer:
 
         until(started, "the worker to be started")
         return int(children.read_text().split()[0])
+
+    @property
+    def tokens_in_flight(self) -> int:
+        """How many wait or are being computed, by its own word."""
+        (line,) = re.findall(r"^embedding_tokens_in_flight (.*)$", httpx.get(f"{self.url}/metrics").text, re.MULTILINE)
+        return int(float(line))
 
     def client(self, *, prefix: str = "/openai/v1") -> openai.OpenAI:
         """The real one, that does not try again. One a server and prefix: making one costs a fifth of a second."""
@@ -149,11 +155,18 @@ class RuntimeServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.process.poll() is None:
+            for child in self._children.read_text().split():
+                os.kill(int(child), signal.SIGCONT)  # a test that failed may have left it stopped
             self.process.kill()  # the worker ends with it: tests/embedding_runtime/server says so
         self.process.communicate()
         self._log.close()
         for client in self._clients.values():
             client.close()
+
+    @property
+    def _children(self) -> Path:
+        pid = self.process.pid
+        return Path(f"/proc/{pid}/task/{pid}/children")
 
     def _is_ready(self) -> bool:
         try:

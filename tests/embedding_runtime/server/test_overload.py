@@ -13,18 +13,15 @@ BODY = json.dumps({"model": NAME, "input": "hello"}).encode()
 """Three tokens."""
 
 
-def has_room(server: RuntimeServer) -> bool:
-    """Asks as a client of very little time: 429 without room, 504 with it, which leaves the room as it was."""
-    answer = server.embeddings(input="hello", timeout="0.05")
-    assert answer.status_code in {429, 504}, answer.text
-    return answer.status_code == 504
+def waiting(server: RuntimeServer, tokens: int) -> None:
+    until(lambda: server.tokens_in_flight == tokens, f"{tokens} tokens to wait")
 
 
 def test_who_finds_the_line_full_is_told_when_to_try_again() -> None:
     with RuntimeServer("fake", max_waiting_tokens=11) as server:
         os.kill(server.ready().worker, signal.SIGSTOP)
-        waiting = [server.begin_request(BODY) for _ in range(3)]
-        until(lambda: not has_room(server), "the line to be full")
+        connections = [server.begin_request(BODY) for _ in range(3)]
+        waiting(server, 9)
         answer = server.embeddings(input="hello")
         error = answer.json()["error"]
         assert (answer.status_code, error["type"], error["code"]) == (429, "rate_limit_error", "overloaded")
@@ -32,17 +29,17 @@ def test_who_finds_the_line_full_is_told_when_to_try_again() -> None:
         assert answer.headers["Retry-After"] == "1"
         assert httpx.get(f"{server.url}/readyz").status_code == 200  # it is as well as before
         os.kill(server.worker, signal.SIGCONT)
-        assert [b"200 OK" in all_of(connection) for connection in waiting] == [True] * 3
+        assert [b"200 OK" in all_of(connection) for connection in connections] == [True] * 3
 
 
 def test_who_would_be_served_too_late_is_turned_away_at_once() -> None:
     with RuntimeServer("fake") as server:
         server.ready().embeddings(input=["one " * 200] * 100)
         os.kill(server.worker, signal.SIGSTOP)
-        waiting = server.begin_request(json.dumps({"model": NAME, "input": ["one " * 200] * 1000}).encode())
+        large = server.begin_request(json.dumps({"model": NAME, "input": ["one " * 200] * 1000}).encode())
         until(lambda: server.embeddings(input="hello", timeout="0.001").status_code == 429, "202,000 tokens in line")
         os.kill(server.worker, signal.SIGCONT)
-        assert b"200 OK" in all_of(waiting)
+        assert b"200 OK" in all_of(large)
         assert server.embeddings(input="hello", timeout="5").status_code == 200
 
 
@@ -55,6 +52,7 @@ def test_a_deadline_that_passes_is_504_and_its_texts_leave_the_line() -> None:
     with RuntimeServer("fake", max_waiting_tokens=11) as server:
         os.kill(server.ready().worker, signal.SIGSTOP)
         blockers = [server.begin_request(BODY) for _ in range(2)]
+        waiting(server, 6)
         for _ in range(3):  # there is room for one at a time
             answer = server.embeddings(input="hello", timeout="0.2")
             assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_passed")
@@ -75,10 +73,11 @@ def test_the_texts_of_a_client_that_left_leave_the_line() -> None:
     with RuntimeServer("fake", max_waiting_tokens=11) as server:
         os.kill(server.ready().worker, signal.SIGSTOP)
         stay = [server.begin_request(BODY) for _ in range(2)]
+        waiting(server, 6)  # both are at the worker: what comes now stands in line
         leaves = server.begin_request(BODY)
-        until(lambda: not has_room(server), "the line to be full")
+        waiting(server, 9)
         leaves.close()
-        until(lambda: has_room(server), "the room of the one that left")
+        waiting(server, 6)
         os.kill(server.worker, signal.SIGCONT)
         assert [b"200 OK" in all_of(connection) for connection in stay] == [True] * 2
 
