@@ -27,6 +27,9 @@ __all__ = ["main", "prove"]
 
 _log = logging.getLogger("embedding_runtime.worker")
 
+NICENESS = 10
+"""The front comes first on a busy core: it needs little, and health must not wait behind a batch."""
+
 LONG = 2048
 """Tokens of the longest input that is tried at start: some decoders take 32,768, which is minutes on a CPU."""
 
@@ -36,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
     link = socket.socket(fileno=int(argv[0]))
     args = ServeArgs.from_argv(argv[1:])
     logs.configure(args.log_format, sees_texts=False)
+    os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     inbox: SimpleQueue[Work] = SimpleQueue()

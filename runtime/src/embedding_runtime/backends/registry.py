@@ -3,9 +3,11 @@
 import importlib
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from embedding_runtime.backends import pickles, vllm_limits
 from embedding_runtime.backends.base import Backend
+from embedding_runtime.backends.light import light_imports
 from embedding_runtime.contract import BackendName
 from embedding_runtime.modelspec import ModelRefused, ModelSpec
 
@@ -40,7 +42,8 @@ def load(name: BackendName, spec: ModelSpec, *, allow_pickle: bool) -> Backend:
     if name is BackendName.VLLM:
         vllm_limits.check(spec)  # before its import, which takes half a minute
     try:
-        module = importlib.import_module(_MODULES[name])
+        with light_imports() if name is BackendName.HUGGINGFACE else nullcontext():  # vLLM needs all that it leaves out
+            module = importlib.import_module(_MODULES[name])
     except ModuleNotFoundError as error:
         raise ModelRefused(
             f"--backend={name} is not in this installation: {error} (an extra of embedding-runtime brings it)"
