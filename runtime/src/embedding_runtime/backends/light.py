@@ -41,7 +41,7 @@ def light_imports() -> Iterator[None]:
 
     distributed = torch.distributed.is_available
     stand_ins = {_COMPILER: _NoCompiler(_COMPILER)} | {name: None for name in _OPTIONAL if name not in sys.modules}
-    sys.modules.update(stand_ins)  # type: ignore[arg-type] None: not installed, for whoever asks
+    sys.modules.update(stand_ins)  # type: ignore[arg-type] # None: not installed, for whoever asks
     torch.distributed.is_available = lambda: False
     try:
         _load(_VMAP, Path(torch.__file__).parent / "_dynamo" / "_trace_wrapped_higher_order_op.py")
