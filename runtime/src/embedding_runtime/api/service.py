@@ -113,7 +113,7 @@ class Service:
         limit = self.spec.max_length
         characters = sum(len(one) + len(other) for one, other in pairs)
         texts = await self._timed(
-            lambda: self.tokenizer.encode_pairs(pairs, cut_to=limit if truncate else None), characters
+            characters, lambda: self.tokenizer.encode_pairs(pairs, cut_to=limit if truncate else None)
         )
         self._refuse_too_long(texts, limit, field)
         for index, text in enumerate(texts):
