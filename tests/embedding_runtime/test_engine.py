@@ -46,6 +46,33 @@ async def test_no_more_than_two_batches_are_under_way() -> None:
         await asyncio.gather(*tasks)
 
 
+async def test_every_lane_has_a_batch_and_one_waits_there() -> None:
+    async with a_worker(lanes=2) as worker:
+        tasks = [asked(worker.engine, length) for length in (1, 2, 3, 4)]
+        first, second, third = [await worker.work() for _ in range(3)]
+        fourth = asyncio.create_task(worker.work())
+        await asyncio.sleep(0)
+        assert not fourth.done()
+        for work in (second, third, first):  # lanes answer when they are done, in any order
+            worker.answer(work)
+        worker.answer(await fourth)
+        assert [rows[:, 0].tolist() for rows in await asyncio.gather(*tasks)] == [[1], [2], [3], [4]]
+
+
+async def test_few_tokens_wait_until_the_worker_is_free_and_go_together() -> None:
+    async with a_worker(ahead_tokens=10) as worker:
+        tasks = [asked(worker.engine, 3)]
+        first = await worker.work()
+        tasks += [asked(worker.engine, 4), asked(worker.engine, 5)]
+        together = asyncio.create_task(worker.work())
+        await asyncio.sleep(0)
+        assert not together.done()
+        worker.answer(first)
+        assert [len(text) for text in (await together).texts] == [4, 5]
+        worker.answer(together.result())
+        await asyncio.gather(*tasks)
+
+
 async def test_a_request_longer_than_a_batch_is_split_and_joined() -> None:
     async with a_worker() as worker:
         lengths = [700] * 7

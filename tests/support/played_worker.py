@@ -5,9 +5,11 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from unittest import mock
 
 import numpy as np
 
+from embedding_runtime import engine as engine_module
 from embedding_runtime.engine import Engine, State
 from embedding_runtime.wire import Message, Ready, TokenIds, VectorRows, Vectors, Work, pack, receive
 
@@ -39,18 +41,25 @@ class PlayedWorker:
 
 @asynccontextmanager
 async def a_worker(
-    *, ready: bool = True, max_waiting_tokens: int = 1_000_000, stuck_after: float = 60
+    *,
+    ready: bool = True,
+    lanes: int = 1,
+    ahead_tokens: int = 1,
+    max_waiting_tokens: int = 1_000_000,
+    stuck_after: float = 60,
 ) -> AsyncIterator[PlayedWorker]:
+    """`ahead_tokens`: so that short texts are worth a batch ahead."""
     ours, theirs = socket.socketpair()
     engine = Engine(
         *await asyncio.open_unix_connection(sock=ours), max_waiting_tokens=max_waiting_tokens, stuck_after=stuck_after
     )
     worker = PlayedWorker(engine, asyncio.create_task(engine.run()), *await asyncio.open_unix_connection(sock=theirs))
     if ready:
-        worker.say(Ready("played", lanes=1, batch_tokens=2048))
+        worker.say(Ready("played", lanes, batch_tokens=2048))
         await until_state(engine, State.READY)
     try:
-        yield worker
+        with mock.patch.object(engine_module, "AHEAD_TOKENS", ahead_tokens):
+            yield worker
     finally:
         worker.writer.close()
         await worker.running

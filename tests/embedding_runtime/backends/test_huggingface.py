@@ -1,6 +1,7 @@
 """The Hugging Face backend in this process, on tiny models: what it refuses, and how it forms batches."""
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from embedding_runtime.wire import TokenIds
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 huggingface = pytest.importorskip("embedding_runtime.backends.huggingface")
+torch = pytest.importorskip("torch")
+cores = pytest.importorskip("embedding_runtime.backends.cores")
 packed = pytest.importorskip("embedding_runtime.backends.packed")
 padded = pytest.importorskip("embedding_runtime.backends.padded")
 transformers = pytest.importorskip("transformers")
@@ -109,3 +112,30 @@ def test_tokens_that_transformers_would_make_otherwise_are_refused(tmp_path: Pat
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(said))
     with pytest.raises(ModelRefused, match="BertTokenizer give different tokens"):
         huggingface.load(spec)
+
+
+def test_a_batch_alone_has_all_cores_and_a_second_one_has_one_of_them() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        shared = cores.Cores()
+        seen = []
+
+        def second() -> None:
+            with shared.share():
+                seen.append(torch.get_num_threads())
+
+        with shared.share():
+            seen.append(torch.get_num_threads())
+            thread = threading.Thread(target=second)
+            thread.start()
+            thread.join()
+        assert (shared.lanes, seen) == (2, [2, 1])
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_positions_stretched_by_the_longest_text_are_not_packed(tmp_path: Path) -> None:
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
+    model = tiny.a_transformer(tmp_path, tiny.SHAPES["qwen3"], rope_parameters=rope)
+    assert huggingface.load(ModelSpec.read(model)).detail.endswith("padded batches")
