@@ -200,7 +200,10 @@ class Engine:
         """One batch for each of the worker's lanes, and one that waits there, so that no lane waits for the front."""
         if not self._under_way or self._again:
             return len(self._under_way) <= self._lanes
-        return len(self._under_way) <= self._lanes and self._line.tokens >= AHEAD_TOKENS
+        worth_it = self._line.tokens >= AHEAD_TOKENS
+        if self._lanes > 1:  # the first batch may have the whole machine: a second takes some of it away
+            worth_it &= self._line.tokens + self.tokens_under_way >= 2 * AHEAD_TOKENS
+        return len(self._under_way) <= self._lanes and worth_it
 
     def _next(self) -> Sequence[Part[_Job]]:
         while self._again:

@@ -83,34 +83,49 @@ def _load(args: ServeArgs) -> Backend:
 
 
 class _Inbox:
-    """Batches that wait for a lane. An idle main thread comes first: a backend may give it more cores."""
+    """Batches that wait for a lane. A main thread that computes nothing comes first: a backend may give it more cores.
+
+    Only who can take a batch is woken: a lane that looks in vain costs the other one a core.
+    """
 
     def __init__(self) -> None:
         self._works: deque[Work] = deque()
-        self._main_is_idle = False
-        self._changed = threading.Condition()
+        self._main_is_free = True
+        lock = threading.Lock()
+        self._for_main, self._for_others = threading.Condition(lock), threading.Condition(lock)
 
     def put(self, work: Work) -> None:
-        with self._changed:
+        with self._for_main:
             self._works.append(work)
-            self._changed.notify_all()
+            (self._for_main if self._main_is_free else self._for_others).notify()
 
     def get(self) -> Work:
         """Waits for one."""
-        main = threading.current_thread() is threading.main_thread()
-        with self._changed:
-            self._main_is_idle = self._main_is_idle or main
-            self._changed.wait_for(lambda: self._works and (main or not self._main_is_idle))
-            self._main_is_idle = self._main_is_idle and not main
-            self._changed.notify_all()
-            return self._works.popleft()
+        with self._for_main:
+            if threading.current_thread() is threading.main_thread():
+                self._for_main.wait_for(lambda: self._works)
+                self._main_is_free = False
+            else:
+                self._for_others.wait_for(lambda: self._works and not self._main_is_free)
+            work = self._works.popleft()
+            if self._works:
+                self._for_others.notify()
+            return work
+
+    def computed(self) -> None:
+        """What this thread got. Said before the answer is: the next batch may be here before that is sent."""
+        if threading.current_thread() is threading.main_thread():
+            with self._for_main:
+                self._main_is_free = True
 
 
 def _lane(link: socket.socket, args: ServeArgs, backend: Backend, inbox: _Inbox) -> NoReturn:
     """Batches one after the other. What the backend does not vouch for ends the process, other lanes and all."""
     try:
         while True:
-            _say(link, _answer(backend, inbox.get()))
+            answer = _answer(backend, inbox.get())
+            inbox.computed()
+            _say(link, answer)
     except Exception as error:  # noqa: BLE001 as while it loads
         _say_broken(link, args, error)
         os._exit(1)

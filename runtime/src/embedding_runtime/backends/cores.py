@@ -23,6 +23,7 @@ class Cores:
         """How many batches have a share at once."""
         self._busy = 0
         self._lock = threading.Lock()
+        self._given = threading.local()
 
     @contextmanager
     def share(self) -> Iterator[None]:
@@ -31,9 +32,15 @@ class Cores:
             self._busy += 1
             alone = self._busy == 1 and threading.current_thread() is threading.main_thread()
         if self.lanes > 1:
-            torch.set_num_threads(self._all if alone else 1)  # of this thread's operators: OpenMP keeps it by thread
+            self._give(self._all if alone else 1)
         try:
             yield
         finally:
             with self._lock:
                 self._busy -= 1
+
+    def _give(self, threads: int) -> None:
+        """To this thread's operators: OpenMP keeps the number by thread. Torch forgets oneDNN's plans at every call."""
+        if getattr(self._given, "threads", None) != threads:
+            torch.set_num_threads(threads)
+            self._given.threads = threads
