@@ -22,7 +22,7 @@ __all__ = ["Engine", "State"]
 
 _log = logging.getLogger(__name__)
 
-AHEAD_TOKENS = 512
+AHEAD_TOKENS = 384
 """A batch goes to a worker that computes already only when at least as many wait: they are worth a batch of their own.
 
 With fewer, whoever comes in the meantime goes with them. That is a quarter faster with 8 clients, alike with 64.
