@@ -79,9 +79,10 @@ $(UV): tools/debian.sh tools/uv.sh
 	@$(UV) venv --quiet --clear --python $(PYTHON) $(@D) && \
 		$(UV) pip sync --quiet --require-hashes --python $(@D)/bin/python $< && touch $@ || rm -rf $(@D)
 
-tests/clients/.venv/synced: $(UV) tests/clients/uv.lock tests/clients/pyproject.toml
+tests/clients/.venv/synced: tests/clients/requirements.txt | .venv/synced
 	@echo "setting up: the clients that tests speak with, into tests/clients/.venv (half a GB)"
-	@$(UV) sync --locked --quiet --directory tests/clients
+	@$(UV) venv --quiet --clear --python $(PYTHON) $(@D) && \
+		$(UV) pip sync --quiet --require-hashes --python $(@D)/bin/python $<
 	@touch $@
 
 # helm as it is installed, or as the native cluster has it, or else from source.
