@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from embedding_runtime.errors import RateLimited
 from embedding_runtime.ratelimit import Bucket
 
-__all__ = ["Call", "begin", "current", "failed", "request_id"]
+__all__ = ["Call", "asks", "begin", "current", "failed", "pay", "request_id"]
 
 _SANE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -29,15 +29,6 @@ class Call:
     """What was wrong with it, in a word, where something was."""
     bucket: Bucket | None = None
     """What is left of that key's tokens; None where they are not limited."""
-
-    def charge(self, *, texts: int, tokens: int) -> None:
-        """What is about to be computed for it. Raises RateLimited."""
-        self.texts += texts
-        self.tokens += tokens
-        if self.bucket is not None:
-            wait = self.bucket.take(tokens, time.monotonic())
-            if wait:
-                raise RateLimited(tokens=tokens, per_minute=self.bucket.per_minute, wait=wait)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -65,6 +56,21 @@ def begin(call: Call) -> None:
 def current() -> Call | None:
     """None outside of a request."""
     return _current.get(None)
+
+
+def asks(*, texts: int, tokens: int) -> None:
+    """The current one asks for vectors of that much."""
+    if (call := current()) is not None:
+        call.texts += texts
+        call.tokens += tokens
+
+
+def pay(tokens: int) -> None:
+    """The current one's key pays for what is let in. Raises RateLimited."""
+    if (call := current()) is not None and call.bucket is not None:
+        wait = call.bucket.take(tokens, time.monotonic())
+        if wait:
+            raise RateLimited(tokens=tokens, per_minute=call.bucket.per_minute, wait=wait)
 
 
 def failed(reason: str) -> None:

@@ -11,7 +11,7 @@ from enum import Enum, auto
 
 import numpy as np
 
-from embedding_runtime import tracing
+from embedding_runtime import calls, tracing
 from embedding_runtime.admission import Rate, may_take, try_again_after
 from embedding_runtime.batching import Line, Part, halves
 from embedding_runtime.errors import BackendFailed, NotReady, OneText, Overloaded, TextFailed, VectorNotFinite
@@ -158,7 +158,7 @@ class Engine:
 
         A caller that has `seconds` at most is not let in where they would not do: it still has to go by itself.
 
-        Raises NotReady, BackendFailed, Overloaded, TextFailed, VectorNotFinite.
+        Raises NotReady, BackendFailed, Overloaded, RateLimited, TextFailed, VectorNotFinite.
         """
         if self.state is State.LOADING:
             raise NotReady(self.reason)
@@ -166,6 +166,7 @@ class Engine:
             raise BackendFailed(self.reason)
         lengths = [len(text) for text in texts]
         self._admit(sum(lengths), seconds)
+        calls.pay(sum(lengths))
         job = _Job(texts, asyncio.get_running_loop().create_future(), missing=len(texts))
         self._jobs.add(job)
         self._line.join(job, lengths)

@@ -1,12 +1,17 @@
 """Cohere's embed, v1 and v2."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
+from embedding_runtime.app import create_app
+from support.played_worker import a_worker
 from support.runtime_server import NAME, RuntimeServer
+from support.services import MINILM, a_service
 
 
 def test_v1_answers_bare_vectors(fake_server: RuntimeServer) -> None:
@@ -57,3 +62,13 @@ def test_errors_are_told_as_cohere_tells_them(fake_server: RuntimeServer, body: 
     assert answer.status_code == 400
     (message,) = answer.json().values()
     assert words in message
+
+
+async def test_bits_that_fill_no_bytes_are_refused_before_anything_is_computed() -> None:
+    async with a_worker() as worker:
+        app = create_app(a_service(worker.engine, spec=replace(MINILM, sizes=(100,))))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+            body = {"model": "m", "texts": ["a"], "output_dimension": 100, "embedding_types": ["float", "binary"]}
+            answer = await http.post("/v2/embed", json=body)
+    assert answer.status_code == 400
+    assert "100 dimensions do not fill bytes" in answer.json()["message"]

@@ -25,6 +25,7 @@ def router(service: Service) -> APIRouter:
     async def embed(body: EmbedRequest, request: Request) -> Response:
         service.check_model(body.model)
         options = Options.of(service.spec, truncate=body.truncate or "END", input_type=body.input_type)
+        _check_types(body.embedding_types or (), options.dimensions)
         rows, tokens = await service.vectors(request, body.texts, options, field="texts")
         if body.embedding_types is None:
             return _answer("1", "embeddings_floats", rows, body.texts, tokens)
@@ -40,10 +41,10 @@ def router(service: Service) -> APIRouter:
             input_type=body.input_type,
             dimensions=body.output_dimension,
         )
+        types = body.embedding_types or ["float"]
+        _check_types(types, options.dimensions)
         rows, tokens = await service.vectors(request, texts, options, field="inputs" if body.inputs else "texts")
-        return _answer(
-            "2", "embeddings_by_type", await _by_type(rows, body.embedding_types or ["float"]), texts, tokens
-        )
+        return _answer("2", "embeddings_by_type", await _by_type(rows, types), texts, tokens)
 
     return routes
 
@@ -56,10 +57,14 @@ def _texts(body: EmbedRequestV2) -> list[str]:
     return ["".join(part.text for part in given.content) for given in body.inputs]
 
 
-async def _by_type(rows: VectorRows, types: Sequence[EmbeddingType]) -> dict[str, Any]:
-    if rows.shape[1] % 8 and {"binary", "ubinary"} & set(types):
-        message = f"embedding_types: {rows.shape[1]} dimensions do not fill bytes: binary takes a multiple of 8"
+def _check_types(types: Sequence[EmbeddingType], dimensions: int) -> None:
+    """Before anything is computed. Raises BadRequest."""
+    if dimensions % 8 and {"binary", "ubinary"} & set(types):
+        message = f"embedding_types: {dimensions} dimensions do not fill bytes: binary takes a multiple of 8"
         raise BadRequest(message, param="embedding_types")
+
+
+async def _by_type(rows: VectorRows, types: Sequence[EmbeddingType]) -> dict[str, Any]:
     return {kind: await encoded(rows, kind) for kind in types}
 
 

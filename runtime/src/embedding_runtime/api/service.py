@@ -128,13 +128,12 @@ class Service:
     async def embed(self, request: Request, texts: Sequence[TokenIds], *, field: str = "input") -> VectorRows:
         """As `Engine.embed`, for as long as the client is there and has time.
 
-        Raises RateLimited, ClientGone and DeadlinePassed, too. `field`: where the texts came in.
+        Raises ClientGone and DeadlinePassed, too. `field`: where the texts came in.
         """
         patience: Patience = request.state.patience
         if patience.left <= 0:
             raise DeadlinePassed(seconds=patience.seconds)
-        if (call := calls.current()) is not None:
-            call.charge(texts=len(texts), tokens=sum(map(len, texts)))
+        calls.asks(texts=len(texts), tokens=sum(map(len, texts)))
         with tracing.span("embed"):
             work = asyncio.ensure_future(self.engine.embed(texts, seconds=patience.left))
             gone = asyncio.ensure_future(request.receive())  # the body has been read: the next one is the disconnect
