@@ -163,7 +163,7 @@ class RateLimited(RuntimeFault):
     def __init__(self, *, tokens: int, per_minute: int, wait: float) -> None:
         asked = f"{tokens} tokens asked for, with an API key of {per_minute} tokens a minute"
         if math.isinf(wait):
-            super().__init__(f"{asked}: send fewer texts at once", param="input")
+            super().__init__(f"{asked}: send fewer texts at once")
         else:
             super().__init__(f"{asked}: try again in {wait:.3f} s")
             self.retry_after = math.ceil(wait)
