@@ -9,6 +9,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
+from embedding_runtime.api.guard import needs_key
 from embedding_runtime.api.limits import TIMEOUT_HEADER
 
 __all__ = ["Documented", "add_docs"]
@@ -22,11 +23,14 @@ class Documented(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             document = super().openapi()
-            for path in document["paths"].values():
-                for method, operation in path.items():
+            for path, operations in document["paths"].items():
+                for method, operation in operations.items():
                     operation["responses"].pop("422", None)  # FastAPI's answer to a wrong body; ours is 400
                     if method == "post":
                         operation.setdefault("parameters", []).append(_TIMEOUT)
+                    if needs_key(method.upper(), path):
+                        operation["security"] = [{}, {"Bearer": []}]  # either: a server may have no keys
+            document["components"]["securitySchemes"] = {"Bearer": _BEARER}
             for name in ("HTTPValidationError", "ValidationError"):
                 del document["components"]["schemas"][name]
         return super().openapi()
@@ -57,3 +61,5 @@ _TIMEOUT = {
     "description": "seconds that the request has, until its answer begins; the server's flags have default and limit",
     "schema": {"type": "number", "exclusiveMinimum": 0},
 }
+
+_BEARER = {"type": "http", "scheme": "bearer", "description": "one of the server's API keys, where it has keys"}

@@ -11,7 +11,7 @@ from embedding_runtime.api.health import PROBES
 from embedding_runtime.auth import KeysFile
 from embedding_runtime.errors import RuntimeFault, Unauthorized
 
-__all__ = ["Guard"]
+__all__ = ["Guard", "needs_key"]
 
 OPEN = frozenset({*PROBES, "/docs", "/openapi.json", "/", "/playground.css", "/playground.js"})
 """Paths that everybody may read: probes, scrapes, and pages that hold nothing of their own. (POST / is an API's.)"""
@@ -29,7 +29,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
-        if scope["type"] == "http" and not (scope["method"] in {"GET", "HEAD"} and _is_open(scope["path"])):
+        if scope["type"] == "http" and needs_key(scope["method"], scope["path"]):
             app = await self._refusal(Request(scope)) or app
         await app(scope, receive, send)
 
@@ -46,5 +46,6 @@ class Guard:
         return None
 
 
-def _is_open(path: str) -> bool:
-    return path in OPEN or path.startswith("/docs/")
+def needs_key(method: str, path: str) -> bool:
+    """Where a server has keys."""
+    return method not in {"GET", "HEAD"} or not (path in OPEN or path.startswith("/docs/"))

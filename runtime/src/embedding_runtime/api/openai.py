@@ -53,7 +53,7 @@ def router(service: Service) -> APIRouter:
             }
         )
 
-    @routes.get("/models", summary="The served model", response_model=Models)
+    @routes.get("/models", summary="The served model", response_model=Models, responses=failures(OpenAIError, 401))
     async def models() -> Response:
         return json_of({"object": "list", "data": [await _model(service)]})
 

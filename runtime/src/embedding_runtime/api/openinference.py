@@ -40,7 +40,7 @@ def router(service: Service) -> APIRouter:
         rows, _ = await service.vectors(request, body.instances, Options.of(service.spec), field="instances")
         return json_of({"predictions": await encoded(rows, "float")})
 
-    @routes.get("/v2", summary="V2: the server", response_model=ServerMetadata)
+    @routes.get("/v2", summary="V2: the server", response_model=ServerMetadata, responses=failures(InferenceError, 401))
     async def server() -> Response:
         version = importlib.metadata.version("embedding-runtime")
         return json_of({"name": "embedding-runtime", "version": version, "extensions": []})

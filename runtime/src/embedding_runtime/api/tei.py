@@ -41,7 +41,7 @@ def router(service: Service) -> APIRouter:
         rows, _ = await service.vectors(request, body.inputs, options, field="inputs")
         return json_of(await encoded(rows, "float"))
 
-    @routes.get("/info", summary="The served model", response_model=Info)
+    @routes.get("/info", summary="The served model", response_model=Info, responses=failures(TeiError, 401))
     async def info() -> Response:
         spec = service.spec
         return json_of(
