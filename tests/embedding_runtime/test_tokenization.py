@@ -50,7 +50,7 @@ def test_a_cut_text_has_the_tokens_of_the_tokenizers_own_truncation(side: Side, 
 
 def test_the_tokens_around_a_text_are_known() -> None:
     tokenizer = TextTokenizer(MINILM)
-    assert (tokenizer.first.tolist(), tokenizer.last.tolist()) == ([101], [102])
+    assert (tokenizer.first, tokenizer.last) == ([101], [102])
 
 
 def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:

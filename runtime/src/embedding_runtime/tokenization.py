@@ -103,14 +103,13 @@ class TextTokenizer:
             for each in found
         ]
 
-    def _specials(self) -> tuple[TokenIds, TokenIds]:
+    def _specials(self) -> tuple[list[int], list[int]]:
         """A text's own tokens stand in the middle of those with special ones; where, one text tells for all."""
         plain = self._tokenizer.encode(_ANY_TEXT, add_special_tokens=False).ids
         whole = self._tokenizer.encode(_ANY_TEXT).ids
         for first in range(len(whole) - len(plain) + 1):
             if whole[first : first + len(plain)] == plain:
-                before, after = whole[:first], whole[first + len(plain) :]
-                return np.array(before, dtype=np.int32), np.array(after, dtype=np.int32)
+                return whole[:first], whole[first + len(plain) :]
         raise ModelRefused("the tokenizer changes a text's own tokens where it puts special ones around them")
 
 

@@ -88,14 +88,8 @@ class Service:
             message = f"{field}: this model has a prompt before every text: send texts, and it is put there"
             raise BadRequest(message, param=field)
         else:
-            texts = [self._as_ids(f"{field}[{index}]", ids) for index, ids in enumerate(many)]  # type: ignore[arg-type] # all are ids
-        for index, text in enumerate(texts):
-            if not len(text):
-                raise BadRequest(f"{field}[{index}] has no tokens", param=field)
-        self._refuse_too_long(texts, options.limit, field)
-        for index, text in enumerate(texts):
-            self._refuse_what_vllm_gets_wrong(index, text, field)
-        self.check_tokens(sum(map(len, texts)), field)
+            texts = [self._as_ids(field, index, ids) for index, ids in enumerate(many)]  # type: ignore[arg-type] # all are ids
+        self._check(texts, options.limit, field)
         return texts
 
     async def tokenize_pairs(
@@ -115,10 +109,7 @@ class Service:
         texts = await self._timed(
             characters, lambda: self.tokenizer.encode_pairs(pairs, cut_to=limit if truncate else None)
         )
-        self._refuse_too_long(texts, limit, field)
-        for index, text in enumerate(texts):
-            self._refuse_what_vllm_gets_wrong(index, text & ~SECOND, field)
-        self.check_tokens(sum(map(len, texts)), field)
+        self._check(texts, limit, field)
         return texts
 
     async def score(self, request: Request, pairs: Sequence[TokenIds], *, field: str = "documents") -> VectorRows:
@@ -162,28 +153,36 @@ class Service:
             raise BadRequest(message, param="truncate_prompt_tokens")
         return [self.tokenizer.cut(ids, options.limit, options.cut) for ids in found]
 
-    @staticmethod
-    def _refuse_too_long(texts: Sequence[TokenIds], limit: int, field: str) -> None:
-        if too_long := {index: len(text) for index, text in enumerate(texts) if len(text) > limit}:
+    def _check(self, texts: Sequence[TokenIds], limit: int, field: str) -> None:
+        """What one request gives the worker. Raises BadRequest, InputTooLong."""
+        lengths = [len(text) for text in texts]
+        if not all(lengths):
+            raise BadRequest(f"{field}[{lengths.index(0)}] has no tokens", param=field)
+        if max(lengths) > limit:
+            too_long = {index: length for index, length in enumerate(lengths) if length > limit}
             raise InputTooLong(too_long, limit=limit, field=field)
+        if self.backend is BackendName.VLLM and self.spec.padding is not None:
+            self._refuse_what_vllm_gets_wrong(texts, self.spec.padding, field)
+        self.check_tokens(sum(lengths), field)
 
-    def _refuse_what_vllm_gets_wrong(self, index: int, text: TokenIds, field: str = "input") -> None:
+    @staticmethod
+    def _refuse_what_vllm_gets_wrong(texts: Sequence[TokenIds], padding: int, field: str) -> None:
         """vLLM gives a padding inside of a text the next position; RoBERTa's own code gives it the padding's."""
-        padding = self.spec.padding
-        if self.backend is BackendName.VLLM and padding is not None and padding in text:
-            message = f"{field}[{index}] has the model's padding token, which vLLM places otherwise than the model does"
-            raise BadRequest(f"{message}: take it out, or serve with --backend=huggingface", param=field)
+        for index, text in enumerate(texts):
+            if padding in text & ~SECOND:
+                message = f"{field}[{index}] has the model's padding token, which vLLM places otherwise than the model"
+                raise BadRequest(f"{message} does: take it out, or serve with --backend=huggingface", param=field)
 
-    def _as_ids(self, where: str, ids: Sequence[int]) -> TokenIds:
+    def _as_ids(self, field: str, index: int, ids: Sequence[int]) -> TokenIds:
         """Another tokenizer's ids would give a wrong vector; they rarely stand between our special tokens."""
-        first, last = self.tokenizer.first.tolist(), self.tokenizer.last.tolist()
+        first, last = self.tokenizer.first, self.tokenizer.last
         problem = None
-        if beyond := [token for token in ids if token >= self.spec.vocabulary]:
-            problem = f"has a token id of {max(beyond)}, the model's are below {self.spec.vocabulary}"
+        if (highest := max(ids, default=0)) >= self.spec.vocabulary:
+            problem = f"has a token id of {highest}, the model's are below {self.spec.vocabulary}"
         elif ids and not (list(ids[: len(first)]) == first and list(ids[len(ids) - len(last) :]) == last):
             problem = f"is not as this model's tokenizer has it: {first} before every text, {last} after"
         if problem is not None:
-            raise BadRequest(f"{where} {problem}: {_REMEDY}", param=where.partition("[")[0])
+            raise BadRequest(f"{field}[{index}] {problem}: {_REMEDY}", param=field)
         return np.array(ids, dtype=np.int32)
 
 
