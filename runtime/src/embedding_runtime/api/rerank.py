@@ -43,7 +43,7 @@ def router(service: Service, prefix: str) -> APIRouter:
             service.check_model(body.model)
             field, pairs = _pairs(body)
             truncate = bool(body.truncate) or body.truncate_prompt_tokens is not None
-            found = await _scores(service, request, pairs, truncate=truncate, field=field)
+            found = await _scores(service, request, pairs, operation="score", truncate=truncate, field=field)
             return json_of(
                 {
                     "id": f"score-{uuid.uuid4()}",
@@ -134,16 +134,23 @@ class _Found:
 
 
 async def _scores(
-    service: Service, request: Request, pairs: Sequence[tuple[str, str]], *, truncate: bool, field: str
+    service: Service,
+    request: Request,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    truncate: bool,
+    field: str,
+    operation: str = "rerank",
 ) -> _Found:
     """Raises BadRequest for a model that gives a pair no score, or several."""
-    texts = await service.tokenize_pairs(pairs, truncate=truncate, field=field)
-    if service.spec.dimensions != 1:
+    scores = service.spec.scores
+    if scores is not None and scores.labels != 1:
         raise BadRequest(
-            f"{service.name} gives a pair {service.spec.dimensions} scores, of which none ranks: not served"
+            f"{service.name} gives a pair {scores.labels} scores, of which none ranks: they are at "
+            f"/v2/models/{service.name}/infer"
         )
-    rows = await service.score(request, texts, field=field)
-    return _Found(rows[:, 0], sum(map(len, texts)))
+    rows, tokens = await service.scores(request, pairs, operation=operation, truncate=truncate, field=field)
+    return _Found(rows[:, 0], tokens)
 
 
 def _pairs(body: ScoreRequest) -> tuple[str, list[tuple[str, str]]]:

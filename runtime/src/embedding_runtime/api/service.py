@@ -73,8 +73,21 @@ class Service:
 
         Raises what `tokenize` and `embed` do.
         """
+        tracing.annotate({"gen_ai.operation.name": "embeddings"})
         texts = await self.tokenize(given, options, field=field)
         return options.finish(await self.embed(request, texts, field=field)), sum(map(len, texts))
+
+    async def scores(
+        self, request: Request, pairs: Sequence[tuple[str, str]], *, operation: str, field: str, truncate: bool = False
+    ) -> tuple[VectorRows, int]:
+        """One row a pair, a score a label, as CrossEncoder gives them: after its activation. And how many tokens.
+
+        `operation`: what it is to OpenTelemetry, which has no name of its own for it. Raises what `tokenize_pairs` and
+        `embed` do.
+        """
+        tracing.annotate({"gen_ai.operation.name": operation})
+        texts = await self.tokenize_pairs(pairs, truncate=truncate, field=field)
+        return await self.embed(request, texts, field=field), sum(map(len, texts))
 
     async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> list[TokenIds]:
         """One array of ids a text. Raises BadRequest (for a cross-encoder, too), InputTooLong."""
@@ -95,7 +108,7 @@ class Service:
     async def tokenize_pairs(
         self, pairs: Sequence[tuple[str, str]], *, truncate: bool = False, field: str = "documents"
     ) -> list[TokenIds]:
-        """One array of ids a pair (a query and a document), for `score`. Pairs that are too long are cut if asked for.
+        """One array of ids a pair (a query and a document). Pairs that are too long are cut if asked for.
 
         `field` is what the request calls them. Raises BadRequest (for an embedding model, too), InputTooLong.
         """
@@ -111,10 +124,6 @@ class Service:
         )
         self._check(texts, limit, field)
         return texts
-
-    async def score(self, request: Request, pairs: Sequence[TokenIds], *, field: str = "documents") -> VectorRows:
-        """A row a pair, a score a label, as CrossEncoder gives them: after its activation. Raises as `embed` does."""
-        return await self.embed(request, pairs, field=field)
 
     async def embed(self, request: Request, texts: Sequence[TokenIds], *, field: str = "input") -> VectorRows:
         """As `Engine.embed`, for as long as the client is there and has time.

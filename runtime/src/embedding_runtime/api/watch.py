@@ -88,7 +88,6 @@ class Watch:
                 "http.request.method": method,
                 "http.route": path,
                 "http.response.status_code": code,
-                "gen_ai.operation.name": "embeddings",
                 "gen_ai.usage.input_tokens": call.tokens,
                 "embedding.texts": call.texts,
                 "embedding.request_id": call.id,
