@@ -44,7 +44,7 @@ def test_v2_tells_server_and_model(fake_server: RuntimeServer) -> None:
     [
         ([a_tensor("a", shape=[2])], "the shape [2] has room for 2 texts, data has 1"),
         ([a_tensor("a", datatype="INT32")], "inputs[0].datatype: Input should be 'BYTES'"),
-        ([{"name": "t", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 5}}], "binary"),
+        ([a_tensor("a", parameters={"content_type": "base64"})], "inputs[0].parameters.content_type: Input should be"),
         ([a_tensor("a"), a_tensor("b")], "inputs: List should have at most 1 item"),
         ([{"name": "t", "shape": [1], "datatype": "BYTES", "data": [3]}], "inputs[0].data: it has to be a list"),
     ],
@@ -67,3 +67,34 @@ def test_the_binary_extension_is_refused_in_words(fake_server: RuntimeServer) ->
 def test_another_model_is_not_found(fake_server: RuntimeServer, path: str) -> None:
     answer = fake_server.post(path, instances=["a"], inputs=[a_tensor("a")])
     assert (answer.status_code, NAME in answer.json()["error"]) == (404, True)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"parameters": {"binary_data_output": True}},  # Triton's client, of its own accord: it reads JSON as well
+        {"outputs": [{"name": "embedding", "parameters": {"binary_data": True}}]},
+        {"parameters": {"content_type": "str"}, "inputs": [a_tensor("a", parameters={"content_type": "str"})]},
+    ],
+)
+def test_what_other_servers_clients_say_unasked_is_known(fake_server: RuntimeServer, fields: dict[str, Any]) -> None:
+    answer = fake_server.post(INFER, **{"inputs": [a_tensor("a")], **fields})
+    assert (answer.status_code, answer.json()["outputs"][0]["shape"]) == (200, [1, 384])
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"parameters": {"timeout": 1}}, "parameters: only content_type and binary_data_output may be here"),
+        ({"inputs": [a_tensor("a", parameters={"truncate": 1})]}, "inputs[0].parameters: only content_type may be"),
+        (
+            {"outputs": [{"name": "embedding", "parameters": {"classification": 1}}]},
+            "outputs[0].parameters: only binary",
+        ),
+        ({"outputs": [{"name": "score"}]}, "outputs: this model has one, embedding"),
+    ],
+)
+def test_what_nobody_would_obey_is_refused(fake_server: RuntimeServer, fields: dict[str, Any], words: str) -> None:
+    answer = fake_server.post(INFER, **{"inputs": [a_tensor("a")], **fields})
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]

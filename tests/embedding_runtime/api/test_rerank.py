@@ -105,3 +105,15 @@ def test_an_embedding_model_scores_no_pairs(fake_server: RuntimeServer) -> None:
     answer = fake_server.post("/v1/rerank", model=NAME, query=QUERY, documents=TEXTS)
     assert answer.status_code == 400
     assert "/v1/embeddings" in answer.json()["message"]
+
+
+def test_open_inference_takes_pairs_and_says_so(server: RuntimeServer, scores: list[float]) -> None:
+    with server.http() as http:
+        model = http.get(f"/v2/models/{NAME}").json()
+    assert model["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1, 2]}]
+    assert model["outputs"] == [{"name": "score", "datatype": "FP32", "shape": [-1, 1]}]
+    pairs = {"name": "text", "datatype": "BYTES", "shape": [4, 2], "data": [[QUERY, text] for text in TEXTS]}
+    (output,) = server.post(f"/v2/models/{NAME}/infer", inputs=[pairs]).json()["outputs"]
+    assert output == {"name": "score", "datatype": "FP32", "shape": [4, 1], "data": scores}
+    answer = server.post(f"/v2/models/{NAME}/infer", inputs=[{**pairs, "shape": [8]}])
+    assert (answer.status_code, "[pairs, 2]" in answer.json()["error"]) == (400, True)

@@ -51,6 +51,6 @@ def test_schemathesis_finds_nothing(
 
 def test_schemathesis_finds_nothing_in_the_scores_of_a_cross_encoder(tmp_path: Path) -> None:
     with RuntimeServer("fake", model=a_cross_encoder(tmp_path)) as server:
-        done = findings(server.ready(), tmp_path, "--include-path-regex=/(rerank|score)$")
+        done = findings(server.ready(), tmp_path, "--include-path-regex=/(rerank|score|infer)$")
         assert done.returncode == 0, done.stdout
         assert "Traceback" not in server.log

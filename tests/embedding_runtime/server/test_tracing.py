@@ -55,19 +55,23 @@ def test_a_request_is_a_span_in_its_clients_trace_with_a_span_a_step(collector: 
 def test_each_operation_has_its_name_and_what_computes_nothing_has_none(
     collector: OtlpCollector, tmp_path: Path
 ) -> None:
-    pair = {"model": NAME, "query": "hello", "documents": ["hello"], "text_1": "hello", "text_2": "hello"}
     tensor = {"name": "text", "datatype": "BYTES", "shape": [1, 2], "data": ["hello", "hello"]}
-    wanted = {"/v1/rerank": "rerank", "/v1/score": "score", "/tokenize": None}
-    with RuntimeServer(
-        "fake", model=a_cross_encoder(tmp_path), env={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
-    ) as server:
+    asked: dict[str, tuple[str | None, dict[str, object]]] = {
+        "/v1/rerank": ("rerank", {"model": NAME, "query": "hello", "documents": ["hello"]}),
+        "/v1/score": ("score", {"model": NAME, "text_1": "hello", "text_2": "hello"}),
+        "/v2/models/{name:path}/infer": ("score", {"inputs": [tensor]}),
+        "/tokenize": (None, {"prompt": "hello"}),
+    }
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    with RuntimeServer("fake", model=a_cross_encoder(tmp_path), env=env) as server:
         server.ready()
-        for route in wanted:
-            body = {"prompt": "hello"} if route == "/tokenize" else {**pair, "inputs": [tensor]}
+        for route, (_, body) in asked.items():
             assert server.post(route.replace("{name:path}", NAME), **body).status_code == 200
         assert server.stop() == 0
     routes = [span.attributes for span in collector.spans if "http.route" in span.attributes]
-    assert {span["http.route"]: span.get("gen_ai.operation.name") for span in routes} == wanted
+    assert {span["http.route"]: span.get("gen_ai.operation.name") for span in routes} == {
+        route: name for route, (name, _) in asked.items()
+    }
 
 
 def test_no_text_is_in_a_span_of_a_request_that_fails(collector: OtlpCollector) -> None:

@@ -82,8 +82,7 @@ class Service:
     ) -> tuple[VectorRows, int]:
         """One row a pair, a score a label, as CrossEncoder gives them: after its activation. And how many tokens.
 
-        `operation`: what it is to OpenTelemetry, which has no name of its own for it. Raises what `tokenize_pairs` and
-        `embed` do.
+        `operation`: its name in traces; OpenTelemetry has none for it. Raises what `tokenize_pairs` and `embed` do.
         """
         tracing.annotate({"gen_ai.operation.name": operation})
         texts = await self.tokenize_pairs(pairs, truncate=truncate, field=field)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from embedding_runtime.schemas.base import EXAMPLE, Answer, Body, Many, Text, Vector
 
@@ -25,26 +25,45 @@ Item = TypeVar("Item")
 _AtLeastOne = Annotated[Many[Item], Field(min_length=1)]
 
 
-def _no_binary(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Raises ValueError."""
-    if "binary_data_size" in parameters:
-        raise ValueError("binary tensors are not taken; send BYTES in JSON, in data")
-    return parameters
+class _Parameters(Body):
+    """The protocol itself defines none. These are what its clients send unasked; nobody's wish is swallowed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_known(cls, given: Any) -> Any:
+        """Raises ValueError."""
+        if isinstance(given, dict) and given.keys() - cls.model_fields:
+            raise ValueError(f"only {' and '.join(cls.model_fields)} may be here: leave the others out")
+        return given
+
+
+class _TensorParameters(_Parameters):
+    content_type: Annotated[Literal["str"] | None, Field(description="MLServer's word for texts")] = None
+
+
+class _OutputParameters(_Parameters):
+    binary_data: Annotated[bool | None, Field(description="a wish of Triton's client, which reads JSON, too")] = None
+
+
+class _RequestParameters(_TensorParameters):
+    binary_data_output: Annotated[bool | None, Field(description="as `binary_data`: the answer is in JSON")] = None
 
 
 class Tensor(Body):
-    """One input: texts."""
+    """One input: texts, or pairs of them for a cross-encoder."""
 
     name: Text
     shape: Annotated[Many[Annotated[int, Field(ge=0)]], Field(examples=[[1]])]
     datatype: Annotated[Literal["BYTES"], Field(description="texts; no other type is taken")]
     data: Annotated[_AtLeastOne[Text] | _AtLeastOne[Many[Text]], Field(examples=[[EXAMPLE]])]
-    parameters: Annotated[dict[str, Any], AfterValidator(_no_binary)] | None = None
+    parameters: _TensorParameters | None = None
 
 
 class _Wanted(Body):
-    name: Literal["embedding"]
-    parameters: dict[str, Any] | None = None
+    name: Literal["embedding", "score"]
+    parameters: _OutputParameters | None = None
 
 
 class InferRequest(Body):
@@ -52,19 +71,19 @@ class InferRequest(Body):
 
     id: Annotated[Text | None, Field(description="comes back in the answer")] = None
     inputs: Annotated[Many[Tensor], Field(min_length=1, max_length=1, description="one tensor of texts")]
-    outputs: Annotated[Many[_Wanted] | None, Field(description="there is one, embedding")] = None
-    parameters: dict[str, Any] | None = None
+    outputs: Annotated[Many[_Wanted] | None, Field(description="there is one: embedding, or score")] = None
+    parameters: _RequestParameters | None = None
 
 
 class _Output(Answer):
-    name: Literal["embedding"]
+    name: Annotated[Literal["embedding", "score"], Field(description="a cross-encoder has scores")]
     datatype: Literal["FP32"]
     shape: Annotated[list[int], Field(examples=[[1, 384]])]
     data: Annotated[Vector, Field(description="row by row")]
 
 
 class Inferred(Answer):
-    """The vectors."""
+    """The vectors, or scores."""
 
     model_name: str
     id: str
