@@ -58,20 +58,16 @@ class Options:
 
         Raises BadRequest with all that the model cannot do.
         """
-        problems: list[tuple[str, str]] = []
-
-        def check(param: str, problem: str | None) -> None:
-            if problem is not None:
-                problems.append((param, problem))
-
-        check("dimensions", _no_such_size(spec, dimensions))
-        check("truncate", _contradiction(truncate, side, keep_tokens))
-        check("truncate_prompt_tokens", _no_such_limit(spec, keep_tokens))
-        check("normalize", _cannot_leave_out(spec, normalize))
-        prompt, problem = _prompt(spec, prompt_name, input_type)
-        check("input_type" if prompt_name is None else "prompt_name", problem)
-        if problems:
-            raise BadRequest("; ".join(f"{param}: {words}" for param, words in problems), param=problems[0][0])
+        prompt, no_prompt = _prompt(spec, prompt_name, input_type)
+        problems = {
+            "dimensions": _no_such_size(spec, dimensions),
+            "truncate": _contradiction(truncate, side, keep_tokens),
+            "truncate_prompt_tokens": _no_such_limit(spec, keep_tokens),
+            "normalize": _cannot_leave_out(spec, normalize),
+            "input_type" if prompt_name is None else "prompt_name": no_prompt,
+        }
+        if told := {param: words for param, words in problems.items() if words is not None}:
+            raise BadRequest("; ".join(f"{param}: {words}" for param, words in told.items()), param=next(iter(told)))
         size = spec.dimensions if dimensions is None else dimensions
         whole = size == spec.dimensions
         cuts = truncate not in (None, False, "NONE") or keep_tokens is not None

@@ -14,14 +14,7 @@ from embedding_runtime.api.answers import json_of
 from embedding_runtime.api.service import Service
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.schemas.errors import CohereError, OpenAIError, TeiError, failures
-from embedding_runtime.schemas.rerank import (
-    Ranked,
-    Reranked,
-    RerankRequest,
-    RootRerankRequest,
-    Scored,
-    ScoreRequest,
-)
+from embedding_runtime.schemas.rerank import Ranked, Reranked, RerankRequest, RootRerankRequest, Scored, ScoreRequest
 
 __all__ = ["root_router", "router"]
 

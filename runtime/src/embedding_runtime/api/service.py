@@ -124,7 +124,7 @@ class Service:
         self._check(texts, limit, field)
         return texts
 
-    async def embed(self, request: Request, texts: Sequence[TokenIds], *, field: str = "input") -> VectorRows:
+    async def embed(self, request: Request, texts: Sequence[TokenIds], *, field: str) -> VectorRows:
         """As `Engine.embed`, for as long as the client is there and has time.
 
         Raises ClientGone and DeadlinePassed, too. `field`: where the texts came in.
@@ -178,8 +178,10 @@ class Service:
         """vLLM gives a padding inside of a text the next position; RoBERTa's own code gives it the padding's."""
         for index, text in enumerate(texts):
             if padding in text & ~SECOND:
-                message = f"{field}[{index}] has the model's padding token, which vLLM places otherwise than the model"
-                raise BadRequest(f"{message} does: take it out, or serve with --backend=huggingface", param=field)
+                message = (
+                    f"{field}[{index}] has the model's padding token, which vLLM places otherwise than the model does"
+                )
+                raise BadRequest(f"{message}: take it out, or serve with --backend=huggingface", param=field)
 
     def _as_ids(self, field: str, index: int, ids: Sequence[int]) -> TokenIds:
         """Another tokenizer's ids would give a wrong vector; they rarely stand between our special tokens."""

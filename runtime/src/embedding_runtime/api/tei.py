@@ -11,13 +11,7 @@ from embedding_runtime.api.service import Service
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.schemas.base import Vector
 from embedding_runtime.schemas.errors import TeiError, failures
-from embedding_runtime.schemas.tei import (
-    EmbedRequest,
-    Info,
-    TeiToken,
-    Tokenized,
-    TokenizeRequest,
-)
+from embedding_runtime.schemas.tei import EmbedRequest, Info, TeiToken, Tokenized, TokenizeRequest
 from embedding_runtime.tokenization import Token
 
 __all__ = ["router"]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-__all__ = ["EXAMPLE", "Answer", "Body", "InputType", "Many", "Text", "Texts", "TokenId", "Truncate", "Vector"]
+__all__ = ["EXAMPLE", "Answer", "Body", "InputType", "Many", "ModelName", "Text", "Texts", "Truncate", "Vector"]
 
 EXAMPLE = "This is an example sentence for embedding generation."
 
@@ -24,6 +24,8 @@ def _encodable(text: str) -> str:
     text.encode()
     return text
 
+
+ModelName = Annotated[str, Field(description="the served model's name")]
 
 Text = Annotated[str, AfterValidator(_encodable)]
 TokenId = Annotated[int, Field(ge=0)]

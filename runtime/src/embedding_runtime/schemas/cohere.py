@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from embedding_runtime.schemas.base import EXAMPLE, Answer, Body, InputType, Many, Text, Truncate, Vector
+from embedding_runtime.schemas.base import EXAMPLE, Answer, Body, InputType, Many, ModelName, Text, Truncate, Vector
 
 __all__ = ["EmbedRequest", "EmbedRequestV2", "Embedded", "EmbeddingType"]
 
@@ -12,16 +12,19 @@ EmbeddingType = Literal["float", "base64", "binary", "ubinary"]
 """binary, ubinary: one bit a dimension, set where the number is above zero; eight a byte, signed or not."""
 
 
-class EmbedRequest(Body):
-    """`POST /v1/embed`."""
-
-    model: Annotated[str, Field(description="the served model's name")]
-    texts: Annotated[Many[Text], Field(min_length=1, examples=[[EXAMPLE]])]
+class _EmbedRequest(Body):
+    model: ModelName
     input_type: Annotated[
         InputType | None, Field(description="what the texts are: the model's own prompt for that, where it has one")
     ] = None
     embedding_types: Annotated[Many[EmbeddingType] | None, Field(min_length=1)] = None
     truncate: Annotated[Truncate | None, Field(description="which end of too long a text is cut; default: END")] = None
+
+
+class EmbedRequest(_EmbedRequest):
+    """`POST /v1/embed`."""
+
+    texts: Annotated[Many[Text], Field(min_length=1, examples=[[EXAMPLE]])]
 
 
 class _TextContent(Body):
@@ -33,18 +36,12 @@ class _Input(Body):
     content: Annotated[Many[_TextContent], Field(min_length=1, description="their texts make one input together")]
 
 
-class EmbedRequestV2(Body):
+class EmbedRequestV2(_EmbedRequest):
     """`POST /v2/embed`. Either `texts` or `inputs`."""
 
-    model: Annotated[str, Field(description="the served model's name")]
-    input_type: Annotated[
-        InputType | None, Field(description="what the texts are: the model's own prompt for that, where it has one")
-    ] = None
     texts: Annotated[Many[Text] | None, Field(min_length=1, examples=[[EXAMPLE]])] = None
     inputs: Annotated[Many[_Input] | None, Field(min_length=1)] = None
-    embedding_types: Annotated[Many[EmbeddingType] | None, Field(min_length=1)] = None
     output_dimension: Annotated[int | None, Field(ge=1, description="cut the vectors to so many dimensions")] = None
-    truncate: Annotated[Truncate | None, Field(description="which end of too long a text is cut; default: END")] = None
 
 
 class _ByType(Answer):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from embedding_runtime.schemas.base import Answer, Body, InputType, Text, Texts, Truncate, Vector
+from embedding_runtime.schemas.base import Answer, Body, InputType, ModelName, Text, Texts, Truncate, Vector
 
 __all__ = ["Embeddings", "EmbeddingsRequest", "Model", "Models"]
 
@@ -12,7 +12,7 @@ __all__ = ["Embeddings", "EmbeddingsRequest", "Model", "Models"]
 class EmbeddingsRequest(Body):
     """`POST /v1/embeddings`."""
 
-    model: Annotated[str, Field(description="the served model's name")]
+    model: ModelName
     input: Texts
     encoding_format: Annotated[
         Literal["float", "base64"] | None, Field(description="base64: little-endian float32")

@@ -28,7 +28,7 @@ _AtLeastOne = Annotated[Many[Item], Field(min_length=1)]
 class _Parameters(Body):
     """The protocol itself defines none. These are what its clients send unasked; nobody's wish is swallowed."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid")  # for the API's document; the words are _all_known's
 
     @model_validator(mode="before")
     @classmethod

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from embedding_runtime.schemas.base import Answer, Body, Many, Text
+from embedding_runtime.schemas.base import Answer, Body, Many, ModelName, Text
 
 __all__ = ["Ranked", "RerankRequest", "Reranked", "RootRerankRequest", "ScoreRequest", "Scored"]
 
@@ -19,7 +19,7 @@ class _Document(Body):
 class RerankRequest(Body):
     """`POST /v1/rerank` and `/v2/rerank`."""
 
-    model: Annotated[str, Field(description="the served model's name")]
+    model: ModelName
     query: Annotated[Text, Field(examples=[_QUERY])]
     documents: Annotated[
         Many[Text | _Document],
@@ -74,7 +74,7 @@ class Reranked(Answer):
 class ScoreRequest(Body):
     """`POST /v1/score`: `text_1` and `text_2`, or `queries` and `documents`. One text on the left goes with each."""
 
-    model: Annotated[str, Field(description="the served model's name")]
+    model: ModelName
     text_1: Annotated[Text | Many[Text] | None, Field(examples=[_QUERY])] = None
     text_2: Annotated[Text | Many[Text] | None, Field(examples=[_DOCUMENTS])] = None
     queries: Annotated[Text | Many[Text] | None, Field(description="another word for `text_1`")] = None
@@ -115,7 +115,7 @@ class RootRerankRequest(Body):
     truncation_direction: Annotated[
         Literal["right", "Right"] | None, Field(description="the longer of the two is cut, at its end")
     ] = None
-    model: Annotated[str | None, Field(description="the served model's name")] = None
+    model: ModelName | None = None
     documents: Annotated[Many[Text | _Document] | None, Field(min_length=1)] = None
     top_n: Annotated[int | None, Field(ge=1)] = None
     return_documents: bool | None = None

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from embedding_runtime.schemas.base import Answer, Body, Many, Text, Texts
+from embedding_runtime.schemas.base import Answer, Body, Many, ModelName, Text, Texts
 
 __all__ = ["EmbedRequest", "Info", "TeiToken", "TokenizeRequest", "Tokenized"]
 
@@ -50,7 +50,7 @@ class Info(Answer):
 class TokenizeRequest(Body):
     """`POST /tokenize`: either TEI's `inputs` or vLLM's `prompt`."""
 
-    model: Annotated[str | None, Field(description="the served model's name")] = None
+    model: ModelName | None = None
     inputs: Annotated[Text | Many[Text] | None, Field(examples=["What is deep learning?"])] = None
     prompt: Text | None = None
     add_special_tokens: Annotated[bool | None, Field(description="default: true")] = None
