@@ -13,6 +13,8 @@ from embedding_operator.api.base import Given, ObjectMeta, Told, cel
 from embedding_operator.api.kubernetes import Condition, Container, ResourceRequirements
 
 __all__ = [
+    "ApiKeysSecretRef",
+    "Auth",
     "ClusterStorageContainer",
     "EmbeddingService",
     "EmbeddingServiceSpec",
@@ -69,6 +71,23 @@ class ModelSpec(Given):
     """Token for a private model. It reaches the initializer alone, and wins over a storage container's HF_TOKEN."""
 
 
+class ApiKeysSecretRef(Given):
+    """A key of a Secret in the service's namespace that holds API keys."""
+
+    name: _Name
+    """The Secret's name."""
+    key: Annotated[str, Field(min_length=1, max_length=253)] = "api-keys"
+    """The key that holds the API keys, one a line: NAME KEY [TOKENS_PER_MINUTE]."""
+
+
+class Auth(Given):
+    """Who may ask."""
+
+    api_keys_secret_ref: ApiKeysSecretRef
+    """The API keys, one of which every request needs, probes and scrapes aside. Servers that run obey a change of the
+    Secret."""
+
+
 class EmbeddingServiceSpec(Given):
     """What is to be served."""
 
@@ -77,6 +96,8 @@ class EmbeddingServiceSpec(Given):
     """What computes the vectors. Default: what --backend in `args` says, else vllm."""
     args: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = Field(default_factory=list)
     """Flags of the runtime, such as --task=embed. Unknown and contradicting ones are refused."""
+    auth: Auth | None = None
+    """Who may ask. Default: everybody who reaches it."""
     image: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """Image of the runtime. Default: the operator's own for the accelerator that `resources` asks for."""
     resources: ResourceRequirements | None = None
