@@ -1,6 +1,8 @@
 """API keys come from a Secret: nothing runs without it, and a server that runs obeys its changes, gone or not."""
 
 import json
+import shlex
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -43,6 +45,7 @@ def test_the_keys_of_a_secret_are_asked_for_and_may_change_while_the_server_runs
         sh(f"kubectl annotate embeddingservice {service.name} -n {namespace} looked-at=again")
         assert "what ran before this change goes on" in service.says("SecretNotFound")
         assert service.says("Available", "Available")
+        _is_missed(namespace)
         assert _embed(url, "sk-second") == 200
 
         _keys("create", namespace, "search sk-third")
@@ -74,6 +77,15 @@ def _embed(url: str, key: str | None = None) -> int:
 def _is_let_in(url: str, key: str) -> None:
     """Wait until it is: a kubelet brings what changed when it next looks at the pod."""
     _ask(f"{url}/v1/models --fail --retry 120 --retry-delay 1 --retry-all-errors", key)
+
+
+def _is_missed(namespace: str) -> None:
+    """Wait until the kubelet has looked for what a pod mounts, and found nothing."""
+    command = f"kubectl get events -n {namespace} --field-selector reason=FailedMount --watch -o name"
+    with subprocess.Popen(shlex.split(command), stdout=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout
+        assert watch.stdout.readline()
+        watch.terminate()
 
 
 def _ask(what: str, key: str | None = None, *, stdin: str | None = None) -> int:
