@@ -55,7 +55,9 @@ def _problems(raw: Raw, seen: Observed = NOTHING) -> tuple[Problem, ...]:
         ),
         (a_service(resources={"requests": {"nvidia.com/gpu": 1}}), "ask for it in spec.resources.limits too"),
         (a_service(auth={}), "spec.auth.apiKeysSecretRef is missing"),
-        (a_service(auth={"apiKeysSecretRef": {"name": ""}}), "spec.auth.apiKeysSecretRef.name: String should have"),
+        (a_service(auth={"apiKeysSecretRef": {"name": "../../kube-system/secrets/x"}}), "name: String should match"),
+        (a_service(model={"tokenSecretRef": {"name": "../pods/x"}}), "tokenSecretRef.name: String should match"),
+        (a_service(model={"storageContainerName": "A"}), "spec.model.storageContainerName: String should match"),
     ],
 )
 def test_a_spec_that_cannot_be_obeyed_is_invalid_with_one_message_that_says_what_to_change(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from embedding_operator.api.base import Given, ObjectMeta, Told, cel
-from embedding_operator.api.kubernetes import Condition, Container, ResourceRequirements
+from embedding_operator.api.kubernetes import Condition, Container, Name, ResourceRequirements
 
 __all__ = [
     "ApiKeysSecretRef",
@@ -29,7 +29,6 @@ __all__ = [
 
 _ApiVersion = Literal["serving.embeddings.dev/v1alpha1"]  # constants.API_VERSION; a Literal takes no name
 
-_Name = Annotated[str, Field(min_length=1, max_length=253)]
 _Conditions = Annotated[
     list[Condition],
     Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
@@ -39,7 +38,7 @@ _Conditions = Annotated[
 class TokenSecretRef(Given):
     """A key of a Secret in the service's namespace."""
 
-    name: _Name
+    name: Name
     """The Secret's name."""
     key: Annotated[str, Field(min_length=1, max_length=253)] = "HF_TOKEN"
     """The key that holds the token."""
@@ -64,7 +63,7 @@ class ModelSpec(Given):
     ]
     """Address of the model: hf://owner/name[:revision], pvc://claim/path, file:///path, or what a storage container
     fetches."""
-    storage_container_name: _Name | None = None
+    storage_container_name: Name | None = None
     """The StorageContainer or ClusterStorageContainer that fetches the model. Default: the one that matches the URI
     best."""
     token_secret_ref: TokenSecretRef | None = None
@@ -74,7 +73,7 @@ class ModelSpec(Given):
 class ApiKeysSecretRef(Given):
     """A key of a Secret in the service's namespace that holds API keys."""
 
-    name: _Name
+    name: Name
     """The Secret's name."""
     key: Annotated[str, Field(min_length=1, max_length=253)] = "api-keys"
     """The key that holds the API keys, one a line: NAME KEY [TOKENS_PER_MINUTE]."""
