@@ -1,6 +1,9 @@
 """Names that more than one module, or someone outside, relies on."""
 
+from pathlib import PurePosixPath
+
 __all__ = [
+    "API_KEYS_FILE",
     "API_VERSION",
     "APPLIED_ANNOTATION",
     "FIELD_MANAGER",
@@ -34,3 +37,7 @@ TEMPLATE_ANNOTATION = f"{GROUP}/template"
 INITIALIZER = "storage-initializer"
 SERVER = "server"
 """Names of the two containers of a pod."""
+
+API_KEYS_FILE = PurePosixPath("/etc/api-keys/keys")
+"""Where a server finds its API keys. Its parent is the volume: of a single file that is mounted, a kubelet never brings
+a new version."""

@@ -22,7 +22,6 @@ from embedding_runtime.contract import ServeArgs
 __all__ = ["Address", "LocalPod"]
 
 _LOG_TAIL = 20  # lines, as a termination message that falls back to the log
-_STOP_SECONDS = 30  # the default terminationGracePeriodSeconds
 _NOT_INHERITED = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"}  # a process has them where the plan says so
 
 
@@ -47,7 +46,8 @@ class LocalPod:
         """Plans the processes; starts none. Raises CannotRunLocally."""
         _is_free(address)
         self.address = address
-        self._directories = _directories(spec.get("volumes", []), root)
+        self._stop_seconds: int = spec["terminationGracePeriodSeconds"]
+        self._directories = _directories(spec.get("volumes", []), root, secrets)
         (initializer,), (server,) = spec["initContainers"], spec["containers"]
         self._initializer = self._process(initializer, "embedding_runtime.storage", secrets)
         self._server = self._process(server, "embedding_runtime", secrets)
@@ -72,7 +72,7 @@ class LocalPod:
     def stop(self) -> None:
         """End its processes as a kubelet does: SIGTERM, and SIGKILL after the grace period."""
         for process in (self._server, self._initializer):
-            process.stop()
+            process.stop(self._stop_seconds)
 
     def status(self) -> dict[str, Any]:
         """The `status` of a Pod."""
@@ -95,7 +95,8 @@ class LocalPod:
             for mount in container.get("volumeMounts", [])
             if mount["name"] in self._directories
         }
-        inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+        secret = _NOT_INHERITED | {key for values in secrets.values() for key in values}
+        inherited = {name: value for name, value in os.environ.items() if name not in secret}
         planned = {
             each["name"]: _translate(value, mounts)
             for each in container.get("env", [])
@@ -140,12 +141,12 @@ class _Process:
         self._echo = threading.Thread(target=self._copy_output, args=(self._popen.stdout,), daemon=True)
         self._echo.start()
 
-    def stop(self) -> None:
+    def stop(self, seconds: float) -> None:
         if self._popen is None:
             return
         self._popen.terminate()
         try:
-            self._popen.wait(_STOP_SECONDS)
+            self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.wait()
@@ -180,8 +181,12 @@ def _is_free(address: Address) -> None:
         raise CannotRunLocally(f"cannot listen on {where} ({error}): choose another with --port") from error
 
 
-def _directories(volumes: Sequence[Mapping[str, Any]], root: Path) -> dict[str, Path]:
-    """A new directory for every emptyDir on disk; one in memory (/dev/shm) is this machine's own."""
+def _directories(
+    volumes: Sequence[Mapping[str, Any]], root: Path, secrets: Mapping[str, Mapping[str, str]]
+) -> dict[str, Path]:
+    """A new directory for every emptyDir on disk, and for every Secret, with its files; one in memory (/dev/shm) is
+    this machine's own.
+    """
     directories = {}
     for volume in volumes:
         if "persistentVolumeClaim" in volume:
@@ -190,6 +195,9 @@ def _directories(volumes: Sequence[Mapping[str, Any]], root: Path) -> dict[str, 
         if volume.get("emptyDir", {}).get("medium") != "Memory":
             directories[volume["name"]] = root / volume["name"]
             directories[volume["name"]].mkdir(parents=True)
+        for item in volume.get("secret", {}).get("items", []):
+            text = secrets[volume["secret"]["secretName"]][item["key"]]
+            (directories[volume["name"]] / item["path"]).write_text(text)
     return directories
 
 

@@ -16,7 +16,7 @@ def _error(raw: Raw) -> ValidationError:
     ("raw", "words"),
     [
         (a_service(replica=2), "spec.replica is not a field: did you mean replicas?"),
-        (a_service(xyz=2), "spec.xyz is not a field: there are args, backend, image, model, replicas, resources"),
+        (a_service(xyz=2), "spec.xyz is not a field: there are args, auth, backend, image, model, replicas, resources"),
         (a_service(replicas=-1), "spec.replicas: Input should be greater than or equal to 0, not -1"),
         (a_service(args=[1]), "spec.args[0]: Input should be a valid string, not 1"),
         (a_service(model={"tokenSecretRef": {"key": "k"}}), "spec.model.tokenSecretRef.name is missing"),

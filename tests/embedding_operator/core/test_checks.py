@@ -54,6 +54,10 @@ def _problems(raw: Raw, seen: Observed = NOTHING) -> tuple[Problem, ...]:
             "request 1 and limit 2 of nvidia.com/gpu must be equal",
         ),
         (a_service(resources={"requests": {"nvidia.com/gpu": 1}}), "ask for it in spec.resources.limits too"),
+        (a_service(auth={}), "spec.auth.apiKeysSecretRef is missing"),
+        (a_service(auth={"apiKeysSecretRef": {"name": "../../kube-system/secrets/x"}}), "name: String should match"),
+        (a_service(model={"tokenSecretRef": {"name": "../pods/x"}}), "tokenSecretRef.name: String should match"),
+        (a_service(model={"storageContainerName": "A"}), "spec.model.storageContainerName: String should match"),
     ],
 )
 def test_a_spec_that_cannot_be_obeyed_is_invalid_with_one_message_that_says_what_to_change(
@@ -113,6 +117,41 @@ def test_the_services_own_token_is_asked_for_in_place_of_the_storage_containers(
     assert secret_keys_needed(service, [HF_HUB]) == {"mine": frozenset({"HF_TOKEN"})}
     settled = settle(service, an_observation(storage_containers=[HF_HUB], secrets={"mine": frozenset({"HF_TOKEN"})}))
     assert settled.secret_keys["HF_TOKEN"].name == "mine"
+
+
+WITH_KEYS = a_service(model={"tokenSecretRef": {"name": "mine"}}, auth={"apiKeysSecretRef": {"name": "who"}})
+TOKEN = {"mine": frozenset({"HF_TOKEN"})}
+
+
+def test_the_api_keys_are_asked_for_beside_the_token() -> None:
+    assert secret_keys_needed(WITH_KEYS, []) == {**TOKEN, "who": frozenset({"api-keys"})}
+
+
+def test_one_secret_may_hold_the_token_and_the_api_keys() -> None:
+    service = a_service(model={"tokenSecretRef": {"name": "all"}}, auth={"apiKeysSecretRef": {"name": "all"}})
+    assert secret_keys_needed(service, []) == {"all": frozenset({"HF_TOKEN", "api-keys"})}
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (None, "kubectl create secret generic who -n default --from-file=api-keys=<file of lines NAME KEY>"),
+        (frozenset({"keys"}), "key api-keys of Secret who, which has keys: add the key, or name another"),
+    ],
+)
+def test_missing_api_keys_are_named_with_how_to_make_them(keys: frozenset[str] | None, words: str) -> None:
+    (problem,) = _problems(WITH_KEYS, an_observation(secrets={**TOKEN, "who": keys}))
+    assert problem.reason == "SecretNotFound"
+    assert problem.message.startswith("spec.auth.apiKeysSecretRef asks for")
+    assert words in problem.message
+
+
+def test_api_keys_come_from_a_secret_or_a_file_of_the_image_and_not_from_both() -> None:
+    args, seen = ["--api_keys_file=/image/keys"], an_observation(secrets={"who": frozenset({"api-keys"})})
+    (problem,) = _problems(a_service(args=args, auth={"apiKeysSecretRef": {"name": "who"}}), seen)
+    assert problem.reason == "InvalidSpec"
+    assert "and spec.args has --api_keys_file=/image/keys: keep one" in problem.message
+    assert str(settle(a_service(args=args), seen).serve.api_keys_file) == "/image/keys"
 
 
 def test_an_optional_secret_may_be_missing() -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -20,11 +21,13 @@ from support.builders import (
 )
 
 LATER = NOW + timedelta(hours=1)
+KEYS = {"who": frozenset({"api-keys"})}
+AUTH = {"apiKeysSecretRef": {"name": "who"}}
 
 
 def _applied(service: Raw, *storage_containers: Raw) -> tuple[Raw, list[Raw], list[Raw]]:
     """The service with its status, its Deployments and its Services, once a first plan is carried out."""
-    first = plan(service, an_observation(storage_containers=storage_containers), SETTINGS, NOW)
+    first = plan(service, an_observation(storage_containers=storage_containers, secrets=KEYS), SETTINGS, NOW)
     deployment, live = map(as_live, first.apply)
     return {**service, "status": first.status}, [deployment], [live]
 
@@ -51,6 +54,7 @@ _services = st.builds(
     replicas=st.integers(0, 3),
     resources=_resources,
     args=st.sampled_from([[], ["--backend=huggingface"], ["--dtype=float32", "--max-length=128"]]),
+    auth=st.sampled_from([None, AUTH]),
     model=st.fixed_dictionaries({}, optional={"name": st.text(min_size=1, max_size=5)}),
 )
 _containers = st.fixed_dictionaries(
@@ -68,7 +72,7 @@ _containers = st.fixed_dictionaries(
 def test_a_plan_carried_out_leaves_nothing_to_do(service: Raw, container: Raw) -> None:
     storage = a_storage_container(container=container)
     done, deployments, services = _applied(service, storage)
-    seen = an_observation(storage_containers=[storage], deployments=deployments, services=services)
+    seen = an_observation(storage_containers=[storage], deployments=deployments, services=services, secrets=KEYS)
     assert plan(done, seen, SETTINGS, LATER) == Plan()
 
 
@@ -130,6 +134,24 @@ def test_a_missing_secret_is_looked_for_again_and_the_service_heals_when_it_is_t
     healed = plan(waiting, an_observation(secrets={"hf-secret": frozenset({"HF_TOKEN"})}), SETTINGS, LATER)
     assert len(healed.apply) == 2
     assert healed.look_again is None
+
+
+def test_a_service_whose_api_keys_vanish_goes_on_says_so_and_heals() -> None:
+    done, deployments, services = _applied(a_service(auth=AUTH))
+    pods = [a_pod(_template(deployments[0]), server=running(ready=True))]
+
+    def after(service: Raw, secrets: Mapping[str, frozenset[str] | None]) -> tuple[Plan, dict[str, str]]:
+        seen = an_observation(deployments=deployments, services=services, pods=pods, secrets=secrets)
+        wanted = plan(service, seen, SETTINGS, LATER)
+        assert (wanted.apply, wanted.delete) == ((), ())
+        assert wanted.status is not None
+        return wanted, {each["type"]: each["reason"] for each in wanted.status["conditions"]}
+
+    vanished, conditions = after(done, {"who": None})
+    assert (conditions["Ready"], conditions["Available"]) == ("SecretNotFound", "Available")
+    assert vanished.look_again == timedelta(seconds=10)
+    _, conditions = after({**done, "status": vanished.status}, KEYS)
+    assert conditions["Ready"] == "Ready"
 
 
 def test_an_event_tells_that_the_service_became_ready_and_none_that_it_still_is() -> None:

@@ -22,7 +22,7 @@ def _read(path: Path) -> Raw:
 
 
 def _desired(raw: Raw, *storage_containers: Raw, settings: Settings = SETTINGS) -> list[Raw]:
-    secrets = {"hf-secret": frozenset({"HF_TOKEN"}), "mine": frozenset({"KEY"})}
+    secrets = {"hf-secret": frozenset({"HF_TOKEN"}), "mine": frozenset({"KEY"}), "api-keys": frozenset({"api-keys"})}
     return desired(settle(raw, an_observation(storage_containers=storage_containers, secrets=secrets)), settings)
 
 
@@ -41,8 +41,8 @@ def _initializer(raw: Raw, *storage_containers: Raw, settings: Settings = SETTIN
     return dict(initializer)
 
 
-@pytest.mark.parametrize("name", ["embedding-vllm", "embedding-hf"])
-def test_the_guides_service_becomes_exactly_these_objects(name: str) -> None:
+@pytest.mark.parametrize("name", ["embedding-vllm", "embedding-hf", "embedding-api-keys"])
+def test_an_example_becomes_exactly_these_objects(name: str) -> None:
     """After a change that is meant, put the output that pytest shows in place of the file, and read the diff."""
     objects = _desired(_read(ROOT / f"examples/{name}.yaml"), _read(ROOT / "examples/huggingface-storage.yaml"))
     assert yaml.safe_dump_all(objects, sort_keys=False) == (GOLDEN / f"{name}.yaml").read_text()
@@ -99,6 +99,22 @@ def test_a_claim_is_mounted_for_the_initializer_alone_and_cannot_be_written() ->
     assert mount in pod["initContainers"][0]["volumeMounts"]
     assert mount["name"] not in [each["name"] for each in pod["containers"][0]["volumeMounts"]]
     assert {"name": "source", "persistentVolumeClaim": {"claimName": "models", "readOnly": True}} in pod["volumes"]
+
+
+def test_api_keys_are_a_directory_that_the_server_alone_reads_and_that_changes_with_the_secret() -> None:
+    pod = _pod(a_service(auth={"apiKeysSecretRef": {"name": "mine", "key": "KEY"}}))
+    (server,), (initializer,) = pod["containers"], pod["initContainers"]
+    volume = {"secretName": "mine", "items": [{"key": "KEY", "path": "keys"}], "defaultMode": 0o444}
+    assert {"name": "api-keys", "secret": volume} in pod["volumes"]
+    assert {"name": "api-keys", "mountPath": "/etc/api-keys", "readOnly": True} in server["volumeMounts"]
+    assert "--api_keys_file=/etc/api-keys/keys" in server["args"]
+    assert "api-keys" not in [each["name"] for each in initializer["volumeMounts"]]
+    assert not {"mine", "KEY"} & {word for container in (server, initializer) for word in str(container).split("'")}
+
+
+@pytest.mark.parametrize(("args", "seconds"), [([], 60), (["--grace_period=0"], 35), (["--grace-period=89.5"], 125)])
+def test_a_pod_is_killed_only_after_its_servers_grace_period(args: list[str], seconds: int) -> None:
+    assert _pod(a_service(args=args))["terminationGracePeriodSeconds"] == seconds
 
 
 @pytest.mark.parametrize(("limits", "there"), [({"cpu": "2"}, True), ({"memory": "1Gi"}, False)])

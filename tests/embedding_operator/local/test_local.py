@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -94,10 +95,10 @@ def a_local_service(
     return dict(a_service(name=name, model={"storageUri": uri, **model}, args=FAKE))
 
 
-def asked(port: int, model: str) -> Any:
+def asked(port: int, model: str, **headers: str) -> Any:
     body = json.dumps({"model": model, "input": "a text"}).encode()
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/openai/v1/embeddings", body, {"Content-Type": "application/json"}
+        f"http://127.0.0.1:{port}/openai/v1/embeddings", body, {"Content-Type": "application/json", **headers}
     )
     with urllib.request.urlopen(request, timeout=10) as response:
         return json.load(response)
@@ -137,6 +138,24 @@ def test_a_token_from_a_secret_in_the_files_reaches_the_initializer_and_never_th
         assert b"hf_" not in Path(f"/proc/{server}/environ").read_bytes()
         assert command.stop() == 0
         assert "hf_made_up" not in command.output
+
+
+def test_api_keys_from_a_secret_in_the_files_are_asked_for_and_kept_in_a_file(tmp_path: Path) -> None:
+    keys = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "who"}, "stringData": {"KEYS": "me sk-made-up"}}
+    service = a_local_service()
+    service["spec"]["auth"] = {"apiKeysSecretRef": {"name": "who", "key": "KEYS"}}
+    with local(tmp_path, keys, service, KEYS="of the shell") as command:
+        command.wait_for("embedding-model +[^ ]+ +True")
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            asked(command.port, "embedding-model")
+        assert asked(command.port, "embedding-model", Authorization="Bearer sk-made-up")["data"]
+        (server,) = command.children()
+        process = Path(f"/proc/{server}")
+        seen = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+        assert [word for word in (b"sk-made-up", b"of the shell") if word in seen] == []
+        assert command.stop() == 0
+        assert "sk-made-up" not in command.output
+    assert [path.name for path in tmp_path.iterdir()] == ["manifests.yaml"], "a stop leaves no key behind"
 
 
 def test_a_service_of_several_replicas_is_ready_with_the_one_that_runs_here(tmp_path: Path) -> None:

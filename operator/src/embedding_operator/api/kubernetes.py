@@ -6,7 +6,13 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from embedding_operator.api.base import Given, Told, cel
 
-__all__ = ["Condition", "Container", "EnvVar", "EnvVarSource", "KeyRef", "Quantity", "ResourceRequirements"]
+__all__ = ["Condition", "Container", "EnvVar", "EnvVarSource", "KeyRef", "Name", "Quantity", "ResourceRequirements"]
+
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+]
+"""Of an object, as Kubernetes has them. It becomes a part of a path at the API server: ../ would lead elsewhere."""
 
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"
 
@@ -42,7 +48,7 @@ class ResourceRequirements(Given):
 class KeyRef(Given):
     """A key of a Secret or ConfigMap in the service's namespace."""
 
-    name: Annotated[str, Field(min_length=1, max_length=253)]
+    name: Name
     """The object's name."""
     key: Annotated[str, Field(min_length=1, max_length=253)]
     """The key in it."""

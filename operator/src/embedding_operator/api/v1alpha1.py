@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from embedding_operator.api.base import Given, ObjectMeta, Told, cel
-from embedding_operator.api.kubernetes import Condition, Container, ResourceRequirements
+from embedding_operator.api.kubernetes import Condition, Container, Name, ResourceRequirements
 
 __all__ = [
+    "ApiKeysSecretRef",
+    "Auth",
     "ClusterStorageContainer",
     "EmbeddingService",
     "EmbeddingServiceSpec",
@@ -27,7 +29,6 @@ __all__ = [
 
 _ApiVersion = Literal["serving.embeddings.dev/v1alpha1"]  # constants.API_VERSION; a Literal takes no name
 
-_Name = Annotated[str, Field(min_length=1, max_length=253)]
 _Conditions = Annotated[
     list[Condition],
     Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
@@ -37,7 +38,7 @@ _Conditions = Annotated[
 class TokenSecretRef(Given):
     """A key of a Secret in the service's namespace."""
 
-    name: _Name
+    name: Name
     """The Secret's name."""
     key: Annotated[str, Field(min_length=1, max_length=253)] = "HF_TOKEN"
     """The key that holds the token."""
@@ -62,11 +63,28 @@ class ModelSpec(Given):
     ]
     """Address of the model: hf://owner/name[:revision], pvc://claim/path, file:///path, or what a storage container
     fetches."""
-    storage_container_name: _Name | None = None
+    storage_container_name: Name | None = None
     """The StorageContainer or ClusterStorageContainer that fetches the model. Default: the one that matches the URI
     best."""
     token_secret_ref: TokenSecretRef | None = None
     """Token for a private model. It reaches the initializer alone, and wins over a storage container's HF_TOKEN."""
+
+
+class ApiKeysSecretRef(Given):
+    """A key of a Secret in the service's namespace that holds API keys."""
+
+    name: Name
+    """The Secret's name."""
+    key: Annotated[str, Field(min_length=1, max_length=253)] = "api-keys"
+    """The key that holds the API keys, one a line: NAME KEY [TOKENS_PER_MINUTE]."""
+
+
+class Auth(Given):
+    """Who may ask."""
+
+    api_keys_secret_ref: ApiKeysSecretRef
+    """The API keys, one of which every request needs, probes and scrapes aside. Servers that run obey a change of the
+    Secret."""
 
 
 class EmbeddingServiceSpec(Given):
@@ -77,6 +95,8 @@ class EmbeddingServiceSpec(Given):
     """What computes the vectors. Default: what --backend in `args` says, else vllm."""
     args: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = Field(default_factory=list)
     """Flags of the runtime, such as --task=embed. Unknown and contradicting ones are refused."""
+    auth: Auth | None = None
+    """Who may ask. Default: everybody who reaches it."""
     image: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """Image of the runtime. Default: the operator's own for the accelerator that `resources` asks for."""
     resources: ResourceRequirements | None = None

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -21,6 +21,14 @@ __all__ = ["TOKEN_VARIABLE", "Settled", "secret_keys", "secret_keys_needed", "se
 
 TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 a variable's name
 _NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
+
+
+class _Asked(NamedTuple):
+    """A key of a Secret that is asked for, by what, and the option with which kubectl makes one."""
+
+    by: str
+    ref: KeyRef
+    option: str
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ def secret_keys_needed(
         return {}
     uri, _ = _uri(service)
     fetcher, _ = _fetcher(service, uri, read_storage_containers(storage_containers))
-    refs = secret_keys(service, fetcher or storage.BUILT_IN).values()
+    refs = [asked.ref for asked in _asked(service, fetcher or storage.BUILT_IN)]
     return {name: frozenset(ref.key for ref in refs if ref.name == name) for name in {ref.name for ref in refs}}
 
 
@@ -153,14 +161,14 @@ def _fetcher(
 
 def _secrets(service: EmbeddingService, fetcher: storage.Fetcher, seen: Observed) -> list[Problem]:
     problems = []
-    for variable, ref in secret_keys(service, fetcher).items():
+    for by, ref, option in _asked(service, fetcher):
         keys = seen.secrets.get(ref.name)
-        asked = f"{_who_asks(service, fetcher, variable)} asks for key {ref.key} of Secret {ref.name}"
+        asked = f"{by} asks for key {ref.key} of Secret {ref.name}"
         if ref.optional or (keys is not None and ref.key in keys):
             continue
         if keys is None:
             namespace = service.metadata.namespace
-            make = f"kubectl create secret generic {ref.name} -n {namespace} --from-literal={ref.key}=<value>"
+            make = f"kubectl create secret generic {ref.name} -n {namespace} {option}"
             words = f"{asked}, which is not in namespace {namespace}: {make}"
         else:
             words = f"{asked}, which has {', '.join(sorted(keys)) or 'no key at all'}: add the key, or name another"
@@ -168,6 +176,17 @@ def _secrets(service: EmbeddingService, fetcher: storage.Fetcher, seen: Observed
     return problems
 
 
-def _who_asks(service: EmbeddingService, fetcher: storage.Fetcher, variable: str) -> str:
-    own = variable == TOKEN_VARIABLE and service.spec.model.token_secret_ref is not None
-    return "spec.model.tokenSecretRef" if own else str(fetcher)
+def _asked(service: EmbeddingService, fetcher: storage.Fetcher) -> list[_Asked]:
+    """All that the pods take from Secrets: what the model is fetched with, then who may ask."""
+    own = TOKEN_VARIABLE if service.spec.model.token_secret_ref else None
+    asked = [
+        _Asked(
+            "spec.model.tokenSecretRef" if variable == own else str(fetcher), ref, f"--from-literal={ref.key}=<value>"
+        )
+        for variable, ref in secret_keys(service, fetcher).items()
+    ]
+    if service.spec.auth is not None:
+        keys = service.spec.auth.api_keys_secret_ref
+        option = f"--from-file={keys.key}=<file of lines NAME KEY>"
+        asked.append(_Asked("spec.auth.apiKeysSecretRef", KeyRef(name=keys.name, key=keys.key), option))
+    return asked

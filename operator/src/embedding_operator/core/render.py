@@ -1,6 +1,7 @@
 """The objects that a settled service is made of."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -10,7 +11,8 @@ import yaml
 from jinja2 import DictLoader, Environment, StrictUndefined
 
 from embedding_operator.api.kubernetes import Container, EnvVar, EnvVarSource, KeyRef
-from embedding_operator.constants import API_VERSION, INITIALIZER, SERVER, TEMPLATE_ANNOTATION
+from embedding_operator.api.v1alpha1 import EmbeddingService
+from embedding_operator.constants import API_KEYS_FILE, API_VERSION, INITIALIZER, SERVER, TEMPLATE_ANNOTATION
 from embedding_operator.core import names, storage
 from embedding_operator.core.checks import TOKEN_VARIABLE, Settled
 from embedding_operator.core.compare import digest, marked
@@ -22,6 +24,9 @@ from embedding_runtime.contract import MODEL_DIR, PVC_ROOT, PvcUri
 __all__ = ["desired"]
 
 _DEPLOYMENT, _SERVICE, _INITIALIZER = "deployment.yaml.j2", "service.yaml.j2", "initializer.yaml.j2"
+_BESIDE_REQUESTS = 35
+"""Seconds of a pod's end beside the server's grace period: five before SIGTERM (preStop), two to answer whoever still
+waits, five for the worker to end; the rest is to spare."""
 _NOT_IN_YAML = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -40,6 +45,7 @@ def desired(settled: Settled, settings: Settings) -> list[dict[str, Any]]:
         selector=names.selector(service),
         replicas=service.spec.replicas,
         rolling=_rolling(accelerator),
+        termination_seconds=math.ceil(settled.serve.grace_period) + _BESIDE_REQUESTS,
         initializer=_initializer(settled, settings),
         server=SERVER,
         image=service.spec.image or settings.runtime_images[accelerator],
@@ -50,6 +56,7 @@ def desired(settled: Settled, settings: Settings) -> list[dict[str, Any]]:
         resources=resources.model_dump(by_alias=True, exclude_defaults=True) if resources else {},
         model_volume=str(MODEL_DIR.parent),
         claim=_claim(settled),
+        api_keys=_api_keys(service),
     )
     template = deployment["spec"]["template"]
     template["metadata"]["annotations"] = {TEMPLATE_ANNOTATION: digest(template)}
@@ -83,6 +90,13 @@ def _token(settled: Settled) -> Container:
         return Container()
     source = EnvVarSource(secretKeyRef=KeyRef(name=token.name, key=token.key))
     return Container(env=[EnvVar(name=TOKEN_VARIABLE, valueFrom=source)])
+
+
+def _api_keys(service: EmbeddingService) -> dict[str, str] | None:
+    if service.spec.auth is None:
+        return None
+    ref = service.spec.auth.api_keys_secret_ref
+    return {"secret": ref.name, "key": ref.key, "directory": str(API_KEYS_FILE.parent), "file": API_KEYS_FILE.name}
 
 
 def _claim(settled: Settled) -> str | None:
