@@ -50,9 +50,11 @@ _GPU_BATCH_TOKENS = 16_384
 class HuggingFaceBackend:
     """One model and one way through it."""
 
-    def __init__(self, forward: Forward, head: Rows, detail: str, cores: Cores | None = None) -> None:
-        """`cores`: those that batches share, where several may be computed at once."""
-        self._forward, self._head, self.detail = forward, head, detail
+    def __init__(
+        self, forward: Forward, head: Rows, detail: str, cores: Cores | None = None, *, packs: bool = False
+    ) -> None:
+        """`cores`: those that batches share, where several may be computed at once. `packs`: `forward` is packed's."""
+        self._forward, self._head, self.detail, self._packs = forward, head, detail, packs
         self._cores = cores
         self.lanes = 1 if cores is None else cores.lanes
         self.batch_tokens = _GPU_BATCH_TOKENS if torch.cuda.is_available() else _CPU_BATCH_TOKENS
@@ -64,6 +66,9 @@ class HuggingFaceBackend:
                 return self._rows(batch)
         except Exception as error:
             raise batch_failed(error) from error
+
+    def padding(self, batch: Sequence[TokenIds]) -> int:
+        return 0 if self._packs else padded.padding(sorted(batch, key=len))
 
     def _rows(self, batch: Sequence[TokenIds]) -> VectorRows:
         order = sorted(range(len(batch)), key=lambda place: len(batch[place]))
@@ -98,8 +103,9 @@ def load(spec: ModelSpec) -> HuggingFaceBackend:
             off = 1 - torch.cosine_similarity(alone.double(), together.double()).min().item()
             if off <= _TOLERANCE[spec.dtype]:  # NaN is not
                 # Packed forwards keep nothing between calls; of a model's own ways with padding nobody knows that.
-                cores = Cores() if way == "packed" and model.device.type == "cpu" else None
-                return HuggingFaceBackend(forward, head, f"{detail}, {way} batches", cores)
+                packs = way == "packed"
+                cores = Cores() if packs and model.device.type == "cpu" else None
+                return HuggingFaceBackend(forward, head, f"{detail}, {way} batches", cores, packs=packs)
             why = f"texts together are off by {off:.1e} from each alone"
         _log.warning("%s has no %s batches: %s", type(model).__name__, way, why)
         model.set_attn_implementation(before)

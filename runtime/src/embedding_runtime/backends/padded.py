@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from embedding_runtime.wire import TokenIds
 
-__all__ = ["Forward", "groups", "prepare"]
+__all__ = ["Forward", "groups", "padding", "prepare"]
 
 Forward = Callable[[Sequence[TokenIds]], Tensor]
 """Texts in rising order of length -> the hidden states of their tokens, end to end: shape (tokens, hidden)."""
@@ -31,6 +31,11 @@ def groups(texts: Sequence[TokenIds]) -> Iterator[Sequence[TokenIds]]:
         if stop == len(texts) or len(texts[stop]) > 1.2 * len(texts[start]):
             yield texts[start:stop]
             start = stop
+
+
+def padding(texts: Sequence[TokenIds]) -> int:
+    """How many places are computed beside the tokens of these texts, which are in rising order of length."""
+    return sum(len(group[-1]) - len(text) for group in groups(texts) for text in group)
 
 
 def _group(model: PreTrainedModel, texts: Sequence[TokenIds]) -> Tensor:

@@ -47,6 +47,9 @@ class VllmBackend:
             self._engine.abort_request([str(place) for place in range(len(batch))])  # those that are left
             raise failed from error
 
+    def padding(self, batch: Sequence[TokenIds]) -> int:  # noqa: ARG002 it is the protocol's
+        return 0  # but for what CUDA graphs are filled up with, which vLLM keeps to itself
+
     def _rows(self, batch: Sequence[TokenIds]) -> VectorRows:
         for place, ids in enumerate(batch):
             prompt = TokensPrompt(prompt_token_ids=(ids & ~SECOND).tolist())
