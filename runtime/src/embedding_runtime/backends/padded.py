@@ -41,7 +41,7 @@ def padding(texts: Sequence[TokenIds]) -> int:
 def _group(model: PreTrainedModel, texts: Sequence[TokenIds]) -> Tensor:
     lengths = torch.tensor([len(text) for text in texts])
     mask = torch.arange(int(lengths.max())) < lengths[:, None]
-    ids = torch.full(mask.shape, model.config.pad_token_id or 0)
+    ids = torch.full(mask.shape, getattr(model.config, "pad_token_id", None) or 0)  # own code may know of none
     ids[mask] = torch.cat([torch.from_numpy(text).long() for text in texts])
     ids, mask = ids.to(model.device), mask.to(model.device)
     hidden: Tensor = model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
