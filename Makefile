@@ -21,7 +21,7 @@ demo: .venv/synced ## Serve the guide's model here, without a cluster, on PORT (
 	@PYTHONPATH=tests $(PYTHON) tools/demo.py --backend $(BACKEND) --port $(PORT)
 
 test: .venv/synced tests/clients/.venv/synced ## Run all tests that need no cluster; ARGS="-m 'not model'" leaves out those with a real model
-	@tools/debian.sh chromedriver || echo "the tests of the playground are skipped" >&2
+	@tools/debian.sh chromedriver strace || echo "the tests of the playground, and of connections outwards, are skipped" >&2
 	$(PYTHON) -m pytest $(ARGS)
 
 e2e: .venv/synced ## Bring a cluster up, install the chart, walk the guide and do it harm, take the cluster down

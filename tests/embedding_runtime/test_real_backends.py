@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+import httpx
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -129,3 +130,8 @@ def test_tokens_are_counted_as_sentence_transformers_counts_them(server: Runtime
 def test_the_backend_is_the_one_that_was_asked_for(server: RuntimeServer) -> None:
     (model,) = server.client().models.list().data
     assert f"--backend={model.model_dump()['backend']}" in server.process.args  # type: ignore[operator] # a list
+
+
+def test_no_batch_of_minilm_is_padded(server: RuntimeServer) -> None:
+    vectors(server, TEXTS)
+    assert "\nembedding_padding_tokens_total 0.0\n" in httpx.get(f"{server.url}/metrics").text

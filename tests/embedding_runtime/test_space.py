@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,15 @@ def test_weights_that_moved_have_another_space(model: Path) -> None:
     before, weights = digest(model), model / "model.safetensors"
     weights.write_bytes(bytes(reversed(weights.read_bytes())))
     assert digest(model) != before
+
+
+def test_code_of_the_models_own_is_part_of_its_space_where_it_is_run(model: Path) -> None:
+    (model / "modeling.py").write_text("VERSION = 1")
+    spec = ModelSpec.read(model)
+    before = space.digest(spec), space.digest(replace(spec, own_code=True))
+    (model / "modeling.py").write_text("VERSION = 2")
+    after = space.digest(spec), space.digest(replace(spec, own_code=True))
+    assert (before[0] == after[0], before[1] == after[1]) == (True, False)
 
 
 def test_the_packaged_minilm_has_a_space_of_its_own() -> None:

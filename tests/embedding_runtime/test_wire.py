@@ -14,7 +14,7 @@ IDS = nps.arrays(np.int32, st.integers(1, 20), elements=st.integers(0, 2**31 - 1
 ROWS = nps.arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 8)))  # NaN and infinities among them
 MESSAGES = st.one_of(
     st.builds(Work, BATCH, st.lists(IDS, min_size=1, max_size=5)),
-    st.builds(Vectors, BATCH, ROWS),
+    st.builds(Vectors, BATCH, ROWS, st.integers(0, 2**32 - 1)),
     st.builds(Ready, st.text()),
     st.builds(Failed, BATCH),
     st.builds(Broken, st.text()),
@@ -25,8 +25,10 @@ def same(one: Message | None, other: Message) -> bool:
     match one, other:
         case Work(batch, texts), Work(others_batch, others_texts):
             return batch == others_batch and all(map(np.array_equal, texts, others_texts))
-        case Vectors(batch, rows), Vectors(others_batch, others_rows):
-            return batch == others_batch and np.array_equal(rows, others_rows, equal_nan=True)
+        case Vectors(batch, rows, padding), Vectors(others_batch, others_rows, others_padding):
+            return (batch, padding) == (others_batch, others_padding) and np.array_equal(
+                rows, others_rows, equal_nan=True
+            )
     return one == other
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -49,9 +49,13 @@ class RuntimeServer:
         model: Path | None = None,
         harmed: bool = False,
         env: Mapping[str, str] | None = None,
+        under: Sequence[str] = (),
         **flags: object,
     ) -> None:
-        """`harmed`: some token ids do harm to the fake backend, see support/harmed/sitecustomize.py."""
+        """`harmed`: some token ids do harm to the fake backend, see support/harmed/sitecustomize.py.
+
+        `under`: a command that starts the one after it, and has the same process id.
+        """
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._clients: dict[str, openai.OpenAI] = {}
@@ -64,7 +68,7 @@ class RuntimeServer:
             **flags,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "embedding_runtime", "serve", f"--backend={backend}"]
+            [*under, sys.executable, "-m", "embedding_runtime", "serve", f"--backend={backend}"]
             + [f"--{name}={value}" for name, value in given.items()],
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -19,7 +19,19 @@ from transformers import (
     T5EncoderModel,
 )
 
-__all__ = ["SHAPES", "Shape", "a_cross_encoder", "a_saved_cross_encoder", "a_transformer", "as_old_format", "saved"]
+from support.own_code.configuration_novel import NovelConfig
+from support.own_code.modeling_novel import NovelModel
+
+__all__ = [
+    "SHAPES",
+    "Shape",
+    "a_cross_encoder",
+    "a_model_with_own_code",
+    "a_saved_cross_encoder",
+    "a_transformer",
+    "as_old_format",
+    "saved",
+]
 
 MAX_LENGTH = 96
 
@@ -76,12 +88,23 @@ def a_transformer(directory: Path, shape: Shape, *, make: Any = AutoModel.from_c
     config = AutoConfig.for_model(shape.kind, **{**SIZES, **limits, **specials, **shape.sizes, **sizes})
     of: Any = T5EncoderModel if shape.kind == "t5" else make
     model = of(config)
-    for name, weight in model.named_parameters():
-        if "norm" not in name.lower():  # as they come, all tokens of so small a model look alike
-            torch.nn.init.normal_(weight, std=0.15)
+    _spread(model)
     model.save_pretrained(directory)
     if "architectures" in shape.sizes:  # AutoModel writes its own
         _change(directory / "config.json", architectures=shape.sizes["architectures"])
+    return directory
+
+
+def a_model_with_own_code(directory: Path, **config: Any) -> Path:
+    """Of a kind that transformers has no code for: that of `support/own_code` comes with it."""
+    torch.manual_seed(3)
+    made = _tokenizer(SHAPES["distilbert"])
+    made.save_pretrained(directory)
+    NovelConfig.register_for_auto_class()  # type: ignore[no-untyped-call]
+    NovelModel.register_for_auto_class("AutoModel")  # type: ignore[no-untyped-call]
+    model = NovelModel(NovelConfig(vocab_size=len(made), **config))
+    _spread(model)
+    model.save_pretrained(directory)
     return directory
 
 
@@ -156,6 +179,13 @@ def _old_pooling(config: Mapping[str, Any]) -> dict[str, Any]:
     flags = {f"pooling_mode_{key}": mode in given for mode, key in keys.items()}
     size = config["embedding_dimension"]
     return {"word_embedding_dimension": size, **flags, "include_prompt": config["include_prompt"]}
+
+
+def _spread(model: torch.nn.Module) -> None:
+    """As they come, all tokens of so small a model look alike."""
+    for name, weight in model.named_parameters():
+        if "norm" not in name.lower():
+            torch.nn.init.normal_(weight, std=0.15)
 
 
 def _change(path: Path, **values: Any) -> None:

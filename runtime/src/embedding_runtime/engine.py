@@ -117,11 +117,11 @@ class Engine:
         try:
             while (message := await receive(self._reader)) is not None:
                 match message:
-                    case Vectors(number, rows):
-                        self._deliver(self._taken_back(number, computed=True), rows)
+                    case Vectors():
+                        self._deliver(self._taken_back(message), message.rows)
                         self._feed()
-                    case Failed(number):
-                        self._bisect(self._taken_back(number, computed=False).parts)
+                    case Failed():
+                        self._bisect(self._taken_back(message).parts)
                         self._feed()
                     case Ready(detail, lanes, batch_tokens) if self.state is State.LOADING:
                         self.state, self.reason = State.READY, detail
@@ -212,14 +212,14 @@ class Engine:
                 return parts
         return self._line.next_batch(self._batch_tokens)
 
-    def _taken_back(self, number: int, *, computed: bool) -> _Batch:
+    def _taken_back(self, answer: Vectors | Failed) -> _Batch:
         """The worker began with it when it had it and was done with the last: sums are right, with lanes too."""
-        batch, now = self._under_way.pop(number), time.monotonic()
-        if computed:
+        batch, now = self._under_way.pop(answer.batch), time.monotonic()
+        if isinstance(answer, Vectors):
             seconds = now - max(self._answered, batch.sent)
             self._rate.saw(batch.tokens, seconds)
             texts = sum(part.stop - part.start for part in batch.parts)
-            self.metrics.batch(texts=texts, tokens=batch.tokens, seconds=seconds)
+            self.metrics.batch(texts=texts, tokens=batch.tokens, padding=answer.padding, seconds=seconds)
         self._answered = now
         return batch
 

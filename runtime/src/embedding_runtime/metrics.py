@@ -52,6 +52,11 @@ class Metrics:
         self._batch_tokens = self._histogram("batch_tokens", "Tokens in a batch, special tokens included.", TOKENS)
         self._texts = self._counter("texts", "Texts computed.")
         self._tokens = self._counter("tokens", "Tokens computed, special tokens included.")
+        self._padding = self._counter(
+            "padding_tokens",
+            "Places computed beside embedding_tokens_total, to fill texts of a batch up to one length. "
+            "0 where batches are packed.",
+        )
         ProcessCollector(registry=self._registry)
 
     def request(self, *, method: str, path: str, code: int, seconds: float) -> None:
@@ -63,13 +68,14 @@ class Metrics:
         """A request was answered with a fault."""
         self._rejected.labels(reason).inc()
 
-    def batch(self, *, texts: int, tokens: int, seconds: float) -> None:
-        """The worker has computed a batch."""
+    def batch(self, *, texts: int, tokens: int, padding: int, seconds: float) -> None:
+        """The worker has computed a batch; `padding` places of it are no text's."""
         self._inference.observe(seconds)
         self._batch_texts.observe(texts)
         self._batch_tokens.observe(tokens)
         self._texts.inc(texts)
         self._tokens.inc(tokens)
+        self._padding.inc(padding)
 
     def line(
         self, *, tokens: Callable[[], float], texts: Callable[[], float], tokens_in_flight: Callable[[], float]

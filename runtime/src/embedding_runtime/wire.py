@@ -67,6 +67,8 @@ class Vectors:
 
     batch: int
     rows: VectorRows
+    padding: int = 0
+    """Places that were computed beside the texts' tokens, to make rows of one length."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class _Kind(IntEnum):
 
 _HEADER = struct.Struct("<IQ")  # kind, bytes of body
 _WORK = struct.Struct("<QI")  # batch, texts; then their lengths as u32, then all ids as i32
-_VECTORS = struct.Struct("<QII")  # batch, rows, columns; then float32, row by row
+_VECTORS = struct.Struct("<QIII")  # batch, padding, rows, columns; then float32, row by row
 _FAILED = struct.Struct("<Q")  # batch
 
 
@@ -107,8 +109,9 @@ def pack(message: Message) -> bytes:
             lengths = np.array([len(text) for text in texts], dtype="<u4")
             ids = np.concatenate(texts).astype("<i4", copy=False)
             return _frame(_Kind.WORK, _WORK.pack(batch, len(texts)), lengths.tobytes(), ids.tobytes())
-        case Vectors(batch, rows):
-            return _frame(_Kind.VECTORS, _VECTORS.pack(batch, *rows.shape), rows.astype("<f4", copy=False).tobytes())
+        case Vectors(batch, rows, padding):
+            numbers = rows.astype("<f4", copy=False).tobytes()
+            return _frame(_Kind.VECTORS, _VECTORS.pack(batch, padding, *rows.shape), numbers)
         case Failed(batch):
             return _frame(_Kind.FAILED, _FAILED.pack(batch))
         case Ready():
@@ -151,8 +154,8 @@ def _unpack(kind: _Kind, body: bytes) -> Message:
             ids = np.frombuffer(body, "<i4", offset=_WORK.size + lengths.nbytes)
             return Work(batch, np.split(ids, np.cumsum(lengths[:-1])))
         case _Kind.VECTORS:
-            batch, rows, columns = _VECTORS.unpack_from(body)
-            return Vectors(batch, np.frombuffer(body, "<f4", offset=_VECTORS.size).reshape(rows, columns))
+            batch, padding, rows, columns = _VECTORS.unpack_from(body)
+            return Vectors(batch, np.frombuffer(body, "<f4", offset=_VECTORS.size).reshape(rows, columns), padding)
         case _Kind.FAILED:
             return Failed(*_FAILED.unpack(body))
         case _Kind.READY:

@@ -133,7 +133,7 @@ def _lane(link: socket.socket, args: ServeArgs, backend: Backend, inbox: _Inbox)
 
 def _answer(backend: Backend, work: Work) -> Vectors | Failed:
     try:
-        return Vectors(work.batch, backend.embed(work.texts))
+        return Vectors(work.batch, backend.embed(work.texts), backend.padding(work.texts))
     except BatchFailed as failed:
         alone = len(work.texts) == 1  # its traceback once, not for every half on the way to it
         _log.error("the backend failed for %s: %s", "a text" if alone else "a batch", failed, exc_info=alone)

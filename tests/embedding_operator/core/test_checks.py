@@ -93,6 +93,11 @@ def test_what_the_spec_leaves_open_is_decided(service: Raw, name: str, backend: 
     assert (serve.model_name, serve.backend, serve.task) == (name, backend, None)
 
 
+@pytest.mark.parametrize("flag", ["--trust_remote_code", "--trust-remote-code=true"])
+def test_a_flag_that_no_field_stands_for_goes_to_the_server_as_it_is(flag: str) -> None:
+    assert "--trust_remote_code=True" in settle(a_service(args=[flag]), NOTHING).serve.to_argv()
+
+
 @pytest.mark.parametrize(
     ("secrets", "words"),
     [

@@ -76,6 +76,17 @@ def test_padding_adds_a_fifth_at_most() -> None:
     assert grouped == [[10, 11, 12], [13, 14], [20]]
 
 
+@pytest.mark.parametrize(("shape", "padding"), [("mpnet", 3), ("bert", 0)])
+def test_padding_is_what_the_model_computes_beside_the_tokens(tmp_path: Path, shape: str, padding: int) -> None:
+    backend = huggingface.load(ModelSpec.read(tiny.a_transformer(tmp_path, tiny.SHAPES[shape])))
+    places = []
+    (model, *_) = backend._forward.args
+    model.register_forward_pre_hook(lambda *given: places.append(given[-1]["input_ids"].numel()), with_kwargs=True)
+    batch = texts(20, 11, 10, 12)
+    backend.embed(batch)
+    assert backend.padding(batch) == sum(places) - sum(map(len, batch)) == padding
+
+
 @pytest.mark.parametrize(
     ("activation", "words"),
     [("torch.nn.functional.gelu", "no module of torch"), ("torch.nn.Nothing", "torch has none such")],

@@ -1,4 +1,4 @@
-"""Model files that could run code: pickled weights, and Python of their own."""
+"""Model files that could run code: pickled weights. Python of their own is in test_own_code.py."""
 
 import json
 from pathlib import Path
@@ -76,20 +76,3 @@ def test_pickled_weights_are_read_where_that_is_asked_for(tmp_path: Path) -> Non
     with pytest.raises(ModelRefused, match="is a pickle"):
         registry.load(BackendName.HUGGINGFACE, spec, allow_pickle=False)
     assert "transformers" in registry.load(BackendName.HUGGINGFACE, spec, allow_pickle=True).detail
-
-
-@pytest.mark.model
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_a_model_that_needs_code_of_its_own_is_refused_and_its_code_is_not_run(tmp_path: Path) -> None:
-    own_code = pytest.importorskip("embedding_runtime.backends.own_code")
-    a_model(tmp_path, config={"model_type": "novel", "auto_map": {"AutoModel": "novel.NovelModel"}})
-    (tmp_path / "novel.py").write_text("raise SystemExit('this was run')")
-    with pytest.raises(ModelRefused, match=r"config\.json has auto_map: a model of type 'novel' needs Python code"):
-        own_code.check(ModelSpec.read(tmp_path))
-
-
-@pytest.mark.model
-def test_a_model_that_brings_code_for_a_type_that_transformers_has_is_run_by_transformers_own(tmp_path: Path) -> None:
-    own_code = pytest.importorskip("embedding_runtime.backends.own_code")
-    a_model(tmp_path, config={"model_type": "bert", "auto_map": {"AutoModel": "novel.NovelModel"}})
-    own_code.check(ModelSpec.read(tmp_path))

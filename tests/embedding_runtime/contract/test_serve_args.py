@@ -23,6 +23,7 @@ def serve_args(draw: st.DrawFn) -> ServeArgs:
             "max_inputs": draw(st.sampled_from([1, 2048])),
             "request_timeout": draw(st.floats(0.001, 600)),
             "allow_pickle": draw(st.booleans()),
+            "trust_remote_code": draw(st.booleans()),
             "api_keys_file": draw(st.none() | WORDS.map("/{}".format)),
             "log_format": draw(st.sampled_from(LogFormat)),
             "access_log": draw(st.booleans()),
@@ -77,6 +78,11 @@ def test_a_wrong_flag_is_refused_in_words_that_say_what_to_write(argv: list[str]
     with pytest.raises(ContractError) as caught:
         ServeArgs.from_argv(argv)
     assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_a_flag_that_is_on_or_off_may_stand_alone_as_kserves_do() -> None:
+    args = ServeArgs.from_argv(["--trust_remote_code", "--model_name=a", "--allow-pickle"])
+    assert (args.trust_remote_code, args.allow_pickle, args.access_log) == (True, True, False)
 
 
 def test_without_a_task_the_models_files_decide() -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -50,6 +51,16 @@ def test_texts_tokens_and_batches_are_what_was_computed(server: RuntimeServer) -
     assert (read(server, "embedding_batch_tokens_sum"), read(server, "embedding_batch_tokens_count")) == (8, 2)
     for step, times in [("request_tokenization", 1), ("request_queue", 2), ("batch_inference", 2)]:
         assert read(server, f"embedding_{step}_duration_seconds_count") == times
+
+
+@pytest.mark.model
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_padding_is_counted_where_batches_are_padded(tmp_path: Path) -> None:
+    tiny = pytest.importorskip("support.tiny_models")
+    with RuntimeServer("huggingface", model=tiny.a_transformer(tmp_path, tiny.SHAPES["mpnet"])) as server:
+        server.ready(seconds=120).embeddings(input=[[0, *range(5, 5 + inner), 2] for inner in (8, 9, 10, 18)])
+        assert read(server, "embedding_tokens_total") == 10 + 11 + 12 + 20
+        assert read(server, "embedding_padding_tokens_total") == (12 - 10) + (12 - 11)
 
 
 def test_refusals_are_counted_by_reason(server: RuntimeServer) -> None:

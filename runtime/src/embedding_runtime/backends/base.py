@@ -39,3 +39,7 @@ class Backend(Protocol):
         trusted, and the worker ends.
         """
         ...
+
+    def padding(self, batch: Sequence[TokenIds]) -> int:
+        """How many places `embed` computes for this batch beside its tokens, to make rows of one length; 0: packed."""
+        ...

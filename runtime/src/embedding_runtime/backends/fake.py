@@ -23,6 +23,9 @@ class FakeBackend:
     def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
         return np.stack([self._row(ids) for ids in batch])
 
+    def padding(self, batch: Sequence[TokenIds]) -> int:  # noqa: ARG002 it is the protocol's
+        return 0
+
     def _row(self, ids: TokenIds) -> VectorRows:
         random = np.random.default_rng(ids.astype(np.uint32))
         if self._spec.scores is not None:

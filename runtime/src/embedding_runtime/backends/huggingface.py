@@ -28,11 +28,12 @@ from embedding_runtime.backends.cores import Cores
 from embedding_runtime.backends.failure import batch_failed
 from embedding_runtime.backends.padded import Forward
 from embedding_runtime.backends.pooling import Head
+from embedding_runtime.backends.proof import Proof
 from embedding_runtime.contract import Dtype
 from embedding_runtime.modelspec import ModelRefused, ModelSpec
 from embedding_runtime.wire import SECOND, TokenIds, VectorRows
 
-__all__ = ["HuggingFaceBackend", "load"]
+__all__ = ["HuggingFaceBackend", "as_it_comes", "load"]
 
 _log = logging.getLogger(__name__)
 
@@ -50,9 +51,11 @@ _GPU_BATCH_TOKENS = 16_384
 class HuggingFaceBackend:
     """One model and one way through it."""
 
-    def __init__(self, forward: Forward, head: Rows, detail: str, cores: Cores | None = None) -> None:
-        """`cores`: those that batches share, where several may be computed at once."""
-        self._forward, self._head, self.detail = forward, head, detail
+    def __init__(
+        self, forward: Forward, head: Rows, detail: str, cores: Cores | None = None, *, packs: bool = False
+    ) -> None:
+        """`cores`: those that batches share, where several may be computed at once. `packs`: `forward` is packed's."""
+        self._forward, self._head, self.detail, self._packs = forward, head, detail, packs
         self._cores = cores
         self.lanes = 1 if cores is None else cores.lanes
         self.batch_tokens = _GPU_BATCH_TOKENS if torch.cuda.is_available() else _CPU_BATCH_TOKENS
@@ -64,6 +67,9 @@ class HuggingFaceBackend:
                 return self._rows(batch)
         except Exception as error:
             raise batch_failed(error) from error
+
+    def padding(self, batch: Sequence[TokenIds]) -> int:
+        return 0 if self._packs else padded.padding(sorted(batch, key=len))
 
     def _rows(self, batch: Sequence[TokenIds]) -> VectorRows:
         order = sorted(range(len(batch)), key=lambda place: len(batch[place]))
@@ -83,32 +89,35 @@ def load(spec: ModelSpec) -> HuggingFaceBackend:
     detail = (
         f"transformers {transformers.__version__}, torch {torch.__version__} on {model.device.type} in {spec.dtype}"
     )
-    plain = HuggingFaceBackend(padded.prepare(model), compared, detail)
-    alone = torch.cat([torch.from_numpy(plain.embed([probe])) for probe in probes])
+    proof = Proof.of(HuggingFaceBackend(padded.prepare(model), compared, detail), probes, spec.dtype)
     before = model.config._attn_implementation  # noqa: SLF001 transformers has a public setter, but no getter
     if model.device.type == "cpu" and spec.dtype is Dtype.FLOAT32:
         onednn.use_for_linear_layers(model)
     for way, prepare in (("packed", packed.prepare), ("padded", padded.prepare)):
         try:
             forward = prepare(model)
-            together = torch.from_numpy(HuggingFaceBackend(forward, compared, detail).embed(probes))
+            why = proof.problem(HuggingFaceBackend(forward, compared, detail))
         except Exception as error:  # noqa: BLE001 whatever a model's own code raises, the padded way is its usual one
             why = str(error)
-        else:
-            off = 1 - torch.cosine_similarity(alone.double(), together.double()).min().item()
-            if off <= _TOLERANCE[spec.dtype]:  # NaN is not
-                # Packed forwards keep nothing between calls; of a model's own ways with padding nobody knows that.
-                cores = Cores() if way == "packed" and model.device.type == "cpu" else None
-                return HuggingFaceBackend(forward, head, f"{detail}, {way} batches", cores)
-            why = f"texts together are off by {off:.1e} from each alone"
+        if why is None:
+            # Packed forwards keep nothing between calls; of a model's own ways with padding, or of code that came with
+            # it, nobody knows that.
+            packs = way == "packed"
+            cores = Cores() if packs and not spec.own_code and model.device.type == "cpu" else None
+            return HuggingFaceBackend(forward, head, f"{detail}, {way} batches", cores, packs=packs)
         _log.warning("%s has no %s batches: %s", type(model).__name__, way, why)
         model.set_attn_implementation(before)
-    model, head, *_ = _parts(spec)
-    return HuggingFaceBackend(padded.prepare(model), head, f"{detail}, padded batches, layers as they come")
+    model, head, compared, _ = _parts(spec)
+    forward, detail = padded.prepare(model), f"{detail}, padded batches, layers as they come"
+    if spec.own_code and (why := proof.problem(HuggingFaceBackend(forward, compared, detail))) is not None:
+        raise ModelRefused(f"the code that came with {spec.directory} does not keep the texts of a batch apart: {why}")
+    return HuggingFaceBackend(forward, head, detail)
 
 
-_TOLERANCE = {Dtype.FLOAT32: 1e-6, Dtype.FLOAT16: 1e-4, Dtype.BFLOAT16: 1e-3}
-"""Largest distance (1 - cosine) between a text packed among others and the same text alone."""
+def as_it_comes(spec: ModelSpec) -> Proof:
+    """What another library's vectors of the model have to be. The model itself is let go. Raises ModelRefused."""
+    model, _, compared, probes = _parts(spec)
+    return Proof.of(HuggingFaceBackend(padded.prepare(model), compared, "as it comes"), probes, spec.dtype)
 
 
 def _parts(spec: ModelSpec) -> tuple[PreTrainedModel, Rows, Rows, Sequence[TokenIds]]:
@@ -131,7 +140,7 @@ _ENCODERS: Mapping[str, Any] = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "u
 
 def _weights(spec: ModelSpec) -> PreTrainedModel:
     try:
-        config = AutoConfig.from_pretrained(spec.directory, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(spec.directory, local_files_only=True, trust_remote_code=spec.own_code)
         config.use_cache = False  # nothing is generated
         embeds = _ENCODERS.get(config.model_type, AutoModel)
         model, loading = (embeds if spec.scores is None else AutoModelForSequenceClassification).from_pretrained(
@@ -139,29 +148,29 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
             config=config,
             dtype=getattr(torch, spec.dtype),
             local_files_only=True,
-            trust_remote_code=False,
+            trust_remote_code=spec.own_code,
             output_loading_info=True,
         )
-    except (OSError, ValueError) as error:  # transformers' words for files that are missing or not what it knows
+    except (ImportError, OSError, ValueError) as error:  # its words for what is missing, or is not what it knows
         raise ModelRefused(f"transformers cannot load {spec.directory}: {' '.join(str(error).split())}") from error
     # transformers fills what the files lack with random numbers. Its own pooler is not used for vectors.
     missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise ModelRefused(f"the weights in {spec.directory} lack {', '.join(missing[:3])} ({len(missing)} in all)")
-    if spec.scores is None and hasattr(model, "pooler"):
+    if spec.scores is None and hasattr(model, "pooler") and not spec.own_code:  # which may not ask whether it is there
         model.pooler = None
     on_device: PreTrainedModel = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     return on_device
 
 
 def _probes(spec: ModelSpec, model: PreTrainedModel, prompt_tokens: int) -> list[TokenIds]:
-    """Texts of few, equal and many tokens, and of more than the attention's window (where it has one).
+    """Texts of few, equal, about equal and many tokens, and of more than the attention's window (where it has one).
 
-    They would show if one text saw another, or its own place wrongly.
+    They would show if one text saw another, or padding, or its own place wrongly.
     """
     generator = torch.Generator().manual_seed(1)
     window = getattr(model.config, "sliding_window", None) or 0
-    lengths = [min(prompt_tokens + length, spec.max_length) for length in (2, 9, 9, 40, max(300, 2 * window + 50))]
+    lengths = [min(prompt_tokens + length, spec.max_length) for length in (2, 9, 9, 10, 40, max(300, 2 * window + 50))]
     return [torch.randint(spec.vocabulary, (n,), generator=generator, dtype=torch.int32).numpy() for n in lengths]
 
 

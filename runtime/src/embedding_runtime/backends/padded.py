@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from embedding_runtime.wire import TokenIds
 
-__all__ = ["Forward", "groups", "prepare"]
+__all__ = ["Forward", "groups", "padding", "prepare"]
 
 Forward = Callable[[Sequence[TokenIds]], Tensor]
 """Texts in rising order of length -> the hidden states of their tokens, end to end: shape (tokens, hidden)."""
@@ -33,10 +33,15 @@ def groups(texts: Sequence[TokenIds]) -> Iterator[Sequence[TokenIds]]:
             start = stop
 
 
+def padding(texts: Sequence[TokenIds]) -> int:
+    """How many places are computed beside the tokens of these texts, which are in rising order of length."""
+    return sum(len(group[-1]) - len(text) for group in groups(texts) for text in group)
+
+
 def _group(model: PreTrainedModel, texts: Sequence[TokenIds]) -> Tensor:
     lengths = torch.tensor([len(text) for text in texts])
     mask = torch.arange(int(lengths.max())) < lengths[:, None]
-    ids = torch.full(mask.shape, model.config.pad_token_id or 0)
+    ids = torch.full(mask.shape, getattr(model.config, "pad_token_id", None) or 0)  # own code may know of none
     ids[mask] = torch.cat([torch.from_numpy(text).long() for text in texts])
     ids, mask = ids.to(model.device), mask.to(model.device)
     hidden: Tensor = model(input_ids=ids, attention_mask=mask.long()).last_hidden_state

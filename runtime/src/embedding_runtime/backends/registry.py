@@ -22,6 +22,7 @@ _MODULES: Mapping[BackendName, str] = {
 # Libraries read these while they are imported.
 _ALWAYS: Mapping[str, str] = {
     "HF_HUB_OFFLINE": "1",  # all that a model needs is in its directory
+    "GLOO_SOCKET_IFNAME": "lo",  # vLLM starts it even alone, and it would look the machine's own name up
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # vLLM's own layout of three processes does not fit into 2 GiB
 }
 _UNLESS_SET: Mapping[str, str] = {

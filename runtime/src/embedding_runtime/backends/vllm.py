@@ -5,6 +5,7 @@ Of a cross-encoder it computes the logits, as its task `classify`; the activatio
 `registry` has set vLLM's environment before this is imported.
 """
 
+import gc
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from vllm.platforms import current_platform
 from embedding_runtime.backends import own_code, tokenizer_check
 from embedding_runtime.backends.failure import batch_failed
 from embedding_runtime.backends.pooling import activation
+from embedding_runtime.backends.proof import Proof
 from embedding_runtime.backends.vllm_limits import SEQ_POOLING
 from embedding_runtime.modelspec import ModelRefused, ModelSpec, Normalize
 from embedding_runtime.wire import SECOND, TokenIds, VectorRows
@@ -47,6 +49,9 @@ class VllmBackend:
             self._engine.abort_request([str(place) for place in range(len(batch))])  # those that are left
             raise failed from error
 
+    def padding(self, batch: Sequence[TokenIds]) -> int:  # noqa: ARG002 it is the protocol's
+        return 0  # but for what CUDA graphs are filled up with, which vLLM keeps to itself
+
     def _rows(self, batch: Sequence[TokenIds]) -> VectorRows:
         for place, ids in enumerate(batch):
             prompt = TokensPrompt(prompt_token_ids=(ids & ~SECOND).tolist())
@@ -74,16 +79,40 @@ def load(spec: ModelSpec) -> VllmBackend:
         types = False
     else:
         types = tokenizer_check.check_pairs(spec)
+    proof = _proof(spec) if spec.own_code else None
     try:
         engine, where = _engine(spec)
-    except ValueError as error:  # an architecture that vLLM does not have, a setting that it does not take
+        backend = VllmBackend(engine, spec, f"vLLM {__version__} on {where}", types=types)
+        why = None if proof is None else proof.problem(backend)
+    except Exception as error:
+        # ValueError: an architecture that vLLM does not have, a setting that it does not take. Own code: anything.
+        if not (spec.own_code or isinstance(error, ValueError)):
+            raise
         said = " ".join(str(error).split())[:_SAID]
         raise ModelRefused(f"vLLM cannot load {spec.directory}: {said}; --backend=huggingface may") from error
-    return VllmBackend(engine, spec, f"vLLM {__version__} on {where}", types=types)
+    if why is not None:
+        raise ModelRefused(
+            f"vLLM does not compute what the code that came with {spec.directory} does: {why}; "
+            "--backend=huggingface runs it as it is"
+        )
+    return backend
 
 
 _SAID = 300
 """Characters of vLLM's words: it goes on to list every architecture that it has."""
+
+
+def _proof(spec: ModelSpec) -> Proof:
+    """vLLM has classes of its own for some names, and puts its layers into other code by what they look like.
+
+    Only the code itself tells whether that fits.
+    """
+    from embedding_runtime.backends import huggingface  # noqa: PLC0415 the few models that need it wait a second for it
+
+    proof = huggingface.as_it_comes(spec)
+    gc.collect()  # vLLM asks how much memory is free
+    torch.accelerator.empty_cache()
+    return proof
 
 
 def _engine(spec: ModelSpec) -> tuple[LLMEngine, str]:
@@ -100,7 +129,7 @@ def _engine(spec: ModelSpec) -> tuple[LLMEngine, str]:
         EngineArgs(
             model=str(spec.directory),
             runner="pooling",
-            trust_remote_code=False,
+            trust_remote_code=spec.own_code,
             pooler_config=PoolerConfig(
                 seq_pooling_type="CLS" if spec.scores else SEQ_POOLING[spec.pooling],
                 use_activation=Normalize() in spec.steps,

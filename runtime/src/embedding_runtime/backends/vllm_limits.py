@@ -22,6 +22,8 @@ def check(spec: ModelSpec) -> None:
     problems = []
     if spec.scores is not None and spec.scores.architecture not in _CLASSIFIERS:
         problems.append(f"scores as {spec.scores.architecture} (vLLM: {', '.join(sorted(_CLASSIFIERS))})")
+    if spec.scores is not None and spec.own_code:
+        problems.append("scores by code of its own")
     if spec.scores is None and spec.pooling not in SEQ_POOLING:
         problems.append(f"pools by {' + '.join(spec.pooling)} (vLLM: by cls, mean or lasttoken)")
     if any(isinstance(step, Dense) for step in spec.steps):

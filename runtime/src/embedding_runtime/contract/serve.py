@@ -150,6 +150,9 @@ class ServeArgs(BaseModel):
     allow_pickle: Annotated[
         bool, Field(description="read weights from pickles (pytorch_model.bin), which can run code, too")
     ] = False
+    trust_remote_code: Annotated[
+        bool, Field(description="run Python code that comes with the model (auto_map): it may do all that a server may")
+    ] = False
 
     @field_validator("task")
     @classmethod
@@ -197,7 +200,13 @@ class ServeArgs(BaseModel):
             spellings = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
             default = "" if field.is_required() or field.default is None else f" (default: {field.default})"
             parser.add_argument(
-                *spellings, dest=name, action="append", nargs="?", metavar="VALUE", help=f"{field.description}{default}"
+                *spellings,
+                dest=name,
+                action="append",
+                nargs="?",
+                const="true" if field.annotation is bool else None,
+                metavar="VALUE",
+                help=f"{field.description}{default}",
             )
         return parser
 

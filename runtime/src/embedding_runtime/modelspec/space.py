@@ -1,9 +1,10 @@
 """A name for the space that a model's vectors live in: equal names, and vectors may be compared.
 
-It is a digest over what decides a vector: weights, tokenizer, architecture, pooling, the steps after it, prompts and
-dimensions. Not over what moves a vector by rounding only: backend, type, batches. Of a weights file it takes the size
-and 1,024 blocks of 4 KiB, evenly spread (all of it, up to 4 MiB): training moves every tensor, so that two models
-differ in nearly every block, and a model of 16 GB is named in the time of 1,024 small reads instead of a minute.
+It is a digest over what decides a vector: weights, tokenizer, architecture, the model's own code where that is run,
+pooling, the steps after it, prompts and dimensions. Not over what moves a vector by rounding only: backend, type,
+batches. Of a weights file it takes the size and 1,024 blocks of 4 KiB, evenly spread (all of it, up to 4 MiB): training
+moves every tensor, so that two models differ in nearly every block, and a model of 16 GB is named in the time of 1,024
+small reads instead of a minute.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from embedding_runtime.modelspec import own_code
 from embedding_runtime.modelspec.head import Dense
 from embedding_runtime.modelspec.spec import ModelSpec
 
@@ -40,6 +42,8 @@ def digest(spec: ModelSpec) -> str:
     found.update(json.dumps(said, sort_keys=True).encode())
     for name in ("config.json", "tokenizer.json"):
         found.update((spec.directory / name).read_bytes())
+    for file in own_code.modules(spec.directory) if spec.own_code else ():
+        found.update(file.read_bytes())
     for directory in (spec.directory, *(dense.directory for dense in denses)):
         for file in _weights(directory):
             for block in _sample(file):
