@@ -1,9 +1,10 @@
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_runtime.batching import Line, Part, halves
+from embedding_runtime.batching import TWO_TOKENS, Line, Part, Share, halves, next_share
 
 REQUESTS = st.lists(st.lists(st.integers(1, 20), max_size=8), max_size=8)
 BUDGET = st.integers(1, 40)
@@ -82,3 +83,42 @@ def test_the_line_counts_the_tokens_that_wait(requests: list[list[int]], budget:
         if owner != leaver and (owner, place) not in taken
     ]
     assert line.tokens == sum(waiting)
+
+
+WHOLE, HALF = True, False
+FEW, MANY = TWO_TOKENS - 1, TWO_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("waiting", "under_way", "share"),
+    [
+        (FEW, [], Share(1000, whole=True)),
+        (MANY, [], Share(1000, whole=True)),
+        (FEW, [WHOLE], None),
+        (MANY, [WHOLE], Share(1000, whole=True)),
+        (MANY, [WHOLE, WHOLE], None),
+    ],
+)
+def test_a_worker_that_computes_one_batch_at_a_time_has_a_second_one_when_enough_tokens_wait(
+    waiting: int, under_way: list[bool], share: Share | None
+) -> None:
+    assert next_share(waiting, under_way, halves=False, batch_tokens=1000) == share
+
+
+@pytest.mark.parametrize(
+    ("waiting", "under_way", "share"),
+    [
+        (FEW, [], Share(1000, whole=True)),
+        (MANY, [], Share(TWO_TOKENS // 2, whole=False)),
+        (1001, [], Share(501, whole=False)),
+        (5000, [], Share(1000, whole=False)),
+        (FEW, [HALF], Share(FEW, whole=False)),
+        (5000, [HALF], Share(1000, whole=False)),
+        (5000, [HALF, HALF], None),
+        (5000, [WHOLE], None),
+    ],
+)
+def test_of_two_batches_at_once_each_has_half_of_the_machine_and_few_tokens_have_all_of_it(
+    waiting: int, under_way: list[bool], share: Share | None
+) -> None:
+    assert next_share(waiting, under_way, halves=True, batch_tokens=1000) == share

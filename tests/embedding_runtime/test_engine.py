@@ -46,21 +46,20 @@ async def test_no_more_than_two_batches_are_under_way() -> None:
         await asyncio.gather(*tasks)
 
 
-async def test_every_lane_has_a_batch_and_one_waits_there() -> None:
-    async with a_worker(lanes=2) as worker:
-        tasks = [asked(worker.engine, length) for length in (1, 2, 3, 4)]
-        first, second, third = [await worker.work() for _ in range(3)]
-        fourth = asyncio.create_task(worker.work())
-        await asyncio.sleep(0)
-        assert not fourth.done()
-        for work in (second, third, first):  # lanes answer when they are done, in any order
-            worker.answer(work)
-        worker.answer(await fourth)
-        assert [rows[:, 0].tolist() for rows in await asyncio.gather(*tasks)] == [[1], [2], [3], [4]]
+async def test_a_worker_that_computes_two_batches_at_once_gets_half_of_the_texts_in_each() -> None:
+    async with a_worker(halves=True, two_tokens=4) as worker:
+        task = asked(worker.engine, 1, 2, 3, 4)
+        first, second = await worker.work(), await worker.work()
+        assert [[len(text) for text in work.texts] for work in (first, second)] == [[1, 2], [3, 4]]
+        assert not first.whole
+        assert not second.whole
+        worker.answer(second)  # each when it is done, in any order
+        worker.answer(first)
+        assert (await task)[:, 0].tolist() == [1, 2, 3, 4]
 
 
 async def test_few_tokens_wait_until_the_worker_is_free_and_go_together() -> None:
-    async with a_worker(ahead_tokens=10) as worker:
+    async with a_worker(two_tokens=10) as worker:
         tasks = [asked(worker.engine, 3)]
         first = await worker.work()
         tasks += [asked(worker.engine, 4), asked(worker.engine, 5)]

@@ -1,56 +1,76 @@
-"""The worker's lanes: how batches find a thread."""
+"""The worker as a process, with a backend that computes two batches at once."""
 
-import threading
-from collections.abc import Sequence
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
 
 import numpy as np
 
+from embedding_runtime.wire import Message, Ready, Vectors, Work, pack, receive_sync
+from support.models import packaged_minilm
+
+MEETING = """
+import sys, threading
+import numpy as np
 from embedding_runtime import worker
-from embedding_runtime.wire import TokenIds, VectorRows, Vectors, Work
-
-TEXTS = [np.array([1, 2], dtype=np.int32)]
-
 
 class Meeting:
-    """A backend whose batches end only when two are computed at once."""
+    '''Halves end only when two are computed at once. Rows say: in the main thread, with half of the machine.'''
 
-    detail, lanes, batch_tokens = "meeting", 2, 1024
+    detail, batch_tokens = "meeting", 1024
+    _both, _halved = threading.Barrier(2, timeout=10), threading.local()
 
-    def __init__(self) -> None:
-        self._both = threading.Barrier(2, timeout=10)
+    def halve(self):
+        self._halved.yes = True
 
-    def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
-        self._both.wait()
-        return np.zeros((len(batch), 3), dtype=np.float32)
+    def embed(self, batch):
+        main, halved = threading.current_thread() is threading.main_thread(), hasattr(self._halved, "yes")
+        if not main:
+            self._both.wait()
+        return np.tile(np.array([main, halved], dtype=np.float32), (len(batch), 1))
 
-    def padding(self, batch: Sequence[TokenIds]) -> int:
+    def padding(self, batch):
         return 0
 
+worker.prove = lambda *_: None
+worker.registry.load = lambda *_, **__: Meeting()
+sys.exit(worker.main(sys.argv[1:]))
+"""
 
-def test_two_batches_are_computed_at_once() -> None:
-    inbox, backend, answers = worker._Inbox(), Meeting(), []
-
-    def one() -> None:
-        answers.append(worker._answer(backend, inbox.get()))
-
-    for number in range(2):
-        inbox.put(Work(number, TEXTS))
-    beside = threading.Thread(target=one)
-    beside.start()
-    one()
-    beside.join()
-    assert sorted(answer.batch for answer in answers if isinstance(answer, Vectors)) == [0, 1]
+TEXTS = [np.array([1, 2], dtype=np.int32)]
+IN_THE_MAIN_THREAD, WITH_HALF_OF_THE_MACHINE = [1, 0], [0, 1]
 
 
-def test_a_main_thread_that_computes_nothing_comes_before_a_lane_that_was_there_first() -> None:
-    inbox, taken = worker._Inbox(), []
-    beside = threading.Thread(target=lambda: taken.append(inbox.get().batch))
-    beside.start()
-    for round_ in range(2):
-        inbox.put(Work(round_, TEXTS))
-        assert inbox.get().batch == round_
-        if not round_:
-            inbox.computed()  # free again: the next one is the main thread's, too
-    inbox.put(Work(2, TEXTS))
-    beside.join()
-    assert taken == [2]
+@contextmanager
+def a_worker() -> Iterator[tuple[socket.socket, BinaryIO]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ours.makefile("rb") as stream:
+        ours.settimeout(20)
+        argv = [sys.executable, "-c", MEETING, str(theirs.fileno())]
+        argv += [f"--model_dir={packaged_minilm()}", "--model_name=m", "--backend=fake"]
+        with subprocess.Popen(argv, pass_fds=[theirs.fileno()]) as process:
+            theirs.close()
+            try:
+                yield ours, stream
+                ours.shutdown(socket.SHUT_RDWR)
+                assert process.wait(timeout=10) == 0
+            finally:
+                process.kill()
+
+
+def row(message: Message | None) -> list[float]:
+    assert isinstance(message, Vectors)
+    return [float(number) for number in message.rows[0]]
+
+
+def test_two_halves_are_computed_at_once_and_a_whole_by_the_main_thread() -> None:
+    with a_worker() as (link, stream):
+        assert receive_sync(stream) == Ready("meeting", halves=True, batch_tokens=1024)
+        for number in range(2):
+            link.sendall(pack(Work(number, TEXTS, whole=False)))
+        assert [row(receive_sync(stream)) for _ in range(2)] == [WITH_HALF_OF_THE_MACHINE] * 2
+        link.sendall(pack(Work(2, TEXTS)))
+        assert row(receive_sync(stream)) == IN_THE_MAIN_THREAD

@@ -9,7 +9,7 @@ from unittest import mock
 
 import numpy as np
 
-from embedding_runtime import engine as engine_module
+from embedding_runtime import batching
 from embedding_runtime.engine import Engine, State
 from embedding_runtime.wire import Message, Ready, TokenIds, VectorRows, Vectors, Work, pack, receive
 
@@ -43,22 +43,22 @@ class PlayedWorker:
 async def a_worker(
     *,
     ready: bool = True,
-    lanes: int = 1,
-    ahead_tokens: int = 1,
+    halves: bool = False,
+    two_tokens: int = 1,
     max_waiting_tokens: int = 1_000_000,
     stuck_after: float = 60,
 ) -> AsyncIterator[PlayedWorker]:
-    """`ahead_tokens`: so that short texts are worth a batch ahead."""
+    """`two_tokens`: so that short texts are worth a second batch."""
     ours, theirs = socket.socketpair()
     engine = Engine(
         *await asyncio.open_unix_connection(sock=ours), max_waiting_tokens=max_waiting_tokens, stuck_after=stuck_after
     )
     worker = PlayedWorker(engine, asyncio.create_task(engine.run()), *await asyncio.open_unix_connection(sock=theirs))
     if ready:
-        worker.say(Ready("played", lanes, batch_tokens=2048))
+        worker.say(Ready("played", halves, batch_tokens=2048))
         await until_state(engine, State.READY)
     try:
-        with mock.patch.object(engine_module, "AHEAD_TOKENS", ahead_tokens):
+        with mock.patch.object(batching, "TWO_TOKENS", two_tokens):
             yield worker
     finally:
         worker.writer.close()

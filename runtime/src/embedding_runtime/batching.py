@@ -8,7 +8,14 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["Line", "Part", "halves"]
+__all__ = ["Line", "Part", "Share", "halves", "next_share"]
+
+TWO_TOKENS = 384
+"""As many are worth two batches under way. With fewer, whoever comes while one is computed goes with the next.
+
+Measured: docs/performance.md.
+"""
+
 
 Owner = TypeVar("Owner", bound=Hashable)
 
@@ -35,6 +42,28 @@ def halves(batch: Sequence[Part[Owner]]) -> tuple[list[Part[Owner]], list[Part[O
         if cut < part.stop:
             second.append(Part(part.owner, cut, part.stop))
     return first, second
+
+
+@dataclass(frozen=True)
+class Share:
+    """What the next batch gets: its budget of tokens, and the whole machine or half of it."""
+
+    tokens: int
+    whole: bool
+
+
+def next_share(waiting: int, under_way: Sequence[bool], *, halves: bool, batch_tokens: int) -> Share | None:
+    """For a line of `waiting` tokens, beside batches that are under way, each `whole` or not. None: not yet.
+
+    There are two at most. Where the worker computes two at once (`halves`), few tokens go as one batch, which has the
+    machine for itself, and more are dealt out; else the second waits at the worker, which then never waits for us.
+    """
+    free = 2 - len(under_way)
+    if not free or (any(under_way) and (halves or waiting < TWO_TOKENS)):
+        return None
+    if halves and (under_way or waiting >= TWO_TOKENS):
+        return Share(min(batch_tokens, -(-waiting // free)), whole=False)
+    return Share(batch_tokens, whole=True)
 
 
 class Line(Generic[Owner]):

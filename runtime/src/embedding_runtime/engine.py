@@ -13,7 +13,7 @@ import numpy as np
 
 from embedding_runtime import calls, tracing
 from embedding_runtime.admission import Rate, may_take, try_again_after
-from embedding_runtime.batching import Line, Part, halves
+from embedding_runtime.batching import Line, Part, Share, halves, next_share
 from embedding_runtime.errors import BackendFailed, NotReady, OneText, Overloaded, TextFailed, VectorNotFinite
 from embedding_runtime.metrics import Metrics
 from embedding_runtime.wire import Broken, Failed, Ready, TokenIds, VectorRows, Vectors, Work, pack, receive
@@ -72,6 +72,7 @@ class _Batch:
 
     parts: Sequence[Part[_Job]]
     tokens: int
+    whole: bool
     sent: float
 
 
@@ -87,7 +88,7 @@ class Engine:
         """The state in words; for READY, how vectors are computed."""
         self._reader, self._writer = reader, writer
         self._max_waiting_tokens, self._stuck_after = max_waiting_tokens, stuck_after
-        self._lanes, self._batch_tokens = 1, 1  # until the worker says it
+        self._halves, self._batch_tokens = False, 1  # until the worker says it
         self._line: Line[_Job] = Line()
         self._again: list[Sequence[Part[_Job]]] = []
         """Halves of batches that failed; they go before the line."""
@@ -123,9 +124,9 @@ class Engine:
                     case Failed():
                         self._bisect(self._taken_back(message).parts)
                         self._feed()
-                    case Ready(detail, lanes, batch_tokens) if self.state is State.LOADING:
+                    case Ready(detail, halves, batch_tokens) if self.state is State.LOADING:
                         self.state, self.reason = State.READY, detail
-                        self._lanes, self._batch_tokens = lanes, batch_tokens
+                        self._halves, self._batch_tokens = halves, batch_tokens
                         _log.info("ready: %s", detail)
                     case Broken(reason):
                         self.fail(reason)
@@ -188,29 +189,28 @@ class Engine:
             raise Overloaded(f"{ahead} tokens are before the {tokens} of this request", retry_after=after)
 
     def _feed(self) -> None:
-        while self._may_send() and (parts := self._next()):
+        while (share := self._share()) and (parts := self._next(share.tokens)):
             number = next(self._numbers)
             texts = [text for part in parts for text in part.owner.texts[part.start : part.stop]]
-            self._under_way[number] = batch = _Batch(parts, sum(map(len, texts)), time.monotonic())
-            self._writer.write(pack(Work(number, texts)))
+            self._under_way[number] = batch = _Batch(parts, sum(map(len, texts)), share.whole, time.monotonic())
+            self._writer.write(pack(Work(number, texts, share.whole)))
             for job in (part.owner for part in parts if part.owner.queued is None):
                 job.queued = batch.sent - job.joined
                 self.metrics.queue.observe(job.queued)
 
-    def _may_send(self) -> bool:
-        """One batch for each of the worker's lanes, and one that waits there, so that no lane waits for the front."""
-        if not self._under_way or self._again:
-            return len(self._under_way) <= self._lanes
-        worth_it = self._line.tokens >= AHEAD_TOKENS
-        if self._lanes > 1:  # the first batch may have the whole machine: a second takes some of it away
-            worth_it &= self._line.tokens + self.tokens_under_way >= 2 * AHEAD_TOKENS
-        return len(self._under_way) <= self._lanes and worth_it
+    def _share(self) -> Share | None:
+        return next_share(
+            self._line.tokens,
+            [batch.whole for batch in self._under_way.values()],
+            halves=self._halves,
+            batch_tokens=self._batch_tokens,
+        )
 
-    def _next(self) -> Sequence[Part[_Job]]:
+    def _next(self, tokens: int) -> Sequence[Part[_Job]]:
         while self._again:
             if parts := [part for part in self._again.pop() if not part.owner.done.done()]:
                 return parts
-        return self._line.next_batch(self._batch_tokens)
+        return self._line.next_batch(tokens)
 
     def _taken_back(self, answer: Vectors | Failed) -> _Batch:
         """The worker began with it when it had it and was done with the last: sums are right, with lanes too."""

@@ -47,6 +47,8 @@ class Work:
 
     batch: int
     texts: Sequence[TokenIds]
+    whole: bool = True
+    """It has the whole machine, and nothing else is computed; else half of it, and another batch may be beside."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class Ready:
 
     detail: str
     """How it computes, for the log."""
-    lanes: int
-    """How many batches it computes at once."""
+    halves: bool
+    """Whether it computes two batches at once, with half of the machine each."""
     batch_tokens: int
     """How many tokens of several texts a batch should have at most."""
 
@@ -97,7 +99,7 @@ class _Kind(IntEnum):
 
 
 _HEADER = struct.Struct("<IQ")  # kind, bytes of body
-_WORK = struct.Struct("<QI")  # batch, texts; then their lengths as u32, then all ids as i32
+_WORK = struct.Struct("<QI?3x")  # batch, texts, whole; then their lengths as u32, then all ids as i32
 _VECTORS = struct.Struct("<QIII")  # batch, padding, rows, columns; then float32, row by row
 _FAILED = struct.Struct("<Q")  # batch
 
@@ -105,10 +107,10 @@ _FAILED = struct.Struct("<Q")  # batch
 def pack(message: Message) -> bytes:
     """The whole frame."""
     match message:
-        case Work(batch, texts):
+        case Work(batch, texts, whole):
             lengths = np.array([len(text) for text in texts], dtype="<u4")
             ids = np.concatenate(texts).astype("<i4", copy=False)
-            return _frame(_Kind.WORK, _WORK.pack(batch, len(texts)), lengths.tobytes(), ids.tobytes())
+            return _frame(_Kind.WORK, _WORK.pack(batch, len(texts), whole), lengths.tobytes(), ids.tobytes())
         case Vectors(batch, rows, padding):
             numbers = rows.astype("<f4", copy=False).tobytes()
             return _frame(_Kind.VECTORS, _VECTORS.pack(batch, padding, *rows.shape), numbers)
@@ -149,10 +151,10 @@ def _frame(kind: _Kind, *parts: bytes) -> bytes:
 def _unpack(kind: _Kind, body: bytes) -> Message:
     match kind:
         case _Kind.WORK:
-            batch, texts = _WORK.unpack_from(body)
+            batch, texts, whole = _WORK.unpack_from(body)
             lengths = np.frombuffer(body, "<u4", texts, _WORK.size)
             ids = np.frombuffer(body, "<i4", offset=_WORK.size + lengths.nbytes)
-            return Work(batch, np.split(ids, np.cumsum(lengths[:-1])))
+            return Work(batch, np.split(ids, np.cumsum(lengths[:-1])), whole)
         case _Kind.VECTORS:
             batch, padding, rows, columns = _VECTORS.unpack_from(body)
             return Vectors(batch, np.frombuffer(body, "<f4", offset=_VECTORS.size).reshape(rows, columns), padding)

@@ -11,8 +11,8 @@ import socket
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from typing import NoReturn
 
 import numpy as np
@@ -43,8 +43,9 @@ def main(argv: Sequence[str]) -> int:
     os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    inbox = _Inbox()
-    threading.Thread(target=_listen, args=(link, inbox), daemon=True).start()
+    whole: SimpleQueue[Work] = SimpleQueue()
+    halves: SimpleQueue[Work] = SimpleQueue()
+    threading.Thread(target=_listen, args=(link, whole, halves), daemon=True).start()
     try:
         backend = _load(args)
     except ModelRefused as refused:
@@ -52,10 +53,13 @@ def main(argv: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 a library may raise anything; the front is told, and this process ends
         _say_broken(link, args, error)
     else:
-        _say(link, Ready(backend.detail, backend.lanes, backend.batch_tokens))
-        for _ in range(backend.lanes - 1):
-            threading.Thread(target=_lane, args=(link, args, backend, inbox), daemon=True).start()
-        _lane(link, args, backend, inbox)
+        _say(link, Ready(backend.detail, backend.halve is not None, backend.batch_tokens))
+        if backend.halve is not None:
+            for _ in range(2):
+                threading.Thread(
+                    target=_compute, args=(link, args, backend, halves, backend.halve), daemon=True
+                ).start()
+        _compute(link, args, backend, whole, lambda: None)
     return 1
 
 
@@ -82,50 +86,14 @@ def _load(args: ServeArgs) -> Backend:
     return backend
 
 
-class _Inbox:
-    """Batches that wait for a lane. A main thread that computes nothing comes first: a backend may give it more cores.
-
-    Only who can take a batch is woken: a lane that looks in vain costs the other one a core.
-    """
-
-    def __init__(self) -> None:
-        self._works: deque[Work] = deque()
-        self._main_is_free = True
-        lock = threading.Lock()
-        self._for_main, self._for_others = threading.Condition(lock), threading.Condition(lock)
-
-    def put(self, work: Work) -> None:
-        with self._for_main:
-            self._works.append(work)
-            (self._for_main if self._main_is_free else self._for_others).notify()
-
-    def get(self) -> Work:
-        """Waits for one."""
-        with self._for_main:
-            if threading.current_thread() is threading.main_thread():
-                self._for_main.wait_for(lambda: self._works)
-                self._main_is_free = False
-            else:
-                self._for_others.wait_for(lambda: self._works and not self._main_is_free)
-            work = self._works.popleft()
-            if self._works:
-                self._for_others.notify()
-            return work
-
-    def computed(self) -> None:
-        """What this thread got. Said before the answer is: the next batch may be here before that is sent."""
-        if threading.current_thread() is threading.main_thread():
-            with self._for_main:
-                self._main_is_free = True
-
-
-def _lane(link: socket.socket, args: ServeArgs, backend: Backend, inbox: _Inbox) -> NoReturn:
-    """Batches one after the other. What the backend does not vouch for ends the process, other lanes and all."""
+def _compute(
+    link: socket.socket, args: ServeArgs, backend: Backend, works: "SimpleQueue[Work]", before: Callable[[], None]
+) -> NoReturn:
+    """Batches one after the other. What the backend does not vouch for ends the process, all of it."""
     try:
+        before()
         while True:
-            answer = _answer(backend, inbox.get())
-            inbox.computed()
-            _say(link, answer)
+            _say(link, _answer(backend, works.get()))
     except Exception as error:  # noqa: BLE001 as while it loads
         _say_broken(link, args, error)
         os._exit(1)
@@ -140,10 +108,10 @@ def _answer(backend: Backend, work: Work) -> Vectors | Failed:
         return Failed(work.batch)
 
 
-def _listen(link: socket.socket, inbox: _Inbox) -> None:
+def _listen(link: socket.socket, whole: "SimpleQueue[Work]", halves: "SimpleQueue[Work]") -> None:
     with link.makefile("rb") as stream:
         while isinstance(message := receive_sync(stream), Work):
-            inbox.put(message)
+            (whole if message.whole else halves).put(message)
     os._exit(0)  # the front is gone, and the main thread may be minutes deep in a library
 
 
@@ -161,7 +129,7 @@ def _say(link: socket.socket, message: Message) -> None:
 
 
 _SPEAKING = threading.Lock()
-"""Lanes share the link: one frame at a time."""
+"""Threads share the link: one frame at a time."""
 
 
 if __name__ == "__main__":

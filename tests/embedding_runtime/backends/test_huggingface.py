@@ -125,23 +125,32 @@ def test_tokens_that_transformers_would_make_otherwise_are_refused(tmp_path: Pat
         huggingface.load(spec)
 
 
-def test_a_batch_alone_has_all_cores_and_a_second_one_has_one_of_them() -> None:
+@pytest.mark.parametrize(("threads", "two"), [(1, False), (2, True), (3, True), (4, False)])
+def test_two_batches_are_computed_at_once_where_each_has_one_core(threads: int, *, two: bool) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert (cores.one_of_two() is not None) == two
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_thread_that_takes_its_half_leaves_the_main_thread_all_cores() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
+    seen: list[int] = []
+
+    def beside() -> None:
+        halve = cores.one_of_two()
+        assert halve is not None
+        halve()
+        seen.append(torch.get_num_threads())
+
     try:
-        shared = cores.Cores()
-        seen = []
-
-        def second() -> None:
-            with shared.share():
-                seen.append(torch.get_num_threads())
-
-        with shared.share():
-            seen.append(torch.get_num_threads())
-            thread = threading.Thread(target=second)
-            thread.start()
-            thread.join()
-        assert (shared.lanes, seen) == (2, [2, 1])
+        thread = threading.Thread(target=beside)
+        thread.start()
+        thread.join()
+        assert (seen, torch.get_num_threads()) == ([1], 2)
     finally:
         torch.set_num_threads(before)
 

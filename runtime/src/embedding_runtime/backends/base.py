@@ -1,6 +1,6 @@
 """All that the rest of the runtime knows of vLLM or torch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from embedding_runtime.wire import TokenIds, VectorRows
@@ -21,13 +21,15 @@ class Backend(Protocol):
         ...
 
     @property
-    def lanes(self) -> int:
-        """How many batches it may be given at once, each by a thread of its own; 1: all by the main thread."""
+    def halve(self) -> Callable[[], None] | None:
+        """What a thread does before its first batch to compute with half of the machine, beside another one that has
+        done so. None: one batch at a time. The main thread has the whole machine.
+        """
         ...
 
     @property
     def batch_tokens(self) -> int:
-        """How many tokens of several texts make a batch that keeps a lane busy; more only make others wait."""
+        """How many tokens of several texts make a batch that keeps the machine busy; more only make others wait."""
         ...
 
     def embed(self, batch: Sequence[TokenIds]) -> VectorRows:

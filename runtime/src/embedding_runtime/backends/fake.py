@@ -14,7 +14,7 @@ class FakeBackend:
     """Equal ids give equal unit vectors (scores between 0 and 1), others give others; the model says how many."""
 
     detail = "fake vectors, for tests only"
-    lanes = 1
+    halve = None
     batch_tokens = 2048
 
     def __init__(self, spec: ModelSpec) -> None:

@@ -6,7 +6,6 @@ Normalize) model needs: its pooling is in `pooling`, and the tests compare every
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,7 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from embedding_runtime.backends import onednn, own_code, packed, padded, scoring, tokenizer_check
-from embedding_runtime.backends.cores import Cores
+from embedding_runtime.backends import cores, onednn, own_code, packed, padded, scoring, tokenizer_check
 from embedding_runtime.backends.failure import batch_failed
 from embedding_runtime.backends.padded import Forward
 from embedding_runtime.backends.pooling import Head
@@ -52,19 +50,23 @@ class HuggingFaceBackend:
     """One model and one way through it."""
 
     def __init__(
-        self, forward: Forward, head: Rows, detail: str, cores: Cores | None = None, *, packs: bool = False
+        self,
+        forward: Forward,
+        head: Rows,
+        detail: str,
+        halve: Callable[[], None] | None = None,
+        *,
+        packs: bool = False,
     ) -> None:
-        """`cores`: those that batches share, where several may be computed at once. `packs`: `forward` is packed's."""
+        """`halve` as in Backend. `packs`: `forward` is packed's."""
         self._forward, self._head, self.detail, self._packs = forward, head, detail, packs
-        self._cores = cores
-        self.lanes = 1 if cores is None else cores.lanes
+        self.halve = halve
         self.batch_tokens = _GPU_BATCH_TOKENS if torch.cuda.is_available() else _CPU_BATCH_TOKENS
 
     @torch.inference_mode()
     def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
         try:
-            with nullcontext() if self._cores is None else self._cores.share():
-                return self._rows(batch)
+            return self._rows(batch)
         except Exception as error:
             raise batch_failed(error) from error
 
@@ -103,8 +105,8 @@ def load(spec: ModelSpec) -> HuggingFaceBackend:
             # Packed forwards keep nothing between calls; of a model's own ways with padding, or of code that came with
             # it, nobody knows that.
             packs = way == "packed"
-            cores = Cores() if packs and not spec.own_code and model.device.type == "cpu" else None
-            return HuggingFaceBackend(forward, head, f"{detail}, {way} batches", cores, packs=packs)
+            halve = cores.one_of_two() if packs and not spec.own_code and model.device.type == "cpu" else None
+            return HuggingFaceBackend(forward, head, f"{detail}, {way} batches", halve, packs=packs)
         _log.warning("%s has no %s batches: %s", type(model).__name__, way, why)
         model.set_attn_implementation(before)
     model, head, compared, _ = _parts(spec)

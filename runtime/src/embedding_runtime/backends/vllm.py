@@ -32,7 +32,7 @@ _BATCH_TEXTS = 256
 class VllmBackend:
     """One engine in this process."""
 
-    lanes = 1
+    halve = None
     batch_tokens = _CPU_BATCH_TOKENS if current_platform.is_cpu() else _GPU_BATCH_TOKENS
 
     def __init__(self, engine: LLMEngine, spec: ModelSpec, detail: str, *, types: bool) -> None:
