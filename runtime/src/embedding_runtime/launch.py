@@ -44,6 +44,8 @@ def start_worker(args: ServeArgs) -> WorkerProcess:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),  # libraries print; the front's stdout is not theirs
-            start_new_session=True,  # Ctrl-C is for the front, which lets requests finish
+            # Ctrl-C is for the front, which lets requests finish. Not a session of its own: Linux would weigh the two
+            # sessions alike (sched_autogroup), whatever the worker's niceness, and the front would wait for a core.
+            process_group=0,
         )
     return WorkerProcess(ours, process)
