@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_runtime.batching import TWO_TOKENS, Line, Part, Share, halves, next_share
+from embedding_runtime.batching import WORTH_TOKENS, Line, Part, Share, halves, next_share
 
 REQUESTS = st.lists(st.lists(st.integers(1, 20), max_size=8), max_size=8)
 BUDGET = st.integers(1, 40)
@@ -86,17 +86,16 @@ def test_the_line_counts_the_tokens_that_wait(requests: list[list[int]], budget:
 
 
 WHOLE, HALF = True, False
-FEW, MANY = TWO_TOKENS - 1, TWO_TOKENS
 
 
 @pytest.mark.parametrize(
     ("waiting", "under_way", "share"),
     [
-        (FEW, [], Share(1000, whole=True)),
-        (MANY, [], Share(1000, whole=True)),
-        (FEW, [WHOLE], None),
-        (MANY, [WHOLE], Share(1000, whole=True)),
-        (MANY, [WHOLE, WHOLE], None),
+        (1, [], Share(1000, whole=True)),
+        (5000, [], Share(1000, whole=True)),
+        (WORTH_TOKENS - 1, [WHOLE], None),
+        (WORTH_TOKENS, [WHOLE], Share(1000, whole=True)),
+        (5000, [WHOLE, WHOLE], None),
     ],
 )
 def test_a_worker_that_computes_one_batch_at_a_time_has_a_second_one_when_enough_tokens_wait(
@@ -108,11 +107,12 @@ def test_a_worker_that_computes_one_batch_at_a_time_has_a_second_one_when_enough
 @pytest.mark.parametrize(
     ("waiting", "under_way", "share"),
     [
-        (FEW, [], Share(1000, whole=True)),
-        (MANY, [], Share(TWO_TOKENS // 2, whole=False)),
+        (2 * WORTH_TOKENS - 1, [], Share(1000, whole=True)),
+        (2 * WORTH_TOKENS, [], Share(WORTH_TOKENS, whole=False)),
         (1001, [], Share(501, whole=False)),
         (5000, [], Share(1000, whole=False)),
-        (FEW, [HALF], Share(FEW, whole=False)),
+        (WORTH_TOKENS - 1, [HALF], None),
+        (WORTH_TOKENS, [HALF], Share(WORTH_TOKENS, whole=False)),
         (5000, [HALF], Share(1000, whole=False)),
         (5000, [HALF, HALF], None),
         (5000, [WHOLE], None),

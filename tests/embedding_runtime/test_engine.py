@@ -47,7 +47,7 @@ async def test_no_more_than_two_batches_are_under_way() -> None:
 
 
 async def test_a_worker_that_computes_two_batches_at_once_gets_half_of_the_texts_in_each() -> None:
-    async with a_worker(halves=True, two_tokens=4) as worker:
+    async with a_worker(halves=True, worth_tokens=5) as worker:
         task = asked(worker.engine, 1, 2, 3, 4)
         first, second = await worker.work(), await worker.work()
         assert [[len(text) for text in work.texts] for work in (first, second)] == [[1, 2], [3, 4]]
@@ -59,7 +59,7 @@ async def test_a_worker_that_computes_two_batches_at_once_gets_half_of_the_texts
 
 
 async def test_few_tokens_wait_until_the_worker_is_free_and_go_together() -> None:
-    async with a_worker(two_tokens=10) as worker:
+    async with a_worker(worth_tokens=10) as worker:
         tasks = [asked(worker.engine, 3)]
         first = await worker.work()
         tasks += [asked(worker.engine, 4), asked(worker.engine, 5)]

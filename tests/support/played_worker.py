@@ -44,11 +44,11 @@ async def a_worker(
     *,
     ready: bool = True,
     halves: bool = False,
-    two_tokens: int = 1,
+    worth_tokens: int = 1,
     max_waiting_tokens: int = 1_000_000,
     stuck_after: float = 60,
 ) -> AsyncIterator[PlayedWorker]:
-    """`two_tokens`: so that short texts are worth a second batch."""
+    """`worth_tokens`: so that short texts are worth a second batch."""
     ours, theirs = socket.socketpair()
     engine = Engine(
         *await asyncio.open_unix_connection(sock=ours), max_waiting_tokens=max_waiting_tokens, stuck_after=stuck_after
@@ -58,7 +58,7 @@ async def a_worker(
         worker.say(Ready("played", halves, batch_tokens=2048))
         await until_state(engine, State.READY)
     try:
-        with mock.patch.object(batching, "TWO_TOKENS", two_tokens):
+        with mock.patch.object(batching, "WORTH_TOKENS", worth_tokens):
             yield worker
     finally:
         worker.writer.close()

@@ -10,12 +10,11 @@ from typing import Generic, TypeVar
 
 __all__ = ["Line", "Part", "Share", "halves", "next_share"]
 
-TWO_TOKENS = 384
-"""As many are worth two batches under way. With fewer, whoever comes while one is computed goes with the next.
+WORTH_TOKENS = 256
+"""As many are worth a batch beside another one. With fewer, whoever comes while that is computed goes with them.
 
 Measured: docs/performance.md.
 """
-
 
 Owner = TypeVar("Owner", bound=Hashable)
 
@@ -58,11 +57,10 @@ def next_share(waiting: int, under_way: Sequence[bool], *, halves: bool, batch_t
     There are two at most. Where the worker computes two at once (`halves`), few tokens go as one batch, which has the
     machine for itself, and more are dealt out; else the second waits at the worker, which then never waits for us.
     """
-    free = 2 - len(under_way)
-    if not free or (any(under_way) and (halves or waiting < TWO_TOKENS)):
+    if under_way and (len(under_way) == 2 or waiting < WORTH_TOKENS or (halves and any(under_way))):
         return None
-    if halves and (under_way or waiting >= TWO_TOKENS):
-        return Share(min(batch_tokens, -(-waiting // free)), whole=False)
+    if halves and (under_way or waiting >= 2 * WORTH_TOKENS):
+        return Share(min(batch_tokens, -(-waiting // (2 - len(under_way)))), whole=False)
     return Share(batch_tokens, whole=True)
 
 
