@@ -57,11 +57,18 @@ def next_share(waiting: int, under_way: Sequence[bool], *, halves: bool, batch_t
     There are two at most. Where the worker computes two at once (`halves`), few tokens go as one batch, which has the
     machine for itself, and more are dealt out; else the second waits at the worker, which then never waits for us.
     """
-    if under_way and (len(under_way) == 2 or waiting < WORTH_TOKENS or (halves and any(under_way))):
-        return None
-    if halves and (under_way or waiting >= 2 * WORTH_TOKENS):
-        return Share(min(batch_tokens, -(-waiting // (2 - len(under_way)))), whole=False)
-    return Share(batch_tokens, whole=True)
+    match under_way:
+        case []:
+            if not halves or waiting < 2 * WORTH_TOKENS:
+                return Share(batch_tokens, whole=True)
+        case [beside] if waiting >= WORTH_TOKENS:
+            if not halves:
+                return Share(batch_tokens, whole=True)
+            if beside:
+                return None
+        case _:
+            return None
+    return Share(min(batch_tokens, -(-waiting // (2 - len(under_way)))), whole=False)
 
 
 class Line(Generic[Owner]):

@@ -22,12 +22,6 @@ __all__ = ["Engine", "State"]
 
 _log = logging.getLogger(__name__)
 
-AHEAD_TOKENS = 384
-"""A batch goes to a worker that computes already only when at least as many wait: they are worth a batch of their own.
-
-With fewer, whoever comes in the meantime goes with them. That is a quarter faster with 8 clients, alike with 64.
-"""
-
 TICK_SECONDS = 0.5
 """How often the worker is looked after."""
 
@@ -213,7 +207,7 @@ class Engine:
         return self._line.next_batch(tokens)
 
     def _taken_back(self, answer: Vectors | Failed) -> _Batch:
-        """The worker began with it when it had it and was done with the last: sums are right, with lanes too."""
+        """The worker began with it when it had it and was done with the last: sums are right, with two halves, too."""
         batch, now = self._under_way.pop(answer.batch), time.monotonic()
         if isinstance(answer, Vectors):
             seconds = now - max(self._answered, batch.sent)
