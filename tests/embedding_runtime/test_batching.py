@@ -91,34 +91,48 @@ WHOLE, HALF = True, False
 @pytest.mark.parametrize(
     ("waiting", "under_way", "share"),
     [
-        (1, [], Share(1000, whole=True)),
-        (5000, [], Share(1000, whole=True)),
-        (WORTH_TOKENS - 1, [WHOLE], None),
-        (WORTH_TOKENS, [WHOLE], Share(1000, whole=True)),
-        (5000, [WHOLE, WHOLE], None),
+        ([1], [], Share(1000, whole=True)),
+        ([500] * 10, [], Share(1000, whole=True)),
+        ([WORTH_TOKENS - 1], [WHOLE], None),
+        ([WORTH_TOKENS], [WHOLE], Share(1000, whole=True)),
+        ([500] * 10, [WHOLE, WHOLE], None),
     ],
 )
 def test_a_worker_that_computes_one_batch_at_a_time_has_a_second_one_when_enough_tokens_wait(
-    waiting: int, under_way: list[bool], share: Share | None
+    waiting: list[int], under_way: list[bool], share: Share | None
 ) -> None:
-    assert next_share(waiting, under_way, halves=False, batch_tokens=1000) == share
+    assert next_share(a_line([waiting]), under_way, halves=False, batch_tokens=1000) == share
+
+
+@pytest.mark.parametrize("requests", [[[500, 501]], [[500], [501]]])
+@pytest.mark.parametrize(
+    ("more", "under_way", "share"),
+    [
+        (0, [], Share(501, whole=False)),
+        (4000, [], Share(1000, whole=False)),
+        (0, [HALF], Share(1000, whole=False)),
+        (4000, [HALF], Share(1000, whole=False)),
+        (4000, [HALF, HALF], None),
+        (4000, [WHOLE], None),
+    ],
+)
+def test_of_two_batches_at_once_each_has_half_of_the_machine(
+    requests: list[list[int]], more: int, under_way: list[bool], share: Share | None
+) -> None:
+    line = a_line([*requests, [more]] if more else requests)
+    assert next_share(line, under_way, halves=True, batch_tokens=1000) == share
 
 
 @pytest.mark.parametrize(
     ("waiting", "under_way", "share"),
     [
-        (2 * WORTH_TOKENS - 1, [], Share(1000, whole=True)),
-        (2 * WORTH_TOKENS, [], Share(WORTH_TOKENS, whole=False)),
-        (1001, [], Share(501, whole=False)),
-        (5000, [], Share(1000, whole=False)),
-        (WORTH_TOKENS - 1, [HALF], None),
-        (WORTH_TOKENS, [HALF], Share(WORTH_TOKENS, whole=False)),
-        (5000, [HALF], Share(1000, whole=False)),
-        (5000, [HALF, HALF], None),
-        (5000, [WHOLE], None),
+        ([100, 2 * WORTH_TOKENS - 101], [], Share(1000, whole=True)),
+        ([5000], [], Share(1000, whole=True)),
+        ([WORTH_TOKENS - 1], [HALF], None),
+        ([WORTH_TOKENS], [HALF], Share(WORTH_TOKENS, whole=False)),
     ],
 )
-def test_of_two_batches_at_once_each_has_half_of_the_machine_and_few_tokens_have_all_of_it(
-    waiting: int, under_way: list[bool], share: Share | None
+def test_few_tokens_and_one_text_alone_have_the_whole_machine(
+    waiting: list[int], under_way: list[bool], share: Share | None
 ) -> None:
-    assert next_share(waiting, under_way, halves=True, batch_tokens=1000) == share
+    assert next_share(a_line([waiting]), under_way, halves=True, batch_tokens=1000) == share

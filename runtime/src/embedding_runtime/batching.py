@@ -51,24 +51,25 @@ class Share:
     whole: bool
 
 
-def next_share(waiting: int, under_way: Sequence[bool], *, halves: bool, batch_tokens: int) -> Share | None:
-    """For a line of `waiting` tokens, beside batches that are under way, each `whole` or not. None: not yet.
+def next_share(line: "Line[Owner]", under_way: Sequence[bool], *, halves: bool, batch_tokens: int) -> Share | None:
+    """For who stands in line, beside batches that are under way, each `whole` or not. None: not yet.
 
-    There are two at most. Where the worker computes two at once (`halves`), few tokens go as one batch, which has the
-    machine for itself, and more are dealt out; else the second waits at the worker, which then never waits for us.
+    There are two at most. Where the worker computes two at once (`halves`), few tokens, or one text, go as one batch,
+    which has the machine for itself, and more are dealt out. Else the second waits at the worker, which then never
+    waits for us.
     """
-    match under_way:
-        case []:
-            if not halves or waiting < 2 * WORTH_TOKENS:
-                return Share(batch_tokens, whole=True)
-        case [beside] if waiting >= WORTH_TOKENS:
-            if not halves:
-                return Share(batch_tokens, whole=True)
-            if beside:
-                return None
-        case _:
-            return None
-    return Share(min(batch_tokens, -(-waiting // (2 - len(under_way)))), whole=False)
+    whole = Share(batch_tokens, whole=True)
+    if not under_way:
+        if not halves or line.tokens < 2 * WORTH_TOKENS or not line.several:
+            return whole
+    elif len(under_way) > 1 or line.tokens < WORTH_TOKENS:
+        return None
+    elif not halves:
+        return whole
+    elif any(under_way):
+        return None
+    free = 2 - len(under_way)
+    return Share(min(batch_tokens, -(-line.tokens // free)), whole=False)
 
 
 class Line(Generic[Owner]):
@@ -87,6 +88,12 @@ class Line(Generic[Owner]):
     def texts(self) -> int:
         """How many texts wait."""
         return sum(len(lengths) - left for lengths, left in self._requests.values())
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one text waits."""
+        first = next(iter(self._requests.values()), ((), 0))
+        return len(self._requests) > 1 or len(first[0]) - first[1] > 1
 
     def join(self, owner: Owner, lengths: Sequence[int]) -> None:
         """Puts a request's texts, of these lengths in tokens, at the end. An owner stands here at most once."""

@@ -194,7 +194,7 @@ class Engine:
 
     def _share(self) -> Share | None:
         return next_share(
-            self._line.tokens,
+            self._line,
             [batch.whole for batch in self._under_way.values()],
             halves=self._halves,
             batch_tokens=self._batch_tokens,

@@ -13,9 +13,9 @@ __all__ = ["one_of_two"]
 
 
 def one_of_two() -> Callable[[], None] | None:
-    """What gives a thread one core of two; None where there are more or fewer. Torch's threads: OMP_NUM_THREADS.
+    """What gives a thread one core of two; None where there are more or fewer, by OMP_NUM_THREADS or what there is.
 
     Half of more cores would be a team of threads for each batch, beside the main thread's own, and more OpenMP threads
     than cores wait badly.
     """
-    return partial(torch.set_num_threads, 1) if torch.get_num_threads() in (2, 3) else None
+    return partial(torch.set_num_threads, 1) if torch.get_num_threads() == 2 else None
