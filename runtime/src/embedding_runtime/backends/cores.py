@@ -18,4 +18,4 @@ def one_of_two() -> Callable[[], None] | None:
     Half of more cores would be a team of threads for each batch, beside the main thread's own, and more OpenMP threads
     than cores wait badly.
     """
-    return partial(torch.set_num_threads, 1) if torch.get_num_threads() == 2 else None
+    return partial(torch.set_num_threads, 1) if torch.get_num_threads() == 2 else None  # noqa: PLR2004 it is the name
