@@ -12,6 +12,9 @@ UV := .uv/bin/uv
 CHART := charts/embedding-operator
 CLUSTER := e2e/cluster/cluster
 
+# Servers are started dozens of times: Python keeps what it has compiled, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.bin:$(PATH)
 
 help: ## List the commands

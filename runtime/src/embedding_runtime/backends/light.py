@@ -1,7 +1,8 @@
-"""Importing transformers without what no embedding model uses: half of its time, and half of all modules.
+"""Importing transformers, and loading a model, without what no embedding model uses: more than half of the time.
 
-Its generation, training and image code brings torch's compiler (with sympy), torch.distributed, scikit-learn, SciPy and
-Pillow along, where they are installed. Nothing here compiles, and one process computes. Figures: docs/performance.md.
+Its generation, training and image code brings torch's compiler, torch.distributed, scikit-learn, SciPy and
+Pillow along, where they are installed; so does torch itself when it makes the first layer's weights. Nothing here
+compiles, and one process computes. Figures: docs/performance.md.
 """
 
 import importlib.util
@@ -33,7 +34,7 @@ class _NoCompiler(ModuleType):
 
 @contextmanager
 def light_imports() -> Iterator[None]:
-    """For the first import of transformers; where its parts are loaded already, nothing changes."""
+    """For the first import of transformers, and the first model; where parts are loaded already, nothing changes."""
     if "transformers" in sys.modules or _COMPILER in sys.modules:
         yield
         return

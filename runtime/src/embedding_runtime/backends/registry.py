@@ -42,12 +42,14 @@ def load(name: BackendName, spec: ModelSpec, *, allow_pickle: bool) -> Backend:
     os.environ.update({variable: value for variable, value in _UNLESS_SET.items() if variable not in os.environ})
     if name is BackendName.VLLM:
         vllm_limits.check(spec)  # before its import, which takes half a minute
-    try:
-        with light_imports() if name is BackendName.HUGGINGFACE else nullcontext():  # vLLM needs all that it leaves out
+    # vLLM needs all that it leaves out, and what a model's own code needs nobody knows.
+    light = name is BackendName.HUGGINGFACE and not spec.own_code
+    with light_imports() if light else nullcontext():
+        try:
             module = importlib.import_module(_MODULES[name])
-    except ModuleNotFoundError as error:
-        raise ModelRefused(
-            f"--backend={name} is not in this installation: {error} (an extra of embedding-runtime brings it)"
-        ) from error
-    backend: Backend = module.load(spec)
+        except ModuleNotFoundError as error:
+            raise ModelRefused(
+                f"--backend={name} is not in this installation: {error} (an extra of embedding-runtime brings it)"
+            ) from error
+        backend: Backend = module.load(spec)
     return backend
