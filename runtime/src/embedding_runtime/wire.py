@@ -43,7 +43,7 @@ VectorRows = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """One batch. The worker takes batches in the order they come."""
+    """One batch. Whole ones are computed in the order they come, halves two at a time."""
 
     batch: int
     texts: Sequence[TokenIds]
