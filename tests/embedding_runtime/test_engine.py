@@ -251,3 +251,21 @@ async def test_a_worker_that_does_not_answer_is_given_up(monkeypatch: pytest.Mon
         said = await worker.running
         assert said is not None
         assert "stuck" in said
+
+
+async def test_a_worker_that_answers_what_nobody_asked_is_given_up() -> None:
+    async with a_worker() as worker:
+        task = asked(worker.engine, 1)
+        work = await worker.work()
+        worker.say(Vectors(work.batch + 1, rows_for(work.texts)))
+        with pytest.raises(BackendFailed, match="answer cannot be understood"):
+            await asyncio.wait_for(task, 5)
+        assert worker.engine.state is State.FAILED
+
+
+async def test_an_engine_whose_watch_fails_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "TICK_SECONDS", "no number")
+    async with a_worker(ready=False) as worker:
+        said = await asyncio.wait_for(worker.running, 5)
+        assert said is not None
+        assert "cannot be looked after" in said

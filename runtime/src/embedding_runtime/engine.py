@@ -109,6 +109,7 @@ class Engine:
         Returns what is wrong, where that is known; None when the worker went without a word.
         """
         watching = asyncio.create_task(self._watch())
+        watching.add_done_callback(self._unwatched)
         try:
             while (message := await receive(self._reader)) is not None:
                 match message:
@@ -125,12 +126,14 @@ class Engine:
                     case Broken(reason):
                         self.fail(reason)
                         return reason
-        finally:
-            watching.cancel()
-        if self.state is State.FAILED:
+        except (LookupError, ValueError) as error:
+            self.fail(f"the worker's answer cannot be understood: {error!r}")
             return self.reason
-        self.fail("the worker ended unexpectedly")
-        return None
+        else:
+            return self.reason if self.state is State.FAILED else None
+        finally:
+            self.fail("the worker ended unexpectedly")
+            watching.cancel()
 
     def stop(self) -> None:
         """Readiness off; what is under way and what still comes is answered."""
@@ -254,3 +257,9 @@ class Engine:
             if batch and waited > may_take(batch.tokens, patience=self._stuck_after, rate=self._rate.per_second):
                 self.fail(f"the worker is stuck: no answer to a batch of {batch.tokens} tokens for {waited:g} s")
                 self._writer.transport.abort()
+
+    def _unwatched(self, watching: asyncio.Task[None]) -> None:
+        """An engine that nobody looks after ends, too."""
+        if not watching.cancelled() and (error := watching.exception()):
+            self.fail(f"the worker cannot be looked after: {error!r}")
+            self._writer.transport.abort()
