@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from embedding_runtime.contract import Dtype
+from embedding_runtime.contract import Dtype, ServeArgs
+from embedding_runtime.contract.initializer import MODEL_NOTE
 from embedding_runtime.modelspec import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Side
 from support.models import a_model, packaged_minilm
 
@@ -193,6 +194,34 @@ def test_without_modules_sentence_transformers_defaults_are_assumed_and_told(
     spec = ModelSpec.read(model)
     assert (spec.pooling, spec.steps, spec.dimensions) == ((pooling,), (), 12)
     assert spec.assumed[0].startswith(f"pooling by {pooling}: ")
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", forbidden)  # root, as whom tests may run, may read everything
+    args = ServeArgs.model_validate({"model_name": "a", "model_dir": str(a_model(tmp_path))})
+    with pytest.raises(ModelRefused, match=r"modules\.json cannot be read: Permission denied"):
+        ModelSpec.asked_for(args)
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        ({"defaults": {"prompts": ["query: "]}}, r"prompts \['query: '\]: it has to be an object"),
+        ({"transformer": {"modality_config": ["text"]}}, "sets modality_config"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_refused_by_name(tmp_path: Path, says: dict[str, Any], words: str) -> None:
+    with pytest.raises(ModelRefused, match=words):
+        ModelSpec.read(a_model(tmp_path, **says))
+
+
+def test_the_initializers_note_tells_the_revision(tmp_path: Path) -> None:
+    model = a_model(tmp_path)
+    (model / MODEL_NOTE).write_text('{"revision": "c0ffee"}')
+    assert ModelSpec.read(model).revision == "c0ffee"
 
 
 def test_a_chat_template_is_refused_where_sentence_transformers_would_use_it(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from embedding_runtime.contract import BackendName, Kind, ServeArgs, Task
+from embedding_runtime.contract.initializer import MODEL_NOTE
 from embedding_runtime.modelspec import ModelRefused, ModelSpec, Scores
 from support.models import a_model
 
@@ -75,6 +76,12 @@ def test_config_sentence_transformers_json_has_the_first_word(
 ) -> None:
     spec = ModelSpec.read(saved(tmp_path, defaults=defaults, config={**ONE, **config}))
     assert spec.scores == Scores(1, activation, BERT)
+
+
+def test_the_initializers_note_tells_the_revision(tmp_path: Path) -> None:
+    for model in (plain(tmp_path / "plain", config={}), saved(tmp_path / "saved", defaults={})):
+        (model / MODEL_NOTE).write_text('{"revision": "c0ffee"}')
+        assert ModelSpec.read(model).revision == "c0ffee"
 
 
 def test_an_activation_that_is_not_torchs_own_is_left_out_and_told(tmp_path: Path) -> None:

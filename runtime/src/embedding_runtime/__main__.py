@@ -56,8 +56,6 @@ def main(argv: Sequence[str]) -> int:
         _log.error("cannot serve %s: %s", args.model_name, refused)
     except BadKeys as bad:
         _log.error("cannot use --api_keys_file: %s", bad)
-    except OSError as error:
-        _log.error("cannot listen on %s:%d: %s", args.host, args.http_port, error.strerror)
     return 1
 
 
@@ -65,7 +63,12 @@ def _serve(args: ServeArgs) -> int:
     spec = ModelSpec.asked_for(args)
     keys = None if args.api_keys_file is None else KeysFile(Path(args.api_keys_file), time.monotonic())
     family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
-    with socket.create_server((args.host, args.http_port), family=family, backlog=1024) as listener:
+    try:
+        listener = socket.create_server((args.host, args.http_port), family=family, backlog=1024)
+    except OSError as error:
+        _log.error("cannot listen on %s:%d: %s", args.host, args.http_port, error.strerror)
+        return 1
+    with listener:
         worker = start_worker(args)
         try:
             # Imported while the worker does its own imports, which take longer.

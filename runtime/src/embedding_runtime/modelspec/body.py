@@ -81,7 +81,11 @@ def asked_of(directory: Path, kind: Kind) -> Mapping[str, Any]:
     if config.get("transformer_task", "feature-extraction") != task:
         asked.append("transformer_task")
     modalities = config.get("modality_config", {"text": text})
-    if modalities.get("text") != text or config.get("module_output_name", output) != output:
+    if (
+        not isinstance(modalities, dict)
+        or modalities.get("text") != text
+        or config.get("module_output_name", output) != output
+    ):
         asked.append("modality_config")
     elif "message" in modalities:
         asked.append("modality_config.message (a chat template around every text)")

@@ -38,6 +38,8 @@ class Defaults:
         if config.get("keep_in_fp32_modules"):
             raise ModelRefused(f"{path} sets keep_in_fp32_modules, which is not served")
         prompts, name = config.get("prompts") or {}, config.get("default_prompt_name")
+        if not isinstance(prompts, dict):
+            raise ModelRefused(f"{path} has prompts {prompts!r}: it has to be an object, a text by name")
         if name is not None and name not in prompts:
             raise ModelRefused(f"{path} has default_prompt_name {name!r}, but no such prompt")
         keep = config.get("truncate_dim")

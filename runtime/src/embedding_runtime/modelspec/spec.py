@@ -63,7 +63,10 @@ class ModelSpec:
     def asked_for(cls, args: ServeArgs) -> Self:
         """As the flags ask for it. Raises ModelRefused."""
         directory = Path(args.model_dir)
-        spec = cls.read(directory)
+        try:
+            spec = cls.read(directory)
+        except OSError as error:
+            raise ModelRefused(f"{error.filename} cannot be read: {error.strerror}") from error
         right = TASKS[args.backend][spec.kind]
         if args.task not in (None, right):
             raise ModelRefused(
@@ -139,6 +142,7 @@ class ModelSpec:
             prompt=prompt,
             similarity="",
             dtype=body.dtype,
+            revision=object_or_nothing(directory / MODEL_NOTE).get("revision"),
             assumed=assumed,
             scores=scores,
         )
