@@ -90,6 +90,10 @@ class TextTokenizer:
         kept = inner[:room] if side is Side.RIGHT else inner[len(inner) - room :]
         return np.concatenate([ids[:first], kept, ids[len(ids) - last :]])
 
+    def count(self, text: str) -> int:
+        """How many tokens it has by itself, without a prompt and special ones."""
+        return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
+
     def tokens(self, texts: Sequence[str], *, special: bool = True) -> list[list[Token]]:
         """The tokens of each text as it stands, without a prompt; `special` puts the model's own around it."""
         found = self._tokenizer.encode_batch(list(texts), add_special_tokens=special)

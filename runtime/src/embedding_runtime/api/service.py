@@ -1,9 +1,10 @@
 """What the routes need of the rest: the model as it is served, the way from texts to vectors."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence, Sized
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from fastapi import Request
@@ -21,12 +22,19 @@ from embedding_runtime.wire import SECOND, TokenIds, VectorRows
 __all__ = ["Service"]
 
 
+T = TypeVar("T")
+Text = TypeVar("Text", str, tuple[str, str])
+Tokens = TypeVar("Tokens", bound=Sized)
+
 Given = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 """A text, texts, the token ids of one or of several."""
 
 
 SMALL = 1024
 """Characters that are tokenized on the loop: in a third of a millisecond, less than a thread costs on busy cores."""
+
+SLICE = 1 << 16
+"""Characters that are tokenized at a time: 30 MB of tokenizers' own objects where each is a token."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,8 @@ class Service:
     limits: Limits
     created: int
     """When this server started, seconds since 1970."""
+    _large: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    """Held while more than a slice is tokenized, so that the peaks of several requests do not add up."""
 
     @cached_property
     def space(self) -> str:
@@ -60,11 +70,12 @@ class Service:
             most = f"{self.limits.max_inputs} are taken in one request (--max_inputs)"
             raise BadRequest(f"{field} has {len(texts)} texts; {most}: send several requests", param=field)
 
-    def check_tokens(self, tokens: int, field: str) -> None:
-        """Of all texts in one request. Raises BadRequest."""
+    def check_tokens(self, tokens: int, field: str, *, more: bool = False) -> None:
+        """Of all texts in one request, `more` where some were not counted. Raises BadRequest."""
         if tokens > self.limits.max_request_tokens:
             most = f"{self.limits.max_request_tokens} are taken in one request (--max_request_tokens)"
-            raise BadRequest(f"{field} has {tokens} tokens; {most}: send several requests", param=field)
+            has = f"{tokens} tokens or more" if more else f"{tokens} tokens"
+            raise BadRequest(f"{field} has {has}; {most}: send several requests", param=field)
 
     async def vectors(
         self, request: Request, given: Given, options: Options, *, field: str = "input"
@@ -95,13 +106,13 @@ class Service:
         many = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
         self.check_number(many, field)
         if isinstance(many[0], str):
-            texts = await self._timed(sum(map(len, many)), lambda: self._encoded(many, options))  # type: ignore[arg-type] # all are str
+            texts = await self._timed(sum(map(len, many)), lambda: self._encoded(many, options, field))  # type: ignore[arg-type] # all are str
         elif options.prompt:
             message = f"{field}: this model has a prompt before every text: send texts, and it is put there"
             raise BadRequest(message, param=field)
         else:
             texts = [self._as_ids(field, index, ids) for index, ids in enumerate(many)]  # type: ignore[arg-type] # all are ids
-        self._check(texts, options.limit, field)
+        self._check(texts, options.limit, field, more=len(texts) < len(many))
         return texts
 
     async def tokenize_pairs(
@@ -118,10 +129,12 @@ class Service:
         self.check_number(pairs, field)
         limit = self.spec.max_length
         characters = sum(len(one) + len(other) for one, other in pairs)
+        cut_to = limit if truncate else None
         texts = await self._timed(
-            characters, lambda: self.tokenizer.encode_pairs(pairs, cut_to=limit if truncate else None)
+            characters,
+            lambda: self.sliced(pairs, lambda few: self.tokenizer.encode_pairs(few, cut_to=cut_to), field=field),
         )
-        self._check(texts, limit, field)
+        self._check(texts, limit, field, more=len(texts) < len(pairs))
         return texts
 
     async def embed(self, request: Request, texts: Sequence[TokenIds], *, field: str) -> VectorRows:
@@ -149,19 +162,62 @@ class Service:
 
     async def _timed(self, characters: int, tokenize: Callable[[], list[TokenIds]]) -> list[TokenIds]:
         with tracing.span("tokenize"), self.engine.metrics.tokenization.time():
-            return tokenize() if characters <= SMALL else await asyncio.to_thread(tokenize)
+            return await self.in_turn(characters, tokenize)
 
-    def _encoded(self, texts: Sequence[str], options: Options) -> list[TokenIds]:
-        found = self.tokenizer.encode(texts, prompt=options.prompt)
+    async def in_turn(self, characters: int, work: Callable[[], T]) -> T:
+        """What tokenizes so much: on the loop, in a thread, or in a thread when no other has more than a slice."""
+        if characters <= SMALL:
+            return work()
+        if characters <= SLICE:
+            return await asyncio.to_thread(work)
+        async with self._large:
+            return await asyncio.to_thread(work)
+
+    def sliced(
+        self, texts: Sequence[Text], encode: Callable[[Sequence[Text]], list[Tokens]], *, field: str
+    ) -> list[Tokens]:
+        """`encode` of all of them, a slice at a time. It stops at more tokens than a request may have.
+
+        Then they are fewer than the texts, and the caller refuses them. Raises BadRequest for one that is far longer.
+        """
+        found: list[Tokens] = []
+        tokens = 0
+        for few in _slices(texts):
+            self._refuse_endless(few[-1], field)
+            found += (encoded := encode(few))
+            tokens += sum(map(len, encoded))
+            if tokens > self.limits.max_request_tokens:
+                break
+        return found
+
+    def _refuse_endless(self, text: str | tuple[str, str], field: str) -> None:
+        """Counted in pieces, whose ends may add some tokens: hence far more than is taken, and never by mistake."""
+        if _characters(text) <= SLICE:
+            return
+        most, tokens = 2 * self.limits.max_request_tokens, 0
+        for part in [text] if isinstance(text, str) else text:
+            for start in range(0, len(part), SLICE):
+                tokens += self.tokenizer.count(part[start : start + SLICE])
+                if tokens > most:
+                    self.check_tokens(tokens, field, more=True)
+
+    def _encoded(self, texts: Sequence[str], options: Options, field: str) -> list[TokenIds]:
         if options.cut is None:
-            return found
+            return self.sliced(texts, lambda few: self.tokenizer.encode(few, prompt=options.prompt), field=field)
+        limit, side = options.limit, options.cut
         room = options.limit - len(self.tokenizer.first) - len(self.tokenizer.last)
         if room < 1:
             message = f"truncate_prompt_tokens={options.limit} leaves no room beside the tokens around every text"
             raise BadRequest(message, param="truncate_prompt_tokens")
-        return [self.tokenizer.cut(ids, options.limit, options.cut) for ids in found]
+        return self.sliced(
+            texts,
+            lambda few: [
+                self.tokenizer.cut(ids, limit, side) for ids in self.tokenizer.encode(few, prompt=options.prompt)
+            ],
+            field=field,
+        )
 
-    def _check(self, texts: Sequence[TokenIds], limit: int, field: str) -> None:
+    def _check(self, texts: Sequence[TokenIds], limit: int, field: str, *, more: bool = False) -> None:
         """What one request gives the worker. Raises BadRequest, InputTooLong."""
         lengths = [len(text) for text in texts]
         if not all(lengths):
@@ -171,7 +227,7 @@ class Service:
             raise InputTooLong(too_long, limit=limit, field=field)
         if self.backend is BackendName.VLLM and self.spec.padding is not None:
             self._refuse_what_vllm_gets_wrong(texts, self.spec.padding, field)
-        self.check_tokens(sum(lengths), field)
+        self.check_tokens(sum(lengths), field, more=more)
 
     @staticmethod
     def _refuse_what_vllm_gets_wrong(texts: Sequence[TokenIds], padding: int, field: str) -> None:
@@ -197,3 +253,17 @@ class Service:
 
 
 _REMEDY = "send texts, or ids of the model's own tokenizer (LangChain: check_embedding_ctx_length=False)"
+
+
+def _slices(texts: Sequence[Text]) -> Iterator[Sequence[Text]]:
+    """As they come; each ends with the text that fills it, so that a longer one is always the last."""
+    first = characters = 0
+    for place, text in enumerate(texts, start=1):
+        characters += _characters(text)
+        if characters >= SLICE or place == len(texts):
+            yield texts[first:place]
+            first, characters = place, 0
+
+
+def _characters(text: str | tuple[str, str]) -> int:
+    return len(text) if isinstance(text, str) else sum(map(len, text))

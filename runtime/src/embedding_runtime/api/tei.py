@@ -1,6 +1,7 @@
 """Text Embeddings Inference's paths, so that its clients move over; /tokenize in vLLM's words, too."""
 
 import importlib.metadata
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -58,28 +59,15 @@ def router(service: Service) -> APIRouter:
         response_model=list[list[TeiToken]] | Tokenized,
         responses=failures(TeiError, 400, 401, 404, 408, 413, 429),
     )
-    def tokenize(body: TokenizeRequest) -> Response:  # in a thread: texts may be long
-        special = body.add_special_tokens is not False
+    async def tokenize(body: TokenizeRequest) -> Response:
         if body.model is not None:
             service.check_model(body.model)
-        if body.inputs is not None and body.prompt is None:
-            texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
-            service.check_number(texts, "inputs")
-            found = service.tokenizer.tokens(texts, special=special)
-            service.check_tokens(sum(map(len, found)), "inputs")
-            return json_of([list(map(_as_tei, text)) for text in found])
-        if body.prompt is None or body.inputs is not None:
+        if (body.inputs is None) == (body.prompt is None):
             raise BadRequest("inputs: give either inputs (as TEI has it) or prompt (as vLLM has it)", param="inputs")
-        (tokens,) = service.tokenizer.tokens([body.prompt], special=special)
-        service.check_tokens(len(tokens), "prompt")
-        return json_of(
-            {
-                "count": len(tokens),
-                "max_model_len": service.spec.max_length,
-                "tokens": [token.id for token in tokens],
-                "token_strs": [token.text for token in tokens] if body.return_token_strs else None,
-            }
-        )
+        field, given = ("inputs", body.inputs) if body.prompt is None else ("prompt", body.prompt)
+        texts = [given] if isinstance(given, str) else given or []
+        service.check_number(texts, field)
+        return await service.in_turn(sum(map(len, texts)), lambda: _tokenized(service, body, texts, field))
 
     return routes
 
@@ -87,3 +75,20 @@ def router(service: Service) -> APIRouter:
 def _as_tei(token: Token) -> dict[str, Any]:
     place = {"start": None, "stop": None} if token.special else {"start": token.start, "stop": token.stop}
     return {"id": token.id, "text": token.text, "special": token.special, **place}
+
+
+def _tokenized(service: Service, body: TokenizeRequest, texts: Sequence[str], field: str) -> Response:
+    special = body.add_special_tokens is not False
+    found = service.sliced(texts, lambda few: service.tokenizer.tokens(few, special=special), field=field)
+    service.check_tokens(sum(map(len, found)), field, more=len(found) < len(texts))
+    if body.prompt is None:
+        return json_of([list(map(_as_tei, text)) for text in found])
+    (tokens,) = found
+    return json_of(
+        {
+            "count": len(tokens),
+            "max_model_len": service.spec.max_length,
+            "tokens": [token.id for token in tokens],
+            "token_strs": [token.text for token in tokens] if body.return_token_strs else None,
+        }
+    )
