@@ -117,3 +117,10 @@ def test_open_inference_takes_pairs_and_says_so(server: RuntimeServer, scores: l
     assert output == {"name": "score", "datatype": "FP32", "shape": [4, 1], "data": scores}
     answer = server.post(f"/v2/models/{NAME}/infer", inputs=[{**pairs, "shape": [8]}])
     assert (answer.status_code, "[pairs, 2]" in answer.json()["error"]) == (400, True)
+
+
+def test_a_wrong_document_is_told_what_it_has_to_be_and_nothing_else(server: RuntimeServer) -> None:
+    answer = server.post("/v1/rerank", model=NAME, query=QUERY, documents=[3])
+    assert answer.json()["message"] == (
+        "documents[0]: it has to be a string, or an object with text, of whole Unicode characters"
+    )
