@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from embedding_runtime.batching import WORTH_TOKENS, Line, Part, Share, halves, next_share
 
-REQUESTS = st.lists(st.lists(st.integers(1, 20), max_size=8), max_size=8)
+REQUESTS = st.lists(st.lists(st.integers(1, 20), min_size=1, max_size=8), max_size=8)
 BUDGET = st.integers(1, 40)
 
 Texts = list[tuple[int, int]]

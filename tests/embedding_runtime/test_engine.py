@@ -19,23 +19,20 @@ def asked(engine: Engine, *lengths: int) -> "asyncio.Task[VectorRows]":
 async def test_texts_of_several_requests_share_a_batch_and_each_gets_its_own_rows() -> None:
     async with a_worker() as worker:
         first = asked(worker.engine, 1)
-        works = [await worker.work()]
-        second = asked(worker.engine, 2)
-        works.append(await worker.work())
-        third, fourth = asked(worker.engine, 3, 4), asked(worker.engine, 5)
+        work = await worker.work()
+        second, third = asked(worker.engine, 2, 3), asked(worker.engine, 4)
         await asyncio.sleep(0)  # let both join the line
-        for work in works:
-            worker.answer(work)
+        worker.answer(work)
         together = await worker.work()
-        assert [len(text) for text in together.texts] == [3, 4, 5]
+        assert [len(text) for text in together.texts] == [2, 3, 4]
         worker.answer(together)
-        got = [rows[:, 0].tolist() for rows in await asyncio.gather(first, second, third, fourth)]
-        assert got == [[1], [2], [3, 4], [5]]
+        got = [rows[:, 0].tolist() for rows in await asyncio.gather(first, second, third)]
+        assert got == [[1], [2, 3], [4]]
 
 
 async def test_no_more_than_two_batches_are_under_way() -> None:
     async with a_worker() as worker:
-        tasks = [asked(worker.engine, length) for length in (1, 2, 3)]
+        tasks = [asked(worker.engine, length) for length in (300, 301, 302)]
         first, second = await worker.work(), await worker.work()
         third = asyncio.create_task(worker.work())
         await asyncio.sleep(0)
@@ -47,19 +44,19 @@ async def test_no_more_than_two_batches_are_under_way() -> None:
 
 
 async def test_a_worker_that_computes_two_batches_at_once_gets_half_of_the_texts_in_each() -> None:
-    async with a_worker(halves=True, worth_tokens=5) as worker:
-        task = asked(worker.engine, 1, 2, 3, 4)
+    async with a_worker(halves=True) as worker:
+        task = asked(worker.engine, 100, 200, 300, 400)
         first, second = await worker.work(), await worker.work()
-        assert [[len(text) for text in work.texts] for work in (first, second)] == [[1, 2], [3, 4]]
+        assert [[len(text) for text in work.texts] for work in (first, second)] == [[100, 200], [300, 400]]
         assert not first.whole
         assert not second.whole
         worker.answer(second)  # each when it is done, in any order
         worker.answer(first)
-        assert (await task)[:, 0].tolist() == [1, 2, 3, 4]
+        assert (await task)[:, 0].tolist() == [100, 200, 300, 400]
 
 
 async def test_few_tokens_wait_until_the_worker_is_free_and_go_together() -> None:
-    async with a_worker(worth_tokens=10) as worker:
+    async with a_worker() as worker:
         tasks = [asked(worker.engine, 3)]
         first = await worker.work()
         tasks += [asked(worker.engine, 4), asked(worker.engine, 5)]
@@ -88,12 +85,11 @@ async def test_a_request_longer_than_a_batch_is_split_and_joined() -> None:
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 async def test_a_vector_that_is_not_finite_fails_its_own_request_alone(wrong: float) -> None:
     async with a_worker() as worker:
-        blockers = [asked(worker.engine, 1), asked(worker.engine, 1)]
-        works = [await worker.work(), await worker.work()]
+        blocker = asked(worker.engine, 1)
+        work = await worker.work()
         poisoned, healthy = asked(worker.engine, 2, 3), asked(worker.engine, 4)
         await asyncio.sleep(0)
-        for work in works:
-            worker.answer(work)
+        worker.answer(work)
         shared = await worker.work()
         rows = rows_for(shared.texts)
         rows[1, 1] = wrong
@@ -101,23 +97,22 @@ async def test_a_vector_that_is_not_finite_fails_its_own_request_alone(wrong: fl
         with pytest.raises(VectorNotFinite, match=r"input\[1\]"):
             await poisoned
         assert (await healthy)[:, 0].tolist() == [4]
-        await asyncio.gather(*blockers)
+        await blocker
 
 
 async def test_the_texts_of_a_caller_that_left_are_not_computed() -> None:
     async with a_worker() as worker:
-        blockers = [asked(worker.engine, 1), asked(worker.engine, 1)]
-        works = [await worker.work(), await worker.work()]
+        blocker = asked(worker.engine, 1)
+        work = await worker.work()
         gone, stays = asked(worker.engine, 2), asked(worker.engine, 3)
         await asyncio.sleep(0)
         gone.cancel()
         await asyncio.wait({gone})
-        for work in works:
-            worker.answer(work)
+        worker.answer(work)
         after = await worker.work()
         assert [len(text) for text in after.texts] == [3]
         worker.answer(after)
-        await asyncio.gather(*blockers, stays)
+        await asyncio.gather(blocker, stays)
 
 
 async def test_a_caller_that_leaves_in_the_middle_of_its_batch_harms_nobody() -> None:
@@ -172,13 +167,12 @@ async def test_a_stopping_engine_is_not_ready_but_answers() -> None:
 
 async def test_nobody_joins_a_line_that_is_full() -> None:
     async with a_worker(max_waiting_tokens=5) as worker:
-        tasks = [asked(worker.engine, 1), asked(worker.engine, 1), asked(worker.engine, 3)]
-        works = [await worker.work(), await worker.work()]
+        tasks = [asked(worker.engine, 1), asked(worker.engine, 4)]
+        work = await worker.work()
         with pytest.raises(Overloaded, match="5 tokens are before the 1 of this request: try again in 1 s") as caught:
             await worker.engine.embed(ids(1))
         assert caught.value.retry_after == 1
-        for work in [*works]:
-            worker.answer(work)
+        worker.answer(work)
         worker.answer(await worker.work())
         await asyncio.gather(*tasks)
         longer_than_the_line = asked(worker.engine, 9)
@@ -204,12 +198,11 @@ async def test_nobody_joins_for_whom_it_would_be_too_late() -> None:
 @pytest.mark.parametrize("poison", range(5))
 async def test_a_text_that_the_worker_cannot_compute_fails_its_own_request_alone(poison: int) -> None:
     async with a_worker() as worker:
-        blockers = [asked(worker.engine, 1), asked(worker.engine, 1)]
-        works = [await worker.work(), await worker.work()]
+        blocker = asked(worker.engine, 1)
+        work = await worker.work()
         tasks = [asked(worker.engine, length, 10) for length in (2, 3, 4, 5, 6)]
         await asyncio.sleep(0)
-        for work in works:
-            worker.answer(work)
+        worker.answer(work)
         playing = asyncio.create_task(fail_whatever_holds(worker, poison + 2))
         for number, task in enumerate(tasks):
             if number == poison:
@@ -218,7 +211,7 @@ async def test_a_text_that_the_worker_cannot_compute_fails_its_own_request_alone
             else:
                 assert (await task)[:, 0].tolist() == [number + 2, 10]
         playing.cancel()
-        await asyncio.gather(*blockers)
+        await blocker
 
 
 async def fail_whatever_holds(worker: PlayedWorker, length: int) -> None:

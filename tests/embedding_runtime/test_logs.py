@@ -42,7 +42,7 @@ def test_json_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_is_logged_within_a_request_has_its_id(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure(LogFormat.TEXT, sees_texts=True)
+    logs.configure(LogFormat.TEXT, sees_texts=True, request_id=calls.current_id)
 
     def within_a_request() -> None:
         calls.begin(Call("abc"))

@@ -22,6 +22,9 @@ pytestmark = pytest.mark.model
 
 BACKENDS = (BackendName.VLLM, BackendName.HUGGINGFACE)
 
+TWO_CORES = {BackendName.HUGGINGFACE: {"OMP_NUM_THREADS": "2"}}
+"""On any machine: with two it computes two batches at once."""
+
 TEXTS = [
     GOLDEN_TEXT,
     "",
@@ -62,7 +65,9 @@ def started() -> Iterator[Started]:
         assert reference.stdin is not None
         with reference.stdin as texts:
             json.dump([*TEXTS, TOO_LONG], texts)
-        yield Started({name: stack.enter_context(RuntimeServer(name)) for name in BACKENDS}, reference)
+        yield Started(
+            {name: stack.enter_context(RuntimeServer(name, env=TWO_CORES.get(name))) for name in BACKENDS}, reference
+        )
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The worker as a process, with a backend that computes two batches at once."""
+"""The worker as a process, with a backend that computes two batches at once: what it answers, and how it ends."""
 
 import socket
 import subprocess
@@ -8,17 +8,22 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 import numpy as np
+import pytest
 
-from embedding_runtime.wire import Message, Ready, Vectors, Work, pack, receive_sync
+from embedding_runtime.wire import Broken, Failed, Message, Ready, Vectors, Work, pack, receive_sync
 from support.models import packaged_minilm
 
 MEETING = """
 import sys, threading
 import numpy as np
 from embedding_runtime import worker
+from embedding_runtime.backends.base import BatchFailed
 
 class Meeting:
-    '''Halves end only when two are computed at once. Rows say: in the main thread, with half of the machine.'''
+    '''Halves end only when two are computed at once. Rows say: in the main thread, with half of the machine.
+
+    A text that begins with -1 fails after that, one with -2 takes the backend with it, alone.
+    '''
 
     detail, batch_tokens = "meeting", 1024
     _both, _halved = threading.Barrier(2, timeout=10), threading.local()
@@ -28,8 +33,12 @@ class Meeting:
 
     def embed(self, batch):
         main, halved = threading.current_thread() is threading.main_thread(), hasattr(self._halved, "yes")
+        if batch[0][0] == -2:
+            raise RuntimeError("out of cheese")
         if not main:
             self._both.wait()
+        if batch[0][0] == -1:
+            raise BatchFailed("no such text")
         return np.tile(np.array([main, halved], dtype=np.float32), (len(batch), 1))
 
     def padding(self, batch):
@@ -40,12 +49,13 @@ worker.registry.load = lambda *_, **__: Meeting()
 sys.exit(worker.main(sys.argv[1:]))
 """
 
-TEXTS = [np.array([1, 2], dtype=np.int32)]
+TEXTS, FAILING, BREAKING = ([np.array([first, 2], dtype=np.int32)] for first in (1, -1, -2))
 IN_THE_MAIN_THREAD, WITH_HALF_OF_THE_MACHINE = [1, 0], [0, 1]
 
 
 @contextmanager
-def a_worker() -> Iterator[tuple[socket.socket, BinaryIO]]:
+def a_worker() -> Iterator[tuple[socket.socket, BinaryIO, "subprocess.Popen[bytes]"]]:
+    """The front's end of the link, what comes over it after Ready, and the process."""
     ours, theirs = socket.socketpair()
     with ours, theirs, ours.makefile("rb") as stream:
         ours.settimeout(20)
@@ -54,9 +64,8 @@ def a_worker() -> Iterator[tuple[socket.socket, BinaryIO]]:
         with subprocess.Popen(argv, pass_fds=[theirs.fileno()]) as process:
             theirs.close()
             try:
-                yield ours, stream
-                ours.shutdown(socket.SHUT_RDWR)
-                assert process.wait(timeout=10) == 0
+                assert receive_sync(stream) == Ready("meeting", halves=True, batch_tokens=1024)
+                yield ours, stream, process
             finally:
                 process.kill()
 
@@ -67,10 +76,38 @@ def row(message: Message | None) -> list[float]:
 
 
 def test_two_halves_are_computed_at_once_and_a_whole_by_the_main_thread() -> None:
-    with a_worker() as (link, stream):
-        assert receive_sync(stream) == Ready("meeting", halves=True, batch_tokens=1024)
+    with a_worker() as (link, stream, _):
         for number in range(2):
             link.sendall(pack(Work(number, TEXTS, whole=False)))
         assert [row(receive_sync(stream)) for _ in range(2)] == [WITH_HALF_OF_THE_MACHINE] * 2
         link.sendall(pack(Work(2, TEXTS)))
         assert row(receive_sync(stream)) == IN_THE_MAIN_THREAD
+
+
+def test_a_half_that_fails_leaves_the_other_alone_and_more_can_come() -> None:
+    with a_worker() as (link, stream, _):
+        for _ in range(2):
+            link.sendall(pack(Work(0, FAILING, whole=False)))
+            link.sendall(pack(Work(1, TEXTS, whole=False)))
+            answers = [receive_sync(stream), receive_sync(stream)]
+            assert Failed(0) in answers
+            assert [answer.batch for answer in answers if isinstance(answer, Vectors)] == [1]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_the_backend_does_not_vouch_for_ends_the_process_whatever_else_it_computes(*, whole: bool) -> None:
+    with a_worker() as (link, stream, process):
+        link.sendall(pack(Work(0, TEXTS, whole=False)))  # waits for another half, which does not come
+        link.sendall(pack(Work(1, BREAKING, whole=whole)))
+        assert receive_sync(stream) == Broken("the fake backend failed: RuntimeError: out of cheese")
+        assert receive_sync(stream) is None
+        assert process.wait(timeout=5) == 1
+
+
+@pytest.mark.parametrize("works", [[], [Work(0, TEXTS, whole=False)]], ids=["idle", "at work"])
+def test_when_the_front_goes_it_ends_idle_or_at_work(works: list[Work]) -> None:
+    with a_worker() as (link, _, process):
+        for work in works:
+            link.sendall(pack(work))
+        link.shutdown(socket.SHUT_RDWR)
+        assert process.wait(timeout=5) == 0

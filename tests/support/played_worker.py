@@ -5,11 +5,9 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from unittest import mock
 
 import numpy as np
 
-from embedding_runtime import batching
 from embedding_runtime.engine import Engine, State
 from embedding_runtime.wire import Message, Ready, TokenIds, VectorRows, Vectors, Work, pack, receive
 
@@ -44,11 +42,9 @@ async def a_worker(
     *,
     ready: bool = True,
     halves: bool = False,
-    worth_tokens: int = 1,
     max_waiting_tokens: int = 1_000_000,
     stuck_after: float = 60,
 ) -> AsyncIterator[PlayedWorker]:
-    """`worth_tokens`: so that short texts are worth a second batch."""
     ours, theirs = socket.socketpair()
     engine = Engine(
         *await asyncio.open_unix_connection(sock=ours), max_waiting_tokens=max_waiting_tokens, stuck_after=stuck_after
@@ -58,8 +54,7 @@ async def a_worker(
         worker.say(Ready("played", halves, batch_tokens=2048))
         await until_state(engine, State.READY)
     try:
-        with mock.patch.object(batching, "WORTH_TOKENS", worth_tokens):
-            yield worker
+        yield worker
     finally:
         worker.writer.close()
         await worker.running

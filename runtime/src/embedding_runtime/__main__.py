@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from embedding_runtime import logs
+from embedding_runtime import calls, logs
 from embedding_runtime.auth import BadKeys, KeysFile
 from embedding_runtime.contract import ContractError, ServeArgs
 from embedding_runtime.launch import start_worker
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         for problem in error.problems:
             sys.stderr.write(f"embedding_runtime serve: {problem}\n")
         return 2
-    logs.configure(args.log_format, access_log=args.access_log, sees_texts=True)
+    logs.configure(args.log_format, access_log=args.access_log, sees_texts=True, request_id=calls.current_id)
     try:
         return _serve(args)
     except ModelRefused as refused:

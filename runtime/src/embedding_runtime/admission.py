@@ -5,7 +5,7 @@ import math
 __all__ = ["Rate", "may_take", "try_again_after"]
 
 _HALF = 8192
-"""Tokens after which a measurement counts half: four full batches."""
+"""Tokens after which a measurement counts half."""
 
 _UNMEASURED = 10
 """Tokens a second that are taken for the rate before there is one: a large decoder on few cores."""

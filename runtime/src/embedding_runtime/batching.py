@@ -96,12 +96,9 @@ class Line(Generic[Owner]):
         return len(self._requests) > 1 or len(first[0]) - first[1] > 1
 
     def join(self, owner: Owner, lengths: Sequence[int]) -> None:
-        """Puts a request's texts, of these lengths in tokens, at the end. An owner stands here at most once."""
-        if owner in self._requests:
-            raise ValueError("already in line")
-        if lengths:
-            self._requests[owner] = (lengths, 0)
-            self._tokens += sum(lengths)
+        """Puts a request's texts, one or more, of these lengths in tokens, at the end. An owner joins once."""
+        self._requests[owner] = (lengths, 0)
+        self._tokens += sum(lengths)
 
     def leave(self, owner: Owner) -> None:
         """Takes out what still waits of a request; nothing when nothing does."""

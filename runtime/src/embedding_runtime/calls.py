@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from embedding_runtime.errors import RateLimited
 from embedding_runtime.ratelimit import Bucket
 
-__all__ = ["Call", "asks", "begin", "current", "failed", "pay", "request_id"]
+__all__ = ["Call", "asks", "begin", "current", "current_id", "failed", "pay", "request_id"]
 
 _SANE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -56,6 +56,12 @@ def begin(call: Call) -> None:
 def current() -> Call | None:
     """None outside of a request."""
     return _current.get(None)
+
+
+def current_id() -> str | None:
+    """None outside of a request."""
+    call = current()
+    return None if call is None else call.id
 
 
 def asks(*, texts: int, tokens: int) -> None:

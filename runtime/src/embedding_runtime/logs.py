@@ -4,11 +4,11 @@ import json
 import logging
 import sys
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-from embedding_runtime import calls
 from embedding_runtime.contract import LogFormat
 
 __all__ = ["ACCESS", "configure"]
@@ -17,27 +17,40 @@ ACCESS = logging.getLogger("embedding_runtime.access")
 """A line a request, where that was asked for. What a record has as `fields` becomes part of its line."""
 
 
-def configure(log_format: LogFormat, *, access_log: bool = False, sees_texts: bool) -> None:
-    """Libraries speak only of trouble. A process that sees texts does not quote exceptions: they may hold one."""
+def configure(
+    log_format: LogFormat,
+    *,
+    access_log: bool = False,
+    sees_texts: bool,
+    request_id: Callable[[], str | None] = lambda: None,
+) -> None:
+    """Libraries speak only of trouble. A process that sees texts does not quote exceptions: they may hold one.
+
+    `request_id`: of the request that a line is written in; None outside of one.
+    """
     formatter = _Json if log_format is LogFormat.JSON else _Text
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter(quotes_exceptions=not sees_texts))
+    handler.setFormatter(formatter(request_id, quotes_exceptions=not sees_texts))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("embedding_runtime").setLevel(logging.INFO)
     ACCESS.setLevel(logging.INFO if access_log else logging.WARNING)
 
 
 class _Text(logging.Formatter):
-    def __init__(self, *, quotes_exceptions: bool) -> None:
+    def __init__(self, request_id: Callable[[], str | None], *, quotes_exceptions: bool) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
-        self._quotes = quotes_exceptions
+        self._request_id, self._quotes = request_id, quotes_exceptions
 
     def formatException(self, info: Any) -> str:  # noqa: N802 logging's name
         return super().formatException(info) if self._quotes else _without_words(*info)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 logging's name
-        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        fields = "".join(f" {name}={value}" for name, value in self._fields(record).items())
         return super().formatMessage(record) + fields
+
+    def _fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        request_id = self._request_id()
+        return {**getattr(record, "fields", {}), **({} if request_id is None else {"request_id": request_id})}
 
 
 class _Json(_Text):
@@ -47,16 +60,11 @@ class _Json(_Text):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **_fields(record),
+            **self._fields(record),
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False, default=str)
-
-
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    call = calls.current()
-    return {**getattr(record, "fields", {}), **({} if call is None else {"request_id": call.id})}
 
 
 def _without_words(kind: type[BaseException], _: BaseException, where: TracebackType | None) -> str:

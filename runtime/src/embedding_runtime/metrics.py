@@ -23,7 +23,7 @@ __all__ = ["Metrics"]
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-TOKENS = (16, 64, 256, 512, 1024, 1536, 2048, 4096, 8192, 32768)
+TOKENS = (16, 64, 256, 512, 1024, 2048, 4096, 8192, 32768)
 
 # In the text format Prometheus would take each for one more series.
 disable_created_metrics()  # type: ignore[no-untyped-call]

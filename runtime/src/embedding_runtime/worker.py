@@ -20,7 +20,7 @@ import numpy as np
 from embedding_runtime import logs
 from embedding_runtime.backends import registry
 from embedding_runtime.backends.base import Backend, BatchFailed
-from embedding_runtime.contract import ServeArgs
+from embedding_runtime.contract import BackendName, ServeArgs
 from embedding_runtime.modelspec import ModelRefused, ModelSpec
 from embedding_runtime.wire import Broken, Failed, Message, Ready, Vectors, Work, pack, receive_sync
 
@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
     link = socket.socket(fileno=int(argv[0]))
     args = ServeArgs.from_argv(argv[1:])
     logs.configure(args.log_format, sees_texts=False)
+    front = _Front(link, args.backend)
     os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -49,17 +50,15 @@ def main(argv: Sequence[str]) -> int:
     try:
         backend = _load(args)
     except ModelRefused as refused:
-        _say(link, Broken(str(refused)))
+        front.say(Broken(str(refused)))
     except Exception as error:  # noqa: BLE001 a library may raise anything; the front is told, and this process ends
-        _say_broken(link, args, error)
+        front.say_broken(error)
     else:
-        _say(link, Ready(backend.detail, backend.halve is not None, backend.batch_tokens))
+        front.say(Ready(backend.detail, backend.halve is not None, backend.batch_tokens))
         if backend.halve is not None:
             for _ in range(2):
-                threading.Thread(
-                    target=_compute, args=(link, args, backend, halves, backend.halve), daemon=True
-                ).start()
-        _compute(link, args, backend, whole, lambda: None)
+                threading.Thread(target=_compute, args=(front, backend, halves, backend.halve), daemon=True).start()
+        _compute(front, backend, whole)
     return 1
 
 
@@ -86,16 +85,38 @@ def _load(args: ServeArgs) -> Backend:
     return backend
 
 
+class _Front:
+    """Whom the worker answers. Threads share it: one frame at a time."""
+
+    def __init__(self, link: socket.socket, backend: BackendName) -> None:
+        self._link, self._backend = link, backend
+        self._speaking = threading.Lock()
+
+    def say(self, message: Message) -> None:
+        """Ends the process where the front is gone."""
+        try:
+            with self._speaking:
+                self._link.sendall(pack(message))
+        except BrokenPipeError:
+            os._exit(0)
+
+    def say_broken(self, error: Exception) -> None:
+        _log.error("the %s backend has failed", self._backend, exc_info=error)
+        words = " ".join(str(error).split())
+        self.say(Broken(f"the {self._backend} backend failed: {type(error).__name__}: {words}"))
+
+
 def _compute(
-    link: socket.socket, args: ServeArgs, backend: Backend, works: "SimpleQueue[Work]", before: Callable[[], None]
+    front: _Front, backend: Backend, works: "SimpleQueue[Work]", halve: Callable[[], None] | None = None
 ) -> NoReturn:
     """Batches one after the other. What the backend does not vouch for ends the process, all of it."""
     try:
-        before()
+        if halve is not None:
+            halve()
         while True:
-            _say(link, _answer(backend, works.get()))
+            front.say(_answer(backend, works.get()))
     except Exception as error:  # noqa: BLE001 as while it loads
-        _say_broken(link, args, error)
+        front.say_broken(error)
         os._exit(1)
 
 
@@ -113,23 +134,6 @@ def _listen(link: socket.socket, whole: "SimpleQueue[Work]", halves: "SimpleQueu
         while isinstance(message := receive_sync(stream), Work):
             (whole if message.whole else halves).put(message)
     os._exit(0)  # the front is gone, and the main thread may be minutes deep in a library
-
-
-def _say_broken(link: socket.socket, args: ServeArgs, error: Exception) -> None:
-    _log.error("the %s backend has failed", args.backend, exc_info=error)
-    _say(link, Broken(f"the {args.backend} backend failed: {type(error).__name__}: {' '.join(str(error).split())}"))
-
-
-def _say(link: socket.socket, message: Message) -> None:
-    try:
-        with _SPEAKING:
-            link.sendall(pack(message))
-    except BrokenPipeError:
-        os._exit(0)
-
-
-_SPEAKING = threading.Lock()
-"""Threads share the link: one frame at a time."""
 
 
 if __name__ == "__main__":

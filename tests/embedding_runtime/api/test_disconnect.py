@@ -22,8 +22,8 @@ SCOPE = {
 
 async def test_the_texts_of_a_client_that_left_leave_the_line() -> None:
     async with a_worker() as worker:
-        blockers = [asyncio.create_task(worker.engine.embed(ids(1))) for _ in range(2)]
-        works = [await worker.work(), await worker.work()]
+        blocker = asyncio.create_task(worker.engine.embed(ids(1)))
+        work = await worker.work()
         leaves = asyncio.Event()
         messages = iter([{"type": "http.request", "body": BODY}])
 
@@ -43,6 +43,5 @@ async def test_the_texts_of_a_client_that_left_leave_the_line() -> None:
             leaves.set()
             await request
         assert worker.engine._line.tokens == 0
-        for work in works:
-            worker.answer(work)
-        await asyncio.gather(*blockers)
+        worker.answer(work)
+        await blocker

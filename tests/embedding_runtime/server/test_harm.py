@@ -24,7 +24,7 @@ def test_a_text_that_cannot_be_computed_fails_alone(token: int, code: str) -> No
     with RuntimeServer("fake", harmed=True) as server:
         expected = server.ready().embeddings(input=[HEALTHY]).json()["data"][0]["embedding"]
         os.kill(server.worker, signal.SIGSTOP)  # so that all of these stand in line together
-        blockers = [server.begin_request(body_of(HEALTHY)) for _ in range(2)]
+        blocker = server.begin_request(body_of(HEALTHY))
         before = [server.begin_request(body_of(HEALTHY)) for _ in range(3)]
         poisoned = server.begin_request(body_of(HEALTHY, [101, token, 102], HEALTHY))
         after = [server.begin_request(body_of(HEALTHY, HEALTHY)) for _ in range(3)]
@@ -33,7 +33,7 @@ def test_a_text_that_cannot_be_computed_fails_alone(token: int, code: str) -> No
         assert (status, answer["error"]["code"], answer["error"]["param"]) == (500, code, "input")
         assert "input[1]" in answer["error"]["message"]
         assert f'embedding_rejected_total{{reason="{code}"}} 1.0' in httpx.get(f"{server.url}/metrics").text
-        for connection in (*blockers, *before, *after):
+        for connection in (blocker, *before, *after):
             status, answer = parsed(all_of(connection))
             assert status == 200
             assert [item["embedding"] for item in answer["data"]] == [expected] * len(answer["data"])

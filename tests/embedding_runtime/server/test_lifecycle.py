@@ -82,7 +82,7 @@ def test_sigterm_lets_what_waits_in_line_finish_too() -> None:
         while not answer.endswith(b"tests only\n"):  # its body may come by itself
             answer += idle.recv(1 << 16)
         os.kill(worker, signal.SIGSTOP)
-        connections = [server.begin_request(BODY) for _ in range(5)]  # two batches are under way, three requests wait
+        connections = [server.begin_request(BODY) for _ in range(5)]  # one is with the worker, four wait
         server.process.send_signal(signal.SIGTERM)
         until(lambda: "SIGTERM" in server.log, "the signal to be seen")
         assert all_of(idle) == b""  # closed: nothing was under way on it

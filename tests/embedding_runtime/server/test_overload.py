@@ -73,7 +73,7 @@ def test_the_texts_of_a_client_that_left_leave_the_line() -> None:
     with RuntimeServer("fake", max_waiting_tokens=11) as server:
         os.kill(server.ready().worker, signal.SIGSTOP)
         stay = [server.begin_request(BODY) for _ in range(2)]
-        waiting(server, 6)  # both are at the worker: what comes now stands in line
+        waiting(server, 6)  # the first is with the worker: what comes now stands in line
         leaves = server.begin_request(BODY)
         waiting(server, 9)
         leaves.close()
