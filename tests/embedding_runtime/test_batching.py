@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_runtime.batching import WORTH_TOKENS, Line, Part, Share, halves, next_share
+from embedding_runtime.batching import WORTH_TOKENS, Line, Part, Share, bisected, next_share
 
 REQUESTS = st.lists(st.lists(st.integers(1, 20), min_size=1, max_size=8), max_size=8)
 BUDGET = st.integers(1, 40)
@@ -66,7 +66,7 @@ def test_who_leaves_is_gone_and_the_others_keep_their_order(
 def test_halves_are_a_batchs_texts_in_order_as_even_as_can_be(requests: list[list[int]], budget: int) -> None:
     line = a_line(requests)
     while batch := line.next_batch(budget):
-        first, second = map(texts_of, halves(batch))
+        first, second = map(texts_of, bisected(batch))
         assert first + second == texts_of(batch)
         assert len(second) - len(first) in {0, 1}
 

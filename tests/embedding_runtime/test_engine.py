@@ -1,6 +1,7 @@
 """The engine against a worker that the test plays, so that what is under way is the test's choice."""
 
 import asyncio
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from embedding_runtime import engine as engine_module
 from embedding_runtime.engine import Engine, State
 from embedding_runtime.errors import BackendFailed, NotReady, Overloaded, TextFailed, VectorNotFinite
 from embedding_runtime.wire import Broken, Failed, VectorRows, Vectors
+from support.clock import HandClock, eventually
 from support.played_worker import PlayedWorker, a_worker, ids, rows_for
 
 
@@ -53,6 +55,22 @@ async def test_a_worker_that_computes_two_batches_at_once_gets_half_of_the_texts
         worker.answer(second)  # each when it is done, in any order
         worker.answer(first)
         assert (await task)[:, 0].tolist() == [100, 200, 300, 400]
+
+
+async def test_each_of_two_halves_is_told_as_long_as_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = HandClock()
+    monkeypatch.setattr(engine_module, "time", SimpleNamespace(monotonic=clock.time))
+    async with a_worker(halves=True) as worker:
+        task = asked(worker.engine, 300, 301)
+        first, second = await worker.work(), await worker.work()
+        clock.now += 1
+        worker.answer(first)
+        await eventually(lambda: worker.engine.tokens_under_way == 301)
+        clock.now += 1
+        worker.answer(second)
+        await task
+        told, _ = worker.engine.metrics.exposition("")
+        assert b"embedding_batch_inference_duration_seconds_sum 3.0\n" in told
 
 
 async def test_few_tokens_wait_until_the_worker_is_free_and_go_together() -> None:

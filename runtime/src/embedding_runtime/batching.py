@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["Line", "Part", "Share", "halves", "next_share"]
+__all__ = ["Line", "Part", "Share", "bisected", "next_share"]
 
 WORTH_TOKENS = 256
 """As many are worth a batch beside another one. With fewer, whoever comes while that is computed goes with them.
@@ -28,7 +28,7 @@ class Part(Generic[Owner]):
     stop: int
 
 
-def halves(batch: Sequence[Part[Owner]]) -> tuple[list[Part[Owner]], list[Part[Owner]]]:
+def bisected(batch: Sequence[Part[Owner]]) -> tuple[list[Part[Owner]], list[Part[Owner]]]:
     """A batch of two texts or more, cut in the middle; within a request where the middle is there."""
     middle = sum(part.stop - part.start for part in batch) // 2
     first: list[Part[Owner]] = []

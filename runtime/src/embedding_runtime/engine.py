@@ -13,7 +13,7 @@ import numpy as np
 
 from embedding_runtime import calls, tracing
 from embedding_runtime.admission import Rate, may_take, try_again_after
-from embedding_runtime.batching import Line, Part, Share, halves, next_share
+from embedding_runtime.batching import Line, Part, Share, bisected, next_share
 from embedding_runtime.errors import BackendFailed, NotReady, OneText, Overloaded, TextFailed, VectorNotFinite
 from embedding_runtime.metrics import Metrics
 from embedding_runtime.wire import Broken, Failed, Ready, TokenIds, VectorRows, Vectors, Work, pack, receive
@@ -213,8 +213,9 @@ class Engine:
         """The worker began with it when it had it and was done with the last: sums are right, with two halves, too."""
         batch, now = self._under_way.pop(answer.batch), time.monotonic()
         if isinstance(answer, Vectors):
-            seconds = now - max(self._answered, batch.sent)
-            self._rate.saw(batch.tokens, seconds)
+            busy = now - max(self._answered, batch.sent)
+            self._rate.saw(batch.tokens, busy)
+            seconds = busy if batch.whole else now - batch.sent
             texts = sum(part.stop - part.start for part in batch.parts)
             self.metrics.batch(texts=texts, tokens=batch.tokens, padding=answer.padding, seconds=seconds)
         self._answered = now
@@ -236,7 +237,7 @@ class Engine:
         if len(parts) == 1 and parts[0].stop - parts[0].start == 1:
             self._give_up(parts[0].owner, TextFailed(index=parts[0].start))
         else:
-            self._again += reversed(halves(parts))
+            self._again += reversed(bisected(parts))
 
     def _give_up(self, job: _Job, fault: OneText) -> None:
         _log.warning("a request has failed: %s", fault)

@@ -46,7 +46,9 @@ class Metrics:
             "request_queue_duration_seconds", "From joining the line to a request's first batch.", SECONDS
         )
         self._inference = self._histogram(
-            "batch_inference_duration_seconds", "A batch at the worker, waiting for another one not counted.", SECONDS
+            "batch_inference_duration_seconds",
+            "A batch being computed; waiting for another one is not counted.",
+            SECONDS,
         )
         self._batch_texts = self._histogram("batch_texts", "Texts in a batch.", TEXTS)
         self._batch_tokens = self._histogram("batch_tokens", "Tokens in a batch, special tokens included.", TOKENS)

@@ -118,3 +118,21 @@ def test_docs_are_served(fake_server: RuntimeServer) -> None:
         for file in re.findall(r'(?:href|src)="(.*?)"', page):
             assert http.get(f"/{file}").status_code == 200, file
         assert "/openai/v1/embeddings" in http.get("/openapi.json").json()["paths"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"add_special_tokens": False}, "add_special_tokens: "),
+        (
+            {"truncate": True, "truncation_direction": "Left", "truncation_side": "right"},
+            "truncation_direction: Left, and truncation_side right, are two ends of a text",
+        ),
+    ],
+)
+def test_what_would_give_another_vector_than_was_meant_is_refused_by_name(
+    fake_server: RuntimeServer, asked: dict[str, Any], words: str
+) -> None:
+    answer = fake_server.embeddings(input="a", **asked)
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]["message"]

@@ -90,6 +90,23 @@ def test_too_long_a_pair_is_cut_for_who_ranks_as_cohere_does(server: RuntimeServ
     assert server.post("/v2/rerank", truncate=False, **body).status_code == 400
 
 
+@pytest.mark.parametrize(
+    "other",
+    [{"use_activation": False}, {"activation": False}, {"max_tokens_per_doc": 100}],
+    ids=lambda asked: next(iter(asked)),
+)
+def test_what_would_give_other_scores_is_refused_by_name(server: RuntimeServer, other: dict[str, Any]) -> None:
+    answer = server.post("/v2/rerank", model=NAME, query=QUERY, documents=TEXTS, **other)
+    assert answer.status_code == 400
+    assert next(iter(other)) in answer.text
+
+
+def test_what_changes_no_score_may_be_said(server: RuntimeServer) -> None:
+    body = {"model": NAME, "query": QUERY, "documents": TEXTS}
+    said = server.post("/v2/rerank", use_activation=True, max_tokens_per_doc=4096, **body).json()["results"]
+    assert said == server.post("/v2/rerank", **body).json()["results"]
+
+
 def test_tei_is_told_what_it_is(server: RuntimeServer) -> None:
     with server.http() as http:
         assert http.get("/info").json()["model_type"] == {"reranker": {"labels": 1}}

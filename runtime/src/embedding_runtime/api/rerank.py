@@ -89,6 +89,9 @@ def root_router(service: Service) -> APIRouter:
 
 async def _reranked(service: Service, request: Request, body: RerankRequest, version: str) -> Response:
     service.check_model(body.model)
+    if body.max_tokens_per_doc is not None and body.max_tokens_per_doc < service.spec.max_length:
+        message = f"max_tokens_per_doc: pairs are cut at the {service.spec.max_length} tokens that the model takes, not"
+        raise BadRequest(f"{message} at {body.max_tokens_per_doc}: leave it out", param="max_tokens_per_doc")
     texts = [given if isinstance(given, str) else given.text for given in body.documents]
     pairs = [(body.query, text) for text in texts]
     found = await _scores(service, request, pairs, truncate=body.truncate is not False, field="documents")

@@ -21,6 +21,9 @@ class EmbeddingsRequest(Body):
         int | None,
         Field(ge=1, description="the model's own number, or one of its `sizes`: cut, and of length 1 where they were"),
     ] = None
+    add_special_tokens: Annotated[
+        Literal[True] | None, Field(description="vLLM's: a text without them would have another vector")
+    ] = None
     user: Annotated[Text | None, Field(description="accepted and not used")] = None
     truncate: Annotated[
         bool | Truncate | None,

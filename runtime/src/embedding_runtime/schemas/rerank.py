@@ -12,11 +12,18 @@ _QUERY = "What is the capital of France?"
 _DOCUMENTS = ["Paris is the capital of France.", "Cats sleep a lot."]
 
 
+class _ScoringBody(Body):
+    use_activation: Annotated[
+        Literal[True] | None, Field(description="vLLM's: scores are as the model's own files say, activation included")
+    ] = None
+    activation: Annotated[Literal[True] | None, Field(description="vLLM's older word for it")] = None
+
+
 class _Document(Body):
     text: Text
 
 
-class RerankRequest(Body):
+class RerankRequest(_ScoringBody):
     """`POST /v1/rerank` and `/v2/rerank`."""
 
     model: ModelName
@@ -26,6 +33,9 @@ class RerankRequest(Body):
         Field(min_length=1, description="strings, or objects with `text`", examples=[_DOCUMENTS]),
     ]
     top_n: Annotated[int | None, Field(ge=1, description="how many of the best to answer; default: all")] = None
+    max_tokens_per_doc: Annotated[
+        int | None, Field(ge=1, description="Cohere's; pairs are cut at the model's own length, so not less than that")
+    ] = None
     return_documents: Annotated[bool | None, Field(description="their texts, too; default: false")] = None
     truncate: Annotated[
         bool | None,
@@ -71,7 +81,7 @@ class Reranked(Answer):
     meta: _Meta
 
 
-class ScoreRequest(Body):
+class ScoreRequest(_ScoringBody):
     """`POST /v1/score`: `text_1` and `text_2`, or `queries` and `documents`. One text on the left goes with each."""
 
     model: ModelName
@@ -102,7 +112,7 @@ class Scored(Answer):
     usage: _Usage
 
 
-class RootRerankRequest(Body):
+class RootRerankRequest(_ScoringBody):
     """`POST /rerank`: either TEI's `texts`, or vLLM's `documents` with what goes with them at /v1/rerank."""
 
     query: Annotated[Text, Field(examples=[_QUERY])]
@@ -118,6 +128,7 @@ class RootRerankRequest(Body):
     model: ModelName | None = None
     documents: Annotated[Many[Text | _Document] | None, Field(min_length=1)] = None
     top_n: Annotated[int | None, Field(ge=1)] = None
+    max_tokens_per_doc: Annotated[int | None, Field(ge=1)] = None
     return_documents: bool | None = None
 
 
