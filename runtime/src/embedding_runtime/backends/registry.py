@@ -27,6 +27,10 @@ _ALWAYS: Mapping[str, str] = {
 }
 _UNLESS_SET: Mapping[str, str] = {
     "DO_NOT_TRACK": "1",
+    # Torch, and oneDNN below it, keep what they compiled for a number of tokens, and hardly two batches have the same:
+    # 1,024 of them, their own number, are a GiB.
+    "LRU_CACHE_CAPACITY": "128",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
     "TQDM_DISABLE": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
     "VLLM_LOGGING_LEVEL": "ERROR",
