@@ -131,9 +131,8 @@ def _about(error: Mapping[str, Any]) -> str:
     for part in inner:
         if isinstance(part, int):
             place += f"[{part}]"
-        elif (
-            "[" in part or part in {"bool", "str"} or part.startswith("_")
-        ):  # a form that the field may have, in pydantic's words
+        elif "[" in part or part in {"bool", "str"} or part.startswith("_"):
+            # A form that the field may have, in pydantic's words.
             return f"{place}: it has to be {_WANTED[last]}"
         else:
             place, last = f"{place}.{part}", part
