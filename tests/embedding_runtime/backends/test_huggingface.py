@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from embedding_runtime.backends.runs import runs_of
 from embedding_runtime.contract import Dtype
 from embedding_runtime.modelspec import Dense, ModelRefused, ModelSpec
 from embedding_runtime.wire import TokenIds
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 huggingface = pytest.importorskip("embedding_runtime.backends.huggingface")
 torch = pytest.importorskip("torch")
 cores = pytest.importorskip("embedding_runtime.backends.cores")
-packed = pytest.importorskip("embedding_runtime.backends.packed")
+written = pytest.importorskip("embedding_runtime.backends.bert")
 padded = pytest.importorskip("embedding_runtime.backends.padded")
 transformers = pytest.importorskip("transformers")
 
@@ -68,7 +70,7 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 
 def test_runs_cover_a_row_text_by_text() -> None:
-    assert [tuple(run) for run in packed.Layout([2, 2, 3, 5, 5, 5], "cpu").runs] == [(0, 4, 2), (4, 7, 1), (7, 22, 3)]
+    assert list(runs_of([2, 2, 3, 5, 5, 5])) == [(0, 4, 2, 2), (4, 7, 1, 3), (7, 22, 3, 5)]
 
 
 def test_padding_adds_a_fifth_at_most() -> None:
@@ -76,7 +78,39 @@ def test_padding_adds_a_fifth_at_most() -> None:
     assert grouped == [[10, 11, 12], [13, 14], [20]]
 
 
-@pytest.mark.parametrize(("shape", "padding"), [("mpnet", 3), ("bert", 0)])
+@pytest.mark.parametrize(
+    ("shape", "way"),
+    [
+        ("bert", "fused, packed"),
+        ("xlm-roberta", "fused, packed"),
+        ("distilbert", "packed"),
+        ("modernbert", "packed"),
+        ("qwen3", "packed"),
+        ("mpnet", "padded"),
+        ("t5", "padded"),
+    ],
+)
+def test_a_model_takes_the_fastest_way_that_keeps_its_vectors(tmp_path: Path, shape: str, way: str) -> None:
+    spec = ModelSpec.read(tiny.a_transformer(tmp_path, tiny.SHAPES[shape]))
+    assert huggingface.load(spec).detail.endswith(f"in float32, {way} batches")
+
+
+@pytest.mark.parametrize("option", [{"hidden_act": "gelu_new"}, {"hidden_act": "relu"}, {"is_decoder": True}])
+def test_a_bert_with_ways_of_its_own_is_left_to_transformers(tmp_path: Path, option: Mapping[str, Any]) -> None:
+    spec = ModelSpec.read(tiny.a_transformer(tmp_path, tiny.SHAPES["bert"], **option))
+    assert huggingface.load(spec).detail.endswith("in float32, packed batches")
+
+
+def test_a_way_that_moves_a_vector_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    right = written.prepare
+    monkeypatch.setattr(written, "prepare", lambda model: lambda texts: right(model)(texts) + 0.1)
+    assert huggingface.load(bert(tmp_path)).detail.endswith("in float32, packed batches")
+    assert "BertModel has no fused, packed batches: texts together are off by" in caplog.text
+
+
+@pytest.mark.parametrize(("shape", "padding"), [("mpnet", 3), ("distilbert", 0)])
 def test_padding_is_what_the_model_computes_beside_the_tokens(tmp_path: Path, shape: str, padding: int) -> None:
     backend = huggingface.load(ModelSpec.read(tiny.a_transformer(tmp_path, tiny.SHAPES[shape])))
     places = []

@@ -6,10 +6,9 @@ length together); on a GPU, in the types that it takes, FlashAttention's for tex
 to it through the model's keyword arguments.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
-from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +20,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface
 
 from embedding_runtime.backends.padded import Forward
+from embedding_runtime.backends.runs import Run, runs_of
 from embedding_runtime.wire import SECOND, TokenIds
 
-__all__ = ["Layout", "NotPackable", "Run", "prepare"]
+__all__ = ["Layout", "NotPackable", "padding_of", "positions_of", "prepare"]
 
 _NAME = "embedding_runtime_packed"
 
@@ -33,14 +33,6 @@ _STRETCHED = ("dynamic", "longrope")
 
 class NotPackable(Exception):
     """The model's attention needs to know more than where a text begins and ends."""
-
-
-class Run(NamedTuple):
-    """Neighbours of one length: `texts` of them, in the row's tokens from `start` to `stop` (exclusive)."""
-
-    start: int
-    stop: int
-    texts: int
 
 
 class Layout:
@@ -53,19 +45,12 @@ class Layout:
     @cached_property
     def runs(self) -> Sequence[Run]:
         """The runs that cover the texts, in their order."""
-        return tuple(self._runs())
+        return tuple(runs_of(self._lengths))
 
     @cached_property
     def ends(self) -> Tensor:
         """0, then the place after the last token of each text: shape (texts + 1,), int32."""
         return torch.tensor([0, *np.cumsum(self._lengths).tolist()], dtype=torch.int32, device=self._device)
-
-    def _runs(self) -> Iterator[Run]:
-        start = 0
-        for length, neighbours in groupby(self._lengths):
-            texts = len(list(neighbours))
-            yield Run(start, start + length * texts, texts)
-            start += length * texts
 
 
 def prepare(model: PreTrainedModel) -> Forward:
@@ -80,18 +65,18 @@ def prepare(model: PreTrainedModel) -> Forward:
     model.set_attn_implementation(_NAME)
     if model.config._attn_implementation != _NAME:  # noqa: SLF001 it only logs when it does not obey
         raise NotPackable("its attention cannot be replaced")
-    return partial(_forward, model, _padding(model))
+    return partial(_forward, model, padding_of(model))
 
 
 def _forward(model: PreTrainedModel, padding: int | None, texts: Sequence[TokenIds]) -> Tensor:
     ids = torch.from_numpy(np.concatenate(texts)).long().to(model.device)
-    positions = torch.from_numpy(np.concatenate([_positions(text, padding) for text in texts])).to(model.device)
+    positions = torch.from_numpy(np.concatenate([positions_of(text, padding) for text in texts])).to(model.device)
     layout = Layout([len(text) for text in texts], model.device)
     hidden: Tensor = model(input_ids=ids[None], position_ids=positions[None], layout=layout).last_hidden_state
     return hidden[0]
 
 
-def _padding(model: PreTrainedModel) -> int | None:
+def padding_of(model: PreTrainedModel) -> int | None:
     """The padding's id, where positions are counted from it (RoBERTa and its kin); None where they begin at 0."""
     for module in model.modules():
         padding = getattr(module, "padding_idx", None)
@@ -100,7 +85,7 @@ def _padding(model: PreTrainedModel) -> int | None:
     return None
 
 
-def _positions(text: TokenIds, padding: int | None) -> npt.NDArray[np.int64]:
+def positions_of(text: TokenIds, padding: int | None) -> npt.NDArray[np.int64]:
     """As the models themselves count; a text may well hold the padding's token."""
     if padding is None:
         return np.arange(len(text))
@@ -173,7 +158,7 @@ def _by_text(tensor: Tensor, run: Run) -> Tensor:
 
 def _band(run: Run, window: int | None, device: torch.device, *, causal: bool) -> Tensor | None:
     """Which token sees which, True for yes: those less than `window` away. None: the text is within one window."""
-    length = (run.stop - run.start) // run.texts
+    length = run.length
     if window is None or length <= window:
         return None
     places = torch.arange(length, device=device)

@@ -1,6 +1,7 @@
 """From hidden states to vectors: sentence-transformers' Pooling, Dense and Normalize, over texts end to end."""
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from embedding_runtime.backends.runs import runs_of
 from embedding_runtime.modelspec import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Step
 
 __all__ = ["Head", "activation", "pool"]
@@ -32,49 +34,34 @@ class Head:
 
 
 def pool(hidden: Tensor, lengths: Sequence[int], modes: Sequence[Pooling], *, skip: int = 0) -> Tensor:
-    """(tokens, hidden), texts end to end -> (texts, hidden x modes), without the first `skip` tokens of each text."""
-    texts = _Texts(hidden, torch.tensor(lengths, device=hidden.device), skip)
-    return torch.cat([_MODES[mode](texts) for mode in modes], dim=1)
+    """(tokens, hidden), texts end to end -> (texts, hidden x modes), without the first `skip` tokens of each text.
+
+    As sentence-transformers has it, also for a text that has no others.
+    """
+    rows = []
+    for run in runs_of(lengths):
+        tokens = hidden[run.start : run.stop].view(run.texts, run.length, -1)
+        rows.append(torch.cat([_pooled(mode, tokens, skip) for mode in modes], dim=1))
+    return torch.cat(rows)
 
 
-class _Texts:
-    """Token vectors, and which text each belongs to."""
-
-    def __init__(self, hidden: Tensor, counts: Tensor, skip: int) -> None:
-        ends = counts.cumsum(0)
-        starts = ends - counts
-        owner = torch.repeat_interleave(torch.arange(len(counts), device=hidden.device), counts)
-        place = torch.arange(len(hidden), device=hidden.device) - starts[owner]
-        kept = place >= skip
-        self.first = hidden[starts + torch.where(counts > skip, skip, 0)]
-        self.last = hidden[ends - 1] * (counts > skip)[:, None]
-        self.tokens, self.owner, self.place = (
-            (hidden, owner, place) if not skip else (t[kept] for t in (hidden, owner, place))
-        )
-        self.counts = (counts - skip).clamp(min=0)[:, None]
-
-    def sums(self, values: Tensor) -> Tensor:
-        """(tokens, n) -> (texts, n)."""
-        return values.new_zeros(len(self.counts), values.shape[1]).index_add_(0, self.owner, values)
-
-    def largest(self) -> Tensor:
-        owner = self.owner[:, None].expand_as(self.tokens)
-        nothing = self.tokens.new_full((len(self.counts), self.tokens.shape[1]), -torch.inf)
-        return nothing.scatter_reduce_(0, owner, self.tokens, "amax")
-
-    def weighted(self) -> Tensor:
-        weights = (self.place + 1).to(self.tokens.dtype)[:, None]
-        return self.sums(self.tokens * weights) / self.sums(weights).clamp(min=1e-9)
-
-
-_MODES: Mapping[Pooling, Callable[[_Texts], Tensor]] = {
-    Pooling.CLS: lambda texts: texts.first,
-    Pooling.LAST_TOKEN: lambda texts: texts.last,
-    Pooling.MAX: _Texts.largest,
-    Pooling.MEAN: lambda texts: texts.sums(texts.tokens) / texts.counts.clamp(min=1),
-    Pooling.MEAN_SQRT_LEN: lambda texts: texts.sums(texts.tokens) / texts.counts.clamp(min=1).sqrt(),
-    Pooling.WEIGHTED_MEAN: _Texts.weighted,
-}
+def _pooled(mode: Pooling, tokens: Tensor, skip: int) -> Tensor:
+    """(texts, tokens, hidden) -> (texts, hidden)."""
+    kept = tokens[:, skip:]
+    match mode:
+        case Pooling.CLS:
+            return tokens[:, skip if kept.shape[1] else 0]
+        case Pooling.MEAN:
+            return kept.sum(1) / max(kept.shape[1], 1)
+        case Pooling.MEAN_SQRT_LEN:
+            return kept.sum(1) / math.sqrt(max(kept.shape[1], 1))
+        case Pooling.WEIGHTED_MEAN:
+            weights = torch.arange(skip + 1, tokens.shape[1] + 1, dtype=tokens.dtype, device=tokens.device)
+            return weights @ kept / weights.sum().clamp(min=1e-9)
+        case Pooling.LAST_TOKEN:
+            return kept[:, -1] if kept.shape[1] else torch.zeros_like(tokens[:, 0])
+        case Pooling.MAX:
+            return kept.amax(1) if kept.shape[1] else torch.full_like(tokens[:, 0], -torch.inf)
 
 
 def _step(step: Step, device: torch.device) -> Callable[[Tensor], Tensor]:

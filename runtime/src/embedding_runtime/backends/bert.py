@@ -1,0 +1,114 @@
+"""BERT and its kin in float32 on CPUs, written out: the same numbers in fewer, larger steps.
+
+transformers' classes spend a third of a short text's time in Python between the operators. Here query, key and value
+are one multiplication, and what follows a multiplication is done inside of it (`onednn`). Figures: docs/performance.md.
+Like every way through a model, this one is proven against transformers' own at start.
+
+The architecture: Devlin et al., BERT (2019), whose layers are the encoder's of Vaswani et al., Attention Is All You
+Need (2017). RoBERTa and XLM-RoBERTa differ only in where positions begin.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, scaled_dot_product_attention
+from transformers import BertModel, CamembertModel, PreTrainedModel, RobertaModel, XLMRobertaModel
+from transformers.activations import GELUActivation
+
+from embedding_runtime.backends.onednn import Linear, use_for_linear_layers
+from embedding_runtime.backends.packed import padding_of, positions_of
+from embedding_runtime.backends.padded import Forward
+from embedding_runtime.backends.runs import Run, runs_of
+from embedding_runtime.wire import SECOND, TokenIds
+
+__all__ = ["prepare", "written_out"]
+
+_MODELS = (BertModel, CamembertModel, RobertaModel, XLMRobertaModel)
+
+
+def written_out(model: Any) -> bool:
+    """Whether this is a model that `prepare` takes. Subclasses may have ways of their own."""
+    return (
+        type(model) in _MODELS
+        and model.device.type == "cpu"
+        and model.dtype is torch.float32
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and not model.config.is_decoder
+        and all(type(layer.intermediate.intermediate_act_fn) is GELUActivation for layer in model.encoder.layer)
+    )
+
+
+def prepare(model: PreTrainedModel) -> Forward:
+    """The way through this model, whose own forward stays as it is, with oneDNN's layers."""
+    return _Bert(model)
+
+
+class _Bert:
+    """Texts in rising order of length -> the hidden states of their tokens, end to end."""
+
+    def __init__(self, model: Any) -> None:
+        tables = model.embeddings
+        self._words, self._places, self._types = (
+            table.weight.detach()
+            for table in (tables.word_embeddings, tables.position_embeddings, tables.token_type_embeddings)
+        )
+        self._norm = _Norm(tables.LayerNorm)
+        projections = [_projection(layer.attention.self) for layer in model.encoder.layer]
+        use_for_linear_layers(model)  # not before: weights that are laid out cannot be joined
+        self._layers = [
+            _Layer(projection, layer, model.config.num_attention_heads)
+            for projection, layer in zip(projections, model.encoder.layer, strict=True)
+        ]
+        self._padding = padding_of(model)
+
+    def __call__(self, texts: Sequence[TokenIds]) -> Tensor:
+        ids = np.concatenate(texts)
+        positions = np.concatenate([positions_of(text, self._padding) for text in texts])
+        hidden = embedding(torch.from_numpy(ids & ~SECOND), self._words)
+        hidden += self._types if len(self._types) == 1 else embedding(torch.from_numpy(ids // SECOND), self._types)
+        hidden += embedding(torch.from_numpy(positions), self._places)
+        hidden = self._norm(hidden)
+        runs = tuple(runs_of([len(text) for text in texts]))
+        for layer in self._layers:
+            hidden = layer(hidden, runs)
+        return hidden
+
+
+def _projection(attention: Any) -> Linear:
+    """Query, key and value in one."""
+    every = (attention.query, attention.key, attention.value)
+    return Linear(torch.cat([part.weight for part in every]), torch.cat([part.bias for part in every]))
+
+
+class _Layer:
+    """Attention and feed-forward, each added to what came in and normed."""
+
+    def __init__(self, projection: Linear, layer: Any, heads: int) -> None:
+        self._heads, self._project = heads, projection
+        self._merge: Linear = layer.attention.output.dense
+        self._widen: Linear = layer.intermediate.dense  # GELU included
+        self._narrow: Linear = layer.output.dense
+        self._norms = _Norm(layer.attention.output.LayerNorm), _Norm(layer.output.LayerNorm)
+
+    def __call__(self, hidden: Tensor, runs: Sequence[Run]) -> Tensor:
+        projected = self._project(hidden)
+        seen = torch.cat([self._attend(projected[run.start : run.stop], run) for run in runs])
+        hidden = self._norms[0](self._merge.plus(seen, hidden))
+        return self._norms[1](self._narrow.plus(self._widen(hidden), hidden))
+
+    def _attend(self, projected: Tensor, run: Run) -> Tensor:
+        """Queries, keys and values of a run: (tokens, 3 x hidden) -> (tokens, hidden)."""
+        parts = projected.view(run.texts, run.length, 3, self._heads, -1)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # each: (texts, heads, tokens of one, size)
+        return scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(run.stop - run.start, -1)
+
+
+class _Norm:
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        self._shape, self._weight, self._bias, self._eps = norm.normalized_shape, norm.weight, norm.bias, norm.eps
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        return torch.layer_norm(hidden, self._shape, self._weight, self._bias, self._eps)

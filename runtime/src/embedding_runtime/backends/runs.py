@@ -1,0 +1,25 @@
+"""Where texts stand that lie end to end: neighbours of one length are computed together, as a block."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+__all__ = ["Run", "runs_of"]
+
+
+class Run(NamedTuple):
+    """`texts` neighbours of `length` tokens each, in the row's tokens from `start` to `stop` (exclusive)."""
+
+    start: int
+    stop: int
+    texts: int
+    length: int
+
+
+def runs_of(lengths: Sequence[int]) -> Iterator[Run]:
+    """The runs that cover texts of these lengths, in their order."""
+    start = 0
+    for length, neighbours in groupby(lengths):
+        texts = len(list(neighbours))
+        yield Run(start, start + length * texts, texts, length)
+        start += length * texts
