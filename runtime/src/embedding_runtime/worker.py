@@ -1,11 +1,12 @@
 """The backend's process: load, prove, then batches in and vectors out. `python -m embedding_runtime.worker FD FLAGS`.
 
 Started by `launch` with its end of a socketpair as file descriptor FD. It ends when the front does, whatever it is
-doing: a thread of its own listens.
+doing: a thread of its own watches.
 """
 
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -44,9 +45,7 @@ def main(argv: Sequence[str]) -> int:
     os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    whole: SimpleQueue[Work] = SimpleQueue()
-    halves: SimpleQueue[Work] = SimpleQueue()
-    threading.Thread(target=_listen, args=(link, whole, halves), daemon=True).start()
+    threading.Thread(target=_watch, args=(link,), daemon=True).start()
     try:
         backend = _load(args)
     except ModelRefused as refused:
@@ -55,10 +54,7 @@ def main(argv: Sequence[str]) -> int:
         front.say_broken(error)
     else:
         front.say(Ready(backend.detail, backend.halve is not None, backend.batch_tokens))
-        if backend.halve is not None:
-            for _ in range(2):
-                threading.Thread(target=_compute, args=(front, backend, halves, backend.halve), daemon=True).start()
-        _compute(front, backend, whole)
+        _compute(link, front, backend)
     return 1
 
 
@@ -106,34 +102,46 @@ class _Front:
         self.say(Broken(f"the {self._backend} backend failed: {type(error).__name__}: {words}"))
 
 
-def _compute(
-    front: _Front, backend: Backend, works: "SimpleQueue[Work]", halve: Callable[[], None] | None = None
-) -> NoReturn:
-    """Batches one after the other. What the backend does not vouch for ends the process, all of it."""
-    try:
-        if halve is not None:
-            halve()
-        while True:
-            front.say(_answer(backend, works.get()))
-    except Exception as error:  # noqa: BLE001 as while it loads
-        front.say_broken(error)
-        os._exit(1)
+def _compute(link: socket.socket, front: _Front, backend: Backend) -> NoReturn:
+    """Whole batches here, one after the other; halves in two threads, while this one waits for what comes next."""
+    halves: SimpleQueue[Work] = SimpleQueue()
+    if backend.halve is not None:
+        for _ in range(2):
+            threading.Thread(target=_compute_halves, args=(front, backend, halves, backend.halve), daemon=True).start()
+    with link.makefile("rb") as stream:
+        while isinstance(work := receive_sync(stream), Work):
+            if work.whole:
+                front.say(_answer(front, backend, work))
+            else:
+                halves.put(work)
+    os._exit(0)  # the front is gone
 
 
-def _answer(backend: Backend, work: Work) -> Vectors | Failed:
+def _compute_halves(front: _Front, backend: Backend, halves: "SimpleQueue[Work]", halve: Callable[[], None]) -> None:
+    halve()
+    while True:
+        front.say(_answer(front, backend, halves.get()))
+
+
+def _answer(front: _Front, backend: Backend, work: Work) -> Vectors | Failed:
+    """What the backend does not vouch for ends the process, all of it."""
     try:
         return Vectors(work.batch, backend.embed(work.texts), backend.padding(work.texts))
     except BatchFailed as failed:
         alone = len(work.texts) == 1  # its traceback once, not for every half on the way to it
         _log.error("the backend failed for %s: %s", "a text" if alone else "a batch", failed, exc_info=alone)
         return Failed(work.batch)
+    except Exception as error:  # noqa: BLE001 as while it loads
+        front.say_broken(error)
+        os._exit(1)
 
 
-def _listen(link: socket.socket, whole: "SimpleQueue[Work]", halves: "SimpleQueue[Work]") -> None:
-    with link.makefile("rb") as stream:
-        while isinstance(message := receive_sync(stream), Work):
-            (whole if message.whole else halves).put(message)
-    os._exit(0)  # the front is gone, and the main thread may be minutes deep in a library
+def _watch(link: socket.socket) -> None:
+    """Ends the process when the front is gone: the main thread may be minutes deep in a library."""
+    gone = select.poll()
+    gone.register(link, select.POLLHUP)
+    gone.poll()
+    os._exit(0)
 
 
 if __name__ == "__main__":
