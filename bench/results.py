@@ -88,6 +88,12 @@ class Bound(_Record):
     flop_per_token: int
     """Twice the weights of the linear layers; attention counts as nothing."""
 
+    @classmethod
+    def middle(cls, several: Sequence["Bound"]) -> "Bound":
+        """The median, library by library."""
+        gflops = {name: statistics.median(each.gflops[name] for each in several) for name in several[0].gflops}
+        return cls(gflops=gflops, flop_per_token=several[0].flop_per_token)
+
     @computed_field  # type: ignore[prop-decorator]  # mypy does not follow it
     @property
     def tokens_per_second(self) -> float:
@@ -95,7 +101,7 @@ class Bound(_Record):
 
 
 class Round(_Record):
-    """The systems in the order in which they ran, and the bound, measured before the first."""
+    """The systems in the order in which they ran, and the bound: the middle of those measured before each of them."""
 
     bound: Bound
     systems: dict[str, SystemRound]

@@ -25,6 +25,10 @@ START = {"encode": 15.0, "huggingface": 10.0, "infinity": 20.0, "vllm": 35.0, "v
 """What a start and a stop take, about, in seconds: for the time that is left, nothing else."""
 
 
+BOUND = 10.0
+"""What one measurement of the bound takes, about, in seconds."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is run."""
@@ -37,7 +41,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """What all of it takes, about."""
-        return START[ENCODE] + self.rounds * (START[ENCODE] + sum(map(self.turn_seconds, self.systems)))
+        return START[ENCODE] + self.rounds * sum(BOUND + self.turn_seconds(system) for system in self.systems)
 
     def turn_seconds(self, system: str) -> float:
         """What one round of a system takes, about."""
@@ -57,13 +61,13 @@ def run(plan: Plan, progress: Progress) -> list[Round]:
     done = []
     for number in range(plan.rounds):
         where = f"round {number + 1} of {plan.rounds}"
-        with progress.part(f"{where}, the linear layers' bound", START[ENCODE]):
-            bound = _measure_bound(plan.inputs)
-        turns = {}
+        bounds, turns = [], {}
         for system in plan.systems if number % 2 == 0 else plan.systems[::-1]:
+            with progress.part(f"{where}, the linear layers' bound", BOUND):
+                bounds.append(_measure_bound(plan.inputs))
             with progress.part(f"{where}, {system}", plan.turn_seconds(system)):
                 turns[system] = _turn(system, plan, expected, progress)
-        done.append(Round(bound=bound, systems=turns))
+        done.append(Round(bound=Bound.middle(bounds), systems=turns))
     return done
 
 

@@ -82,6 +82,13 @@ def test_latency_and_time_to_ready_are_met_from_below() -> None:
     assert verdict(run, "huggingface: ready").met is True
 
 
+def test_a_rounds_bound_is_the_middle_of_those_measured_in_it_library_by_library() -> None:
+    several = [
+        Bound(gflops={"MKL": mkl, "oneDNN": onednn}, flop_per_token=7) for mkl, onednn in ((1, 9), (3, 5), (2, 8))
+    ]
+    assert Bound.middle(several) == Bound(gflops={"MKL": 2, "oneDNN": 8}, flop_per_token=7)
+
+
 def test_the_share_of_the_bound_is_that_of_the_faster_library() -> None:
     run = a_run(a_round(huggingface=SystemRound(cells=(a_cell("short/32/8", texts=500),))))
 
