@@ -56,7 +56,7 @@ class Shape:
         return list(dict.fromkeys(token for token in (self.first, self.padding, self.last, "<unk>") if token))
 
 
-_ROBERTA = {"max_position_embeddings": MAX_LENGTH + 2}
+_ROBERTA = {"max_position_embeddings": MAX_LENGTH + 2, "type_vocab_size": 1}
 _QWEN = {"num_key_value_heads": 2, "head_dim": 8, "architectures": ["Qwen3ForCausalLM"]}
 _T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
 _MODERN = {"local_attention": 16, "global_attn_every_n_layers": 2, "num_hidden_layers": 3}

@@ -188,18 +188,16 @@ def test_a_plain_transformers_model_is_taken_as_sentence_transformers_takes_it(
 @pytest.mark.parametrize(
     ("shape", "way"),
     [
-        ("bert", "packed"),
-        ("distilbert", "packed"),
-        ("xlm-roberta", "packed"),
-        ("qwen3", "packed"),
-        ("modernbert", "packed"),
-        ("mpnet", "padded"),
+        *((shape, "fused, packed") for shape in ("bert", "xlm-roberta", "mpnet")),
+        *((shape, "packed") for shape in ("distilbert", "qwen3", "modernbert")),
         ("t5", "padded"),
     ],
 )
-def test_a_batch_is_packed_where_the_model_allows(transformers_of: dict[str, Path], shape: str, way: str) -> None:
+def test_a_model_takes_the_fastest_way_that_keeps_its_vectors(
+    transformers_of: dict[str, Path], shape: str, way: str
+) -> None:
     backend = huggingface.load(ModelSpec.read(transformers_of[shape]))
-    assert backend.detail.endswith(f"{way} batches")
+    assert backend.detail.endswith(f"in float32, {way} batches")
 
 
 VLLM_SIZES: dict[str, Any] = {"hidden_size": 128}  # its attention on CPUs wants heads of 32 or more

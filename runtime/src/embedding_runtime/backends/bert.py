@@ -5,18 +5,20 @@ are one multiplication, and what follows a multiplication is done inside of it (
 Like every way through a model, this one is proven against transformers' own at start.
 
 The architecture: Devlin et al., BERT (2019), whose layers are the encoder's of Vaswani et al., Attention Is All You
-Need (2017). RoBERTa and XLM-RoBERTa differ only in where positions begin.
+Need (2017). RoBERTa and XLM-RoBERTa differ only in where positions begin; MPNet has no token types, and adds to its
+attention what depends on the distance of two tokens, which transformers' class knows only for padded batches.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, scaled_dot_product_attention
-from transformers import BertModel, CamembertModel, PreTrainedModel, RobertaModel, XLMRobertaModel
+from transformers import BertModel, CamembertModel, MPNetModel, PreTrainedModel, RobertaModel, XLMRobertaModel
 from transformers.activations import GELUActivation
+from transformers.models.mpnet.modeling_mpnet import MPNetLayer
 
 from embedding_runtime.backends.onednn import Linear, use_for_linear_layers
 from embedding_runtime.backends.packed import padding_of, positions_of
@@ -26,7 +28,7 @@ from embedding_runtime.wire import SECOND, TokenIds
 
 __all__ = ["prepare", "written_out"]
 
-_MODELS = (BertModel, CamembertModel, RobertaModel, XLMRobertaModel)
+_MODELS = (BertModel, CamembertModel, MPNetModel, RobertaModel, XLMRobertaModel)
 
 
 def written_out(model: Any) -> bool:
@@ -36,7 +38,7 @@ def written_out(model: Any) -> bool:
         and model.device.type == "cpu"
         and model.dtype is torch.float32
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and not model.config.is_decoder
+        and not getattr(model.config, "is_decoder", False)
         and all(type(layer.intermediate.intermediate_act_fn) is GELUActivation for layer in model.encoder.layer)
     )
 
@@ -50,36 +52,55 @@ class _Bert:
     """Texts in rising order of length -> the hidden states of their tokens, end to end."""
 
     def __init__(self, model: Any) -> None:
-        tables = model.embeddings
-        self._words, self._places, self._types = (
-            table.weight.detach()
-            for table in (tables.word_embeddings, tables.position_embeddings, tables.token_type_embeddings)
+        tables, encoder = model.embeddings, model.encoder
+        self._words, self._places = (
+            table.weight.detach() for table in (tables.word_embeddings, tables.position_embeddings)
         )
+        self._types, self._bias = None, None
+        if isinstance(model, MPNetModel):
+            self._bias = encoder.compute_position_bias(self._words.new_empty(1, len(self._places))).detach()
+        else:
+            self._types = tables.token_type_embeddings.weight.detach()
         self._norm = _Norm(tables.LayerNorm)
-        projections = [_projection(layer.attention.self) for layer in model.encoder.layer]
+        self._padding = padding_of(model)
+        projections = [_projection(layer) for layer in encoder.layer]
         use_for_linear_layers(model)  # not before: weights that are laid out cannot be joined
         self._layers = [
             _Layer(projection, layer, model.config.num_attention_heads)
-            for projection, layer in zip(projections, model.encoder.layer, strict=True)
+            for projection, layer in zip(projections, encoder.layer, strict=True)
         ]
-        self._padding = padding_of(model)
 
     def __call__(self, texts: Sequence[TokenIds]) -> Tensor:
         ids = np.concatenate(texts)
         positions = np.concatenate([positions_of(text, self._padding) for text in texts])
         hidden = embedding(torch.from_numpy(ids & ~SECOND), self._words)
-        hidden += self._types if len(self._types) == 1 else embedding(torch.from_numpy(ids // SECOND), self._types)
+        if self._types is not None:
+            hidden += self._types if len(self._types) == 1 else embedding(torch.from_numpy(ids // SECOND), self._types)
         hidden += embedding(torch.from_numpy(positions), self._places)
         hidden = self._norm(hidden)
-        runs = tuple(runs_of([len(text) for text in texts]))
+        blocks = [_Block(run, self._bias_of(run)) for run in runs_of([len(text) for text in texts])]
         for layer in self._layers:
-            hidden = layer(hidden, runs)
+            hidden = layer(hidden, blocks)
         return hidden
 
+    def _bias_of(self, run: Run) -> Tensor | None:
+        """It depends on the distance alone: a text's is the corner of the longest's."""
+        return None if self._bias is None else self._bias[..., : run.length, : run.length]
 
-def _projection(attention: Any) -> Linear:
+
+class _Block(NamedTuple):
+    """Texts of one length, and what is added to their attention's scores: (1, heads, tokens of one, tokens of one)."""
+
+    run: Run
+    bias: Tensor | None
+
+
+def _projection(layer: Any) -> Linear:
     """Query, key and value in one."""
-    every = (attention.query, attention.key, attention.value)
+    if isinstance(layer, MPNetLayer):
+        every = [layer.attention.attn.q, layer.attention.attn.k, layer.attention.attn.v]
+    else:
+        every = [layer.attention.self.query, layer.attention.self.key, layer.attention.self.value]
     return Linear(torch.cat([part.weight for part in every]), torch.cat([part.bias for part in every]))
 
 
@@ -88,22 +109,30 @@ class _Layer:
 
     def __init__(self, projection: Linear, layer: Any, heads: int) -> None:
         self._heads, self._project = heads, projection
-        self._merge: Linear = layer.attention.output.dense
+        attention = layer.attention
+        merge, norm = (
+            (attention.attn.o, attention.LayerNorm)
+            if isinstance(layer, MPNetLayer)
+            else (attention.output.dense, attention.output.LayerNorm)
+        )
+        self._merge: Linear = merge
         self._widen: Linear = layer.intermediate.dense  # GELU included
         self._narrow: Linear = layer.output.dense
-        self._norms = _Norm(layer.attention.output.LayerNorm), _Norm(layer.output.LayerNorm)
+        self._norms = _Norm(norm), _Norm(layer.output.LayerNorm)
 
-    def __call__(self, hidden: Tensor, runs: Sequence[Run]) -> Tensor:
+    def __call__(self, hidden: Tensor, blocks: Sequence[_Block]) -> Tensor:
         projected = self._project(hidden)
-        seen = torch.cat([self._attend(projected[run.start : run.stop], run) for run in runs])
+        seen = torch.cat([self._attend(projected, block) for block in blocks])
         hidden = self._norms[0](self._merge.plus(seen, hidden))
         return self._norms[1](self._narrow.plus(self._widen(hidden), hidden))
 
-    def _attend(self, projected: Tensor, run: Run) -> Tensor:
-        """Queries, keys and values of a run: (tokens, 3 x hidden) -> (tokens, hidden)."""
-        parts = projected.view(run.texts, run.length, 3, self._heads, -1)
+    def _attend(self, projected: Tensor, block: _Block) -> Tensor:
+        """Of all tokens' queries, keys and values, (tokens, 3 x hidden) -> what those of a block see: (its, hidden)."""
+        run, bias = block
+        parts = projected[run.start : run.stop].view(run.texts, run.length, 3, self._heads, -1)
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # each: (texts, heads, tokens of one, size)
-        return scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(run.stop - run.start, -1)
+        seen = scaled_dot_product_attention(query, key, value, bias)
+        return seen.transpose(1, 2).reshape(run.stop - run.start, -1)
 
 
 class _Norm:
