@@ -139,4 +139,15 @@ def test_the_backend_is_the_one_that_was_asked_for(server: RuntimeServer) -> Non
 
 def test_no_batch_of_minilm_is_padded(server: RuntimeServer) -> None:
     vectors(server, TEXTS)
-    assert "\nembedding_padding_tokens_total 0.0\n" in httpx.get(f"{server.url}/metrics").text
+    assert counter(server, "embedding_padding_tokens_total") == 0
+
+
+def test_under_load_huggingface_computes_two_batches_at_once(server: RuntimeServer) -> None:
+    with ThreadPoolExecutor(8) as clients:
+        list(clients.map(lambda _: vectors(server, TEXTS), range(16)))
+    assert (counter(server, "embedding_half_batches_total") > 0) == ("--backend=huggingface" in server.process.args)  # type: ignore[operator] # a list
+
+
+def counter(server: RuntimeServer, name: str) -> float:
+    (line,) = (line for line in httpx.get(f"{server.url}/metrics").text.splitlines() if line.startswith(f"{name} "))
+    return float(line.split()[1])

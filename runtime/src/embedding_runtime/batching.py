@@ -60,7 +60,7 @@ def next_share(line: "Line[Owner]", under_way: Sequence[bool], *, halves: bool, 
     """
     whole = Share(batch_tokens, whole=True)
     if not under_way:
-        if not halves or line.tokens < 2 * WORTH_TOKENS or not line.several:
+        if not halves or line.tokens < 2 * WORTH_TOKENS or line.texts == 1:
             return whole
     elif len(under_way) > 1 or line.tokens < WORTH_TOKENS:
         return None
@@ -77,7 +77,7 @@ class Line(Generic[Owner]):
 
     def __init__(self) -> None:
         self._requests: dict[Owner, tuple[Sequence[int], int]] = {}  # lengths, how many have left; in arrival order
-        self._tokens = 0
+        self._tokens = self._texts = 0
 
     @property
     def tokens(self) -> int:
@@ -87,23 +87,19 @@ class Line(Generic[Owner]):
     @property
     def texts(self) -> int:
         """How many texts wait."""
-        return sum(len(lengths) - left for lengths, left in self._requests.values())
-
-    @property
-    def several(self) -> bool:
-        """Whether more than one text waits."""
-        first = next(iter(self._requests.values()), ((), 0))
-        return len(self._requests) > 1 or len(first[0]) - first[1] > 1
+        return self._texts
 
     def join(self, owner: Owner, lengths: Sequence[int]) -> None:
         """Puts a request's texts, one or more, of these lengths in tokens, at the end. An owner joins once."""
         self._requests[owner] = (lengths, 0)
         self._tokens += sum(lengths)
+        self._texts += len(lengths)
 
     def leave(self, owner: Owner) -> None:
         """Takes out what still waits of a request; nothing when nothing does."""
         lengths, left = self._requests.pop(owner, ((), 0))
         self._tokens -= sum(lengths[left:])
+        self._texts -= len(lengths) - left
 
     def next_batch(self, budget: int) -> list[Part[Owner]]:
         """Takes texts from the head while they fit into `budget` tokens, and one in any case. Empty: nobody waits."""
@@ -119,6 +115,7 @@ class Line(Generic[Owner]):
                 break
             batch.append(Part(owner, start, stop))
             self._tokens -= sum(lengths[start:stop])
+            self._texts -= stop - start
             if stop < len(lengths):
                 self._requests[owner] = (lengths, stop)  # keeps its place: dicts order by first insertion
                 break

@@ -217,7 +217,9 @@ class Engine:
             self._rate.saw(batch.tokens, busy)
             seconds = busy if batch.whole else now - batch.sent
             texts = sum(part.stop - part.start for part in batch.parts)
-            self.metrics.batch(texts=texts, tokens=batch.tokens, padding=answer.padding, seconds=seconds)
+            self.metrics.batch(
+                texts=texts, tokens=batch.tokens, padding=answer.padding, whole=batch.whole, seconds=seconds
+            )
         self._answered = now
         return batch
 

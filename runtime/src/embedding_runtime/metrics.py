@@ -59,6 +59,7 @@ class Metrics:
             "Places computed beside embedding_tokens_total, to fill texts of a batch up to one length. "
             "0 where batches are packed.",
         )
+        self._halves = self._counter("half_batches", "Batches computed with half of the machine, another one beside.")
         ProcessCollector(registry=self._registry)
 
     def request(self, *, method: str, path: str, code: int, seconds: float) -> None:
@@ -70,14 +71,15 @@ class Metrics:
         """A request was answered with a fault."""
         self._rejected.labels(reason).inc()
 
-    def batch(self, *, texts: int, tokens: int, padding: int, seconds: float) -> None:
-        """The worker has computed a batch; `padding` places of it are no text's."""
+    def batch(self, *, texts: int, tokens: int, padding: int, whole: bool, seconds: float) -> None:
+        """The worker has computed a batch, with the whole machine or half; `padding` places of it are no text's."""
         self._inference.observe(seconds)
         self._batch_texts.observe(texts)
         self._batch_tokens.observe(tokens)
         self._texts.inc(texts)
         self._tokens.inc(tokens)
         self._padding.inc(padding)
+        self._halves.inc(not whole)
 
     def line(
         self, *, tokens: Callable[[], float], texts: Callable[[], float], tokens_in_flight: Callable[[], float]

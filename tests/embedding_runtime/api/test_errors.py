@@ -126,7 +126,7 @@ def test_docs_are_served(fake_server: RuntimeServer) -> None:
         ({"add_special_tokens": False}, "add_special_tokens: "),
         (
             {"truncate": True, "truncation_direction": "Left", "truncation_side": "right"},
-            "truncation_direction: Left, and truncation_side right, are two ends of a text",
+            "truncation_side: truncate, truncation_direction and truncation_side ask for both ends of a text",
         ),
     ],
 )

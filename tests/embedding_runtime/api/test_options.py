@@ -51,11 +51,11 @@ def test_a_model_without_prompts_puts_none_before_queries_even_where_it_has_a_de
         ({"truncate": True}, 256, Side.RIGHT),
         ({"truncate": "END"}, 256, Side.RIGHT),
         ({"truncate": "START"}, 256, Side.LEFT),
-        ({"truncate": True, "side": "Left"}, 256, Side.LEFT),
-        ({"side": "left"}, 256, None),
+        ({"truncate": True, "sides": ["Left"]}, 256, Side.LEFT),
+        ({"sides": ["left"]}, 256, None),
         ({"keep_tokens": -1}, 256, Side.RIGHT),
         ({"keep_tokens": 7}, 7, Side.RIGHT),
-        ({"keep_tokens": 7, "side": "left"}, 7, Side.LEFT),
+        ({"keep_tokens": 7, "sides": ["left"]}, 7, Side.LEFT),
     ],
 )
 def test_texts_are_cut_only_where_it_is_asked_for(asked: dict[str, Any], limit: int, cut: Side | None) -> None:
@@ -81,7 +81,8 @@ def test_the_tokenizers_own_side_stands_in() -> None:
         (MINILM, {"keep_tokens": 257}, "truncate_prompt_tokens: it is 257"),
         (MINILM, {"keep_tokens": 0}, "truncate_prompt_tokens: it is 0"),
         (MINILM, {"keep_tokens": 5, "truncate": False}, "truncate: says that nothing is cut"),
-        (MINILM, {"truncate": "START", "side": "right"}, "two ends of a text"),
+        (MINILM, {"truncate": "START", "sides": ["right"]}, "ask for both ends of a text"),
+        (MINILM, {"sides": ["Left", "right"]}, "ask for both ends of a text"),
     ],
 )
 def test_what_the_model_cannot_do_is_refused(spec: ModelSpec, asked: dict[str, Any], words: str) -> None:
@@ -92,8 +93,8 @@ def test_what_the_model_cannot_do_is_refused(spec: ModelSpec, asked: dict[str, A
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
     with pytest.raises(BadRequest) as caught:
-        Options.of(MINILM, dimensions=2, prompt_name="q", keep_tokens=999)
-    for field in ("dimensions", "truncate_prompt_tokens", "prompt_name"):
+        Options.of(MINILM, dimensions=2, prompt_name="q", keep_tokens=999, sides=["left", "right"])
+    for field in ("dimensions", "truncate_prompt_tokens", "truncation_side", "prompt_name"):
         assert f"{field}: " in str(caught.value)
     assert caught.value.param == "dimensions"
 

@@ -57,8 +57,8 @@ def test_texts_tokens_and_batches_are_what_was_computed(server: RuntimeServer) -
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_padding_is_counted_where_batches_are_padded(tmp_path: Path) -> None:
     tiny = pytest.importorskip("support.tiny_models")
-    with RuntimeServer("huggingface", model=tiny.a_transformer(tmp_path, tiny.SHAPES["mpnet"])) as server:
-        server.ready(seconds=120).embeddings(input=[[0, *range(5, 5 + inner), 2] for inner in (8, 9, 10, 18)])
+    with RuntimeServer("huggingface", model=tiny.a_transformer(tmp_path, tiny.SHAPES["t5"])) as server:
+        server.ready(seconds=120).embeddings(input=["the " * words for words in (8, 9, 10, 18)])
         assert read(server, "embedding_tokens_total") == 10 + 11 + 12 + 20
         assert read(server, "embedding_padding_tokens_total") == (12 - 10) + (12 - 11)
 

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request, Response
 from embedding_runtime.api.answers import encoded, json_of
 from embedding_runtime.api.options import Options
 from embedding_runtime.api.service import Service
-from embedding_runtime.errors import BadRequest
 from embedding_runtime.schemas.errors import OpenAIError, failures
 from embedding_runtime.schemas.openai import Embeddings, EmbeddingsRequest, Model, Models
 
@@ -28,7 +27,7 @@ def router(service: Service) -> APIRouter:
             service.spec,
             dimensions=body.dimensions,
             truncate=body.truncate,
-            side=_one_of(body.truncation_direction, body.truncation_side),
+            sides=(body.truncation_direction, body.truncation_side),
             keep_tokens=body.truncate_prompt_tokens,
             normalize=body.normalize,
             prompt_name=body.prompt_name,
@@ -69,14 +68,6 @@ def router(service: Service) -> APIRouter:
         return json_of(await _model(service))
 
     return routes
-
-
-def _one_of(direction: str | None, side: str | None) -> str | None:
-    """TEI's word or vLLM's. Raises BadRequest for two that differ."""
-    if direction is not None and side is not None and direction.lower() != side:
-        message = f"truncation_direction: {direction}, and truncation_side {side}, are two ends of a text"
-        raise BadRequest(f"{message}: leave one out", param="truncation_direction")
-    return direction or side
 
 
 async def _model(service: Service) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a request asks of its vectors beyond the texts, held against what the model can do."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -48,20 +49,23 @@ class Options:
         *,
         dimensions: int | None = None,
         truncate: bool | str | None = None,
-        side: str | None = None,
+        sides: Sequence[str | None] = (),
         keep_tokens: int | None = None,
         normalize: bool | None = None,
         prompt_name: str | None = None,
         input_type: str | None = None,
     ) -> Self:
-        """`truncate`: a switch, or Cohere's word; `side`: left or right; `keep_tokens`: vLLM's truncate_prompt_tokens.
+        """`truncate`: a switch, or Cohere's word; `sides`: left or right, by each name that an API has for it;
+        `keep_tokens`: vLLM's truncate_prompt_tokens.
 
         Raises BadRequest with all that the model cannot do.
         """
         prompt, no_prompt = _prompt(spec, prompt_name, input_type)
+        ends = _ends(truncate, sides)
         problems = {
             "dimensions": _no_such_size(spec, dimensions),
-            "truncate": _contradiction(truncate, side, keep_tokens),
+            "truncate": _contradiction(truncate, keep_tokens),
+            "truncation_side": _both(ends),
             "truncate_prompt_tokens": _no_such_limit(spec, keep_tokens),
             "normalize": _cannot_leave_out(spec, normalize),
             "input_type" if prompt_name is None else "prompt_name": no_prompt,
@@ -74,7 +78,7 @@ class Options:
         return cls(
             prompt=prompt,
             limit=spec.max_length if keep_tokens in (None, -1) else keep_tokens,
-            cut=_SIDES.get(str(truncate)) or _SIDES.get(str(side).lower()) or spec.cut_side if cuts else None,
+            cut=next(iter(ends), spec.cut_side) if cuts else None,
             dimensions=size,
             to_length_one=bool(normalize or spec.normalized) and not (spec.normalized and whole),
         )
@@ -102,11 +106,21 @@ def _no_such_size(spec: ModelSpec, asked: int | None) -> str | None:
     return f"{own}, and may be cut to {few}"
 
 
-def _contradiction(truncate: object, side: str | None, keep_tokens: int | None) -> str | None:
+def _contradiction(truncate: object, keep_tokens: int | None) -> str | None:
     if truncate in (False, "NONE") and keep_tokens is not None:
         return "says that nothing is cut, and truncate_prompt_tokens to how much: leave one out"
-    if truncate in ("START", "END") and side is not None and _SIDES[str(truncate)] is not _SIDES[side.lower()]:
-        return f"{truncate}, and {side} beside it, are two ends of a text: leave one out"
+    return None
+
+
+def _ends(truncate: object, sides: Sequence[str | None]) -> set[Side]:
+    """All that are asked for."""
+    words = [truncate] if truncate in ("START", "END") else []
+    return {_SIDES[str(word)] for word in (*words, *(side.lower() for side in sides if side is not None))}
+
+
+def _both(ends: set[Side]) -> str | None:
+    if len(ends) > 1:
+        return "truncate, truncation_direction and truncation_side ask for both ends of a text: leave all but one out"
     return None
 
 

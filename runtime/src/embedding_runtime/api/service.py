@@ -202,20 +202,16 @@ class Service:
                     self.check_tokens(tokens, field, more=True)
 
     def _encoded(self, texts: Sequence[str], options: Options, field: str) -> list[TokenIds]:
-        if options.cut is None:
-            return self.sliced(texts, lambda few: self.tokenizer.encode(few, prompt=options.prompt), field=field)
-        limit, side = options.limit, options.cut
-        room = options.limit - len(self.tokenizer.first) - len(self.tokenizer.last)
-        if room < 1:
-            message = f"truncate_prompt_tokens={options.limit} leaves no room beside the tokens around every text"
+        side, limit = options.cut, options.limit
+        if side is not None and limit <= len(self.tokenizer.first) + len(self.tokenizer.last):
+            message = f"truncate_prompt_tokens={limit} leaves no room beside the tokens around every text"
             raise BadRequest(message, param="truncate_prompt_tokens")
-        return self.sliced(
-            texts,
-            lambda few: [
-                self.tokenizer.cut(ids, limit, side) for ids in self.tokenizer.encode(few, prompt=options.prompt)
-            ],
-            field=field,
-        )
+
+        def encode(few: Sequence[str]) -> list[TokenIds]:
+            found = self.tokenizer.encode(few, prompt=options.prompt)
+            return found if side is None else [self.tokenizer.cut(ids, limit, side) for ids in found]
+
+        return self.sliced(texts, encode, field=field)
 
     def _check(self, texts: Sequence[TokenIds], limit: int, field: str, *, more: bool = False) -> None:
         """What one request gives the worker. Raises BadRequest, InputTooLong."""

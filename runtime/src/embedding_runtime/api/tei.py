@@ -29,7 +29,7 @@ def router(service: Service) -> APIRouter:
             service.spec,
             dimensions=body.dimensions,
             truncate=body.truncate,
-            side=body.truncation_direction or "right",
+            sides=(body.truncation_direction or "right",),
             normalize=True if body.normalize is None else body.normalize,
             prompt_name=body.prompt_name,
         )
