@@ -63,7 +63,7 @@ class _Bert:
             self._types = tables.token_type_embeddings.weight.detach()
         self._norm = _Norm(tables.LayerNorm)
         self._padding = padding_of(model)
-        projections = [_projection(layer) for layer in encoder.layer]
+        projections = [_joined(_attention(layer)[:3]) for layer in encoder.layer]
         use_for_linear_layers(model)  # not before: weights that are laid out cannot be joined
         self._layers = [
             _Layer(projection, layer, model.config.num_attention_heads)
@@ -95,30 +95,38 @@ class _Block(NamedTuple):
     bias: Tensor | None
 
 
-def _projection(layer: Any) -> Linear:
-    """Query, key and value in one."""
+class _Attention(NamedTuple):
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+    merge: Any
+    """Linear: nn's, or oneDNN's once they are in place."""
+    norm: nn.LayerNorm
+
+
+def _attention(layer: Any) -> _Attention:
+    """Its parts, which have other names in MPNet."""
+    own = layer.attention
     if isinstance(layer, MPNetLayer):
-        every = [layer.attention.attn.q, layer.attention.attn.k, layer.attention.attn.v]
-    else:
-        every = [layer.attention.self.query, layer.attention.self.key, layer.attention.self.value]
-    return Linear(torch.cat([part.weight for part in every]), torch.cat([part.bias for part in every]))
+        return _Attention(own.attn.q, own.attn.k, own.attn.v, own.attn.o, own.LayerNorm)
+    return _Attention(own.self.query, own.self.key, own.self.value, own.output.dense, own.output.LayerNorm)
+
+
+def _joined(parts: Sequence[nn.Linear]) -> Linear:
+    return Linear(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
 
 
 class _Layer:
     """Attention and feed-forward, each added to what came in and normed."""
 
-    def __init__(self, projection: Linear, layer: Any, heads: int) -> None:
-        self._heads, self._project = heads, projection
-        attention = layer.attention
-        merge, norm = (
-            (attention.attn.o, attention.LayerNorm)
-            if isinstance(layer, MPNetLayer)
-            else (attention.output.dense, attention.output.LayerNorm)
-        )
-        self._merge: Linear = merge
+    def __init__(self, project: Linear, layer: Any, heads: int) -> None:
+        """`project`: to queries, keys and values side by side. `layer` has oneDNN's layers."""
+        attention = _attention(layer)
+        self._heads, self._project = heads, project
+        self._merge: Linear = attention.merge
         self._widen: Linear = layer.intermediate.dense  # GELU included
         self._narrow: Linear = layer.output.dense
-        self._norms = _Norm(norm), _Norm(layer.output.LayerNorm)
+        self._norms = _Norm(attention.norm), _Norm(layer.output.LayerNorm)
 
     def __call__(self, hidden: Tensor, blocks: Sequence[_Block]) -> Tensor:
         projected = self._project(hidden)
