@@ -22,7 +22,8 @@ from embedding_runtime.backends.base import BatchFailed
 class Meeting:
     '''Halves end only when two are computed at once. Rows say: in the main thread, with half of the machine.
 
-    A text that begins with -1 fails after that, one with -2 takes the backend with it, alone.
+    A text that begins with -1 fails after that, one with -2 takes the backend with it, alone; of one with -3 come rows
+    that are none.
     '''
 
     detail, batch_tokens = "meeting", 1024
@@ -35,6 +36,8 @@ class Meeting:
         main, halved = threading.current_thread() is threading.main_thread(), hasattr(self._halved, "yes")
         if batch[0][0] == -2:
             raise RuntimeError("out of cheese")
+        if batch[0][0] == -3:
+            return np.zeros(2, dtype=np.float32)
         if not main:
             self._both.wait()
         if batch[0][0] == -1:
@@ -49,7 +52,7 @@ worker.registry.load = lambda *_, **__: Meeting()
 sys.exit(worker.main(sys.argv[1:]))
 """
 
-TEXTS, FAILING, BREAKING = ([np.array([first, 2], dtype=np.int32)] for first in (1, -1, -2))
+TEXTS, FAILING, BREAKING, SHAPELESS = ([np.array([first, 2], dtype=np.int32)] for first in (1, -1, -2, -3))
 IN_THE_MAIN_THREAD, WITH_HALF_OF_THE_MACHINE = [1, 0], [0, 1]
 
 
@@ -101,6 +104,16 @@ def test_what_the_backend_does_not_vouch_for_ends_the_process_whatever_else_it_c
         link.sendall(pack(Work(1, BREAKING, whole=whole)))
         assert receive_sync(stream) == Broken("the fake backend failed: RuntimeError: out of cheese")
         assert receive_sync(stream) is None
+        assert process.wait(timeout=5) == 1
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_answer_that_cannot_be_sent_ends_the_process_and_is_told(*, whole: bool) -> None:
+    with a_worker() as (link, stream, process):
+        link.sendall(pack(Work(0, SHAPELESS, whole=whole)))
+        told = receive_sync(stream)
+        assert isinstance(told, Broken)
+        assert told.message.startswith("the fake backend failed: error: pack expected 4 items")
         assert process.wait(timeout=5) == 1
 
 

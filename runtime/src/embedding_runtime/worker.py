@@ -12,7 +12,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import NoReturn
 
@@ -108,32 +109,39 @@ def _compute(link: socket.socket, front: _Front, backend: Backend) -> NoReturn:
     if backend.halve is not None:
         for _ in range(2):
             threading.Thread(target=_compute_halves, args=(front, backend, halves, backend.halve), daemon=True).start()
-    with link.makefile("rb") as stream:
+    with _vouched_for(front), link.makefile("rb") as stream:
         while isinstance(work := receive_sync(stream), Work):
             if work.whole:
-                front.say(_answer(front, backend, work))
+                front.say(_answer(backend, work))
             else:
                 halves.put(work)
     os._exit(0)  # the front is gone
 
 
 def _compute_halves(front: _Front, backend: Backend, halves: "SimpleQueue[Work]", halve: Callable[[], None]) -> None:
-    halve()
-    while True:
-        front.say(_answer(front, backend, halves.get()))
+    with _vouched_for(front):
+        halve()
+        while True:
+            front.say(_answer(backend, halves.get()))
 
 
-def _answer(front: _Front, backend: Backend, work: Work) -> Vectors | Failed:
-    """What the backend does not vouch for ends the process, all of it."""
+@contextmanager
+def _vouched_for(front: _Front) -> Iterator[None]:
+    """What the backend does not vouch for ends the process, whichever thread it comes up in."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 as while it loads
+        front.say_broken(error)
+        os._exit(1)
+
+
+def _answer(backend: Backend, work: Work) -> Vectors | Failed:
     try:
         return Vectors(work.batch, backend.embed(work.texts), backend.padding(work.texts))
     except BatchFailed as failed:
         alone = len(work.texts) == 1  # its traceback once, not for every half on the way to it
         _log.error("the backend failed for %s: %s", "a text" if alone else "a batch", failed, exc_info=alone)
         return Failed(work.batch)
-    except Exception as error:  # noqa: BLE001 as while it loads
-        front.say_broken(error)
-        os._exit(1)
 
 
 def _watch(link: socket.socket) -> None:
