@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-import httpx
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -139,15 +138,12 @@ def test_the_backend_is_the_one_that_was_asked_for(server: RuntimeServer) -> Non
 
 def test_no_batch_of_minilm_is_padded(server: RuntimeServer) -> None:
     vectors(server, TEXTS)
-    assert counter(server, "embedding_padding_tokens_total") == 0
+    assert server.metric("embedding_padding_tokens_total") == 0
 
 
 def test_under_load_huggingface_computes_two_batches_at_once(server: RuntimeServer) -> None:
     with ThreadPoolExecutor(8) as clients:
         list(clients.map(lambda _: vectors(server, TEXTS), range(16)))
-    assert (counter(server, "embedding_half_batches_total") > 0) == ("--backend=huggingface" in server.process.args)  # type: ignore[operator] # a list
-
-
-def counter(server: RuntimeServer, name: str) -> float:
-    (line,) = (line for line in httpx.get(f"{server.url}/metrics").text.splitlines() if line.startswith(f"{name} "))
-    return float(line.split()[1])
+    halves = server.metric("embedding_half_batches_total")
+    assert halves is not None
+    assert (halves > 0) == ("--backend=huggingface" in server.process.args)  # type: ignore[operator] # a list

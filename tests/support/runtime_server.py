@@ -1,7 +1,6 @@
 """A real server: `python -m embedding_runtime serve` as a process of its own, on loopback."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any, Self
 
 import httpx
 import openai
+from prometheus_client.parser import text_string_to_metric_families
 
 from support.models import packaged_minilm
 
@@ -106,8 +106,21 @@ class RuntimeServer:
     @property
     def tokens_in_flight(self) -> int:
         """How many wait or are being computed, by its own word."""
-        (line,) = re.findall(r"^embedding_tokens_in_flight (.*)$", httpx.get(f"{self.url}/metrics").text, re.MULTILINE)
-        return int(float(line))
+        tokens = self.metric("embedding_tokens_in_flight")
+        assert tokens is not None
+        return int(tokens)
+
+    def metric(self, name: str, /, **labels: str) -> float | None:
+        """A sample's value; None where there is none. Fails where a label set is there twice."""
+        text = httpx.get(f"{self.url}/metrics").text
+        found = [
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        assert len(found) < 2, f"{name} {labels} is ambiguous"
+        return found[0] if found else None
 
     def client(self, *, prefix: str = "/openai/v1") -> openai.OpenAI:
         """The real one, that does not try again. One a server and prefix: making one costs a fifth of a second."""

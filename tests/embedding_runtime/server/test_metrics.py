@@ -7,7 +7,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from support.runtime_server import NAME, RuntimeServer, until
 
@@ -18,39 +17,26 @@ def server() -> Iterator[RuntimeServer]:
         yield server.ready()
 
 
-def read(server: RuntimeServer, name: str, /, **labels: str) -> float | None:
-    """A sample's value; None where there is none. Fails where a label set is there twice."""
-    text = httpx.get(f"{server.url}/metrics").text
-    found = [
-        sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    ]
-    assert len(found) < 2, f"{name} {labels} is ambiguous"
-    return found[0] if found else None
-
-
 def test_requests_are_counted_by_their_routes_template_and_code(server: RuntimeServer) -> None:
     for _ in range(3):
         server.embeddings(input="a")
     server.embeddings(input=[])
     httpx.get(f"{server.url}/of/any/length")
     count = "embedding_requests_total"
-    assert read(server, count, method="POST", path="/openai/v1/embeddings", code="200") == 3
-    assert read(server, count, path="/openai/v1/embeddings", code="400") == 1
-    assert read(server, count, path="unmatched", code="404") == 1
-    assert read(server, "embedding_request_duration_seconds_count", path="/openai/v1/embeddings") == 4
+    assert server.metric(count, method="POST", path="/openai/v1/embeddings", code="200") == 3
+    assert server.metric(count, path="/openai/v1/embeddings", code="400") == 1
+    assert server.metric(count, path="unmatched", code="404") == 1
+    assert server.metric("embedding_request_duration_seconds_count", path="/openai/v1/embeddings") == 4
 
 
 def test_texts_tokens_and_batches_are_what_was_computed(server: RuntimeServer) -> None:
     server.embeddings(input=[[101, 102], [101, 7592, 102]])
     server.embeddings(input="hello")
-    assert (read(server, "embedding_texts_total"), read(server, "embedding_tokens_total")) == (3, 8)
-    assert (read(server, "embedding_batch_texts_sum"), read(server, "embedding_batch_texts_count")) == (3, 2)
-    assert (read(server, "embedding_batch_tokens_sum"), read(server, "embedding_batch_tokens_count")) == (8, 2)
+    assert (server.metric("embedding_texts_total"), server.metric("embedding_tokens_total")) == (3, 8)
+    assert (server.metric("embedding_batch_texts_sum"), server.metric("embedding_batch_texts_count")) == (3, 2)
+    assert (server.metric("embedding_batch_tokens_sum"), server.metric("embedding_batch_tokens_count")) == (8, 2)
     for step, times in [("request_tokenization", 1), ("request_queue", 2), ("batch_inference", 2)]:
-        assert read(server, f"embedding_{step}_duration_seconds_count") == times
+        assert server.metric(f"embedding_{step}_duration_seconds_count") == times
 
 
 @pytest.mark.model
@@ -59,8 +45,8 @@ def test_padding_is_counted_where_batches_are_padded(tmp_path: Path) -> None:
     tiny = pytest.importorskip("support.tiny_models")
     with RuntimeServer("huggingface", model=tiny.a_transformer(tmp_path, tiny.SHAPES["t5"])) as server:
         server.ready(seconds=120).embeddings(input=["the " * words for words in (8, 9, 10, 18)])
-        assert read(server, "embedding_tokens_total") == 10 + 11 + 12 + 20
-        assert read(server, "embedding_padding_tokens_total") == (12 - 10) + (12 - 11)
+        assert server.metric("embedding_tokens_total") == 10 + 11 + 12 + 20
+        assert server.metric("embedding_padding_tokens_total") == (12 - 10) + (12 - 11)
 
 
 def test_refusals_are_counted_by_reason(server: RuntimeServer) -> None:
@@ -68,30 +54,30 @@ def test_refusals_are_counted_by_reason(server: RuntimeServer) -> None:
     server.embeddings(input="a", model="another")
     server.embeddings(input="a", dimensions=1)
     for reason in ("input_too_long", "unknown_model", "bad_request"):
-        assert read(server, "embedding_rejected_total", reason=reason) == 1
+        assert server.metric("embedding_rejected_total", reason=reason) == 1
 
 
 def test_what_waits_is_told_while_the_worker_is_busy(server: RuntimeServer) -> None:
     os.kill(server.worker, signal.SIGSTOP)
     body = b'{"model": "%s", "input": [%s]}' % (NAME.encode(), b",".join([b'"hello hello"'] * 1500))
     connection = server.begin_request(body)
-    until(lambda: read(server, "embedding_tokens_in_flight") == 6000, "the request to be in line")
-    assert read(server, "embedding_queue_tokens") == 6000 - 2 * 2048
-    assert read(server, "embedding_queue_texts") == 1500 - 2 * 512
+    until(lambda: server.metric("embedding_tokens_in_flight") == 6000, "the request to be in line")
+    assert server.metric("embedding_queue_tokens") == 6000 - 2 * 2048
+    assert server.metric("embedding_queue_texts") == 1500 - 2 * 512
     os.kill(server.worker, signal.SIGCONT)
     with connection:
-        until(lambda: read(server, "embedding_tokens_in_flight") == 0, "the request to be done")
+        until(lambda: server.metric("embedding_tokens_in_flight") == 0, "the request to be done")
 
 
 def test_the_model_is_told_in_labels(server: RuntimeServer) -> None:
     facts = {"name": NAME, "backend": "fake", "dimensions": "384", "max_length": "256", "pooling": "mean"}
-    assert read(server, "embedding_model_info", dtype="float32", **facts) == 1
+    assert server.metric("embedding_model_info", dtype="float32", **facts) == 1
 
 
 def test_memory_of_both_processes_is_told(server: RuntimeServer) -> None:
     for prefix in ("", "embedding_worker_"):
-        assert (read(server, f"{prefix}process_resident_memory_bytes") or 0) > 1e7
-        assert (read(server, f"{prefix}process_cpu_seconds_total") or 0) > 0
+        assert (server.metric(f"{prefix}process_resident_memory_bytes") or 0) > 1e7
+        assert (server.metric(f"{prefix}process_cpu_seconds_total") or 0) > 0
 
 
 def test_openmetrics_is_given_to_who_asks_for_it(server: RuntimeServer) -> None:

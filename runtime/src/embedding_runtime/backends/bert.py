@@ -32,11 +32,9 @@ _MODELS = (BertModel, CamembertModel, MPNetModel, RobertaModel, XLMRobertaModel)
 
 
 def written_out(model: Any) -> bool:
-    """Whether this is a model that `prepare` takes. Subclasses may have ways of their own."""
+    """Whether `prepare` takes this model, which is in float32 on a CPU. Subclasses may have ways of their own."""
     return (
         type(model) in _MODELS
-        and model.device.type == "cpu"
-        and model.dtype is torch.float32
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and not getattr(model.config, "is_decoder", False)
         and all(type(layer.intermediate.intermediate_act_fn) is GELUActivation for layer in model.encoder.layer)
@@ -72,11 +70,10 @@ class _Bert:
 
     def __call__(self, texts: Sequence[TokenIds]) -> Tensor:
         ids = np.concatenate(texts)
-        positions = np.concatenate([positions_of(text, self._padding) for text in texts])
         hidden = embedding(torch.from_numpy(ids & ~SECOND), self._words)
         if self._types is not None:
             hidden += self._types if len(self._types) == 1 else embedding(torch.from_numpy(ids // SECOND), self._types)
-        hidden += embedding(torch.from_numpy(positions), self._places)
+        hidden += embedding(torch.from_numpy(positions_of(texts, self._padding)), self._places)
         hidden = self._norm(hidden)
         blocks = [_Block(run, self._bias_of(run)) for run in runs_of([len(text) for text in texts])]
         for layer in self._layers:

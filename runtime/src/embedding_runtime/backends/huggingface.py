@@ -115,9 +115,9 @@ def load(spec: ModelSpec) -> HuggingFaceBackend:
 
 def _ways(model: PreTrainedModel) -> Iterator[tuple[str, Callable[[PreTrainedModel], Forward]]]:
     """Through this model, the fastest first."""
-    if bert.written_out(model):
-        yield "fused, packed", bert.prepare
     if model.device.type == "cpu" and model.dtype is torch.float32:
+        if bert.written_out(model):
+            yield "fused, packed", bert.prepare
         onednn.use_for_linear_layers(model)
     yield "packed", packed.prepare
     yield "padded", padded.prepare

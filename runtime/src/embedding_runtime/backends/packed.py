@@ -70,7 +70,7 @@ def prepare(model: PreTrainedModel) -> Forward:
 
 def _forward(model: PreTrainedModel, padding: int | None, texts: Sequence[TokenIds]) -> Tensor:
     ids = torch.from_numpy(np.concatenate(texts)).long().to(model.device)
-    positions = torch.from_numpy(np.concatenate([positions_of(text, padding) for text in texts])).to(model.device)
+    positions = torch.from_numpy(positions_of(texts, padding)).to(model.device)
     layout = Layout([len(text) for text in texts], model.device)
     hidden: Tensor = model(input_ids=ids[None], position_ids=positions[None], layout=layout).last_hidden_state
     return hidden[0]
@@ -85,7 +85,12 @@ def padding_of(model: PreTrainedModel) -> int | None:
     return None
 
 
-def positions_of(text: TokenIds, padding: int | None) -> npt.NDArray[np.int64]:
+def positions_of(texts: Sequence[TokenIds], padding: int | None) -> npt.NDArray[np.int64]:
+    """Of all their tokens, end to end; `padding` from `padding_of`."""
+    return np.concatenate([_positions(text, padding) for text in texts])
+
+
+def _positions(text: TokenIds, padding: int | None) -> npt.NDArray[np.int64]:
     """As the models themselves count; a text may well hold the padding's token."""
     if padding is None:
         return np.arange(len(text))
@@ -158,9 +163,8 @@ def _by_text(tensor: Tensor, run: Run) -> Tensor:
 
 def _band(run: Run, window: int | None, device: torch.device, *, causal: bool) -> Tensor | None:
     """Which token sees which, True for yes: those less than `window` away. None: the text is within one window."""
-    length = run.length
-    if window is None or length <= window:
+    if window is None or run.length <= window:
         return None
-    places = torch.arange(length, device=device)
+    places = torch.arange(run.length, device=device)
     behind = places[:, None] - places[None, :]
     return ((behind >= 0) & (behind < window) if causal else behind.abs() < window)[None, None]
