@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,9 @@ TEXTS = [
     *(f"sentence number {n}, " * (n + 1) for n in range(12)),
 ]
 
+
+MOST_FAULTS = 20_000
+"""80 MB, for eight requests; of a worker that gives its memory back after every batch it is a hundred thousand."""
 
 TOO_LONG = "many words " * 200
 
@@ -141,9 +145,26 @@ def test_no_batch_of_minilm_is_padded(server: RuntimeServer) -> None:
     assert server.metric("embedding_padding_tokens_total") == 0
 
 
-def test_under_load_huggingface_computes_two_batches_at_once(server: RuntimeServer) -> None:
+def load(server: RuntimeServer) -> None:
+    """Eight clients, some thousand tokens each."""
     with ThreadPoolExecutor(8) as clients:
-        list(clients.map(lambda _: vectors(server, TEXTS), range(16)))
+        list(clients.map(lambda _: vectors(server, TEXTS), range(8)))
+
+
+def test_under_load_huggingface_computes_two_batches_at_once(server: RuntimeServer) -> None:
+    load(server)
     halves = server.metric("embedding_half_batches_total")
     assert halves is not None
     assert (halves > 0) == ("--backend=huggingface" in server.process.args)  # type: ignore[operator] # a list
+
+
+def test_a_warm_worker_keeps_its_memory_from_batch_to_batch(server: RuntimeServer) -> None:
+    load(server)
+    before = page_faults(server.worker)
+    load(server)
+    assert page_faults(server.worker) - before < MOST_FAULTS
+
+
+def page_faults(pid: int) -> int:
+    """Pages that the system has given a process, zeroed, so far."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[7])

@@ -1,16 +1,27 @@
 """The worker's process as the front sees it: a socket to talk through, and how it ended."""
 
+import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from embedding_runtime.contract import ServeArgs
 
-__all__ = ["WorkerProcess", "start_worker"]
+__all__ = ["KEEPS_MEMORY", "WorkerProcess", "start_worker"]
 
 
 _PYTHON = (sys.executable, "-W", "ignore::FutureWarning")  # words between libraries, not for who reads our log
+
+KEEPS_MEMORY: Mapping[str, str] = {
+    "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+}
+"""What glibc reads when a process starts, in bytes. By itself it gives a batch's memory back to the system at its end.
+
+Every page then comes anew, and zeroed: a tenth of two cores' time with two batches at once.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,7 @@ def start_worker(args: ServeArgs) -> WorkerProcess:
     with theirs:
         process = subprocess.Popen(  # noqa: S603 our own interpreter and module
             [*_PYTHON, "-m", "embedding_runtime.worker", str(theirs.fileno()), *args.to_argv()],
+            env={**KEEPS_MEMORY, **os.environ},
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),  # libraries print; the front's stdout is not theirs

@@ -1,7 +1,7 @@
 """BERT and its kin in float32 on CPUs, written out: the same numbers in fewer, larger steps.
 
 transformers' classes spend a third of a short text's time in Python between the operators. Here query, key and value
-are one multiplication, and what follows a multiplication is done inside of it (`onednn`). Figures: docs/performance.md.
+are one multiplication, and what follows a multiplication is done inside of it (`linear`). Figures: docs/performance.md.
 Like every way through a model, this one is proven against transformers' own at start.
 
 The architecture: Devlin et al., BERT (2019), whose layers are the encoder's of Vaswani et al., Attention Is All You
@@ -20,7 +20,7 @@ from transformers import BertModel, CamembertModel, MPNetModel, PreTrainedModel,
 from transformers.activations import GELUActivation
 from transformers.models.mpnet.modeling_mpnet import MPNetLayer
 
-from embedding_runtime.backends.onednn import Linear, use_for_linear_layers
+from embedding_runtime.backends.linear import Linear, use_for_linear_layers
 from embedding_runtime.backends.packed import padding_of, positions_of
 from embedding_runtime.backends.padded import Forward
 from embedding_runtime.backends.runs import Run, runs_of

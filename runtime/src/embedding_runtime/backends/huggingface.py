@@ -22,7 +22,7 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from embedding_runtime.backends import bert, cores, onednn, own_code, packed, padded, scoring, tokenizer_check
+from embedding_runtime.backends import bert, cores, linear, own_code, packed, padded, scoring, tokenizer_check
 from embedding_runtime.backends.failure import batch_failed
 from embedding_runtime.backends.padded import Forward
 from embedding_runtime.backends.pooling import Head
@@ -118,7 +118,7 @@ def _ways(model: PreTrainedModel) -> Iterator[tuple[str, Callable[[PreTrainedMod
     if model.device.type == "cpu" and model.dtype is torch.float32:
         if bert.written_out(model):
             yield "fused, packed", bert.prepare
-        onednn.use_for_linear_layers(model)
+        linear.use_for_linear_layers(model)
     yield "packed", packed.prepare
     yield "padded", padded.prepare
 

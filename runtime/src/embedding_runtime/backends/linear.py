@@ -1,0 +1,73 @@
+"""Linear layers in float32 on CPUs, by the fastest library for the machine; exact to 3e-7.
+
+oneDNN in place of MKL, with what follows a layer fused in. Where a CPU has no AVX-512, oneDNN's GELU takes longer than
+torch's own, and MKL is ahead with many tokens. Figures, and what a profile of plain torch says: docs/performance.md.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, linear
+from transformers.activations import GELUActivation
+
+__all__ = ["Linear", "use_for_linear_layers"]
+
+_AVX2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
+"""And no more than that."""
+
+_MANY = 512
+"""Tokens from which MKL is worth copying the weight into its layout, two to three hundredths of the layer's time."""
+
+
+class Linear(nn.Module):
+    """A linear layer whose weight lies as oneDNN wants it, with bias and activation."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str = "none", *, avx2: bool = _AVX2) -> None:
+        """`weight`: (outputs, inputs); is copied. `activation`: none or gelu. `avx2`: the CPU has nothing wider."""
+        super().__init__()
+        # Laid out once, not at each call: a third faster for one short text, and the copy takes the weight's place
+        # (under its name: some models ask its type).
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)  # noqa: SLF001
+        self.bias = None if bias is None else bias.detach()
+        self._inside, self._gelu_after = ("none", activation == "gelu") if avx2 else (activation, False)
+        self._mkl = avx2 and torch.backends.mkl.is_available()
+        # The operators that torch.compile itself puts in for a linear layer on a CPU; they have no public names.
+        self._multiply = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
+        self._multiply_and_add = torch.ops.mkldnn._linear_pointwise.binary  # noqa: SLF001
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs)."""
+        if self._by_mkl(tokens):
+            result = linear(tokens, self.weight.to_dense(), self.bias)
+        else:
+            result = self._multiply(tokens, self.weight, self.bias, self._inside, [], "none")
+        return gelu(result) if self._gelu_after else result
+
+    def plus(self, tokens: Tensor, beside: Tensor) -> Tensor:
+        """`beside` + the layer's result, which has no activation: a residual connection."""
+        if self._by_mkl(tokens):
+            return linear(tokens, self.weight.to_dense(), self.bias).add_(beside)
+        result: Tensor = self._multiply_and_add(tokens, beside, self.weight, self.bias, "add")
+        return result
+
+    def _by_mkl(self, tokens: Tensor) -> bool:
+        return self._mkl and tokens.shape[:-1].numel() >= _MANY
+
+
+def use_for_linear_layers(module: nn.Module) -> None:
+    """Replaces them in place, where torch has oneDNN. Subclasses of Linear keep their own ways."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return
+    for name, activation in _GELU_FOLLOWS:
+        if type(getattr(module, activation, None)) is GELUActivation:
+            before = getattr(module, name)
+            setattr(module, name, Linear(before.weight, before.bias, "gelu"))
+            setattr(module, activation, nn.Identity())
+    for name, child in list(module.named_children()):
+        if type(child) is nn.Linear:
+            setattr(module, name, Linear(child.weight, child.bias))
+        else:
+            use_for_linear_layers(child)
+
+
+_GELU_FOLLOWS = (("dense", "intermediate_act_fn"), ("lin1", "activation"))
+"""Attributes of BERT's and its kin's, and of DistilBERT's feed-forward layers: the second is applied to the first."""
