@@ -27,7 +27,7 @@ def markdown(run: Run, raw: str, plots: Sequence[str]) -> str:
 # {run.started[:10]}, {machine.cpu}, {len(machine.cores)} cores
 
 Written by `make bench`: do not edit. all-MiniLM-L6-v2 in float32; medians of rounds ({len(run.rounds)}); a \
-cell's window is {run.seconds:g} s, twice that with 64 clients. \
+cell's window is {run.seconds:g} s, twice that with 64 texts or more under way. \
 [How it is measured](../../docs/performance.md); [all that was measured]({raw}).
 
 {machine.memory_gib:.0f} GiB of memory, Linux {machine.kernel}; every process, the clients' too, on cores \

@@ -22,8 +22,8 @@ SEED = 7
 
 WORKLOADS = ("short", "mixed")
 
-_BUSY = 64
-"""Clients that keep any of the systems busy."""
+_MANY = 64
+"""Texts under way at once from which an answer may take seconds."""
 
 _WORDS = """a about after all also an and any as at back be because but by can come could day do even first for from get
 give go good have he her him his how i if in into it its just know like look make me most my new no not now of on one
@@ -45,8 +45,8 @@ class Cell:
 
     @property
     def duration(self) -> int:
-        """In units of the run's seconds: with many clients answers take longer, and it is these cells that count."""
-        return 2 if self.clients >= _BUSY else 1
+        """In units of the run's seconds: with many texts under way a window has room for fewer answers."""
+        return 2 if self.clients * self.batch >= _MANY else 1
 
 
 CELLS = tuple(itertools.starmap(Cell, itertools.product(WORKLOADS, (1, 32), (1, 8, 64))))
