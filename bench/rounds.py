@@ -1,6 +1,5 @@
 """The run: rounds of systems, each started, checked, measured and stopped before the next one starts."""
 
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from bench.results import Bound, Health, Measured, Round, SystemRound
 from bench.sessions import REFUSED, Inputs, SystemFailed, Vectors, session
 from bench.systems import ENCODE, SERVERS
 from bench.workloads import Cell
-from embedding_runtime.launch import KEEPS_MEMORY
+from embedding_runtime.launch import keeping_memory
 
 __all__ = ["Plan", "run"]
 
@@ -82,8 +81,9 @@ def _reference(inputs: Inputs, progress: Progress) -> Vectors:
 def _measure_bound(inputs: Inputs) -> Bound:
     """In a process of its own, which loads torch and, as our worker, keeps its memory. Raises SystemFailed."""
     command = [sys.executable, "-m", "bench.bound", str(inputs.model_dir)]
-    environment = {**KEEPS_MEMORY, **os.environ}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)  # noqa: S603 ours
+    done = subprocess.run(  # noqa: S603 ours
+        command, check=False, capture_output=True, text=True, env=keeping_memory()
+    )
     if done.returncode != 0:
         raise SystemFailed(f"bench.bound ended with {done.returncode}: {done.stderr.strip()[-300:]}")
     return Bound.model_validate_json(done.stdout.splitlines()[-1])

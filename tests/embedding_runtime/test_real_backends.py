@@ -38,7 +38,7 @@ TEXTS = [
 
 
 MOST_FAULTS = 20_000
-"""80 MB, for eight requests; of a worker that gives its memory back after every batch it is a hundred thousand."""
+"""80 MB, for sixteen requests; of a worker that gives its memory back after every batch it was 248,000."""
 
 TOO_LONG = "many words " * 200
 
@@ -148,7 +148,7 @@ def test_no_batch_of_minilm_is_padded(server: RuntimeServer) -> None:
 def load(server: RuntimeServer) -> None:
     """Eight clients, some thousand tokens each."""
     with ThreadPoolExecutor(8) as clients:
-        list(clients.map(lambda _: vectors(server, TEXTS), range(8)))
+        list(clients.map(lambda _: vectors(server, TEXTS), range(16)))
 
 
 def test_under_load_huggingface_computes_two_batches_at_once(server: RuntimeServer) -> None:

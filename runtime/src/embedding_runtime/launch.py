@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from embedding_runtime.contract import ServeArgs
 
-__all__ = ["KEEPS_MEMORY", "WorkerProcess", "start_worker"]
+__all__ = ["WorkerProcess", "keeping_memory", "start_worker"]
 
 
 _PYTHON = (sys.executable, "-W", "ignore::FutureWarning")  # words between libraries, not for who reads our log
 
-KEEPS_MEMORY: Mapping[str, str] = {
+_KEEPS_MEMORY: Mapping[str, str] = {
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
 }
@@ -46,13 +46,18 @@ class WorkerProcess:
         return 128 - code if code < 0 else code
 
 
+def keeping_memory() -> dict[str, str]:
+    """The environment for a process that keeps the memory of a batch for the next: ours, and what ours has not set."""
+    return {**_KEEPS_MEMORY, **os.environ}
+
+
 def start_worker(args: ServeArgs) -> WorkerProcess:
     """Returns at once; the worker says `Ready` or `Broken` when it knows."""
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(  # noqa: S603 our own interpreter and module
             [*_PYTHON, "-m", "embedding_runtime.worker", str(theirs.fileno()), *args.to_argv()],
-            env={**KEEPS_MEMORY, **os.environ},
+            env=keeping_memory(),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),  # libraries print; the front's stdout is not theirs

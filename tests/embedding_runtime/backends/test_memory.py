@@ -1,12 +1,11 @@
 """The worker's memory under batches of ever new sizes: in a process of its own, which reads the limits as it starts."""
 
-import os
 import subprocess
 import sys
 
 import pytest
 
-from embedding_runtime.launch import KEEPS_MEMORY
+from embedding_runtime.launch import keeping_memory
 from support.models import packaged_minilm
 
 PROGRAM = """
@@ -36,5 +35,5 @@ MOST = 700
 @pytest.mark.parametrize("backend", ["huggingface", "vllm"])
 def test_three_hundred_sizes_of_batches_twice_over_take_no_gibibyte(backend: str) -> None:
     argv = [sys.executable, "-c", PROGRAM, backend, str(packaged_minilm())]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, env={**KEEPS_MEMORY, **os.environ})
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, env=keeping_memory())
     assert float(done.stdout.splitlines()[-1]) < MOST

@@ -1,7 +1,7 @@
 """BERT and its kin in float32 on CPUs, written out: the same numbers in fewer, larger steps.
 
 transformers' classes spend a third of a short text's time in Python between the operators. Here query, key and value
-are one multiplication, and what follows a multiplication is done inside of it (`linear`). Figures: docs/performance.md.
+are one multiplication, and what follows a multiplication goes with it (`linear`). Figures: docs/performance.md.
 Like every way through a model, this one is proven against transformers' own at start.
 
 The architecture: Devlin et al., BERT (2019), whose layers are the encoder's of Vaswani et al., Attention Is All You
@@ -42,7 +42,7 @@ def written_out(model: Any) -> bool:
 
 
 def prepare(model: PreTrainedModel) -> Forward:
-    """The way through this model, whose own forward stays as it is, with oneDNN's layers."""
+    """The way through this model, whose own forward stays as it is, with `linear`'s layers."""
     return _Bert(model)
 
 
@@ -97,7 +97,7 @@ class _Attention(NamedTuple):
     key: nn.Linear
     value: nn.Linear
     merge: Any
-    """Linear: nn's, or oneDNN's once they are in place."""
+    """Linear: nn's, or `linear`'s once they are in place."""
     norm: nn.LayerNorm
 
 
@@ -117,7 +117,7 @@ class _Layer:
     """Attention and feed-forward, each added to what came in and normed."""
 
     def __init__(self, project: Linear, layer: Any, heads: int) -> None:
-        """`project`: to queries, keys and values side by side. `layer` has oneDNN's layers."""
+        """`project`: to queries, keys and values side by side. `layer` has `linear`'s layers."""
         attention = _attention(layer)
         self._heads, self._project = heads, project
         self._merge: Linear = attention.merge
