@@ -25,11 +25,12 @@ def create_app(service: Service, keys: KeysFile | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    # Starlette tries one route after the other: what is asked most comes first.
+    for prefix in ("/v1", "/openai/v1"):
+        app.include_router(openai.router(service), prefix=prefix)
     app.include_router(health.router(service.engine))
     app.include_router(playground.router())
-    app.include_router(openinference.router(service))  # before OpenAI's: /v1/models/NAME:predict is in /v1/models/...
-    for prefix in ("/openai/v1", "/v1"):
-        app.include_router(openai.router(service), prefix=prefix)
+    app.include_router(openinference.router(service))
     for prefix in ("/openai/v1", "/v1", "/v2"):
         app.include_router(rerank.router(service, prefix))
     app.include_router(cohere.router(service))

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from embedding_runtime.api.answers import encoded, json_of
+from embedding_runtime.api.bodies import BodyRoute
 from embedding_runtime.api.options import Options
 from embedding_runtime.api.service import Service
 from embedding_runtime.errors import BadRequest
@@ -19,7 +20,7 @@ __all__ = ["router"]
 
 def router(service: Service) -> APIRouter:
     """The routes."""
-    routes = APIRouter(tags=["Cohere"], responses=failures(CohereError))
+    routes = APIRouter(route_class=BodyRoute, tags=["Cohere"], responses=failures(CohereError))
 
     @routes.post("/v1/embed", summary="Vectors for texts", response_model=Embedded)
     async def embed(body: EmbedRequest, request: Request) -> Response:

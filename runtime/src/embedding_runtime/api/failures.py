@@ -6,13 +6,12 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from embedding_runtime import calls
 from embedding_runtime.api.answers import json_of
-from embedding_runtime.errors import BadRequest, RuntimeFault
+from embedding_runtime.errors import RuntimeFault
 
 __all__ = ["add_failures", "bug", "told"]
 
@@ -29,10 +28,6 @@ def add_failures(app: FastAPI) -> None:
     """Handlers for all that a route raises where it is in order."""
     app.exception_handler(RuntimeFault)(told)
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return await told(request, _in_words(request, error.errors()))
-
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} {request.url.path}: {error.detail}"
@@ -44,9 +39,12 @@ def add_failures(app: FastAPI) -> None:
 
 
 def _methods(app: FastAPI, path: str) -> set[str]:
-    """Starlette names the methods of one route; several of ours may have the same path, as / has."""
+    """Of all routes with its template, where Starlette names those of one.
+
+    The longest template is meant: /v1/models/NAME:predict is in /v1/models/NAME, too.
+    """
     routes = [route for route in app.routes if isinstance(route, APIRoute)]
-    template = next((route.path for route in routes if route.path_regex.match(path)), None)
+    template = max((route.path for route in routes if route.path_regex.match(path)), key=len, default=None)
     return {method for route in routes if route.path == template for method in route.methods}
 
 
@@ -89,52 +87,3 @@ _SHAPES: Sequence[tuple[re.Pattern[str], Callable[[int, Said], Mapping[str, Any]
 def _shape(request: Request) -> Callable[[int, Said], Mapping[str, Any]]:
     path = request.url.path
     return next((shape for pattern, shape in _SHAPES if pattern.fullmatch(path)), _openai)
-
-
-_ANY_INPUT = "a string, a list of strings, a list of token ids, or a list of lists of token ids"
-_TEXT_OR_TEXTS = "a string or a list of strings, of whole Unicode characters"
-_WANTED = {
-    "input": f"{_ANY_INPUT}; strings of whole Unicode characters",
-    "inputs": f"{_ANY_INPUT}; strings of whole Unicode characters",
-    **dict.fromkeys(("text_1", "text_2", "queries"), _TEXT_OR_TEXTS),
-    "documents": "a string, or an object with text, of whole Unicode characters",
-    "data": "a list of strings, of whole Unicode characters",
-    "truncate": "true, false, NONE, START or END",
-}
-"""Of fields that take several forms, for each of which pydantic has errors of its own."""
-
-
-def _in_words(request: Request, errors: Sequence[Mapping[str, Any]]) -> BadRequest:
-    """All that pydantic found, by place, without the values, which may be texts."""
-    first = errors[0]
-    if _BINARY in request.headers:
-        return BadRequest(f"{_BINARY}: binary tensors are not taken; send BYTES in JSON, in data")
-    if first["type"] == "json_invalid":
-        where = first["loc"][1]
-        return BadRequest(f"the body is not JSON: {first['ctx']['error']} at character {where}")
-    if len(first["loc"]) == 1:
-        return BadRequest("the body is not a JSON object; send it with the header Content-Type: application/json")
-    words = dict.fromkeys(map(_about, errors))  # a field that takes several forms has an error for each
-    more = f"; and {len(words) - _TOLD} more" if len(words) > _TOLD else ""
-    return BadRequest("; ".join(list(words)[:_TOLD]) + more, param=str(first["loc"][1]))
-
-
-_BINARY = "Inference-Header-Content-Length"
-"""Header of Open Inference's binary extension."""
-
-_TOLD = 20
-
-
-def _about(error: Mapping[str, Any]) -> str:
-    _, field, *inner = error["loc"]
-    place, last = str(field), str(field)
-    for part in inner:
-        if isinstance(part, int):
-            place += f"[{part}]"
-        elif "[" in part or part in {"bool", "str"} or part.startswith("_"):
-            # A form that the field may have, in pydantic's words.
-            return f"{place}: it has to be {_WANTED[last]}"
-        else:
-            place, last = f"{place}.{part}", part
-    said = error["msg"].removeprefix("Value error, ")
-    return f"{place} is missing" if error["type"] == "missing" else f"{place}: {said}"

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from embedding_runtime.api.answers import encoded, json_of
+from embedding_runtime.api.bodies import BodyRoute
 from embedding_runtime.api.options import Options
 from embedding_runtime.api.service import Service
 from embedding_runtime.schemas.errors import OpenAIError, failures
@@ -18,7 +19,7 @@ __all__ = ["router"]
 
 def router(service: Service) -> APIRouter:
     """The routes, to be put under a prefix."""
-    routes = APIRouter(tags=["OpenAI"])
+    routes = APIRouter(route_class=BodyRoute, tags=["OpenAI"])
 
     @routes.post("/embeddings", summary="Vectors for texts", response_model=Embeddings, responses=failures(OpenAIError))
     async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:

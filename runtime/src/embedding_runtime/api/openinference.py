@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from embedding_runtime.api.answers import encoded, flat, json_of
+from embedding_runtime.api.bodies import BodyRoute
 from embedding_runtime.api.options import Options
 from embedding_runtime.api.service import Service
 from embedding_runtime.contract import Kind
@@ -30,7 +31,7 @@ _PROBES = failures(InferenceError, 503)
 
 def router(service: Service) -> APIRouter:
     """The routes."""
-    routes = APIRouter(tags=["Open Inference"])
+    routes = APIRouter(route_class=BodyRoute, tags=["Open Inference"])
 
     @routes.post(
         f"{_V1}:predict", summary="V1: vectors for texts", response_model=bodies.Predicted, responses=_COMPUTES

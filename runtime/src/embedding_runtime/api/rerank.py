@@ -11,6 +11,7 @@ import numpy.typing as npt
 from fastapi import APIRouter, Request, Response
 
 from embedding_runtime.api.answers import json_of
+from embedding_runtime.api.bodies import BodyRoute
 from embedding_runtime.api.service import Service
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.schemas.errors import CohereError, OpenAIError, TeiError, failures
@@ -21,7 +22,7 @@ __all__ = ["root_router", "router"]
 
 def router(service: Service, prefix: str) -> APIRouter:
     """The routes under `prefix`: /v1, /v2 (of which score is no part) or /openai/v1."""
-    routes = APIRouter(prefix=prefix, tags=["Rerank"])
+    routes = APIRouter(prefix=prefix, route_class=BodyRoute, tags=["Rerank"])
     version = prefix.rpartition("v")[2]
     shape = OpenAIError if prefix.startswith("/openai") else CohereError
 
@@ -55,7 +56,7 @@ def router(service: Service, prefix: str) -> APIRouter:
 
 def root_router(service: Service) -> APIRouter:
     """At the root, where TEI has it, and vLLM."""
-    routes = APIRouter(tags=["Text Embeddings Inference"])
+    routes = APIRouter(route_class=BodyRoute, tags=["Text Embeddings Inference"])
 
     @routes.post(
         "/rerank",

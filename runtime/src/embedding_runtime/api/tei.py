@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from embedding_runtime.api.answers import encoded, json_of
+from embedding_runtime.api.bodies import BodyRoute
 from embedding_runtime.api.options import Options
 from embedding_runtime.api.service import Service
 from embedding_runtime.errors import BadRequest
@@ -20,7 +21,7 @@ __all__ = ["router"]
 
 def router(service: Service) -> APIRouter:
     """The routes."""
-    routes = APIRouter(tags=["Text Embeddings Inference"])
+    routes = APIRouter(route_class=BodyRoute, tags=["Text Embeddings Inference"])
 
     @routes.post("/", summary="As /embed", response_model=list[Vector], responses=failures(TeiError))
     @routes.post("/embed", summary="Vectors for texts", response_model=list[Vector], responses=failures(TeiError))

@@ -1,0 +1,121 @@
+"""A request's body: bytes in, the model that a route asks for out, or all that is wrong with it, in words."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar, get_type_hints
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from embedding_runtime.errors import BadRequest
+
+__all__ = ["BodyRoute"]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class BodyRoute(APIRoute):
+    """A route that FastAPI documents, and that runs without it.
+
+    A `body` is read and checked here; the endpoint gets it, what stands in its path, and its `request` if it asks for
+    one. FastAPI would look for dependencies, forms and files at every request, which no route here has, and for
+    exceptions, which the middleware outside does: docs/performance.md.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        hints = get_type_hints(endpoint)
+        if "body" in hints:
+            self.app = _reading(hints["body"], endpoint, asks_for_request="request" in hints)
+
+
+def _reading(
+    model: type[BaseModel], endpoint: Callable[..., Awaitable[Response]], *, asks_for_request: bool
+) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        given = {**scope["path_params"], "body": await _body(model, request)}
+        if asks_for_request:
+            given["request"] = request
+        response = await endpoint(**given)
+        await response(scope, receive, send)
+
+    return app
+
+
+async def _body(model: type[Model], request: Request) -> Model:
+    """Raises BadRequest."""
+    try:
+        return _checked(model, await _json(request))
+    except BadRequest:
+        if _BINARY in request.headers:
+            raise BadRequest(f"{_BINARY}: binary tensors are not taken; send BYTES in JSON, in data") from None
+        raise
+
+
+_BINARY = "Inference-Header-Content-Length"
+"""Header of Open Inference's binary extension."""
+
+
+async def _json(request: Request) -> Any:
+    """Raises BadRequest."""
+    content = await request.body()
+    if not content or not _JSON.match(request.headers.get("content-type", "")):
+        raise BadRequest(_NO_OBJECT)
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error.msg} at character {error.pos}") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, thousands of digits, thousands of lists in each other
+        raise BadRequest(f"the body cannot be read as JSON: {type(error).__name__}") from None
+
+
+_JSON = re.compile(r"application/([\w.+-]+\+)?json\s*(;|$)", re.IGNORECASE | re.ASCII)
+
+_NO_OBJECT = "the body is not a JSON object; send it with the header Content-Type: application/json"
+
+
+def _checked(model: type[Model], content: Any) -> Model:
+    """Raises BadRequest with all that pydantic found, by place, without the values, which may be texts."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_input=False)
+    if not errors[0]["loc"]:
+        raise BadRequest(_NO_OBJECT)
+    words = dict.fromkeys(map(_about, errors))  # a field that takes several forms has an error for each
+    more = f"; and {len(words) - _TOLD} more" if len(words) > _TOLD else ""
+    raise BadRequest("; ".join(list(words)[:_TOLD]) + more, param=str(errors[0]["loc"][0]))
+
+
+_TOLD = 20
+
+_ANY_INPUT = "a string, a list of strings, a list of token ids, or a list of lists of token ids"
+_TEXT_OR_TEXTS = "a string or a list of strings, of whole Unicode characters"
+_WANTED = {
+    "input": f"{_ANY_INPUT}; strings of whole Unicode characters",
+    "inputs": f"{_ANY_INPUT}; strings of whole Unicode characters",
+    **dict.fromkeys(("text_1", "text_2", "queries"), _TEXT_OR_TEXTS),
+    "documents": "a string, or an object with text, of whole Unicode characters",
+    "data": "a list of strings, of whole Unicode characters",
+    "truncate": "true, false, NONE, START or END",
+}
+"""Of fields that take several forms, for each of which pydantic has errors of its own."""
+
+
+def _about(error: Mapping[str, Any]) -> str:
+    field, *inner = error["loc"]
+    place, last = str(field), str(field)
+    for part in inner:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        elif "[" in part or part in {"bool", "str"} or part.startswith("_"):
+            # A form that the field may have, in pydantic's words.
+            return f"{place}: it has to be {_WANTED[last]}"
+        else:
+            place, last = f"{place}.{part}", part
+    said = error["msg"].removeprefix("Value error, ")
+    return f"{place} is missing" if error["type"] == "missing" else f"{place}: {said}"
