@@ -1,5 +1,6 @@
 """Every refusal is OpenAI's envelope, names the field, and quotes no text."""
 
+import json
 import re
 from typing import Any
 
@@ -53,7 +54,10 @@ def test_a_bad_request_names_its_field(
         (b"", "application/json", "not a JSON object"),
         (b'["a"]', "application/json", "not a JSON object"),
         (b'{"model": "a", "input": "b"}', "application/x-www-form-urlencoded", "Content-Type: application/json"),
-        (b"\xff\xfe", "application/json", "JSON"),
+        (b"{}", "application/jsonp", "Content-Type: application/json"),
+        (b'{"input": "\xff"}', "application/json", "not JSON: it is no UTF-8"),
+        (b"[" * 100_000, "application/json", "not JSON that can be read: RecursionError"),
+        (b"1" * 5_000, "application/json", "not JSON that can be read: ValueError"),
         (b'{"model": "sentence-transformer", "input": "\\ud800"}', "application/json", "input"),
     ],
 )
@@ -62,6 +66,20 @@ def test_a_body_that_is_not_json_is_refused(fake_server: RuntimeServer, content:
         answer = http.post("/v1/embeddings", content=content, headers={"Content-Type": kind})
     assert answer.status_code == 400
     assert words in error_of(answer)["message"]
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON", "application/vnd.api+json"])
+def test_json_is_known_by_its_content_type(fake_server: RuntimeServer, kind: str) -> None:
+    body = json.dumps({"model": "sentence-transformer", "input": "a"})
+    with fake_server.http() as http:
+        assert http.post("/v1/embeddings", content=body, headers={"Content-Type": kind}).status_code == 200
+
+
+def test_a_body_without_a_content_type_is_refused(fake_server: RuntimeServer) -> None:
+    with fake_server.http() as http:
+        answer = http.post("/v1/embeddings", content=b'{"model": "sentence-transformer", "input": "a"}')
+    assert answer.status_code == 400
+    assert "Content-Type: application/json" in error_of(answer)["message"]
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,10 @@ async def _json(request: Request) -> Any:
         return json.loads(content)
     except json.JSONDecodeError as error:
         raise BadRequest(f"the body is not JSON: {error.msg} at character {error.pos}") from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, thousands of digits, thousands of lists in each other
-        raise BadRequest(f"the body cannot be read as JSON: {type(error).__name__}") from None
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the body is not JSON: it is no {error.encoding.upper()}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists within lists within lists
+        raise BadRequest(f"the body is not JSON that can be read: {type(error).__name__}") from None
 
 
 _JSON = re.compile(r"application/([\w.+-]+\+)?json\s*(;|$)", re.IGNORECASE | re.ASCII)
