@@ -80,12 +80,16 @@ class Tree:
         return total
 
     def note_memory(self) -> None:
-        """Proportional set size over the tree: a page that n processes share counts for 1/n in each."""
-        total = 0
+        """Of the whole tree. A file's pages count once, whoever else has them, too: another process, another system."""
+        anonymous, files = 0, dict[str, int]()
         for each in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess):
-                total += each.memory_full_info().pss
-        self.peak_memory = max(self.peak_memory, total)
+                for mapped in each.memory_maps():
+                    if mapped.path.startswith("/"):
+                        files[mapped.path] = max(mapped.rss, files.get(mapped.path, 0))
+                    else:
+                        anonymous += mapped.pss  # shared after a fork, if at all: 1/n in each of n processes
+        self.peak_memory = max(self.peak_memory, anonymous + sum(files.values()))
 
     def wait_until_idle(self, limit: float) -> None:
         """Until it computes no more: what clients left behind would be paid for by the next ones. Up to `limit` s."""

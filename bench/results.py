@@ -72,7 +72,7 @@ class SystemRound(_Record):
     cosine: float | None = None
     """The least, of 64 vectors with sentence-transformers' own."""
     peak_memory: int | None = None
-    """Bytes of the process tree, a shared page counted once (PSS); the greatest found under a load."""
+    """Bytes of the process tree, a shared page counted once; the greatest found under a load."""
     cells: tuple[Measured, ...] = ()
     health: tuple[Health, ...] = ()
 
@@ -101,7 +101,7 @@ class Bound(_Record):
 
 
 class Round(_Record):
-    """The systems in the order in which they ran, and the bound: the middle of those measured before each of them."""
+    """The systems in the order of their start, and the bound: the middle of those measured between their cells."""
 
     bound: Bound
     systems: dict[str, SystemRound]

@@ -1,15 +1,17 @@
-"""The run: rounds of systems, each started, checked, measured and stopped before the next one starts."""
+"""The run: in each round all systems are started and checked, and measured in turn, cell by cell."""
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from bench.progress import Progress
-from bench.results import Bound, Health, Measured, Round, SystemRound
-from bench.sessions import REFUSED, Inputs, SystemFailed, Vectors, session
+from bench.results import Bound, Measured, Round, SystemRound
+from bench.sessions import REFUSED, Inputs, Session, SystemFailed, Vectors, session
 from bench.systems import ENCODE, SERVERS
 from bench.workloads import Cell
 from embedding_runtime.launch import keeping_memory
@@ -42,34 +44,55 @@ class Plan:
     @property
     def seconds(self) -> float:
         """What all of it takes, about."""
-        return START[ENCODE] + self.rounds * sum(BOUND + self.turn_seconds(system) for system in self.systems)
+        starts = sum(map(self.start_seconds, self.systems))
+        cells = sum(self.cell_seconds(cell, system) for cell in self.cells for system in self.systems)
+        return START[ENCODE] + self.rounds * (starts + sum(map(self.begins_group, self.cells)) * BOUND + cells)
 
-    def turn_seconds(self, system: str) -> float:
-        """What one round of a system takes, about."""
-        once = self.inputs.warm_up + 1
-        cells = [cell for cell in (FIRST, *self.cells) if system != ENCODE or cell.clients == 1]
-        probed = [cell for cell in cells if _probed(cell) and system != ENCODE and SERVERS[system].health]
-        cells_seconds = sum(once + self.inputs.seconds * cell.duration for cell in cells)
-        return START[system] + cells_seconds + len(probed) * (once + self.inputs.seconds)
+    def start_seconds(self, system: str) -> float:
+        """What starting and checking a system takes, about."""
+        return START[system] + self.cell_seconds(FIRST, system)
+
+    def cell_seconds(self, cell: Cell, system: str) -> float:
+        """What a cell of a system takes, about."""
+        if system == ENCODE and cell.clients != 1:
+            return 0
+        probes = _probed(cell) and system != ENCODE and SERVERS[system].health is not None
+        return (1 + probes) * (self.inputs.warm_up + 1) + self.inputs.seconds * (cell.duration + probes)
+
+    def begins_group(self, cell: Cell) -> bool:
+        """The first one of a workload and a number of texts a request."""
+        kinds = [(each.workload, each.batch) for each in self.cells]
+        return self.cells.index(cell) == kinds.index((cell.workload, cell.batch))
 
 
 def run(plan: Plan, progress: Progress) -> list[Round]:
-    """All of it. Raises SystemFailed where nothing can be compared: no reference vectors, or no bound.
-
-    Every second round runs the systems in the opposite order, so that a machine that slows down harms none more.
-    """
+    """All of it. Raises SystemFailed where nothing can be compared: no reference vectors, or no bound."""
     expected = _reference(plan.inputs, progress)
-    done = []
-    for number in range(plan.rounds):
-        where = f"round {number + 1} of {plan.rounds}"
-        bounds, turns = [], {}
-        for system in plan.systems if number % 2 == 0 else plan.systems[::-1]:
-            with progress.part(f"{where}, the linear layers' bound", BOUND):
-                bounds.append(_measure_bound(plan.inputs))
-            with progress.part(f"{where}, {system}", plan.turn_seconds(system)):
-                turns[system] = _turn(system, plan, expected, progress)
-        done.append(Round(bound=Bound.middle(bounds), systems=turns))
-    return done
+    return [_round(number, plan, expected, progress) for number in range(plan.rounds)]
+
+
+def _round(number: int, plan: Plan, expected: Vectors, progress: Progress) -> Round:
+    """All systems are up, and a cell is measured for one after the other: what is compared ran within one minute.
+
+    The order is the opposite one in every second round, and from cell to cell.
+    """
+    where = f"round {number + 1} of {plan.rounds}"
+    order = plan.systems if number % 2 == 0 else plan.systems[::-1]
+    turns = {system: _Turn(system) for system in order}
+    bounds = []
+    with ExitStack() as stack:
+        for system, turn in turns.items():
+            stack.callback(turn.close)
+            with progress.part(f"{where}, {system}", plan.start_seconds(system)):
+                turn.start(plan.inputs, expected, progress)
+        for place, cell in enumerate(plan.cells):
+            if plan.begins_group(cell):
+                with progress.part(f"{where}, the linear layers' bound", BOUND):
+                    bounds.append(_measure_bound(plan.inputs))
+            for system in order if place % 2 == 0 else order[::-1]:
+                with progress.part(f"{where}, {cell}, {system}", plan.cell_seconds(cell, system)):
+                    turns[system].measure(cell, progress, last=cell == plan.cells[-1])
+    return Round(bound=Bound.middle(bounds), systems={system: turn.record() for system, turn in turns.items()})
 
 
 def _reference(inputs: Inputs, progress: Progress) -> Vectors:
@@ -89,29 +112,58 @@ def _measure_bound(inputs: Inputs) -> Bound:
     return Bound.model_validate_json(done.stdout.splitlines()[-1])
 
 
-def _turn(system: str, plan: Plan, expected: Vectors, progress: Progress) -> SystemRound:
-    """All of one system in one round. What fails is told in the result, beside what was measured before."""
-    found: dict[str, Any] = {}
-    cells, health = found["cells"], found["health"] = list[Measured](), list[Health]()
-    try:
-        with session(system, plan.inputs) as running:
-            found["ready"] = running.ready
+class _Turn:
+    """One system in one round. What fails ends it, and is told in its record, beside what was measured before."""
+
+    def __init__(self, system: str) -> None:
+        self._system = system
+        self._found: dict[str, Any] = {"cells": [], "health": []}
+        self._stack = ExitStack()
+        self._running: Session | None = None
+
+    def start(self, inputs: Inputs, expected: Vectors, progress: Progress) -> None:
+        """Starts it, checks its vectors, and gives it the load that does not count."""
+        with self._told(progress):
+            self._running = running = self._stack.enter_context(session(self._system, inputs))
+            self._found["ready"] = running.ready
             progress.say(f"ready after {running.ready:.1f} s")
-            found["cosine"] = _proved(running.vectors(), expected)
+            self._found["cosine"] = _proved(running.vectors(), expected)
             running.measure(FIRST)
-            for cell in plan.cells:
-                if (figures := running.measure(cell)) is not None:
-                    cells.append(figures)
-                    progress.say(f"{cell}: {_words(figures)}")
-            for cell in filter(_probed, plan.cells):
-                if (probed := running.health(cell)) is not None:
-                    health.append(probed)
-                    progress.say(f"{cell}: /healthz p99 {1000 * probed.p99:.1f} ms")
-            found["peak_memory"] = running.tree.peak_memory
-    except REFUSED as error:
-        found["failed"] = str(error) or repr(error)
-        progress.say(f"failed: {found['failed']}")
-    return SystemRound.model_validate(found)
+            running.settle()
+
+    def measure(self, cell: Cell, progress: Progress, *, last: bool) -> None:
+        """Nothing where it has failed. After the last cell it is stopped, whatever its clients left behind."""
+        with self._told(progress):
+            if self._running is not None and (figures := self._running.measure(cell)) is not None:
+                self._found["cells"].append(figures)
+                progress.say(_words(figures))
+                if _probed(cell):
+                    self._running.settle()
+                    if (probed := self._running.health(cell)) is not None:
+                        self._found["health"].append(probed)
+                        progress.say(f"/healthz p99 {1000 * probed.p99:.1f} ms")
+                self._found["peak_memory"] = self._running.tree.peak_memory
+                if not last:
+                    self._running.settle()
+        if last:
+            self.close()
+
+    def close(self) -> None:
+        """Stops it, where it runs."""
+        self._running = None
+        self._stack.close()
+
+    def record(self) -> SystemRound:
+        return SystemRound.model_validate(self._found)
+
+    @contextmanager
+    def _told(self, progress: Progress) -> Iterator[None]:
+        try:
+            yield
+        except REFUSED as error:
+            self._found["failed"] = str(error) or repr(error)
+            progress.say(f"failed: {self._found['failed']}")
+            self.close()
 
 
 def _words(figures: Measured) -> str:

@@ -65,6 +65,9 @@ class Session(Protocol):
     def measure(self, cell: Cell) -> Measured | None:
         """None for a cell that this system does not have. Raises one of REFUSED."""
 
+    def settle(self) -> None:
+        """Waits until it has finished what clients left behind: the next one measured would pay for it."""
+
     def health(self, cell: Cell) -> Health | None:
         """While the cell's load runs. None for a system whose /healthz is not ours."""
 
@@ -127,6 +130,9 @@ class _Encoder:
             others=said["others"],
         )
 
+    def settle(self) -> None:
+        """It leaves nothing."""
+
     def health(self, cell: Cell) -> None:  # noqa: ARG002 it has none
         return None
 
@@ -166,6 +172,9 @@ class _Served:
         answers, window = self._load(cell, self._inputs.seconds * cell.duration, time.sleep)
         return load.measured(cell, answers, window, workload.body_tokens(cell.batch))
 
+    def settle(self) -> None:
+        self.tree.wait_until_idle(IDLE_WITHIN)
+
     def health(self, cell: Cell) -> Health | None:
         path = self._server.health
         if path is None:
@@ -184,7 +193,6 @@ class _Served:
     def _load(self, cell: Cell, seconds: float, meanwhile: load.Meanwhile) -> tuple[list[load.Answer], load.Window]:
         bodies = self._inputs.workloads[cell.workload].write(self._inputs.directory, cell.batch)
         url = f"http://127.0.0.1:{self._port}{self._server.path}"
-        self.tree.wait_until_idle(IDLE_WITHIN)
 
         def loaded(seconds: float) -> None:
             meanwhile(seconds)
