@@ -130,7 +130,7 @@ def _start(run: Run) -> Any:
     memory = [run.median_of(each, lambda found: found.peak_memory and found.peak_memory / 2**30) for each in rows]
     for ax, values, title, form in (
         (axes[0], ready, "seconds to the first vector", "{:.1f}"),
-        (axes[1], memory, "peak memory, GiB (PSS of all processes)", "{:.2f}"),
+        (axes[1], memory, "peak memory, GiB (all processes)", "{:.2f}"),
     ):
         most = max((value for value in values if value is not None), default=1)
         for place, (system, value) in enumerate(zip(rows, values, strict=True)):
