@@ -6,6 +6,7 @@ other is gone.
 """
 
 import asyncio
+import itertools
 import json
 import struct
 from collections.abc import Sequence
@@ -154,7 +155,8 @@ def _unpack(kind: _Kind, body: bytes) -> Message:
             batch, texts, whole = _WORK.unpack_from(body)
             lengths = np.frombuffer(body, "<u4", texts, _WORK.size)
             ids = np.frombuffer(body, "<i4", offset=_WORK.size + lengths.nbytes)
-            return Work(batch, np.split(ids, np.cumsum(lengths[:-1])), whole)
+            places = itertools.accumulate(lengths.tolist(), initial=0)
+            return Work(batch, [ids[start:stop] for start, stop in itertools.pairwise(places)], whole)
         case _Kind.VECTORS:
             batch, padding, rows, columns = _VECTORS.unpack_from(body)
             return Vectors(batch, np.frombuffer(body, "<f4", offset=_VECTORS.size).reshape(rows, columns), padding)

@@ -147,18 +147,24 @@ class Service:
             raise DeadlinePassed(seconds=patience.seconds)
         calls.asks(texts=len(texts), tokens=sum(map(len, texts)))
         with tracing.span("embed"):
-            work = asyncio.ensure_future(self.engine.embed(texts, seconds=patience.left))
             gone = asyncio.ensure_future(request.receive())  # the body has been read: the next one is the disconnect
             try:
-                await asyncio.wait({work, gone}, timeout=patience.left, return_when=asyncio.FIRST_COMPLETED)
-                if not work.done():
-                    raise ClientGone if gone.done() else DeadlinePassed(seconds=patience.seconds)
-                return await work
+                async with asyncio.timeout_at(patience.deadline) as time:
+
+                    def leave(_: object) -> None:
+                        time.reschedule(0)
+
+                    gone.add_done_callback(leave)
+                    try:
+                        return await self.engine.embed(texts, seconds=patience.left)
+                    finally:
+                        gone.remove_done_callback(leave)
+            except TimeoutError:
+                raise (ClientGone() if gone.done() else DeadlinePassed(seconds=patience.seconds)) from None
             except OneText as fault:
                 raise type(fault)(index=fault.index, field=field) from fault
             finally:
                 gone.cancel()
-                work.cancel()
 
     async def _timed(self, characters: int, tokenize: Callable[[], list[TokenIds]]) -> list[TokenIds]:
         with tracing.span("tokenize"), self.engine.metrics.tokenization.time():
