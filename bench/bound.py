@@ -1,7 +1,7 @@
-"""What the linear layers allow on this machine: `python -m bench.bound MODEL_DIR`, GFLOP/s by library as JSON.
+"""What the linear layers allow on this machine: `python -m bench.bound MODEL_DIR DTYPE`, GFLOP/s by library as JSON.
 
-Matrix products only, in float32 and without bias, at the shapes of the model's own linear layers, for 2,048 tokens:
-MKL by torch's `linear`, and oneDNN by the operator that torch.compile puts in its place.
+Matrix products only, without bias, at the shapes of the model's own linear layers. On a CPU for 2,048 tokens: MKL by
+torch's `linear`, and oneDNN by the operator that torch.compile puts in its place. On a GPU for 16,384: cuBLAS.
 """
 
 import collections
@@ -10,23 +10,32 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModel
+
+from bench.systems import DEVICE
 
 __all__: list[str] = []
 
-_TOKENS = 2048
 _REPETITIONS = 15
 
-_LIBRARIES: Mapping[str, Callable[[Tensor, Tensor], object]] = {
+_Multiply = Callable[[Tensor, Tensor], object]
+
+_ON_CPU: Mapping[str, _Multiply] = {
     "MKL": nn.functional.linear,
     "oneDNN": lambda tokens, weight: torch.ops.mkldnn._linear_pointwise(tokens, weight, None, "none", [], "none"),  # noqa: SLF001
 }
 
 
-def _seconds(multiply: Callable[[Tensor, Tensor], object], tokens: Tensor, weight: Tensor) -> float:
+def _on_gpu(tokens: Tensor, weight: Tensor) -> None:
+    nn.functional.linear(tokens, weight)
+    torch.cuda.synchronize()
+
+
+def _seconds(multiply: _Multiply, tokens: Tensor, weight: Tensor) -> float:
     """The median of several, after two to warm up."""
     took = []
     for _ in range(_REPETITIONS + 2):
@@ -37,22 +46,21 @@ def _seconds(multiply: Callable[[Tensor, Tensor], object], tokens: Tensor, weigh
 
 
 @torch.inference_mode()
-def _main(model_dir: str) -> None:
-    model = AutoModel.from_pretrained(model_dir, dtype=torch.float32)
-    layers = [
-        (layer.out_features, layer.in_features)
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear) and not name.startswith("pooler")  # sentence-transformers does not run it
-    ]
+def _main(model_dir: str, dtype: torch.dtype) -> None:
+    libraries, amount = (_ON_CPU, 2048) if DEVICE == "cpu" else ({"cuBLAS": _on_gpu}, 16_384)
+    weights = load_file(Path(model_dir) / "model.safetensors")
+    matrices = [weight for name, weight in weights.items() if name.startswith("encoder.") and weight.ndim > 1]
+    layers = [(weight.shape[0], weight.shape[1]) for weight in matrices]
     flop_per_token = 2 * sum(rows * columns for rows, columns in layers)
     gflops = {}
-    for library, multiply in _LIBRARIES.items():
+    for library, multiply in libraries.items():
         total = 0.0
         for (rows, columns), count in collections.Counter(layers).items():
-            total += count * _seconds(multiply, torch.randn(_TOKENS, columns), torch.randn(rows, columns))
-        gflops[library] = flop_per_token * _TOKENS / total / 1e9
-    print(json.dumps({"gflops": gflops, "flop_per_token": flop_per_token}))
+            tokens, weight = (torch.randn(n, columns, dtype=dtype, device=DEVICE) for n in (amount, rows))
+            total += count * _seconds(multiply, tokens, weight)
+        gflops[library] = flop_per_token * amount / total / 1e9
+    print(json.dumps({"gflops": gflops, "flop_per_token": flop_per_token, "tokens": amount}))
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    _main(sys.argv[1], getattr(torch, sys.argv[2]))

@@ -1,4 +1,6 @@
-"""sentence-transformers' own `encode`, in a process of its own: `python -m bench.encoder MODEL_DIR WORKLOADS.json`.
+"""sentence-transformers' own `encode`, in a process of its own.
+
+Started as `python -m bench.encoder MODEL_DIR WORKLOADS.json DTYPE`.
 
 Says how it stands in lines of JSON: first `{"ready": true}`; then, for each line `WORKLOAD BATCH SECONDS` it is given,
 what it measured. `reference` is answered with the vectors of the first 64 mixed texts.
@@ -14,6 +16,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from bench.processes import busy_seconds
+from bench.systems import DEVICE
 
 __all__: list[str] = []
 
@@ -46,9 +49,9 @@ def _measured(encode: Callable[..., Any], texts: list[str], batch: int, seconds:
     return {"seconds": time.monotonic() - begin, "cpu": own, "others": others, "texts": asked, "took": took}
 
 
-def _main(model_dir: str, workloads: Path) -> None:
+def _main(model_dir: str, workloads: Path, dtype: str) -> None:
     texts: dict[str, list[str]] = json.loads(workloads.read_text())
-    model = SentenceTransformer(model_dir, device="cpu")
+    model = SentenceTransformer(model_dir, device=DEVICE, model_kwargs={"dtype": dtype})
     model.encode(texts["short"][0])
     _say({"ready": True})
     for line in sys.stdin:
@@ -64,4 +67,4 @@ def _say(words: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1], Path(sys.argv[2]))
+    _main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import busy_seconds
+from bench.processes import Tree, busy_seconds
 from bench.results import Measured, percentile
 from bench.workloads import Cell
 
@@ -115,16 +115,17 @@ def _wrk(clients: Clients, count: int, seconds: float) -> Iterator[subprocess.Po
 
 
 def under_load(
-    clients: Clients, cell: Cell, seconds: float, cpu_seconds: Callable[[], float], meanwhile: Meanwhile = time.sleep
+    clients: Clients, cell: Cell, seconds: float, tree: Tree, meanwhile: Meanwhile = time.sleep
 ) -> tuple[list[Answer], Window]:
-    """All answers of one run of the clients, and the window in it.
+    """All answers of one run of the clients, and the window in it. After the window `tree`'s memory is noted.
 
     Raises BadAnswers.
     """
     with _wrk(clients, cell.clients, clients.warm_up + seconds + 0.2) as wrk:
         time.sleep(clients.warm_up)
-        begin, before, all_before = time.monotonic(), cpu_seconds(), busy_seconds()
+        begin, before, all_before = time.monotonic(), tree.cpu_seconds(), busy_seconds()
         meanwhile(seconds)
-        end, after, all_after = time.monotonic(), cpu_seconds(), busy_seconds()
+        end, after, all_after = time.monotonic(), tree.cpu_seconds(), busy_seconds()
+        tree.note_memory()  # the clients have not stopped; what it costs, a tenth of a second, belongs to nobody
         report, _ = wrk.communicate()
     return read_report(report), Window(begin, end, after - before, (all_after - all_before) - (after - before))

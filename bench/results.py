@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from bench.workloads import Cell
+from bench.workloads import CELLS, Cell
 
 __all__ = ["Bound", "Health", "Machine", "Measured", "Round", "Run", "SystemRound", "percentile"]
 
@@ -87,12 +87,14 @@ class Bound(_Record):
     """GFLOP/s by library."""
     flop_per_token: int
     """Twice the weights of the linear layers; attention counts as nothing."""
+    tokens: int = 2048
+    """That were multiplied at once."""
 
     @classmethod
     def middle(cls, several: Sequence["Bound"]) -> "Bound":
         """The median, library by library."""
         gflops = {name: statistics.median(each.gflops[name] for each in several) for name in several[0].gflops}
-        return cls(gflops=gflops, flop_per_token=several[0].flop_per_token)
+        return several[0].model_copy(update={"gflops": gflops})
 
     @computed_field  # type: ignore[prop-decorator]  # mypy does not follow it
     @property
@@ -111,6 +113,7 @@ class Machine(_Record):
     """Where it ran."""
 
     cpu: str
+    gpu: str | None = None
     cores: tuple[int, ...]
     """Those that every process was pinned to, the clients' too."""
     memory_gib: float
@@ -123,6 +126,7 @@ class Run(_Record):
 
     started: str
     machine: Machine
+    dtype: str = "float32"
     seconds: float
     tokens_a_text: dict[str, float]
     rounds: tuple[Round, ...]
@@ -131,6 +135,12 @@ class Run(_Record):
     def systems(self) -> list[str]:
         """In the order of the first round."""
         return list(self.rounds[0].systems)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every cell was measured, of one system at least: a picture of fewer would have gaps."""
+        found = {cell.cell for each in self.rounds for system in each.systems.values() for cell in system.cells}
+        return found.issuperset(CELLS)
 
     def median(self, system: str, cell: Cell, value: Callable[[Measured], float | None]) -> float | None:
         """Over the rounds that measured it; None when none did."""

@@ -103,7 +103,7 @@ def _reference(inputs: Inputs, progress: Progress) -> Vectors:
 
 def _measure_bound(inputs: Inputs) -> Bound:
     """In a process of its own, which loads torch and, as our worker, keeps its memory. Raises SystemFailed."""
-    command = [sys.executable, "-m", "bench.bound", str(inputs.model_dir)]
+    command = [sys.executable, "-m", "bench.bound", str(inputs.model_dir), inputs.dtype]
     done = subprocess.run(  # noqa: S603 ours
         command, check=False, capture_output=True, text=True, env=keeping_memory()
     )

@@ -50,6 +50,8 @@ class Inputs:
     workloads: Mapping[str, Workload]
     seconds: float
     warm_up: float
+    dtype: str
+    """Of the weights, as torch calls it."""
 
 
 class Session(Protocol):
@@ -79,7 +81,7 @@ def session(system: str, inputs: Inputs) -> Iterator[Session]:
     if system == ENCODE:
         workloads = inputs.directory / "workloads.json"
         workloads.write_text(json.dumps({each.name: each.texts for each in inputs.workloads.values()}))
-        argv = [sys.executable, "-m", "bench.encoder", str(inputs.model_dir), str(workloads)]
+        argv = [sys.executable, "-m", "bench.encoder", str(inputs.model_dir), str(workloads), inputs.dtype]
         with Tree(argv, OFFLINE, log, piped=True) as tree:
             yield _Encoder(inputs, tree)
         return
@@ -87,7 +89,7 @@ def session(system: str, inputs: Inputs) -> Iterator[Session]:
     if not server.program.exists():
         raise SystemFailed(f"not installed: there is no {server.program.name}")
     port = _free_port()
-    with Tree(server.argv(inputs.model_dir, port), {**OFFLINE, **server.environment}, log) as tree:
+    with Tree(server.argv(inputs.model_dir, port, inputs.dtype), {**OFFLINE, **server.environment}, log) as tree:
         yield _Served(server, inputs, tree, port)
 
 
@@ -193,13 +195,8 @@ class _Served:
     def _load(self, cell: Cell, seconds: float, meanwhile: load.Meanwhile) -> tuple[list[load.Answer], load.Window]:
         bodies = self._inputs.workloads[cell.workload].write(self._inputs.directory, cell.batch)
         url = f"http://127.0.0.1:{self._port}{self._server.path}"
-
-        def loaded(seconds: float) -> None:
-            meanwhile(seconds)
-            self.tree.note_memory()
-
         clients = load.Clients(url, bodies, self._inputs.warm_up)
-        return load.under_load(clients, cell, seconds, self.tree.cpu_seconds, loaded)
+        return load.under_load(clients, cell, seconds, self.tree, meanwhile)
 
     def _wait(self) -> None:
         """Until the first vector."""

@@ -1,5 +1,6 @@
-"""Who is measured, and how each is started: the same model, float32, the same longest input."""
+"""Who is measured, and how each is started: the same model, the same type, the same longest input."""
 
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ __all__ = ["ENCODE", "SERVERS", "SYSTEMS", "Server"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
+DEVICE = "cuda" if shutil.which("nvidia-smi") else "cpu"
+
 ENCODE = "encode"
 """sentence-transformers, in process: no server."""
 
@@ -19,8 +22,8 @@ ENCODE = "encode"
 class Server:
     """A system that speaks OpenAI's embeddings over HTTP."""
 
-    argv: Callable[[Path, int], list[str]]
-    """From the model's directory and the port."""
+    argv: Callable[[Path, int, str], list[str]]
+    """From the model's directory, the port, and the type of the weights."""
     path: str = "/v1/embeddings"
     environment: Mapping[str, str] = field(default_factory=dict)
     health: str | None = None
@@ -31,20 +34,20 @@ class Server:
 
 
 def _ours(backend: str) -> Server:
-    def argv(model: Path, port: int) -> list[str]:
+    def argv(model: Path, port: int, dtype: str) -> list[str]:
         flags = {"model_dir": model, "model_name": MODEL, "backend": backend, "host": "127.0.0.1", "http_port": port}
         return [
-            *(sys.executable, "-m", "embedding_runtime", "serve", "--dtype=float32", f"--max_length={MAX_TOKENS}"),
+            *(sys.executable, "-m", "embedding_runtime", "serve", f"--dtype={dtype}", f"--max_length={MAX_TOKENS}"),
             *(f"--{name}={value}" for name, value in flags.items()),
         ]
 
     return Server(argv, health="/healthz")
 
 
-def _vllm_server(model: Path, port: int) -> list[str]:
+def _vllm_server(model: Path, port: int, dtype: str) -> list[str]:
     flags = {"--model": model, "--served-model-name": MODEL, "--host": "127.0.0.1", "--port": port}
     return [
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--runner", "pooling", "--dtype", "float32"),
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--runner", "pooling", "--dtype", dtype),
         *("--max-model-len", str(MAX_TOKENS)),
         *(str(part) for flag in flags.items() for part in flag),
     ]
@@ -53,10 +56,10 @@ def _vllm_server(model: Path, port: int) -> list[str]:
 _INFINITY = ROOT / ".bench/infinity/bin/infinity_emb"
 
 
-def _infinity(model: Path, port: int) -> list[str]:
+def _infinity(model: Path, port: int, dtype: str) -> list[str]:
     flags = {"--model-id": model, "--served-model-name": MODEL, "--host": "127.0.0.1", "--port": port}
     return [
-        *(str(_INFINITY), "v2", "--engine", "torch", "--device", "cpu", "--dtype", "float32", "--no-bettertransformer"),
+        *(str(_INFINITY), "v2", "--engine", "torch", "--device", DEVICE, "--dtype", dtype, "--no-bettertransformer"),
         *(str(part) for flag in flags.items() for part in flag),
     ]
 

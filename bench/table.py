@@ -23,10 +23,11 @@ def markdown(run: Run, raw: str, plots: Sequence[str]) -> str:
     machine, bound = run.machine, _bound_words(run)
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     drawn = "\n".join(f"![{plot.rpartition('-')[2]}]({plot})" for plot in plots)
+    sections = [_workload(run, name, batch) for name in WORKLOADS for batch in (1, 32)]
     return f"""\
-# {run.started[:10]}, {machine.cpu}, {len(machine.cores)} cores
+# {run.started[:10]}, {", ".join(filter(None, (machine.gpu, machine.cpu)))}, {len(machine.cores)} cores
 
-Written by `make bench`: do not edit. all-MiniLM-L6-v2 in float32; medians of rounds ({len(run.rounds)}); a \
+Written by `make bench`: do not edit. all-MiniLM-L6-v2 in {run.dtype}; medians of rounds ({len(run.rounds)}); a \
 cell's window is {run.seconds:g} s, twice that with 64 texts or more under way. \
 [How it is measured](../../docs/performance.md); [all that was measured]({raw}).
 
@@ -35,15 +36,15 @@ cell's window is {run.seconds:g} s, twice that with 64 texts or more under way. 
 
 {bound}
 
-## What has to be reached
-{goals_table(run)}
-
-## Systems
+{_goals(run)}## Systems
 {systems_table(run)}
 
-{"".join(_workload(run, name) for name in WORKLOADS)}## Plots
-{drawn}
-"""
+{"".join(sections)}{f"## Plots{chr(10)}{drawn}{chr(10)}" if drawn else ""}"""
+
+
+def _goals(run: Run) -> str:
+    """They were set for CPUs."""
+    return "" if run.machine.gpu else f"## What has to be reached\n{goals_table(run)}\n\n"
 
 
 def goals_table(run: Run) -> str:
@@ -85,12 +86,14 @@ def cells_table(run: Run, workload: str, batch: int) -> str:
     return _table(head, rows)
 
 
-def _workload(run: Run, workload: str) -> str:
-    tokens = run.tokens_a_text[workload]
-    return "".join(
+def _workload(run: Run, workload: str, batch: int) -> str:
+    """Nothing where none of its cells was measured."""
+    cells = (cell.cell for each in run.rounds for system in each.systems.values() for cell in system.cells)
+    if not any((cell.workload, cell.batch) == (workload, batch) for cell in cells):
+        return ""
+    return (
         f"## {workload}, {'one text' if batch == 1 else f'{batch} texts'} a request "
-        f"({tokens:.1f} tokens a text)\n{cells_table(run, workload, batch)}\n\n"
-        for batch in (1, 32)
+        f"({run.tokens_a_text[workload]:.1f} tokens a text)\n{cells_table(run, workload, batch)}\n\n"
     )
 
 
@@ -118,8 +121,8 @@ def _bound_words(run: Run) -> str:
     libraries = ", ".join(f"{name} {gflops:.0f}" for name, gflops in middle.gflops.items())
     texts = ", ".join(f"{middle.tokens_per_second / n:.0f} {name} texts/s" for name, n in run.tokens_a_text.items())
     return (
-        f"The bound of the linear layers (matrix products alone, at the model's shapes, 2,048 tokens): {libraries} "
-        f"GFLOP/s; {middle.flop_per_token / 1e6:.1f} MFLOP a token; the better of the two allows "
+        f"The bound of the linear layers (matrix products alone, at the model's shapes, {middle.tokens:,} tokens): "
+        f"{libraries} GFLOP/s; {middle.flop_per_token / 1e6:.1f} MFLOP a token; the best allows "
         f"{middle.tokens_per_second:,.0f} tokens/s, which is {texts}."
     )
 

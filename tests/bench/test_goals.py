@@ -139,3 +139,25 @@ def test_a_percentile_is_a_value_that_was_measured() -> None:
     assert percentile([4, 1, 3, 2], 0.5) == 2
     assert percentile([4, 1, 3, 2], 0.99) == 4
     assert percentile([7], 0.5) == 7
+
+
+def test_a_run_on_a_gpu_names_it_and_is_not_held_to_what_was_set_for_cpus() -> None:
+    run = a_run(speeds(300, 150))
+    on_gpu = run.model_copy(update={"machine": run.machine.model_copy(update={"gpu": "a GPU"}), "dtype": "float16"})
+
+    page = markdown(on_gpu, "raw.json", [])
+
+    assert "# 2026-03-01, a GPU, a CPU, 2 cores" in page
+    assert "all-MiniLM-L6-v2 in float16" in page
+    assert "has to be reached" not in page
+    assert "has to be reached" in markdown(run, "raw.json", [])
+
+
+def test_a_page_has_no_section_for_what_was_not_measured() -> None:
+    run = a_run(speeds(300, 150))
+
+    assert not run.whole
+    page = markdown(run, "raw.json", [])
+    assert "## short, one text a request" in page
+    assert "## mixed" not in page
+    assert "## Plots" not in page

@@ -84,6 +84,7 @@ def test_a_bert_with_ways_of_its_own_is_left_to_transformers(tmp_path: Path, opt
     assert huggingface.load(spec).detail.endswith("in float32, packed batches")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="BERT is written out for CPUs")
 def test_a_way_that_moves_a_vector_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

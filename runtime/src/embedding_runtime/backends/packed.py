@@ -2,8 +2,9 @@
 
 Linear layers, norms and activations work token by token, so they need not know where a text ends. Attention does:
 transformers lets one register a function for it. On a CPU this one runs transformers' own, text by text (texts of one
-length together); on a GPU, in the types that it takes, FlashAttention's for texts end to end. Where texts end travels
-to it through the model's keyword arguments.
+length together); on a GPU, torch's kernels for texts end to end: FlashAttention's in the types that it takes, the
+memory-efficient one's in float32, and on cards from before Ampere. Where texts end travels to it through the model's
+keyword arguments.
 """
 
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ class NotPackable(Exception):
 
 
 class Layout:
-    """Where each text of a row stands: for attention on a CPU, and on a GPU. Computed once for all layers."""
+    """Where each text of a row stands: for attention text by text, and all at once. Computed once for all layers."""
 
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
         self.longest = max(lengths)
@@ -86,16 +87,19 @@ def padding_of(model: PreTrainedModel) -> int | None:
 
 
 def positions_of(texts: Sequence[TokenIds], padding: int | None) -> npt.NDArray[np.int64]:
-    """Of all their tokens, end to end; `padding` from `padding_of`."""
-    return np.concatenate([_positions(text, padding) for text in texts])
+    """Of all their tokens, end to end; `padding` from `padding_of`.
 
-
-def _positions(text: TokenIds, padding: int | None) -> npt.NDArray[np.int64]:
-    """As the models themselves count; a text may well hold the padding's token."""
+    As the models themselves count; a text may well hold the padding's token.
+    """
+    lengths = np.array([len(text) for text in texts])
+    start = np.repeat(np.cumsum(lengths) - lengths, lengths)  # where each token's text begins
+    positions: npt.NDArray[np.int64]
     if padding is None:
-        return np.arange(len(text))
-    real = (text & ~SECOND != padding).astype(np.int64)
-    positions: npt.NDArray[np.int64] = np.cumsum(real) * real + padding
+        positions = np.arange(len(start)) - start
+        return positions
+    real = (np.concatenate(texts) & ~SECOND != padding).astype(np.int64)
+    counted = np.cumsum(real)
+    positions = (counted - (counted - real)[start]) * real + padding
     return positions
 
 
@@ -120,8 +124,10 @@ def _attention(
     causal = kwargs.get("is_causal")
     causal = bool(getattr(module, "is_causal", True) if causal is None else causal)  # as transformers' own decide
     window = None if sliding_window is None or sliding_window >= layout.longest else sliding_window
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
-        return _all_at_once(query, key, value, layout, causal=causal, window=window, scale=kwargs.get("scaling")), None
+    if _takes_flash(query):
+        return _flash(query, key, value, layout, causal=causal, window=window, scale=kwargs.get("scaling")), None
+    if query.is_cuda and window is None:
+        return _memory_efficient(query, key, value, layout, causal=causal, scale=kwargs.get("scaling")), None
     _, heads, tokens, size = query.shape
     out = query.new_empty(1, tokens, heads, size)
     for run in layout.runs:
@@ -132,7 +138,18 @@ def _attention(
     return out, None
 
 
-def _all_at_once(
+def _takes_flash(query: Tensor) -> bool:
+    return (
+        query.is_cuda
+        and query.dtype in (torch.float16, torch.bfloat16)
+        and torch.cuda.get_device_capability(query.device) >= _AMPERE
+    )
+
+
+_AMPERE = (8, 0)
+
+
+def _flash(
     query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, causal: bool, window: int | None, scale: float | None
 ) -> Tensor:
     """FlashAttention over texts end to end. One split: a text's numbers do not depend on the longest beside it."""
@@ -153,6 +170,31 @@ def _all_at_once(
     )
     assert isinstance(out, Tensor)  # noqa: S101 for mypy: it is a tuple where more is asked for
     return out[None]
+
+
+def _memory_efficient(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, causal: bool, scale: float | None
+) -> Tensor:
+    """What scaled_dot_product_attention runs for nested tensors, without their cost: milliseconds a layer in Python.
+
+    torch has no public name for it; should its parameters change, the proof at start falls back to padded batches.
+    """
+    shared = query.shape[1] // key.shape[1]  # it wants a head of keys and values for each of queries
+    heads = (query, *(tensor.repeat_interleave(shared, 1) if shared > 1 else tensor for tensor in (key, value)))
+    q, k, v = (tensor.transpose(1, 2) for tensor in heads)
+    out: Tensor
+    out, *_ = torch.ops.aten._efficient_attention_forward(  # noqa: SLF001
+        *(q, k, v),
+        bias=None,
+        cu_seqlens_q=layout.ends,
+        cu_seqlens_k=layout.ends,
+        max_seqlen_q=layout.longest,
+        max_seqlen_k=layout.longest,
+        dropout_p=0.0,
+        custom_mask_type=int(causal),
+        scale=scale,
+    )
+    return out
 
 
 def _by_text(tensor: Tensor, run: Run) -> Tensor:

@@ -1,16 +1,17 @@
 """From hidden states to vectors: sentence-transformers' Pooling, Dense and Normalize, over texts end to end."""
 
 import importlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import embedding_bag, normalize
 
-from embedding_runtime.backends.runs import runs_of
 from embedding_runtime.modelspec import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Step
 
 __all__ = ["Head", "activation", "pool"]
@@ -36,32 +37,68 @@ class Head:
 def pool(hidden: Tensor, lengths: Sequence[int], modes: Sequence[Pooling], *, skip: int = 0) -> Tensor:
     """(tokens, hidden), texts end to end -> (texts, hidden x modes), without the first `skip` tokens of each text.
 
-    As sentence-transformers has it, also for a text that has no others.
+    As sentence-transformers has it, also for a text that has no others. A mode is an operator or two over all texts,
+    however many lengths they have: on a GPU each is a launch.
     """
-    rows = []
-    for run in runs_of(lengths):
-        tokens = hidden[run.start : run.stop].view(run.texts, run.length, -1)
-        rows.append(torch.cat([_pooled(mode, tokens, skip) for mode in modes], dim=1))
-    return torch.cat(rows)
+    texts = _Texts(np.asarray(lengths), skip)
+    return torch.cat([_pooled(mode, hidden, texts) for mode in modes], dim=1)
 
 
-def _pooled(mode: Pooling, tokens: Tensor, skip: int) -> Tensor:
-    """(texts, tokens, hidden) -> (texts, hidden)."""
-    kept = tokens[:, skip:]
+class _Texts:
+    """Places in the row of tokens, an array with an entry for each text."""
+
+    def __init__(self, lengths: npt.NDArray[np.int64], skip: int) -> None:
+        self.stop = np.cumsum(lengths)
+        self.start = self.stop - lengths
+        self.first = self.start + np.minimum(lengths, skip)
+        """Of the tokens that count; `stop` where there are none."""
+        self.counted = self.stop - self.first
+
+    def bags(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The tokens that count, and where among them those of each text begin."""
+        begin = np.cumsum(self.counted) - self.counted
+        return np.arange(self.counted.sum()) + np.repeat(self.first - begin, self.counted), begin
+
+    def places(self) -> npt.NDArray[np.int64]:
+        """Of the tokens that count within their text, from 1."""
+        tokens, _ = self.bags()
+        return tokens - np.repeat(self.start, self.counted) + 1
+
+    def sums_of_places(self) -> npt.NDArray[np.float64]:
+        """Of each text, as arithmetic series have them."""
+        least, greatest = self.first - self.start + 1, self.stop - self.start
+        sums: npt.NDArray[np.float64] = self.counted * (least + greatest) / 2
+        return sums
+
+
+def _pooled(mode: Pooling, hidden: Tensor, texts: _Texts) -> Tensor:
+    """(tokens, hidden) -> (texts, hidden)."""
+
+    def beside(array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(hidden.device)
+
+    def bags(kind: str, weights: Tensor | None = None) -> Tensor:
+        """0 for a text of which no token counts."""
+        tokens, begin = map(beside, texts.bags())
+        return embedding_bag(tokens, hidden, begin, mode=kind, per_sample_weights=weights)
+
+    def column(array: npt.NDArray[Any]) -> Tensor:
+        return beside(array.astype(np.float32))[:, None]
+
     match mode:
         case Pooling.CLS:
-            return tokens[:, skip if kept.shape[1] else 0]
+            return hidden[beside(np.where(texts.counted, texts.first, texts.start))]
         case Pooling.MEAN:
-            return kept.sum(1) / max(kept.shape[1], 1)
+            return bags("mean")
         case Pooling.MEAN_SQRT_LEN:
-            return kept.sum(1) / math.sqrt(max(kept.shape[1], 1))
+            return bags("sum") / column(np.sqrt(texts.counted.clip(1)))
         case Pooling.WEIGHTED_MEAN:
-            weights = torch.arange(skip + 1, tokens.shape[1] + 1, dtype=tokens.dtype, device=tokens.device)
-            return weights @ kept / weights.sum().clamp(min=1e-9)
+            weights = beside(texts.places().astype(np.float32))
+            return bags("sum", weights) / column(texts.sums_of_places().clip(1e-9))
         case Pooling.LAST_TOKEN:
-            return kept[:, -1] if kept.shape[1] else torch.zeros_like(tokens[:, 0])
+            return hidden[beside(texts.stop - 1)].where(column(texts.counted) > 0, 0)
         case Pooling.MAX:
-            return kept.amax(1) if kept.shape[1] else torch.full_like(tokens[:, 0], -torch.inf)
+            return bags("max").where(column(texts.counted) > 0, -torch.inf)
 
 
 def _step(step: Step, device: torch.device) -> Callable[[Tensor], Tensor]:
