@@ -88,7 +88,7 @@ def _bound(system: str, workload: str, demanded: float) -> Goal:
     cell = Cell(workload, 32, 8)
 
     def find(seen: Round) -> float | None:
-        return _ratio(_of(seen, system, cell, lambda each: each.tokens_per_second), seen.bound.tokens_per_second)
+        return _of(seen, system, cell, seen.share)
 
     return Goal(f"{system}, {workload}, 32 a request, 8 clients: share of the bound", demanded, find, unit="")
 

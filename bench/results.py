@@ -103,10 +103,19 @@ class Bound(_Record):
 
 
 class Round(_Record):
-    """The systems in the order of their start, and the bound: the middle of those measured between their cells."""
+    """The systems in the order of their start, and the bound."""
 
     bound: Bound
+    """The middle of all."""
+    bounds: dict[str, Bound] = {}
+    """Of each cell, measured beside it."""
     systems: dict[str, SystemRound]
+
+    def share(self, found: Measured | None) -> float | None:
+        """Of the bound; None where nothing was found."""
+        if found is None or found.tokens_per_second is None:
+            return None
+        return found.tokens_per_second / self.bounds.get(str(found.cell), self.bound).tokens_per_second
 
 
 class Machine(_Record):

@@ -28,7 +28,7 @@ START = {"encode": 15.0, "huggingface": 10.0, "infinity": 20.0, "vllm": 35.0, "v
 """What a start and a stop take, about, in seconds: for the time that is left, nothing else."""
 
 
-BOUND = 10.0
+BOUND = 5.0
 """What one measurement of the bound takes, about, in seconds."""
 
 
@@ -46,7 +46,7 @@ class Plan:
         """What all of it takes, about."""
         starts = sum(map(self.start_seconds, self.systems))
         cells = sum(self.cell_seconds(cell, system) for cell in self.cells for system in self.systems)
-        return START[ENCODE] + self.rounds * (starts + sum(map(self.begins_group, self.cells)) * BOUND + cells)
+        return START[ENCODE] + self.rounds * (starts + len(self.cells) * BOUND + cells)
 
     def start_seconds(self, system: str) -> float:
         """What starting and checking a system takes, about."""
@@ -59,11 +59,6 @@ class Plan:
         probes = _probed(cell) and system != ENCODE and SERVERS[system].health is not None
         return (1 + probes) * (self.inputs.warm_up + 1) + self.inputs.seconds * (cell.duration + probes)
 
-    def begins_group(self, cell: Cell) -> bool:
-        """The first one of a workload and a number of texts a request."""
-        kinds = [(each.workload, each.batch) for each in self.cells]
-        return self.cells.index(cell) == kinds.index((cell.workload, cell.batch))
-
 
 def run(plan: Plan, progress: Progress) -> list[Round]:
     """All of it. Raises SystemFailed where nothing can be compared: no reference vectors, or no bound."""
@@ -74,25 +69,26 @@ def run(plan: Plan, progress: Progress) -> list[Round]:
 def _round(number: int, plan: Plan, expected: Vectors, progress: Progress) -> Round:
     """All systems are up, and a cell is measured for one after the other: what is compared ran within one minute.
 
-    The order is the opposite one in every second round, and from cell to cell.
+    The order is the opposite one in every second round, and from cell to cell; the bound is at one end of it.
     """
     where = f"round {number + 1} of {plan.rounds}"
-    order = plan.systems if number % 2 == 0 else plan.systems[::-1]
-    turns = {system: _Turn(system) for system in order}
-    bounds = []
+    turns = {system: _Turn(system) for system in plan.systems[:: -1 if number % 2 else 1]}
+    bounds: dict[str, Bound] = {}
     with ExitStack() as stack:
         for system, turn in turns.items():
             stack.callback(turn.close)
             with progress.part(f"{where}, {system}", plan.start_seconds(system)):
                 turn.start(plan.inputs, expected, progress)
         for place, cell in enumerate(plan.cells):
-            if plan.begins_group(cell):
-                with progress.part(f"{where}, the linear layers' bound", BOUND):
-                    bounds.append(_measure_bound(plan.inputs))
-            for system in order if place % 2 == 0 else order[::-1]:
-                with progress.part(f"{where}, {cell}, {system}", plan.cell_seconds(cell, system)):
-                    turns[system].measure(cell, progress, last=cell == plan.cells[-1])
-    return Round(bound=Bound.middle(bounds), systems={system: turn.record() for system, turn in turns.items()})
+            for measured in (None, *plan.systems)[:: -1 if (number + place) % 2 else 1]:
+                if measured is None:
+                    with progress.part(f"{where}, {cell}, the linear layers' bound", BOUND):
+                        bounds[str(cell)] = _measure_bound(plan.inputs)
+                else:
+                    with progress.part(f"{where}, {cell}, {measured}", plan.cell_seconds(cell, measured)):
+                        turns[measured].measure(cell, progress, last=cell == plan.cells[-1])
+    found = {system: turn.record() for system, turn in turns.items()}
+    return Round(bound=Bound.middle(list(bounds.values())), bounds=bounds, systems=found)
 
 
 def _reference(inputs: Inputs, progress: Progress) -> Vectors:

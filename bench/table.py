@@ -101,11 +101,7 @@ def _figures(run: Run, system: str, cell: Cell) -> list[str]:
     def median(value: Callable[[Measured], float | None]) -> float | None:
         return run.median(system, cell, value)
 
-    shares = [
-        speed / each.bound.tokens_per_second
-        for each in run.rounds
-        if (figures := each.systems[system].find(cell)) and (speed := figures.tokens_per_second)
-    ]
+    shares = [share for each in run.rounds if (share := each.share(each.systems[system].find(cell)))]
     return [
         _number(median(lambda each: each.texts_per_second), "{:.1f}"),
         _number(median(lambda each: each.tokens_per_second), "{:,.0f}"),

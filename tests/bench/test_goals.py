@@ -97,6 +97,16 @@ def test_the_share_of_the_bound_is_that_of_the_faster_library() -> None:
     assert found.found == pytest.approx(500 * 17 / 10_000)
 
 
+def test_a_cells_share_is_of_the_bound_that_was_measured_beside_it() -> None:
+    beside = Bound(gflops={"MKL": 400}, flop_per_token=20_000_000)  # twice what the round's middle allows
+    cells = SystemRound(cells=(a_cell("short/32/8", texts=500),))
+    run = a_run(a_round(huggingface=cells).model_copy(update={"bounds": {"short/32/8": beside}}))
+
+    found = verdict(run, "huggingface, short, 32 a request, 8 clients: share of the bound")
+
+    assert found.found == pytest.approx(500 * 17 / 20_000)
+
+
 def test_health_is_judged_by_the_worst_load() -> None:
     def probed(p99: float) -> Health:
         return Health(workload="short", batch=1, clients=64, probes=100, p50=0.001, p99=p99)
