@@ -46,7 +46,21 @@ class Plan:
         """What all of it takes, about."""
         starts = sum(map(self.start_seconds, self.systems))
         cells = sum(self.cell_seconds(cell, system) for cell in self.cells for system in self.systems)
-        return START[ENCODE] + self.rounds * (starts + len(self.cells) * BOUND + cells)
+        return START[ENCODE] + self.rounds * (starts + len(self.steps) * BOUND + cells)
+
+    @property
+    def steps(self) -> list[list[Cell]]:
+        """The cells of one turn each: mostly one.
+
+        What 64 clients get, a text a request, is compared with encode's batches of 32: both belong to one turn.
+        """
+        steps: list[list[Cell]] = []
+        for cell in self.cells:
+            if cell == Cell(cell.workload, 32, 1) and Cell(cell.workload, 1, 64) in self.cells:
+                steps[-1].append(cell)
+            else:
+                steps.append([cell])
+        return steps
 
     def start_seconds(self, system: str) -> float:
         """What starting and checking a system takes, about."""
@@ -67,9 +81,9 @@ def run(plan: Plan, progress: Progress) -> list[Round]:
 
 
 def _round(number: int, plan: Plan, expected: Vectors, progress: Progress) -> Round:
-    """All systems are up, and a cell is measured for one after the other: what is compared ran within one minute.
+    """All systems are up, and take turns, step by step: what is compared ran within one minute.
 
-    The order is the opposite one in every second round, and from cell to cell; the bound is at one end of it.
+    The order is the opposite one in every second round, and from step to step; the bound is at one end of it.
     """
     where = f"round {number + 1} of {plan.rounds}"
     turns = {system: _Turn(system) for system in plan.systems[:: -1 if number % 2 else 1]}
@@ -79,12 +93,13 @@ def _round(number: int, plan: Plan, expected: Vectors, progress: Progress) -> Ro
             stack.callback(turn.close)
             with progress.part(f"{where}, {system}", plan.start_seconds(system)):
                 turn.start(plan.inputs, expected, progress)
-        for place, cell in enumerate(plan.cells):
+        for place, step in enumerate(plan.steps):
             for measured in (None, *plan.systems)[:: -1 if (number + place) % 2 else 1]:
                 if measured is None:
-                    with progress.part(f"{where}, {cell}, the linear layers' bound", BOUND):
-                        bounds[str(cell)] = _measure_bound(plan.inputs)
-                else:
+                    with progress.part(f"{where}, {step[0]}, the linear layers' bound", BOUND):
+                        bounds |= dict.fromkeys(map(str, step), _measure_bound(plan.inputs))
+                    continue
+                for cell in step:
                     with progress.part(f"{where}, {cell}, {measured}", plan.cell_seconds(cell, measured)):
                         turns[measured].measure(cell, progress, last=cell == plan.cells[-1])
     found = {system: turn.record() for system, turn in turns.items()}

@@ -42,7 +42,7 @@ _CPU_BATCH_TOKENS = 1024
 """Measured: 2,048 are as fast, and whoever waits does so for twice as long; 512 and 4,096 are slower."""
 
 _GPU_BATCH_TOKENS = 16_384
-"""Not measured on many GPUs: tens of megabytes of hidden states, and enough rows for all multiprocessors."""
+"""Measured on an H200: 8,192 are a tenth slower a token; 32,768 hardly faster, and twice as long to wait for."""
 
 
 class HuggingFaceBackend:
