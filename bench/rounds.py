@@ -81,7 +81,7 @@ def run(plan: Plan, progress: Progress) -> list[Round]:
 
 
 def _round(number: int, plan: Plan, expected: Vectors, progress: Progress) -> Round:
-    """All systems are up, and take turns, step by step: what is compared ran within one minute.
+    """All systems are up, and take turns, step by step: what is compared ran within one minute. Who waits is paused.
 
     The order is the opposite one in every second round, and from step to step; the bound is at one end of it.
     """
@@ -141,23 +141,30 @@ class _Turn:
             self._found["cosine"] = _proved(running.vectors(), expected)
             running.measure(FIRST)
             running.settle()
+            running.tree.pause()
 
     def measure(self, cell: Cell, progress: Progress, *, last: bool) -> None:
         """Nothing where it has failed. After the last cell it is stopped, whatever its clients left behind."""
         with self._told(progress):
-            if self._running is not None and (figures := self._running.measure(cell)) is not None:
-                self._found["cells"].append(figures)
-                progress.say(_words(figures))
-                if _probed(cell):
-                    self._running.settle()
-                    if (probed := self._running.health(cell)) is not None:
-                        self._found["health"].append(probed)
-                        progress.say(f"/healthz p99 {1000 * probed.p99:.1f} ms")
-                self._found["peak_memory"] = self._running.tree.peak_memory
-                if not last:
-                    self._running.settle()
+            if self._running is not None:
+                with self._running.tree.resumed():
+                    self._measure(self._running, cell, progress, last=last)
         if last:
             self.close()
+
+    def _measure(self, running: Session, cell: Cell, progress: Progress, *, last: bool) -> None:
+        if (figures := running.measure(cell)) is None:
+            return
+        self._found["cells"].append(figures)
+        progress.say(_words(figures))
+        if _probed(cell):
+            running.settle()
+            if (probed := running.health(cell)) is not None:
+                self._found["health"].append(probed)
+                progress.say(f"/healthz p99 {1000 * probed.p99:.1f} ms")
+        self._found["peak_memory"] = running.tree.peak_memory
+        if not last:
+            running.settle()
 
     def close(self) -> None:
         """Stops it, where it runs."""

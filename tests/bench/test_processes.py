@@ -4,6 +4,7 @@ from pathlib import Path
 import psutil
 
 from bench.processes import Tree
+from support.runtime_server import until
 
 STARTS_ANOTHER = """
 import subprocess
@@ -56,3 +57,19 @@ def test_the_last_line_of_the_log_says_why_it_ended(tmp_path: Path) -> None:
         tree.process.wait()
 
         assert tree.last_words() == "no model here"
+
+
+def test_a_paused_process_stands_still_with_all_that_it_started_and_ends_as_any_other(tmp_path: Path) -> None:
+    with a_tree(STARTS_ANOTHER, tmp_path) as tree:
+        both = [psutil.Process(pid) for pid in (tree.process.pid, int(line(tree)))]
+
+        def stand_still() -> bool:
+            return all(each.status() == psutil.STATUS_STOPPED for each in both)
+
+        tree.pause()
+        until(stand_still, "both stopped")
+        with tree.resumed():
+            until(lambda: not any(each.status() == psutil.STATUS_STOPPED for each in both), "both go on")
+        until(stand_still, "both stopped once more")
+
+    assert not any(each.is_running() for each in both)
