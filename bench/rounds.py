@@ -27,7 +27,6 @@ FIRST = Cell("mixed", 1, 64)
 START = {"encode": 15.0, "huggingface": 10.0, "infinity": 20.0, "vllm": 35.0, "vllm-server": 50.0}
 """What a start and a stop take, about, in seconds: for the time that is left, nothing else."""
 
-
 BOUND = 5.0
 """What one measurement of the bound takes, about, in seconds."""
 

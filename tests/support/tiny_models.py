@@ -24,6 +24,7 @@ from support.own_code.modeling_novel import NovelModel
 
 __all__ = [
     "SHAPES",
+    "WAYS",
     "Shape",
     "a_cross_encoder",
     "a_model_with_own_code",
@@ -72,6 +73,17 @@ SHAPES: Mapping[str, Shape] = {
     "t5": Shape("t5", None, "</s>", "<pad>", _T5),
     "qwen3": Shape("qwen3", None, "<|endoftext|>", "<|pad|>", _QWEN),
 }
+
+
+_ON_GPU = torch.cuda.is_available()
+
+WAYS: Mapping[str, str] = {
+    **dict.fromkeys(("bert", "xlm-roberta"), "packed" if _ON_GPU else "fused, packed"),
+    "mpnet": "padded" if _ON_GPU else "fused, packed",
+    **dict.fromkeys(("distilbert", "qwen3", "modernbert"), "packed"),
+    "t5": "padded",
+}
+"""The fastest way through each in float32 that keeps its vectors."""
 
 
 def a_transformer(directory: Path, shape: Shape, *, make: Any = AutoModel.from_config, **sizes: Any) -> Path:

@@ -185,18 +185,7 @@ def test_a_plain_transformers_model_is_taken_as_sentence_transformers_takes_it(
     check(transformers_of[shape], partial(compared, f"{shape}-plain", "huggingface", "plain"))
 
 
-ON_GPU = torch.cuda.is_available()
-
-
-@pytest.mark.parametrize(
-    ("shape", "way"),
-    [
-        *((shape, "packed" if ON_GPU else "fused, packed") for shape in ("bert", "xlm-roberta")),
-        ("mpnet", "padded" if ON_GPU else "fused, packed"),
-        *((shape, "packed") for shape in ("distilbert", "qwen3", "modernbert")),
-        ("t5", "padded"),
-    ],
-)
+@pytest.mark.parametrize(("shape", "way"), tiny.WAYS.items())
 def test_a_model_takes_the_fastest_way_that_keeps_its_vectors(
     transformers_of: dict[str, Path], shape: str, way: str
 ) -> None:

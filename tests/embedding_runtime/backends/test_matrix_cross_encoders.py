@@ -145,21 +145,11 @@ def test_smaller_types_stay_as_near_as_they_can(tmp_path: Path, dtype: str) -> N
     assert np.abs(found - predicted(reference, PAIRS)).max() < 0.02
 
 
-ON_GPU = torch.cuda.is_available()
-
-
-@pytest.mark.parametrize(
-    ("shape", "way"),
-    [
-        *((shape, "packed" if ON_GPU else "fused, packed") for shape in ("bert", "xlm-roberta")),
-        ("mpnet", "padded" if ON_GPU else "fused, packed"),
-        *((shape, "packed") for shape in ("distilbert", "modernbert")),
-    ],
-)
-def test_pairs_take_the_fastest_way_that_keeps_their_scores(tmp_path: Path, shape: str, way: str) -> None:
+@pytest.mark.parametrize("shape", ["bert", "xlm-roberta", "mpnet", "distilbert", "modernbert"])
+def test_pairs_take_the_fastest_way_that_keeps_their_scores(tmp_path: Path, shape: str) -> None:
     spec = ModelSpec.read(a_cross_encoder(tmp_path, Row("", shape)))
     assert registry.load(BackendName.HUGGINGFACE, spec, allow_pickle=False).detail.endswith(
-        f"in float32, {way} batches"
+        f"in float32, {tiny.WAYS[shape]} batches"
     )
 
 

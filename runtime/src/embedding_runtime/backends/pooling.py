@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def pool(hidden: Tensor, lengths: Sequence[int], modes: Sequence[Pooling], *, sk
 
 
 class _Texts:
-    """Places in the row of tokens, an array with an entry for each text."""
+    """Where texts stand in the row of tokens, and which of their tokens count: arrays with an entry for each text."""
 
     def __init__(self, lengths: npt.NDArray[np.int64], skip: int) -> None:
         self.stop = np.cumsum(lengths)
@@ -54,15 +55,22 @@ class _Texts:
         """Of the tokens that count; `stop` where there are none."""
         self.counted = self.stop - self.first
 
-    def bags(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """The tokens that count, and where among them those of each text begin."""
-        begin = np.cumsum(self.counted) - self.counted
-        return np.arange(self.counted.sum()) + np.repeat(self.first - begin, self.counted), begin
+    @cached_property
+    def begin(self) -> npt.NDArray[np.int64]:
+        """Where the tokens of each text begin among those that count."""
+        begin: npt.NDArray[np.int64] = np.cumsum(self.counted) - self.counted
+        return begin
+
+    @cached_property
+    def tokens(self) -> npt.NDArray[np.int64]:
+        """Those that count, by their places in the row; an entry for each of them."""
+        ahead = np.repeat(self.first - self.begin, self.counted)
+        tokens: npt.NDArray[np.int64] = np.arange(len(ahead)) + ahead
+        return tokens
 
     def places(self) -> npt.NDArray[np.int64]:
-        """Of the tokens that count within their text, from 1."""
-        tokens, _ = self.bags()
-        return tokens - np.repeat(self.start, self.counted) + 1
+        """The places of `tokens` in their texts, from 1."""
+        return self.tokens - np.repeat(self.start, self.counted) + 1
 
     def sums_of_places(self) -> npt.NDArray[np.float64]:
         """Of each text, as arithmetic series have them."""
@@ -74,31 +82,31 @@ class _Texts:
 def _pooled(mode: Pooling, hidden: Tensor, texts: _Texts) -> Tensor:
     """(tokens, hidden) -> (texts, hidden)."""
 
-    def beside(array: npt.NDArray[Any]) -> Tensor:
+    def on_device(array: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(hidden.device)
 
     def bags(kind: str, weights: Tensor | None = None) -> Tensor:
-        """0 for a text of which no token counts."""
-        tokens, begin = map(beside, texts.bags())
+        """The sum or the mean; 0 for a text of which no token counts."""
+        tokens, begin = on_device(texts.tokens), on_device(texts.begin)
         return embedding_bag(tokens, hidden, begin, mode=kind, per_sample_weights=weights)
 
     def column(array: npt.NDArray[Any]) -> Tensor:
-        return beside(array.astype(np.float32))[:, None]
+        return on_device(array.astype(np.float32))[:, None]
 
     match mode:
         case Pooling.CLS:
-            return hidden[beside(np.where(texts.counted, texts.first, texts.start))]
+            return hidden[on_device(np.where(texts.counted, texts.first, texts.start))]
         case Pooling.MEAN:
             return bags("mean")
         case Pooling.MEAN_SQRT_LEN:
             return bags("sum") / column(np.sqrt(texts.counted.clip(1)))
         case Pooling.WEIGHTED_MEAN:
-            weights = beside(texts.places().astype(np.float32))
+            weights = on_device(texts.places().astype(np.float32))
             return bags("sum", weights) / column(texts.sums_of_places().clip(1e-9))
         case Pooling.LAST_TOKEN:
-            return hidden[beside(texts.stop - 1)].where(column(texts.counted) > 0, 0)
-        case Pooling.MAX:
-            return bags("max").where(column(texts.counted) > 0, -torch.inf)
+            return hidden[on_device(texts.stop - 1)].where(column(texts.counted) > 0, 0)
+        case Pooling.MAX:  # not embedding_bag's, which passes over what is not a number; minus infinity without tokens
+            return torch.segment_reduce(hidden[on_device(texts.tokens)], "max", lengths=on_device(texts.counted))
 
 
 def _step(step: Step, device: torch.device) -> Callable[[Tensor], Tensor]:
