@@ -9,7 +9,8 @@ Need (2017). RoBERTa and XLM-RoBERTa differ only in where positions begin; MPNet
 attention what depends on the distance of two tokens, which transformers' class knows only for padded batches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,7 +60,7 @@ class _Bert:
             self._bias = encoder.compute_position_bias(self._words.new_empty(1, len(self._places))).detach()
         else:
             self._types = tables.token_type_embeddings.weight.detach()
-        self._norm = _Norm(tables.LayerNorm)
+        self._norm = _norm(tables.LayerNorm)
         self._padding = padding_of(model)
         projections = [_joined(_attention(layer)[:3]) for layer in encoder.layer]
         use_for_linear_layers(model)  # not before: weights that are laid out cannot be joined
@@ -119,16 +120,18 @@ class _Layer:
     def __init__(self, project: Linear, layer: Any, heads: int) -> None:
         """`project`: to queries, keys and values side by side. `layer` has `linear`'s layers."""
         attention = _attention(layer)
-        self._heads, self._project = heads, project
+        self._heads = heads
+        # Not nn.Module's call, which looks for hooks first: with all of a layer's, a twentieth of a short text's time.
+        self._project: Callable[[Tensor], Tensor] = project.forward
+        self._widen: Callable[[Tensor], Tensor] = layer.intermediate.dense.forward  # GELU included
         self._merge: Linear = attention.merge
-        self._widen: Linear = layer.intermediate.dense  # GELU included
         self._narrow: Linear = layer.output.dense
-        self._norms = _Norm(attention.norm), _Norm(layer.output.LayerNorm)
+        self._norms = _norm(attention.norm), _norm(layer.output.LayerNorm)
 
     def __call__(self, hidden: Tensor, blocks: Sequence[_Block]) -> Tensor:
         projected = self._project(hidden)
-        seen = torch.cat([self._attend(projected, block) for block in blocks])
-        hidden = self._norms[0](self._merge.plus(seen, hidden))
+        seen = [self._attend(projected, block) for block in blocks]
+        hidden = self._norms[0](self._merge.plus(seen[0] if len(seen) == 1 else torch.cat(seen), hidden))
         return self._norms[1](self._narrow.plus(self._widen(hidden), hidden))
 
     def _attend(self, projected: Tensor, block: _Block) -> Tensor:
@@ -140,9 +143,11 @@ class _Layer:
         return seen.transpose(1, 2).reshape(run.stop - run.start, -1)
 
 
-class _Norm:
-    def __init__(self, norm: nn.LayerNorm) -> None:
-        self._shape, self._weight, self._bias, self._eps = norm.normalized_shape, norm.weight, norm.bias, norm.eps
-
-    def __call__(self, hidden: Tensor) -> Tensor:
-        return torch.layer_norm(hidden, self._shape, self._weight, self._bias, self._eps)
+def _norm(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
+    return partial(
+        torch.layer_norm,
+        normalized_shape=norm.normalized_shape,
+        weight=norm.weight.detach(),
+        bias=norm.bias.detach(),
+        eps=norm.eps,
+    )

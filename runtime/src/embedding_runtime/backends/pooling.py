@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import embedding_bag, normalize
+from torch.nn.functional import normalize
 
 from embedding_runtime.modelspec import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Step
 
@@ -49,32 +49,41 @@ class _Texts:
     """Where texts stand in the row of tokens, and which of their tokens count: arrays with an entry for each text."""
 
     def __init__(self, lengths: npt.NDArray[np.int64], skip: int) -> None:
-        self.stop = np.cumsum(lengths)
-        self.start = self.stop - lengths
-        self.first = self.start + np.minimum(lengths, skip)
+        self.skip, self.lengths = skip, lengths
+        self.counted = np.maximum(lengths - skip, 0)
+        """How many."""
+
+    @cached_property
+    def stop(self) -> npt.NDArray[np.int64]:
+        stop: npt.NDArray[np.int64] = np.cumsum(self.lengths)
+        return stop
+
+    @property
+    def start(self) -> npt.NDArray[np.int64]:
+        return self.stop - self.lengths
+
+    @property
+    def first(self) -> npt.NDArray[np.int64]:
         """Of the tokens that count; `stop` where there are none."""
-        self.counted = self.stop - self.first
+        first: npt.NDArray[np.int64] = self.stop - self.counted
+        return first
 
-    @cached_property
-    def begin(self) -> npt.NDArray[np.int64]:
-        """Where the tokens of each text begin among those that count."""
-        begin: npt.NDArray[np.int64] = np.cumsum(self.counted) - self.counted
-        return begin
-
-    @cached_property
+    @property
     def tokens(self) -> npt.NDArray[np.int64]:
         """Those that count, by their places in the row; an entry for each of them."""
-        ahead = np.repeat(self.first - self.begin, self.counted)
+        ahead = np.repeat(self.stop - np.cumsum(self.counted), self.counted)
         tokens: npt.NDArray[np.int64] = np.arange(len(ahead)) + ahead
         return tokens
 
+    @property
     def places(self) -> npt.NDArray[np.int64]:
-        """The places of `tokens` in their texts, from 1."""
+        """Those of `tokens` in their texts, from 1."""
         return self.tokens - np.repeat(self.start, self.counted) + 1
 
+    @property
     def sums_of_places(self) -> npt.NDArray[np.float64]:
         """Of each text, as arithmetic series have them."""
-        least, greatest = self.first - self.start + 1, self.stop - self.start
+        least, greatest = self.lengths - self.counted + 1, self.lengths
         sums: npt.NDArray[np.float64] = self.counted * (least + greatest) / 2
         return sums
 
@@ -85,28 +94,28 @@ def _pooled(mode: Pooling, hidden: Tensor, texts: _Texts) -> Tensor:
     def on_device(array: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(hidden.device)
 
-    def bags(kind: str, weights: Tensor | None = None) -> Tensor:
-        """The sum or the mean; 0 for a text of which no token counts."""
-        tokens, begin = on_device(texts.tokens), on_device(texts.begin)
-        return embedding_bag(tokens, hidden, begin, mode=kind, per_sample_weights=weights)
-
     def column(array: npt.NDArray[Any]) -> Tensor:
         return on_device(array.astype(np.float32))[:, None]
+
+    def reduced(kind: str, weights: Tensor | None = None) -> Tensor:
+        """Over the tokens that count. Without any, the sum is 0, the greatest minus infinity."""
+        rows = hidden[on_device(texts.tokens)] if texts.skip else hidden
+        weighted = rows if weights is None else rows * weights
+        return torch.segment_reduce(weighted, kind, lengths=on_device(texts.counted), unsafe=True)  # it need not look
 
     match mode:
         case Pooling.CLS:
             return hidden[on_device(np.where(texts.counted, texts.first, texts.start))]
         case Pooling.MEAN:
-            return bags("mean")
+            return reduced("sum") / column(texts.counted.clip(1))
         case Pooling.MEAN_SQRT_LEN:
-            return bags("sum") / column(np.sqrt(texts.counted.clip(1)))
+            return reduced("sum") / column(np.sqrt(texts.counted.clip(1)))
         case Pooling.WEIGHTED_MEAN:
-            weights = on_device(texts.places().astype(np.float32))
-            return bags("sum", weights) / column(texts.sums_of_places().clip(1e-9))
+            return reduced("sum", column(texts.places)) / column(texts.sums_of_places.clip(1e-9))
         case Pooling.LAST_TOKEN:
             return hidden[on_device(texts.stop - 1)].where(column(texts.counted) > 0, 0)
-        case Pooling.MAX:  # not embedding_bag's, which passes over what is not a number; minus infinity without tokens
-            return torch.segment_reduce(hidden[on_device(texts.tokens)], "max", lengths=on_device(texts.counted))
+        case Pooling.MAX:
+            return reduced("max")
 
 
 def _step(step: Step, device: torch.device) -> Callable[[Tensor], Tensor]:
