@@ -31,9 +31,9 @@ class Linear(nn.Module):
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)  # noqa: SLF001
         self.bias = None if bias is None else bias.detach()
         self._inside, self._gelu_after = ("none", activation == "gelu") if avx2 else (activation, False)
-        self._plain, self._many = self.weight, math.inf
+        self._plain, self._many = self.weight, math.inf  # MKL never multiplies
         if avx2 and torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
-            self._plain, self._many = weight.detach(), _MANY * weight.shape[1]
+            self._plain, self._many = weight.detach(), _MANY * weight.shape[1]  # numbers that many tokens have
         # The operators that torch.compile itself puts in for a linear layer on a CPU; they have no public names.
         self._multiply = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
         self._multiply_and_add = torch.ops.mkldnn._linear_pointwise.binary  # noqa: SLF001

@@ -68,7 +68,7 @@ class _Texts:
         first: npt.NDArray[np.int64] = self.stop - self.counted
         return first
 
-    @property
+    @cached_property
     def tokens(self) -> npt.NDArray[np.int64]:
         """Those that count, by their places in the row; an entry for each of them."""
         ahead = np.repeat(self.stop - np.cumsum(self.counted), self.counted)
