@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from embedding_operator import local
+from embedding_operator.cli import local
 from support.fake_hub import MINILM, FakeHub, packaged_minilm
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
-from embedding_operator.core.observed import Observed
+from embedding_operator.core.snapshot import Observed
 from embedding_operator.core.quantity import amount
 from embedding_operator.settings import Settings
 

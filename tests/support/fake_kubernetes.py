@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio.client import ApiClient, Configuration
 
-from embedding_operator.shell.resources import RESOURCES, Resource
+from embedding_operator.kinds import RESOURCES, Resource
 
 __all__ = ["Call", "FakeKubernetes", "fake_kubernetes"]
 

@@ -85,23 +85,23 @@ def _run(_args: argparse.Namespace) -> int:
 
 
 def _local(args: argparse.Namespace) -> int:
-    from embedding_operator import local
+    from embedding_operator.cli import local
 
     return local.main(args.files, host=args.host, port=args.port)
 
 
 def _render(args: argparse.Namespace) -> int:
-    from embedding_operator import render_cli
+    from embedding_operator.cli import render
 
-    return render_cli.main(args.files, Settings())
+    return render.main(args.files, Settings())
 
 
 def _crds(args: argparse.Namespace) -> int:
-    from embedding_operator import crds_cli
+    from embedding_operator.cli import crds
 
     if args.write:
-        return crds_cli.write(args.write)
-    return crds_cli.check(args.check) if args.check else crds_cli.show()
+        return crds.write(args.write)
+    return crds.check(args.check) if args.check else crds.show()
 
 
 if __name__ == "__main__":

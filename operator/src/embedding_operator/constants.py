@@ -8,8 +8,10 @@ __all__ = [
     "APPLIED_ANNOTATION",
     "FIELD_MANAGER",
     "GROUP",
+    "ADOPT_ANNOTATION",
     "INITIALIZER",
     "MANAGED_BY",
+    "REVISION_LABEL",
     "SERVER",
     "SERVICE_LABEL",
     "TEMPLATE_ANNOTATION",
@@ -26,6 +28,12 @@ MANAGED_BY = "embedding-operator"
 
 SERVICE_LABEL = f"{GROUP}/service"
 """Label with the name of the EmbeddingService, on all that is made for it, pods included."""
+
+REVISION_LABEL = f"{GROUP}/revision"
+"""Label with the revision, on a Deployment and its pods; the Service selects one revision by it."""
+
+ADOPT_ANNOTATION = f"{GROUP}/adopt"
+"""Set to "true" by a user on an object that an EmbeddingService may take over: after a restore from a backup, say."""
 
 APPLIED_ANNOTATION = f"{GROUP}/applied"
 """Digest of an object as it was last applied: tells what was taken out of it since, which a comparison with the live

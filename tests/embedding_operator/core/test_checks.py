@@ -1,7 +1,7 @@
 import pytest
 
-from embedding_operator.core.checks import secret_keys_needed, settle
-from embedding_operator.core.observed import Observed
+from embedding_operator.core.resolve import secret_keys_needed, settle
+from embedding_operator.core.snapshot import Observed
 from embedding_operator.errors import Problem, Refused
 from support.builders import Raw, a_service, a_storage_container, an_observation
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from embedding_operator.core.compare import differs, digest, marked
+from embedding_operator.core.diff import differs, digest, marked
 from embedding_operator.core.quantity import amount
 from support.builders import Raw
 

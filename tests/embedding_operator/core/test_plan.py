@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_operator.core.observed import ObjectRef
+from embedding_operator.core.snapshot import ObjectRef
 from embedding_operator.core.plan import EventNote, Plan, plan, plan_denied, plan_storage_container
 from embedding_operator.errors import Problem
 from support.builders import (

@@ -6,7 +6,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_operator.core.checks import settle
+from embedding_operator.core.resolve import settle
 from embedding_operator.core.render import desired
 from embedding_operator.errors import RenderFailed
 from embedding_operator.settings import Settings

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_operator.api.kubernetes import Container
-from embedding_operator.core.observed import read_storage_containers
+from embedding_operator.resources.kubernetes import Container
+from embedding_operator.core.snapshot import read_storage_containers
 from embedding_operator.core.storage import BUILT_IN, bad_formats, match, merge, named
 from support.builders import MINILM, Raw, a_storage_container
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from embedding_operator.errors import ClusterFault, Conflict, Denied, LeaseLost, NotFound, Unavailable
-from embedding_operator.shell.api import Api
-from embedding_operator.shell.resources import DEPLOYMENTS, EMBEDDING_SERVICES, PODS, SECRETS, SERVICES
+from embedding_operator.shell.client import Api
+from embedding_operator.kinds import DEPLOYMENTS, EMBEDDING_SERVICES, PODS, SECRETS, SERVICES
 from support.fake_kubernetes import Call, FakeKubernetes, fake_kubernetes
 
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from embedding_operator.settings import Settings
-from embedding_operator.shell.resources import LEASES, RESOURCES
+from embedding_operator.kinds import LEASES, RESOURCES
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "charts" / "embedding-operator"

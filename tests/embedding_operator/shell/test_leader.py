@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedding_operator.errors import Conflict, LeaseLost, NotFound, Unavailable
-from embedding_operator.shell.api import Api, Json
+from embedding_operator.shell.client import Api, Json
 from embedding_operator.shell.leader import Leader, Terms
-from embedding_operator.shell.resources import Resource
+from embedding_operator.kinds import Resource
 from support.clock import HandClock, settle
 
 

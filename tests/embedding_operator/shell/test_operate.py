@@ -11,7 +11,7 @@ from embedding_operator.constants import API_VERSION, SERVICE_LABEL
 from embedding_operator.errors import LeaseLost
 from embedding_operator.settings import Settings
 from embedding_operator.shell import run
-from embedding_operator.shell.resources import OURS, OWNED, RESOURCES
+from embedding_operator.kinds import OURS, OWNED, RESOURCES
 from support.clock import eventually
 from support.fake_kubernetes import Call, FakeKubernetes, fake_kubernetes
 

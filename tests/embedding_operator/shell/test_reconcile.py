@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from embedding_operator.constants import API_VERSION
-from embedding_operator.core.observed import ObjectRef
+from embedding_operator.core.snapshot import ObjectRef
 from embedding_operator.core.plan import Plan
 from embedding_operator.errors import ClusterFault, Conflict, Denied, NameTaken, Unavailable
 from embedding_operator.settings import Settings
-from embedding_operator.shell.api import Api
+from embedding_operator.shell.client import Api
 from embedding_operator.shell.cluster import Cluster
 from embedding_operator.shell.reconcile import RESYNC, Reconciler, key_of
-from embedding_operator.shell.resources import (
+from embedding_operator.kinds import (
     CLUSTER_STORAGE_CONTAINERS,
     DEPLOYMENTS,
     EMBEDDING_SERVICES,

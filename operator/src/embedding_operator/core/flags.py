@@ -1,6 +1,6 @@
 """A service's `args`, and the fields that stand for flags, as the one set of flags that its server gets."""
 
-from embedding_operator.api.v1alpha1 import EmbeddingService
+from embedding_operator.resources.v1alpha1 import EmbeddingService
 from embedding_operator.constants import API_KEYS_FILE
 from embedding_runtime.contract import ContractError, ServeArgs, read_flags
 

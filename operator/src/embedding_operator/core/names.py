@@ -1,6 +1,6 @@
 """Names and labels of what is made for a service."""
 
-from embedding_operator.api.v1alpha1 import EmbeddingService
+from embedding_operator.resources.v1alpha1 import EmbeddingService
 from embedding_operator.constants import MANAGED_BY, SERVICE_LABEL
 from embedding_operator.settings import Settings
 

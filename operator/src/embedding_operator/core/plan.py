@@ -1,108 +1,97 @@
 """What one reconcile wants; it decides, and does nothing."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 
-from embedding_operator.core import status
-from embedding_operator.core.checks import settle
-from embedding_operator.core.compare import differs
-from embedding_operator.core.diagnosis import Wanted
-from embedding_operator.core.observed import ObjectRef, Observed
-from embedding_operator.core.reasons import PROGRESS, Reason
-from embedding_operator.core.render import desired
-from embedding_operator.errors import Problem, Refused
-from embedding_operator.settings import Settings
+from embedding_operator.core.records import EventRecord
+from embedding_operator.core.snapshot import ObjectRef, Raw
 
-__all__ = ["EventNote", "Plan", "plan", "plan_denied", "plan_storage_container"]
-
-_NOT_WATCHED = timedelta(seconds=10)
-"""How long until a Secret that is waited for is looked for again: Secrets are not watched."""
+__all__ = ["Budget", "Create", "Delete", "Plan", "Replace", "Scale", "Write"]
 
 
 @dataclass(frozen=True)
-class EventNote:
-    """An Event to record about the service. `type` is Normal or Warning."""
+class Create:
+    """POST an object that is not there. 409 AlreadyExists: the executor reads what has the name. It is taken over when
+    it carries ADOPT_ANNOTATION and no other controller, else NameTaken is raised.
+    """
 
-    type: str
-    reason: str
-    message: str
+    object: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Replace:
+    """PUT an object of ours over the version that the snapshot has (`metadata.resourceVersion` is in it). 409: Conflict.
+
+    422: what is there cannot become what is wanted (an immutable field). `recreate` says that the object holds nothing
+    that deleting it would lose, so it is deleted (by UID) and created anew; else Denied goes into the status.
+    """
+
+    object: dict[str, Any]
+    recreate: bool = False
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Merge-patch `spec.replicas` of the Deployment with that UID and resourceVersion."""
+
+    ref: ObjectRef
+    resource_version: str
+    replicas: int
+
+
+@dataclass(frozen=True)
+class Delete:
+    """DELETE that very object (preconditions.uid), its dependents in the background. 404 and 409: already gone."""
+
+    ref: ObjectRef
+
+
+Write = Create | Replace | Scale | Delete
+
+
+class Budget(StrEnum):
+    """What a plan needs of the rollout budget, which bounds the changes that users did not make."""
+
+    NONE = "None"
+    HOLDS = "Holds"
+    """Its pods are being replaced: it takes a slot, or keeps the one it has."""
+    WAITS = "Waits"
+    """It has a change to make, and waits for a slot."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """What to do. An empty plan means that all is as it should be.
 
-    `apply` has complete objects for server-side apply, only those that differ from what is there; `status` is the whole
-    new status, None when it equals the present one; `events` are of transitions alone; `look_again` is set when
+    `writes` are carried out in order; when one fails the rest is left to the next plan. `status` is the whole new
+    status, None when it equals the present one; `events` are of transitions alone; `requeue_after` is set when
     something is waited for that no watch tells.
     """
 
-    apply: tuple[dict[str, Any], ...] = ()
-    delete: tuple[ObjectRef, ...] = ()
-    status: dict[str, Any] | None = None
-    events: tuple[EventNote, ...] = ()
-    look_again: timedelta | None = None
+    writes: tuple[Write, ...] = ()
+    status: Mapping[str, Any] | None = None
+    events: tuple[EventRecord, ...] = ()
+    requeue_after: timedelta | None = None
+    budget: Budget = Budget.NONE
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.writes or self.status or self.events)
 
 
-def plan(raw_service: Mapping[str, Any], observed: Observed, settings: Settings, now: datetime) -> Plan:
-    """The plan of one service. A spec that cannot be obeyed changes nothing but the status: what runs goes on."""
-    if raw_service["metadata"].get("deletionTimestamp"):
-        return Plan()  # what it owns goes by its owner references
-    try:
-        settled = settle(raw_service, observed)
-    except Refused as refused:
-        waits = any(problem.reason == Reason.SECRET_NOT_FOUND for problem in refused.problems)
-        new = status.of_refused(raw_service, refused, observed, now)
-        return _told(raw_service, new, Plan(look_again=_NOT_WATCHED if waits else None))
-    deployment, service = desired(settled, settings)
-    new = status.of_settled(raw_service, Wanted.of(settled, deployment), observed, settings=settings, now=now)
-    done = Plan(
-        apply=(*_changed(deployment, observed.deployments), *_changed(service, observed.services)),
-        delete=(*_others(deployment, observed.deployments), *_others(service, observed.services)),
-    )
-    return _told(raw_service, new, done)
+def plan_service(snapshot, settings, now) -> Plan:  # the lead writes it
+    """The plan of one service."""
+    raise NotImplementedError
 
 
-def plan_denied(raw_service: Mapping[str, Any], observed: Observed, why: Problem, now: datetime) -> Plan:
-    """What is told of a service whose plan the cluster will not have: a name is taken, a quota, a policy."""
-    new = status.of_refused(raw_service, Refused([why]), observed, now)
-    return _told(raw_service, new, Plan())
+def plan_failed(snapshot, fault, settings, now) -> Plan:  # the lead writes it
+    """What to say of a service whose plan could not be made or carried out. Only a status and an Event."""
+    raise NotImplementedError
 
 
-def plan_storage_container(raw: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
+def plan_storage_container(raw: Raw, now) -> Mapping[str, Any] | None:
     """The new status of a storage container; None when it equals the present one."""
-    new = status.of_storage_container(raw, now)
-    return None if new == raw.get("status") else new
-
-
-def _told(raw: Mapping[str, Any], new: dict[str, Any], done: Plan) -> Plan:
-    """The plan with what there is to tell: the status if it is new, and an Event if Ready's reason is."""
-    before = raw.get("status") or {}
-    if new == before:
-        return done
-    old, ready = (status.condition_of(each, "Ready") for each in (before, new))
-    fine = ready["status"] == "True" or ready["reason"] in PROGRESS
-    note = EventNote("Normal" if fine else "Warning", ready["reason"], ready["message"])
-    same = (old.get("status"), old.get("reason")) == (ready["status"], ready["reason"])
-    return replace(done, status=new, events=() if same else (note,))
-
-
-def _changed(wanted: dict[str, Any], live: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
-    present = next((each for each in live if _name(each) == _name(wanted)), None)
-    return (wanted,) if differs(wanted, present) else ()
-
-
-def _others(wanted: Mapping[str, Any], live: Sequence[Mapping[str, Any]]) -> tuple[ObjectRef, ...]:
-    """What carries the service's labels and is no longer planned."""
-    return tuple(
-        ObjectRef(wanted["apiVersion"], wanted["kind"], wanted["metadata"]["namespace"], _name(each))
-        for each in live
-        if _name(each) != _name(wanted)
-    )
-
-
-def _name(obj: Mapping[str, Any]) -> str:
-    name: str = obj["metadata"]["name"]
-    return name
+    raise NotImplementedError

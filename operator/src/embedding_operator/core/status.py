@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from embedding_operator.api.kubernetes import Condition
-from embedding_operator.api.v1alpha1 import (
+from embedding_operator.resources.kubernetes import Condition
+from embedding_operator.resources.v1alpha1 import (
     Address,
     ClusterStorageContainer,
     EmbeddingServiceStatus,
@@ -21,10 +21,10 @@ from embedding_operator.api.v1alpha1 import (
     StorageContainerStatus,
     StorageStatus,
 )
-from embedding_operator.api.words import in_words, sentence
+from embedding_operator.resources.words import in_words, sentence
 from embedding_operator.core import names, storage
 from embedding_operator.core.diagnosis import Finding, Look, Wanted, look, worst
-from embedding_operator.core.observed import Observed, Pod
+from embedding_operator.core.snapshot import Observed, Pod
 from embedding_operator.core.reasons import Reason
 from embedding_operator.errors import Refused
 from embedding_operator.settings import Settings

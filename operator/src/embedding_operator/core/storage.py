@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import re2
 
-from embedding_operator.api.kubernetes import Container, KeyRef
-from embedding_operator.api.v1alpha1 import ClusterStorageContainer, Format, StorageContainer
+from embedding_operator.resources.kubernetes import Container, KeyRef
+from embedding_operator.resources.v1alpha1 import ClusterStorageContainer, Format, StorageContainer
 
 __all__ = ["BUILT_IN", "AnyStorageContainer", "Fetcher", "bad_formats", "match", "merge", "named", "out_of_use"]
 

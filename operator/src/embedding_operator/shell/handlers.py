@@ -11,10 +11,10 @@ from typing import Any
 import kopf
 
 from embedding_operator.constants import SERVICE_LABEL
-from embedding_operator.core.observed import ObjectRef
+from embedding_operator.core.snapshot import ObjectRef
 from embedding_operator.settings import Settings
 from embedding_operator.shell.reconcile import key_of
-from embedding_operator.shell.resources import (
+from embedding_operator.kinds import (
     EMBEDDING_SERVICES,
     OURS,
     OWNED,

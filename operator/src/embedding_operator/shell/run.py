@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 import kopf
 from kubernetes.aio.client import ApiClient, Configuration
 
-from embedding_operator.core.observed import ObjectRef
+from embedding_operator.core.snapshot import ObjectRef
 from embedding_operator.errors import ClusterFault, OperatorFault, WatchesEnded
 from embedding_operator.settings import Settings
 from embedding_operator.shell import connect, handlers, logs
-from embedding_operator.shell.api import Api
+from embedding_operator.shell.client import Api
 from embedding_operator.shell.clock import Clock, sleep
 from embedding_operator.shell.cluster import Cluster
 from embedding_operator.shell.controller import Controller

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from embedding_operator.api import v1alpha1
+from embedding_operator.resources import v1alpha1
 from embedding_operator.constants import GROUP, VERSION
 
 __all__ = ["RESOURCES", "Column", "Resource", "columns", "definition", "structural"]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from embedding_operator.api.base import Given, Told, cel
+from embedding_operator.resources.base import SpecModel, StatusModel, cel
 
 __all__ = ["Condition", "Container", "EnvVar", "EnvVarSource", "KeyRef", "Name", "Quantity", "ResourceRequirements"]
 
@@ -36,7 +36,7 @@ Quantity = Annotated[
 """As Kubernetes writes amounts: 1, "500m", 2Gi."""
 
 
-class ResourceRequirements(Given):
+class ResourceRequirements(SpecModel):
     """What a container may use (limits) and what is kept free for it (requests), as in a pod."""
 
     limits: Annotated[dict[str, Quantity], Field(max_length=32)] = Field(default_factory=dict)
@@ -45,7 +45,7 @@ class ResourceRequirements(Given):
     """What the scheduler keeps free for it. Default: the limits."""
 
 
-class KeyRef(Given):
+class KeyRef(SpecModel):
     """A key of a Secret or ConfigMap in the service's namespace."""
 
     name: Name
@@ -56,7 +56,7 @@ class KeyRef(Given):
     """Go on without the variable when the object or the key is missing."""
 
 
-class _FieldRef(Given):
+class _FieldRef(SpecModel):
     """A field of the pod."""
 
     api_version: str | None = None
@@ -65,7 +65,7 @@ class _FieldRef(Given):
     """Path of the field, such as metadata.name."""
 
 
-class EnvVarSource(Given):
+class EnvVarSource(SpecModel):
     """Where a variable's value comes from."""
 
     model_config = ConfigDict(
@@ -85,7 +85,7 @@ class EnvVarSource(Given):
     """A field of the pod."""
 
 
-class EnvVar(Given):
+class EnvVar(SpecModel):
     """An environment variable."""
 
     model_config = ConfigDict(
@@ -100,7 +100,7 @@ class EnvVar(Given):
     """Where its value comes from, instead of `value`."""
 
 
-class Container(Given):
+class Container(SpecModel):
     """The fields of a container that a storage container may set."""
 
     name: Annotated[str, Field(max_length=63)] | None = None
@@ -117,7 +117,7 @@ class Container(Given):
     """What the initializer may use, merged by name over the built-in initializer's."""
 
 
-class Condition(Told):
+class Condition(StatusModel):
     """One thing that is so, is not so, or is not known yet."""
 
     type: str

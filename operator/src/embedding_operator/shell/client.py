@@ -13,7 +13,7 @@ from kubernetes.aio.client import ApiClient
 
 from embedding_operator.constants import FIELD_MANAGER
 from embedding_operator.errors import ClusterFault, Conflict, Denied, LeaseLost, NotFound, Unavailable
-from embedding_operator.shell.resources import Resource
+from embedding_operator.kinds import Resource
 
 __all__ = ["Api", "Json"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from embedding_operator.api.crd import structural
+from embedding_operator.resources.crd import structural
 
 __all__ = ["in_words", "sentence", "without_unknown"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from embedding_operator import manifests
-from embedding_operator.core.checks import secret_keys_needed, settle
-from embedding_operator.core.observed import Observed
+from embedding_operator.cli import manifests
+from embedding_operator.core.resolve import secret_keys_needed, settle
+from embedding_operator.core.snapshot import Observed
 from embedding_operator.core.render import desired
 from embedding_operator.errors import BadManifests, Refused
 from embedding_operator.settings import Settings

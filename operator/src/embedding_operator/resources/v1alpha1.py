@@ -5,12 +5,13 @@ are checked again in `core.checks` for what never met one.
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from embedding_operator.api.base import Given, ObjectMeta, Told, cel
-from embedding_operator.api.kubernetes import Condition, Container, Name, ResourceRequirements
+from embedding_operator.resources.base import SpecModel, ObjectMeta, StatusModel, cel
+from embedding_operator.resources.kubernetes import Condition, Container, Name, ResourceRequirements
 
 __all__ = [
     "ApiKeysSecretRef",
@@ -20,7 +21,11 @@ __all__ = [
     "EmbeddingServiceSpec",
     "EmbeddingServiceStatus",
     "Format",
+    "FailedRevisionStatus",
     "ModelSpec",
+    "RevisionStatus",
+    "Rollout",
+    "RolloutStrategy",
     "StorageContainer",
     "StorageContainerSpec",
     "StorageContainerStatus",
@@ -35,7 +40,7 @@ _Conditions = Annotated[
 ]
 
 
-class TokenSecretRef(Given):
+class TokenSecretRef(SpecModel):
     """A key of a Secret in the service's namespace."""
 
     name: Name
@@ -44,7 +49,7 @@ class TokenSecretRef(Given):
     """The key that holds the token."""
 
 
-class ModelSpec(Given):
+class ModelSpec(SpecModel):
     """Which model, and how its files are fetched."""
 
     name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
@@ -70,7 +75,7 @@ class ModelSpec(Given):
     """Token for a private model. It reaches the initializer alone, and wins over a storage container's HF_TOKEN."""
 
 
-class ApiKeysSecretRef(Given):
+class ApiKeysSecretRef(SpecModel):
     """A key of a Secret in the service's namespace that holds API keys."""
 
     name: Name
@@ -79,7 +84,7 @@ class ApiKeysSecretRef(Given):
     """The key that holds the API keys, one a line: NAME KEY [TOKENS_PER_MINUTE]."""
 
 
-class Auth(Given):
+class Auth(SpecModel):
     """Who may ask."""
 
     api_keys_secret_ref: ApiKeysSecretRef
@@ -87,7 +92,29 @@ class Auth(Given):
     Secret."""
 
 
-class EmbeddingServiceSpec(Given):
+class RolloutStrategy(StrEnum):
+    """How a new revision takes over."""
+
+    AUTO = "Auto"
+    SURGE = "Surge"
+    RECREATE = "Recreate"
+
+
+class Rollout(SpecModel):
+    """How a change that can move vectors (model, backend, flags, image) takes over from what serves."""
+
+    strategy: RolloutStrategy = RolloutStrategy.AUTO
+    """Surge: the new revision starts beside the serving one and takes over when it is ready. Recreate: the serving
+    revision makes room first, and comes back if the new one fails. Auto: Surge, and Recreate where no node has had room
+    for both within surgeWaitSeconds."""
+    surge_wait_seconds: Annotated[int, Field(ge=0, le=86400)] = 120
+    """Auto: how long pods of the new revision may be unschedulable before the serving revision makes room."""
+    progress_deadline_seconds: Annotated[int, Field(ge=10, le=86400)] = 900
+    """How long a new revision may make no progress before it is removed. A download or a model that loads is progress.
+    The serving revision serves throughout."""
+
+
+class EmbeddingServiceSpec(SpecModel):
     """What is to be served."""
 
     model: ModelSpec
@@ -101,11 +128,13 @@ class EmbeddingServiceSpec(Given):
     """Image of the runtime. Default: the operator's own for the accelerator that `resources` asks for."""
     resources: ResourceRequirements | None = None
     """What the server may use."""
-    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
-    """How many servers run."""
+    replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """How many servers run. Default: 1."""
+    rollout: Rollout = Field(default_factory=Rollout)
+    """How a change takes over from what serves."""
 
 
-class EmbeddingService(Given):
+class EmbeddingService(SpecModel):
     """A text embedding model, served over HTTP with OpenAI's API."""
 
     model_config = ConfigDict(
@@ -125,14 +154,14 @@ class EmbeddingService(Given):
     """As the operator last wrote it, maybe by an older release: not looked into here."""
 
 
-class ModelStatus(Told):
+class ModelStatus(StatusModel):
     """The model as it is served."""
 
     name: str
     """The name that requests call it by."""
 
 
-class StorageStatus(Told):
+class StorageStatus(StatusModel):
     """What fetches the model."""
 
     kind: Literal["StorageContainer", "ClusterStorageContainer", "BuiltIn"]
@@ -141,14 +170,36 @@ class StorageStatus(Told):
     """Its name."""
 
 
-class Address(Told):
+class Address(StatusModel):
     """Where the service answers, as Knative's addressable types say it."""
 
     url: str
     """The URL."""
 
 
-class EmbeddingServiceStatus(Told):
+class FailedRevisionStatus(StatusModel):
+    """A revision that was removed because it failed. It is tried again when the spec gives another revision first."""
+
+    revision: str
+    """The revision."""
+    reason: str
+    """Why it was removed, in one word."""
+    message: str
+    """Why it was removed."""
+
+
+class RevisionStatus(StatusModel):
+    """The revisions of the service. A revision is everything that can move vectors, hashed."""
+
+    serving: str | None = None
+    """The revision that answers requests."""
+    candidate: str | None = None
+    """The revision that is starting without traffic."""
+    failed: FailedRevisionStatus | None = None
+    """The revision of the spec, where it failed."""
+
+
+class EmbeddingServiceStatus(StatusModel):
     """What has become of it."""
 
     observed_generation: int | None = None
@@ -157,8 +208,12 @@ class EmbeddingServiceStatus(Told):
     """Where the service answers inside the cluster."""
     address: Address | None = None
     """Where the service answers, for those that look up addressable objects."""
+    manager: str | None = None
+    """The operator that manages the service: namespace/name of its Lease."""
     backend: str | None = None
     """What computes the vectors."""
+    revision: RevisionStatus | None = None
+    """Which revision serves, which is starting, and which failed."""
     model: ModelStatus | None = None
     """The model as it is served."""
     storage_container: StorageStatus | None = None
@@ -174,7 +229,7 @@ class EmbeddingServiceStatus(Told):
     (requests are answered, maybe still by what ran before a change)."""
 
 
-class Format(Given):
+class Format(SpecModel):
     """Which URIs: those that begin with `prefix`, or those in which `regex` is found."""
 
     model_config = ConfigDict(
@@ -187,7 +242,7 @@ class Format(Given):
     """A regular expression that is found somewhere in the URI."""
 
 
-class StorageContainerSpec(Given):
+class StorageContainerSpec(SpecModel):
     """How models are fetched."""
 
     container: Container
@@ -198,7 +253,7 @@ class StorageContainerSpec(Given):
     """Services use those of type initContainer alone."""
 
 
-class _AnyStorageContainer(Given):
+class _AnyStorageContainer(SpecModel):
     api_version: _ApiVersion
     metadata: ObjectMeta
     spec: StorageContainerSpec
@@ -220,7 +275,7 @@ class ClusterStorageContainer(_AnyStorageContainer):
     kind: Literal["ClusterStorageContainer"]
 
 
-class StorageContainerStatus(Told):
+class StorageContainerStatus(StatusModel):
     """Whether it can be used."""
 
     observed_generation: int | None = None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from embedding_operator.api.crd import RESOURCES, Resource, columns, definition
+from embedding_operator.resources.crd import RESOURCES, Resource, columns, definition
 from support.builders import Raw
 
 KEYWORDS = {

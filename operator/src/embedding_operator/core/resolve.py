@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from embedding_operator.api.kubernetes import KeyRef, ResourceRequirements
-from embedding_operator.api.v1alpha1 import EmbeddingService
-from embedding_operator.api.words import in_words, without_unknown
+from embedding_operator.resources.kubernetes import KeyRef, ResourceRequirements
+from embedding_operator.resources.v1alpha1 import EmbeddingService
+from embedding_operator.resources.words import in_words, without_unknown
 from embedding_operator.core import flags, storage
-from embedding_operator.core.observed import Observed, read_storage_containers
+from embedding_operator.core.snapshot import Observed, read_storage_containers
 from embedding_operator.core.quantity import amount
 from embedding_operator.core.reasons import Reason
 from embedding_operator.errors import Problem, Refused

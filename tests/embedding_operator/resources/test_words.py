@@ -1,8 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from embedding_operator.api.v1alpha1 import EmbeddingService
-from embedding_operator.api.words import in_words, without_unknown
+from embedding_operator.resources.v1alpha1 import EmbeddingService
+from embedding_operator.resources.words import in_words, without_unknown
 from support.builders import Raw, a_service
 
 

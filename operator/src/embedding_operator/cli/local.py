@@ -16,16 +16,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from embedding_operator.api.crd import columns
-from embedding_operator.core.checks import secret_keys_needed
-from embedding_operator.core.observed import Observed
+from embedding_operator.resources.crd import columns
+from embedding_operator.core.resolve import secret_keys_needed
+from embedding_operator.core.snapshot import Observed
 from embedding_operator.core.plan import plan
 from embedding_operator.core.reasons import Reason
 from embedding_operator.errors import BadManifests, CannotRunLocally
-from embedding_operator.local_pod import Address, LocalPod
-from embedding_operator.manifests import Manifests, read
+from embedding_operator.cli.local_pod import Address, LocalPod
+from embedding_operator.cli.manifests import Manifests, read
 from embedding_operator.settings import Settings
-from embedding_operator.table import table
+from embedding_operator.cli.table import table
 
 __all__ = ["main"]
 

@@ -6,10 +6,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic.alias_generators import to_camel
 
-__all__ = ["Given", "ObjectMeta", "Told", "cel"]
+__all__ = ["SpecModel", "ObjectMeta", "StatusModel", "cel"]
 
 
-class Given(BaseModel):
+class SpecModel(BaseModel):
     """A part of a resource that a person writes: camelCase, no unknown field. Docstrings become descriptions."""
 
     model_config = ConfigDict(
@@ -17,7 +17,7 @@ class Given(BaseModel):
     )
 
 
-class Told(BaseModel):
+class StatusModel(BaseModel):
     """A part of a status, that the operator writes: made by name in code, dumped in camelCase."""
 
     model_config = ConfigDict(

@@ -1,0 +1,281 @@
+"""Which revision serves, which is the candidate, and how many replicas each Deployment has: one state machine.
+
+Nothing is remembered: every decision follows from the Deployments, the Service's selector, the pods and the failed
+revision in the status, so that any operator can go on at any moment.
+
+A change that can move vectors is a new revision. It comes up beside the serving one without traffic (`SURGE`), takes
+over in one write of the Service when it is ready, and the old one is scaled to zero and deleted. Where no node has room
+for both, the serving revision makes room (`IN_PLACE`) and comes back when the candidate fails. A candidate that fails
+is removed, recorded, and not tried again until the spec gives another revision (`HELD`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from embedding_operator.core.makes_room import makes_room
+from embedding_operator.core.reasons import Reason
+from embedding_operator.core.records import EventRecord, Finding
+from embedding_operator.core.snapshot import LEGACY, Pod, Raw, Snapshot, revision_of
+from embedding_operator.constants import REVISION_LABEL, TEMPLATE_ANNOTATION
+from embedding_operator.resources.v1alpha1 import Rollout as RolloutSpec
+from embedding_operator.resources.v1alpha1 import RolloutStrategy
+
+__all__ = ["FailedRevision", "Phase", "Rollout", "decide"]
+
+SETTLE = timedelta(seconds=2)
+"""A pod counts as ready when it has been ready for so long: kube-proxies learn of a pod a moment after the API does."""
+PATIENCE_IN_PLACE = timedelta(seconds=30)
+"""How long a candidate that runs in the serving revision's place may be in trouble before that one comes back."""
+
+
+class Phase(StrEnum):
+    """Where a service's rollout stands."""
+
+    FIRST = "First"
+    """Nothing has served yet: the only revision has the traffic from the start."""
+    SETTLED = "Settled"
+    """The desired revision serves. Its pods may still be replaced one by one, and older ones may drain."""
+    SURGE = "Surge"
+    """A candidate comes up beside the serving revision."""
+    IN_PLACE = "InPlace"
+    """The serving revision was scaled to zero to make room for the candidate."""
+    HELD = "Held"
+    """The desired revision has failed: the serving one goes on until the spec changes."""
+    QUEUED = "Queued"
+    """A change that the user did not make waits for its turn in the rollout budget."""
+
+
+@dataclass(frozen=True)
+class FailedRevision:
+    """A candidate that was removed, and why; part of the service's status."""
+
+    revision: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The decision. Deployments whose revision is not in `replicas` are deleted."""
+
+    phase: Phase
+    desired: str
+    """The revision of the spec as it is now."""
+    serving: str
+    """The revision that the Service selects when the plan is executed."""
+    candidate: str | None
+    replicas: Mapping[str, int]
+    """Replicas by revision."""
+    failed: FailedRevision | None = None
+    events: tuple[EventRecord, ...] = ()
+    requeue_after: timedelta | None = None
+
+    @property
+    def updates_desired(self) -> bool:
+        """The desired revision's Deployment is created, or brought to what the spec says now."""
+        return self.desired in self.replicas
+
+
+@dataclass(frozen=True)
+class _State:
+    """What the decision looks at."""
+
+    desired: str
+    replicas: int
+    spec: RolloutSpec
+    snapshot: Snapshot
+    template: Raw
+    trouble: Finding | None
+    now: datetime
+    began: datetime | None
+    deployments: Mapping[str, Raw] = field(default_factory=dict)
+
+    @property
+    def candidates(self) -> tuple[Pod, ...]:
+        """The desired revision's pods, of its present template."""
+        digest = self.template["metadata"]["annotations"][TEMPLATE_ANNOTATION]
+        return tuple(pod for pod in self.snapshot.live_pods(self.desired) if pod.template == digest)
+
+    @property
+    def is_ready(self) -> bool:
+        ready = [pod for pod in self.candidates if _settled(pod, self.now)]
+        return len(ready) >= self.replicas
+
+    @property
+    def is_unschedulable(self) -> bool:
+        return any(pod.unschedulable is not None for pod in self.candidates)
+
+    @property
+    def age(self) -> timedelta:
+        """How long there has been a candidate."""
+        return self.now - self.began if self.began else timedelta()
+
+    def is_overdue(self, patience: timedelta) -> bool:
+        """The candidate has had its time, and it is not at work on what takes long: a download, a load."""
+        return self.age >= patience and not self.is_at_work
+
+    @property
+    def is_at_work(self) -> bool:
+        return self.trouble is None and any(
+            pod.initializer.running or pod.server.running for pod in self.candidates if not pod.is_ready
+        )
+
+
+def decide(
+    *,
+    desired: str,
+    replicas: int,
+    spec: RolloutSpec,
+    snapshot: Snapshot,
+    template: Raw,
+    trouble: Finding | None,
+    is_users_change: bool,
+    now: datetime,
+) -> Rollout:
+    """`template` is the desired revision's pod template, with its digest; `trouble` is what keeps its pods from
+    becoming ready and does not go away by waiting. `is_users_change`: the spec has changed since it was last planned;
+    else it is the operator's settings or a storage container, whose changes wait for the rollout budget.
+    """
+    deployments = snapshot.deployments
+    candidate = deployments.get(desired)
+    began = datetime.fromisoformat(candidate["metadata"]["creationTimestamp"]) if candidate else None
+    state = _State(desired, replicas, spec, snapshot, template, trouble, now, began, deployments)
+    serving = _serving(snapshot, desired)
+    if serving is None:
+        return Rollout(Phase.FIRST, desired, desired, None, _with_draining(state, desired))
+    if serving == desired:
+        return _settled_rollout(state)
+    if (failed := _failed(snapshot)) is not None and failed.revision == desired:
+        return Rollout(Phase.HELD, desired, serving, None, {serving: replicas}, failed)
+    if candidate is None and not is_users_change and not snapshot.may_roll:
+        return Rollout(Phase.QUEUED, desired, serving, None, {serving: replicas})
+    return _advance(state, serving)
+
+
+def _serving(snapshot: Snapshot, desired: str) -> str | None:
+    """The revision with the traffic: what the Service selects, else what the status says; None: no such Deployment."""
+    deployments = snapshot.deployments
+    if snapshot.frontend is not None:
+        selector = snapshot.frontend["spec"].get("selector") or {}
+        selected = selector.get(REVISION_LABEL, LEGACY)
+        if selected in deployments:
+            return selected
+    recorded = (snapshot.status.get("revision") or {}).get("serving")
+    if recorded in deployments:
+        return str(recorded)
+    if desired in deployments or not deployments:
+        return desired if desired in deployments else None
+    return LEGACY if LEGACY in deployments else None
+
+
+def _failed(snapshot: Snapshot) -> FailedRevision | None:
+    raw = (snapshot.status.get("revision") or {}).get("failed")
+    return FailedRevision(raw["revision"], raw["reason"], raw["message"]) if raw else None
+
+
+def _with_draining(state: _State, serving: str) -> dict[str, int]:
+    """The serving revision's replicas; the others are scaled to zero, and deleted once their pods are gone."""
+    draining = {
+        revision: 0
+        for revision, each in state.deployments.items()
+        if revision != serving
+        and (each["spec"].get("replicas") != 0 or any(pod.revision == revision for pod in state.snapshot.pods))
+    }
+    return {serving: state.replicas, **draining}
+
+
+def _settled_rollout(state: _State) -> Rollout:
+    settling = [pod for pod in state.candidates if pod.is_ready and not _settled(pod, state.now)]
+    return Rollout(
+        Phase.SETTLED,
+        state.desired,
+        state.desired,
+        None,
+        _with_draining(state, state.desired),
+        requeue_after=SETTLE if settling else None,
+    )
+
+
+def _advance(state: _State, serving: str) -> Rollout:
+    """One step from the serving revision towards the desired one."""
+    wait = timedelta(seconds=state.spec.surge_wait_seconds)
+    deadline = timedelta(seconds=state.spec.progress_deadline_seconds)
+    is_in_place = state.replicas > 0 and state.deployments[serving]["spec"].get("replicas") == 0
+    has_no_room = state.is_unschedulable and state.age >= wait and state.spec.strategy is RolloutStrategy.AUTO
+    if state.began and (state.is_ready or (has_no_room and any(_settled(pod, state.now) for pod in state.candidates))):
+        return _switch(state, serving)
+    if is_in_place:
+        return _in_place(state, serving, deadline + wait)
+    if state.spec.strategy is RolloutStrategy.RECREATE or (has_no_room and _can_make_room(state, serving)):
+        why = "spec.rollout.strategy is Recreate" if not has_no_room else "no node has room for both"
+        message = f"Revision {serving} is scaled to zero to make room for revision {state.desired}: {why}."
+        return _step(state, serving, Phase.IN_PLACE, 0, EventRecord("Normal", "MakingRoom", message))
+    if state.began and state.is_overdue(deadline):
+        return _give_up(state, serving, Reason.PROGRESS_DEADLINE_EXCEEDED, "was removed")
+    message = f"Revision {state.desired} starts beside revision {serving}, without traffic."
+    event = None if state.began else EventRecord("Normal", "Candidate", message)
+    return _step(state, serving, Phase.SURGE, state.replicas, event)
+
+
+def _in_place(state: _State, serving: str, deadline: timedelta) -> Rollout:
+    tried = [pod for pod in state.candidates if pod.scheduled_at and state.now - pod.scheduled_at >= PATIENCE_IN_PLACE]
+    if (state.trouble and tried) or (state.began and state.is_overdue(deadline)):
+        return _give_up(state, serving, Reason.ROLLED_BACK, "was rolled back")
+    return _step(state, serving, Phase.IN_PLACE, 0, None)
+
+
+def _switch(state: _State, serving: str) -> Rollout:
+    event = EventRecord(
+        "Normal", "Switched", f"Revision {state.desired} serves; revision {serving} drains and is removed."
+    )
+    replicas = {state.desired: state.replicas, serving: 0}
+    return Rollout(Phase.SETTLED, state.desired, state.desired, None, replicas, events=(event,))
+
+
+def _give_up(state: _State, serving: str, reason: str, what: str) -> Rollout:
+    why = state.trouble.message if state.trouble else _no_progress(state)
+    message = f"Revision {state.desired} {what}, and revision {serving} serves: {why}"
+    failed = FailedRevision(state.desired, state.trouble.reason if state.trouble else reason, why)
+    event = EventRecord("Warning", reason, message)
+    return Rollout(Phase.HELD, state.desired, serving, None, {serving: state.replicas}, failed, (event,))
+
+
+def _no_progress(state: _State) -> str:
+    words = next((pod.unschedulable for pod in state.candidates if pod.unschedulable), None)
+    seconds = state.spec.progress_deadline_seconds
+    return words or f"its pods were not ready within spec.rollout.progressDeadlineSeconds, {seconds} s."
+
+
+def _step(state: _State, serving: str, phase: Phase, replicas: int, event: EventRecord | None) -> Rollout:
+    """The candidate is there, the serving revision has that many replicas."""
+    return Rollout(
+        phase,
+        state.desired,
+        serving,
+        state.desired,
+        {serving: replicas, state.desired: state.replicas},
+        events=(event,) if event else (),
+        requeue_after=_next_deadline(state, phase),
+    )
+
+
+def _next_deadline(state: _State, phase: Phase) -> timedelta:
+    """When the decision may become another one although nothing happens."""
+    wait, deadline = state.spec.surge_wait_seconds, state.spec.progress_deadline_seconds
+    ends = [timedelta(seconds=wait), timedelta(seconds=deadline), timedelta(seconds=wait + deadline)]
+    left = [end - state.age for end in ends if end > state.age]
+    if phase is Phase.IN_PLACE:
+        left.append(PATIENCE_IN_PLACE)
+    if any(pod.is_ready and not _settled(pod, state.now) for pod in state.candidates):
+        left.append(SETTLE)
+    return min(left, default=timedelta(minutes=1))
+
+
+def _can_make_room(state: _State, serving: str) -> bool:
+    return makes_room(state.deployments[serving]["spec"]["template"], state.template)
+
+
+def _settled(pod: Pod, now: datetime) -> bool:
+    return pod.ready_since is not None and now - pod.ready_since >= SETTLE
