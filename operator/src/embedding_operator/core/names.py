@@ -1,30 +1,42 @@
-"""Names and labels of what is made for a service."""
+"""Names and labels of a service's children."""
 
+from embedding_operator.constants import MANAGED_BY, REVISION_LABEL, SERVICE_LABEL
+from embedding_operator.core.snapshot import LEGACY
 from embedding_operator.resources.v1alpha1 import EmbeddingService
-from embedding_operator.constants import MANAGED_BY, SERVICE_LABEL
 from embedding_operator.settings import Settings
 
-__all__ = ["label_selector", "labels", "selector", "url"]
+__all__ = ["deployment_name", "label_selector", "labels", "selector", "url"]
+
+_APP = "embedding-server"
+"""Value of app.kubernetes.io/name. Not `embedding-runtime`, as in releases before revisions: their Services and
+Deployments select by that value and the service's name alone, and must not select the pods of a candidate."""
 
 
 def labels(service: EmbeddingService) -> dict[str, str]:
-    """On every object and pod of the service."""
+    """On every child and pod of the service."""
     return {
-        "app.kubernetes.io/name": "embedding-runtime",
+        "app.kubernetes.io/name": _APP,
         "app.kubernetes.io/instance": service.metadata.name,
         "app.kubernetes.io/managed-by": MANAGED_BY,
         SERVICE_LABEL: service.metadata.name,
     }
 
 
-def selector(service: EmbeddingService) -> dict[str, str]:
-    """The labels that tell its pods from all others. They can never change: a Deployment's selector is immutable."""
-    return {"app.kubernetes.io/name": "embedding-runtime", SERVICE_LABEL: service.metadata.name}
+def selector(service: EmbeddingService, revision: str) -> dict[str, str]:
+    """The labels of one revision's pods. A Deployment's can never change."""
+    if revision == LEGACY:
+        return {"app.kubernetes.io/name": "embedding-runtime", SERVICE_LABEL: service.metadata.name}
+    return {SERVICE_LABEL: service.metadata.name, REVISION_LABEL: revision}
 
 
-def label_selector(service: EmbeddingService) -> str:
+def label_selector(service: EmbeddingService, revision: str) -> str:
     """The same in the form of a query."""
-    return ",".join(f"{key}={value}" for key, value in selector(service).items())
+    return ",".join(f"{key}={value}" for key, value in selector(service, revision).items())
+
+
+def deployment_name(service: EmbeddingService, revision: str) -> str:
+    """Of one revision."""
+    return f"{service.metadata.name}-{revision}"
 
 
 def url(service: EmbeddingService, settings: Settings) -> str:

@@ -1,55 +1,41 @@
 """What one reconcile wants; it decides, and does nothing."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from embedding_operator.core.records import EventRecord
-from embedding_operator.core.snapshot import ObjectRef, Raw
+from embedding_operator.constants import TEMPLATE_ANNOTATION
+from embedding_operator.core import diagnosis, status
+from embedding_operator.core.build import Blueprint, Desired, build
+from embedding_operator.core.conditions import View
+from embedding_operator.core.reasons import PROGRESS
+from embedding_operator.core.records import EventRecord, Finding
+from embedding_operator.core.resolve import resolve_service
+from embedding_operator.core.revision import revision_and_template
+from embedding_operator.core.rollout import Phase, decide
+from embedding_operator.core.snapshot import Raw, Snapshot, StorageRead, condition_of, kind_ref, revision_of
+from embedding_operator.core.writes import Create, Delete, Replace, Scale, Write, writes
+from embedding_operator.errors import Fault, Refused
+from embedding_operator.kinds import DEPLOYMENT
+from embedding_operator.settings import Settings
 
-__all__ = ["Budget", "Create", "Delete", "Plan", "Replace", "Scale", "Write"]
+__all__ = [
+    "Budget",
+    "Create",
+    "Delete",
+    "Plan",
+    "Replace",
+    "Scale",
+    "Write",
+    "plan_failed",
+    "plan_service",
+    "plan_storage_container",
+]
 
-
-@dataclass(frozen=True)
-class Create:
-    """POST an object that is not there. 409 AlreadyExists: the executor reads what has the name. It is taken over when
-    it carries ADOPT_ANNOTATION and no other controller, else NameTaken is raised.
-    """
-
-    object: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Replace:
-    """PUT an object of ours over the version that the snapshot has (`metadata.resourceVersion` is in it). 409: Conflict.
-
-    422: what is there cannot become what is wanted (an immutable field). `recreate` says that the object holds nothing
-    that deleting it would lose, so it is deleted (by UID) and created anew; else Denied goes into the status.
-    """
-
-    object: dict[str, Any]
-    recreate: bool = False
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Merge-patch `spec.replicas` of the Deployment with that UID and resourceVersion."""
-
-    ref: ObjectRef
-    resource_version: str
-    replicas: int
-
-
-@dataclass(frozen=True)
-class Delete:
-    """DELETE that very object (preconditions.uid), its dependents in the background. 404 and 409: already gone."""
-
-    ref: ObjectRef
-
-
-Write = Create | Replace | Scale | Delete
+_SOONEST, _LATEST = timedelta(seconds=30), timedelta(minutes=10)
+"""How long until a service that is not ready is diagnosed again although nothing changes: Events are not watched."""
 
 
 class Budget(StrEnum):
@@ -79,19 +65,144 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
+        """Nothing to call the API server for."""
         return not (self.writes or self.status or self.events)
 
 
-def plan_service(snapshot, settings, now) -> Plan:  # the lead writes it
-    """The plan of one service."""
-    raise NotImplementedError
+def plan_service(snapshot: Snapshot, settings: Settings, now: datetime) -> Plan:
+    """The plan of one service. A spec that is refused changes nothing but the status: what runs goes on.
+
+    Raises Fault: NameTaken, Terminating, RenderFailed.
+    """
+    if snapshot.service["metadata"].get("deletionTimestamp"):
+        return Plan()  # what it owns goes by its owner references
+    try:
+        view, desired = _decided(snapshot, settings, now)
+    except Refused as refused:
+        return _with_status(Plan(), View(snapshot, settings, now, problems=refused.problems))
+    rollout = view.rollout
+    assert rollout is not None  # noqa: S101 for the type checker: _decided sets it
+    planned = writes(desired, rollout, snapshot)
+    budget = Budget.WAITS if view.budget_waits else _budget(view, planned)
+    plan = Plan(planned, events=rollout.events, requeue_after=rollout.requeue_after, budget=budget)
+    return _with_status(plan, replace(view, has_writes=bool(planned)))
 
 
-def plan_failed(snapshot, fault, settings, now) -> Plan:  # the lead writes it
-    """What to say of a service whose plan could not be made or carried out. Only a status and an Event."""
-    raise NotImplementedError
+def plan_failed(snapshot: Snapshot, fault: Fault, settings: Settings, now: datetime) -> Plan:
+    """What to say of a service whose plan could not be made or carried out: a status and an Event, nothing else."""
+    try:
+        view, _ = _decided(snapshot, settings, now)
+    except Refused as refused:
+        view = View(snapshot, settings, now, problems=refused.problems)
+    except Exception:  # noqa: BLE001 the fault is what planning raised: it is told without what planning would know
+        view = View(snapshot, settings, now)
+    return _with_status(Plan(), replace(view, fault=fault))
 
 
-def plan_storage_container(raw: Raw, now) -> Mapping[str, Any] | None:
+def plan_storage_container(read: StorageRead, now: datetime) -> Mapping[str, Any] | None:
     """The new status of a storage container; None when it equals the present one."""
-    raise NotImplementedError
+    new = status.of_storage_container(read, now)
+    return None if new == read.raw.get("status") else new
+
+
+def _decided(snapshot: Snapshot, settings: Settings, now: datetime) -> tuple[View, list[Desired]]:
+    """All that is known and decided of a service, and the objects that are wanted. Raises Refused, RenderFailed."""
+    resolved = resolve_service(snapshot, settings)
+    revision, template = revision_and_template(resolved, settings)
+    view = _diagnosed(View(snapshot, settings, now, resolved=resolved), revision, template)
+    rollout = decide(
+        desired=revision,
+        replicas=resolved.replicas,
+        spec=resolved.rollout,
+        snapshot=snapshot,
+        template=template,
+        trouble=_trouble(view),
+        is_users_change=_is_users_change(snapshot),
+        now=now,
+    )
+    desired = build(Blueprint(resolved, template, rollout))
+    waits = rollout.phase is Phase.QUEUED or _waits_for_budget(snapshot, desired)
+    if waits:  # Deployments stay as they are: the rollout keeps them
+        desired = [each for each in desired if kind_ref(each) is not DEPLOYMENT]
+    return replace(view, rollout=rollout, budget_waits=waits), desired
+
+
+def _diagnosed(view: View, revision: str, template: Raw) -> View:
+    """With what the pods and the Deployment of the desired revision show."""
+    assert view.resolved is not None  # noqa: S101 for the type checker
+    snapshot, now = view.snapshot, view.now
+    expected = diagnosis.ExpectedPod.of(view.resolved, {"spec": {"template": template}})
+    live = snapshot.deployments.get(revision)
+    diagnoses = {
+        pod.uid: diagnosis.diagnose(pod, expected, snapshot.pod_events.get(pod.uid, ()), now)
+        for pod in snapshot.live_pods(revision)
+        if pod.template == _digest(template)
+    }
+    finding = diagnosis.of_deployment(live, expected) if live else None
+    return replace(view, expected=expected, diagnoses=diagnoses, deployment_finding=finding)
+
+
+def _trouble(view: View) -> Finding | None:
+    findings = [each.blocked for each in view.diagnoses.values()]
+    worst = diagnosis.most_severe([*findings, view.deployment_finding])
+    return worst if worst is not None and worst.is_trouble else None
+
+
+def _is_users_change(snapshot: Snapshot) -> bool:
+    """The spec is another one than the status is of."""
+    return bool(snapshot.service["metadata"].get("generation") != snapshot.status.get("observedGeneration"))
+
+
+def _waits_for_budget(snapshot: Snapshot, desired: Sequence[Desired]) -> bool:
+    """Pods would be replaced in place by a change that is not the user's, and the rollout budget has no room."""
+    if snapshot.may_roll or _is_users_change(snapshot):
+        return False
+    live = snapshot.deployments
+    return any(
+        _digest(each["spec"]["template"]) != _digest(live[revision_of(each)]["spec"]["template"])
+        for each in desired
+        if kind_ref(each) is DEPLOYMENT and revision_of(each) in live
+    )
+
+
+def _budget(view: View, planned: Sequence[Write]) -> Budget:
+    """Whether pods are being replaced: those of a service that starts are not."""
+    rollout = view.rollout
+    if rollout is None or view.expected is None or rollout.phase in {Phase.FIRST, Phase.HELD}:
+        return Budget.NONE
+    is_replacing = any(pod.uid not in view.diagnoses for pod in view.snapshot.pods)
+    is_replaced = any(isinstance(each, Replace) and each.object["kind"] == DEPLOYMENT.name for each in planned)
+    is_rolling = rollout.phase in {Phase.SURGE, Phase.IN_PLACE} or is_replacing or is_replaced
+    return Budget.HOLDS if is_rolling else Budget.NONE
+
+
+def _with_status(plan: Plan, view: View) -> Plan:
+    """With the status if it is new, an Event if Ready's reason is, and the time of the next diagnosis."""
+    new, before = status.of_service(view), view.snapshot.status
+    ready = condition_of(new, "Ready")
+    if ready["status"] != "True":
+        plan = replace(plan, requeue_after=_soonest(plan.requeue_after, _next_diagnosis(view)))
+    if new == before:
+        return plan
+    old = condition_of(before, "Ready")
+    is_same = (old.get("status"), old.get("reason")) == (ready["status"], ready["reason"])
+    is_fine = ready["status"] == "True" or ready["reason"] in PROGRESS
+    events = plan.events
+    if not is_same and (old or not is_fine):  # the first status of a service that starts is no news
+        events = (*events, EventRecord("Normal" if is_fine else "Warning", ready["reason"], ready["message"]))
+    return replace(plan, status=new, events=events)
+
+
+def _next_diagnosis(view: View) -> timedelta | None:
+    """Half as long as the youngest live pod has existed: soon after a change, seldom when nothing happens."""
+    created = [pod.created_at for pod in view.snapshot.live_pods()]
+    return min(max((view.now - max(created)) / 2, _SOONEST), _LATEST) if created else None
+
+
+def _soonest(*delays: timedelta | None) -> timedelta | None:
+    return min((delay for delay in delays if delay is not None), default=None)
+
+
+def _digest(template: Raw) -> str | None:
+    digest: str | None = (template["metadata"].get("annotations") or {}).get(TEMPLATE_ANNOTATION)
+    return digest

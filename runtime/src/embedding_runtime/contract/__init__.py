@@ -6,6 +6,7 @@ and how a failed download is reported. Standard library and pydantic only.
 
 from embedding_runtime.contract.initializer import MODEL_DIR, MODEL_NOTE, PVC_ROOT, DownloadVerdict, FailedDownload
 from embedding_runtime.contract.serve import (
+    CANNOT_MOVE_VECTORS,
     KILLED,
     TASKS,
     BackendName,
@@ -20,6 +21,7 @@ from embedding_runtime.contract.serve import (
 from embedding_runtime.contract.uri import BadUri, FileUri, ForeignUri, HuggingFaceUri, ModelUri, PvcUri, parse_uri
 
 __all__ = [
+    "CANNOT_MOVE_VECTORS",
     "KILLED",
     "MODEL_DIR",
     "MODEL_NOTE",

@@ -16,6 +16,7 @@ from embedding_runtime.contract.initializer import MODEL_DIR
 
 __all__ = [
     "KILLED",
+    "CANNOT_MOVE_VECTORS",
     "TASKS",
     "BackendName",
     "ContractError",
@@ -87,6 +88,28 @@ class LogFormat(StrEnum):
 
 
 _ALWAYS = frozenset({"model_dir", "host", "http_port"})
+
+CANNOT_MOVE_VECTORS = frozenset(
+    {
+        "access_log",
+        "api_keys_file",
+        "grace_period",
+        "host",
+        "http_port",
+        "log_format",
+        "max_body_bytes",
+        "max_inputs",
+        "max_request_timeout",
+        "max_request_tokens",
+        "max_waiting_tokens",
+        "model_dir",
+        "model_name",
+        "request_timeout",
+        "stuck_after",
+    }
+)
+"""Flags that a running server may change without its vectors becoming others. Every other flag makes a new revision of
+a service: one that is forgotten here costs a rollout, and never mixes vectors."""
 
 
 class ContractError(ValueError):

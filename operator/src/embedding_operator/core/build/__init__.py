@@ -1,0 +1,18 @@
+"""The objects that a service is made of: one builder a kind. A new kind of child is a module here and a line below."""
+
+from collections.abc import Sequence
+
+from embedding_operator.core.build.base import Blueprint, Builder, Desired
+from embedding_operator.core.build.deployment import DeploymentBuilder
+from embedding_operator.core.build.disruption import DisruptionBuilder
+from embedding_operator.core.build.service import ServiceBuilder
+
+__all__ = ["BUILDERS", "Blueprint", "Builder", "Desired", "build"]
+
+BUILDERS: Sequence[Builder] = (DeploymentBuilder(), ServiceBuilder(), DisruptionBuilder())
+"""In the order of writing: pods start before the Service selects them, and a budget protects pods that exist."""
+
+
+def build(blueprint: Blueprint) -> list[Desired]:
+    """All objects that are wanted, complete. Raises RenderFailed, which is a bug."""
+    return [desired for builder in BUILDERS for desired in builder(blueprint)]

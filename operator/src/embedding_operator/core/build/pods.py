@@ -1,0 +1,86 @@
+"""The pod template of a service: the initializer that fetches the model, and the server."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from embedding_operator.constants import API_KEYS_FILE, INITIALIZER, SERVER
+from embedding_operator.core import storage
+from embedding_operator.core.build.templates import render
+from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
+from embedding_operator.resources.kubernetes import Container, EnvVar, EnvVarSource
+from embedding_operator.settings import Settings
+from embedding_runtime.contract import MODEL_DIR, PVC_ROOT, HuggingFaceUri, PvcUri
+
+__all__ = ["pod_template"]
+
+_BEYOND_GRACE_PERIOD = 35
+"""Seconds of a pod's termination beyond the server's grace period: five before SIGTERM (preStop), two to answer the
+requests that still wait, five for the worker to end; the rest is to spare."""
+
+
+def pod_template(resolved: ResolvedService, settings: Settings) -> dict[str, Any]:
+    """Without labels and annotations, which name the revision."""
+    resources = resolved.service.spec.resources
+    return render(
+        "pod.yaml.j2",
+        termination_seconds=math.ceil(resolved.serve.grace_period) + _BEYOND_GRACE_PERIOD,
+        initializer=_initializer(resolved, settings),
+        server=SERVER,
+        image=resolved.image,
+        pull_policy=settings.image_pull_policy,
+        args=["serve", *resolved.serve.to_argv()],
+        port=resolved.serve.http_port,
+        has_cpu_limit=resources is not None and "cpu" in resources.limits,
+        resources=resources.model_dump(by_alias=True, exclude_defaults=True) if resources else {},
+        model_volume=str(MODEL_DIR.parent),
+        claim=_claim(resolved),
+        api_keys=_api_keys(resolved),
+    )
+
+
+def _initializer(resolved: ResolvedService, settings: Settings) -> dict[str, Any]:
+    """The container that fetches the model: the built-in one, the storage container over it, the token over both."""
+    claim = _claim(resolved)
+    built_in = render(
+        "initializer.yaml.j2",
+        name=INITIALIZER,
+        image=settings.storage_image,
+        pull_policy=settings.image_pull_policy,
+        uri=resolved.service.spec.model.storage_uri,
+        model_dir=str(MODEL_DIR),
+        model_volume=str(MODEL_DIR.parent),
+        hf_endpoint=settings.hf_endpoint if isinstance(resolved.uri, HuggingFaceUri) else None,
+        claim=claim,
+        claim_dir=str(PVC_ROOT / claim) if claim else None,
+    )
+    merged = storage.merge(storage.merge(built_in, resolved.fetcher.container), _token(resolved))
+    return _without_missing_secrets(merged, resolved)
+
+
+def _token(resolved: ResolvedService) -> Container:
+    key = resolved.secret_keys.get(TOKEN_VARIABLE)
+    if resolved.service.spec.model.token_secret_ref is None or key is None:
+        return Container()
+    return Container(env=[EnvVar(name=TOKEN_VARIABLE, valueFrom=EnvVarSource(secretKeyRef=key))])
+
+
+def _without_missing_secrets(container: dict[str, Any], resolved: ResolvedService) -> dict[str, Any]:
+    """A variable of a Secret that is optional and does not exist is left out."""
+
+    def is_wanted(variable: Mapping[str, Any]) -> bool:
+        return "secretKeyRef" not in variable.get("valueFrom", {}) or variable["name"] in resolved.secret_keys
+
+    return {**container, "env": [variable for variable in container["env"] if is_wanted(variable)]}
+
+
+def _api_keys(resolved: ResolvedService) -> dict[str, str] | None:
+    auth = resolved.service.spec.auth
+    if auth is None:
+        return None
+    ref = auth.api_keys_secret_ref
+    return {"secret": ref.name, "key": ref.key, "directory": str(API_KEYS_FILE.parent), "file": API_KEYS_FILE.name}
+
+
+def _claim(resolved: ResolvedService) -> str | None:
+    return resolved.uri.claim if isinstance(resolved.uri, PvcUri) else None

@@ -1,0 +1,52 @@
+"""What can move a service's vectors, hashed: its revision.
+
+Two pods of one revision give the same vectors, so a Service may select both. A change that gives another revision is
+rolled out beside the serving one; any other change replaces pods one by one.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from embedding_operator.constants import REVISION_LABEL, TEMPLATE_ANNOTATION
+from embedding_operator.core import names
+from embedding_operator.core.build.base import digest
+from embedding_operator.core.build.pods import pod_template
+from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
+from embedding_operator.settings import CPU, Settings
+from embedding_runtime.contract import CANNOT_MOVE_VECTORS, HuggingFaceUri
+
+__all__ = ["revision_and_template"]
+
+_LENGTH = 8
+"""Hexadecimal digits: as many as a ReplicaSet's hash has."""
+
+
+def revision_and_template(resolved: ResolvedService, settings: Settings) -> tuple[str, dict[str, Any]]:
+    """The revision, and the pod template with the labels and the digest that tell its pods from others."""
+    bare = pod_template(resolved, settings)
+    revision = digest(_identity(resolved, settings, bare), _LENGTH)
+    labels = {**names.labels(resolved.service), REVISION_LABEL: revision}
+    template = {"metadata": {"labels": labels}, **bare}
+    template["metadata"]["annotations"] = {TEMPLATE_ANNOTATION: digest(template)}
+    return revision, template
+
+
+def _identity(resolved: ResolvedService, settings: Settings, template: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON of all that can move vectors.
+
+    Of the initializer: whatever a storage container sets but a token, and the hub; not the built-in image, which
+    fetches what the URI says in every release. With an accelerator a second pod may not fit beside the serving one, so
+    a change that goes wrong needs a way back, which only revisions have: then every change of the pods is one.
+    """
+    container = resolved.fetcher.container.model_dump(by_alias=True, exclude_defaults=True, exclude_none=True)
+    env = [each for each in container.get("env", ()) if each["name"] != TOKEN_VARIABLE]
+    flags = {name: value for name, value in resolved.serve if name not in CANNOT_MOVE_VECTORS}
+    return {
+        "uri": resolved.service.spec.model.storage_uri,
+        "flags": {name: str(value) for name, value in flags.items()},
+        "image": resolved.image,
+        "fetcher": {key: container[key] for key in ("image", "command", "args") if key in container},
+        "env": env,
+        "hub": settings.hf_endpoint if isinstance(resolved.uri, HuggingFaceUri) else None,
+        "pods": template if resolved.accelerator != CPU else None,
+    }

@@ -1,0 +1,135 @@
+"""The calls that lead from the children that exist to those that are wanted."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from embedding_operator.constants import ADOPT_ANNOTATION
+from embedding_operator.core.build import Desired
+from embedding_operator.core.diff import needs_write, replacement
+from embedding_operator.core.rollout import Rollout
+from embedding_operator.core.snapshot import ObjectRef, Raw, Snapshot, kind_ref, revision_of
+from embedding_operator.errors import NameTaken, Terminating
+from embedding_operator.kinds import DEPLOYMENT
+
+__all__ = ["Create", "Delete", "Replace", "Scale", "Write", "ref_of", "writes"]
+
+
+@dataclass(frozen=True)
+class Create:
+    """POST an object that does not exist. On 409 AlreadyExists the executor reads what has the name: it is taken over
+    when it carries ADOPT_ANNOTATION and no other controller, else NameTaken is raised.
+    """
+
+    object: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Replace:
+    """PUT an object of ours over the version in the snapshot; its `metadata.resourceVersion` is set. 409: Conflict.
+
+    422: what exists cannot become what is wanted (an immutable field). `recreate` says that the object holds nothing
+    that would be lost with it, so it is deleted (by UID) and created anew; else Denied goes into the status.
+    """
+
+    object: dict[str, Any]
+    recreate: bool = False
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Merge-patch `spec.replicas` of the Deployment with that UID and resourceVersion."""
+
+    ref: ObjectRef
+    resource_version: str
+    replicas: int
+
+
+@dataclass(frozen=True)
+class Delete:
+    """DELETE that very object (preconditions.uid), its dependents in the background. 404 and 409: already gone."""
+
+    ref: ObjectRef
+
+
+Write = Create | Replace | Scale | Delete
+
+
+def writes(desired: Sequence[Desired], rollout: Rollout, snapshot: Snapshot) -> tuple[Write, ...]:
+    """In order: what is wanted, then Deployments of other revisions scaled, then the deletions.
+
+    So a Service has left a revision before that is scaled down, and a rollback scales up before it deletes. Raises
+    NameTaken, or Terminating where the name becomes free by itself.
+    """
+    return (*_wanted(desired, snapshot), *_scaled(rollout, snapshot), *_pruned(desired, rollout, snapshot))
+
+
+def ref_of(raw: Raw) -> ObjectRef:
+    """A reference to that very object."""
+    meta = raw["metadata"]
+    return ObjectRef(raw["apiVersion"], raw["kind"], meta.get("namespace"), meta["name"], meta.get("uid"))
+
+
+def _wanted(desired: Sequence[Desired], snapshot: Snapshot) -> Iterator[Write]:
+    children, others = _by_key(snapshot.children), _by_key(snapshot.others)
+    for each in desired:
+        live = children.get(_key(each))
+        if live is None:
+            yield _create(each, others.get(_key(each)), snapshot)
+        elif not _is_terminating(live) and needs_write(each, live):
+            yield Replace(replacement(each, live), recreate=_holds_nothing(live, snapshot))
+
+
+def _create(desired: Desired, other: Raw | None, snapshot: Snapshot) -> Write:
+    """Where something of that name belongs to somebody else, say so; it is never written over."""
+    if other is None:
+        return Create(desired)
+    meta = other["metadata"]
+    controller = next((each for each in meta.get("ownerReferences") or () if each.get("controller")), None)
+    if controller is None and (meta.get("annotations") or {}).get(ADOPT_ANNOTATION) == "true":
+        return Replace(replacement(desired, other), recreate=False)
+    if _is_terminating(other) or (
+        controller and controller["kind"] == "EmbeddingService" and controller["name"] == _name(snapshot.service)
+    ):
+        raise Terminating(f"{ref_of(other)} is being deleted; it is created anew when it is gone")
+    raise NameTaken(ref_of(other), controller)
+
+
+def _scaled(rollout: Rollout, snapshot: Snapshot) -> Iterator[Scale]:
+    for revision, live in snapshot.deployments.items():
+        is_built = revision == rollout.desired
+        replicas = rollout.replicas.get(revision)
+        if is_built or replicas is None or _is_terminating(live) or live["spec"].get("replicas", 1) == replicas:
+            continue
+        yield Scale(ref_of(live), live["metadata"]["resourceVersion"], replicas)
+
+
+def _pruned(desired: Sequence[Desired], rollout: Rollout, snapshot: Snapshot) -> Iterator[Delete]:
+    """Children that no builder yields any more, but Deployments that the rollout keeps."""
+    wanted = _by_key(desired)
+    for child in snapshot.children:
+        is_kept = kind_ref(child) is DEPLOYMENT and revision_of(child) in rollout.replicas
+        if _key(child) not in wanted and not is_kept and not _is_terminating(child):
+            yield Delete(ref_of(child))
+
+
+def _holds_nothing(live: Raw, snapshot: Snapshot) -> bool:
+    """Deleting it takes no pod down. A Service gets another cluster IP, which its DNS name follows."""
+    return kind_ref(live) is not DEPLOYMENT or not snapshot.live_pods(revision_of(live))
+
+
+def _is_terminating(raw: Raw) -> bool:
+    return bool(raw["metadata"].get("deletionTimestamp"))
+
+
+def _by_key(objects: Iterable[Raw]) -> Mapping[tuple[str, str], Raw]:
+    return {_key(each): each for each in objects}
+
+
+def _key(raw: Raw) -> tuple[str, str]:
+    return raw["kind"], _name(raw)
+
+
+def _name(raw: Raw) -> str:
+    name: str = raw["metadata"]["name"]
+    return name
