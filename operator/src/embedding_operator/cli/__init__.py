@@ -1,0 +1,3 @@
+"""The command line: `embedding-operator run`, `local`, `render`, `crds`; a module each."""
+
+__all__: list[str] = []

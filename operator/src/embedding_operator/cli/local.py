@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from embedding_operator.resources.crd import columns
-from embedding_operator.core.resolve import secret_keys_needed
-from embedding_operator.core.snapshot import Observed
-from embedding_operator.core.plan import plan
+from embedding_operator.core import storage
+from embedding_operator.core.plan import Create, plan_service
 from embedding_operator.core.reasons import Reason
+from embedding_operator.core.resolve import secrets_needed
+from embedding_operator.core.snapshot import Snapshot, pod_of
 from embedding_operator.errors import BadManifests, CannotRunLocally
 from embedding_operator.cli.local_pod import Address, LocalPod
 from embedding_operator.cli.manifests import Manifests, read
@@ -71,17 +72,17 @@ class _LocalService:
         """Plans the pod; starts nothing. Raises CannotRunLocally, also for what a cluster would refuse."""
         birth = {"uid": "local", "generation": 1, "creationTimestamp": _now().isoformat()}
         self._raw: _Object = {**raw, "metadata": {**raw["metadata"], **birth}}
-        self._storage_containers = manifests.storage_containers
+        self._storage_containers = tuple(map(storage.read, manifests.storage_containers))
         self._settings = Settings(hf_endpoint=os.environ.get("HF_ENDPOINT"))
-        needed = secret_keys_needed(self._raw, self._storage_containers)
+        needed = secrets_needed(self._raw, self._storage_containers)
         self._secrets = {name: manifests.secrets.get(name) or _from_environment(keys) for name, keys in needed.items()}
         self._objects: dict[str, _Object] = {}
+        self._raw["spec"] = {**self._raw["spec"], "replicas": 1}  # as many as there are here
         self._plan()
         if "Deployment" not in self._objects:
             hint = " (here: put it into a file given with -f, or into a variable named like the key)"
             waits = hint if self.ready["reason"] == Reason.SECRET_NOT_FOUND else ""
             raise CannotRunLocally(f"{manifests.place(raw)}: {self.ready['message']}{waits}")
-        self._raw["spec"] = {**self._raw["spec"], "replicas": 1}  # what it is measured by from here on
         self._template = self._objects["Deployment"]["spec"]["template"]
         self.pod = LocalPod(self._template["spec"], root, self._secrets, address)
 
@@ -100,23 +101,39 @@ class _LocalService:
     def advance(self) -> bool:
         """Let the pod go on, and write the status; whether that changed."""
         self.pod.advance()
-        metadata = {"name": self._raw["metadata"]["name"], **self._template["metadata"]}
-        return self._plan({"metadata": metadata, "status": self.pod.status()})
+        return self._plan({"metadata": self._pod_metadata(), "status": self.pod.status()})
+
+    def _pod_metadata(self) -> _Object:
+        """As if a ReplicaSet had made it."""
+        deployment, metadata = self._objects["Deployment"]["metadata"], self._template["metadata"]
+        return {
+            **metadata,
+            "name": deployment["name"],
+            "uid": "local",
+            "creationTimestamp": deployment["creationTimestamp"],
+            "labels": {**metadata["labels"], "pod-template-hash": "local"},
+            "ownerReferences": [{"kind": "ReplicaSet", "name": f"{deployment['name']}-local", "controller": True}],
+        }
 
     def _plan(self, *pods: _Object) -> bool:
         """One reconcile, with this object in the place of a cluster."""
-        observed = Observed.of(
+        read_pods = (pod_of(each, [self._objects["Deployment"]]) for each in pods)
+        snapshot = Snapshot(
+            self._raw,
+            children=tuple(self._objects.values()),
+            pods=tuple(pod for pod in read_pods if pod is not None),
             storage_containers=self._storage_containers,
-            deployments=[self._objects["Deployment"]] if "Deployment" in self._objects else [],
-            services=[self._objects["Service"]] if "Service" in self._objects else [],
-            pods=pods,
             secrets={name: frozenset(data) if data else None for name, data in self._secrets.items()},
         )
-        wanted = plan(self._raw, observed, self._settings, _now())
-        self._objects |= {obj["kind"]: obj for obj in wanted.apply}
-        if wanted.status is None:
+        plan = plan_service(snapshot, self._settings, _now())
+        for write in plan.writes:
+            if isinstance(write, Create):
+                given = {"uid": "local", "creationTimestamp": _now().isoformat(), "generation": 1}
+                created = {**write.object, "metadata": {**write.object["metadata"], **given}}
+                self._objects[created["kind"]] = {**created, "status": {"observedGeneration": 1}}
+        if plan.status is None:
             return False
-        self._raw["status"] = wanted.status
+        self._raw["status"] = plan.status
         return True
 
 

@@ -13,9 +13,11 @@ import urllib.request
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from embedding_operator.constants import INITIALIZER, SERVER
 from embedding_operator.errors import CannotRunLocally
 from embedding_runtime.contract import ServeArgs
 
@@ -48,13 +50,15 @@ class LocalPod:
         self.address = address
         self._stop_seconds: int = spec["terminationGracePeriodSeconds"]
         self._directories = _directories(spec.get("volumes", []), root, secrets)
-        (initializer,), (server,) = spec["initContainers"], spec["containers"]
+        initializer = next(each for each in spec["initContainers"] if each["name"] == INITIALIZER)
+        server = next(each for each in spec["containers"] if each["name"] == SERVER)
         self._initializer = self._process(initializer, "embedding_runtime.storage", secrets)
         self._server = self._process(server, "embedding_runtime", secrets)
         flags = ServeArgs.from_argv(self._server.args[1:])
         here = flags.model_copy(update={"host": address.host, "http_port": address.port})
         self._server.args = [self._server.args[0], *here.to_argv()]
         self.ready = False
+        self._changed_at = _now()
 
     @property
     def ended(self) -> bool:
@@ -67,7 +71,9 @@ class LocalPod:
             self._initializer.start()
         elif self._initializer.exit_code == 0 and not self._server.started:
             self._server.start()
-        self.ready = self._server.running and _answers(f"{self.address}/readyz")
+        is_ready = self._server.running and _answers(f"{self.address}/readyz")
+        if is_ready != self.ready:
+            self.ready, self._changed_at = is_ready, _now()
 
     def stop(self) -> None:
         """End its processes as a kubelet does: SIGTERM, and SIGKILL after the grace period."""
@@ -81,7 +87,7 @@ class LocalPod:
             "phase": phase,
             "conditions": [
                 {"type": "PodScheduled", "status": "True"},
-                {"type": "Ready", "status": str(self.ready)},
+                {"type": "Ready", "status": str(self.ready), "lastTransitionTime": self._changed_at},
             ],
             "initContainerStatuses": [self._initializer.status(ready=self._initializer.exit_code == 0)],
             "containerStatuses": [self._server.status(ready=self.ready)],
@@ -169,6 +175,10 @@ class _Process:
         for line in output:
             self._tail.append(line.rstrip())
             print(f"{self._name} | {line}", end="", file=sys.stderr, flush=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def _is_free(address: Address) -> None:

@@ -1,50 +1,163 @@
-"""Whether a live object is still what was applied, without writing to find out."""
+"""How a live object differs from the desired one, and the object that puts it right.
 
-import hashlib
+Two questions have different answers. Whether our fields have our values is seen by comparing values. What others added
+to the spec is seen in `metadata.managedFields`: no comparison can tell it from a default of the API server, or from
+what a mutating webhook injected into our own write, which the API server attributes to us.
+"""
+
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from embedding_operator.constants import APPLIED_ANNOTATION
+from embedding_operator.constants import FIELD_MANAGER, GROUP
 from embedding_operator.core.quantity import amount
+from embedding_operator.core.snapshot import Raw
 
-__all__ = ["differs", "digest", "marked"]
+__all__ = ["foreign_fields", "needs_write", "replacement"]
 
-_AMOUNTS = {"limits", "requests"}
+_Path = tuple[str, ...]
+"""A field as managedFields write it: ("f:spec", "f:ports", 'k:{"port":80,"protocol":"TCP"}')."""
+
+_LIST_KEYS: Mapping[str, tuple[str, ...]] = {
+    "containers": ("name",),
+    "env": ("name",),
+    "initContainers": ("name",),
+    "ownerReferences": ("uid",),
+    "volumeMounts": ("mountPath",),
+    "volumes": ("name",),
+}
+"""The keys of the lists that are maps (x-kubernetes-list-map-keys). Every other list is atomic."""
+_ATOMIC_MAPS = {"matchLabels", "nodeSelector", "selector"}
+_QUANTITIES = {"limits", "requests"}
 """Maps of quantities, which the API server rewrites: 1000m comes back as 1."""
+_OMITTED: tuple[object, ...] = ("", [], {}, False)
+"""Values that the API server omits."""
 
-_LEFT_OUT: tuple[object, ...] = ("", [], {})
-"""Values that the API server does not write down."""
-
-
-def digest(value: object) -> str:
-    """A short name for a JSON value: equal for equal ones."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+_REPLICAS: _Path = ("f:spec", "f:replicas")
+_TEMPLATE_METADATA: _Path = ("f:spec", "f:template", "f:metadata")
 
 
-def marked(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The object with its own digest as an annotation."""
-    metadata = wanted["metadata"]
-    annotations = {**metadata.get("annotations", {}), APPLIED_ANNOTATION: digest(wanted)}
-    return {**wanted, "metadata": {**metadata, "annotations": annotations}}
-
-
-def differs(wanted: Mapping[str, Any], live: Mapping[str, Any] | None) -> bool:
-    """Something that is wanted is not there, or something that was applied before is not wanted any more: the digest,
-    which is among what is wanted, tells the latter.
+def needs_write(desired: Raw, live: Raw) -> bool:
+    """Whether the live object is not what is desired: a field of ours has another value or, as the digest among the
+    annotations tells, was desired before and is not now; or somebody added a field to the spec.
     """
-    return live is None or not _has(live, wanted)
+    return not _matches(desired, live) or bool(foreign_fields(desired, live))
 
 
-def _has(live: Any, wanted: Any, *, amounts: bool = False) -> bool:
-    """`wanted` is within `live`, which may have more: the API server's defaults, other managers' fields."""
-    if isinstance(wanted, Mapping):
+def foreign_fields(desired: Raw, live: Raw) -> tuple[str, ...]:
+    """The fields of the live spec that other managers own and that are not desired, sorted, such as `spec.paused`.
+
+    Some are left to others: `spec.replicas` where it is not desired (an autoscaler's), what is written through a
+    subresource, and the metadata of the pod template (`kubectl rollout restart` annotates it).
+    """
+    theirs = {
+        path
+        for entry in live["metadata"].get("managedFields") or ()
+        if entry.get("manager") != FIELD_MANAGER and not entry.get("subresource")
+        for path in _paths(entry)
+        if _is_ours_to_decide(path) and not _has(desired, path)
+    }
+    items = {path[:-1] for path in theirs if path[-1] == "."}
+    outermost = (path for path in theirs if not any(path[:end] in items for end in range(1, len(path))))
+    return tuple(sorted({_in_words(path) for path in (*outermost, *items)}))
+
+
+def replacement(desired: Raw, live: Raw) -> dict[str, Any]:
+    """The object to PUT over the live one: the desired spec, with metadata of both and the live resourceVersion.
+
+    Replicas that are not desired, and the annotations of others on the pod template, stay. Foreign fields go, and the
+    managedFields are reset with them: an owner of a field whose value did not change would stay its owner.
+    """
+    meta, wanted = live["metadata"], desired["metadata"]
+    owners = {each["uid"]: each for each in [*(meta.get("ownerReferences") or ()), *wanted.get("ownerReferences", ())]}
+    metadata = {
+        **{key: meta[key] for key in ("uid", "resourceVersion", "finalizers") if key in meta},
+        **wanted,
+        "labels": {**(meta.get("labels") or {}), **wanted.get("labels", {})},
+        "annotations": {**(meta.get("annotations") or {}), **wanted.get("annotations", {})},
+        "ownerReferences": list(owners.values()),
+    }
+    if foreign_fields(desired, live):
+        metadata["managedFields"] = [{}]
+    spec = dict(desired["spec"])
+    if "replicas" not in spec and "replicas" in live["spec"]:
+        spec["replicas"] = live["spec"]["replicas"]
+    if "template" in spec:
+        spec["template"] = _with_annotations_of_others(spec["template"], live["spec"].get("template") or {})
+    return {**desired, "metadata": metadata, "spec": spec}
+
+
+def _with_annotations_of_others(template: Raw, live: Raw) -> dict[str, Any]:
+    there = (live.get("metadata") or {}).get("annotations") or {}
+    kept = {key: value for key, value in there.items() if not key.startswith(f"{GROUP}/")}
+    metadata = template["metadata"]
+    return {**template, "metadata": {**metadata, "annotations": {**kept, **metadata.get("annotations", {})}}}
+
+
+def _matches(desired: Any, live: Any, name: str = "") -> bool:
+    """Whether all of `desired` is in `live`, which may have more. `name` is that of the field."""
+    if isinstance(desired, Mapping) and name not in _ATOMIC_MAPS:
         return isinstance(live, Mapping) and all(
-            _has(live[key], value, amounts=amounts or key in _AMOUNTS) if key in live else value in _LEFT_OUT
-            for key, value in wanted.items()
+            _matches(value, live[key], name if name in _QUANTITIES else key) if key in live else value in _OMITTED
+            for key, value in desired.items()
         )
-    if isinstance(wanted, list) and any(isinstance(each, Mapping) for each in wanted):
-        return isinstance(live, Sequence) and all(any(_has(there, each) for there in live) for each in wanted)
-    if amounts and isinstance(wanted, str) and isinstance(live, str):
-        return amount(wanted) == amount(live)
-    return bool(wanted == live)
+    if isinstance(desired, list) and (name in _LIST_KEYS or name == "ports"):
+        items = {_key(name, item): item for item in live} if isinstance(live, list) else {}
+        return all(_key(name, item) in items and _matches(item, items[_key(name, item)]) for item in desired)
+    if name in _QUANTITIES or name == "divisor":
+        return _is_same_amount(desired, live)
+    return bool(desired == live)
+
+
+def _key(name: str, item: Raw) -> tuple[Any, ...]:
+    if name == "ports":  # of a container, or of a Service
+        return item.get("containerPort", item.get("port")), item.get("protocol", "TCP")
+    return tuple(item.get(key) for key in _LIST_KEYS[name])
+
+
+def _is_same_amount(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other) or amount(str(one)) == amount(str(other))
+    except ValueError:  # a value that somebody else wrote, which Kubernetes reads and `amount` does not
+        return False
+
+
+def _is_ours_to_decide(path: _Path) -> bool:
+    return path[0] == "f:spec" and path != _REPLICAS and path[: len(_TEMPLATE_METADATA)] != _TEMPLATE_METADATA
+
+
+def _paths(entry: Raw) -> Iterator[_Path]:
+    """The leaves of an entry; `.` is the last part of one that stands for a map or an item itself."""
+
+    def walk(fields: Raw, path: _Path) -> Iterator[_Path]:
+        for key, below in fields.items():
+            if below:
+                yield from walk(below, (*path, key))
+            else:
+                yield (*path, key)
+
+    return walk(entry.get("fieldsV1") or {}, ())
+
+
+def _has(value: Any, path: _Path) -> bool:
+    """Whether the object has the field."""
+    if not path or path[0] == ".":
+        return True
+    kind, _, key = path[0].partition(":")
+    if kind == "f":
+        return isinstance(value, Mapping) and key in value and _has(value[key], path[1:])
+    if kind == "k" and isinstance(value, Sequence):
+        wanted = json.loads(key).items()
+        return any(all(item.get(name) == part for name, part in wanted) and _has(item, path[1:]) for item in value)
+    return True  # a set's value or an index: no spec of ours has one
+
+
+def _in_words(path: _Path) -> str:
+    text = ""
+    for part in path:
+        kind, _, key = part.partition(":")
+        if kind == "k":
+            text += "[" + ",".join(f"{name}={value}" for name, value in json.loads(key).items()) + "]"
+        elif kind == "f":
+            text += f".{key}"
+    return text.removeprefix(".")

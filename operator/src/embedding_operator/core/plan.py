@@ -29,6 +29,7 @@ __all__ = [
     "Replace",
     "Scale",
     "Write",
+    "desired_objects",
     "plan_failed",
     "plan_service",
     "plan_storage_container",
@@ -97,6 +98,11 @@ def plan_failed(snapshot: Snapshot, fault: Fault, settings: Settings, now: datet
     except Exception:  # noqa: BLE001 the fault is what planning raised: it is told without what planning would know
         view = View(snapshot, settings, now)
     return _with_status(Plan(), replace(view, fault=fault))
+
+
+def desired_objects(snapshot: Snapshot, settings: Settings, now: datetime) -> list[Desired]:
+    """The objects that the service is made of, now. Raises Refused, RenderFailed."""
+    return _decided(snapshot, settings, now)[1]
 
 
 def plan_storage_container(read: StorageRead, now: datetime) -> Mapping[str, Any] | None:

@@ -27,6 +27,9 @@ class Reason(StrEnum):
     ROLLING_OUT = "RollingOut"
     SCALED_TO_ZERO = "ScaledToZero"
 
+    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    ROLLED_BACK = "RolledBack"
+
     UNSCHEDULABLE = "Unschedulable"
     PODS_REFUSED = "PodsRefused"
     IMAGE_PULL_FAILED = "ImagePullFailed"
