@@ -1,0 +1,75 @@
+"""Load on a service from inside the cluster, and what its answers say."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from kube import ROOT, Service, apply, sh
+
+__all__ = ["Answer", "Load", "under_load"]
+
+_CLIENT = ROOT / "e2e" / "load_client.py"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One request: when it was sent and answered (seconds), the vector's first number, or what went wrong."""
+
+    sent: float
+    received: float
+    keep: bool
+    vector: str | None = None
+    error: str | None = None
+
+
+@dataclass
+class Load:
+    """Clients that ask from now on."""
+
+    namespace: str
+    name: str
+
+    def answers(self) -> list[Answer]:
+        """Wait until the clients have asked as often as they are to; all answers, in the order of sending."""
+        sh(f"kubectl wait --for=jsonpath='{{.status.phase}}'=Succeeded pod/{self.name} -n {self.namespace} --timeout=280s")
+        lines = sh(f"kubectl logs {self.name} -n {self.namespace}").splitlines()
+        return sorted((Answer(**json.loads(line)) for line in lines), key=lambda answer: answer.sent)
+
+
+@contextmanager
+def under_load(service: Service, model: str, *, name: str = "load", **options: int) -> Iterator[Load]:
+    """Clients of a service, as a pod; `options` are those of load_client.py."""
+    sh(f"kubectl create configmap {name} -n {service.namespace} --from-file={_CLIENT}")
+    url = f"http://{service.name}.{service.namespace}.svc"
+    flags = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+    apply(_pod(name, service.namespace, [url, model, *flags]))
+    sh(f"kubectl wait --for=condition=Ready pod/{name} -n {service.namespace} --timeout=60s")
+    try:
+        yield Load(service.namespace, name)
+    finally:
+        sh(f"kubectl delete pod/{name} configmap/{name} -n {service.namespace} --grace-period=1")
+
+
+def _pod(name: str, namespace: str, args: list[str]) -> dict[str, object]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [
+                {
+                    "name": "client",
+                    "image": "embedding-storage:latest",
+                    "imagePullPolicy": "Never",
+                    "command": ["python", "/client/load_client.py", *args],
+                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                    "volumeMounts": [{"name": "client", "mountPath": "/client"}],
+                }
+            ],
+            "volumes": [{"name": "client", "configMap": {"name": name}}],
+        },
+    }

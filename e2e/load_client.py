@@ -1,0 +1,100 @@
+"""Ask an embedding service again and again, and print what came back: one JSON line a request. Runs in a pod.
+
+    python load_client.py URL MODEL --requests 20000 --after-change 2000
+
+Half of the threads open a connection for every request, the other half keep theirs, as real clients do. The vector of
+an answer is told by its first number, which is enough to tell two models apart. Standard library only.
+"""
+
+import argparse
+import http.client
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from urllib.parse import urlsplit
+
+BODY_TEXT = "This is an example sentence for embedding generation."
+
+
+class Tally:
+    """What has been answered until now, and whether that is enough."""
+
+    def __init__(self, requests: int, after_change: int, seconds: float) -> None:
+        self.requests, self.after_change = requests, after_change
+        self.end = time.monotonic() + seconds
+        self.lock = threading.Lock()
+        self.first: str | None = None
+        self.counts: Counter[bool] = Counter()
+
+    def add(self, line: dict[str, object]) -> None:
+        with self.lock:
+            vector = line.get("vector")
+            if self.first is None and isinstance(vector, str):
+                self.first = vector
+            self.counts[vector == self.first] += 1
+            print(json.dumps(line), flush=False)
+
+    @property
+    def is_enough(self) -> bool:
+        is_done = self.counts.total() >= self.requests and self.counts[False] >= self.after_change
+        return is_done or time.monotonic() > self.end
+
+
+def ask(connection: http.client.HTTPConnection, model: str, *, keep: bool) -> dict[str, object]:
+    """One request. Clients that keep a connection ask once more when the server had closed it before answering."""
+    body = json.dumps({"model": model, "input": BODY_TEXT})
+    headers = {"Content-Type": "application/json"} | ({} if keep else {"Connection": "close"})
+    sent = time.time()
+    for attempt in (1, 2):
+        was_open = connection.sock is not None
+        try:
+            connection.request("POST", "/v1/embeddings", body, headers)
+            response = connection.getresponse()
+            text = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            if attempt == 1 and was_open and isinstance(error, ConnectionError | http.client.RemoteDisconnected):
+                continue
+            return {"sent": sent, "received": time.time(), "keep": keep, "error": repr(error)}
+        if response.status != http.client.OK:
+            return {"sent": sent, "received": time.time(), "keep": keep, "error": f"{response.status} {text[:200]!r}"}
+        vector = f"{json.loads(text)['data'][0]['embedding'][0]:.4f}"
+        return {"sent": sent, "received": time.time(), "keep": keep, "vector": vector}
+    raise AssertionError
+
+
+def work(address: tuple[str, int], model: str, tally: Tally, *, keep: bool) -> None:
+    connection = http.client.HTTPConnection(*address, timeout=60)
+    while not tally.is_enough:
+        tally.add(ask(connection, model, keep=keep))
+        if not keep:
+            connection.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url")
+    parser.add_argument("model")
+    parser.add_argument("--requests", type=int, default=1000, help="at least so many")
+    parser.add_argument("--after-change", type=int, default=0, help="at least so many answers of another vector")
+    parser.add_argument("--seconds", type=float, default=600, help="at most so long")
+    parser.add_argument("--threads", type=int, default=4)
+    given = parser.parse_args()
+    parts = urlsplit(given.url)
+    address = (parts.hostname or "localhost", parts.port or 80)
+    tally = Tally(given.requests, given.after_change, given.seconds)
+    threads = [
+        threading.Thread(target=work, args=(address, given.model, tally), kwargs={"keep": number % 2 == 0})
+        for number in range(given.threads)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

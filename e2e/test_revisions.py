@@ -1,0 +1,149 @@
+"""A change of the model, or of anything that can move vectors, under load: never mixed, never down."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kube import Service, advertise_gpus, apply, get, sh
+from load import Answer, under_load
+from services import MINILM, a_service, with_token
+
+OTHER = "hf://example/all-MiniLM-L6-v2-cls"
+"""Of the same size; its vectors are others."""
+SMALL = {"limits": {"cpu": "1", "memory": "2Gi"}, "requests": {"cpu": "50m", "memory": "256Mi"}}
+GPU = {"limits": {**SMALL["limits"], "nvidia.com/gpu": "1"}, "requests": SMALL["requests"]}
+QUICK = {"surgeWaitSeconds": 5, "progressDeadlineSeconds": 40}
+
+
+@pytest.fixture
+def one_gpu() -> Iterator[None]:
+    advertise_gpus(1)
+    yield
+    advertise_gpus(4)
+
+
+def test_a_change_of_the_model_under_load_mixes_nothing_and_fails_nothing(namespace: str) -> None:
+    service = _ready(namespace, replicas=2, resources=SMALL)
+    old = _serving(service)
+    with under_load(service, service.name, requests=20_000, after_change=2_000, seconds=270, threads=6) as load:
+        apply(_a_service(namespace, model={"storageUri": OTHER}, replicas=2, resources=SMALL))
+        answers = load.answers()
+
+    assert _errors(answers) == []
+    assert len(answers) >= 20_000
+    _mixes_nothing(answers)
+    assert answers[-1].vector != answers[0].vector
+    service.is_ready()
+    assert _serving(service) != old
+    assert _deployments(service) == [f"embedding-model-{_serving(service)}"]
+    assert {"Candidate", "Switched"} <= _events(service)
+
+
+BAD: dict[str, dict[str, Any]] = {
+    "ImagePullFailed": {"image": "nowhere.example/embedding-runtime:none"},
+    "ModelNotFound": {"model": {"storageUri": "hf://example/no-such-model"}},
+    "RuntimeFailed": {"args": ("--task=text_ranking",)},  # ends at start: the model is no cross-encoder
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+def test_a_bad_change_of_a_gpu_service_takes_nothing_down_where_another_gpu_is_free(
+    namespace: str, reason: str
+) -> None:
+    service = _ready(namespace, resources=GPU)
+    old = _serving(service)
+    with under_load(service, service.name, requests=1_000, seconds=60) as load:
+        apply(_a_service(namespace, resources=GPU, **BAD[reason]))
+        assert "still serving" in service.says(reason)
+        answers = load.answers()
+
+    assert _errors(answers) == []
+    assert len({answer.vector for answer in answers}) == 1
+    assert _serving(service) == old
+    service.says(reason, "Stalled")
+    assert _deployments(service) == [f"embedding-model-{old}"]
+
+    apply(_a_service(namespace, resources=GPU))
+    service.is_ready()
+    assert _serving(service) == old
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_on_the_only_gpu_a_bad_change_is_rolled_back_by_itself(namespace: str) -> None:
+    service = _ready(namespace, resources=GPU)
+    old = _serving(service)
+
+    apply(_a_service(namespace, resources=GPU, **BAD["ImagePullFailed"]))
+
+    service.says("ImagePullFailed", "Stalled")
+    sh(f"kubectl wait --for=condition=Available embeddingservice/{service.name} -n {namespace} --timeout=240s")
+    assert _serving(service) == old
+    assert {"MakingRoom", "RolledBack"} <= _events(service)
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_on_the_only_gpu_a_good_change_takes_over_in_place_and_mixes_nothing(namespace: str) -> None:
+    service = _ready(namespace, resources=GPU)
+    old = _serving(service)
+    with under_load(service, service.name, requests=100, after_change=200, seconds=240) as load:
+        apply(_a_service(namespace, model={"storageUri": OTHER}, resources=GPU))
+        answers = load.answers()
+
+    _mixes_nothing(answers)
+    service.is_ready()
+    assert _serving(service) != old
+
+
+def test_a_change_that_moves_no_vectors_keeps_the_revision_and_fails_nothing(namespace: str) -> None:
+    service = _ready(namespace, resources=SMALL)
+    old = _serving(service)
+    larger = {**SMALL, "requests": {"cpu": "60m", "memory": "300Mi"}}
+    with under_load(service, service.name, requests=500, seconds=90) as load:
+        apply(_a_service(namespace, resources=larger))
+        sh(f"kubectl rollout status deployment/embedding-model-{old} -n {namespace} --timeout=120s")
+        answers = load.answers()
+
+    assert _errors(answers) == []
+    service.is_ready()
+    assert _serving(service) == old
+
+
+def _ready(namespace: str, **spec: Any) -> Service:
+    with_token(namespace)
+    apply(_a_service(namespace, **spec))
+    service = Service("embedding-model", namespace)
+    service.is_ready()
+    return service
+
+
+def _a_service(namespace: str, *, model: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    whole = {"storageUri": MINILM, "tokenSecretRef": {"name": "hf-secret"}, **(model or {})}
+    return a_service(namespace, model=whole, **{"rollout": QUICK, **spec})
+
+
+def _serving(service: Service) -> str:
+    serving: str = get(f"embeddingservice {service.name}", service.namespace)["status"]["revision"]["serving"]
+    return serving
+
+
+def _deployments(service: Service) -> list[str]:
+    found = get(f"deployments -l {service.pods}", service.namespace)["items"]
+    return sorted(each["metadata"]["name"] for each in found)
+
+
+def _events(service: Service) -> set[str]:
+    events = get(f"events --field-selector involvedObject.name={service.name}", service.namespace)["items"]
+    return {each["reason"] for each in events}
+
+
+def _errors(answers: list[Answer]) -> list[str]:
+    return [answer.error for answer in answers if answer.error]
+
+
+def _mixes_nothing(answers: list[Answer]) -> None:
+    """Nobody who asked after the first answer of the new model had arrived got one of the old model."""
+    given = [answer for answer in answers if answer.vector]
+    old = given[0].vector
+    switched = min((answer.received for answer in given if answer.vector != old), default=float("inf"))
+    late = [answer for answer in given if answer.vector == old and answer.sent > switched]
+    assert not late, f"{len(late)} of the old model after {switched}; the last {late[-1].sent - switched:.2f} s later"
