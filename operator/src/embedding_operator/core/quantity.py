@@ -16,7 +16,7 @@ _MAX = 2**63 - 1  # an API server silently lowers what is above
 
 
 def amount(text: str) -> Fraction:
-    """The number. Raises ValueError, with words for the user, for what is no quantity and what Kubernetes cannot hold."""
+    """The number. Raises ValueError, with words for users, for anything that Kubernetes cannot hold."""
     match = _FORM.fullmatch(text) if len(text) <= _MAX_LENGTH else None
     if match is None or abs(int(match["exponent"] or 0)) > _MAX_EXPONENT:
         shown = text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}..."

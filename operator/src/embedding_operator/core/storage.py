@@ -88,7 +88,7 @@ def match(
     """What fetches a URI that names no storage container: of those that match, namespaced before cluster-wide ones,
     then the longest prefix, then a regex, then catch-alls; ties go by name. None matches: BUILT_IN.
 
-    `in_use`: kind and name of the one that fetched for the service so far. If it cannot be read, it is taken for a match
+    `in_use`: kind and name of the one that fetched for the service so far. If it cannot be read, it counts as a match
     wherever the part that cannot be read might be one.
     """
     ranked = [

@@ -81,8 +81,8 @@ def note(requirement: SecretRequirement, snapshot: Snapshot) -> str:
     else:
         why = "has no such key"
     return (
-        f"The model is fetched without {requirement.variable}: {requirement.by} takes it from key {requirement.ref.key} "
-        f"of Secret {name}, which {why}."
+        f"The model is fetched without {requirement.variable}: {requirement.by} takes it from key "
+        f"{requirement.ref.key} of Secret {name}, which {why}."
     )
 
 
