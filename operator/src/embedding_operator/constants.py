@@ -15,6 +15,7 @@ __all__ = [
     "SERVER",
     "SERVICE_LABEL",
     "TEMPLATE_ANNOTATION",
+    "USE_LABEL",
     "VERSION",
 ]
 
@@ -34,6 +35,9 @@ REVISION_LABEL = f"{GROUP}/revision"
 
 ADOPT_ANNOTATION = f"{GROUP}/adopt"
 """Set to "true" by a user on an object that an EmbeddingService may take over: after a restore from a backup, say."""
+
+USE_LABEL = f"{GROUP}/use"
+"""Set to "true" on a Secret that services may use, where the policy asks for it."""
 
 APPLIED_ANNOTATION = f"{GROUP}/applied"
 """Digest of an object as it was last applied: tells what was taken out of it since, which a comparison with the live

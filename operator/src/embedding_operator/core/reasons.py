@@ -11,7 +11,11 @@ class Reason(StrEnum):
     ACCEPTED = "Accepted"
     INVALID_SPEC = "InvalidSpec"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 a reason, not a password
+    SECRET_NOT_ALLOWED = "SecretNotAllowed"  # noqa: S105 a reason, not a password
     STORAGE_CONTAINER_NOT_FOUND = "StorageContainerNotFound"
+    STORAGE_CONTAINER_UNREADABLE = "StorageContainerUnreadable"
+    POLICY_VIOLATION = "PolicyViolation"
+    UNKNOWN_ACCELERATOR = "UnknownAccelerator"
     NAME_TAKEN = "NameTaken"
     DENIED = "Denied"
     NOT_ACCEPTED = "NotAccepted"

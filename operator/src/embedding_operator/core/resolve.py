@@ -1,192 +1,148 @@
-"""What is wrong with a service, all of it at once; and what is settled once nothing is."""
+"""A spec, a storage container and the settings -> a service with every default applied, or every problem at once."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
 
 from pydantic import ValidationError
 
-from embedding_operator.resources.kubernetes import KeyRef, ResourceRequirements
-from embedding_operator.resources.v1alpha1 import EmbeddingService
-from embedding_operator.resources.words import in_words, without_unknown
-from embedding_operator.core import flags, storage
-from embedding_operator.core.snapshot import Observed, read_storage_containers
-from embedding_operator.core.quantity import amount
+from embedding_operator.core import flags, requirements, storage
+from embedding_operator.core.checks.accelerators import check_accelerator
+from embedding_operator.core.checks.name import check_name
+from embedding_operator.core.checks.policy import check_image, check_storage_image
+from embedding_operator.core.checks.problems import invalid
+from embedding_operator.core.checks.resources import check_resources
+from embedding_operator.core.checks.secrets import check_key, check_secrets, is_met, keys_by_secret
+from embedding_operator.core.checks.uri import check_uri
 from embedding_operator.core.reasons import Reason
+from embedding_operator.core.requirements import TOKEN_VARIABLE
+from embedding_operator.core.snapshot import Raw, Snapshot, StorageRead
 from embedding_operator.errors import Problem, Refused
-from embedding_runtime.contract import BadUri, ForeignUri, ModelUri, ServeArgs, parse_uri
+from embedding_operator.resources.kubernetes import KeyRef
+from embedding_operator.resources.v1alpha1 import EmbeddingService, Rollout
+from embedding_operator.resources.words import in_words, without_unknown
+from embedding_operator.settings import Settings
+from embedding_runtime.contract import ForeignUri, ModelUri, ServeArgs
 
-__all__ = ["TOKEN_VARIABLE", "Settled", "secret_keys", "secret_keys_needed", "settle"]
+__all__ = ["TOKEN_VARIABLE", "ResolvedService", "resolve_service", "secrets_needed"]
 
-TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 a variable's name
-_NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
-
-
-class _Asked(NamedTuple):
-    """A key of a Secret that is asked for, by what, and the option with which kubectl makes one."""
-
-    by: str
-    ref: KeyRef
-    option: str
+_DEFAULT_REPLICAS = 1
 
 
 @dataclass(frozen=True)
-class Settled:
-    """A service that can be obeyed, with all that its spec leaves open decided."""
+class ResolvedService:
+    """A valid service with defaults applied."""
 
     service: EmbeddingService
     uri: ModelUri
     serve: ServeArgs
     fetcher: storage.Fetcher
+    """Its container names the Secrets that the pods may use, and no others."""
+    secret_keys: Mapping[str, KeyRef] = field(default_factory=dict)
+    """The keys of Secrets that the initializer gets, by variable; optional ones that do not exist are left out."""
+    replicas: int = _DEFAULT_REPLICAS
+    accelerator: str = "cpu"
+    """The resource that the runtime image was chosen by."""
+    image: str = ""
+    """The runtime's image."""
+    rollout: Rollout = field(default_factory=Rollout)
+    notes: tuple[str, ...] = ()
+    """What users should know although nothing is wrong."""
 
-    @property
-    def secret_keys(self) -> Mapping[str, KeyRef]:
-        """The keys of Secrets that the initializer takes, by the variable they go into."""
-        return secret_keys(self.service, self.fetcher)
 
-
-def settle(raw: Mapping[str, Any], seen: Observed) -> Settled:
+def resolve_service(snapshot: Snapshot, settings: Settings) -> ResolvedService:
     """Raises Refused with every problem."""
-    service, unreadable = _read(raw)
+    service, unreadable = _read(snapshot.service)
     if service is None:
         raise Refused(unreadable)
-    serve, bad_flags = flags.serve_args(service)
-    uri, bad_uri = _uri(service)
-    fetcher, no_fetcher = _fetcher(service, uri, seen.storage_containers)
+    spec = service.spec
+    serve, bad_flags = flags.serve_args(service, settings.policy)
+    uri, bad_uri = check_uri(spec.model.storage_uri)
+    fetcher, no_fetcher = _select(service, snapshot.service, uri, snapshot.storage_containers)
+    needed = requirements.requirements(service, fetcher or storage.BUILT_IN)
+    accelerator, bad_accelerator = check_accelerator(spec, settings)
     problems = [
         *unreadable,
-        *_invalid(_name(service)),
-        *_invalid(bad_uri),
-        *_invalid(bad_flags),
-        *_invalid(_resources(service.spec.resources)),
+        *check_name(service.metadata.name),
+        *bad_uri,
+        *bad_flags,
+        *check_resources(spec.resources, "spec.resources"),
+        *bad_accelerator,
+        *check_image(spec.image, settings),
+        *_check_keys(service),
         *no_fetcher,
-        *(_secrets(service, fetcher, seen) if fetcher else ()),
+        *(check_storage_image(fetcher, settings) if fetcher else ()),
+        *check_secrets(needed, snapshot),
     ]
     if problems or serve is None or uri is None or fetcher is None:
         raise Refused(problems)
-    return Settled(service, uri, serve, fetcher)
+    return ResolvedService(
+        service=service,
+        uri=uri,
+        serve=serve,
+        fetcher=replace(fetcher, container=requirements.without_unmet(fetcher.container, needed, snapshot, settings)),
+        secret_keys={each.variable: each.ref for each in needed if each.variable and is_met(each, snapshot)},
+        replicas=_DEFAULT_REPLICAS if spec.replicas is None else spec.replicas,
+        accelerator=accelerator,
+        image=spec.image or settings.runtime_images[accelerator],
+        rollout=spec.rollout,
+        notes=requirements.notes(fetcher, needed, snapshot),
+    )
 
 
-def secret_keys_needed(
-    raw_service: Mapping[str, Any], storage_containers: Sequence[Mapping[str, Any]]
-) -> dict[str, frozenset[str]]:
-    """The Secrets, in the service's namespace, whose keys `Observed.of` must be told; and which of their keys are asked
-    for. Raw API objects; a spec that cannot be read needs none.
+def secrets_needed(raw_service: Raw, storage_reads: Sequence[StorageRead]) -> Mapping[str, frozenset[str]]:
+    """The Secrets of the service's namespace that `Snapshot.secrets` must tell of, and the keys that are asked for.
+
+    A spec that cannot be read needs none.
     """
     service, _ = _read(raw_service)
     if service is None:
         return {}
-    uri, _ = _uri(service)
-    fetcher, _ = _fetcher(service, uri, read_storage_containers(storage_containers))
-    refs = [asked.ref for asked in _asked(service, fetcher or storage.BUILT_IN)]
-    return {name: frozenset(ref.key for ref in refs if ref.name == name) for name in {ref.name for ref in refs}}
+    uri, _ = check_uri(service.spec.model.storage_uri)
+    fetcher, _ = _select(service, raw_service, uri, storage_reads)
+    return keys_by_secret(requirements.requirements(service, fetcher or storage.BUILT_IN))
 
 
-def secret_keys(service: EmbeddingService, fetcher: storage.Fetcher) -> dict[str, KeyRef]:
-    """The keys of Secrets that a model is fetched with: the service's own token wins over its storage container's."""
-    token = service.spec.model.token_secret_ref
-    own = {TOKEN_VARIABLE: KeyRef(name=token.name, key=token.key)} if token else {}
-    return {**fetcher.secrets, **own}
-
-
-def _read(raw: Mapping[str, Any]) -> tuple[EmbeddingService | None, list[Problem]]:
-    """The service, as far as it can be read: unknown fields are problems, but hide no others."""
+def _read(raw: Raw) -> tuple[EmbeddingService | None, list[Problem]]:
+    """The service, as far as it can be read: unknown fields are problems, and hide no others."""
+    spec = {**raw, "status": {}}  # ours, and maybe a newer release's
     try:
-        return EmbeddingService.model_validate(raw), []
+        return EmbeddingService.model_validate(spec), []
     except ValidationError as error:
-        problems = _invalid(in_words(error, EmbeddingService))
+        problems = invalid(in_words(error, EmbeddingService))
         try:
-            return EmbeddingService.model_validate(without_unknown(raw, error)), problems
+            return EmbeddingService.model_validate(without_unknown(spec, error)), problems
         except ValidationError:
             return None, problems
 
 
-def _invalid(messages: Sequence[str]) -> list[Problem]:
-    return [Problem(Reason.INVALID_SPEC, message) for message in messages]
-
-
-def _name(service: EmbeddingService) -> list[str]:
-    if _NAME.fullmatch(service.metadata.name):
-        return []
-    rule = "at most 63 small letters, digits and '-', a letter first"
-    return [f"metadata.name {service.metadata.name!r} becomes a host name: {rule}"]
-
-
-def _uri(service: EmbeddingService) -> tuple[ModelUri | None, list[str]]:
-    try:
-        return parse_uri(service.spec.model.storage_uri), []
-    except BadUri as error:
-        return None, [f"spec.model.storageUri: {error}"]
-
-
-def _resources(resources: ResourceRequirements | None) -> list[str]:
-    """What an API server would say of the pods only."""
-    if resources is None:
-        return []
-    problems = []
-    for name, limit in resources.limits.items():
-        request = resources.requests.get(name, limit)
-        if "/" in name and amount(request) != amount(limit):
-            problems.append(f"spec.resources: request {request} and limit {limit} of {name} must be equal")
-        elif amount(request) > amount(limit):
-            problems.append(f"spec.resources: the request of {name}, {request}, is above its limit, {limit}")
-    problems += [
-        f"spec.resources.requests has {name}: ask for it in spec.resources.limits too"
-        for name in resources.requests
-        if "/" in name and name not in resources.limits
-    ]
-    return problems
-
-
-def _fetcher(
-    service: EmbeddingService, uri: ModelUri | None, storage_containers: Sequence[storage.AnyStorageContainer]
+def _select(
+    service: EmbeddingService, raw: Raw, uri: ModelUri | None, reads: Sequence[StorageRead]
 ) -> tuple[storage.Fetcher | None, list[Problem]]:
     model, namespace = service.spec.model, service.metadata.namespace
     if model.storage_container_name is not None:
-        fetcher, why_not = storage.named(model.storage_container_name, namespace, storage_containers)
+        fetcher, problem = storage.named(model.storage_container_name, namespace, reads)
     else:
-        fetcher, why_not = storage.match(model.storage_uri, namespace, storage_containers), None
-    if fetcher is None:
-        message = f"spec.model.storageContainerName: {why_not}"
-        return None, [Problem(Reason.STORAGE_CONTAINER_NOT_FOUND, message)]
-    if isinstance(uri, ForeignUri) and fetcher.is_ours:
+        fetcher, problem = storage.match(model.storage_uri, namespace, reads, _in_use(raw))
+    if problem is not None:
+        return None, [problem]
+    if isinstance(uri, ForeignUri) and fetcher is not None and fetcher.is_ours:
         message = (
             f"no storage container fetches {model.storage_uri}, and the built-in initializer knows hf://, pvc:// and "
-            f"file:// only: make a StorageContainer with an image that fetches {uri.scheme}://"
+            f"file:// only: create a StorageContainer with an image that fetches {uri.scheme}://"
         )
         return None, [Problem(Reason.STORAGE_CONTAINER_NOT_FOUND, message)]
     return fetcher, []
 
 
-def _secrets(service: EmbeddingService, fetcher: storage.Fetcher, seen: Observed) -> list[Problem]:
-    problems = []
-    for by, ref, option in _asked(service, fetcher):
-        keys = seen.secrets.get(ref.name)
-        asked = f"{by} asks for key {ref.key} of Secret {ref.name}"
-        if ref.optional or (keys is not None and ref.key in keys):
-            continue
-        if keys is None:
-            namespace = service.metadata.namespace
-            make = f"kubectl create secret generic {ref.name} -n {namespace} {option}"
-            words = f"{asked}, which is not in namespace {namespace}: {make}"
-        else:
-            words = f"{asked}, which has {', '.join(sorted(keys)) or 'no key at all'}: add the key, or name another"
-        problems.append(Problem(Reason.SECRET_NOT_FOUND, words))
-    return problems
+def _in_use(raw: Raw) -> tuple[str, str | None] | None:
+    """What fetched the model so far, as the status says."""
+    recorded = (raw.get("status") or {}).get("storageContainer") or {}
+    return (recorded["kind"], recorded.get("name")) if recorded.get("kind") else None
 
 
-def _asked(service: EmbeddingService, fetcher: storage.Fetcher) -> list[_Asked]:
-    """All that the pods take from Secrets: what the model is fetched with, then who may ask."""
-    own = TOKEN_VARIABLE if service.spec.model.token_secret_ref else None
-    asked = [
-        _Asked(
-            "spec.model.tokenSecretRef" if variable == own else str(fetcher), ref, f"--from-literal={ref.key}=<value>"
-        )
-        for variable, ref in secret_keys(service, fetcher).items()
+def _check_keys(service: EmbeddingService) -> list[Problem]:
+    token, auth = service.spec.model.token_secret_ref, service.spec.auth
+    return [
+        *(check_key(token.key, "spec.model.tokenSecretRef.key") if token else ()),
+        *(check_key(auth.api_keys_secret_ref.key, "spec.auth.apiKeysSecretRef.key") if auth else ()),
     ]
-    if service.spec.auth is not None:
-        keys = service.spec.auth.api_keys_secret_ref
-        option = f"--from-file={keys.key}=<file of lines NAME KEY>"
-        asked.append(_Asked("spec.auth.apiKeysSecretRef", KeyRef(name=keys.name, key=keys.key), option))
-    return asked

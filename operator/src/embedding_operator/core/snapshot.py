@@ -114,11 +114,23 @@ class PodEvent:
 
 @dataclass(frozen=True)
 class StorageRead:
-    """One storage container as it was read: `parsed` is None where this release cannot read it, `problems` say why."""
+    """One storage container as `storage.read` found it: `parsed` is None where this release cannot read it. With
+    `problems` it fetches for nobody, and the services that use it are held as they are. `formats` are the
+    `UriFormats`, as far as they can be read.
+    """
 
     raw: Raw
     parsed: Any
     problems: tuple[str, ...] = ()
+    formats: Any = None
+
+    @property
+    def is_cluster_wide(self) -> bool:
+        """A ClusterStorageContainer."""
+        return bool(self.raw["kind"] == "ClusterStorageContainer")
+
+    def __str__(self) -> str:
+        return f"{self.raw['kind']} {self.raw['metadata']['name']}"
 
 
 @dataclass(frozen=True)
@@ -139,6 +151,8 @@ class Snapshot:
     """By pod UID; only for pods that `diagnosis.needs_events` names."""
     storage_containers: tuple[StorageRead, ...] = ()
     secrets: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    unusable_secrets: frozenset[str] = frozenset()
+    """Those of the Secrets that exist and lack the label which `settings.policy.secrets.require_label` asks for."""
     may_roll: bool = True
 
     @property

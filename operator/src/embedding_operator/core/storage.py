@@ -1,32 +1,46 @@
-"""Which storage container fetches a URI, and how it changes the built-in initializer."""
+"""Which storage container fetches a URI.
 
-import re
+One that cannot be read holds the services that it fetches for: until it is corrected, nothing else is selected in its
+place, which could fetch another model, or fetch without the mirror and the token that it names.
+"""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-import re2
+from pydantic import ValidationError
 
+from embedding_operator.core.checks.container import check_container
+from embedding_operator.core.merge import merge
+from embedding_operator.core.reasons import Reason
+from embedding_operator.core.snapshot import Raw, StorageRead
+from embedding_operator.core.uri_formats import Rank, UriFormats, read_formats
+from embedding_operator.errors import Problem
 from embedding_operator.resources.kubernetes import Container, KeyRef
-from embedding_operator.resources.v1alpha1 import ClusterStorageContainer, Format, StorageContainer
+from embedding_operator.resources.v1alpha1 import ClusterStorageContainer, StorageContainer
+from embedding_operator.resources.words import in_words
 
-__all__ = ["BUILT_IN", "AnyStorageContainer", "Fetcher", "bad_formats", "match", "merge", "named", "out_of_use"]
+__all__ = ["BUILT_IN", "AnyStorageContainer", "Fetcher", "Selection", "match", "merge", "named", "out_of_use", "read"]
 
 AnyStorageContainer = StorageContainer | ClusterStorageContainer
 
-_QUIET = re2.Options()
-_QUIET.log_errors = False  # a bad regex is reported in the storage container's status
-
-_BEGINNING_OF_A_URI = re.compile(r"[a-z][a-z0-9+.-]*(:(/(/\S*)?)?)?")
+_MODELS: Mapping[str, type[AnyStorageContainer]] = {
+    "StorageContainer": StorageContainer,
+    "ClusterStorageContainer": ClusterStorageContainer,
+}
 
 
 @dataclass(frozen=True)
 class Fetcher:
-    """What fetches a model: a storage container, or the initializer that is built in."""
+    """What fetches a model: a storage container, or the built-in initializer."""
 
     kind: Literal["StorageContainer", "ClusterStorageContainer", "BuiltIn"]
     name: str | None
     container: Container
+    chosen_by: str = "no storage container matches"
+    """Which rule chose it, in words."""
+    is_catch_all: bool = False
+    """It was chosen for want of one that names the URI: the Secrets that it names are optional."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}" if self.name else "the built-in initializer"
@@ -46,107 +60,96 @@ class Fetcher:
 BUILT_IN = Fetcher("BuiltIn", None, Container())
 
 
-def match(uri: str, namespace: str | None, storage_containers: Sequence[AnyStorageContainer]) -> Fetcher:
+class Selection(NamedTuple):
+    """What fetches a URI, or why nothing can for now: one of the two."""
+
+    fetcher: Fetcher | None
+    problem: Problem | None = None
+
+
+def read(raw: Raw) -> StorageRead:
+    """A storage container, parsed, or every reason why it cannot be used."""
+    model = _MODELS[raw["kind"]]
+    spec = raw.get("spec")
+    formats = read_formats(spec.get("supportedUriFormats") if isinstance(spec, Mapping) else None)
+    try:
+        parsed = model.model_validate({**raw, "status": {}})  # ours, and maybe a newer release's
+    except ValidationError as error:
+        problems = in_words(error, model)
+        is_about_formats = any(each.startswith("spec.supportedUriFormats") for each in problems)
+        return StorageRead(raw, None, (*problems, *(() if is_about_formats else formats.problems)), formats)
+    bad_container = [each.message for each in check_container(parsed.spec.container)]
+    return StorageRead(raw, parsed, (*formats.problems, *bad_container), formats)
+
+
+def match(
+    uri: str, namespace: str | None, reads: Sequence[StorageRead], in_use: tuple[str, str | None] | None = None
+) -> Selection:
     """What fetches a URI that names no storage container: of those that match, namespaced before cluster-wide ones,
-    then the longest prefix, then a regex, then those that take any URI; ties go by name. None matches: BUILT_IN.
+    then the longest prefix, then a regex, then catch-alls; ties go by name. None matches: BUILT_IN.
+
+    `in_use`: kind and name of the one that fetched for the service so far. If it cannot be read, it counts as a match
+    wherever the part that cannot be read might be one.
     """
     ranked = [
-        ((each.kind == "ClusterStorageContainer", *rank, each.metadata.name), each)
-        for each in _within_reach(namespace, storage_containers)
-        if out_of_use(each) is None and (rank := _rank(each.spec.supported_uri_formats, uri)) is not None
+        (each.is_cluster_wide, *rank[:2], each.raw["metadata"]["name"], rank, each)
+        for each in _within_reach(namespace, reads)
+        if out_of_use(each) is None and (rank := _rank(each, uri, in_use)) is not None
     ]
-    return _fetcher(min(ranked, key=lambda pair: pair[0])[1]) if ranked else BUILT_IN
+    if not ranked:
+        return Selection(BUILT_IN)
+    *_, rank, chosen = min(ranked, key=lambda each: each[:4])
+    return _selected(chosen, rank.rule, is_catch_all=rank.is_catch_all)
 
 
-def named(
-    name: str, namespace: str | None, storage_containers: Sequence[AnyStorageContainer]
-) -> tuple[Fetcher | None, str | None]:
-    """The storage container of that name, namespaced before cluster-wide ones, whatever URIs it is for; or why not."""
-    found = [each for each in _within_reach(namespace, storage_containers) if each.metadata.name == name]
+def named(name: str, namespace: str | None, reads: Sequence[StorageRead]) -> Selection:
+    """The storage container of that name, namespaced before cluster-wide ones, whatever URIs it is for."""
+    found = [each for each in _within_reach(namespace, reads) if each.raw["metadata"]["name"] == name]
     if not found:
-        return None, f"no StorageContainer or ClusterStorageContainer {name!r} is there that could be read"
-    chosen = min(found, key=lambda each: each.kind == "ClusterStorageContainer")
+        message = (
+            f"spec.model.storageContainerName: neither a StorageContainer {name!r} in namespace {namespace} nor a "
+            f"ClusterStorageContainer {name!r} exists: create one, or leave the field out"
+        )
+        return Selection(None, Problem(Reason.STORAGE_CONTAINER_NOT_FOUND, message))
+    chosen = min(found, key=lambda each: each.is_cluster_wide)
     why_not = out_of_use(chosen)
-    return (None, f"{chosen.kind} {name}: {why_not}") if why_not else (_fetcher(chosen), None)
+    if why_not is not None:
+        message = f"spec.model.storageContainerName: {chosen} {why_not}"
+        return Selection(None, Problem(Reason.STORAGE_CONTAINER_NOT_FOUND, message))
+    return _selected(chosen, "spec.model.storageContainerName")
 
 
-def out_of_use(storage_container: AnyStorageContainer) -> str | None:
-    """Why no service uses it, if so."""
-    if storage_container.disabled:
-        return "it is disabled: take `disabled` out to use it"
-    if storage_container.spec.workload_type != "initContainer":
-        return f"its workloadType is {storage_container.spec.workload_type}: services use those of type initContainer"
+def out_of_use(storage_container: StorageRead) -> str | None:
+    """Why no service may use it, if so: its author says that it is for none."""
+    raw = storage_container.raw
+    if raw.get("disabled") is True:
+        return "is disabled: remove `disabled` to use it"
+    spec = raw.get("spec")
+    workload = spec.get("workloadType", "initContainer") if isinstance(spec, Mapping) else "initContainer"
+    if workload == "localModelDownloadJob":
+        return f"has workloadType {workload}: services use storage containers of type initContainer"
     return None
 
 
-def bad_formats(storage_container: AnyStorageContainer) -> list[str]:
-    """What is wrong with its formats. Those that are listed here match nothing; the others do their work."""
-    problems = []
-    for index, each in enumerate(storage_container.spec.supported_uri_formats):
-        where = f"spec.supportedUriFormats[{index}]"
-        if (each.prefix is None) == (each.regex is None):
-            problems.append(f"{where}: give exactly one of prefix and regex")
-        elif each.prefix is not None and not _BEGINNING_OF_A_URI.fullmatch(each.prefix):
-            problems.append(f"{where}.prefix: no URI begins with {each.prefix!r}: write scheme://..., in small letters")
-        elif each.regex is not None and (error := _regex_error(each.regex)):
-            problems.append(f"{where}.regex: {each.regex!r} cannot be read: {error}")
-    return problems
+def _within_reach(namespace: str | None, reads: Sequence[StorageRead]) -> list[StorageRead]:
+    return [each for each in reads if each.is_cluster_wide or each.raw["metadata"].get("namespace") == namespace]
 
 
-def merge(built: Mapping[str, Any], over: Container) -> dict[str, Any]:
-    """A container with the fields of another over it, by strategic-merge rules: env by name, resources by resource.
-
-    Where Kubernetes' rules would make a container that no API server takes, whole entries win: a variable's new source
-    goes in place of its old one, and both limit and request of a resource are the other's if it gives either. Its args
-    go before those that are there, and the name stays.
-    """
-    given = over.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True)
-    merged = {**built, **{key: value for key, value in given.items() if key in {"image", "imagePullPolicy"}}}
-    merged["args"] = [*given.get("args", ()), *built["args"]]
-    env = {each["name"]: each for each in [*built["env"], *given.get("env", ())]}
-    merged["env"] = list(env.values())
-    resources = given.get("resources", {})
-    touched = {name for amounts in resources.values() for name in amounts}
-    merged["resources"] = {}
-    for kind, amounts in built["resources"].items():
-        kept = {name: value for name, value in amounts.items() if name not in touched}
-        merged["resources"][kind] = kept | resources.get(kind, {})
-    return merged
+def _rank(storage_container: StorageRead, uri: str, in_use: tuple[str, str | None] | None) -> Rank | None:
+    formats: UriFormats = storage_container.formats
+    rank = formats.rank(uri)
+    raw = storage_container.raw
+    if rank is None and formats.problems and in_use == (raw["kind"], raw["metadata"]["name"]):
+        return Rank(0, -len(uri), "in use so far")
+    return rank
 
 
-def _within_reach(
-    namespace: str | None, storage_containers: Sequence[AnyStorageContainer]
-) -> list[AnyStorageContainer]:
-    return [
-        each
-        for each in storage_containers
-        if each.kind == "ClusterStorageContainer" or each.metadata.namespace == namespace
-    ]
-
-
-def _rank(formats: Sequence[Format], uri: str) -> tuple[int, int] | None:
-    """Smaller is better; None: no match."""
-    if not formats:
-        return (2, 0)
-    return min((rank for each in formats if (rank := _format_rank(each, uri)) is not None), default=None)
-
-
-def _format_rank(given: Format, uri: str) -> tuple[int, int] | None:
-    if given.prefix is not None and given.regex is None:
-        return (0, -len(given.prefix)) if uri.startswith(given.prefix) else None
-    if given.regex is not None and given.prefix is None and _regex_error(given.regex) is None:
-        return (1, 0) if re2.compile(given.regex, _QUIET).search(uri) else None
-    return None
-
-
-def _regex_error(regex: str) -> str | None:
-    try:
-        re2.compile(regex, _QUIET)
-    except re2.error as error:
-        reason = error.args[0]
-        return reason.decode() if isinstance(reason, bytes) else str(reason)
-    return None
-
-
-def _fetcher(chosen: AnyStorageContainer) -> Fetcher:
-    return Fetcher(chosen.kind, chosen.metadata.name, chosen.spec.container)
+def _selected(chosen: StorageRead, rule: str, *, is_catch_all: bool = False) -> Selection:
+    if chosen.problems:
+        message = (
+            f"{chosen}, which fetches this model ({rule}), cannot be used until it is corrected: "
+            f"{'; '.join(chosen.problems)}. Pods that run stay as they are"
+        )
+        return Selection(None, Problem(Reason.STORAGE_CONTAINER_UNREADABLE, message))
+    parsed: Any = chosen.parsed
+    return Selection(Fetcher(parsed.kind, parsed.metadata.name, parsed.spec.container, rule, is_catch_all))

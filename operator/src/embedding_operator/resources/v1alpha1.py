@@ -238,8 +238,9 @@ class Format(SpecModel):
 
     prefix: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
     """How the URI begins, such as s3://bucket/."""
-    regex: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
-    """A regular expression that is found somewhere in the URI."""
+    regex: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    """A regular expression (RE2) that matches anywhere in the URI. URIs of more than 512 characters match prefixes
+    alone."""
 
 
 class StorageContainerSpec(SpecModel):
@@ -248,7 +249,7 @@ class StorageContainerSpec(SpecModel):
     container: Container
     """The initializer, merged over the built-in one."""
     supported_uri_formats: Annotated[list[Format], Field(max_length=64)] = Field(default_factory=list)
-    """Which URIs it fetches. Left out: any."""
+    """Which URIs it fetches. Left out: those that no other storage container claims, pvc:// and file:// excepted."""
     workload_type: Literal["initContainer", "localModelDownloadJob"] = "initContainer"
     """Services use those of type initContainer alone."""
 
