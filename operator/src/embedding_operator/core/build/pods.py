@@ -1,12 +1,11 @@
 """The pod template of a service: the initializer that fetches the model, and the server."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from embedding_operator.constants import API_KEYS_FILE, INITIALIZER, SERVER
-from embedding_operator.core import storage
 from embedding_operator.core.build.templates import render
+from embedding_operator.core.merge import merge
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
 from embedding_operator.resources.kubernetes import Container, EnvVar, EnvVarSource
 from embedding_operator.settings import Settings
@@ -54,8 +53,7 @@ def _initializer(resolved: ResolvedService, settings: Settings) -> dict[str, Any
         claim=claim,
         claim_dir=str(PVC_ROOT / claim) if claim else None,
     )
-    merged = storage.merge(storage.merge(built_in, resolved.fetcher.container), _token(resolved))
-    return _without_missing_secrets(merged, resolved)
+    return merge(merge(built_in, resolved.fetcher.container), _token(resolved))
 
 
 def _token(resolved: ResolvedService) -> Container:
@@ -63,15 +61,6 @@ def _token(resolved: ResolvedService) -> Container:
     if resolved.service.spec.model.token_secret_ref is None or key is None:
         return Container()
     return Container(env=[EnvVar(name=TOKEN_VARIABLE, valueFrom=EnvVarSource(secretKeyRef=key))])
-
-
-def _without_missing_secrets(container: dict[str, Any], resolved: ResolvedService) -> dict[str, Any]:
-    """A variable of a Secret that is optional and does not exist is left out."""
-
-    def is_wanted(variable: Mapping[str, Any]) -> bool:
-        return "secretKeyRef" not in variable.get("valueFrom", {}) or variable["name"] in resolved.secret_keys
-
-    return {**container, "env": [variable for variable in container["env"] if is_wanted(variable)]}
 
 
 def _api_keys(resolved: ResolvedService) -> dict[str, str] | None:
