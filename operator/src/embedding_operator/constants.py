@@ -9,6 +9,7 @@ __all__ = [
     "FIELD_MANAGER",
     "GROUP",
     "ADOPT_ANNOTATION",
+    "DRAIN_ANNOTATION",
     "INITIALIZER",
     "MANAGED_BY",
     "REVISION_LABEL",
@@ -32,6 +33,9 @@ SERVICE_LABEL = f"{GROUP}/service"
 
 REVISION_LABEL = f"{GROUP}/revision"
 """Label with the revision, on a Deployment and its pods; the Service selects one revision by it."""
+
+DRAIN_ANNOTATION = f"{GROUP}/draining"
+"""On pods: since when their revision is about to lose its traffic. The runtime reads it from a volume."""
 
 ADOPT_ANNOTATION = f"{GROUP}/adopt"
 """Set to "true" by a user on an object that an EmbeddingService may take over: after a restore from a backup, say."""

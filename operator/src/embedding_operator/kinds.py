@@ -39,7 +39,7 @@ class Role(StrEnum):
     CHILD = "child"
     """Built for a service, owned by it, and pruned when no builder yields it any more."""
     EVIDENCE = "evidence"
-    """Made by others for a child; read to say what is wrong."""
+    """Made by others for a child: pods. Read to say what is wrong; annotated to announce that they drain."""
     REFERENCE = "reference"
     """Named by a spec, read one by one, never cached."""
     RECORD = "record"
@@ -51,7 +51,7 @@ class Role(StrEnum):
 _ROLE_VERBS: Mapping[Role, frozenset[str]] = {
     Role.RESOURCE: frozenset({"get", "list", "watch", "update status"}),
     Role.CHILD: frozenset({"get", "list", "watch", "create", "update", "patch", "delete"}),
-    Role.EVIDENCE: frozenset({"list", "watch"}),
+    Role.EVIDENCE: frozenset({"list", "watch", "patch"}),
     Role.REFERENCE: frozenset({"get"}),
     Role.RECORD: frozenset({"create", "list"}),
     Role.ELECTION: frozenset({"get", "create", "update"}),

@@ -53,6 +53,7 @@ def a_pod(
     server: Container | None = None,
     is_gone: bool = False,
     template: str = "digest",
+    told_for: float | None = 60,
 ) -> Pod:
     def ago(seconds: float | None) -> datetime | None:
         return None if seconds is None else NOW - timedelta(seconds=seconds)
@@ -67,6 +68,7 @@ def a_pod(
         ready_since=ago(ready_for),
         was_ready=ready_for is not None,
         scheduled_at=None if unschedulable else ago(scheduled_for),
+        draining_since=ago(told_for),
         is_gone=is_gone,
         unschedulable=unschedulable,
         initializer=Container(),
@@ -138,6 +140,13 @@ def test_a_new_revision_starts_beside_the_serving_one_without_traffic() -> None:
 def test_the_service_switches_when_every_pod_of_the_candidate_has_settled(pods: tuple[Pod, ...], serving: str) -> None:
     rollout = step(a_snapshot(a_deployment(OLD), a_deployment(NEW), pods=(*ready_pods(OLD), *pods)))
     assert rollout.serving == serving
+
+
+@pytest.mark.parametrize(("told_for", "serving"), [(None, OLD), (2, OLD), (4, NEW)])
+def test_before_the_switch_the_serving_pods_are_told_that_they_drain(told_for: float | None, serving: str) -> None:
+    told = tuple(replace(pod, draining_since=told_for and NOW - timedelta(seconds=told_for)) for pod in ready_pods(OLD))
+    rollout = step(a_snapshot(a_deployment(OLD), a_deployment(NEW), pods=(*told, *ready_pods(NEW))))
+    assert (rollout.serving, rollout.announces_drain) == (serving, serving == OLD)
 
 
 def test_after_the_switch_the_old_revision_is_scaled_to_zero() -> None:

@@ -16,12 +16,13 @@ from embedding_operator.core.resolve import resolve_service
 from embedding_operator.core.revision import revision_and_template
 from embedding_operator.core.rollout import Phase, decide
 from embedding_operator.core.snapshot import Raw, Snapshot, StorageRead, condition_of, kind_ref, revision_of
-from embedding_operator.core.writes import Create, Delete, Replace, Scale, Write, writes
+from embedding_operator.core.writes import Annotate, Create, Delete, Replace, Scale, Write, drain_notices, writes
 from embedding_operator.errors import Fault, Refused
 from embedding_operator.kinds import DEPLOYMENT
 from embedding_operator.settings import Settings
 
 __all__ = [
+    "Annotate",
     "Budget",
     "Create",
     "Delete",
@@ -83,7 +84,7 @@ def plan_service(snapshot: Snapshot, settings: Settings, now: datetime) -> Plan:
         return _with_status(Plan(), View(snapshot, settings, now, problems=refused.problems))
     rollout = view.rollout
     assert rollout is not None  # noqa: S101 for the type checker: _decided sets it
-    planned = writes(desired, rollout, snapshot)
+    planned = (*writes(desired, rollout, snapshot), *drain_notices(rollout, snapshot, now))
     budget = Budget.WAITS if view.budget_waits else _budget(view, planned)
     plan = Plan(planned, events=rollout.events, requeue_after=rollout.requeue_after, budget=budget)
     return _with_status(plan, replace(view, has_writes=bool(planned)))

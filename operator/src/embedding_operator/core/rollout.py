@@ -10,7 +10,7 @@ is removed, recorded, and not tried again until the spec gives another revision 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -26,6 +26,9 @@ __all__ = ["FailedRevision", "Phase", "Rollout", "decide"]
 
 SETTLE = timedelta(seconds=2)
 """A pod counts as ready when it has been ready for so long: kube-proxies learn of a pod a moment after the API does."""
+NOTICE = timedelta(seconds=3)
+"""How long serving pods know that they are about to drain before the Service leaves them. They close each connection
+with its next answer, so that no client stays on one to the old revision: a kube-proxy would let it."""
 PATIENCE_IN_PLACE = timedelta(seconds=30)
 """How long a candidate that runs in the serving revision's place may be in trouble before that one comes back."""
 
@@ -71,11 +74,8 @@ class Rollout:
     failed: FailedRevision | None = None
     events: tuple[EventRecord, ...] = ()
     requeue_after: timedelta | None = None
-
-    @property
-    def updates_desired(self) -> bool:
-        """The desired revision's Deployment is created, or brought to what the spec says now."""
-        return self.desired in self.replicas
+    announces_drain: bool = False
+    """The serving revision's pods are told that they are about to drain."""
 
 
 @dataclass(frozen=True)
@@ -227,11 +227,20 @@ def _in_place(state: _State, serving: str, deadline: timedelta) -> Rollout:
 
 
 def _switch(state: _State, serving: str) -> Rollout:
+    if not _has_notice(state, serving):
+        step = _step(state, serving, Phase.SURGE, state.replicas, None)
+        return replace(step, announces_drain=True, requeue_after=NOTICE)
     event = EventRecord(
         "Normal", "Switched", f"Revision {state.desired} serves; revision {serving} drains and is removed."
     )
     replicas = {state.desired: state.replicas, serving: 0}
     return Rollout(Phase.SETTLED, state.desired, state.desired, None, replicas, events=(event,))
+
+
+def _has_notice(state: _State, serving: str) -> bool:
+    """The pods with the traffic know that they are about to drain. Those from before revisions cannot be told."""
+    pods = [pod for pod in state.snapshot.live_pods(serving) if pod.is_ready and serving != LEGACY]
+    return all(pod.draining_since is not None and state.now - pod.draining_since >= NOTICE for pod in pods)
 
 
 def _give_up(state: _State, serving: str, reason: str, what: str) -> Rollout:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from embedding_operator.constants import INITIALIZER, REVISION_LABEL, SERVER, TEMPLATE_ANNOTATION
+from embedding_operator.constants import DRAIN_ANNOTATION, INITIALIZER, REVISION_LABEL, SERVER, TEMPLATE_ANNOTATION
 from embedding_operator.kinds import DEPLOYMENT, SERVICE, Kind, kind_of
 
 __all__ = [
@@ -92,6 +92,8 @@ class Pod:
     was_ready: bool
     """Its server passed its startup probe once in its present life: what is wrong now came later."""
     scheduled_at: datetime | None
+    draining_since: datetime | None
+    """When it was told that its revision is about to drain."""
     is_gone: bool
     unschedulable: str | None
     """The scheduler's words; None when a node has it, or the scheduler has not tried."""
@@ -222,18 +224,20 @@ def pod_of(raw: Raw, deployments: Iterable[Raw]) -> Pod | None:
 
 def _pod(raw: Raw, revision: str) -> Pod:
     metadata, status = raw["metadata"], raw.get("status") or {}
+    annotations = metadata.get("annotations") or {}
     ready, scheduled = condition_of(status, "Ready"), condition_of(status, "PodScheduled")
     server = _container(status.get("containerStatuses"), SERVER)
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
         revision=revision,
-        template=(metadata.get("annotations") or {}).get(TEMPLATE_ANNOTATION),
+        template=annotations.get(TEMPLATE_ANNOTATION),
         node=(raw.get("spec") or {}).get("nodeName"),
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
         ready_since=_time(ready) if ready.get("status") == "True" else None,
         was_ready=server.started,
         scheduled_at=_time(scheduled) if scheduled.get("status") == "True" else None,
+        draining_since=datetime.fromisoformat(told) if (told := annotations.get(DRAIN_ANNOTATION)) else None,
         is_gone=bool(metadata.get("deletionTimestamp")) or status.get("phase") in {"Failed", "Succeeded"},
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else None,
         initializer=_container(status.get("initContainerStatuses"), INITIALIZER),

@@ -2,17 +2,18 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from embedding_operator.constants import ADOPT_ANNOTATION
+from embedding_operator.constants import ADOPT_ANNOTATION, DRAIN_ANNOTATION
 from embedding_operator.core.build import Desired
 from embedding_operator.core.diff import needs_write, replacement
 from embedding_operator.core.rollout import Rollout
 from embedding_operator.core.snapshot import ObjectRef, Raw, Snapshot, kind_ref, revision_of
 from embedding_operator.errors import NameTaken, Terminating
-from embedding_operator.kinds import DEPLOYMENT
+from embedding_operator.kinds import DEPLOYMENT, POD
 
-__all__ = ["Create", "Delete", "Replace", "Scale", "Write", "ref_of", "writes"]
+__all__ = ["Annotate", "Create", "Delete", "Replace", "Scale", "Write", "drain_notices", "ref_of", "writes"]
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,21 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Annotate:
+    """Merge-patch annotations of that very object (`metadata.uid` is a precondition). 404 and 409: gone, as good."""
+
+    ref: ObjectRef
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Delete:
     """DELETE that very object (preconditions.uid), its dependents in the background. 404 and 409: already gone."""
 
     ref: ObjectRef
 
 
-Write = Create | Replace | Scale | Delete
+Write = Create | Replace | Scale | Annotate | Delete
 
 
 def writes(desired: Sequence[Desired], rollout: Rollout, snapshot: Snapshot) -> tuple[Write, ...]:
@@ -62,6 +71,20 @@ def writes(desired: Sequence[Desired], rollout: Rollout, snapshot: Snapshot) -> 
     NameTaken, or Terminating where the name becomes free by itself.
     """
     return (*_wanted(desired, snapshot), *_scaled(rollout, snapshot), *_pruned(desired, rollout, snapshot))
+
+
+def drain_notices(rollout: Rollout, snapshot: Snapshot, now: datetime) -> tuple[Annotate, ...]:
+    """Tell the serving revision's pods, once each, that they are about to drain."""
+    if not rollout.announces_drain:
+        return ()
+    namespace = snapshot.service["metadata"]["namespace"]
+    return tuple(
+        Annotate(
+            ObjectRef(POD.api_version, POD.name, namespace, pod.name, pod.uid), {DRAIN_ANNOTATION: now.isoformat()}
+        )
+        for pod in snapshot.live_pods(rollout.serving)
+        if pod.is_ready and pod.draining_since is None
+    )
 
 
 def ref_of(raw: Raw) -> ObjectRef:

@@ -7,6 +7,7 @@ and how a failed download is reported. Standard library and pydantic only.
 from embedding_runtime.contract.initializer import MODEL_DIR, MODEL_NOTE, PVC_ROOT, DownloadVerdict, FailedDownload
 from embedding_runtime.contract.serve import (
     CANNOT_MOVE_VECTORS,
+    DRAIN_FILE,
     KILLED,
     TASKS,
     BackendName,
@@ -22,6 +23,7 @@ from embedding_runtime.contract.uri import BadUri, FileUri, ForeignUri, HuggingF
 
 __all__ = [
     "CANNOT_MOVE_VECTORS",
+    "DRAIN_FILE",
     "KILLED",
     "MODEL_DIR",
     "MODEL_NOTE",

@@ -17,6 +17,7 @@ from embedding_runtime.contract.initializer import MODEL_DIR
 __all__ = [
     "KILLED",
     "CANNOT_MOVE_VECTORS",
+    "DRAIN_FILE",
     "TASKS",
     "BackendName",
     "ContractError",
@@ -34,6 +35,11 @@ KILLED = 128 + 9
 
 The kubelet says OOMKilled only of a container's first process, and of all of them only with cgroup v2.
 """
+
+
+DRAIN_FILE = PurePosixPath("/etc/pod-info/draining")
+"""In a pod: not empty from the moment when the pod is about to lose its traffic. The server then closes each connection
+with its next answer."""
 
 
 class BackendName(StrEnum):

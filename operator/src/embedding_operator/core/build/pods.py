@@ -3,13 +3,13 @@
 import math
 from typing import Any
 
-from embedding_operator.constants import API_KEYS_FILE, INITIALIZER, SERVER
+from embedding_operator.constants import API_KEYS_FILE, DRAIN_ANNOTATION, INITIALIZER, SERVER
 from embedding_operator.core.build.templates import render
 from embedding_operator.core.merge import merge
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
 from embedding_operator.resources.kubernetes import Container, EnvVar, EnvVarSource
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import MODEL_DIR, PVC_ROOT, HuggingFaceUri, PvcUri
+from embedding_runtime.contract import DRAIN_FILE, MODEL_DIR, PVC_ROOT, HuggingFaceUri, PvcUri
 
 __all__ = ["pod_template"]
 
@@ -35,6 +35,9 @@ def pod_template(resolved: ResolvedService, settings: Settings) -> dict[str, Any
         model_volume=str(MODEL_DIR.parent),
         claim=_claim(resolved),
         api_keys=_api_keys(resolved),
+        pod_info=str(DRAIN_FILE.parent),
+        drain_file=DRAIN_FILE.name,
+        drain_annotation=f"metadata.annotations['{DRAIN_ANNOTATION}']",
     )
 
 
