@@ -14,7 +14,7 @@ class ConditionType(StrEnum):
 
     description: str
 
-    def __new__(cls, value: str, description: str) -> Self:
+    def __new__(cls, value: str, description: str = "") -> Self:
         """`ConditionType(value)` finds the member."""
         member = str.__new__(cls, value)
         member._value_, member.description = value, description
@@ -66,7 +66,7 @@ class Reason(StrEnum):
     group: Group
     description: str
 
-    def __new__(cls, value: str, group: Group, description: str) -> Self:
+    def __new__(cls, value: str, group: Group = Group.API, description: str = "") -> Self:
         """`Reason(value)` finds the member."""
         member = str.__new__(cls, value)
         member._value_, member.group, member.description = value, group, description

@@ -243,7 +243,7 @@ def _pod(raw: Raw, revision: str) -> Pod:
 
 def _was_ready(status: Raw, ready: Raw) -> bool:
     """A server that starts leaves the Ready condition as it was: it changes when the server becomes ready, or later."""
-    raw = next((each for each in status.get("containerStatuses") or () if each["name"] == SERVER), {})
+    raw: Raw = next((each for each in status.get("containerStatuses") or () if each["name"] == SERVER), {})
     started_at = ((raw.get("state") or {}).get("running") or {}).get("startedAt")
     changed_at = _time(ready)
     return bool(started_at and changed_at and changed_at > datetime.fromisoformat(started_at))

@@ -3,10 +3,10 @@
 import re
 
 from embedding_operator.core.diagnosis.expected import ExpectedPod
-from embedding_operator.core.diagnosis.words import sentence
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
 from embedding_operator.core.snapshot import Raw, condition_of
+from embedding_operator.core.wording import sentence
 
 __all__ = ["of_deployment"]
 

@@ -3,9 +3,9 @@
 import re
 
 from embedding_operator.core.diagnosis.expected import ExpectedPod
-from embedding_operator.core.diagnosis.words import without_repetition
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
+from embedding_operator.core.wording import without_repetition
 
 __all__ = ["unschedulable"]
 

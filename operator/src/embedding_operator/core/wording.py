@@ -1,7 +1,9 @@
 """Small tools for messages: sentences, the end of a log, and what is too long for a line."""
 
-__all__ = ["capitalized", "last_lines", "sentence", "shortened", "without_repetition"]
+__all__ = ["MESSAGE_LENGTH", "capitalized", "last_lines", "sentence", "shortened", "without_repetition"]
 
+MESSAGE_LENGTH = 2000
+"""The most characters of a message in the status: the last lines of a log, and what to do about them."""
 _TAIL_LINES, _TAIL_CHARACTERS = 5, 1000
 
 
