@@ -1,48 +1,222 @@
-"""The reasons of conditions: the words that dashboards, scripts and people rely on."""
+"""The types and reasons of conditions, each with its description: dashboards, scripts and people rely on these words.
+
+docs/status.md is generated from here. The order is that of a service's life: of two problems the earlier is reported.
+"""
 
 from enum import StrEnum
+from typing import Self
 
-__all__ = ["PROGRESS", "Reason"]
+__all__ = ["PROGRESS", "WAITING", "ConditionType", "Group", "Reason"]
+
+
+class ConditionType(StrEnum):
+    """The conditions of an EmbeddingService, in the order in which status lists them."""
+
+    description: str
+
+    def __new__(cls, value: str, description: str = "") -> Self:
+        """`ConditionType(value)` finds the member."""
+        member = str.__new__(cls, value)
+        member._value_, member.description = value, description
+        return member
+
+    READY = (
+        "Ready",
+        (
+            "Requests are answered with the spec as it is now. Its reason and message are those of the condition "
+            "that keeps it from being ready."
+        ),
+    )
+    RECONCILING = (
+        "Reconciling",
+        (
+            "True while the service is on its way to what the spec says, or waits for what may appear by itself. "
+            "kstatus reports `InProgress`."
+        ),
+    )
+    STALLED = (
+        "Stalled",
+        "True when the service makes no progress until somebody changes something. kstatus reports `Failed`.",
+    )
+    ACCEPTED = ("Accepted", "The spec is valid, and everything that it refers to exists.")
+    MODEL_AVAILABLE = ("ModelAvailable", "The files of the model have been downloaded.")
+    AVAILABLE = (
+        "Available",
+        "Requests are answered, possibly still by the previous version while a change rolls out or after it failed.",
+    )
+
+
+class Group(StrEnum):
+    """What kind of reason it is; the sections of docs/status.md."""
+
+    HEALTHY = "All is well"
+    SPEC = "The spec is rejected"
+    WAITING = "Waiting for another object"
+    API = "The Kubernetes API refused or did not answer"
+    PROGRESS = "On its way"
+    PODS = "The pods cannot be created or scheduled"
+    MODEL = "The model cannot be downloaded"
+    SERVER = "The server does not run"
+    ROLLOUT = "A rollout failed"
 
 
 class Reason(StrEnum):
-    """Why a condition is as it is. The kubelet's own words (CreateContainerError, ...) may stand beside these."""
+    """Why a condition is as it is. Reasons of the kubelet (CreateContainerError, ...) may stand beside these."""
 
-    ACCEPTED = "Accepted"
-    INVALID_SPEC = "InvalidSpec"
-    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 a reason, not a password
-    SECRET_NOT_ALLOWED = "SecretNotAllowed"  # noqa: S105 a reason, not a password
-    STORAGE_CONTAINER_NOT_FOUND = "StorageContainerNotFound"
-    STORAGE_CONTAINER_UNREADABLE = "StorageContainerUnreadable"
-    POLICY_VIOLATION = "PolicyViolation"
-    UNKNOWN_ACCELERATOR = "UnknownAccelerator"
-    NAME_TAKEN = "NameTaken"
-    DENIED = "Denied"
-    NOT_ACCEPTED = "NotAccepted"
-    DISABLED = "Disabled"
+    group: Group
+    description: str
 
-    DOWNLOADED = "Downloaded"
-    AVAILABLE = "Available"
-    READY = "Ready"
+    def __new__(cls, value: str, group: Group = Group.API, description: str = "") -> Self:
+        """`Reason(value)` finds the member."""
+        member = str.__new__(cls, value)
+        member._value_, member.group, member.description = value, group, description
+        return member
 
-    PENDING = "Pending"
-    DOWNLOADING = "Downloading"
-    LOADING = "Loading"
-    ROLLING_OUT = "RollingOut"
-    SCALED_TO_ZERO = "ScaledToZero"
+    READY = ("Ready", Group.HEALTHY, "All replicas answer requests with the spec as it is now.")
+    ACCEPTED = ("Accepted", Group.HEALTHY, "The spec is valid.")
+    DOWNLOADED = ("Downloaded", Group.HEALTHY, "At least one pod has the model's files.")
+    AVAILABLE = ("Available", Group.HEALTHY, "At least one replica answers requests.")
+    RECONCILED = ("Reconciled", Group.HEALTHY, "Nothing is left to do: Reconciling and Stalled are False.")
+    PROGRESSING = ("Progressing", Group.HEALTHY, "Stalled is False because the service is on its way.")
+    SCALED_TO_ZERO = ("ScaledToZero", Group.HEALTHY, "Nothing runs because spec.replicas is 0.")
 
-    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
-    ROLLED_BACK = "RolledBack"
+    INVALID_SPEC = (
+        "InvalidSpec",
+        Group.SPEC,
+        (
+            "The spec has errors: an unknown flag, two names for the model, a malformed URI. The message lists all of "
+            "them. What ran before keeps running."
+        ),
+    )
+    POLICY_VIOLATION = (
+        "PolicyViolation",
+        Group.SPEC,
+        (
+            "The operator's settings do not allow what the spec asks for, such as an image or remote code. Change the "
+            "spec, or ask the administrator of the operator."
+        ),
+    )
+    SECRET_NOT_ALLOWED = (  # a reason, not a password
+        "SecretNotAllowed",
+        Group.SPEC,
+        "The operator's settings ask for a label on Secrets that services may use, and this Secret lacks it.",
+    )
+    UNKNOWN_ACCELERATOR = (
+        "UnknownAccelerator",
+        Group.SPEC,
+        "The operator's settings have no runtime image for the accelerator in spec.resources.",
+    )
+    DISABLED = ("Disabled", Group.SPEC, "The storage container is out of use: no service is matched to it.")
+    NOT_ACCEPTED = ("NotAccepted", Group.SPEC, "Not known, because the spec is rejected.")
 
-    UNSCHEDULABLE = "Unschedulable"
-    PODS_REFUSED = "PodsRefused"
-    IMAGE_PULL_FAILED = "ImagePullFailed"
-    MODEL_NOT_FOUND = "ModelNotFound"
-    MODEL_UNAUTHORIZED = "ModelUnauthorized"
-    DOWNLOAD_FAILED = "DownloadFailed"
-    OUT_OF_MEMORY = "OutOfMemory"
-    RUNTIME_FAILED = "RuntimeFailed"
+    SECRET_NOT_FOUND = (  # a reason, not a password
+        "SecretNotFound",
+        Group.WAITING,
+        "A Secret, or a key of it, does not exist. Create it: the service continues by itself.",
+    )
+    STORAGE_CONTAINER_NOT_FOUND = (
+        "StorageContainerNotFound",
+        Group.WAITING,
+        "No storage container has that name, or none downloads such a URI. Create it: the service continues by itself.",
+    )
+    STORAGE_CONTAINER_UNREADABLE = (
+        "StorageContainerUnreadable",
+        Group.WAITING,
+        "The storage container of the service has an error. The service stays as it is until that is corrected.",
+    )
+    TERMINATING = (
+        "Terminating",
+        Group.WAITING,
+        "The service, or objects of a deleted service of the same name, are being deleted.",
+    )
+    ROLLOUT_QUEUED = (
+        "RolloutQueued",
+        Group.WAITING,
+        (
+            "A change of the operator's settings or of a storage container waits for its turn: few services roll "
+            "out at a time."
+        ),
+    )
+
+    NAME_TAKEN = (
+        "NameTaken",
+        Group.API,
+        (
+            "An object of the name that the service needs belongs to somebody else, so it is left alone. Rename it, "
+            "delete it, or let the service adopt it."
+        ),
+    )
+    CONFLICTING_MANAGER = (
+        "ConflictingManager",
+        Group.API,
+        "Two operators manage the service. Neither writes until one of them is removed or their namespaces differ.",
+    )
+    DENIED = (
+        "Denied",
+        Group.API,
+        (
+            "The API server refused a write: a missing right, a quota, an admission webhook or an invalid object. The "
+            "message has its words."
+        ),
+    )
+    RETRYING = (
+        "Retrying",
+        Group.API,
+        "A call failed and is tried again: a timeout, a failing webhook, too many requests, a conflict.",
+    )
+    INTERNAL_ERROR = (
+        "InternalError",
+        Group.API,
+        "The operator has a bug that this service triggers. Its log has the traceback; please report it.",
+    )
+
+    PENDING = ("Pending", Group.PROGRESS, "Objects or pods are being created.")
+    DOWNLOADING = ("Downloading", Group.PROGRESS, "The initializer is downloading the model.")
+    LOADING = ("Loading", Group.PROGRESS, "The server is loading the model.")
+    ROLLING_OUT = ("RollingOut", Group.PROGRESS, "Pods of the previous version are being replaced or removed.")
+
+    PODS_REFUSED = (
+        "PodsRefused",
+        Group.PODS,
+        "The cluster refuses to create pods: a quota, a limit range, Pod Security or an admission webhook.",
+    )
+    VOLUME_NOT_FOUND = ("VolumeNotFound", Group.PODS, "The PersistentVolumeClaim of spec.model.storageUri is missing.")
+    VOLUME_NOT_BOUND = ("VolumeNotBound", Group.PODS, "The PersistentVolumeClaim has no volume yet.")
+    UNSCHEDULABLE = ("Unschedulable", Group.PODS, "No node has what the pod requests, such as a GPU or memory.")
+    VOLUME_NOT_MOUNTED = ("VolumeNotMounted", Group.PODS, "The kubelet cannot attach or mount a volume of the pod.")
+    NODE_LOST = ("NodeLost", Group.PODS, "The node of the pod has stopped reporting.")
+    IMAGE_PULL_FAILED = ("ImagePullFailed", Group.PODS, "The kubelet cannot pull an image.")
+
+    MODEL_NOT_FOUND = ("ModelNotFound", Group.MODEL, "The hub or the volume has no such model.")
+    MODEL_UNAUTHORIZED = ("ModelUnauthorized", Group.MODEL, "The hub refuses access: no token, or not the right one.")
+    DOWNLOAD_FAILED = ("DownloadFailed", Group.MODEL, "The download failed; it is tried again.")
+
+    OUT_OF_MEMORY = ("OutOfMemory", Group.SERVER, "A container used more memory than its limit, or than its node has.")
+    RUNTIME_FAILED = (
+        "RuntimeFailed",
+        Group.SERVER,
+        "The server exited or was killed; the message has its last words.",
+    )
+    NOT_READY = (
+        "NotReady",
+        Group.SERVER,
+        "A server that was ready has stopped answering its readiness probe.",
+    )
+
+    ROLLED_BACK = (
+        "RolledBack",
+        Group.ROLLOUT,
+        "The new version ran in place of the previous one and did not become ready: the previous one is back.",
+    )
+    PROGRESS_DEADLINE_EXCEEDED = (
+        "ProgressDeadlineExceeded",
+        Group.ROLLOUT,
+        "The pods have not become ready within spec.rollout.progressDeadlineSeconds. The message says why.",
+    )
 
 
-PROGRESS = frozenset({Reason.PENDING, Reason.DOWNLOADING, Reason.LOADING, Reason.ROLLING_OUT, Reason.SCALED_TO_ZERO})
+PROGRESS = frozenset({*(each for each in Reason if each.group is Group.PROGRESS), Reason.SCALED_TO_ZERO})
 """Not ready, and nothing is wrong."""
+
+WAITING = frozenset(each for each in Reason if each.group is Group.WAITING)
+"""What may resolve itself without a change of the service."""

@@ -90,7 +90,7 @@ class Pod:
     ready_since: datetime | None
     """When its Ready condition became True; None while it is not ready."""
     was_ready: bool
-    """Its server passed its startup probe once in its present life: what is wrong now came later."""
+    """Its server is running and has been ready since it was started: what is wrong now came later."""
     scheduled_at: datetime | None
     draining_since: datetime | None
     """When it was told that its revision is about to drain."""
@@ -235,7 +235,7 @@ def _pod(raw: Raw, revision: str) -> Pod:
         node=(raw.get("spec") or {}).get("nodeName"),
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
         ready_since=_time(ready) if ready.get("status") == "True" else None,
-        was_ready=server.started,
+        was_ready=_was_ready(status, ready),
         scheduled_at=_time(scheduled) if scheduled.get("status") == "True" else None,
         draining_since=datetime.fromisoformat(told) if (told := annotations.get(DRAIN_ANNOTATION)) else None,
         is_gone=bool(metadata.get("deletionTimestamp")) or status.get("phase") in {"Failed", "Succeeded"},
@@ -243,6 +243,14 @@ def _pod(raw: Raw, revision: str) -> Pod:
         initializer=_container(status.get("initContainerStatuses"), INITIALIZER),
         server=server,
     )
+
+
+def _was_ready(status: Raw, ready: Raw) -> bool:
+    """A server that starts leaves the Ready condition as it was: it changes when the server becomes ready, or later."""
+    raw: Raw = next((each for each in status.get("containerStatuses") or () if each["name"] == SERVER), {})
+    started_at = ((raw.get("state") or {}).get("running") or {}).get("startedAt")
+    changed_at = _time(ready)
+    return bool(started_at and changed_at and changed_at > datetime.fromisoformat(started_at))
 
 
 def _time(condition: Raw) -> datetime | None:

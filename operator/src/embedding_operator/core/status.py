@@ -1,204 +1,137 @@
-"""The status of a service and of a storage container.
+"""The status of a service and of a storage container, as the API server gets it."""
 
-`Accepted` says whether the spec can be obeyed, `ModelAvailable` whether the model's files are fetched, `Available`
-whether requests are answered, and `Ready` whether all of that is so for the spec as it is now; its message is what a
-person must do. A spec that is refused changes nothing that runs: then `Available` may be True and `Ready` is False.
-"""
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, Literal, NamedTuple
-
-from pydantic import ValidationError
-
-from embedding_operator.resources.kubernetes import Condition
+from embedding_operator.core import names, storage
+from embedding_operator.core.conditions import calculate
+from embedding_operator.core.diagnosis.events import STUCK_AFTER, is_waiting
+from embedding_operator.core.reasons import Reason
+from embedding_operator.core.records import Condition, State
+from embedding_operator.core.rollout import SETTLE
+from embedding_operator.core.snapshot import Raw, StorageRead, condition_of
+from embedding_operator.core.view import View
+from embedding_operator.core.wording import sentence, shortened
+from embedding_operator.resources.kubernetes import Condition as ConditionStatus
 from embedding_operator.resources.v1alpha1 import (
     Address,
-    ClusterStorageContainer,
-    EmbeddingServiceStatus,
+    FailedRevisionStatus,
     ModelStatus,
-    StorageContainer,
+    RevisionStatus,
     StorageContainerStatus,
     StorageStatus,
 )
-from embedding_operator.resources.words import in_words, sentence
-from embedding_operator.core import names, storage
-from embedding_operator.core.diagnosis import Finding, Look, Wanted, look, worst
-from embedding_operator.core.snapshot import Observed, Pod
-from embedding_operator.core.reasons import Reason
-from embedding_operator.errors import Refused
-from embedding_operator.settings import Settings
 
-__all__ = ["condition_of", "of_refused", "of_settled", "of_storage_container"]
+__all__ = ["next_deadline", "of_service", "of_storage_container"]
 
-_State = Literal["True", "False", "Unknown"]
+_NAME_LENGTH = 64
+"""The most characters of the model's name: `kubectl get` prints it, in a column as wide as the longest name."""
+_KEPT = ("url", "address", "backend", "model", "storageContainer", "selector", "revision")
+"""What stays while the spec is rejected, or not known: clients and autoscalers go on with the pods that run."""
 
 
-class _Said(NamedTuple):
-    """A condition, before it is known since when it is so."""
-
-    type: str
-    status: _State
-    reason: str
-    message: str
-
-
-def of_settled(
-    raw: Mapping[str, Any], wanted: Wanted, seen: Observed, *, settings: Settings, now: datetime
-) -> dict[str, Any]:
-    """The status of a service that is accepted."""
-    settled, alive = wanted.settled, [pod for pod in seen.pods if not pod.gone]
-    service = settled.service
-    url = names.url(service, settings)
-    status = EmbeddingServiceStatus(
-        observed_generation=service.metadata.generation,
-        url=url,
-        address=Address(url=url),
-        backend=settled.serve.backend,
-        model=ModelStatus(name=settled.serve.model_name),
-        storage_container=StorageStatus(kind=settled.fetcher.kind, name=settled.fetcher.name),
-        replicas=len(alive),
-        ready_replicas=sum(pod.ready for pod in alive),
-        selector=names.label_selector(service),
-        conditions=_conditions(raw, _of_pods(wanted, alive, seen), now),
-    )
-    return status.to_dict()
-
-
-def of_refused(raw: Mapping[str, Any], refused: Refused, seen: Observed, now: datetime) -> dict[str, Any]:
-    """The status of a service that is not accepted: what is wrong, and whether what ran before still answers."""
-    alive = [pod for pod in seen.pods if not pod.gone]
-    ready = sum(pod.ready for pod in alive)
-    reason, message = _problems(refused)
-    goes_on = " Until then, what ran before this change goes on." if ready else ""
-    nothing = Finding(Reason.NOT_ACCEPTED, "Nothing is run for a spec that is not accepted.")
-    said = [
-        _Said("Ready", "False", reason, message + goes_on),
-        _Said("Accepted", "False", reason, message),
-        _Said("ModelAvailable", "Unknown", Reason.NOT_ACCEPTED, "Nothing is fetched for a spec that is not accepted."),
-        _said(
-            "Available", None if ready else nothing, Reason.AVAILABLE, "What ran before this change answers requests."
-        ),
-    ]
-    before = {key: value for key, value in (raw.get("status") or {}).items() if alive}
+def of_service(view: View) -> dict[str, Any]:
+    """The whole new status, an `EmbeddingServiceStatus`. What is kept may be of another release: it is not read."""
+    pods = view.snapshot.live_pods(view.serving) if view.serving else ()
+    if not pods and view.rollout is not None:
+        pods = view.snapshot.live_pods(view.rollout.desired)
     return {
-        **before,
-        "observedGeneration": raw["metadata"].get("generation"),
-        "replicas": len(alive),
-        "readyReplicas": ready,
-        "conditions": [each.to_dict() for each in _conditions(raw, said, now)],
+        **{key: value for key, value in view.snapshot.status.items() if key in _KEPT},
+        **_of_resolved(view),
+        "observedGeneration": view.service["metadata"].get("generation"),
+        "manager": view.manager,
+        "replicas": len(pods),
+        "readyReplicas": sum(pod.is_ready for pod in pods),
+        "conditions": [each.to_dict() for each in _conditions(view.service, calculate(view), view.now)],
     }
 
 
-def of_storage_container(raw: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """The status of a storage container: whether services can use it, and for which URIs."""
+def of_storage_container(storage_read: StorageRead, now: datetime) -> dict[str, Any]:
+    """The whole new status: whether services can use it, and for which URIs."""
     status = StorageContainerStatus(
-        observed_generation=raw["metadata"].get("generation"),
-        conditions=_conditions(raw, [_of_storage(raw)], now),
+        observed_generation=storage_read.raw["metadata"].get("generation"),
+        conditions=_conditions(storage_read.raw, [_of_storage(storage_read)], now),
     )
     return status.to_dict()
 
 
-def condition_of(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    """One condition of a status; empty when it was never said."""
-    return next((each for each in status.get("conditions") or () if each.get("type") == kind), {})
+def next_deadline(view: View) -> timedelta | None:
+    """How long until the status may become another one although nothing happens; None: it depends on events alone."""
+    times = [pod.ready_since + SETTLE for pod in view.current if pod.ready_since]
+    times += [pod.created_at + STUCK_AFTER for pod in view.current if not pod.is_ready and is_waiting(pod)]
+    if view.deadline is not None and len(view.settled) < view.replicas:
+        times.append(view.deadline)
+    return min((time - view.now for time in times if time > view.now), default=None)
 
 
-def _of_pods(wanted: Wanted, alive: Sequence[Pod], seen: Observed) -> list[_Said]:
-    replicas = wanted.settled.service.spec.replicas
-    present = [pod for pod in alive if pod.template == wanted.template]
-    looks = [look(pod, wanted) for pod in present]
-    blocked = worst([*(each.blocked for each in looks), _of_the_whole(replicas, present, alive, seen)])
-    return [
-        _said("Ready", blocked, Reason.READY, f"{replicas} of {replicas} replicas are ready."),
-        _Said("Accepted", "True", Reason.ACCEPTED, "The spec can be obeyed."),
-        _model_available(wanted, looks),
-        _available(blocked, sum(pod.ready for pod in alive), replicas),
-    ]
+def _of_resolved(view: View) -> dict[str, Any]:
+    """What the spec decides, where it is valid."""
+    if view.resolved is None:
+        return {}
+    resolved = view.resolved
+    url = names.url(resolved.service, view.settings)
+    return {
+        "url": url,
+        "address": Address(url=url).to_dict(),
+        "backend": resolved.serve.backend,
+        "model": ModelStatus(name=shortened(resolved.serve.model_name, _NAME_LENGTH)).to_dict(),
+        "storageContainer": StorageStatus(kind=resolved.fetcher.kind, name=resolved.fetcher.name).to_dict(),
+        "selector": names.label_selector(resolved.service),
+        **_revision(view),
+    }
 
 
-def _model_available(wanted: Wanted, looks: Sequence[Look]) -> _Said:
-    """A pod that still fetches says nothing against those that have the model; one that cannot does."""
-    missing = worst([each.model for each in looks])
-    fetched = any(each.model is None for each in looks)
-    if missing is None and not fetched:
-        missing = Finding(Reason.PENDING, "No pod is there to fetch it.")
-    if missing is not None and fetched and not missing.is_trouble:
-        missing = None
-    return _said(
-        "ModelAvailable", missing, Reason.DOWNLOADED, f"{wanted.settled.service.spec.model.storage_uri} is fetched."
+def _revision(view: View) -> dict[str, Any]:
+    """After a fault the plan was not carried out: then what the Service selects is what serves."""
+    rollout = view.rollout
+    if rollout is None:
+        return {}
+    failed = rollout.failed
+    status = RevisionStatus(
+        serving=view.serving or rollout.serving if view.fault else rollout.serving,
+        candidate=rollout.candidate,
+        failed=FailedRevisionStatus(
+            revision=failed.revision, reason=failed.reason, message=shortened(failed.message, 1000)
+        )
+        if failed
+        else None,
     )
+    return {"revision": status.to_dict()}
 
 
-def _available(blocked: Finding | None, answering: int, replicas: int) -> _Said:
-    return _said(
-        "Available",
-        None if answering else blocked,
-        Reason.AVAILABLE,
-        f"{answering} of {replicas} replicas answer requests.",
+def _of_storage(storage_read: StorageRead) -> Condition:
+    if storage_read.problems or storage_read.parsed is None:
+        message = sentence("; ".join(each.rstrip(".") for each in storage_read.problems))
+        held = " Services that use it stay as they are until it is corrected."
+        return Condition("Accepted", State.FALSE, Reason.INVALID_SPEC, message + held)
+    if why_not := storage.out_of_use(storage_read):
+        return Condition("Accepted", State.FALSE, Reason.DISABLED, f"No service uses it: it {sentence(why_not)}")
+    formats = [each.prefix or f"/{each.regex}/" for each in storage_read.parsed.spec.supported_uri_formats]
+    message = (
+        f"It downloads {', '.join(formats)}."
+        if formats
+        else "It has no supportedUriFormats: it downloads what no other storage container claims, but not pvc:// and "
+        "file://."
     )
+    return Condition("Accepted", State.TRUE, Reason.ACCEPTED, message)
 
 
-def _said(kind: str, against: Finding | None, reason: str, message: str) -> _Said:
-    return _Said(kind, "False", against.reason, against.message) if against else _Said(kind, "True", reason, message)
-
-
-def _of_the_whole(replicas: int, present: Sequence[Pod], alive: Sequence[Pod], seen: Observed) -> Finding | None:
-    """What no single pod shows."""
-    refused = next((message for message in map(_pods_refused, seen.deployments) if message), None)
-    if refused is not None:
-        return Finding(Reason.PODS_REFUSED, f"The cluster refuses the pods: {refused}")
-    if replicas == 0:
-        return Finding(Reason.SCALED_TO_ZERO, "Nothing runs, because spec.replicas is 0.")
-    if len(present) < replicas:
-        return Finding(Reason.PENDING, f"{len(present)} of {replicas} pods are made.")
-    if len(alive) > len(present):
-        return Finding(Reason.ROLLING_OUT, "Pods from before the last change are still there.")
-    return None
-
-
-def _pods_refused(deployment: Mapping[str, Any]) -> str | None:
-    """A quota, an admission policy: the words of whoever refused."""
-    failure = condition_of(deployment.get("status") or {}, "ReplicaFailure")
-    return failure.get("message") if failure.get("status") == "True" else None
-
-
-def _problems(refused: Refused) -> tuple[str, str]:
-    """The reason is what can only be changed in the spec, if anything; what may heal by itself comes after it."""
-    reasons = [problem.reason for problem in refused.problems]
-    reason = Reason.INVALID_SPEC if Reason.INVALID_SPEC in reasons else reasons[0]
-    return reason, sentence([problem.message for problem in refused.problems])
-
-
-def _of_storage(raw: Mapping[str, Any]) -> _Said:
-    model = ClusterStorageContainer if raw["kind"] == "ClusterStorageContainer" else StorageContainer
-    try:
-        given: storage.AnyStorageContainer = model.model_validate(raw)
-    except ValidationError as error:
-        return _Said("Accepted", "False", Reason.INVALID_SPEC, sentence(in_words(error, model)))
-    if bad := storage.bad_formats(given):
-        return _Said("Accepted", "False", Reason.INVALID_SPEC, sentence(bad))
-    if why_not := storage.out_of_use(given):
-        return _Said("Accepted", "False", Reason.DISABLED, f"No service uses it: {why_not}.")
-    formats = [each.prefix or f"/{each.regex}/" for each in given.spec.supported_uri_formats]
-    return _Said("Accepted", "True", Reason.ACCEPTED, f"It fetches {', '.join(formats) or 'any URI'}.")
-
-
-def _conditions(raw: Mapping[str, Any], said: Sequence[_Said], now: datetime) -> list[Condition]:
-    """As conditions. One whose status is as it was keeps the time of its last transition."""
+def _conditions(raw: Raw, conditions: Iterable[Condition], now: datetime) -> list[ConditionStatus]:
+    """As the API has them. One whose status is as it was keeps the time of its last transition."""
     before = raw.get("status") or {}
-    conditions = []
-    for kind, status, reason, message in said:
-        old = condition_of(before, kind)
-        kept = old.get("lastTransitionTime") if old.get("status") == status else None
-        conditions.append(
-            Condition(
-                type=kind,
-                status=status,
-                reason=str(reason),
-                message=message,
+    result = []
+    for each in conditions:
+        old = condition_of(before, each.type)
+        kept = old.get("lastTransitionTime") if old.get("status") == each.status else None
+        result.append(
+            ConditionStatus(
+                type=str(each.type),
+                status=each.status.value,
+                reason=str(each.reason),
+                message=each.message,
                 last_transition_time=kept or now.strftime("%Y-%m-%dT%H:%M:%SZ"),
                 observed_generation=raw["metadata"].get("generation"),
             )
         )
-    return conditions
+    return result

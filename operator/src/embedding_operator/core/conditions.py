@@ -1,0 +1,114 @@
+"""The conditions of a service: one calculator each.
+
+Ready, Reconciling and Stalled follow kstatus (sigs.k8s.io/cli-utils): `Stalled=True` is Failed, `Reconciling=True` is InProgress; never both. Ready is False while either is True.
+"""
+
+from embedding_operator.core.diagnosis import most_severe
+from embedding_operator.core.progress import Progress, Verdict, judge
+from embedding_operator.core.reasons import WAITING, ConditionType, Group, Reason
+from embedding_operator.core.records import Condition, Finding, State
+from embedding_operator.core.rollout import Phase
+from embedding_operator.core.snapshot import condition_of
+from embedding_operator.core.view import View
+from embedding_operator.core.wording import MESSAGE_LENGTH, sentence, shortened
+
+__all__ = ["View", "calculate"]
+
+
+def calculate(view: View) -> tuple[Condition, ...]:
+    """All conditions, in the order of status."""
+    progress = judge(view)
+    return (
+        _ready(progress),
+        _reconciling(progress),
+        _stalled(progress),
+        _accepted(view, progress),
+        _model_available(view, progress),
+        _available(view, progress),
+    )
+
+
+def _ready(progress: Progress) -> Condition:
+    state = State.TRUE if progress.verdict is Verdict.CURRENT else State.FALSE
+    return _condition(ConditionType.READY, state, progress.reason, progress.message)
+
+
+def _reconciling(progress: Progress) -> Condition:
+    if progress.verdict is Verdict.RECONCILING:
+        return _condition(ConditionType.RECONCILING, State.TRUE, progress.reason, progress.message)
+    message = "The service is as its spec says." if progress.verdict is Verdict.CURRENT else "See Stalled."
+    reason = Reason.RECONCILED if progress.verdict is Verdict.CURRENT else progress.reason
+    return _condition(ConditionType.RECONCILING, State.FALSE, reason, message)
+
+
+def _stalled(progress: Progress) -> Condition:
+    if progress.verdict is Verdict.STALLED:
+        return _condition(ConditionType.STALLED, State.TRUE, progress.reason, progress.message)
+    reason = Reason.RECONCILED if progress.verdict is Verdict.CURRENT else Reason.PROGRESSING
+    message = "Nothing is left to do." if progress.verdict is Verdict.CURRENT else "See Reconciling."
+    return _condition(ConditionType.STALLED, State.FALSE, reason, message)
+
+
+def _accepted(view: View, progress: Progress) -> Condition:
+    if view.problems:
+        fatal = [each for each in view.problems if each.reason not in WAITING]
+        message = sentence("; ".join(each.message.rstrip(".") for each in view.problems))
+        return _condition(ConditionType.ACCEPTED, State.FALSE, (fatal or view.problems)[0].reason, message)
+    if view.resolved is not None:
+        notes = [sentence(each) for each in view.resolved.notes]
+        return _condition(ConditionType.ACCEPTED, State.TRUE, Reason.ACCEPTED, " ".join(["The spec is valid.", *notes]))
+    return _as_before(view, ConditionType.ACCEPTED, progress)
+
+
+def _model_available(view: View, progress: Progress) -> Condition:
+    """A pod that still downloads says nothing against those that have the model; one that cannot does."""
+    kind = ConditionType.MODEL_AVAILABLE
+    if view.problems:
+        message = "The model is not downloaded while the spec is rejected."
+        return _condition(kind, State.UNKNOWN, Reason.NOT_ACCEPTED, message)
+    if view.resolved is None or view.rollout is None:
+        return _as_before(view, kind, progress)
+    if view.rollout.phase is Phase.HELD and view.rollout.failed is not None:
+        failed = view.rollout.failed
+        is_missing = failed.reason in {each for each in Reason if each.group is Group.MODEL}
+        return _condition(kind, State.FALSE if is_missing else State.UNKNOWN, failed.reason, failed.message)
+    if view.replicas == 0:
+        message = "No pod downloads the model because spec.replicas is 0."
+        return _condition(kind, State.UNKNOWN, Reason.SCALED_TO_ZERO, message)
+    if (missing := _model_missing(view)) is not None:
+        return _condition(kind, State.FALSE, missing.reason, missing.message)
+    uri = shortened(view.resolved.service.spec.model.storage_uri, MESSAGE_LENGTH // 4)
+    return _condition(kind, State.TRUE, Reason.DOWNLOADED, f"{uri} is downloaded.")
+
+
+def _model_missing(view: View) -> Finding | None:
+    missing = most_severe(each.model for each in view.found)
+    has_it = any(each.model is None for each in view.found)
+    if missing is not None and (missing.is_trouble or not has_it):
+        return missing
+    return None if has_it else view.blocked or Finding(Reason.PENDING, "No pod has been created yet.")
+
+
+def _available(view: View, progress: Progress) -> Condition:
+    """Whether anybody gets an answer, from whichever version."""
+    kind, answering = ConditionType.AVAILABLE, len(view.answering)
+    if answering:
+        count = f"{answering} replica answers" if answering == 1 else f"{answering} replicas answer"
+        is_previous = view.previous_serves and view.resolved is not None
+        version = " The previous version is still serving." if is_previous else ""
+        return _condition(kind, State.TRUE, Reason.AVAILABLE, f"{count} requests.{version}")
+    if progress.verdict is Verdict.CURRENT:
+        return _condition(kind, State.FALSE, progress.reason, progress.message)
+    return _condition(kind, State.FALSE, progress.reason, f"No replica answers requests. {progress.message}")
+
+
+def _as_before(view: View, kind: ConditionType, progress: Progress) -> Condition:
+    """What is not known for now stays as it was said of the same spec; else it is unknown."""
+    before = condition_of(view.snapshot.status, kind)
+    if before and before.get("observedGeneration") == view.service["metadata"].get("generation"):
+        return _condition(kind, State(before["status"]), before["reason"], before["message"])
+    return _condition(kind, State.UNKNOWN, progress.reason, "Not known yet: see Ready.")
+
+
+def _condition(kind: ConditionType, state: State, reason: str, message: str) -> Condition:
+    return Condition(kind, state, str(reason), shortened(message, MESSAGE_LENGTH))

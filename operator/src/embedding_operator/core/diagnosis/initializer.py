@@ -1,0 +1,65 @@
+"""What keeps the model's files away: the initializer's container."""
+
+from embedding_operator.core.diagnosis.expected import ExpectedPod
+from embedding_operator.core.diagnosis.kubelet import cannot_start
+from embedding_operator.core.reasons import Reason
+from embedding_operator.core.records import Finding
+from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
+from embedding_operator.core.snapshot import Container
+from embedding_operator.core.wording import capitalized, sentence, shortened
+from embedding_runtime.contract import DownloadVerdict, FailedDownload
+
+__all__ = ["model_missing"]
+
+_URI_LENGTH = 200
+
+
+def model_missing(container: Container, expected: ExpectedPod) -> Finding | None:
+    """None: the model has been downloaded. An attempt that failed counts as failed until the next one succeeds."""
+    terminated = container.terminated
+    stuck = cannot_start(container, expected.initializer, "the initializer")
+    if stuck is not None:
+        return stuck
+    if terminated is not None and terminated.exit_code == 0 and not container.running:
+        return None
+    if terminated is not None and terminated.reason == "OOMKilled":
+        return _out_of_memory(expected)
+    if terminated is not None and terminated.exit_code != 0:
+        failed = FailedDownload.from_log(terminated.message)
+        return _download_failed(failed, container, expected.resolved)
+    if container.running:
+        uri = shortened(expected.resolved.service.spec.model.storage_uri, _URI_LENGTH)
+        return Finding(Reason.DOWNLOADING, f"{capitalized(str(expected.resolved.fetcher))} is downloading {uri}.")
+    return Finding(Reason.PENDING, "The initializer is about to start.")
+
+
+def _download_failed(failed: FailedDownload, container: Container, resolved: ResolvedService) -> Finding:
+    match failed.verdict:
+        case DownloadVerdict.MODEL_NOT_FOUND:
+            # A hub does not tell clients without access that a private model exists.
+            remedy = f"Correct spec.model.storageUri. If the model is private: {_token_remedy(resolved)}."
+        case DownloadVerdict.MODEL_UNAUTHORIZED:
+            remedy = f"{capitalized(_token_remedy(resolved))}."
+        case DownloadVerdict.DOWNLOAD_FAILED:
+            attempt = container.restarts if container.running else container.restarts + 1
+            remedy = f"Attempt {attempt} failed; retrying."
+    return Finding(Reason(failed.verdict), f"{sentence(failed.message)} {remedy}")
+
+
+def _token_remedy(resolved: ResolvedService) -> str:
+    token = resolved.secret_keys.get(TOKEN_VARIABLE)
+    if token is None:
+        return "no token was used, name one in spec.model.tokenSecretRef"
+    return f"the token of key {token.key} in Secret {token.name} was used, check that it may read the model"
+
+
+def _out_of_memory(expected: ExpectedPod) -> Finding:
+    limit, fetcher = expected.initializer_memory, expected.resolved.fetcher
+    used = f"It used all of its memory limit, {limit}" if limit else "Its node ran out of memory"
+    remedy = (
+        f"Raise spec.container.resources.limits.memory of {fetcher}."
+        if fetcher.name
+        else "Create a StorageContainer for this URI with a higher spec.container.resources.limits.memory."
+    )
+    message = f"The initializer was killed while it downloaded the model. {used}. {remedy}"
+    return Finding(Reason.OUT_OF_MEMORY, message)

@@ -1,0 +1,173 @@
+"""Whether a service has arrived, is on its way, or is stuck: the one decision behind Ready, Reconciling and Stalled."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from embedding_operator.core.reasons import WAITING, Reason
+from embedding_operator.core.records import Finding
+from embedding_operator.core.rollout import Phase, Rollout
+from embedding_operator.core.snapshot import kind_ref
+from embedding_operator.core.view import View
+from embedding_operator.core.wording import sentence
+
+__all__ = ["Progress", "Verdict", "judge"]
+
+
+class Verdict(Enum):
+    """What kstatus calls it."""
+
+    CURRENT = "Current"
+    RECONCILING = "InProgress"
+    STALLED = "Failed"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The verdict, and why."""
+
+    verdict: Verdict
+    reason: str
+    message: str
+
+
+def judge(view: View) -> Progress:
+    """The first thing that is not as it should be, gravest first."""
+    for step in (_deleted, _rejected, _leftovers, _faulty, _rolling, _troubled, _applying, _arriving, _draining):
+        if (progress := step(view)) is not None:
+            return progress
+    if view.replicas == 0:
+        return Progress(Verdict.CURRENT, Reason.SCALED_TO_ZERO, "Nothing runs because spec.replicas is 0.")
+    return Progress(Verdict.CURRENT, Reason.READY, f"{view.replicas} of {view.replicas} replicas are ready.")
+
+
+def _deleted(view: View) -> Progress | None:
+    if not view.service["metadata"].get("deletionTimestamp"):
+        return None
+    return _reconciling(Reason.TERMINATING, "The service is being deleted.")
+
+
+def _rejected(view: View) -> Progress | None:
+    """The reason is what only a change of the spec can mend, if anything is; what may appear by itself comes after."""
+    if not view.problems:
+        return None
+    fatal = [each for each in view.problems if each.reason not in WAITING]
+    reason = (fatal or view.problems)[0].reason
+    message = sentence("; ".join(each.message.rstrip(".") for each in view.problems))
+    if view.answering:
+        message += " The pods that run are left as they are and answer requests."
+    return Progress(Verdict.STALLED if fatal else Verdict.RECONCILING, reason, message)
+
+
+def _leftovers(view: View) -> Progress | None:
+    """Garbage collection removes them: until then the new service cannot have their names."""
+    if not view.leftovers or not (view.has_writes or view.fault):
+        return None
+    names = ", ".join(f"{kind_ref(each)} {each['metadata']['name']}" for each in view.leftovers)
+    message = f"A deleted EmbeddingService of the same name has left {names}; waiting until they have been removed."
+    return _reconciling(Reason.TERMINATING, message)
+
+
+def _faulty(view: View) -> Progress | None:
+    if view.fault is None:
+        return None
+    condition = view.fault.condition()
+    verdict = Verdict.STALLED if condition.type == "Stalled" else Verdict.RECONCILING
+    return Progress(verdict, condition.reason, condition.message + _still_serving(view))
+
+
+def _rolling(view: View) -> Progress | None:
+    rollout = view.rollout
+    if rollout is None:
+        return None
+    if rollout.phase is Phase.HELD and rollout.failed is not None:
+        message = (
+            f"Revision {rollout.desired} failed and was removed: {sentence(rollout.failed.message)}"
+            f"{_still_serving(view)} Change the spec to try again."
+        )
+        return Progress(Verdict.STALLED, rollout.failed.reason, message)
+    if rollout.phase is Phase.QUEUED or view.budget_waits:
+        message = (
+            "A change of the operator's settings or of a storage container waits for its turn, because other services "
+            "are rolling out."
+        )
+        return _reconciling(Reason.ROLLOUT_QUEUED, message + _still_serving(view))
+    if rollout.phase in (Phase.SURGE, Phase.IN_PLACE):
+        return _candidate(view, rollout)
+    return None
+
+
+def _candidate(view: View, rollout: Rollout) -> Progress:
+    if view.blocked is not None:
+        finding = view.blocked
+    elif view.current:
+        ready = sum(pod.is_ready for pod in view.current)
+        message = f"Revision {rollout.desired} is about to take over: {ready} of {view.replicas} pods are ready."
+        finding = Finding(Reason.ROLLING_OUT, message)
+    else:
+        finding = Finding(Reason.ROLLING_OUT, f"The pods of revision {rollout.desired} are being created.")
+    message = sentence(finding.message) + _still_serving(view)
+    if rollout.phase is Phase.IN_PLACE and not view.answering:
+        message += " The previous version has made room for it; it comes back if this one fails."
+    return _reconciling(finding.reason, message)
+
+
+def _troubled(view: View) -> Progress | None:
+    """Past the deadline it counts as stuck, and so does a pod that has neither words nor work."""
+    blocked = view.blocked
+    if blocked is None:
+        return None
+    if view.is_late and blocked.reason not in (Reason.DOWNLOADING, Reason.LOADING, Reason.ROLLING_OUT):
+        message = sentence(blocked.message) + _still_serving(view)
+        return Progress(Verdict.STALLED, Reason.PROGRESS_DEADLINE_EXCEEDED, message)
+    if not blocked.is_trouble:
+        return None
+    return _reconciling(blocked.reason, sentence(blocked.message) + _still_serving(view))
+
+
+def _applying(view: View) -> Progress | None:
+    """Objects are being written, or the Deployment controller has not seen the last write."""
+    if view.has_writes or view.snapshot.frontend is None or view.desired_deployment is None:
+        is_new = not view.snapshot.pods
+        message = "The objects of the service are being created or updated." + _still_serving(view)
+        return _reconciling(Reason.PENDING if is_new else Reason.ROLLING_OUT, message)
+    deployment = view.desired_deployment
+    seen = (deployment.get("status") or {}).get("observedGeneration", 0)
+    if seen < deployment["metadata"].get("generation", 0):
+        message = f"Deployment {deployment['metadata']['name']} has been updated; its pods follow."
+        return _reconciling(Reason.ROLLING_OUT, message + _still_serving(view))
+    return None
+
+
+def _arriving(view: View) -> Progress | None:
+    """Pods that are not there, not ready, or not ready for long enough."""
+    there, wanted = len(view.current), view.replicas
+    if view.blocked is not None:
+        return _reconciling(view.blocked.reason, sentence(view.blocked.message) + _still_serving(view))
+    if there < wanted:
+        message = f"{there} of {wanted} pods created.{_still_serving(view)}"
+        if view.is_late:
+            return Progress(Verdict.STALLED, Reason.PROGRESS_DEADLINE_EXCEEDED, message)
+        return _reconciling(Reason.PENDING, message)
+    settled = len(view.settled)
+    if settled < min(there, wanted):
+        message = f"{settled} of {wanted} replicas are ready; the others are being added to the Service."
+        return _reconciling(Reason.ROLLING_OUT, message)
+    return None
+
+
+def _draining(view: View) -> Progress | None:
+    surplus = len(view.current) - view.replicas
+    if surplus > 0:
+        return _reconciling(Reason.ROLLING_OUT, f"spec.replicas is {view.replicas}: surplus pods are being removed.")
+    drains = view.rollout is not None and any(each != view.rollout.desired for each in view.rollout.replicas)
+    if view.outdated or drains:
+        return _reconciling(Reason.ROLLING_OUT, "Pods of the previous version are being removed.")
+    return None
+
+
+def _reconciling(reason: str, message: str) -> Progress:
+    return Progress(Verdict.RECONCILING, reason, message)
+
+
+def _still_serving(view: View) -> str:
+    return " The previous version is still serving." if view.previous_serves else ""

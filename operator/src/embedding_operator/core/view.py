@@ -1,0 +1,159 @@
+"""All that the conditions of one service depend on, and the facts that more than one of them needs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Protocol
+
+from embedding_operator.constants import REVISION_LABEL
+from embedding_operator.core.diagnosis import ExpectedPod, PodDiagnosis, most_severe
+from embedding_operator.core.records import Condition, Finding
+from embedding_operator.core.resolve import ResolvedService
+from embedding_operator.core.rollout import SETTLE, Phase, Rollout
+from embedding_operator.core.snapshot import LEGACY, Pod, Raw, Snapshot, condition_of
+from embedding_operator.errors import Problem
+from embedding_operator.settings import Settings
+
+__all__ = ["Fault", "View"]
+
+
+class Fault(Protocol):
+    """What stopped a reconcile: a failed call, a missing right, a bug."""
+
+    def condition(self) -> Condition:
+        """Reconciling while it may pass, Stalled when somebody has to act."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One service as a plan sees it. `problems` say why the spec is rejected, else `resolved` is there."""
+
+    snapshot: Snapshot
+    settings: Settings
+    now: datetime
+    manager: str
+    resolved: ResolvedService | None = None
+    problems: tuple[Problem, ...] = ()
+    rollout: Rollout | None = None
+    expected: ExpectedPod | None = None
+    diagnoses: Mapping[str, PodDiagnosis] = field(default_factory=dict)
+    """By pod UID, of the desired revision's pods."""
+    deployment_finding: Finding | None = None
+    has_writes: bool = False
+    """Children are not as planned yet."""
+    budget_waits: bool = False
+    """A change that the user did not make waits for the rollout budget."""
+    fault: Fault | None = None
+
+    @property
+    def service(self) -> Raw:
+        """The raw service."""
+        return self.snapshot.service
+
+    @property
+    def replicas(self) -> int:
+        """How many there should be."""
+        if self.resolved is not None:
+            return self.resolved.replicas
+        wanted = (self.service.get("spec") or {}).get("replicas")
+        return wanted if isinstance(wanted, int) else 1
+
+    @property
+    def recorded(self) -> Raw:
+        """`status.revision` as it was last written."""
+        revision: Raw = self.snapshot.status.get("revision") or {}
+        return revision
+
+    @cached_property
+    def serving(self) -> str | None:
+        """The revision that gets the requests now: what the Service selects. None: there is no Service."""
+        if self.snapshot.frontend is None:
+            return None
+        selector = self.snapshot.frontend["spec"].get("selector") or {}
+        return str(selector.get(REVISION_LABEL, LEGACY))
+
+    @cached_property
+    def answering(self) -> tuple[Pod, ...]:
+        """Pods that answer requests, of whatever version."""
+        return tuple(pod for pod in self.snapshot.live_pods(self.serving) if pod.is_ready) if self.serving else ()
+
+    @cached_property
+    def current(self) -> tuple[Pod, ...]:
+        """Live pods of the desired revision and of its present template."""
+        if self.rollout is None or self.expected is None:
+            return ()
+        pods = self.snapshot.live_pods(self.rollout.desired)
+        return tuple(pod for pod in pods if pod.template == self.expected.template)
+
+    @cached_property
+    def outdated(self) -> tuple[Pod, ...]:
+        """Live pods of other revisions, or of an older template."""
+        return tuple(pod for pod in self.snapshot.live_pods() if pod not in self.current)
+
+    @property
+    def settled(self) -> tuple[Pod, ...]:
+        """Current pods that have been ready for long enough that every node sends them requests."""
+        return tuple(pod for pod in self.current if pod.ready_since and self.now - pod.ready_since >= SETTLE)
+
+    @property
+    def previous_serves(self) -> bool:
+        """Requests are answered, and by none but the version before the last change."""
+        return bool(self.answering) and not any(pod in self.current for pod in self.answering)
+
+    @property
+    def desired_deployment(self) -> Raw | None:
+        """The desired revision's Deployment, if it exists."""
+        return self.snapshot.deployments.get(self.rollout.desired) if self.rollout else None
+
+    @cached_property
+    def found(self) -> tuple[PodDiagnosis, ...]:
+        """The diagnoses of the current pods."""
+        return tuple(self.diagnoses[pod.uid] for pod in self.current if pod.uid in self.diagnoses)
+
+    @cached_property
+    def blocked(self) -> Finding | None:
+        """What keeps the current pods from answering. While writes are due, the Deployment's words are old."""
+        if self.replicas == 0:
+            return None
+        deployment = None if self.has_writes else self.deployment_finding
+        return most_severe([*(each.blocked for each in self.found), deployment])
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When pods that are not ready count as stalled; None: a rollout is under way, which has its own deadline.
+
+        It counts from what changed last: the Deployment, a pod, or the service's readiness.
+        """
+        if self.resolved is None or self.rollout is None or self.rollout.phase not in (Phase.FIRST, Phase.SETTLED):
+            return None
+        ready = condition_of(self.snapshot.status, "Ready")
+        lost_at = ready.get("lastTransitionTime") if ready.get("status") == "False" else None
+        deployment = self.desired_deployment
+        began = [
+            *(pod.created_at for pod in self.current),
+            *([datetime.fromisoformat(deployment["metadata"]["creationTimestamp"])] if deployment else []),
+            datetime.fromisoformat(lost_at) if lost_at else self.now,
+        ]
+        return max(began) + timedelta(seconds=self.resolved.service.spec.rollout.progress_deadline_seconds)
+
+    @property
+    def is_late(self) -> bool:
+        """The deadline has passed."""
+        return self.deadline is not None and self.now >= self.deadline
+
+    @cached_property
+    def leftovers(self) -> tuple[Raw, ...]:
+        """Objects of a deleted service of the same name that the garbage collector has not removed yet."""
+        return tuple(each for each in self.snapshot.others if self._is_leftover(each))
+
+    def _is_leftover(self, other: Raw) -> bool:
+        owners = other["metadata"].get("ownerReferences") or ()
+        name = self.service["metadata"]["name"]
+        return any(
+            each.get("controller")
+            and each["kind"] == self.service["kind"]
+            and each["name"] == name
+            and each["uid"] != self.snapshot.uid
+            for each in owners
+        )
