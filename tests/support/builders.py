@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
-from embedding_operator.core.snapshot import Observed
 from embedding_operator.core.quantity import amount
 from embedding_operator.settings import Settings
 
@@ -18,7 +17,6 @@ __all__ = [
     "a_pod",
     "a_service",
     "a_storage_container",
-    "an_observation",
     "as_live",
     "ended",
     "running",
@@ -119,34 +117,18 @@ def a_pod(
     }
 
 
-def an_observation(
-    *,
-    storage_containers: Sequence[Raw] = (),
-    deployments: Sequence[Raw] = (),
-    services: Sequence[Raw] = (),
-    pods: Sequence[Raw] = (),
-    secrets: Mapping[str, frozenset[str] | None] | None = None,
-) -> Observed:
-    """A cluster with nothing in it but what is said."""
-    return Observed.of(
-        storage_containers=storage_containers,
-        deployments=deployments,
-        services=services,
-        pods=pods,
-        secrets=secrets or {},
-    )
-
-
 def as_live(applied: Raw) -> Raw:
     """What an API server gives back for an object that was applied: defaults filled in, amounts in its own way of
     writing, empty values left out."""
     live: Raw = _rewritten(copy.deepcopy(applied))
     live["metadata"] |= {"uid": "11fe", "resourceVersion": "7", "generation": 1, "managedFields": [{"manager": "x"}]}
     live["status"] = {}
+    if live["kind"] == "PodDisruptionBudget":
+        return live
     if live["kind"] == "Service":
         live["spec"] |= {"type": "ClusterIP", "clusterIP": "10.96.0.7", "sessionAffinity": "None"}
         return live
-    live["spec"]["progressDeadlineSeconds"] = 600
+    live["spec"].setdefault("progressDeadlineSeconds", 600)
     pod = live["spec"]["template"]["spec"]
     pod |= {"restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler"}
     for container in [*pod["initContainers"], *pod["containers"]]:

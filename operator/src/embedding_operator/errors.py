@@ -1,48 +1,76 @@
 """What can go wrong in the operator.
 
-OperatorFault
-├── Refused          a service that cannot be planned as it is; has every problem, and goes into its status
-├── BadManifests     files that `render` and `local` cannot use; has every problem, with file and object
-├── CannotRunLocally a plan that needs a cluster; the text says what to change
-├── RenderFailed     a template's output is not the object it should be: a bug of ours
-├── NameTaken        an object of that name is there, and belongs to another: it is left alone
-├── NoCluster        nothing says where the API server is: neither a service account nor a kubeconfig
-├── LeaseLost        another operator may be at work: nothing more is written, the process ends
-├── WatchesEnded     kopf gave up: the process ends
-└── ClusterFault     a call to the API server failed; says which, what came back, and when to try again
-    ├── NotFound     404  no such object, or no such kind
-    ├── Conflict     409  somebody else wrote first: look again at once
-    ├── Denied       400, 403, 422  the server understood and will not
-    └── Unavailable  401, 429, 5xx, no answer in time, no connection: later, as the server says
+Fault
+├── Refused           the service cannot be planned as it is; has every problem, and goes into its status
+├── BadManifests      files that `render` and `local` cannot use; has every problem, with file and object
+├── CannotRunLocally  a plan that needs a cluster; the text says what to change
+├── RenderFailed      a template's output is not the object it should be: a bug
+├── Bug               an unexpected exception while one key was reconciled
+├── NameTaken         an object of that name exists and belongs to somebody else: it is left alone
+├── Terminating       an object of that name is being deleted: its deletion event starts the next attempt
+├── NoCluster         neither a service account nor a kubeconfig says where the API server is
+├── LeaseLost         this process does not lead (any more): nothing is written
+├── WatchesEnded      kopf gave up: the process ends
+└── ClusterFault      a call to the API server failed; says which, what came back, and when to try again
+    ├── NotFound      404  no such object, or no such kind
+    ├── Conflict      409  somebody else wrote first: read again at once
+    ├── AlreadyExists 409  to a POST: an object has that name
+    ├── Expired       410  a page or a version is too old: list anew
+    ├── Denied        400, 403, 413, 422  the server understood and will not
+    └── Unavailable   401, 429, 5xx, no answer in time, no connection: later, as the server says
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = [
+    "AlreadyExists",
     "BadManifests",
+    "Bug",
     "CannotRunLocally",
     "ClusterFault",
     "Conflict",
     "Denied",
+    "Expired",
+    "Fault",
+    "FaultCondition",
     "LeaseLost",
     "NameTaken",
     "NoCluster",
     "NotFound",
-    "OperatorFault",
     "Problem",
     "Refused",
     "RenderFailed",
+    "Terminating",
     "Unavailable",
     "WatchesEnded",
 ]
 
 
-class OperatorFault(Exception):
+@dataclass(frozen=True)
+class FaultCondition:
+    """What a fault says in a service's status. `is_stalled`: trying again alone does not help."""
+
+    reason: str
+    message: str
+    is_stalled: bool
+
+
+class Fault(Exception):
     """Base of all; the text is for a person to read."""
 
+    reason = "Failed"
     retry_after: float | None = None
-    """Seconds until trying again makes sense; None: whoever tries backs off as usual."""
+    """Seconds until trying again makes sense; None: the usual backoff."""
+    is_stalled = True
+    """It does not go away by trying again: somebody must do something."""
+    tolerated = 0
+    """So many failures in a row are retried before the status tells of them: they are gone a moment later."""
+
+    def condition(self) -> FaultCondition:
+        """What the status says of it."""
+        return FaultCondition(self.reason, str(self), self.is_stalled)
 
 
 @dataclass(frozen=True)
@@ -53,15 +81,16 @@ class Problem:
     message: str
 
 
-class Refused(OperatorFault):
+class Refused(Fault):
     """A service that cannot be planned as it is."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(problem.message for problem in problems))
         self.problems = tuple(problems)
+        self.reason = problems[0].reason if problems else self.reason
 
 
-class BadManifests(OperatorFault):
+class BadManifests(Fault):
     """Files that cannot be used. One line a problem."""
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -69,37 +98,78 @@ class BadManifests(OperatorFault):
         self.problems = tuple(problems)
 
 
-class CannotRunLocally(OperatorFault):
+class CannotRunLocally(Fault):
     """A plan that needs a cluster."""
 
 
-class RenderFailed(OperatorFault):
+class RenderFailed(Fault):
     """A template's output is not the object it should be."""
 
+    reason = "OperatorBug"
 
-class NameTaken(OperatorFault):
-    """An object that the plan needs is there already and belongs to another."""
 
+class Bug(Fault):
+    """An unexpected exception. Its traceback is in the operator's log."""
+
+    reason = "OperatorBug"
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(
+            f"The operator failed on this service: {type(error).__name__}: {str(error)[:300]}. This is a bug in the "
+            "operator; its log has the traceback. Report it, or change the part of the spec that triggers it"
+        )
+
+
+class NameTaken(Fault):
+    """An object that the plan needs exists already and belongs to somebody else. `taken` is its ObjectRef."""
+
+    reason = "NameTaken"
     retry_after = 60.0
 
+    def __init__(self, taken: object, controller: Mapping[str, Any] | None = None) -> None:
+        owner = f"is controlled by {controller['kind']} {controller['name']}" if controller else "has no controller"
+        adopt = (
+            ""
+            if controller
+            else ', or let the service take it over: annotate it with serving.embeddings.dev/adopt="true"'
+        )
+        super().__init__(
+            f"{taken} exists and {owner}, so it is left alone. Rename or delete it, or rename the service{adopt}"
+        )
 
-class NoCluster(OperatorFault):
+
+class Terminating(Fault):
+    """An object of that name is on its way out."""
+
+    reason = "Terminating"
+    retry_after = 30.0  # its deletion event comes first
+    is_stalled = False
+    tolerated = 1
+
+
+class NoCluster(Fault):
     """Nothing says where the API server is, or who is asking."""
 
 
-class LeaseLost(OperatorFault):
+class LeaseLost(Fault):
     """The Lease is, or may be, another's."""
 
-
-class WatchesEnded(OperatorFault):
-    """Nothing tells any more what changes."""
+    is_stalled = False
 
 
-class ClusterFault(OperatorFault):
-    """A call to the API server failed."""
+class WatchesEnded(Fault):
+    """Nothing reports changes any more."""
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+
+class ClusterFault(Fault):
+    """A call to the API server failed. `status` is the HTTP status, 0 where there was no answer."""
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, reason: str | None = None, status: int = 0
+    ) -> None:
         super().__init__(message)
+        self.status = status
+        self.reason = reason or self.reason
         if retry_after is not None:
             self.retry_after = retry_after
 
@@ -107,18 +177,40 @@ class ClusterFault(OperatorFault):
 class NotFound(ClusterFault):
     """No such object, or no such kind."""
 
+    reason = "NotFound"
+    is_stalled = False
+
 
 class Conflict(ClusterFault):
-    """The object changed since it was read, or is there already: what is there now is to be read first."""
+    """The object changed since it was read: what is there now is to be read first."""
 
+    reason = "Conflict"
     retry_after = 0.0
+    is_stalled = False
+    tolerated = 4
+
+
+class AlreadyExists(Conflict):
+    """An object of that name exists."""
+
+
+class Expired(ClusterFault):
+    """What the call goes on from is too old for the API server."""
+
+    reason = "Expired"
+    is_stalled = False
 
 
 class Denied(ClusterFault):
     """No permission, an exhausted quota, an admission webhook, an invalid object: it seldom heals by itself."""
 
+    reason = "Denied"
     retry_after = 60.0
 
 
 class Unavailable(ClusterFault):
     """The server cannot now."""
+
+    reason = "ApiServerUnavailable"
+    is_stalled = False
+    tolerated = 1

@@ -103,3 +103,8 @@ class Settings(BaseSettings):
         if CPU not in images:
             raise ValueError(f"add an image for {CPU!r}, which services without an accelerator use")
         return images
+
+    @property
+    def manager(self) -> str:
+        """What `status.manager` says of the services that this operator manages."""
+        return f"{self.lease_namespace}/{self.lease_name}"

@@ -1,194 +1,370 @@
-from collections.abc import Mapping
-from datetime import timedelta
+"""What a reconcile wants, told as the life of a service: plans carried out on a cluster of plain objects."""
+
+import copy
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
-from embedding_operator.core.snapshot import ObjectRef
-from embedding_operator.core.plan import EventNote, Plan, plan, plan_denied, plan_storage_container
-from embedding_operator.errors import Problem
-from support.builders import (
-    NOW,
-    SETTINGS,
-    Raw,
-    a_pod,
-    a_service,
-    a_storage_container,
-    an_observation,
-    as_live,
-    running,
+from embedding_operator.core.plan import Budget, Create, Replace, Scale
+from embedding_operator.core.snapshot import revision_of
+from embedding_operator.errors import NameTaken, Terminating
+from support.builders import SETTINGS, Raw, a_service, a_storage_container, ended, running, waiting
+from support.pure_cluster import PureCluster
+
+OTHER = {"storageUri": "hf://example/other-model"}
+
+
+def a_cluster(**spec: Any) -> PureCluster:
+    cluster = PureCluster(a_service(**spec))
+    cluster.settle()
+    return cluster
+
+
+def a_running_cluster(count: int = 1, **spec: Any) -> PureCluster:
+    """A service whose pods are ready."""
+    cluster = a_cluster(**({"replicas": count} if count > 1 else {}), **spec)
+    cluster.run(cluster.serving, count=count)
+    cluster.after(3)
+    return cluster
+
+
+def test_a_new_service_gets_a_deployment_of_its_revision_and_a_service_that_selects_it() -> None:
+    cluster = a_cluster()
+    (deployment,) = cluster.deployments
+    revision = cluster.serving
+    assert deployment["metadata"]["name"] == f"embedding-model-{revision}"
+    assert deployment["spec"]["selector"]["matchLabels"]["serving.embeddings.dev/revision"] == revision
+    assert cluster.selected == revision
+    assert set(cluster.objects) == {("Deployment", f"embedding-model-{revision}"), ("Service", "embedding-model")}
+
+
+def test_a_new_service_costs_two_objects_and_a_status_and_no_event() -> None:
+    cluster = PureCluster(a_service())
+    plan = cluster.reconcile()
+    assert [type(write) for write in plan.writes] == [Create, Create]
+    assert plan.events == ()
+    assert cluster.reconcile().is_empty
+
+
+def test_what_is_as_it_should_be_is_left_alone() -> None:
+    cluster = a_running_cluster()
+    assert cluster.condition("Ready") == ("True", "Ready")
+    plan = cluster.reconcile()
+    assert plan.is_empty
+    assert plan.requeue_after is None
+
+
+def test_two_replicas_get_a_disruption_budget_and_one_loses_it_again() -> None:
+    cluster = a_running_cluster(2)
+    budget = cluster.objects["PodDisruptionBudget", "embedding-model"]
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert budget["spec"]["selector"]["matchLabels"]["serving.embeddings.dev/revision"] == cluster.serving
+
+    cluster.change(replicas=1)
+    cluster.settle()
+    assert ("PodDisruptionBudget", "embedding-model") not in cluster.objects
+
+
+class TestAChangeOfTheModel:
+    def test_starts_a_candidate_that_gets_no_traffic(self) -> None:
+        cluster = a_running_cluster(2)
+        old = cluster.serving
+        cluster.change(model=OTHER)
+        cluster.settle()
+        new = cluster.status["revision"]["candidate"]
+        assert cluster.replicas() == {old: 2, new: 2}
+        assert (cluster.serving, cluster.selected) == (old, old)
+        assert cluster.condition("Ready")[0] == "False"
+        assert cluster.condition("Reconciling")[0] == "True"
+        assert cluster.condition("Available")[0] == "True"
+
+    def test_switches_the_service_in_one_write_and_then_removes_the_old_revision(self) -> None:
+        cluster = a_running_cluster(2)
+        old = cluster.serving
+        cluster.change(model=OTHER)
+        cluster.settle()
+        new = cluster.status["revision"]["candidate"]
+        cluster.run(new, count=2)
+        cluster.after(3)  # ready for long enough: now the old pods are told
+        assert all("serving.embeddings.dev/draining" in pod["metadata"]["annotations"] for pod in _pods(cluster, old))
+        assert cluster.selected == old
+
+        cluster.writes.clear()
+        cluster.after(4)
+        assert cluster.selected == new
+        assert [type(write) for write in cluster.writes[:3]] == [Replace, Replace, Scale]
+        assert {write.object["kind"] for write in cluster.writes[:2]} == {"Service", "PodDisruptionBudget"}
+        assert cluster.replicas() == {new: 2, old: 0}
+        assert cluster.condition("Ready")[0] == "False"
+
+        cluster.stop(old)
+        cluster.settle()
+        assert cluster.replicas() == {new: 2}
+        assert cluster.condition("Ready") == ("True", "Ready")
+        assert ("Normal", "Candidate") in cluster.events
+        assert ("Normal", "Switched") in cluster.events
+
+    def test_that_fails_is_removed_after_its_deadline_and_the_old_revision_serves_throughout(self) -> None:
+        cluster = a_running_cluster(rollout={"progressDeadlineSeconds": 60})
+        old = cluster.serving
+        cluster.change(model=OTHER)
+        cluster.settle()
+        new = cluster.status["revision"]["candidate"]
+        cluster.run(new, ready=False, initializer=ended(), server=waiting("ImagePullBackOff", "no such image"))
+        cluster.after(30)
+        assert cluster.replicas() == {old: 1, new: 1}
+        assert cluster.condition("Reconciling")[0] == "True"
+
+        cluster.after(31)
+        assert cluster.replicas() == {old: 1}
+        assert cluster.selected == old
+        assert cluster.condition("Stalled") == ("True", "ImagePullFailed")
+        assert cluster.condition("Available")[0] == "True"
+        assert cluster.status["revision"]["failed"]["revision"] == new
+
+        cluster.after(3600)
+        assert cluster.replicas() == {old: 1}, "not tried again"
+
+    def test_is_forgotten_when_the_spec_goes_back(self) -> None:
+        cluster = a_running_cluster(rollout={"progressDeadlineSeconds": 60})
+        old, uri = cluster.serving, cluster.service["spec"]["model"]["storageUri"]
+        cluster.change(model=OTHER)
+        cluster.settle()
+        cluster.after(61)
+        cluster.change(model={"storageUri": uri})
+        cluster.settle()
+        assert cluster.replicas() == {old: 1}
+        assert cluster.condition("Ready") == ("True", "Ready")
+        assert "failed" not in cluster.status["revision"]
+
+
+def test_a_change_that_moves_no_vectors_keeps_the_revision() -> None:
+    cluster = a_running_cluster()
+    old = cluster.serving
+    cluster.change(resources={"limits": {"cpu": "2", "memory": "3Gi"}})
+    cluster.settle()
+    assert (cluster.serving, list(cluster.replicas())) == (old, [old])
+    assert cluster.condition("Ready")[0] == "False"
+
+
+class TestOnTheOnlyGpu:
+    gpu: Raw = {"resources": {"limits": {"nvidia.com/gpu": "1"}}, "rollout": {"surgeWaitSeconds": 30}}
+
+    def cluster_with_an_unschedulable_candidate(self) -> tuple[PureCluster, str, str]:
+        cluster = a_running_cluster(**self.gpu)
+        old = cluster.serving
+        cluster.change(model=OTHER)
+        cluster.settle()
+        new = cluster.status["revision"]["candidate"]
+        cluster.run(new, ready=False, server={})
+        for pod in _pods(cluster, new):
+            message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+            pod["status"]["conditions"][0] |= {"status": "False", "reason": "Unschedulable", "message": message}
+        cluster.settle()
+        return cluster, old, new
+
+    def test_the_old_revision_makes_room_after_a_while(self) -> None:
+        cluster, old, new = self.cluster_with_an_unschedulable_candidate()
+        assert cluster.replicas() == {old: 1, new: 1}
+        cluster.after(31)
+        assert cluster.replicas() == {old: 0, new: 1}
+        assert cluster.selected == old
+
+    def test_and_comes_back_when_the_candidate_fails(self) -> None:
+        cluster, old, new = self.cluster_with_an_unschedulable_candidate()
+        cluster.after(31)
+        cluster.stop(old)
+        cluster.run(new, ready=False, server=ended(1, "no such flag", restarts=2))
+        cluster.after(31)
+        assert cluster.replicas() == {old: 1}
+        assert cluster.condition("Stalled") == ("True", "RuntimeFailed")
+        assert ("Warning", "RolledBack") in cluster.events
+
+
+def test_with_an_accelerator_every_change_of_the_pods_has_a_way_back() -> None:
+    cluster = a_running_cluster(resources={"limits": {"nvidia.com/gpu": "1"}})
+    old = cluster.serving
+    cluster.change(resources={"limits": {"nvidia.com/gpu": "1", "memory": "1Gi"}})
+    cluster.settle()
+    assert cluster.replicas().keys() > {old}
+
+
+class TestWhatBelongsToOthers:
+    def test_is_never_written_over(self) -> None:
+        cluster = PureCluster(a_service())
+        cluster.objects["Service", "embedding-model"] = {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "embedding-model", "namespace": "default", "uid": "theirs"},
+            "spec": {},
+        }
+        with pytest.raises(NameTaken, match=r"Service default/embedding-model exists and .*adopt="):
+            cluster.reconcile()
+
+    def test_is_taken_over_where_its_owner_says_so(self) -> None:
+        cluster = a_cluster()
+        frontend = cluster.objects["Service", "embedding-model"]
+        frontend["metadata"] |= {"ownerReferences": [], "annotations": {"serving.embeddings.dev/adopt": "true"}}
+        cluster.settle()
+        assert cluster.objects["Service", "embedding-model"]["metadata"]["ownerReferences"][0]["uid"] == "5eed"
+
+    def test_is_not_deleted_for_carrying_our_labels(self) -> None:
+        cluster = a_running_cluster()
+        copied = copy.deepcopy(cluster.objects["Service", "embedding-model"])
+        copied["metadata"] |= {"name": "embedding-public", "uid": "theirs", "ownerReferences": []}
+        cluster.objects["Service", "embedding-public"] = copied
+        assert cluster.reconcile().is_empty
+
+    def test_and_is_a_leftover_of_a_former_service_of_that_name_is_waited_for(self) -> None:
+        cluster = a_cluster()
+        for each in cluster.objects.values():
+            each["metadata"]["ownerReferences"][0]["uid"] = "of the former"
+        with pytest.raises(Terminating):
+            cluster.reconcile()
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value"),
+    [
+        ("Service", "selector", {"a": "b"}),
+        ("Service", "ports", [{"name": "http", "port": 81, "protocol": "TCP", "targetPort": "http"}]),
+        ("Deployment", "replicas", 7),
+    ],
 )
-
-LATER = NOW + timedelta(hours=1)
-KEYS = {"who": frozenset({"api-keys"})}
-AUTH = {"apiKeysSecretRef": {"name": "who"}}
-
-
-def _applied(service: Raw, *storage_containers: Raw) -> tuple[Raw, list[Raw], list[Raw]]:
-    """The service with its status, its Deployments and its Services, once a first plan is carried out."""
-    first = plan(service, an_observation(storage_containers=storage_containers, secrets=KEYS), SETTINGS, NOW)
-    deployment, live = map(as_live, first.apply)
-    return {**service, "status": first.status}, [deployment], [live]
+def test_a_change_by_hand_of_a_field_of_ours_is_put_right(kind: str, path: str, value: Any) -> None:
+    cluster = a_running_cluster()
+    (child,) = [each for (its_kind, _), each in cluster.objects.items() if its_kind == kind]
+    right = copy.deepcopy(child["spec"][path])
+    child["spec"][path] = value
+    cluster.settle()
+    (child,) = [each for (its_kind, _), each in cluster.objects.items() if its_kind == kind]
+    assert child["spec"][path] == right
 
 
-def _template(deployment: Raw) -> str:
-    annotations: dict[str, str] = deployment["spec"]["template"]["metadata"]["annotations"]
-    return annotations["serving.embeddings.dev/template"]
+def test_a_deleted_child_is_made_again() -> None:
+    cluster = a_running_cluster()
+    del cluster.objects["Service", "embedding-model"]
+    cluster.settle()
+    assert cluster.selected == cluster.serving
 
 
-def test_a_new_service_gets_a_deployment_and_a_service() -> None:
-    first = plan(a_service(), an_observation(), SETTINGS, NOW)
-    assert [(obj["kind"], obj["metadata"]["name"]) for obj in first.apply] == [
-        ("Deployment", "embedding-model"),
-        ("Service", "embedding-model"),
-    ]
-    assert first.delete == ()
-    assert first.look_again is None
+class TestAChangeOfAStorageContainer:
+    def cluster(self) -> PureCluster:
+        cluster = PureCluster(a_service(), a_storage_container("hub", prefixes=["hf://"]))
+        cluster.settle()
+        cluster.run(cluster.serving)
+        cluster.after(3)
+        assert cluster.condition("Ready") == ("True", "Ready")
+        return cluster
+
+    def change(self, cluster: PureCluster, **container: Any) -> None:
+        changed = a_storage_container("hub", prefixes=["hf://"], container=container)
+        cluster.storage_containers = (changed,)
+
+    def test_that_moves_no_vectors_waits_for_the_budget_and_then_rolls_in_place(self) -> None:
+        cluster = self.cluster()
+        self.change(cluster, resources={"limits": {"memory": "3Gi"}})
+        cluster.may_roll = False
+        plan = cluster.reconcile()
+        assert (plan.writes, plan.budget) == ((), Budget.WAITS)
+        assert cluster.condition("Reconciling") == ("True", "RolloutQueued")
+        cluster.may_roll = True
+        assert cluster.reconcile().budget is Budget.HOLDS
+
+    def test_that_may_move_vectors_starts_a_candidate_within_the_budget(self) -> None:
+        cluster = self.cluster()
+        self.change(cluster, env=[{"name": "HF_ENDPOINT", "value": "https://mirror.example"}])
+        cluster.may_roll = False
+        assert cluster.reconcile().budget is Budget.WAITS
+        cluster.may_roll = True
+        assert cluster.reconcile().budget is Budget.HOLDS
+        assert len(cluster.replicas()) == 2
+
+    def test_that_takes_nothing_from_the_pods_changes_nothing(self) -> None:
+        cluster = self.cluster()
+        before = cluster.objects
+        cluster.storage_containers = (*cluster.storage_containers, a_storage_container("other", prefixes=["s3://"]))
+        cluster.settle()
+        assert cluster.objects == before
 
 
-_amounts = st.sampled_from(["1", "1000m", "0.5", "2Gi", "2048Mi", 3])
-_resources = st.fixed_dictionaries({"limits": st.dictionaries(st.sampled_from(["cpu", "memory"]), _amounts)})
-_services = st.builds(
-    a_service,
-    replicas=st.integers(0, 3),
-    resources=_resources,
-    args=st.sampled_from([[], ["--backend=huggingface"], ["--dtype=float32", "--max-length=128"]]),
-    auth=st.sampled_from([None, AUTH]),
-    model=st.fixed_dictionaries({}, optional={"name": st.text(min_size=1, max_size=5)}),
-)
-_containers = st.fixed_dictionaries(
-    {},
-    optional={
-        "image": st.just("hub:1"),
-        "args": st.just(["--flag"]),
-        "env": st.lists(st.fixed_dictionaries({"name": st.sampled_from("AB"), "value": st.sampled_from(["", "x"])})),
-        "resources": _resources,
-    },
-)
+def test_the_hub_concerns_services_of_the_hub_alone() -> None:
+    cluster = PureCluster(a_service(model={"storageUri": "pvc://models/minilm"}))
+    cluster.settle()
+    before = copy.deepcopy(cluster.objects)
+    cluster.settings = SETTINGS.model_copy(update={"hf_endpoint": "https://mirror.example"})
+    cluster.settle()
+    assert cluster.objects == before
 
 
-@given(_services, _containers)
-def test_a_plan_carried_out_leaves_nothing_to_do(service: Raw, container: Raw) -> None:
-    storage = a_storage_container(container=container)
-    done, deployments, services = _applied(service, storage)
-    seen = an_observation(storage_containers=[storage], deployments=deployments, services=services, secrets=KEYS)
-    assert plan(done, seen, SETTINGS, LATER) == Plan()
+def test_a_refused_spec_changes_nothing_that_runs() -> None:
+    cluster = a_running_cluster()
+    before = copy.deepcopy(cluster.objects)
+    cluster.change(args=["--no-such-flag"])
+    cluster.settle()
+    assert cluster.objects == before
+    assert cluster.condition("Ready") == ("False", "InvalidSpec")
+    assert cluster.condition("Stalled")[0] == "True"
+    assert cluster.status["url"]
 
 
-def test_what_somebody_changed_is_applied_again() -> None:
-    done, deployments, services = _applied(a_service())
-    deployments[0]["spec"]["replicas"] = 7
-    again = plan(done, an_observation(deployments=deployments, services=services), SETTINGS, LATER)
-    assert [obj["kind"] for obj in again.apply] == ["Deployment"]
+def test_no_replicas_are_ready_as_soon_as_they_are_gone() -> None:
+    cluster = a_running_cluster()
+    cluster.change(replicas=0)
+    cluster.pods.clear()
+    cluster.settle()
+    assert cluster.condition("Ready") == ("True", "ScaledToZero")
 
 
-def test_what_somebody_deleted_is_applied_again() -> None:
-    done, deployments, _ = _applied(a_service())
-    again = plan(done, an_observation(deployments=deployments), SETTINGS, LATER)
-    assert [obj["kind"] for obj in again.apply] == ["Service"]
+def test_an_install_from_before_revisions_is_carried_over_without_an_outage() -> None:
+    cluster = a_running_cluster()
+    (deployment,) = cluster.deployments
+    del cluster.objects["Deployment", deployment["metadata"]["name"]]
+    legacy = {"app.kubernetes.io/name": "embedding-runtime", "serving.embeddings.dev/service": "embedding-model"}
+    deployment["metadata"] |= {"name": "embedding-model", "labels": legacy}
+    deployment["spec"] |= {"selector": {"matchLabels": legacy}}
+    deployment["spec"]["template"]["metadata"]["labels"] = legacy
+    cluster.objects["Deployment", "embedding-model"] = deployment
+    cluster.objects["Service", "embedding-model"]["spec"]["selector"] = legacy
+    cluster.service["status"].pop("revision")
+    cluster.pods.clear()
+    cluster.run("legacy")
+    cluster.settle()
+
+    assert cluster.selected is None
+    (new,) = cluster.replicas().keys() - {"legacy"}
+    assert cluster.replicas() == {"legacy": 1, new: 1}
+    new_labels = next(each for each in cluster.deployments if revision_of(each) == new)["spec"]["template"]["metadata"]
+    assert not legacy.items() <= new_labels["labels"].items(), "the old selector must not take the candidate's pods"
+
+    cluster.run(new)
+    cluster.after(3)
+    assert cluster.selected == new
+    cluster.stop("legacy")
+    cluster.settle()
+    assert cluster.replicas() == {new: 1}
 
 
-def test_what_was_taken_out_of_the_spec_is_applied() -> None:
-    done, deployments, services = _applied(a_service(resources={"limits": {"memory": "1Gi"}}))
-    less = {**done, "spec": {"model": done["spec"]["model"]}}
-    again = plan(less, an_observation(deployments=deployments, services=services), SETTINGS, LATER)
-    assert [obj["kind"] for obj in again.apply] == ["Deployment"]
+def _pods(cluster: PureCluster, revision: str) -> list[Raw]:
+    return [pod for pod in cluster.pods.values() if revision_of(pod) == revision]
 
 
-def test_what_carries_the_labels_and_is_not_planned_is_deleted() -> None:
-    done, deployments, services = _applied(a_service())
-    other: Raw = {"metadata": {"name": "embedding-model-old"}}
-    again = plan(done, an_observation(deployments=[*deployments, other], services=services), SETTINGS, LATER)
-    assert again.delete == (ObjectRef("apps/v1", "Deployment", "default", "embedding-model-old"),)
+def test_a_server_that_never_becomes_ready_is_told_after_the_deadline_and_left_to_try_on() -> None:
+    cluster = a_cluster(rollout={"progressDeadlineSeconds": 60})
+    cluster.run(cluster.serving, ready=False, server=waiting("CrashLoopBackOff", last=ended(1, "bad"), restarts=3))
+    cluster.after(30)
+    assert cluster.condition("Reconciling")[0] == "True"
+    cluster.after(61)
+    assert cluster.condition("Stalled") == ("True", "ProgressDeadlineExceeded")
+    assert cluster.replicas() == {cluster.serving: 1}
 
 
-def test_a_service_on_its_way_out_is_left_to_the_garbage_collector() -> None:
-    service = a_service(backend="tensorflow")
-    service["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
-    assert plan(service, an_observation(), SETTINGS, NOW) == Plan()
-
-
-def test_an_invalid_spec_makes_nothing_and_says_so_once() -> None:
-    service = a_service(args=["--task=text_embedding"])
-    first = plan(service, an_observation(), SETTINGS, NOW)
-    assert (first.apply, first.delete, first.look_again) == ((), (), None)
-    assert [(note.type, note.reason) for note in first.events] == [("Warning", "InvalidSpec")]
-    assert plan({**service, "status": first.status}, an_observation(), SETTINGS, LATER) == Plan()
-
-
-def test_an_invalid_change_leaves_what_runs_as_it_is() -> None:
-    done, deployments, services = _applied(a_service())
-    changed = {**done, "spec": {**done["spec"], "args": ["--nonsense=1"]}}
-    pods = [a_pod(_template(deployments[0]), server=running(ready=True))]
-    wanted = plan(changed, an_observation(deployments=deployments, services=services, pods=pods), SETTINGS, LATER)
-    assert (wanted.apply, wanted.delete) == ((), ())
-
-
-def test_a_missing_secret_is_looked_for_again_and_the_service_heals_when_it_is_there() -> None:
-    service = a_service(model={"tokenSecretRef": {"name": "hf-secret"}})
-    first = plan(service, an_observation(secrets={"hf-secret": None}), SETTINGS, NOW)
-    assert first.apply == ()
-    assert first.look_again == timedelta(seconds=10)
-    waiting = {**service, "status": first.status}
-    healed = plan(waiting, an_observation(secrets={"hf-secret": frozenset({"HF_TOKEN"})}), SETTINGS, LATER)
-    assert len(healed.apply) == 2
-    assert healed.look_again is None
-
-
-def test_a_service_whose_api_keys_vanish_goes_on_says_so_and_heals() -> None:
-    done, deployments, services = _applied(a_service(auth=AUTH))
-    pods = [a_pod(_template(deployments[0]), server=running(ready=True))]
-
-    def after(service: Raw, secrets: Mapping[str, frozenset[str] | None]) -> tuple[Plan, dict[str, str]]:
-        seen = an_observation(deployments=deployments, services=services, pods=pods, secrets=secrets)
-        wanted = plan(service, seen, SETTINGS, LATER)
-        assert (wanted.apply, wanted.delete) == ((), ())
-        assert wanted.status is not None
-        return wanted, {each["type"]: each["reason"] for each in wanted.status["conditions"]}
-
-    vanished, conditions = after(done, {"who": None})
-    assert (conditions["Ready"], conditions["Available"]) == ("SecretNotFound", "Available")
-    assert vanished.look_again == timedelta(seconds=10)
-    _, conditions = after({**done, "status": vanished.status}, KEYS)
-    assert conditions["Ready"] == "Ready"
-
-
-def test_an_event_tells_that_the_service_became_ready_and_none_that_it_still_is() -> None:
-    done, deployments, services = _applied(a_service())
-    pods = [a_pod(_template(deployments[0]), server=running(ready=True))]
-    seen = an_observation(deployments=deployments, services=services, pods=pods)
-    ready = plan(done, seen, SETTINGS, LATER)
-    assert ready.events == (EventNote("Normal", "Ready", "1 of 1 replicas are ready."),)
-    assert plan({**done, "status": ready.status}, seen, SETTINGS, LATER) == Plan()
-
-
-def test_what_the_cluster_will_not_have_is_told_once_and_what_runs_is_left_alone() -> None:
-    service, why = a_service(), Problem("NameTaken", "Service default/embedding-model belongs to another")
-    denied = plan_denied(service, an_observation(), why, NOW)
-    assert (denied.apply, denied.delete) == ((), ())
-    assert [(note.type, note.reason) for note in denied.events] == [("Warning", "NameTaken")]
-    assert plan_denied({**service, "status": denied.status}, an_observation(), why, LATER) == Plan()
-
-
-def _storage_status(**fields: Any) -> tuple[str, str, str]:
-    status = plan_storage_container(a_storage_container(**fields), NOW)
-    assert status is not None
-    (condition,) = status["conditions"]
-    return condition["status"], condition["reason"], condition["message"]
-
-
-def test_a_storage_container_says_which_uris_it_fetches() -> None:
-    assert _storage_status() == ("True", "Accepted", "It fetches any URI.")
-    assert _storage_status(prefixes=["s3://"], regexes=["^gs"]) == ("True", "Accepted", "It fetches s3://, /^gs/.")
-
-
-def test_a_storage_container_says_why_it_cannot_be_used() -> None:
-    assert _storage_status(regexes=["("])[:2] == ("False", "InvalidSpec")
-    assert _storage_status(container={"imaeg": "x"})[2] == "spec.container.imaeg is not a field: did you mean image?"
-    assert _storage_status(disabled=True)[:2] == ("False", "Disabled")
-
-
-def test_the_status_of_a_storage_container_is_written_once() -> None:
-    raw = a_storage_container()
-    assert plan_storage_container({**raw, "status": plan_storage_container(raw, NOW)}, LATER) is None
+def test_a_pod_counts_as_ready_two_seconds_after_it_says_so() -> None:
+    cluster = a_cluster()
+    cluster.run(cluster.serving, server=running(ready=True))
+    cluster.after(1)
+    assert cluster.condition("Ready")[0] == "False"
+    plan = cluster.reconcile()
+    assert plan.requeue_after is not None
+    cluster.after(plan.requeue_after.total_seconds())
+    assert cluster.condition("Ready")[0] == "True"

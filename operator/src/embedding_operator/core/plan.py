@@ -9,13 +9,13 @@ from typing import Any
 from embedding_operator.constants import TEMPLATE_ANNOTATION
 from embedding_operator.core import diagnosis, status
 from embedding_operator.core.build import Blueprint, Desired, build
-from embedding_operator.core.conditions import View
 from embedding_operator.core.reasons import PROGRESS
 from embedding_operator.core.records import EventRecord, Finding
 from embedding_operator.core.resolve import resolve_service
 from embedding_operator.core.revision import revision_and_template
 from embedding_operator.core.rollout import Phase, decide
 from embedding_operator.core.snapshot import Raw, Snapshot, StorageRead, condition_of, kind_ref, revision_of
+from embedding_operator.core.view import View
 from embedding_operator.core.writes import Annotate, Create, Delete, Replace, Scale, Write, drain_notices, writes
 from embedding_operator.errors import Fault, Refused
 from embedding_operator.kinds import DEPLOYMENT
@@ -38,6 +38,8 @@ __all__ = [
 
 _SOONEST, _LATEST = timedelta(seconds=30), timedelta(minutes=10)
 """How long until a service that is not ready is diagnosed again although nothing changes: Events are not watched."""
+_MARGIN = timedelta(milliseconds=100)
+"""After a deadline, so that it has passed by then."""
 
 
 class Budget(StrEnum):
@@ -81,7 +83,7 @@ def plan_service(snapshot: Snapshot, settings: Settings, now: datetime) -> Plan:
     try:
         view, desired = _decided(snapshot, settings, now)
     except Refused as refused:
-        return _with_status(Plan(), View(snapshot, settings, now, problems=refused.problems))
+        return _with_status(Plan(), View(snapshot, settings, now, settings.manager, problems=refused.problems))
     rollout = view.rollout
     assert rollout is not None  # noqa: S101 for the type checker: _decided sets it
     planned = (*writes(desired, rollout, snapshot), *drain_notices(rollout, snapshot, now))
@@ -95,9 +97,9 @@ def plan_failed(snapshot: Snapshot, fault: Fault, settings: Settings, now: datet
     try:
         view, _ = _decided(snapshot, settings, now)
     except Refused as refused:
-        view = View(snapshot, settings, now, problems=refused.problems)
+        view = View(snapshot, settings, now, settings.manager, problems=refused.problems)
     except Exception:  # noqa: BLE001 the fault is what planning raised: it is told without what planning would know
-        view = View(snapshot, settings, now)
+        view = View(snapshot, settings, now, settings.manager)
     return _with_status(Plan(), replace(view, fault=fault))
 
 
@@ -116,7 +118,7 @@ def _decided(snapshot: Snapshot, settings: Settings, now: datetime) -> tuple[Vie
     """All that is known and decided of a service, and the objects that are wanted. Raises Refused, RenderFailed."""
     resolved = resolve_service(snapshot, settings)
     revision, template = revision_and_template(resolved, settings)
-    view = _diagnosed(View(snapshot, settings, now, resolved=resolved), revision, template)
+    view = _diagnosed(View(snapshot, settings, now, settings.manager, resolved=resolved), revision, template)
     rollout = decide(
         desired=revision,
         replicas=resolved.replicas,
@@ -187,8 +189,10 @@ def _with_status(plan: Plan, view: View) -> Plan:
     """With the status if it is new, an Event if Ready's reason is, and the time of the next diagnosis."""
     new, before = status.of_service(view), view.snapshot.status
     ready = condition_of(new, "Ready")
-    if ready["status"] != "True":
-        plan = replace(plan, requeue_after=_soonest(plan.requeue_after, _next_diagnosis(view)))
+    deadline = status.next_deadline(view)
+    diagnosis_due = _next_diagnosis(view) if ready["status"] != "True" else None
+    soonest = min((each for each in (plan.requeue_after, deadline, diagnosis_due) if each is not None), default=None)
+    plan = replace(plan, requeue_after=soonest + _MARGIN if soonest is not None else None)
     if new == before:
         return plan
     old = condition_of(before, "Ready")
@@ -204,10 +208,6 @@ def _next_diagnosis(view: View) -> timedelta | None:
     """Half as long as the youngest live pod has existed: soon after a change, seldom when nothing happens."""
     created = [pod.created_at for pod in view.snapshot.live_pods()]
     return min(max((view.now - max(created)) / 2, _SOONEST), _LATEST) if created else None
-
-
-def _soonest(*delays: timedelta | None) -> timedelta | None:
-    return min((delay for delay in delays if delay is not None), default=None)
 
 
 def _digest(template: Raw) -> str | None:

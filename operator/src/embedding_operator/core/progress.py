@@ -71,7 +71,7 @@ def _faulty(view: View) -> Progress | None:
     if view.fault is None:
         return None
     condition = view.fault.condition()
-    verdict = Verdict.STALLED if condition.type == "Stalled" else Verdict.RECONCILING
+    verdict = Verdict.STALLED if condition.is_stalled else Verdict.RECONCILING
     return Progress(verdict, condition.reason, condition.message + _still_serving(view))
 
 
@@ -126,16 +126,15 @@ def _troubled(view: View) -> Progress | None:
 
 def _applying(view: View) -> Progress | None:
     """Objects are being written, or the Deployment controller has not seen the last write."""
-    if view.has_writes or view.snapshot.frontend is None or view.desired_deployment is None:
-        is_new = not view.snapshot.pods
-        message = "The objects of the service are being created or updated." + _still_serving(view)
-        return _reconciling(Reason.PENDING if is_new else Reason.ROLLING_OUT, message)
     deployment = view.desired_deployment
-    seen = (deployment.get("status") or {}).get("observedGeneration", 0)
-    if seen < deployment["metadata"].get("generation", 0):
-        message = f"Deployment {deployment['metadata']['name']} has been updated; its pods follow."
-        return _reconciling(Reason.ROLLING_OUT, message + _still_serving(view))
-    return None
+    is_missing = view.has_writes or view.snapshot.frontend is None or deployment is None
+    status = (deployment or {}).get("status") or {}
+    if not is_missing and status.get("observedGeneration", 0) >= (deployment or {})["metadata"].get("generation", 0):
+        return None
+    if not view.snapshot.pods:  # in the words of the next step, so that a new service costs one status less
+        words = f"0 of {view.replicas} pods created." if view.replicas else "The objects of the service are created."
+        return _reconciling(Reason.PENDING, words)
+    return _reconciling(Reason.ROLLING_OUT, "The pods are being updated." + _still_serving(view))
 
 
 def _arriving(view: View) -> Progress | None:

@@ -10,7 +10,7 @@ from embedding_operator.core.diagnosis.events import STUCK_AFTER, is_waiting
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Condition, State
 from embedding_operator.core.rollout import SETTLE
-from embedding_operator.core.snapshot import Raw, StorageRead, condition_of
+from embedding_operator.core.snapshot import LEGACY, Raw, StorageRead, condition_of
 from embedding_operator.core.view import View
 from embedding_operator.core.wording import sentence, shortened
 from embedding_operator.resources.kubernetes import Condition as ConditionStatus
@@ -77,19 +77,24 @@ def _of_resolved(view: View) -> dict[str, Any]:
         "backend": resolved.serve.backend,
         "model": ModelStatus(name=shortened(resolved.serve.model_name, _NAME_LENGTH)).to_dict(),
         "storageContainer": StorageStatus(kind=resolved.fetcher.kind, name=resolved.fetcher.name).to_dict(),
-        "selector": names.label_selector(resolved.service),
+        "selector": names.label_selector(resolved.service, _serving(view)),
         **_revision(view),
     }
 
 
-def _revision(view: View) -> dict[str, Any]:
+def _serving(view: View) -> str:
     """After a fault the plan was not carried out: then what the Service selects is what serves."""
+    planned = view.rollout.serving if view.rollout else LEGACY
+    return view.serving or planned if view.fault else planned
+
+
+def _revision(view: View) -> dict[str, Any]:
     rollout = view.rollout
     if rollout is None:
         return {}
     failed = rollout.failed
     status = RevisionStatus(
-        serving=view.serving or rollout.serving if view.fault else rollout.serving,
+        serving=_serving(view),
         candidate=rollout.candidate,
         failed=FailedRevisionStatus(
             revision=failed.revision, reason=failed.reason, message=shortened(failed.message, 1000)

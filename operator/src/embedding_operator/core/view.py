@@ -4,25 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Protocol
 
 from embedding_operator.constants import REVISION_LABEL
 from embedding_operator.core.diagnosis import ExpectedPod, PodDiagnosis, most_severe
-from embedding_operator.core.records import Condition, Finding
+from embedding_operator.core.records import Finding
 from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.rollout import SETTLE, Phase, Rollout
 from embedding_operator.core.snapshot import LEGACY, Pod, Raw, Snapshot, condition_of
-from embedding_operator.errors import Problem
+from embedding_operator.errors import Fault, Problem
 from embedding_operator.settings import Settings
 
-__all__ = ["Fault", "View"]
-
-
-class Fault(Protocol):
-    """What stopped a reconcile: a failed call, a missing right, a bug."""
-
-    def condition(self) -> Condition:
-        """Reconciling while it may pass, Stalled when somebody has to act."""
+__all__ = ["View"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,174 @@
+"""A cluster without an API server: plans are carried out on plain objects, as it would. No I/O, and a clock of its own.
+
+Only pods are made by hand: `cluster.run(revision)` says what their containers do.
+"""
+
+import copy
+import itertools
+from datetime import datetime, timedelta
+from typing import Any
+
+from embedding_operator.core import storage
+from embedding_operator.core.plan import Annotate, Create, Delete, Plan, Replace, Scale, plan_service
+from embedding_operator.core.snapshot import Snapshot, is_controlled_by, pod_of, revision_of
+from embedding_operator.settings import Settings
+from support.builders import NOW, SETTINGS, Raw, as_live, running
+
+__all__ = ["PureCluster"]
+
+
+class PureCluster:
+    """One service and all that belongs to it."""
+
+    def __init__(self, service: Raw, *storage_containers: Raw, settings: Settings = SETTINGS, **secrets: str) -> None:
+        self.service = {**service, "metadata": {"uid": "5eed", "namespace": "default", **service["metadata"]}}
+        self.storage_containers = storage_containers
+        self.settings = settings
+        self.secrets = {name.replace("_", "-"): frozenset({key}) for name, key in secrets.items()}
+        self.objects: dict[tuple[str, str], Raw] = {}
+        self.pods: dict[str, Raw] = {}
+        self.now: datetime = NOW
+        self.may_roll = True
+        self.writes: list[Any] = []
+        self.events: list[tuple[str, str]] = []
+        self._numbers = itertools.count(1)
+
+    def snapshot(self) -> Snapshot:
+        children = tuple(each for each in self.objects.values() if is_controlled_by(each, "5eed"))
+        deployments = [each for each in children if each["kind"] == "Deployment"]
+        pods = (pod_of(each, deployments) for each in self.pods.values())
+        return Snapshot(
+            self.service,
+            children=children,
+            others=tuple(each for each in self.objects.values() if each not in children),
+            pods=tuple(pod for pod in pods if pod is not None),
+            storage_containers=tuple(map(storage.read, self.storage_containers)),
+            secrets=self.secrets,
+            may_roll=self.may_roll,
+        )
+
+    def reconcile(self) -> Plan:
+        """One plan, carried out."""
+        plan = plan_service(self.snapshot(), self.settings, self.now)
+        for write in plan.writes:
+            self._carry_out(write)
+        self.writes += plan.writes
+        self.events += [(event.type, event.reason) for event in plan.events]
+        if plan.status is not None:
+            self.service = {**self.service, "status": plan.status}
+        return plan
+
+    def settle(self) -> None:
+        """Reconcile until nothing is left to do."""
+        for _ in range(20):
+            if self.reconcile().is_empty:
+                return
+        raise AssertionError(f"never settles: {self.writes[-3:]}")
+
+    def after(self, seconds: float) -> None:
+        """Let time pass, and settle."""
+        self.now += timedelta(seconds=seconds)
+        self.settle()
+
+    def change(self, *, model: Raw | None = None, **spec: Any) -> None:
+        """The user changes the spec; a field that is None is removed."""
+        old = self.service["spec"]
+        new = {**old, "model": {**old["model"], **(model or {})}, **spec}
+        metadata = {**self.service["metadata"], "generation": self.service["metadata"]["generation"] + 1}
+        kept = {key: value for key, value in new.items() if value is not None}
+        self.service = {**self.service, "metadata": metadata, "spec": kept}
+
+    def run(self, revision: str, *, count: int = 1, ready: bool = True, **containers: Raw) -> None:
+        """Pods of a revision, as its ReplicaSet would make them from the present template."""
+        (deployment,) = [each for each in self.deployments if revision_of(each) == revision]
+        template = deployment["spec"]["template"]
+        for number in range(count):
+            name = f"{deployment['metadata']['name']}-hash-{number}"
+            self.pods[name] = {
+                "metadata": {
+                    **copy.deepcopy(template["metadata"]),
+                    "name": name,
+                    "namespace": "default",
+                    "uid": f"uid-{name}-{next(self._numbers)}",
+                    "creationTimestamp": self.now.isoformat(),
+                    "labels": {**template["metadata"]["labels"], "pod-template-hash": "hash"},
+                    "ownerReferences": [
+                        {"kind": "ReplicaSet", "name": f"{deployment['metadata']['name']}-hash", "controller": True}
+                    ],
+                },
+                "status": {
+                    "phase": "Running",
+                    "conditions": [
+                        {"type": "PodScheduled", "status": "True", "lastTransitionTime": self.now.isoformat()},
+                        {"type": "Ready", "status": str(ready), "lastTransitionTime": self.now.isoformat()},
+                    ],
+                    "initContainerStatuses": [{"name": "storage-initializer", **containers.get("initializer", {})}],
+                    "containerStatuses": [{"name": "server", **containers.get("server", running(ready=ready))}],
+                },
+            }
+
+    def stop(self, revision: str) -> None:
+        """The pods of a revision are gone."""
+        self.pods = {name: pod for name, pod in self.pods.items() if revision_of(pod) != revision}
+
+    @property
+    def status(self) -> Raw:
+        status: Raw = self.service["status"]
+        return status
+
+    def condition(self, kind: str) -> tuple[str, str]:
+        """Status and reason."""
+        (found,) = [each for each in self.status["conditions"] if each["type"] == kind]
+        return found["status"], found["reason"]
+
+    @property
+    def deployments(self) -> list[Raw]:
+        return [each for (kind, _), each in self.objects.items() if kind == "Deployment"]
+
+    @property
+    def serving(self) -> str:
+        revision: str = self.status["revision"]["serving"]
+        return revision
+
+    @property
+    def selected(self) -> str | None:
+        """The revision that the Service selects."""
+        selector = self.objects["Service", self.service["metadata"]["name"]]["spec"]["selector"]
+        revision: str | None = selector.get("serving.embeddings.dev/revision")
+        return revision
+
+    def replicas(self) -> dict[str, int]:
+        """By revision."""
+        return {revision_of(each): each["spec"]["replicas"] for each in self.deployments}
+
+    def _carry_out(self, write: Any) -> None:
+        if isinstance(write, Create):
+            key = write.object["kind"], write.object["metadata"]["name"]
+            assert key not in self.objects, "a POST of what exists"
+            self._put(write.object, uid=f"uid-{next(self._numbers)}", created=self.now)
+        elif isinstance(write, Replace):
+            old = self.objects[write.object["kind"], write.object["metadata"]["name"]]["metadata"]
+            assert write.object["metadata"]["resourceVersion"] == old["resourceVersion"]
+            self._put(write.object, uid=old["uid"], created=datetime.fromisoformat(old["creationTimestamp"]))
+        elif isinstance(write, Scale):
+            old = self.objects["Deployment", write.ref.name]
+            old["spec"]["replicas"] = write.replicas
+        elif isinstance(write, Annotate):
+            self.pods[write.ref.name]["metadata"]["annotations"] |= write.annotations
+        elif isinstance(write, Delete):
+            gone = self.objects.pop((write.ref.kind, write.ref.name))
+            assert gone["metadata"]["uid"] == write.ref.uid
+            if write.ref.kind == "Deployment":
+                self.stop(revision_of(gone))
+
+    def _put(self, desired: Raw, *, uid: str, created: datetime) -> None:
+        live = as_live({key: value for key, value in desired.items() if key != "status"})
+        live["metadata"].pop("managedFields", None)
+        live["metadata"] |= {
+            "uid": uid,
+            "resourceVersion": str(next(self._numbers)),
+            "creationTimestamp": created.isoformat(),
+        }
+        if live["kind"] == "Deployment":
+            live["status"] = {"observedGeneration": live["metadata"].get("generation", 1)}
+        self.objects[live["kind"], live["metadata"]["name"]] = live
