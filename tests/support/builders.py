@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
-from embedding_operator.core.snapshot import Observed
+from embedding_operator.core import storage
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.core.quantity import amount
 from embedding_operator.settings import Settings
 
@@ -17,8 +18,8 @@ __all__ = [
     "Raw",
     "a_pod",
     "a_service",
+    "a_snapshot",
     "a_storage_container",
-    "an_observation",
     "as_live",
     "ended",
     "running",
@@ -119,21 +120,18 @@ def a_pod(
     }
 
 
-def an_observation(
-    *,
-    storage_containers: Sequence[Raw] = (),
-    deployments: Sequence[Raw] = (),
-    services: Sequence[Raw] = (),
-    pods: Sequence[Raw] = (),
+def a_snapshot(
+    service: Raw,
+    *storage_containers: Raw,
     secrets: Mapping[str, frozenset[str] | None] | None = None,
-) -> Observed:
-    """A cluster with nothing in it but what is said."""
-    return Observed.of(
-        storage_containers=storage_containers,
-        deployments=deployments,
-        services=services,
-        pods=pods,
+    unusable_secrets: frozenset[str] = frozenset(),
+) -> Snapshot:
+    """A service, and a cluster with these storage containers and Secrets; nothing was created for it yet."""
+    return Snapshot(
+        service,
+        storage_containers=tuple(map(storage.read, storage_containers)),
         secrets=secrets or {},
+        unusable_secrets=unusable_secrets,
     )
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from embedding_operator.constants import TEMPLATE_ANNOTATION
+from embedding_operator.core.reasons import PROGRESS, Reason
 from embedding_operator.core.resolve import TOKEN_VARIABLE, Settled
 from embedding_operator.core.snapshot import Container, Pod
-from embedding_operator.core.reasons import PROGRESS, Reason
 from embedding_runtime.contract import KILLED, DownloadVerdict, FailedDownload
 
 __all__ = ["Finding", "Look", "Wanted", "look", "worst"]

@@ -11,6 +11,11 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
+from embedding_operator.core import names, storage
+from embedding_operator.core.diagnosis import Finding, Look, Wanted, look, worst
+from embedding_operator.core.reasons import Reason
+from embedding_operator.core.snapshot import Observed, Pod
+from embedding_operator.errors import Refused
 from embedding_operator.resources.kubernetes import Condition
 from embedding_operator.resources.v1alpha1 import (
     Address,
@@ -22,11 +27,6 @@ from embedding_operator.resources.v1alpha1 import (
     StorageStatus,
 )
 from embedding_operator.resources.words import in_words, sentence
-from embedding_operator.core import names, storage
-from embedding_operator.core.diagnosis import Finding, Look, Wanted, look, worst
-from embedding_operator.core.snapshot import Observed, Pod
-from embedding_operator.core.reasons import Reason
-from embedding_operator.errors import Refused
 from embedding_operator.settings import Settings
 
 __all__ = ["condition_of", "of_refused", "of_settled", "of_storage_container"]
