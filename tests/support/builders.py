@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
+from embedding_operator.core import storage
 from embedding_operator.core.quantity import amount
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.settings import Settings
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "Raw",
     "a_pod",
     "a_service",
+    "a_snapshot",
     "a_storage_container",
     "as_live",
     "ended",
@@ -115,6 +118,21 @@ def a_pod(
             "containerStatuses": [{"name": "server", **server}] if server else [],
         },
     }
+
+
+def a_snapshot(
+    service: Raw,
+    *storage_containers: Raw,
+    secrets: Mapping[str, frozenset[str] | None] | None = None,
+    unusable_secrets: frozenset[str] = frozenset(),
+) -> Snapshot:
+    """A service, and a cluster with these storage containers and Secrets; nothing was created for it yet."""
+    return Snapshot(
+        service,
+        storage_containers=tuple(map(storage.read, storage_containers)),
+        secrets=secrets or {},
+        unusable_secrets=unusable_secrets,
+    )
 
 
 def as_live(applied: Raw) -> Raw:

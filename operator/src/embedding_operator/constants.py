@@ -3,13 +3,13 @@
 from pathlib import PurePosixPath
 
 __all__ = [
+    "ADOPT_ANNOTATION",
     "API_KEYS_FILE",
     "API_VERSION",
     "APPLIED_ANNOTATION",
+    "DRAIN_ANNOTATION",
     "FIELD_MANAGER",
     "GROUP",
-    "ADOPT_ANNOTATION",
-    "DRAIN_ANNOTATION",
     "INITIALIZER",
     "MANAGED_BY",
     "REVISION_LABEL",

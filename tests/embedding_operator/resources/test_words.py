@@ -15,12 +15,20 @@ def _error(raw: Raw) -> ValidationError:
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (a_service(replica=2), "spec.replica is not a field: did you mean replicas?"),
-        (a_service(xyz=2), "spec.xyz is not a field: there are args, auth, backend, image, model, replicas, resources"),
+        (a_service(replica=2), "spec.replica: unknown field; did you mean replicas?"),
+        (
+            a_service(xyz=2),
+            "spec.xyz: unknown field; "
+            "valid fields: args, auth, backend, image, model, replicas, resources, rollout",
+        ),
         (a_service(replicas=-1), "spec.replicas: Input should be greater than or equal to 0, not -1"),
+        (
+            a_service(backend="x" * 4000),
+            f"spec.backend: Input should be 'vllm' or 'huggingface', not '{'x' * 99}...",
+        ),
         (a_service(args=[1]), "spec.args[0]: Input should be a valid string, not 1"),
         (a_service(model={"tokenSecretRef": {"key": "k"}}), "spec.model.tokenSecretRef.name is missing"),
-        (a_service(resources={"limit": {}}), "spec.resources.limit is not a field: did you mean limits?"),
+        (a_service(resources={"limit": {}}), "spec.resources.limit: unknown field; did you mean limits?"),
     ],
 )
 def test_a_problem_is_one_line_with_the_path_of_its_field_first(raw: Raw, words: str) -> None:

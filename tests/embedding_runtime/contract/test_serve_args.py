@@ -13,7 +13,7 @@ def serve_args(draw: st.DrawFn) -> ServeArgs:
     return ServeArgs.model_validate(
         {
             "model_dir": "/" + draw(WORDS),
-            "model_name": draw(WORDS),
+            "model_name": draw(st.text(min_size=1, max_size=253).filter(str.isprintable)),
             "backend": backend,
             "task": draw(st.sampled_from([None, *TASKS[backend].values()])),
             "dtype": draw(st.sampled_from(Dtype)),

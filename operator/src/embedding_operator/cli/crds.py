@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from embedding_operator.resources.crd import RESOURCES, definition
 from embedding_operator.constants import GROUP
+from embedding_operator.resources.crd import RESOURCES, definition
 
 __all__ = ["check", "generated", "show", "write"]
 

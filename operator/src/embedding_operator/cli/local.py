@@ -16,17 +16,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from embedding_operator.resources.crd import columns
+from embedding_operator.cli.local_pod import Address, LocalPod
+from embedding_operator.cli.manifests import Manifests, read
+from embedding_operator.cli.table import table
 from embedding_operator.core import storage
 from embedding_operator.core.plan import Create, plan_service
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.resolve import secrets_needed
 from embedding_operator.core.snapshot import Snapshot, pod_of
 from embedding_operator.errors import BadManifests, CannotRunLocally
-from embedding_operator.cli.local_pod import Address, LocalPod
-from embedding_operator.cli.manifests import Manifests, read
-from embedding_operator.settings import Settings
-from embedding_operator.cli.table import table
+from embedding_operator.resources.crd import columns
+from embedding_operator.settings import Policy, Settings
 
 __all__ = ["main"]
 
@@ -73,7 +73,7 @@ class _LocalService:
         birth = {"uid": "local", "generation": 1, "creationTimestamp": _now().isoformat()}
         self._raw: _Object = {**raw, "metadata": {**raw["metadata"], **birth}}
         self._storage_containers = tuple(map(storage.read, manifests.storage_containers))
-        self._settings = Settings(hf_endpoint=os.environ.get("HF_ENDPOINT"))
+        self._settings = Settings(hf_endpoint=os.environ.get("HF_ENDPOINT"), policy=Policy.unrestricted())
         needed = secrets_needed(self._raw, self._storage_containers)
         self._secrets = {name: manifests.secrets.get(name) or _from_environment(keys) for name, keys in needed.items()}
         self._objects: dict[str, _Object] = {}

@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from embedding_operator.resources.crd import RESOURCES
-from embedding_operator.resources.words import in_words
 from embedding_operator.constants import API_VERSION
 from embedding_operator.errors import BadManifests
+from embedding_operator.resources.crd import RESOURCES
+from embedding_operator.resources.words import in_words
 
 __all__ = ["DEFAULT_NAMESPACE", "Manifests", "read"]
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from embedding_operator.constants import REVISION_LABEL, TEMPLATE_ANNOTATION
 from embedding_operator.core.makes_room import makes_room
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import EventRecord, Finding
-from embedding_operator.core.snapshot import LEGACY, Pod, Raw, Snapshot, revision_of
-from embedding_operator.constants import REVISION_LABEL, TEMPLATE_ANNOTATION
+from embedding_operator.core.snapshot import LEGACY, Pod, Raw, Snapshot
 from embedding_operator.resources.v1alpha1 import Rollout as RolloutSpec
 from embedding_operator.resources.v1alpha1 import RolloutStrategy
 

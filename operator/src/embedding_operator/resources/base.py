@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic.alias_generators import to_camel
 
-__all__ = ["SpecModel", "ObjectMeta", "StatusModel", "cel"]
+__all__ = ["ObjectMeta", "SpecModel", "StatusModel", "cel"]
 
 
 class SpecModel(BaseModel):

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from embedding_operator.resources import v1alpha1
 from embedding_operator.constants import GROUP, VERSION
+from embedding_operator.resources import v1alpha1
 
 __all__ = ["RESOURCES", "Column", "Resource", "columns", "definition", "structural"]
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from embedding_operator.resources.base import SpecModel, ObjectMeta, StatusModel, cel
+from embedding_operator.resources.base import ObjectMeta, SpecModel, StatusModel, cel
 from embedding_operator.resources.kubernetes import Condition, Container, Name, ResourceRequirements
 
 __all__ = [
@@ -20,8 +20,8 @@ __all__ = [
     "EmbeddingService",
     "EmbeddingServiceSpec",
     "EmbeddingServiceStatus",
-    "Format",
     "FailedRevisionStatus",
+    "Format",
     "ModelSpec",
     "RevisionStatus",
     "Rollout",

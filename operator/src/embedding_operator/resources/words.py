@@ -12,6 +12,7 @@ from embedding_operator.resources.crd import structural
 __all__ = ["in_words", "sentence", "without_unknown"]
 
 _Loc = Sequence[int | str]
+_MAX_SHOWN = 100  # characters of a name or value that a user wrote
 
 
 def in_words(error: ValidationError, model: type[BaseModel]) -> list[str]:
@@ -43,14 +44,19 @@ def _in_words(kind: str, loc: _Loc, message: str, given: object, model: type[Bas
     if kind == "extra_forbidden":
         known = _fields(model, loc[:-1])
         near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
-        return f"{path} is not a field: " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
-    shown = f", not {given!r}" if isinstance(given, str | int | float | bool | None) else ""
+        hint = f"did you mean {near[0]}?" if near else f"valid fields: {', '.join(known)}"
+        return f"{path}: unknown field; {hint}"
+    shown = f", not {_shortened(repr(given))}" if isinstance(given, str | int | float | bool | None) else ""
     return f"{path}: {message.removeprefix('Value error, ')}{shown}"
 
 
 def _path(loc: _Loc) -> str:
-    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc)
+    steps = (f"[{step}]" if isinstance(step, int) else f".{_shortened(step)}" for step in loc)
     return "".join(steps).removeprefix(".")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def _fields(model: type[BaseModel], loc: _Loc) -> list[str]:

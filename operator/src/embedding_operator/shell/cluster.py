@@ -6,12 +6,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from embedding_operator.constants import FIELD_MANAGER, GROUP, SERVICE_LABEL, VERSION
+from embedding_operator.core.plan import EventNote, Plan
 from embedding_operator.core.resolve import secret_keys_needed
 from embedding_operator.core.snapshot import ObjectRef, Observed
-from embedding_operator.core.plan import EventNote, Plan
 from embedding_operator.errors import ClusterFault, NameTaken, NotFound
-from embedding_operator.settings import Settings
-from embedding_operator.shell.client import Api, Json
 from embedding_operator.kinds import (
     CLUSTER_STORAGE_CONTAINERS,
     DEPLOYMENTS,
@@ -24,6 +22,8 @@ from embedding_operator.kinds import (
     Resource,
     resource_of,
 )
+from embedding_operator.settings import Settings
+from embedding_operator.shell.client import Api, Json
 
 __all__ = ["Cluster"]
 

@@ -12,14 +12,14 @@ import kopf
 
 from embedding_operator.constants import SERVICE_LABEL
 from embedding_operator.core.snapshot import ObjectRef
-from embedding_operator.settings import Settings
-from embedding_operator.shell.reconcile import key_of
 from embedding_operator.kinds import (
     EMBEDDING_SERVICES,
     OURS,
     OWNED,
     Resource,
 )
+from embedding_operator.settings import Settings
+from embedding_operator.shell.reconcile import key_of
 
 __all__ = ["kopf_settings", "registry"]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from embedding_operator.errors import ClusterFault, Conflict, LeaseLost, NotFound
+from embedding_operator.kinds import LEASES
 from embedding_operator.shell.client import Api, Json
 from embedding_operator.shell.clock import Clock, sleep
-from embedding_operator.kinds import LEASES
 
 __all__ = ["Leader", "Terms"]
 

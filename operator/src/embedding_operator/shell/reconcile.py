@@ -4,12 +4,10 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 
-from embedding_operator.core.snapshot import ObjectRef
 from embedding_operator.core.plan import plan, plan_denied, plan_storage_container
 from embedding_operator.core.reasons import Reason
+from embedding_operator.core.snapshot import ObjectRef
 from embedding_operator.errors import Denied, NameTaken, Problem
-from embedding_operator.settings import Settings
-from embedding_operator.shell.cluster import Cluster
 from embedding_operator.kinds import (
     CLUSTER_STORAGE_CONTAINERS,
     EMBEDDING_SERVICES,
@@ -17,6 +15,8 @@ from embedding_operator.kinds import (
     STORAGE_CONTAINERS,
     Resource,
 )
+from embedding_operator.settings import Settings
+from embedding_operator.shell.cluster import Cluster
 
 __all__ = ["RESYNC", "Reconciler", "key_of"]
 

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from embedding_runtime.contract.initializer import MODEL_DIR
 
 __all__ = [
-    "KILLED",
     "CANNOT_MOVE_VECTORS",
     "DRAIN_FILE",
+    "KILLED",
     "TASKS",
     "BackendName",
     "ContractError",
@@ -93,6 +93,8 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+_MAX_SHOWN = 100  # characters of a refused value
+_DAY = 24 * 60 * 60
 _ALWAYS = frozenset({"model_dir", "host", "http_port"})
 
 CANNOT_MOVE_VECTORS = frozenset(
@@ -132,7 +134,9 @@ class ServeArgs(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model_dir: Annotated[PurePosixPath, Field(description="directory with the model's files")] = MODEL_DIR
-    model_name: Annotated[str, Field(min_length=1, description="the name that requests call the model by")]
+    model_name: Annotated[
+        str, Field(min_length=1, max_length=253, description="the name that requests call the model by")
+    ]
     backend: Annotated[BackendName, Field(description="what computes the vectors")] = BackendName.VLLM
     task: Annotated[
         Task | None,
@@ -160,18 +164,21 @@ class ServeArgs(BaseModel):
         int, Field(ge=1, description="tokens that may wait; a request that finds more is answered 429")
     ] = 1_000_000
     request_timeout: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, description="seconds for a request without X-Request-Timeout")
+        float, Field(gt=0, le=_DAY, allow_inf_nan=False, description="seconds for a request without X-Request-Timeout")
     ] = 300.0
     max_request_timeout: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, description="seconds that X-Request-Timeout may ask for, at most")
+        float,
+        Field(gt=0, le=_DAY, allow_inf_nan=False, description="seconds that X-Request-Timeout may ask for, at most"),
     ] = 600.0
     grace_period: Annotated[
-        float, Field(ge=0, allow_inf_nan=False, description="seconds for what is under way or waits at SIGTERM")
+        float,
+        Field(ge=0, le=3600, allow_inf_nan=False, description="seconds for what is under way or waits at SIGTERM"),
     ] = 25.0
     stuck_after: Annotated[
         float,
         Field(
             gt=0,
+            le=_DAY,
             allow_inf_nan=False,
             description="seconds, beside 20 times its usual time, after which an unanswered batch ends the server",
         ),
@@ -182,6 +189,13 @@ class ServeArgs(BaseModel):
     trust_remote_code: Annotated[
         bool, Field(description="run Python code that comes with the model (auto_map): it may do all that a server may")
     ] = False
+
+    @field_validator("model_name")
+    @classmethod
+    def _the_name_prints(cls, name: str) -> str:
+        if not name.isprintable():
+            raise ValueError("use characters that print")
+        return name
 
     @field_validator("task")
     @classmethod
@@ -270,4 +284,6 @@ def _in_words(error: Mapping[str, object]) -> str:
         return message
     if error["type"] == "missing":
         return f"--{where[0]} is missing"
-    return f"--{where[0]}={error['input']}: {message}"
+    given = str(error["input"])
+    shown = given if len(given) <= _MAX_SHOWN else f"{given[:_MAX_SHOWN]}... ({len(given)} characters)"
+    return f"--{where[0]}={shown}: {message}"

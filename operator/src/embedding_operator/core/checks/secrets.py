@@ -46,7 +46,7 @@ def check_secrets(requirements: Iterable[SecretRequirement], snapshot: Snapshot)
     namespace = snapshot.service["metadata"].get("namespace")
     for each in requirements:
         name, key = each.ref.name, each.ref.key
-        if each.is_optional or is_met(each, snapshot):
+        if each.is_optional or is_met(each, snapshot) or check_key(key, each.by):
             continue
         asked = f"{each.by} names key {key} of Secret {name}"
         if name in snapshot.unusable_secrets:
