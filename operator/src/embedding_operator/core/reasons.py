@@ -164,8 +164,8 @@ class Reason(StrEnum):
         Group.API,
         "A call failed and is tried again: a timeout, a failing webhook, too many requests, a conflict.",
     )
-    INTERNAL_ERROR = (
-        "InternalError",
+    OPERATOR_BUG = (
+        "OperatorBug",
         Group.API,
         "The operator has a bug that this service triggers. Its log has the traceback; please report it.",
     )

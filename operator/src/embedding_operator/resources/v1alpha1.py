@@ -168,6 +168,8 @@ class StorageStatus(StatusModel):
     """Kind of the storage container; BuiltIn when none matches the URI."""
     name: str | None = None
     """Its name."""
+    chosen_by: str | None = None
+    """The rule that chose it."""
 
 
 class Address(StatusModel):
