@@ -203,7 +203,7 @@ def test_a_replacement_is_the_desired_spec_over_the_version_that_was_read() -> N
     live = as_live(DEPLOYMENT)
     live["metadata"] |= {"labels": {"team": "search"}, "annotations": {"note": "mine"}, "finalizers": ["their/own"]}
     put = replacement(DEPLOYMENT, live)
-    assert put["spec"] == DEPLOYMENT["spec"]
+    assert put["spec"]["template"]["spec"] == DEPLOYMENT["spec"]["template"]["spec"]
     metadata = put["metadata"]
     assert (metadata["uid"], metadata["resourceVersion"]) == (live["metadata"]["uid"], live["metadata"]["resourceVersion"])
     assert (metadata["labels"], metadata["annotations"]) == ({"team": "search"}, {"note": "mine"})
