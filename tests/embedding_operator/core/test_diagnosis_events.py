@@ -7,13 +7,13 @@ import pytest
 from embedding_operator.core.diagnosis import diagnose, needs_events
 from embedding_operator.core.records import Finding
 from embedding_operator.core.snapshot import Pod, PodEvent, Snapshot
-from support.builders import NOW, a_service, running, waiting
+from support.builders import NOW, Raw, a_service, running, waiting
 from support.views import DOWNLOADED, a_live_pod, an_expected_pod
 
 EXPECTED = an_expected_pod()
 MOUNT = PodEvent("FailedMount", 'MountVolume.SetUp failed for volume "source" : mount failed: exit status 32')
 SUMMARY = PodEvent("FailedMount", "Unable to attach or mount volumes: unmounted volumes=[source]: timed out waiting")
-STUCK = {"initializer": waiting("PodInitializing"), "server": waiting("PodInitializing"), "age": 3600}
+STUCK: Raw = {"initializer": waiting("PodInitializing"), "server": waiting("PodInitializing"), "age": 3600}
 
 
 def blocked(pod: Pod, events: Sequence[PodEvent] = ()) -> Finding:
