@@ -11,10 +11,9 @@ START = """# The status of an EmbeddingService
 `kubectl get embeddingservices` shows the reason of `Ready`; `kubectl describe embeddingservice NAME` shows the message,
 which says what happened and what to do. This page is generated from `core/reasons.py`: run `make generate`.
 
-`Ready`, `Reconciling` and `Stalled` follow [kstatus](https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus),
-as Flux and kpt do. `kubectl wait --for=condition=Ready embsvc/NAME` waits for a service. `Reconciling` and `Stalled` are
-never both `True`. `observedGeneration`, on the status and on every condition, is the generation of the spec that they
-are about.
+`Ready`, `Reconciling` and `Stalled` follow kstatus of sigs.k8s.io/cli-utils, as Flux and kpt do, and `kubectl wait
+--for=condition=Ready` waits for a service. `Reconciling` and `Stalled` are never both `True`. `observedGeneration`, on
+the status and on every condition, is the generation of the spec that they are about.
 
 """
 

@@ -159,6 +159,26 @@ class Reason(StrEnum):
             "message has its words."
         ),
     )
+    FORBIDDEN = (
+        "Forbidden",
+        Group.API,
+        "The operator's service account lacks a right. The chart's roles have it.",
+    )
+    QUOTA_EXCEEDED = (
+        "QuotaExceeded",
+        Group.API,
+        "A quota of the namespace has no room for an object. Raise it, or free some of it.",
+    )
+    WEBHOOK_DENIED = (
+        "WebhookDenied",
+        Group.API,
+        "An admission webhook refused an object. Change what it objects to, or ask its owner.",
+    )
+    NAMESPACE_TERMINATING = (
+        "NamespaceTerminating",
+        Group.API,
+        "The namespace is being deleted, and the service with it.",
+    )
     RETRYING = (
         "Retrying",
         Group.API,
