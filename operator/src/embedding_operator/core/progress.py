@@ -64,7 +64,7 @@ def _faulty(view: View) -> Progress | None:
     message = sentence(condition.message) + _still_serving(view)
     if condition.is_stalled:
         return Progress(Verdict.STALLED, condition.reason, message)
-    return _reconciling(condition.reason if condition.reason in set(Reason) else Reason.RETRYING, message)
+    return _reconciling(condition.reason if condition.reason in WAITING else Reason.RETRYING, message)
 
 
 def _rolling(view: View) -> Progress | None:

@@ -84,7 +84,7 @@ def _of_resolved(view: View) -> dict[str, Any]:
 
 
 def _revision(view: View) -> dict[str, Any]:
-    """Revisions, and the selector of the pods that serve: after a fault, which stopped the plan, what the Service has."""
+    """Revisions, and the selector of the pods that serve: after a fault (the plan stopped), what the Service has."""
     rollout = view.rollout
     if rollout is None or view.resolved is None:
         return {}
