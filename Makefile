@@ -39,14 +39,16 @@ verify: .venv/synced .bin/helm ## Check lint, format, types, layers, generated f
 	lint-imports --no-cache
 	$(PYTHON) -m embedding_operator crds --check .
 	$(PYTHON) tools/chart_readme.py --check
+	$(PYTHON) tools/rbac.py --check
 	$(PYTHON) tools/openapi.py --check
 	@for values in $(CHART)/ci/*.yaml; do \
 		echo "helm lint --strict --values $$values"; helm lint --quiet --strict $(CHART) --values "$$values" || exit 1; \
 	done
 
-generate: .venv/synced ## Write what is generated: the CRDs, here and in the chart, the chart's table of values, the HTTP API
+generate: .venv/synced ## Write what is generated: the CRDs, here and in the chart, the chart's table of values and its rights, the HTTP API
 	$(PYTHON) -m embedding_operator crds --write .
 	$(PYTHON) tools/chart_readme.py
+	$(PYTHON) tools/rbac.py
 	$(PYTHON) tools/openapi.py
 
 format: .venv/synced ## Format the code, and mend what the linter can
