@@ -39,15 +39,17 @@ verify: .venv/synced .bin/helm ## Check lint, format, types, layers, generated f
 	lint-imports --no-cache
 	$(PYTHON) -m embedding_operator crds --check .
 	$(PYTHON) tools/chart_readme.py --check
+	$(PYTHON) tools/rbac.py --check
 	$(PYTHON) tools/openapi.py --check
 	$(PYTHON) tools/status_docs.py --check
 	@for values in $(CHART)/ci/*.yaml; do \
 		echo "helm lint --strict --values $$values"; helm lint --quiet --strict $(CHART) --values "$$values" || exit 1; \
 	done
 
-generate: .venv/synced ## Write what is generated: the CRDs, here and in the chart, the chart's table of values, the HTTP API, the page of reasons
+generate: .venv/synced ## Write what is generated: the CRDs, the chart's copies, rights and table of values, the HTTP API, the page of reasons
 	$(PYTHON) -m embedding_operator crds --write .
 	$(PYTHON) tools/chart_readme.py
+	$(PYTHON) tools/rbac.py
 	$(PYTHON) tools/openapi.py
 	$(PYTHON) tools/status_docs.py
 

@@ -169,7 +169,7 @@ class StorageStatus(StatusModel):
     name: str | None = None
     """Its name."""
     chosen_by: str | None = None
-    """The rule that chose it."""
+    """The rule that chose it: a prefix, a regex, spec.model.storageContainerName, or that no other one matches."""
 
 
 class Address(StatusModel):
