@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
+
 from support.api_scenarios import SCENARIOS, Api
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import pytest
 
 __all__ = ["SCENARIOS", "Api", "Refused"]
 
@@ -21,10 +22,13 @@ Scenario = Callable[["Api"], Awaitable[None]]
 _PATHS = {
     "ConfigMap": ("v1", "configmaps"),
     "Deployment": ("apps/v1", "deployments"),
+    "Lease": ("coordination.k8s.io/v1", "leases"),
+    "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
     "EmbeddingService": ("serving.embeddings.dev/v1alpha1", "embeddingservices"),
     "Secret": ("v1", "secrets"),
     "Service": ("v1", "services"),
 }
+_APPLY = "application/apply-patch+yaml"
 _READ = frozenset({200, 201})
 
 
@@ -61,10 +65,16 @@ class Api:
 
     async def apply(self, obj: Json, manager: str = "applier", *, force: bool = False) -> Json:
         query = {"fieldManager": manager, "force": str(force).lower()}
-        return await self._call("PATCH", obj["kind"], obj["metadata"]["name"], query=query, body=obj)
+        return await self._call(
+            "PATCH", obj["kind"], obj["metadata"]["name"], query=query, body=obj, content_type=_APPLY
+        )
 
-    async def delete(self, kind: str, name: str, **preconditions: str) -> Json:
-        options = {"propagationPolicy": "Background", "preconditions": preconditions}
+    async def merge(self, kind: str, name: str, patch: Json) -> Json:
+        """A JSON merge patch."""
+        return await self._call("PATCH", kind, name, body=patch, content_type="application/merge-patch+json")
+
+    async def delete(self, kind: str, name: str, policy: str = "Background", **preconditions: str) -> Json:
+        options = {"propagationPolicy": policy, "preconditions": preconditions}
         return await self._call("DELETE", kind, name, body=options)
 
     @asynccontextmanager
@@ -88,8 +98,9 @@ class Api:
                 try:
                     await self.get(kind, name)
                 except Refused as refused:
-                    assert refused.code == 404
-                    return
+                    if refused.code == 404:
+                        return
+                    raise
                 await asyncio.sleep(0.1)
 
     async def _call(
@@ -98,12 +109,13 @@ class Api:
         kind: str,
         name: str = "",
         subresource: str = "",
+        *,
         query: Mapping[str, str] | None = None,
         body: Json | None = None,
+        content_type: str = "application/json",
     ) -> Json:
         path = "/".join(part for part in (self._path(kind), name, subresource) if part)
         asked = dict(query or {}) if method in {"GET", "PATCH", "DELETE"} else {"fieldManager": self.manager}
-        content_type = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
         async with self.session.request(
             method, path, params=asked, data=json.dumps(body) if body else None, headers={"Content-Type": content_type}
         ) as response:
@@ -142,6 +154,11 @@ def _container(name: str = "main", **fields: Any) -> Json:
     return {"name": name, "image": "registry.example/web:1", **fields}
 
 
+def _budget() -> Json:
+    spec = {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}}
+    return {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"}, "spec": spec}
+
+
 def _embedding_service(**spec: Any) -> Json:
     """One that an operator refuses, and so leaves alone but for its status."""
     model = {"storageUri": "hf://owner/name", "tokenSecretRef": {"name": "missing"}}
@@ -155,13 +172,12 @@ def _managers(obj: Json) -> dict[str, Json]:
 
 
 async def _refused(call: Awaitable[Any], code: int, reason: str, *words: str) -> Refused:
-    try:
-        answer = await call
-    except Refused as refused:
-        assert (refused.code, refused.reason) == (code, reason), str(refused)
-        assert all(each in refused.message for each in words), refused.message
-        return refused
-    raise AssertionError(f"accepted: {answer}")
+    with pytest.raises(Refused) as caught:
+        await call
+    refused = caught.value
+    assert (refused.code, refused.reason) == (code, reason), str(refused)
+    assert all(each in refused.message for each in words), refused.message
+    return refused
 
 
 # Create, read, replace, delete
@@ -215,7 +231,7 @@ async def replace_of_a_custom_resource_needs_a_version(api: Api) -> None:
 async def delete_with_another_uid_conflicts(api: Api) -> None:
     made = await api.create(_config())
     other = "11111111-1111-1111-1111-111111111111"
-    await _refused(api.delete("ConfigMap", "one", uid=other), 409, "Conflict", "UID in precondition")
+    await _refused(api.delete("ConfigMap", "one", uid=other), 409, "Conflict", "the UID in the precondition")
     await api.delete("ConfigMap", "one", uid=made["metadata"]["uid"])
 
 
@@ -223,7 +239,9 @@ async def delete_of_an_old_version_conflicts(api: Api) -> None:
     made = await api.create(_config())
     await api.replace({**made, "data": {"key": "new"}})
     old = made["metadata"]["resourceVersion"]
-    await _refused(api.delete("ConfigMap", "one", resourceVersion=old), 409, "Conflict", "ResourceVersion in")
+    await _refused(
+        api.delete("ConfigMap", "one", resourceVersion=old), 409, "Conflict", "the ResourceVersion in the precondition"
+    )
 
 
 async def delete_takes_along_what_is_owned(api: Api) -> None:
@@ -519,7 +537,7 @@ async def apply_without_a_change_keeps_the_version(api: Api) -> None:
 async def apply_conflicts_with_who_owns_a_field_otherwise(api: Api) -> None:
     await api.apply(_config(), "first")
     other = {**_config(), "data": {"key": "other"}}
-    words = 'Apply failed with 1 conflict: conflict with "first" using v1: .data.key'
+    words = 'Apply failed with 1 conflict: conflict with "first": .data.key'
     await _refused(api.apply(other, "second"), 409, "Conflict", words)
 
 
@@ -533,7 +551,7 @@ async def apply_by_force_takes_fields_over(api: Api) -> None:
 async def apply_of_the_same_value_shares_the_field(api: Api) -> None:
     await api.apply(_config(), "first")
     shared = await api.apply(_config(), "second")
-    assert _managers(shared) == dict.fromkeys(("first", "second"), {"f:data": {"f:key": {}}})
+    assert _managers(shared) == {"first": {"f:data": {"f:key": {}}}, "second": {"f:data": {"f:key": {}}}}
     left = await api.apply({**_config(), "data": {}}, "first")
     assert left["data"] == {"key": "value"}
 
@@ -566,7 +584,7 @@ async def apply_keeps_what_others_added(api: Api) -> None:
 async def apply_leaves_defaults_without_an_owner(api: Api) -> None:
     made = await api.apply(_deployment(_container(ports=[{"containerPort": 80}])))
     container = _managers(made)["applier"]["f:spec"]["f:template"]["f:spec"]["f:containers"]['k:{"name":"main"}']
-    port = {".": {}, "f:containerPort": {}}
+    port: Json = {".": {}, "f:containerPort": {}}
     assert container == {
         ".": {},
         "f:image": {},
@@ -624,10 +642,135 @@ async def apply_of_the_uid_of_what_is_gone_conflicts(api: Api) -> None:
     await _refused(api.apply(gone), 409, "Conflict", "uid mismatch")
 
 
-async def apply_of_another_uid_conflicts(api: Api) -> None:
+async def apply_of_another_uid_is_invalid(api: Api) -> None:
     await api.apply(_config())
     other = _config(uid="11111111-1111-1111-1111-111111111111")
-    await _refused(api.apply(other), 409, "Conflict", "Precondition failed: UID in precondition")
+    await _refused(api.apply(other), 422, "Invalid", "metadata.uid: Invalid value", "field is immutable")
+    custom = await api.apply(_embedding_service())
+    custom = {**_embedding_service(), "metadata": {"name": "model", "uid": other["metadata"]["uid"]}}
+    await _refused(api.apply(custom, force=True), 422, "Invalid", "metadata.uid: Invalid value", "field is immutable")
+
+
+async def apply_names_every_conflict(api: Api) -> None:
+    await api.create({**_config(), "data": {"a": "1"}})
+    await api.apply({**_config(), "data": {"b": "1", "c": "1"}}, "first")
+    other = {**_config(), "data": {"a": "2", "b": "2", "c": "2"}}
+    refused = await _refused(api.apply(other, "second"), 409, "Conflict", "Apply failed with 3 conflicts: ")
+    assert 'conflicts with "first":\n- .data.b\n- .data.c' in refused.message
+    assert 'conflict with "scenario" using v1 at ' in refused.message
+
+
+async def apply_puts_list_items_in_its_order(api: Api) -> None:
+    def names(obj: Json) -> list[str]:
+        return [each["name"] for each in obj["spec"]["template"]["spec"]["containers"]]
+
+    made = await api.apply(_deployment(_container("a"), _container("b")))
+    made["spec"]["template"]["spec"]["containers"].insert(1, _container("sidecar"))
+    del made["metadata"]["resourceVersion"]
+    await api.replace(made)
+    assert names(await api.apply(_deployment(_container("b"), _container("a")))) == ["sidecar", "b", "a"]
+    assert names(await api.apply(_deployment(_container("b"), _container("c"), _container("a")))) == [
+        "sidecar", "b", "c", "a",
+    ]  # fmt: skip
+
+
+async def apply_leaves_a_struct_in_which_others_own_a_field(api: Api) -> None:
+    probe = {"httpGet": {"path": "/", "port": 80}, "periodSeconds": 5}
+    made = await api.apply(_deployment(_container(readinessProbe=probe), _container("side")))
+    del made["metadata"]["resourceVersion"]
+    for container in made["spec"]["template"]["spec"]["containers"]:
+        container["imagePullPolicy"] = "Never"
+    made["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["timeoutSeconds"] = 3
+    await api.replace(made)
+    left = await api.apply(_deployment())
+    [main, *_] = left["spec"]["template"]["spec"]["containers"]
+    assert "periodSeconds" in main["readinessProbe"]
+    assert main["readinessProbe"]["timeoutSeconds"] == 3
+
+
+async def apply_of_status_owns_status_alone(api: Api) -> None:
+    made = await api.apply({**_deployment(), "status": {"replicas": 7}})
+    assert "f:status" not in _managers(made)["applier"]
+    assert made.get("status", {}).get("replicas") != 7
+
+
+async def apply_that_names_nothing_gives_all_up(api: Api) -> None:
+    await api.apply({**_config(labels={"a": "b"}), "data": {"key": "value"}})
+    nothing = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}}
+    left = await api.apply(nothing)
+    assert "data" not in left
+    assert "labels" not in left["metadata"]
+    assert _managers(left) == {}
+
+
+async def apply_refuses_managed_fields(api: Api) -> None:
+    made = await api.apply(_config())
+    await _refused(api.apply(made), 400, "BadRequest", "metadata.managedFields must be nil")
+
+
+async def apply_refuses_a_duplicate_key(api: Api) -> None:
+    twice = _deployment(_container(env=[{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]))
+    await _refused(api.apply(twice), 500, "", "duplicate entries for key")
+
+
+async def an_annotation_moves_the_generation_of_a_deployment(api: Api) -> None:
+    made = await api.apply(_deployment())
+    config = _deployment()
+    config["metadata"]["annotations"] = {"a": "b"}
+    assert (await api.apply(config))["metadata"]["generation"] == made["metadata"]["generation"] + 1
+    config["metadata"]["labels"] = {"a": "b"}
+    assert (await api.apply(config))["metadata"]["generation"] == made["metadata"]["generation"] + 1
+
+
+async def a_null_becomes_the_default(api: Api) -> None:
+    config = _embedding_service(backend=None)
+    config["spec"]["model"]["tokenSecretRef"]["key"] = None
+    made = await api.create(config)
+    assert made["spec"]["model"]["tokenSecretRef"]["key"] == "HF_TOKEN"
+    assert "backend" not in made["spec"]
+
+
+async def a_disruption_budget_is_stored_as_given(api: Api) -> None:
+    budget = _budget()
+    made = await api.apply(budget)
+    assert made["spec"] == budget["spec"]
+    assert made["metadata"]["generation"] == 1
+    changed = await api.apply({**budget, "spec": {**budget["spec"], "maxUnavailable": 2}})
+    assert changed["metadata"]["generation"] == 2
+
+
+async def a_lease_is_replaced_at_its_version_only(api: Api) -> None:
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "one"}}
+    spec = {"holderIdentity": "a", "leaseDurationSeconds": 15, "renewTime": "2026-01-01T00:00:00.000000Z"}
+    made = await api.create({**lease, "spec": spec})
+    assert made["spec"] == spec
+    words = "metadata.resourceVersion: Invalid value"
+    await _refused(api.replace({**lease, "spec": {**spec, "holderIdentity": "b"}}), 422, "Invalid", words)
+    taken = await api.replace({**made, "spec": {**spec, "holderIdentity": "b"}})
+    await _refused(api.replace(made), 409, "Conflict", "the object has been modified")
+    assert taken["spec"]["holderIdentity"] == "b"
+
+
+async def deletion_can_leave_the_owned_as_orphans(api: Api) -> None:
+    owner = (await api.create(_config("owner")))["metadata"]
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["uid"]}
+    await api.create(_config("owned", ownerReferences=[reference]))
+    await api.delete("ConfigMap", "owner", policy="Orphan")
+    await api.is_gone("ConfigMap", "owner")
+    assert "ownerReferences" not in (await api.get("ConfigMap", "owned"))["metadata"]
+
+
+async def what_is_owned_by_what_never_was_goes(api: Api) -> None:
+    uid = "11111111-1111-1111-1111-111111111111"
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid}
+    await api.create(_config("owned", ownerReferences=[reference]))
+    await api.is_gone("ConfigMap", "owned")
+
+
+async def a_merge_patch_changes_what_it_names(api: Api) -> None:
+    await api.create({**_config(), "data": {"a": "1", "b": "2"}})
+    patched = await api.merge("ConfigMap", "one", {"data": {"a": None, "c": "3"}})
+    assert patched["data"] == {"b": "2", "c": "3"}
 
 
 async def apply_of_an_old_version_conflicts(api: Api) -> None:

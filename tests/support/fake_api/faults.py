@@ -84,7 +84,11 @@ class Faults:
         self._add(verb, resource, None, times, act)
 
     def reset(self, verb: str, resource: str, *, times: int | None = 1, after: bool = False) -> None:
-        """Cut the connection, before the request is served or after it."""
+        """Cut the connection, before the request is served or after it.
+
+        aiohttp itself sends GET, PUT and DELETE once more when a connection that it used before is cut: for a client to
+        see it, let it happen twice.
+        """
 
         async def act(_: Request) -> None:
             raise ConnectionLost

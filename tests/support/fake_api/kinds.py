@@ -1,5 +1,6 @@
 """The kinds of objects that the fake API server serves: a few built-in ones, and those of CRD files."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +58,13 @@ BUILT_IN = (
 )
 
 
-def kinds_of_crds(directory: Path) -> Iterator[Kind]:
+@functools.cache
+def kinds_of_crds(directory: Path) -> tuple[Kind, ...]:
     """The served versions of every CustomResourceDefinition in the directory's YAML files."""
+    return tuple(_kinds_of_crds(directory))
+
+
+def _kinds_of_crds(directory: Path) -> Iterator[Kind]:
     for file in sorted(directory.glob("*.yaml")):
         spec = yaml.safe_load(file.read_text())["spec"]
         for version in spec["versions"]:

@@ -47,13 +47,15 @@ def applied(shape: Shape, live: Json | None, config: Json, writer: Writer, now: 
     fields = frozenset(path for path in shape.fields(config) if writer.owns(path))
     merged = copy.deepcopy(shape.merge(old, config))
     everyones = {**owned, writer: fields}
-    for path in sorted(with_ancestors(last) - with_ancestors(path for paths in everyones.values() for path in paths)):
+    kept = with_ancestors(path for paths in everyones.values() for path in paths) | {("f:metadata",)}
+    for path in sorted(with_ancestors(last) - kept):
         shape.remove(merged, path)
     changes = shape.changes(_bare(old), _bare(merged))
     touched = changes.added | changes.modified
     conflicts = {each: paths & touched for each, paths in owned.items() if each != writer and paths & touched}
     if conflicts and not force:
-        raise _conflict(conflicts, config["apiVersion"])
+        times = {_writer(entry): entry["time"] for entry in old["metadata"]["managedFields"]}
+        raise _conflict(conflicts, config["apiVersion"], times)
     left = {
         each: paths if each == writer else paths - conflicts.get(each, frozenset()) - changes.removed
         for each, paths in everyones.items()
@@ -110,16 +112,18 @@ def _bare(obj: Json) -> Json:
     return {**obj, "metadata": meta}
 
 
-def _conflict(conflicts: Owned, api_version: str) -> ApiError:
-    causes = [
-        {
-            "reason": "FieldManagerConflict",
-            "message": f'conflict with "{writer.manager}" using {api_version}',
-            "field": readable(path),
-        }
-        for writer, paths in conflicts.items()
-        for path in sorted(paths)
-    ]
+def _conflict(conflicts: Owned, api_version: str, times: Mapping[Writer, str]) -> ApiError:
+    causes, words = [], []
+    for writer, paths in conflicts.items():
+        who = f'"{writer.manager}"'
+        if writer.operation == "Update":
+            subresource = f' with subresource "{writer.subresource}"' if writer.subresource else ""
+            who += f"{subresource} using {api_version} at {times[writer]}"
+        fields = [readable(path) for path in sorted(paths)]
+        causes += [
+            {"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": field} for field in fields
+        ]
+        listed = "".join(f"\n- {field}" for field in fields)
+        words.append(f"conflict with {who}: {fields[0]}" if len(fields) == 1 else f"conflicts with {who}:{listed}")
     noun = "conflict" if len(causes) == 1 else "conflicts"
-    words = ", ".join(f"{cause['message']}: {cause['field']}" for cause in causes)
-    return ApiError(409, "Conflict", f"Apply failed with {len(causes)} {noun}: {words}", causes=causes)
+    return ApiError(409, "Conflict", f"Apply failed with {len(causes)} {noun}: {chr(10).join(words)}", causes=causes)

@@ -87,8 +87,8 @@ def problems(value: Any, schema: Json, path: str = "") -> Iterator[str]:
 def _of_number(value: float, schema: Json, path: str) -> Iterator[str]:
     for bound, words, is_met in (("minimum", "greater", operator.ge), ("maximum", "less", operator.le)):
         if bound in schema and not is_met(value, schema[bound]):
-            words = f"{path} in body should be {words} than or equal to {schema[bound]}"
-            yield f"{path}: Invalid value: {value}: {words}"
+            rule = f"{path} in body should be {words} than or equal to {schema[bound]}"
+            yield f"{path}: Invalid value: {value}: {rule}"
 
 
 def _of_object(value: Json, schema: Json, path: str) -> Iterator[str]:

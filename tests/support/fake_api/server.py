@@ -158,7 +158,7 @@ class FakeApi:
                 return 201, self.store.create(kind, body, manager)
             case "update":
                 return 200, self.store.replace(kind, body, manager, subresource)
-        return self._patch(http, kind, request, body, manager, subresource)
+        return self._patch(http, kind, request, body, manager=manager, subresource=subresource)
 
     def _delete(self, kind: Kind, request: Request, options: Mapping[str, Any]) -> Json:
         gone = self.store.delete(
@@ -172,7 +172,7 @@ class FakeApi:
         return {"kind": "Status", "apiVersion": "v1", "status": "Success", "details": details}
 
     def _patch(
-        self, http: web.Request, kind: Kind, request: Request, body: Json, manager: str, subresource: str
+        self, http: web.Request, kind: Kind, request: Request, body: Json, *, manager: str, subresource: str
     ) -> tuple[int, Json]:
         namespace, name = request.namespace, request.name or ""
         if http.content_type == "application/apply-patch+yaml":

@@ -95,7 +95,10 @@ class Store:
         if kind.needs_version and not subresource and not obj["metadata"].get("resourceVersion"):
             problem = "metadata.resourceVersion: Invalid value: 0: must be specified for an update"
             raise invalid(kind.qualified, obj["metadata"]["name"], [problem])
-        self._check_preconditions(kind, live, obj["metadata"])
+        if (wanted := obj["metadata"].get("uid") or live["metadata"]["uid"]) != live["metadata"]["uid"]:
+            uids = f"UID in precondition: {wanted}, UID in object meta: {live['metadata']['uid']}"
+            raise conflict(kind.resource, obj["metadata"]["name"], f"Precondition failed: {uids}")
+        self._check_version(kind, live, obj)
         obj["metadata"].setdefault("managedFields", live["metadata"]["managedFields"])
         return self._write(kind, live, obj, Writer(manager, "Update", subresource))
 
@@ -119,7 +122,10 @@ class Store:
                 raise not_found(kind.resource, meta["name"])
             self._check_namespace(kind, config)
         else:
-            self._check_preconditions(kind, live, meta)
+            self._check_version(kind, live, config)
+            if meta.get("uid", live["metadata"]["uid"]) != live["metadata"]["uid"]:
+                problem = f'metadata.uid: Invalid value: "{meta["uid"]}": field is immutable'
+                raise invalid(kind.qualified, meta["name"], [problem])
         return self._write(kind, live, config, Writer(manager, "Apply", subresource), force=force)
 
     def delete(
@@ -133,7 +139,11 @@ class Store:
     ) -> Json:
         """The object as it was, or as it is while finalizers hold it."""
         live = self.get(kind, namespace, name)
-        self._check_preconditions(kind, live, preconditions or {}, "Precondition failed: ")
+        for field, word in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
+            recorded = live["metadata"][field]
+            if (wanted := (preconditions or {}).get(field) or recorded) != recorded:
+                why = f"the {word} in the precondition ({wanted}) does not match the {word} in record ({recorded})."
+                raise conflict(kind.qualified, name, why)
         if policy == "Orphan":
             self._orphan(live)
         meta = live["metadata"]
@@ -236,23 +246,20 @@ class Store:
             words = f"unable to create new content in namespace {name} because it is being terminated"
             raise ApiError(403, "Forbidden", f'{kind.resource} "{obj["metadata"]["name"]}" is forbidden: {words}')
 
-    def _check_preconditions(self, kind: Kind, live: Json, wanted: Mapping[str, Any], words: str = "") -> None:
-        meta = live["metadata"]
-        if wanted.get("uid", meta["uid"]) != meta["uid"]:
-            why = f"Precondition failed: UID in precondition: {wanted['uid']}, UID in object meta: {meta['uid']}"
-            raise conflict(kind.resource, meta["name"], why)
-        if (version := wanted.get("resourceVersion") or meta["resourceVersion"]) != meta["resourceVersion"]:
+    def _check_version(self, kind: Kind, live: Json, sent: Json) -> None:
+        meta, wanted = live["metadata"], sent["metadata"]
+        if wanted.get("resourceVersion") not in (None, "", meta["resourceVersion"]):
             why = "the object has been modified; please apply your changes to the latest version and try again"
-            if words:
-                why = f"{words}ResourceVersion in precondition: {version}, in object meta: {meta['resourceVersion']}"
             raise conflict(kind.resource, meta["name"], why)
 
     def _orphan(self, owner: Json) -> None:
         for kind, obj in self._everything():
-            meta = obj["metadata"]
-            left = [each for each in meta.get("ownerReferences", ()) if each["uid"] != owner["metadata"]["uid"]]
-            if len(left) != len(meta.get("ownerReferences", ())):
-                self._put(kind, {**obj, "metadata": {**meta, "ownerReferences": left}})
+            meta = dict(obj["metadata"])
+            owners = meta.pop("ownerReferences", [])
+            if left := [each for each in owners if each["uid"] != owner["metadata"]["uid"]]:
+                meta["ownerReferences"] = left
+            if left != owners:
+                self._put(kind, {**obj, "metadata": meta})
 
     def _everything(self) -> list[tuple[Kind, Json]]:
         """Each object once, whatever versions its kind is served at."""
