@@ -99,10 +99,10 @@ async def test_something_can_happen_just_before_a_request(both: Both) -> None:
 
 
 async def test_a_server_that_is_down_cuts_every_connection(both: Both) -> None:
-    both.fake.is_down = True
+    both.fake.go_down()
     with pytest.raises(aiohttp.ClientError):
         await both.api.list("ConfigMap")
-    both.fake.is_down = False
+    both.fake.come_up()
     await both.api.list("ConfigMap")
 
 

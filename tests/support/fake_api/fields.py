@@ -5,7 +5,8 @@ set. What is atomic is one field, whatever it holds.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,14 +73,14 @@ class Shape:
             return {**old, **{k: self.merge(old[k], v, (*names, k)) if k in old else v for k, v in new.items()}}
         if not isinstance(old, list) or not isinstance(new, list) or (keys := self._keys(names)) is None:
             return new
-        rest = {_element(item, keys): item for item in old}
-        wanted = {_element(item, keys): item for item in new}
-        merged = []
-        for element, item in wanted.items():
-            while rest and (first := next(iter(rest))) not in wanted:
-                merged.append(rest.pop(first))
-            merged.append(self.merge(rest.pop(element), item, names) if element in rest else item)
-        return merged + [item for element, item in rest.items() if element not in wanted]
+        before = {_element(item, keys): item for item in old}
+        after = {_element(item, keys): item for item in new}
+        return [
+            self.merge(before[each], after[each], names)
+            if each in before and each in after
+            else (after if each in after else before)[each]
+            for each in _in_order(list(before), list(after))
+        ]
 
     def remove(self, obj: Any, path: Path, names: Names = ()) -> None:
         """Take the field out of `obj`, if it is there."""
@@ -178,6 +179,27 @@ def _readable(element: str) -> str:
     if element.startswith("v:"):
         return f"[={element[2:]}]"
     return f"[{','.join(f'{name}={json.dumps(value)}' for name, value in json.loads(element[2:]).items())}]"
+
+
+def _in_order(old: Sequence[str], new: Sequence[str]) -> list[str]:
+    """The applied items in their order; the others stay behind what they were behind."""
+    rest = deque(old)
+    shared = deque(element for element in new if element in old)
+    ordered = []
+    for element in new:
+        while rest and rest[0] != element:
+            if rest[0] not in new:
+                ordered.append(rest.popleft())
+            elif not shared or rest[0] != shared[0]:
+                rest.popleft()
+            else:
+                break
+        ordered.append(element)
+        if shared and shared[0] == element:
+            shared.popleft()
+        if rest and rest[0] == element:
+            rest.popleft()
+    return ordered + [element for element in rest if element not in new]
 
 
 def _element(item: Any, keys: Names) -> str:

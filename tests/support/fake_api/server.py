@@ -41,8 +41,7 @@ class FakeApi:
         self.requests: list[Request] = []
         self.faults = Faults()
         self.url = ""
-        self.is_down = False
-        """While it is, every connection is cut."""
+        self._is_down = False
         self._webhooks: list[Webhook] = []
         self._watches: set[Watch] = set()
         self._pages: dict[str, tuple[int, list[Json]]] = {}
@@ -94,6 +93,14 @@ class FakeApi:
         self.store.compact()
         self._pages.clear()
 
+    def go_down(self) -> None:
+        """Cut every connection until `come_up`."""
+        self._is_down = True
+        self.disconnect_watches()
+
+    def come_up(self) -> None:
+        self._is_down = False
+
     def disconnect_watches(self) -> None:
         """End every watch, as a server does that restarts."""
         for watch in self._watches:
@@ -124,7 +131,7 @@ class FakeApi:
             raise asyncio.CancelledError from None
 
     async def _serve(self, http: web.Request) -> web.StreamResponse:
-        if self.is_down:
+        if self._is_down:
             raise ConnectionLost
         if (known := self._discovery(http.path)) is not None:
             return web.json_response(known)
@@ -226,7 +233,7 @@ class FakeApi:
         finally:
             ending.cancel()
             self._watches.discard(watch)
-        if self.is_down:
+        if self._is_down:
             raise ConnectionLost
         return response
 

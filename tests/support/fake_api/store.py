@@ -99,7 +99,6 @@ class Store:
             uids = f"UID in precondition: {wanted}, UID in object meta: {live['metadata']['uid']}"
             raise conflict(kind.resource, obj["metadata"]["name"], f"Precondition failed: {uids}")
         self._check_version(kind, live, obj)
-        obj["metadata"].setdefault("managedFields", live["metadata"]["managedFields"])
         return self._write(kind, live, obj, Writer(manager, "Update", subresource))
 
     def apply(self, kind: Kind, config: Json, manager: str, *, force: bool = False, subresource: str = "") -> Json:
@@ -203,7 +202,7 @@ class Store:
             meta["resourceVersion"] = live["metadata"]["resourceVersion"]
         obj = {**obj, "metadata": {name: value for name, value in meta.items() if value not in (None, {}, [])}}
         if subresource and live is not None:
-            kept = {**live["metadata"], "managedFields": meta["managedFields"]}
+            kept = live["metadata"] | {name: meta[name] for name in ("managedFields",) if name in meta}
             obj = {**live, "metadata": kept, "status": obj.get("status", {})}
         elif kind.has_status:
             obj = {name: value for name, value in obj.items() if name != "status"}
