@@ -196,6 +196,13 @@ async def create_makes_a_name_that_begins_with_generate_name(api: Api) -> None:
     assert len(made["metadata"]["name"]) == len("one-") + 5
 
 
+async def create_gives_a_uid_of_its_own(api: Api) -> None:
+    uid = "11111111-1111-1111-1111-111111111111"
+    made = await api.create(_config(uid=uid, creationTimestamp="2001-01-01T00:00:00Z"))
+    assert made["metadata"]["uid"] != uid
+    assert made["metadata"]["creationTimestamp"] > "2020"
+
+
 async def get_of_what_is_not_there_is_not_found(api: Api) -> None:
     await _refused(api.get("Deployment", "none"), 404, "NotFound", 'deployments.apps "none" not found')
 

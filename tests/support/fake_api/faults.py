@@ -11,13 +11,14 @@ __all__ = ["Faults", "Request"]
 
 @dataclass(frozen=True)
 class Request:
-    """One request, in the words of RBAC; `resource` has the subresource after a slash."""
+    """One request, in the words of RBAC; `resource` is the plural, with the subresource after a slash."""
 
     verb: str
     resource: str
     namespace: str | None = None
     name: str | None = None
-    user_agent: str = ""
+    user_agent: str = field(default="", compare=False)
+    group: str = field(default="", compare=False)
 
     @property
     def is_write(self) -> bool:
@@ -76,9 +77,10 @@ class Faults:
 
         async def act(request: Request) -> None:
             scope = f'in the namespace "{request.namespace}"' if request.namespace else "at the cluster scope"
-            plural, _, group = request.resource.partition(".")
-            words = f'User "operator" cannot {request.verb} resource "{plural}" in API group "{group}" {scope}'
-            named = f'{request.resource} "{request.name}"' if request.name else request.resource
+            what = f'resource "{request.resource}" in API group "{request.group}"'
+            words = f'User "operator" cannot {request.verb} {what} {scope}'
+            plural = request.resource.partition("/")[0] + (f".{request.group}" if request.group else "")
+            named = f'{plural} "{request.name}"' if request.name else plural
             raise ApiError(403, "Forbidden", f"{named} is forbidden: {words}")
 
         self._add(verb, resource, None, times, act)

@@ -57,6 +57,15 @@ class Shape:
         """The leaves of what was applied, and the list items that hold them."""
         return frozenset(path for path, leaf, _ in self._nodes(obj, (), ()) if leaf or not path[-1].startswith("f:"))
 
+    def duplicate(self, obj: Json) -> Path | None:
+        """The second list item of the same keys."""
+        seen = set()
+        for path, _, _ in self._nodes(obj, (), ()):
+            if path in seen:
+                return path
+            seen.add(path)
+        return None
+
     def changes(self, old: Json, new: Json) -> Changes:
         """Of all fields, those too that only hold others."""
         before = {path: value for path, _, value in self._nodes(old, (), ())}

@@ -139,8 +139,8 @@ class FakeApi:
         verb = _VERBS[http.method]
         if verb == "get" and not name:
             verb = "watch" if http.query.get("watch", "") in {"1", "true"} else "list"
-        resource = f"{kind.resource}/{subresource}" if subresource else kind.resource
-        request = Request(verb, resource, namespace, name or None, http.headers.get("User-Agent", ""))
+        resource = f"{kind.plural}/{subresource}" if subresource else kind.plural
+        request = Request(verb, resource, namespace, name or None, http.headers.get("User-Agent", ""), kind.group)
         self.requests.append(request)
         await self.faults.meet(request)
         if verb == "watch":

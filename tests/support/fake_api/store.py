@@ -13,7 +13,7 @@ from typing import Any
 
 from support.fake_api.builtin import built_in_problems, complete, problems_of_metadata
 from support.fake_api.errors import ApiError, conflict, invalid, not_found
-from support.fake_api.fields import Shape
+from support.fake_api.fields import Shape, readable
 from support.fake_api.kinds import Kind
 from support.fake_api.managed import Writer, applied, updated
 from support.fake_api.openapi import problems, prune_and_default, unknown_fields
@@ -79,7 +79,7 @@ class Store:
 
     def create(self, kind: Kind, obj: Json, manager: str = "unknown") -> Json:
         obj = copy.deepcopy(obj)
-        meta = obj["metadata"]
+        meta = obj["metadata"] = {k: v for k, v in obj["metadata"].items() if k not in _SERVERS_OWN}
         if not meta.get("name"):
             meta["name"] = meta["generateName"] + secrets.token_hex(3)[:5]
         self._check_namespace(kind, obj)
@@ -107,9 +107,7 @@ class Store:
         meta = config["metadata"]
         if "managedFields" in meta:
             raise ApiError(400, "BadRequest", "metadata.managedFields must be nil")
-        if kind.schema and (unknown := next(unknown_fields(config, kind.schema), None)):
-            words = f"failed to create typed patch object: {unknown}: field not declared in schema"
-            raise ApiError(500, "", words)
+        self._check_typed(kind, config)
         live = self._objects.get(self._key(kind, config))
         if live is None:
             if meta.get("uid"):
@@ -244,6 +242,17 @@ class Store:
         if namespace["metadata"].get("deletionTimestamp"):
             words = f"unable to create new content in namespace {name} because it is being terminated"
             raise ApiError(403, "Forbidden", f'{kind.resource} "{obj["metadata"]["name"]}" is forbidden: {words}')
+
+    def _check_typed(self, kind: Kind, config: Json) -> None:
+        wrong = None
+        if kind.schema and (unknown := next(unknown_fields(config, kind.schema), None)):
+            wrong = f"{unknown}: field not declared in schema"
+        elif path := Shape(kind).duplicate(config):
+            wrong = f"{readable(path[:-1])}: duplicate entries for key {readable(path[-1:])}"
+        if wrong:
+            which = f"{config['metadata'].get('namespace', '')}/{config['metadata']['name']}"
+            words = f"failed to create typed patch object ({which}; {kind.api_version}, Kind={kind.kind}): {wrong}"
+            raise ApiError(500, "", words)
 
     def _check_version(self, kind: Kind, live: Json, sent: Json) -> None:
         meta, wanted = live["metadata"], sent["metadata"]
