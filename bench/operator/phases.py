@@ -1,0 +1,150 @@
+"""The phases: what is done to the operator, and the figures that come of it."""
+
+import asyncio
+import secrets
+import time
+
+from bench.operator import generator
+from bench.operator.results import Phase
+from bench.operator.session import Moment, Session
+
+__all__ = ["create", "edit", "idle", "restart", "settings"]
+
+
+async def create(session: Session, first: int, last: int, foreign: int = 0) -> Phase:
+    """Services `first` to `last` are created as fast as the API server takes them."""
+    new = last - first
+    begin = await session.now()
+    creating = asyncio.create_task(generator.create_services(session.client, first, last))
+    try:
+        level = await session.until(lambda: session.fleet.level, last, "services are level")
+        await creating
+    finally:
+        creating.cancel()
+    rest = await session.rest(begin)
+    used = (await session.now()).since(begin)
+    counts = used.counts
+    return _phase(
+        "create",
+        session,
+        used,
+        services=last,
+        foreign=foreign,
+        level_seconds=_after(begin, level),
+        rest_seconds=_after(begin, rest),
+        cpu_seconds=used.cpu_seconds,
+        cpu_ms_per_service=1000 * used.cpu_seconds / new,
+        writes_per_service=counts.writes / new,
+        reads_per_service=(counts.gets + counts.lists) / new,
+        sent_kib_per_service=counts.sent / new / 1024,
+        received_kib_per_service=counts.received / new / 1024,
+    )
+
+
+async def idle(session: Session, services: int, minutes: float, foreign: int = 0) -> Phase:
+    """Nothing happens."""
+    begin = await session.now()
+    while (gone := (time.monotonic() - begin.at) / 60) < minutes:
+        session.say(f"{gone:.0f} of {minutes:g} minutes")
+        await asyncio.sleep(60 * min(1, minutes - gone))
+    used = (await session.now()).since(begin)
+    return _phase(
+        "idle",
+        session,
+        used,
+        services=services,
+        foreign=foreign,
+        cpu_percent=100 * used.cpu_seconds / used.at,
+        writes=used.counts.writes,
+        gets=used.counts.gets,
+        lists=used.counts.lists,
+    )
+
+
+async def restart(session: Session, services: int, foreign: int = 0) -> Phase:
+    """A new process finds everything as it should be."""
+    begin = await session.start_operator()
+    rest = await session.rest(begin)
+    used = (await session.now()).since(begin)
+    return _phase(
+        "restart",
+        session,
+        used,
+        services=services,
+        foreign=foreign,
+        level_seconds=_after(begin, rest),
+        cpu_seconds=used.cpu_seconds,
+        writes=used.counts.writes,
+        reads=used.counts.gets + used.counts.lists,
+        received_mib=used.counts.received / 2**20,
+    )
+
+
+async def edit(session: Session, services: int, foreign: int = 0) -> Phase:
+    """A ClusterStorageContainer changes that three services in ten use."""
+    marker = f"edit-{secrets.token_hex(4)}"
+    concerned = sum(generator.is_fetched_by_ours(index) for index in range(services))
+    session.fleet.expect(marker)
+    begin = await session.now()
+    await generator.edit_storage_container(session.client, marker)
+    done = await session.until(lambda: session.fleet.marked, concerned, "services have the edit")
+    await session.rest(begin)
+    used = (await session.now()).since(begin)
+    return _phase(
+        "edit",
+        session,
+        used,
+        services=services,
+        foreign=foreign,
+        concerned=concerned,
+        done_seconds=_after(begin, done),
+        most_at_once=session.fleet.most_under_way,
+        deployment_writes_per_concerned=_deployment_writes(used) / concerned if concerned else None,
+        writes=used.counts.writes,
+        cpu_seconds=used.cpu_seconds,
+    )
+
+
+async def settings(session: Session, services: int, foreign: int = 0) -> Phase:
+    """The operator comes back with another image for services on CPUs."""
+    marker = f"bench-{secrets.token_hex(4)}"
+    session.fleet.expect(marker)
+    images = f'{{"cpu": "embedding-runtime:{marker}", "nvidia.com/gpu": "embedding-runtime:cuda"}}'
+    begin = await session.start_operator(RUNTIME_IMAGES=images)
+    done = await session.until(lambda: session.fleet.marked, services, "services have the new image")
+    rest = await session.rest(begin)
+    used = (await session.now()).since(begin)
+    return _phase(
+        "settings",
+        session,
+        used,
+        services=services,
+        foreign=foreign,
+        done_seconds=_after(begin, done),
+        rest_seconds=_after(begin, rest),
+        most_at_once=session.fleet.most_under_way,
+        deployment_writes_per_service=_deployment_writes(used) / services,
+        writes_per_service=used.counts.writes / services,
+        cpu_seconds=used.cpu_seconds,
+    )
+
+
+def _phase(name: str, session: Session, used: Moment, *, services: int, foreign: int, **figures: float | None) -> Phase:
+    memory = session.operator.memory()
+    return Phase(
+        name=name,
+        services=services,
+        foreign=foreign,
+        figures={**figures, "rss_mib": memory.now, "peak_rss_mib": memory.peak},
+        requests=dict(used.counts.requests),
+        failures=dict(used.counts.failures),
+    )
+
+
+def _after(begin: Moment, moment: float | None) -> float | None:
+    return None if moment is None else moment - begin.at
+
+
+def _deployment_writes(used: Moment) -> int:
+    writes = ("create deployments", "patch deployments", "update deployments")
+    return sum(used.counts.requests[each] for each in writes)

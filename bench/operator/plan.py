@@ -1,0 +1,170 @@
+"""One run: the phases in their order, and everything it made deleted after."""
+
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from bench.operator import generator, phases
+from bench.operator.client import Client, access, connect
+from bench.operator.fleet import Fleet
+from bench.operator.operator_process import Operator
+from bench.operator.results import Phase
+from bench.operator.session import Controls, Session
+from bench.operator.watches import feed
+from bench.processes import Tree
+from bench.progress import Progress
+from bench.systems import ROOT
+
+__all__ = ["PHASES", "CannotMeasure", "Plan", "run"]
+
+PHASES = ("create", "idle", "restart", "edit", "settings")
+
+
+class CannotMeasure(Exception):
+    """The cluster is not fit for a measurement; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured."""
+
+    kubeconfig: Path
+    directory: Path
+    """For logs and the operator's kubeconfig."""
+    services: tuple[int, ...]
+    """Growing; the others are added to the first."""
+    phases: tuple[str, ...]
+    idle_minutes: float
+    foreign: int
+    limit: float
+    """Seconds that each wait may take."""
+    settings: Mapping[str, str]
+    """The operator's own, beside those that the benchmark sets."""
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each phase takes, about, at the first number of services."""
+        first = self.services[0]
+        return {
+            "create": 20 + 0.15 * first,
+            "idle": 60 * self.idle_minutes,
+            "restart": 10 + 0.02 * first,
+            "edit": 10 + 0.06 * first,
+            "settings": 10 + 0.2 * first,
+            "deletion": 60 + 0.05 * self.services[-1],
+        }
+
+
+async def run(plan: Plan) -> list[Phase]:
+    """Raises CannotMeasure, OperatorEnded, or RequestFailed of the API server."""
+    progress = Progress(sum(plan.seconds[name] for name in (*plan.phases, "deletion")))
+    async with connect(await access(plan.kubeconfig)) as client:
+        if problem := await generator.missing(client):
+            raise CannotMeasure(problem)
+        await generator.delete_all(client, progress.say)  # what a run that was killed left
+        try:
+            await generator.create_namespaces(client)
+            async with _session(plan, client, progress) as session:
+                return await _Run(plan, session, progress).all()
+        finally:
+            with progress.part("clean-up", plan.seconds["deletion"]):
+                await generator.delete_all(client, progress.say)
+
+
+@dataclass
+class _Run:
+    plan: Plan
+    session: Session
+    progress: Progress
+
+    async def all(self) -> list[Phase]:
+        """Every phase with the first number of services; only what shows growth with the others."""
+        with self.progress.part("start", 10):
+            await self.session.rest(await self.session.start_operator(**self.plan.settings))
+        first, *more = self.plan.services
+        done = [await self._phase("create", first, phases.create, 0, first)]
+        if "idle" in self.plan.phases:
+            done.append(await self._idle(first, 0))
+        chosen = [each for each in (phases.restart, phases.edit, phases.settings) if each.__name__ in self.plan.phases]
+        done += [await self._phase(each.__name__, first, each, first) for each in chosen]
+        there = first
+        for services in more:
+            done += await self._grown(done[0], there, services, 0)
+            there = services
+        if self.plan.foreign:
+            with self.progress.part(f"creating {self.plan.foreign:,} objects of others", 60):
+                await generator.create_foreign(self.session.client, self.plan.foreign)
+            done += await self._grown(done[0], there, there + first, self.plan.foreign)
+            there += first
+            if "idle" in self.plan.phases:
+                done.append(await self._idle(there, self.plan.foreign))
+        return done
+
+    async def _grown(self, first: Phase, there: int, services: int, foreign: int) -> list[Phase]:
+        created = await self._phase("create", services, phases.create, there, services, foreign)
+        ratios = {
+            f"{name}_ratio": _ratio(created.figures[figure], first.figures[figure])
+            for name, figure in (("cpu", "cpu_ms_per_service"), ("writes", "writes_per_service"))
+        }
+        done = [created.model_copy(update={"figures": {**created.figures, **ratios}})]
+        if "restart" in self.plan.phases:
+            done.append(await self._phase("restart", services, phases.restart, services, foreign))
+        return done
+
+    async def _idle(self, services: int, foreign: int) -> Phase:
+        return await self._phase("idle", services, phases.idle, services, self.plan.idle_minutes, foreign)
+
+    async def _phase(self, name: str, services: int, phase: Callable[..., Awaitable[Phase]], *args: float) -> Phase:
+        with self.progress.part(f"{name}, {services:,} services", self.plan.seconds[name]):
+            done = await phase(self.session, *args)
+            self.progress.say(", ".join(f"{figure} {_short(value)}" for figure, value in done.figures.items()))
+        return done
+
+
+@asynccontextmanager
+async def _session(plan: Plan, client: Client, progress: Progress) -> AsyncIterator[Session]:
+    argv: Sequence[str] = (sys.executable, "-m", "bench.operator.proxy", str(plan.kubeconfig))
+    fleet = Fleet()
+    with Tree(argv, {"PYTHONPATH": str(ROOT)}, plan.directory / "proxy.log", piped=True) as proxy:
+        assert proxy.process.stdout
+        line = proxy.process.stdout.readline()
+        if not line:
+            raise CannotMeasure(f"the proxy did not start: {proxy.last_words()}")
+        port, controls = json.loads(line)
+        kubeconfig = plan.directory / "kubeconfig"
+        kubeconfig.write_text(_kubeconfig(f"http://127.0.0.1:{port}"))
+
+        def start(settings: Mapping[str, str]) -> Operator:
+            return Operator(kubeconfig, plan.directory, settings)
+
+        async with aiohttp.ClientSession() as http, feed(fleet, client):
+            with Session(
+                client, fleet, Controls(http, controls), start=start, say=progress.say, limit=plan.limit
+            ) as session:
+                yield session
+
+
+def _kubeconfig(server: str) -> str:
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "bench",
+            "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench"}}],
+            "clusters": [{"name": "bench", "cluster": {"server": server}}],
+            "users": [{"name": "bench", "user": {}}],
+        }
+    )
+
+
+def _ratio(now: float | None, first: float | None) -> float | None:
+    return None if now is None or not first else now / first
+
+
+def _short(value: float | None) -> str:
+    return "not reached" if value is None else f"{value:.4g}"
