@@ -4,8 +4,8 @@
 - `counts`: API requests by verb and resource (pure); `proxy`: the process that counts them
 - `fleet`: which services are level (pure); `watches`: what feeds it; `client`: requests to the API server
 - `generator`: the objects that are created, and their deletion
-- `operator_process`: the operator, its CPU time and memory; `meter`: what it used between two moments
-- `phases`: what is measured; `plan`: in which order; `table`: what is written about it (pure)
+- `operator_process`: the operator, its CPU time and memory; `session`: what it used between two moments, when it rests
+- `phases`, `faults`: what is measured; `plan`: in which order; `table`: what is written about it (pure)
 """
 
 __all__: list[str] = []

@@ -74,9 +74,18 @@ class Operator:
         """User and system time since the start. Raises OperatorEnded."""
         return parse_cpu_seconds(self._read("stat"))
 
+    def waited_seconds(self) -> float:
+        """What its event loop's thread has waited for a core, ready to run. Raises OperatorEnded."""
+        return int(self._read("schedstat").split()[1]) / 1e9
+
     def memory(self) -> Memory:
         """Raises OperatorEnded."""
         return parse_memory(self._read("status"))
+
+    def kill(self) -> None:
+        """SIGKILL: it gives nothing back."""
+        self._tree.process.kill()
+        self._tree.process.wait()
 
     def _read(self, name: str) -> str:
         if self._tree.process.poll() is not None:

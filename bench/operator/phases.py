@@ -8,7 +8,7 @@ from bench.operator import generator
 from bench.operator.results import Phase
 from bench.operator.session import Moment, Session
 
-__all__ = ["create", "edit", "idle", "restart", "settings"]
+__all__ = ["create", "edit", "idle", "phase_of", "restart", "seconds_after", "settings"]
 
 
 async def create(session: Session, first: int, last: int, foreign: int = 0) -> Phase:
@@ -24,14 +24,14 @@ async def create(session: Session, first: int, last: int, foreign: int = 0) -> P
     rest = await session.rest(begin)
     used = (await session.now()).since(begin)
     counts = used.counts
-    return _phase(
+    return phase_of(
         "create",
         session,
         used,
         services=last,
         foreign=foreign,
-        level_seconds=_after(begin, level),
-        rest_seconds=_after(begin, rest),
+        level_seconds=seconds_after(begin.at, level),
+        rest_seconds=seconds_after(begin.at, rest),
         cpu_seconds=used.cpu_seconds,
         cpu_ms_per_service=1000 * used.cpu_seconds / new,
         writes_per_service=counts.writes / new,
@@ -48,7 +48,7 @@ async def idle(session: Session, services: int, minutes: float, foreign: int = 0
         session.say(f"{gone:.0f} of {minutes:g} minutes")
         await asyncio.sleep(60 * min(1, minutes - gone))
     used = (await session.now()).since(begin)
-    return _phase(
+    return phase_of(
         "idle",
         session,
         used,
@@ -66,13 +66,13 @@ async def restart(session: Session, services: int, foreign: int = 0) -> Phase:
     begin = await session.start_operator()
     rest = await session.rest(begin)
     used = (await session.now()).since(begin)
-    return _phase(
+    return phase_of(
         "restart",
         session,
         used,
         services=services,
         foreign=foreign,
-        level_seconds=_after(begin, rest),
+        level_seconds=seconds_after(begin.at, rest),
         cpu_seconds=used.cpu_seconds,
         writes=used.counts.writes,
         reads=used.counts.gets + used.counts.lists,
@@ -90,14 +90,14 @@ async def edit(session: Session, services: int, foreign: int = 0) -> Phase:
     done = await session.until(lambda: session.fleet.marked, concerned, "services have the edit")
     await session.rest(begin)
     used = (await session.now()).since(begin)
-    return _phase(
+    return phase_of(
         "edit",
         session,
         used,
         services=services,
         foreign=foreign,
         concerned=concerned,
-        done_seconds=_after(begin, done),
+        done_seconds=seconds_after(begin.at, done),
         most_at_once=session.fleet.most_under_way,
         deployment_writes_per_concerned=_deployment_writes(used) / concerned if concerned else None,
         writes=used.counts.writes,
@@ -114,14 +114,14 @@ async def settings(session: Session, services: int, foreign: int = 0) -> Phase:
     done = await session.until(lambda: session.fleet.marked, services, "services have the new image")
     rest = await session.rest(begin)
     used = (await session.now()).since(begin)
-    return _phase(
+    return phase_of(
         "settings",
         session,
         used,
         services=services,
         foreign=foreign,
-        done_seconds=_after(begin, done),
-        rest_seconds=_after(begin, rest),
+        done_seconds=seconds_after(begin.at, done),
+        rest_seconds=seconds_after(begin.at, rest),
         most_at_once=session.fleet.most_under_way,
         deployment_writes_per_service=_deployment_writes(used) / services,
         writes_per_service=used.counts.writes / services,
@@ -129,20 +129,24 @@ async def settings(session: Session, services: int, foreign: int = 0) -> Phase:
     )
 
 
-def _phase(name: str, session: Session, used: Moment, *, services: int, foreign: int, **figures: float | None) -> Phase:
+def phase_of(
+    name: str, session: Session, used: Moment, *, services: int, foreign: int = 0, **figures: float | None
+) -> Phase:
+    """What came of a phase that ends now: its own figures, and those that every phase has."""
     memory = session.operator.memory()
     return Phase(
         name=name,
         services=services,
         foreign=foreign,
-        figures={**figures, "rss_mib": memory.now, "peak_rss_mib": memory.peak},
+        figures={**figures, "waited_seconds": used.waited_seconds, "rss_mib": memory.now, "peak_rss_mib": memory.peak},
         requests=dict(used.counts.requests),
         failures=dict(used.counts.failures),
     )
 
 
-def _after(begin: Moment, moment: float | None) -> float | None:
-    return None if moment is None else moment - begin.at
+def seconds_after(begin: float, moment: float | None) -> float | None:
+    """None: the moment never came."""
+    return None if moment is None else moment - begin
 
 
 def _deployment_writes(used: Moment) -> int:

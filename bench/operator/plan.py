@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiohttp
 
-from bench.operator import generator, phases
+from bench.operator import faults, generator, phases
 from bench.operator.client import Client, access, connect
 from bench.operator.fleet import Fleet
 from bench.operator.operator_process import Operator
@@ -22,7 +22,7 @@ from bench.systems import ROOT
 
 __all__ = ["PHASES", "CannotMeasure", "Plan", "run"]
 
-PHASES = ("create", "idle", "restart", "edit", "settings")
+PHASES = ("create", "idle", "restart", "edit", "settings", "crash", "outage")
 
 
 class CannotMeasure(Exception):
@@ -56,6 +56,8 @@ class Plan:
             "restart": 10 + 0.02 * first,
             "edit": 10 + 0.06 * first,
             "settings": 10 + 0.2 * first,
+            "crash": 40,
+            "outage": 90,
             "deletion": 60 + 0.05 * self.services[-1],
         }
 
@@ -96,6 +98,10 @@ class _Run:
         for services in more:
             done += await self._grown(done[0], there, services, 0)
             there = services
+        for fault in (faults.crash, faults.outage):
+            if fault.__name__ in self.plan.phases:
+                done.append(await self._phase(fault.__name__, there, fault, there))
+                there += faults.NEW_SERVICES
         if self.plan.foreign:
             with self.progress.part(f"creating {self.plan.foreign:,} objects of others", 60):
                 await generator.create_foreign(self.session.client, self.plan.foreign)

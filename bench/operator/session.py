@@ -37,6 +37,16 @@ class Controls:
         async with self._session.get(f"{self._url}/counts", raise_for_status=True) as response:
             return Counts.from_json(await response.json())
 
+    async def cut(self) -> None:
+        """From now on the operator cannot reach the API server."""
+        async with self._session.post(f"{self._url}/cut", raise_for_status=True):
+            pass
+
+    async def restore(self) -> float:
+        """It can again, from the returned moment of the monotonic clock on."""
+        async with self._session.post(f"{self._url}/restore", raise_for_status=True):
+            return time.monotonic()
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -44,11 +54,18 @@ class Moment:
 
     at: float
     cpu_seconds: float
+    waited_seconds: float
+    """For a core: what other processes cost it."""
     counts: Counts
 
     def since(self, earlier: "Moment") -> "Moment":
         """The difference; `at` becomes seconds."""
-        return Moment(self.at - earlier.at, self.cpu_seconds - earlier.cpu_seconds, self.counts.since(earlier.counts))
+        return Moment(
+            self.at - earlier.at,
+            self.cpu_seconds - earlier.cpu_seconds,
+            self.waited_seconds - earlier.waited_seconds,
+            self.counts.since(earlier.counts),
+        )
 
 
 class Session:
@@ -67,7 +84,7 @@ class Session:
         """`start` takes settings of the operator; `limit`, in seconds, is for each wait."""
         self.client = client
         self.fleet = fleet
-        self._controls = controls
+        self.controls = controls
         self._start = start
         self.say = say
         self._limit = limit
@@ -91,13 +108,14 @@ class Session:
         """Start one in place of the one that runs, with these settings from now on; the moment of its start."""
         self._settings |= settings
         await asyncio.to_thread(self._running.close)
-        before = await self._controls.counts()
+        before = await self.controls.counts()
         self._operator = self._running.enter_context(self._start(self._settings))
-        return Moment(self._operator.started, 0.0, before)
+        return Moment(self._operator.started, 0.0, 0.0, before)
 
     async def now(self) -> Moment:
         """What the operator has used so far."""
-        return Moment(time.monotonic(), self.operator.cpu_seconds(), await self._controls.counts())
+        operator = self.operator
+        return Moment(time.monotonic(), operator.cpu_seconds(), operator.waited_seconds(), await self.controls.counts())
 
     async def until(self, reached: Callable[[], int], wanted: int, what: str) -> float | None:
         """When `reached` came to `wanted`, on the monotonic clock; None when the time limit came first."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from bench.operator.ranges import Ranges, judge
 from bench.operator.results import Phase, Run
 
-__all__ = ["BEGIN", "END", "insert", "markdown"]
+__all__ = ["BEGIN", "END", "WORDS", "insert", "markdown"]
 
 BEGIN = "<!-- make bench-operator writes from here -->"
 END = "<!-- to here -->"
@@ -16,8 +16,10 @@ _TITLES = {
     "restart": "Restart",
     "edit": "Edit of a ClusterStorageContainer that three services in ten use",
     "settings": "The operator restarts with another runtime image",
+    "crash": "The operator is killed in the middle of 30 new services",
+    "outage": "The API server is away for 60 s, while 30 services are created",
 }
-_WORDS = {
+WORDS = {
     "level_seconds": "all level after, s",
     "rest_seconds": "operator at rest after, s",
     "done_seconds": "all changed after, s",
@@ -39,6 +41,8 @@ _WORDS = {
     "most_at_once": "most services under way at once",
     "deployment_writes_per_concerned": "writes of Deployments by service concerned",
     "deployment_writes_per_service": "writes of Deployments a service",
+    "exits": "times that the operator ended by itself",
+    "waited_seconds": "waited for a core, s",
     "rss_mib": "RSS at the end, MiB",
     "peak_rss_mib": "peak RSS since the operator's start, MiB",
 }
@@ -86,7 +90,7 @@ def _figures(phases: Sequence[Phase], ranges: Ranges) -> str:
             for phase in phases
             for text in (_cell(phase, figure),)
         ]
-        rows.append((_WORDS[figure], str(allowed) if allowed else "", *cells))
+        rows.append((WORDS[figure], str(allowed) if allowed else "", *cells))
     return _table(head, rows)
 
 
