@@ -20,11 +20,11 @@ _OUTAGE = 60.0
 async def crash(session: Session, there: int) -> Phase:
     """SIGKILL in the middle of new services; the next process has to wait until the Lease has expired."""
     services = there + NEW_SERVICES
-    creating = asyncio.create_task(generator.create_services(session.client, there, services))
-    await session.until(lambda: session.fleet.level, there + _BEFORE_THE_CRASH, "services are level")
-    session.operator.kill()
-    begin = await session.start_operator()
-    await creating
+    async with asyncio.TaskGroup() as group:
+        group.create_task(generator.create_services(session.client, there, services))
+        await session.until(lambda: session.fleet.level, there + _BEFORE_THE_CRASH, "services are level")
+        session.operator.kill()
+        begin = await session.start_operator()
     level = await session.until(lambda: session.fleet.level, services, "services are level")
     await session.rest(begin)
     used = (await session.now()).since(begin)

@@ -15,12 +15,9 @@ async def create(session: Session, first: int, last: int, foreign: int = 0) -> P
     """Services `first` to `last` are created as fast as the API server takes them."""
     new = last - first
     begin = await session.now()
-    creating = asyncio.create_task(generator.create_services(session.client, first, last))
-    try:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(generator.create_services(session.client, first, last))
         level = await session.until(lambda: session.fleet.level, last, "services are level")
-        await creating
-    finally:
-        creating.cancel()
     rest = await session.rest(begin)
     used = (await session.now()).since(begin)
     counts = used.counts
