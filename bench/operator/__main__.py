@@ -13,7 +13,7 @@ Examples:
                                                         keep what was measured; write docs/scale.md from it
 
 Exit status: 0 when every range of bench/operator/ranges.yaml is met, 1 when one is missed, 2 when it could not measure,
-130 after Ctrl-C, when it also deletes all that it made.
+130 after Ctrl-C, when it deletes all that it made, too, and prints what it had measured until then.
 """
 
 import argparse
@@ -49,61 +49,60 @@ def main() -> int:
     """The exit status."""
     args = _parser().parse_args()
     ranges = load(args.ranges)
+    stopped = False
     if args.redraw:
         measured = Run.model_validate_json(args.redraw.read_text())
     else:
+        started, done = datetime.now(UTC).isoformat(timespec="seconds"), list[Phase]()
         try:
-            measured = _measure(args)
+            _measure(args, done)
         except (KeyboardInterrupt, asyncio.CancelledError):
             print("stopped: nothing that it made is left", file=sys.stderr)
-            return 130
+            stopped = True
         except Exception as error:
             if not (told := [each for each in _leaves(error) if isinstance(each, _EXPECTED)]):
                 raise
             for each in told:
                 print(f"bench.operator: {each}", file=sys.stderr)
             return 2
-    if args.write:
-        PAGE.write_text(table.insert(PAGE.read_text(), table.markdown(measured, ranges)))
-        print(f"{PAGE} is written", file=sys.stderr)
+        measured = Run(
+            started=started, commit=_commit(), machine=_machine(), idle_minutes=args.idle_minutes, phases=tuple(done)
+        )
     print(measured.model_dump_json(indent=1) if args.output == "json" else table.markdown(measured, ranges))
     missed = [each for each in judge(ranges, measured.phases) if not each.met]
     for each in missed:
         print(f"missed: {each}", file=sys.stderr)
+    if stopped:
+        return 130
+    if args.write:
+        PAGE.write_text(table.insert(PAGE.read_text(), table.markdown(measured, ranges)))
+        print(f"{PAGE} is written", file=sys.stderr)
     return 1 if missed else 0
 
 
-def _measure(args: argparse.Namespace) -> Run:
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+def _measure(args: argparse.Namespace, done: list[Phase]) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-operator-") as directory:
         plan = Plan(
             kubeconfig=args.kubeconfig,
             directory=Path(directory),
             services=args.services,
-            phases=args.phases,
+            phases=("create", *args.phases),
             idle_minutes=args.idle_minutes,
             foreign=args.foreign,
             limit=args.limit,
             settings=dict(args.set),
         )
-        done = asyncio.run(_until_signalled(plan))
+        asyncio.run(_until_signalled(plan, done))
         if args.keep_log:
             args.keep_log.write_bytes((Path(directory) / "operator.log").read_bytes())
-    return Run(
-        started=started,
-        commit=_commit(),
-        machine=_machine(),
-        idle_minutes=args.idle_minutes,
-        phases=tuple(done),
-    )
 
 
-async def _until_signalled(plan: Plan) -> list[Phase]:
+async def _until_signalled(plan: Plan, done: list[Phase]) -> None:
     """asyncio cancels on SIGINT by itself: SIGTERM does the same."""
     task = asyncio.current_task()
     assert task
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await run(plan)
+    await run(plan, done)
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

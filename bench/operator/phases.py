@@ -11,8 +11,8 @@ from bench.operator.session import Moment, Session
 __all__ = ["create", "edit", "idle", "phase_of", "restart", "seconds_after", "settings"]
 
 
-async def create(session: Session, first: int, last: int, foreign: int = 0) -> Phase:
-    """Services `first` to `last` are created as fast as the API server takes them."""
+async def create(session: Session, first: int, last: int, foreign: int = 0, smaller: Phase | None = None) -> Phase:
+    """Services `first` to `last` are created as fast as the API server takes them; `smaller` is to compare with."""
     new = last - first
     begin = await session.now()
     async with asyncio.TaskGroup() as group:
@@ -21,6 +21,18 @@ async def create(session: Session, first: int, last: int, foreign: int = 0) -> P
     rest = await session.rest(begin)
     used = (await session.now()).since(begin)
     counts = used.counts
+    per_service = {
+        "cpu_ms_per_service": 1000 * used.cpu_seconds / new,
+        "writes_per_service": counts.writes / new,
+        "reads_per_service": (counts.gets + counts.lists) / new,
+        "sent_kib_per_service": counts.sent / new / 1024,
+        "received_kib_per_service": counts.received / new / 1024,
+    }
+    ratios = {
+        f"{name}_ratio": per_service[figure] / of_smaller
+        for name, figure in (("cpu", "cpu_ms_per_service"), ("writes", "writes_per_service"))
+        if smaller and (of_smaller := smaller.figures[figure])
+    }
     return phase_of(
         "create",
         session,
@@ -30,11 +42,8 @@ async def create(session: Session, first: int, last: int, foreign: int = 0) -> P
         level_seconds=seconds_after(begin.at, level),
         rest_seconds=seconds_after(begin.at, rest),
         cpu_seconds=used.cpu_seconds,
-        cpu_ms_per_service=1000 * used.cpu_seconds / new,
-        writes_per_service=counts.writes / new,
-        reads_per_service=(counts.gets + counts.lists) / new,
-        sent_kib_per_service=counts.sent / new / 1024,
-        received_kib_per_service=counts.received / new / 1024,
+        **per_service,
+        **ratios,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -62,9 +63,9 @@ class Plan:
         }
 
 
-async def run(plan: Plan) -> list[Phase]:
-    """Raises CannotMeasure, OperatorEnded, or RequestFailed of the API server."""
-    progress = Progress(sum(plan.seconds[name] for name in (*plan.phases, "deletion")))
+async def run(plan: Plan, done: list[Phase]) -> None:
+    """Add each phase to `done` when it ends. Raises CannotMeasure, OperatorEnded, or the API server's RequestFailed."""
+    progress = Progress(sum(plan.seconds[name] for name in {*plan.phases, "deletion"}))
     async with connect(await access(plan.kubeconfig)) as client:
         if problem := await generator.missing(client):
             raise CannotMeasure(problem)
@@ -72,7 +73,7 @@ async def run(plan: Plan) -> list[Phase]:
         try:
             await generator.create_namespaces(client)
             async with _session(plan, client, progress) as session:
-                return await _Run(plan, session, progress).all()
+                await _Run(plan, session, progress, done).all()
         finally:
             with progress.part("clean-up", plan.seconds["deletion"]):
                 await generator.delete_all(client, progress.say)
@@ -83,53 +84,45 @@ class _Run:
     plan: Plan
     session: Session
     progress: Progress
+    done: list[Phase]
 
-    async def all(self) -> list[Phase]:
+    async def all(self) -> None:
         """Every phase with the first number of services; only what shows growth with the others."""
         with self.progress.part("start", 10):
             await self.session.rest(await self.session.start_operator(**self.plan.settings))
         first, *more = self.plan.services
-        done = [await self._phase("create", first, phases.create, 0, first)]
-        if "idle" in self.plan.phases:
-            done.append(await self._idle(first, 0))
-        chosen = [each for each in (phases.restart, phases.edit, phases.settings) if each.__name__ in self.plan.phases]
-        done += [await self._phase(each.__name__, first, each, first) for each in chosen]
+        await self._phase("create", first, phases.create, 0, first)
+        await self._idle(first)
+        for phase in (phases.restart, phases.edit, phases.settings):
+            await self._phase(phase.__name__, first, phase, first)
         there = first
         for services in more:
-            done += await self._grown(done[0], there, services, 0)
+            await self._grow(there, services)
             there = services
         for fault in (faults.crash, faults.outage):
-            if fault.__name__ in self.plan.phases:
-                done.append(await self._phase(fault.__name__, there, fault, there))
+            if await self._phase(fault.__name__, there, fault, there):
                 there += faults.NEW_SERVICES
-        if self.plan.foreign:
-            with self.progress.part(f"creating {self.plan.foreign:,} objects of others", 60):
-                await generator.create_foreign(self.session.client, self.plan.foreign)
-            done += await self._grown(done[0], there, there + first, self.plan.foreign)
-            there += first
-            if "idle" in self.plan.phases:
-                done.append(await self._idle(there, self.plan.foreign))
-        return done
+        if foreign := self.plan.foreign:
+            with self.progress.part(f"creating {foreign:,} objects of others", 60):
+                await generator.create_foreign(self.session.client, foreign)
+            await self._grow(there, there + first, foreign)
+            await self._idle(there + first, foreign)
 
-    async def _grown(self, first: Phase, there: int, services: int, foreign: int) -> list[Phase]:
-        created = await self._phase("create", services, phases.create, there, services, foreign)
-        ratios = {
-            f"{name}_ratio": _ratio(created.figures[figure], first.figures[figure])
-            for name, figure in (("cpu", "cpu_ms_per_service"), ("writes", "writes_per_service"))
-        }
-        done = [created.model_copy(update={"figures": {**created.figures, **ratios}})]
-        if "restart" in self.plan.phases:
-            done.append(await self._phase("restart", services, phases.restart, services, foreign))
-        return done
+    async def _grow(self, there: int, services: int, foreign: int = 0) -> None:
+        await self._phase("create", services, phases.create, there, services, foreign, self.done[0])
+        await self._phase("restart", services, phases.restart, services, foreign)
 
-    async def _idle(self, services: int, foreign: int) -> Phase:
-        return await self._phase("idle", services, phases.idle, services, self.plan.idle_minutes, foreign)
+    async def _idle(self, services: int, foreign: int = 0) -> None:
+        await self._phase("idle", services, phases.idle, services, self.plan.idle_minutes, foreign)
 
-    async def _phase(self, name: str, services: int, phase: Callable[..., Awaitable[Phase]], *args: float) -> Phase:
+    async def _phase(self, name: str, services: int, phase: Callable[..., Awaitable[Phase]], *args: Any) -> bool:
+        """Whether it was asked for, and so was done."""
+        if name not in self.plan.phases:
+            return False
         with self.progress.part(f"{name}, {services:,} services", self.plan.seconds[name]):
-            done = await phase(self.session, *args)
+            self.done.append(done := await phase(self.session, *args))
             self.progress.say(", ".join(f"{figure} {_short(value)}" for figure, value in done.figures.items()))
-        return done
+        return True
 
 
 @asynccontextmanager
@@ -166,10 +159,6 @@ def _kubeconfig(server: str) -> str:
             "users": [{"name": "bench", "user": {}}],
         }
     )
-
-
-def _ratio(now: float | None, first: float | None) -> float | None:
-    return None if now is None or not first else now / first
 
 
 def _short(value: float | None) -> str:
