@@ -128,16 +128,12 @@ class Client:
 
     async def scale(self, ref: ObjectRef, resource_version: str, replicas: int) -> Json:
         """Change `spec.replicas` of that very object at that version, and nothing else. Raises Conflict."""
-        body = {"metadata": {"uid": ref.uid, "resourceVersion": resource_version}, "spec": {"replicas": replicas}}
-        return await self._call(
-            "patch",
-            kind_of(ref.api_version, ref.kind),
-            "PATCH",
-            ref.namespace,
-            ref.name,
-            body=body,
-            content_type="application/merge-patch+json",
-        )
+        meta = {"uid": ref.uid, "resourceVersion": resource_version}
+        return await self._merge(ref, {"metadata": meta, "spec": {"replicas": replicas}})
+
+    async def annotate(self, ref: ObjectRef, annotations: Mapping[str, str]) -> Json:
+        """Set annotations of that very object. Raises NotFound, Conflict."""
+        return await self._merge(ref, {"metadata": {"uid": ref.uid, "annotations": annotations}})
 
     async def delete(self, ref: ObjectRef) -> None:
         """That very object, by its UID, and what it owns in the background. Raises NotFound, Conflict."""
@@ -153,6 +149,11 @@ class Client:
         except NotFound:
             return frozenset()
         return frozenset(each["name"] for each in known["resources"])
+
+    async def _merge(self, ref: ObjectRef, patch: Json) -> Json:
+        kind = kind_of(ref.api_version, ref.kind)
+        content_type = "application/merge-patch+json"
+        return await self._call("patch", kind, "PATCH", ref.namespace, ref.name, body=patch, content_type=content_type)
 
     async def _call(
         self,

@@ -14,13 +14,13 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from embedding_operator.constants import FIELD_MANAGER
 
-__all__ = ["Connection", "connect", "proxy_of"]
+__all__ = ["Connection", "open_connection", "proxy_of"]
 
 _HEADERS = {"Accept": "application/json", "User-Agent": FIELD_MANAGER}
 
 
 class Connection:
-    """A pool of connections. Made by `connect`."""
+    """A pool of connections. Made by `open_connection`."""
 
     def __init__(self, configuration: Configuration, session: aiohttp.ClientSession) -> None:
         self._configuration = configuration
@@ -63,7 +63,7 @@ class Connection:
 
 
 @asynccontextmanager
-async def connect(configuration: Configuration) -> AsyncIterator[Connection]:
+async def open_connection(configuration: Configuration) -> AsyncIterator[Connection]:
     """Raises OSError where certificates cannot be read."""
     tls = ApiClient(configuration).rest_client.ssl_context
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls, limit=0), trust_env=False) as session:

@@ -1,9 +1,10 @@
 """Carries out plans: their writes in order, then the status, then the Events."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
-from embedding_operator.core.plan import Create, Delete, Plan, Replace, Scale, Write
+from embedding_operator.core.plan import Annotate, Create, Delete, Plan, Replace, Scale, Write
 from embedding_operator.core.snapshot import ObjectRef, Raw, is_controlled_by, kind_ref
 from embedding_operator.core.writes import create_over, ref_of
 from embedding_operator.errors import AlreadyExists, Conflict, Denied, NotFound
@@ -62,6 +63,8 @@ class Executor:
                 await self._replace(obj, recreate=recreate, service=service)
             case Scale(ref, version, replicas):
                 await self._scale(ref, version, replicas)
+            case Annotate(ref, annotations):
+                await self._annotate(ref, annotations)
             case Delete(ref):
                 await self._delete(ref)
 
@@ -92,7 +95,7 @@ class Executor:
     async def _replace(self, obj: Json, *, recreate: bool, service: Raw) -> None:
         kind, ref = kind_ref(obj), ref_of(obj)
         try:
-            replaced = await self._client.replace(kind, _without(obj, "managedFields"))
+            replaced = await self._client.replace(kind, obj)
         except Conflict:
             await self._refresh(ref)
             raise
@@ -114,6 +117,13 @@ class Executor:
             raise Conflict(str(fault)) from fault
         self._store.upsert(kind_ref(scaled), scaled)
         _log.info("scaled %s to %d", ref, replicas)
+
+    async def _annotate(self, ref: ObjectRef, annotations: Mapping[str, str]) -> None:
+        try:
+            annotated = await self._client.annotate(ref, annotations)
+        except (Conflict, NotFound):
+            return  # gone, or another of that name
+        self._store.upsert(kind_ref(annotated), annotated)
 
     async def _delete(self, ref: ObjectRef) -> None:
         try:

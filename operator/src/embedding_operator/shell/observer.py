@@ -65,6 +65,18 @@ class Observer:
         events = {uid: await self._events(snapshot, uid) for uid in needs_events(snapshot, now)}
         return (replace(snapshot, pod_events=events) if events else snapshot), secrets
 
+    def refreshed(self, snapshot: Snapshot) -> Snapshot:
+        """The same with what the store knows now. Secrets that could not be read count as complete: what is not known
+        to be wrong is not called wrong.
+        """
+        meta = snapshot.service["metadata"]
+        key = ObjectRef("", "", meta["namespace"], meta["name"])
+        now = self.snapshot(self.service(key) or snapshot.service)
+        secrets = {**secrets_needed(now.service, now.storage_containers), **snapshot.secrets}
+        return replace(
+            now, secrets=secrets, unusable_secrets=snapshot.unusable_secrets, pod_events=snapshot.pod_events
+        )
+
     def storage_containers(self, namespace: str | None) -> tuple[StorageRead, ...]:
         """Those within reach of a namespace, parsed once for each of their versions."""
         versions = self._store.version(STORAGE_CONTAINER), self._store.version(CLUSTER_STORAGE_CONTAINER)

@@ -4,10 +4,11 @@ kopf does the same and keeps the last body of each object, a queue and a task: 2
 3,000 of them), where the store keeps 2 KB. So kopf watches what there is little of.
 """
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from embedding_operator.errors import ClusterFault, Expired
 from embedding_operator.kinds import Kind
@@ -16,13 +17,13 @@ from embedding_operator.shell.clock import Clock, sleep
 from embedding_operator.shell.queue import Backoff
 from embedding_operator.shell.store import Store
 
-__all__ = ["Reflector", "WatchState", "list_into"]
+__all__ = ["WATCH_SECONDS", "Reflector", "WatchState", "list_into"]
 
 _log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 300
 """A watch ends after so long, and half as much again at most; the next goes on from there."""
-_BACKOFF = Backoff(first=0.5, most=5.0)  # the level is to be reached soon after an outage: one request each is little
+_BACKOFF = Backoff(first=0.5, most=4.0)  # after an outage all is to be level soon, and one request each is little
 
 
 @dataclass
@@ -30,16 +31,13 @@ class WatchState:
     """How a watch is, for health and metrics."""
 
     kind: Kind
-    namespace: str | None
-    heard_at: float
-    """Clock time of the last answer or event."""
-    is_synced: bool = False
+    active_at: float
+    """Clock time when it last heard something or began anew."""
     restarts: int = 0
-    relists: int = field(default=0)
 
 
 class Reflector:
-    """One watch: a kind, in a namespace or in all."""
+    """One watch: a kind, in a namespace or in all. `synced` is set when the store has had all of it once."""
 
     def __init__(
         self,
@@ -59,56 +57,49 @@ class Reflector:
         self._namespace = namespace
         self._labels = labels
         self._chance = chance
-        self.state = WatchState(kind, namespace, clock.time())
+        self._version: str | None = None
+        self.synced = asyncio.Event()
+        self.state = WatchState(kind, clock.time())
 
-    async def run(self) -> None:
-        """Never returns."""
-        version: str | None = None
+    async def run(self, lists: asyncio.Lock) -> None:
+        """Never returns. `lists` is held while a list is read."""
         failures = 0
         while True:
+            self.state.active_at = self._clock.time()
             try:
-                if version is None:
-                    version = await self.list()
+                if self._version is None:
+                    async with lists:
+                        self._version = await list_into(
+                            self._store, self._client, self._kind, self._namespace, labels=self._labels
+                        )
+                    self.synced.set()
                 failures = 0
-                version = await self._watch(version)
+                await self._watch(self._version)
             except Expired:
-                _log.info("watch of %s: its version is too old; listing anew", self._kind.plural)
-                version = None
-                self.state.relists += 1
+                _log.info("the watch of %s is too far behind: listing anew", self._kind.plural)
+                self._version = None
             except ClusterFault as fault:
                 failures += 1
                 seconds = _BACKOFF.seconds(failures, self._chance())
-                _log.log(
-                    logging.WARNING if failures > 1 else logging.INFO, "%s; again in %.1f s", fault, seconds
-                )
+                _log.log(logging.INFO if failures == 1 else logging.WARNING, "%s; again in %.1f s", fault, seconds)
                 await sleep(self._clock, seconds)
-                version = self._seen or version
             self.state.restarts += 1
 
-    async def list(self) -> str:
-        """Have the store as the API server is; what is not in the list counts as deleted. Returns its version."""
-        version = await list_into(self._store, self._client, self._kind, self._namespace, labels=self._labels)
-        self.state.heard_at = self._clock.time()
-        self.state.is_synced = True
-        self._seen = version
-        return version
+    def list_anew(self) -> None:
+        """Repair: when the present watch ends, list again instead of going on."""
+        self._version = None
 
-    _seen: str | None = None
-
-    async def _watch(self, since: str) -> str:
-        """Follow changes until the server ends the watch; the version to go on from."""
-        self._seen = since
+    async def _watch(self, since: str) -> None:
+        """Follow changes until the server ends the watch."""
         seconds = round(WATCH_SECONDS * (1 + self._chance() / 2))
-        async for event in self._client.watch(
-            self._kind, self._namespace, since, seconds=seconds, labels=self._labels
-        ):
-            self.state.heard_at = self._clock.time()
+        async for event in self._client.watch(self._kind, self._namespace, since, seconds=seconds, labels=self._labels):
+            self.state.active_at = self._clock.time()
             if event.type in {"ADDED", "MODIFIED"}:
                 self._store.upsert(self._kind, event.object)
             elif event.type == "DELETED":
                 self._store.deleted(self._kind, event.object)
-            self._seen = event.object["metadata"]["resourceVersion"]
-        return self._seen
+            if self._version is not None:
+                self._version = event.object["metadata"]["resourceVersion"]
 
 
 async def list_into(

@@ -6,7 +6,7 @@ What is left out is never looked at, so a change of that alone is no change: suc
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from embedding_operator.constants import FIELD_MANAGER, INITIALIZER, SERVER, TEMPLATE_ANNOTATION
+from embedding_operator.constants import DRAIN_ANNOTATION, FIELD_MANAGER, INITIALIZER, SERVER, TEMPLATE_ANNOTATION
 from embedding_operator.kinds import Kind, Role
 
 __all__ = ["trimmed"]
@@ -55,7 +55,7 @@ def _child(raw: Mapping[str, Any]) -> Json:
 def _is_others_spec(entry: Mapping[str, Any]) -> bool:
     return (
         entry.get("manager") != FIELD_MANAGER
-        and entry.get("subresource") != "status"
+        and not entry.get("subresource")
         and "f:spec" in (entry.get("fieldsV1") or {})
     )
 
@@ -67,7 +67,7 @@ def _pod(raw: Mapping[str, Any]) -> Json:
         metadata, ("name", "namespace", "uid", "resourceVersion", "labels", "creationTimestamp", "deletionTimestamp")
     )
     kept["ownerReferences"] = [each for each in metadata.get("ownerReferences") or () if each.get("controller")]
-    kept["annotations"] = _some(metadata.get("annotations") or {}, (TEMPLATE_ANNOTATION,))
+    kept["annotations"] = _some(metadata.get("annotations") or {}, (TEMPLATE_ANNOTATION, DRAIN_ANNOTATION))
     of_status: Json = {**_some(status, ("phase", "reason", "message")), "conditions": _conditions(status)}
     for name in ("initContainerStatuses", "containerStatuses"):
         of_status[name] = [
