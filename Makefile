@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PORT ?= 8080
 BACKEND ?= vllm
 ARGS ?=
+KSTATUS_DIR ?= e2e/.recorded
 
 PYTHON := .venv/bin/python
 UV := .uv/bin/uv
@@ -28,8 +29,14 @@ test: .venv/synced tests/clients/.venv/synced ## Run all tests that need no clus
 	$(PYTHON) -m pytest $(ARGS)
 
 e2e: .venv/synced ## Bring a cluster up, install the chart, walk the guide and do it harm, take the cluster down
-	@trap '$(CLUSTER) down' EXIT; \
-	$(CLUSTER) up && $(CLUSTER) load && eval "$$($(CLUSTER) env)" && $(PYTHON) -m pytest e2e -p no:randomly $(ARGS)
+	@trap '$(CLUSTER) down' EXIT; rm -f "$(KSTATUS_DIR)"/*.json; \
+	$(CLUSTER) up && $(CLUSTER) load && eval "$$($(CLUSTER) env)" && $(PYTHON) -m pytest e2e -p no:randomly $(ARGS) && \
+	$(MAKE) kstatus
+
+kstatus: ## Have the real kstatus library judge recorded statuses: e2e/kstatus/recorded, then KSTATUS_DIR (e2e/.recorded)
+	@command -v go >/dev/null || { echo "install Go 1.26, then run this again" >&2; exit 1; }
+	cd e2e/kstatus && KSTATUS_DIR= go test ./...
+	@[ ! -d "$(KSTATUS_DIR)" ] || { cd e2e/kstatus && KSTATUS_DIR="$(abspath $(KSTATUS_DIR))" go test -count=1 ./...; }
 
 verify: .venv/synced .bin/helm ## Check lint, format, types, layers, generated files and the chart
 	$(UV) lock --check --quiet
@@ -64,7 +71,7 @@ images: ## Build the images into the cluster that is up
 clean: ## Remove what was set up or built in this checkout
 	rm -rf .bench .bin .uv .venv tests/clients/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test e2e verify generate format bench images clean
+.PHONY: help demo test e2e kstatus verify generate format bench images clean
 
 $(UV): tools/debian.sh tools/uv.sh
 	@tools/debian.sh

@@ -4,6 +4,7 @@ kubectl, helm and the kubeconfig come from the environment: `eval "$(e2e/cluster
 """
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -24,6 +25,7 @@ __all__ = [
     "everything",
     "forwarded",
     "get",
+    "record",
     "requests_to_hub",
     "sh",
 ]
@@ -96,6 +98,16 @@ class Service:
     def has_made(self, kinds: str = "deployments,replicasets,pods,services") -> list[str]:
         """The names of what carries its label."""
         return sh(f"kubectl get {kinds} -n {self.namespace} -l {self.pods} -o name").split()
+
+
+def record(service: Mapping[str, Any], expected: str, name: str) -> None:
+    """Keep an EmbeddingService as the cluster has it, for the real kstatus library to judge: `make kstatus`.
+
+    `expected` is Current, InProgress, Failed or Terminating. Files go to KSTATUS_DIR, by default e2e/.recorded.
+    """
+    directory = Path(os.environ.get("KSTATUS_DIR", ROOT / "e2e" / ".recorded"))
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"{name}.json").write_text(json.dumps({"expected": expected, "object": service}, indent=2) + "\n")
 
 
 @contextmanager

@@ -1,0 +1,26 @@
+"""The scenarios of the fake API server hold for the real one: what the operator's tests stand on."""
+
+import ssl
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from kubernetes.aio import config
+from kubernetes.aio.client import Configuration
+
+from support.api_scenarios import SCENARIOS, Api
+
+
+@pytest.fixture
+async def api(namespace: str) -> AsyncIterator[Api]:
+    configuration = Configuration()
+    await config.load_kube_config(client_configuration=configuration)
+    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+        yield Api(session, configuration.host, namespace)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+async def test_the_real_api_server_is_as_its_fake_says(scenario: str, api: Api) -> None:
+    await SCENARIOS[scenario](api)
