@@ -13,7 +13,7 @@ from embedding_operator.core.snapshot import ObjectRef, Raw, Snapshot, kind_ref,
 from embedding_operator.errors import NameTaken, Terminating
 from embedding_operator.kinds import DEPLOYMENT, POD
 
-__all__ = ["Annotate", "Create", "Delete", "Replace", "Scale", "Write", "drain_notices", "ref_of", "writes"]
+__all__ = ["Annotate", "Create", "Delete", "Replace", "Scale", "Write", "create_over", "drain_notices", "ref_of", "writes"]
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,15 @@ def _wanted(desired: Sequence[Desired], snapshot: Snapshot) -> Iterator[Write]:
     for each in desired:
         live = children.get(_key(each))
         if live is None:
-            yield _create(each, others.get(_key(each)), snapshot)
+            yield create_over(each, others.get(_key(each)), snapshot.service)
         elif not _is_terminating(live) and needs_write(each, live):
             yield Replace(replacement(each, live), recreate=_holds_nothing(live, snapshot))
 
 
-def _create(desired: Desired, other: Raw | None, snapshot: Snapshot) -> Write:
-    """Where something of that name belongs to somebody else, say so; it is never written over."""
+def create_over(desired: Desired, other: Raw | None, service: Raw) -> Write:
+    """How to get an object whose name another object has, or none. What belongs to somebody else is never written over:
+    NameTaken, or Terminating where it goes by itself.
+    """
     if other is None:
         return Create(desired)
     meta = other["metadata"]
@@ -112,7 +114,7 @@ def _create(desired: Desired, other: Raw | None, snapshot: Snapshot) -> Write:
     if controller is None and (meta.get("annotations") or {}).get(ADOPT_ANNOTATION) == "true":
         return Replace(replacement(desired, other), recreate=False)
     if _is_terminating(other) or (
-        controller and controller["kind"] == "EmbeddingService" and controller["name"] == _name(snapshot.service)
+        controller and controller["kind"] == "EmbeddingService" and controller["name"] == _name(service)
     ):
         raise Terminating(f"{ref_of(other)} is being deleted; it is created anew when it is gone")
     raise NameTaken(ref_of(other), controller)

@@ -1,42 +1,37 @@
-"""What kopf calls when something changes: each handler puts a key on the queue, and that is all.
+"""What kopf calls when something changes: each handler puts the object into the store, and that is all.
 
 Only kopf's low-level event handlers are used, and they return nothing: so kopf itself writes no annotation, finalizer,
 status, Event or peering object (`kopf._core.reactor.processing` patches only for handlers of other kinds, and for what
 a handler returns).
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import kopf
 
-from embedding_operator.constants import SERVICE_LABEL
-from embedding_operator.core.snapshot import ObjectRef
-from embedding_operator.kinds import (
-    EMBEDDING_SERVICES,
-    OURS,
-    OWNED,
-    Resource,
-)
+from embedding_operator.kinds import Kind
 from embedding_operator.settings import Settings
-from embedding_operator.shell.reconcile import key_of
+from embedding_operator.shell.store import Store
 
 __all__ = ["kopf_settings", "registry"]
 
-Add = Callable[[ObjectRef], None]
+Login = Callable[..., Awaitable[kopf.ConnectionInfo]]
 Handler = Callable[..., Awaitable[None]]
 
 _WATCH = 300  # seconds; then the server ends the watch and kopf goes on from where it was
+_PAGE = 250  # objects
+_IDLE = 0.5  # seconds; kopf keeps a task and a queue for each object until then
 
 
-def registry(add: Add, login: Callable[..., Awaitable[kopf.ConnectionInfo]]) -> kopf.OperatorRegistry:
-    """The watches, each of which adds the key that a change concerns."""
+def registry(kinds: Iterable[Kind], store: Store, on_relist: Callable[[Kind], object], login: Login) -> Any:
+    """The watches of these kinds. `on_relist` is called for each object that kopf has from a list of its own: it does
+    such a list when its version was too old, and tells nobody what was deleted before it.
+    """
     handlers = kopf.OperatorRegistry()
     kopf.on.login(registry=handlers)(login)
-    for resource in OURS:
-        kopf.on.event(resource.api_version, resource.plural, registry=handlers)(_add_itself(add, resource))
-    for resource in OWNED:
-        kopf.on.event(resource.api_version, resource.plural, registry=handlers)(_add_service(add))
+    for kind in kinds:
+        kopf.on.event(kind.api_version, kind.plural, registry=handlers)(_into(store, kind, on_relist))
     return handlers
 
 
@@ -47,23 +42,32 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     of_kopf.peering.standalone = True
     of_kopf.scanning.disabled = True  # no watch of all CRDs and namespaces, and no right to it
     of_kopf.networking.request_timeout = settings.request_timeout_seconds
+    of_kopf.networking.error_backoffs = _Backoffs()
     of_kopf.watching.connect_timeout = settings.request_timeout_seconds
     of_kopf.watching.server_timeout = _WATCH
     of_kopf.watching.client_timeout = _WATCH + settings.request_timeout_seconds
-    for resource in OWNED:
-        of_kopf.watching.label_selectors[resource.api_version, resource.plural] = SERVICE_LABEL
+    of_kopf.watching.chunk_size = _PAGE
+    of_kopf.queueing.idle_timeout = _IDLE
     return of_kopf
 
 
-def _add_itself(add: Add, resource: Resource) -> Handler:
-    async def handle(*, namespace: str | None, name: str, **_: Any) -> None:
-        add(key_of(resource, namespace, name))
+class _Backoffs:
+    """Seconds before each retry, without end: an API server that is away for an hour is met again within seconds."""
 
-    return handle
+    def __iter__(self) -> Iterator[float]:
+        yield from (0.5, 1.0, 2.0)
+        while True:
+            yield 3.0
 
 
-def _add_service(add: Add) -> Handler:
-    async def handle(*, namespace: str, labels: Mapping[str, str], **_: Any) -> None:
-        add(key_of(EMBEDDING_SERVICES, namespace, labels[SERVICE_LABEL]))
+def _into(store: Store, kind: Kind, on_relist: Callable[[Kind], object]) -> Handler:
+    async def handle(*, event: Mapping[str, Any], **_: Any) -> None:
+        raw = dict(event["object"])
+        if event["type"] == "DELETED":
+            store.deleted(kind, raw)
+            return
+        store.upsert(kind, raw)
+        if event["type"] is None:
+            on_relist(kind)
 
     return handle

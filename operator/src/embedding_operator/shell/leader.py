@@ -4,24 +4,25 @@ kubernetes.aio brings an election of its own; it cannot give a Lease back, write
 no way to ask, before a write, whether one still leads.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from embedding_operator.errors import ClusterFault, Conflict, LeaseLost, NotFound
-from embedding_operator.kinds import LEASES
-from embedding_operator.shell.client import Api, Json
+from embedding_operator.kinds import LEASE
+from embedding_operator.shell.client import Client, Json
 from embedding_operator.shell.clock import Clock, sleep
 
-__all__ = ["Leader", "Terms"]
+__all__ = ["Leader", "LeaseConfig"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Terms:
-    """How an election goes, the same for all candidates; times in seconds."""
+class LeaseConfig:
+    """Rules of the election, the same for all candidates; times in seconds."""
 
     namespace: str
     name: str
@@ -31,104 +32,126 @@ class Terms:
 
     @property
     def deadline(self) -> float:
-        """A leader that could not renew for that long stops: well before another may begin."""
+        """A leader that could not renew for that long writes nothing more: well before another may begin."""
         return self.duration * 2 / 3
 
     @property
     def pause(self) -> float:
-        """Time between two looks or two renewals, and the longest wait for an answer to either."""
+        """Time between two reads or two renewals, and the longest wait for an answer to either."""
         return self.duration / 6
 
 
 class Leader:
-    """One candidate. Nobody's wall clock is trusted: a Lease has run out when it did not change for its duration."""
+    """One candidate. Nobody's wall clock is trusted: a Lease has run out when it did not change for its duration.
 
-    def __init__(self, api: Api, terms: Terms, clock: Clock, now: Callable[[], datetime]) -> None:
-        self._api = api
-        self._terms = terms
+    While the API server is away the Lease cannot be renewed, and `seconds_left` falls to zero: nothing is written. When
+    it is back and nobody has taken the Lease, this candidate goes on where it was.
+    """
+
+    def __init__(self, client: Client, config: LeaseConfig, clock: Clock, now: Callable[[], datetime]) -> None:
+        self._client = client
+        self._config = config
         self._clock = clock
         self._now = now
         self._lease: Json | None = None
         self._changed_at = clock.time()
         self._leads_until = clock.time()
+        self._renewed = asyncio.Event()
+        self.read_at: float | None = None
+        """When the API server last answered about the Lease."""
 
     def leads(self) -> bool:
         """Nobody else can have taken the Lease yet."""
-        return self._clock.time() < self._leads_until
+        return self.seconds_left() > 0
+
+    def seconds_left(self) -> float:
+        """For so long nobody else can take the Lease, whatever happens."""
+        return max(0.0, self._leads_until - self._clock.time())
+
+    async def leading(self) -> None:
+        """Wait until this process leads."""
+        while not self.leads():
+            await self._renewed.wait()
 
     async def acquire(self) -> None:
         """Wait until the Lease is ours."""
-        _log.info("waiting for the Lease %s/%s", self._terms.namespace, self._terms.name)
+        _log.info("waiting for the Lease %s/%s", self._config.namespace, self._config.name)
         while not await self._try():
-            await sleep(self._clock, self._terms.pause)
-        _log.info("leading, as %s", self._terms.me)
+            await sleep(self._clock, self._config.pause)
+        _log.info("leading, as %s", self._config.me)
 
     async def hold(self) -> None:
-        """Renew for ever. Raises LeaseLost when another has the Lease, or when none can tell in time."""
+        """Renew for ever. Raises LeaseLost when another has the Lease."""
+        was_leading = True
         while True:
-            await sleep(self._clock, self._terms.pause)
-            if await self._try():
-                continue
-            if not self._is_mine():
+            await sleep(self._clock, self._config.pause)
+            renewed = await self._try()
+            if not renewed and not self._is_mine():
                 raise LeaseLost(f"the Lease went to {self._holder() or 'nobody'}")
-            if not self.leads():
-                raise LeaseLost(f"the Lease could not be renewed for {self._terms.deadline:.0f} s")
+            if was_leading and not self.leads():
+                _log.warning("the Lease could not be renewed in time: nothing is written until it is")
+            elif not was_leading and renewed:
+                _log.info("leading again")
+            was_leading = self.leads()
 
     async def release(self) -> None:
-        """Give the Lease back, so that the next need not wait for its end."""
+        """Give the Lease back, so that the next leader need not wait until it runs out."""
         self._leads_until = self._clock.time()
         try:
-            await self._look()  # a renewal that was cut short may have arrived
+            await self._read()  # a renewal that was cut short may have arrived
             if not self._is_mine():
                 return
-            await self._api.replace(LEASES, self._with({"holderIdentity": "", "leaseDurationSeconds": 1}))
+            await self._client.replace(LEASE, self._with({"holderIdentity": "", "leaseDurationSeconds": 1}))
         except ClusterFault as fault:
-            _log.warning("the Lease is not given back and has to run out: %s", fault)
+            _log.warning("the Lease could not be given back and has to run out: %s", fault)
         else:
             _log.info("gave the Lease back")
 
     async def _try(self) -> bool:
-        """Look at the Lease, and take or renew it if that is allowed; whether it is ours now."""
+        """Read the Lease, and take or renew it if that is allowed; whether it is ours now."""
         asked_at = self._clock.time()
         try:
-            await self._look()
+            await self._read()
             if not (self._is_mine() or self._has_run_out()):
                 return False
             self._lease = await self._take()
         except Conflict:
             return False  # another was faster
         except ClusterFault as fault:
-            _log.warning("the Lease: %s", fault)
+            _log.warning("renewing the Lease: %s", fault)
             return False
         self._changed_at = self._clock.time()
-        self._leads_until = asked_at + self._terms.deadline
+        self._leads_until = asked_at + self._config.deadline
+        renewed, self._renewed = self._renewed, asyncio.Event()
+        renewed.set()
         return True
 
-    async def _look(self) -> None:
+    async def _read(self) -> None:
         try:
-            seen = await self._api.get(LEASES, self._terms.namespace, self._terms.name)
+            seen = await self._client.get(LEASE, self._config.namespace, self._config.name)
         except NotFound:
-            self._lease = None
+            self._lease, self.read_at = None, self._clock.time()
             return
+        self.read_at = self._clock.time()
         if self._lease is None or seen["metadata"]["resourceVersion"] != self._lease["metadata"]["resourceVersion"]:
             self._lease, self._changed_at = seen, self._clock.time()
 
     async def _take(self) -> Json:
         now = self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         mine = {
-            "holderIdentity": self._terms.me,
-            "leaseDurationSeconds": round(self._terms.duration),
+            "holderIdentity": self._config.me,
+            "leaseDurationSeconds": round(self._config.duration),
             "renewTime": now,
         }
         if self._lease is None:
-            meta = {"namespace": self._terms.namespace, "name": self._terms.name}
+            meta = {"namespace": self._config.namespace, "name": self._config.name}
             spec = {**mine, "acquireTime": now, "leaseTransitions": 0}
-            return await self._api.create(
-                LEASES, {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": meta, "spec": spec}
+            return await self._client.create(
+                LEASE, {"apiVersion": LEASE.api_version, "kind": LEASE.name, "metadata": meta, "spec": spec}
             )
         if not self._is_mine():
             mine |= {"acquireTime": now, "leaseTransitions": self._spec().get("leaseTransitions", 0) + 1}
-        return await self._api.replace(LEASES, self._with(mine))
+        return await self._client.replace(LEASE, self._with(mine))
 
     def _with(self, changes: Json) -> Json:
         return {**(self._lease or {}), "spec": {**self._spec(), **changes}}
@@ -141,9 +164,9 @@ class Leader:
         return self._spec().get("holderIdentity") or ""
 
     def _is_mine(self) -> bool:
-        return self._holder() == self._terms.me
+        return self._holder() == self._config.me
 
     def _has_run_out(self) -> bool:
         """Free, or not renewed for as long as its holder said it would hold."""
-        duration = self._spec().get("leaseDurationSeconds") or self._terms.duration
+        duration = self._spec().get("leaseDurationSeconds") or self._config.duration
         return not self._holder() or self._clock.time() >= self._changed_at + duration

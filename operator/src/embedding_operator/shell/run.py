@@ -8,23 +8,22 @@ import socket
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-import kopf
-from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client import Configuration
 
-from embedding_operator.core.snapshot import ObjectRef
-from embedding_operator.errors import ClusterFault, OperatorFault, WatchesEnded
+from embedding_operator.constants import GROUP, VERSION
+from embedding_operator.errors import ClusterFault, Fault, LeaseLost
+from embedding_operator.kinds import RESOURCES
 from embedding_operator.settings import Settings
-from embedding_operator.shell import connect, handlers, logs
-from embedding_operator.shell.client import Api
+from embedding_operator.shell import connect, logs
+from embedding_operator.shell.client import Client
 from embedding_operator.shell.clock import Clock, sleep
-from embedding_operator.shell.cluster import Cluster
-from embedding_operator.shell.controller import Controller
+from embedding_operator.shell.connection import Connection, open_connection
 from embedding_operator.shell.health import serve_health
-from embedding_operator.shell.leader import Leader, Terms
-from embedding_operator.shell.queue import Backoff, WorkQueue
-from embedding_operator.shell.reconcile import RESYNC, Reconciler
+from embedding_operator.shell.leader import Leader, LeaseConfig
+from embedding_operator.shell.metrics import Metrics
+from embedding_operator.shell.term import Term
 
-__all__ = ["main", "operate"]
+__all__ = ["Process", "main"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,106 +39,126 @@ def main(settings: Settings) -> int:
 async def _until_stopped(settings: Settings) -> int:
     stop = asyncio.Event()
     _stop_on_signals(stop)
+    process = Process(settings)
     try:
         configuration = await connect.load()
-        async with serve_health(settings.health_port):
-            await operate(settings, configuration, stop)
+        async with serve_health(
+            settings.health_port, process.metrics, healthy=process.unhealthy, ready=process.not_ready
+        ):
+            await process.operate(configuration, stop)
     except Exception as error:  # noqa: BLE001 the last catch: every cause in the log, then the exit status
         for cause in _leaves(error):
-            _log.critical("ending: %s", cause, exc_info=None if isinstance(cause, OperatorFault | OSError) else cause)
+            _log.critical("ending: %s", cause, exc_info=None if isinstance(cause, Fault | OSError) else cause)
         return 1
     _log.info("stopped")
     return 0
 
 
-async def operate(settings: Settings, configuration: Configuration, stop: asyncio.Event) -> None:
-    """Wait for the Lease and work until `stop` is set. Raises whatever else ends the work."""
-    async with ApiClient(configuration) as client:
-        work = asyncio.create_task(_lead(settings, client, stop), name="operator")
-        stopped = asyncio.create_task(stop.wait(), name="stop")
-        try:
-            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
-            work.cancel()  # a reconcile that is cut here is the next leader's first
-            await asyncio.wait({work, stopped})
-        if not work.cancelled():
-            work.result()
+class Process:
+    """One candidate for the lead, and the leader when it is elected."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.metrics = Metrics()
+        self._leader: Leader | None = None
+        self._term: Term | None = None
+        self._has_resources = False
+
+    async def operate(self, configuration: Configuration, stop: asyncio.Event) -> None:
+        """Stand by and lead, in turns, until `stop` is set. Raises whatever else ends the work."""
+        async with open_connection(configuration) as connection:
+            work = asyncio.create_task(self._work(connection, configuration, stop), name="operator")
+            stopped = asyncio.create_task(stop.wait(), name="stop")
+            try:
+                await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopped.cancel()
+                work.cancel()  # a reconcile that is cut here is the next leader's first
+                await asyncio.wait({work, stopped})
+            if not work.cancelled():
+                work.result()
+
+    def unhealthy(self) -> str | None:
+        """Why the process should be started anew; None: it works."""
+        return self._term.problem() if self._term else None
+
+    def not_ready(self) -> str | None:
+        """Why this process can neither lead nor stand by; None: it can."""
+        leader, clock = self._leader, asyncio.get_running_loop()
+        if not self._has_resources or leader is None:
+            return "the API server was not reached yet, or lacks the custom resources"
+        oldest = clock.time() - 2 * self._settings.lease_seconds
+        if leader.read_at is None or leader.read_at < oldest:
+            return "the Lease cannot be read"
+        return None
+
+    async def _work(self, connection: Connection, configuration: Configuration, stop: asyncio.Event) -> None:
+        settings, count = self._settings, self.metrics.called
+        clock: Clock = asyncio.get_running_loop()
+        config = LeaseConfig(
+            namespace=settings.lease_namespace,
+            name=settings.lease_name,
+            me=f"{socket.gethostname()}_{os.urandom(4).hex()}",
+            duration=settings.lease_seconds,
+        )
+        lease_client = Client(connection, timeout_seconds=config.pause, count=count)
+        leader = self._leader = Leader(lease_client, config, clock, _now)
+        client = Client(
+            connection,
+            timeout_seconds=settings.request_timeout_seconds,
+            seconds_left=leader.seconds_left,
+            count=count,
+        )
+        await self._wait_for_resources(client, clock)
+        while True:
+            await leader.acquire()
+            self._term = Term(
+                client,
+                configuration,
+                settings,
+                clock,
+                leading=leader.leading,
+                is_leading=leader.leads,
+                metrics=self.metrics,
+                now=_now,
+                after_kopf_started=lambda: _stop_on_signals(stop),  # kopf has just put its own in their place
+            )
+            self.metrics.state = self._term
+            try:
+                await _lead(leader, self._term)
+            finally:
+                self._term = self.metrics.state = None
+                await leader.release()
+
+    async def _wait_for_resources(self, client: Client, clock: Clock) -> None:
+        """kopf looks once for the kinds that it watches: until they are served, it must not start."""
+        while True:
+            try:
+                missing = {kind.plural for kind in RESOURCES} - await client.served(GROUP, VERSION)
+                if not missing:
+                    self._has_resources = True
+                    return
+                _log.warning("the API server does not know %s yet: install the CRDs", ", ".join(sorted(missing)))
+            except ClusterFault as fault:
+                _log.warning("%s", fault)
+            await sleep(clock, _PAUSE)
 
 
-async def _lead(settings: Settings, client: ApiClient, stop: asyncio.Event) -> None:
-    clock: Clock = asyncio.get_running_loop()
-    terms = Terms(
-        namespace=settings.lease_namespace,
-        name=settings.lease_name,
-        me=f"{socket.gethostname()}_{os.urandom(4).hex()}",
-        duration=settings.lease_seconds,
-    )
-    leader = Leader(Api(client, timeout_seconds=terms.pause), terms, clock, _now)
-    api = Api(client, timeout_seconds=settings.request_timeout_seconds, may_write=leader.leads)
-    cluster = Cluster(api, settings, _now)
-    queue: WorkQueue[ObjectRef] = WorkQueue(clock, Backoff())
-    reconciler = Reconciler(cluster, settings, _now, queue.add)
-    controller = Controller(queue, reconciler, workers=settings.workers)
-    queue.add_later(RESYNC, settings.resync_seconds)  # until then kopf tells, which begins with a list of all
-    await leader.acquire()
+async def _lead(leader: Leader, term: Term) -> None:
+    """Work until another has the Lease."""
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(leader.hold(), name="lease")
-            await _wait_for_resources(cluster, clock)
-            group.create_task(controller.run(), name="controller")
-            group.create_task(_watch(settings, client.configuration, queue, stop), name="watches")
-    finally:
-        await leader.release()
-
-
-async def _wait_for_resources(cluster: Cluster, clock: Clock) -> None:
-    """kopf looks once for the kinds that it watches: until they are there, it must not start."""
-    while True:
-        try:
-            if not (missing := await cluster.missing_resources()):
-                return
-            _log.warning("the API server does not know %s yet: install the CRDs", ", ".join(missing))
-        except ClusterFault as fault:
-            _log.warning("%s", fault)
-        await sleep(clock, _PAUSE)
-
-
-async def _watch(
-    settings: Settings, configuration: Configuration, queue: WorkQueue[ObjectRef], stop: asyncio.Event
-) -> None:
-    end = asyncio.Event()
-    tasks = await kopf.spawn_tasks(
-        stop_flag=end,
-        registry=handlers.registry(queue.add, connect.kopf_login(configuration)),
-        settings=handlers.kopf_settings(settings),
-        clusterwide=not settings.namespaces,
-        namespaces=settings.namespaces,
-    )
-    _stop_on_signals(stop)  # kopf has just put its own in their place
-    running = asyncio.create_task(kopf.run_tasks(tasks, ignored=_AllTasks()), name="kopf")
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        end.set()  # cancelled, kopf would not close its connections
-        await running
-        raise
-    raise WatchesEnded("the watches of the API server ended")
+            group.create_task(term.run(), name="term")
+    except* LeaseLost as lost:
+        for cause in _leaves(lost):
+            _log.warning("standing by: %s", cause)
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-
-
-class _AllTasks(frozenset[asyncio.Task[object]]):
-    """kopf, when it ends, cancels every task of the process that is not in a set it is given. It has no need to: it
-    stops its own without that, and the others are ours, such as the one that gives the Lease back.
-    """
-
-    def __contains__(self, _: object) -> bool:
-        return True
 
 
 def _leaves(error: BaseException) -> Iterable[BaseException]:

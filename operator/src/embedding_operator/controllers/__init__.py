@@ -1,0 +1,1 @@
+"""One controller a resource; each reads from top to bottom: observe, plan, execute."""

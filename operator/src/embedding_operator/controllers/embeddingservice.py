@@ -1,0 +1,94 @@
+"""Reconciles one EmbeddingService."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from embedding_operator.core.plan import plan_failed, plan_service
+from embedding_operator.core.records import EventRecord
+from embedding_operator.core.snapshot import ObjectRef, Snapshot
+from embedding_operator.errors import Bug, Fault, LeaseLost
+from embedding_operator.settings import Settings
+from embedding_operator.shell.budget import RolloutBudget
+from embedding_operator.shell.events import EventRecorder
+from embedding_operator.shell.executor import Executor
+from embedding_operator.shell.managers import Managers
+from embedding_operator.shell.observer import Observer
+
+__all__ = ["EmbeddingServiceController"]
+
+_log = logging.getLogger(__name__)
+
+
+class EmbeddingServiceController:
+    """`failures` says how often in a row a key has failed before."""
+
+    def __init__(
+        self,
+        observer: Observer,
+        executor: Executor,
+        recorder: EventRecorder,
+        managers: Managers,
+        budget: RolloutBudget[ObjectRef],
+        settings: Settings,
+        *,
+        now: Callable[[], datetime],
+        failures: Callable[[ObjectRef], int],
+    ) -> None:
+        self._observer = observer
+        self._executor = executor
+        self._recorder = recorder
+        self._managers = managers
+        self._budget = budget
+        self._settings = settings
+        self._now = now
+        self._failures = failures
+
+    async def reconcile(self, key: ObjectRef) -> timedelta | None:
+        """Returns when to look again although nothing happens. Raises Fault, which the status tells of."""
+        service = self._observer.service(key)
+        if service is None:
+            self._budget.forget(key)
+            return None  # what it owned goes by owner references, with this process or without
+        if (other := await self._managers.other_than_us(service)) is not None:
+            self._budget.forget(key)
+            if other.is_news:
+                _log.warning("%s: %s", key, other.message)
+                await self._recorder.record(service, EventRecord("Warning", "ConflictingManager", other.message))
+            return other.look_again
+        return await self._attempt(key, self._observer.snapshot(service))
+
+    async def _attempt(self, key: ObjectRef, snapshot: Snapshot) -> timedelta | None:
+        try:
+            snapshot, secrets = await self._observer.complete(snapshot, self._now())
+            # From here to `settle` nothing is awaited: no other plan takes the slot in between.
+            snapshot = replace(snapshot, may_roll=self._budget.may_roll(key))
+            plan = plan_service(snapshot, self._settings, self._now())
+            self._budget.settle(key, plan.budget)
+            await self._executor.execute(snapshot.service, plan)
+        except LeaseLost:
+            raise
+        except Fault as fault:
+            await self._tell(key, snapshot, fault)
+            raise
+        except Exception as error:
+            _log.exception("%s: a bug in the operator", key)
+            fault = Bug(error)
+            await self._tell(key, snapshot, fault)
+            raise fault from error
+        return min((wait for wait in (plan.requeue_after, secrets.read_again) if wait is not None), default=None)
+
+    async def _tell(self, key: ObjectRef, snapshot: Snapshot, fault: Fault) -> None:
+        """Put the fault into the status, unless it may well be gone at the next attempt."""
+        self._budget.failed(key)
+        if self._failures(key) < fault.tolerated:
+            return
+        try:
+            snapshot = self._observer.refreshed(snapshot)  # a part of the plan may have been carried out
+            plan = plan_failed(snapshot, fault, self._settings, self._now())
+            await self._executor.execute(snapshot.service, replace(plan, writes=()))
+        except Fault as second:
+            _log.warning("%s: %s; its status cannot say so: %s", key, fault, second)
+        except Exception:
+            _log.exception("%s: %s; its status cannot say so: a bug in the operator", key, fault)

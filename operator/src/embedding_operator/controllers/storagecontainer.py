@@ -1,0 +1,77 @@
+"""Reconciles one storage container: its own status, and the services that it concerns."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+from embedding_operator.core.plan import plan_storage_container
+from embedding_operator.core.snapshot import ObjectRef, StorageRead
+from embedding_operator.core.storage import match
+from embedding_operator.kinds import CLUSTER_STORAGE_CONTAINER, EMBEDDING_SERVICE
+from embedding_operator.settings import Settings
+from embedding_operator.shell.executor import Executor
+from embedding_operator.shell.observer import Observer
+from embedding_operator.shell.queue import Priority
+from embedding_operator.shell.routes import key_of
+from embedding_operator.shell.store import ServiceEntry, Store
+
+__all__ = ["StorageContainerController"]
+
+_AT_ONCE = 100  # services that are matched before others have their turn
+
+
+class StorageContainerController:
+    """`add` puts the key of a service on the queue."""
+
+    def __init__(
+        self,
+        store: Store,
+        observer: Observer,
+        executor: Executor,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime],
+        add: Callable[[ObjectRef, Priority], object],
+    ) -> None:
+        self._store = store
+        self._observer = observer
+        self._executor = executor
+        self._settings = settings
+        self._now = now
+        self._add = add
+
+    async def reconcile(self, key: ObjectRef) -> None:
+        """Raises ClusterFault."""
+        read = self._read(key)
+        if read is not None and (key.kind != CLUSTER_STORAGE_CONTAINER.name or self._settings.writes_cluster_status):
+            status = plan_storage_container(read, self._now())
+            if status is not None:
+                await self._executor.write_status(read.raw, status)
+        for number, service in enumerate(self._store.services()):
+            if self._concerns(key, service):
+                self._add(key_of(EMBEDDING_SERVICE, service.namespace, service.name), Priority.RESYNC)
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
+
+    def _read(self, key: ObjectRef) -> StorageRead | None:
+        return next(
+            (
+                each
+                for each in self._observer.storage_containers(key.namespace)
+                if (each.raw["kind"], each.raw["metadata"]["name"]) == (key.kind, key.name)
+                and each.raw["metadata"].get("namespace") == key.namespace
+            ),
+            None,
+        )
+
+    def _concerns(self, key: ObjectRef, service: ServiceEntry) -> bool:
+        """It fetches the service's model, is named by it, or would be chosen for it now."""
+        if key.namespace not in (None, service.namespace):
+            return False
+        if service.storage_container is not None:
+            return service.storage_container == key.name
+        if service.fetched_by == (key.kind, key.name):
+            return True
+        reads = self._observer.storage_containers(service.namespace)
+        fetcher, _ = match(service.uri, service.namespace, reads, service.fetched_by)
+        return fetcher is None or (fetcher.kind, fetcher.name) == (key.kind, key.name)

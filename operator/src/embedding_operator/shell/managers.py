@@ -1,0 +1,100 @@
+"""Which operator manages a service: two whose scopes overlap would undo each other's writes for ever.
+
+`status.manager` names the Lease of the operator that wrote the status. While that Lease is live, another writes nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from embedding_operator.core.snapshot import Raw
+from embedding_operator.errors import ClusterFault, Denied, NotFound
+from embedding_operator.kinds import LEASE
+from embedding_operator.shell.client import Client
+
+__all__ = ["Managers", "OtherManager"]
+
+_LONGEST = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class OtherManager:
+    """Another operator manages the service. `is_news`: it is told for the first time; `look_again`: when to ask."""
+
+    message: str
+    look_again: timedelta
+    is_news: bool
+
+
+@dataclass(frozen=True)
+class _Lease:
+    """What a look at another's Lease has shown."""
+
+    looked_at: datetime
+    holds_for: timedelta
+    trouble: str | None
+    """Why its owner counts as live; None: it does not."""
+
+
+class Managers:
+    """Tells services that another operator manages from those that this one may manage. `me` is our Lease's name."""
+
+    def __init__(self, client: Client, me: str, duration: timedelta, now: Callable[[], datetime]) -> None:
+        self._client = client
+        self._me = me
+        self._duration = duration
+        self._now = now
+        self._leases: dict[str, _Lease] = {}
+        self._told: dict[str, int] = {}
+        """How often each service was looked at in vain, by UID."""
+
+    @property
+    def conflicts(self) -> int:
+        """Services that are left to another operator."""
+        return len(self._told)
+
+    async def other_than_us(self, service: Raw) -> OtherManager | None:
+        """None: it is ours. Raises ClusterFault when its manager's Lease cannot be read for a moment."""
+        uid = service["metadata"]["uid"]
+        manager = (service.get("status") or {}).get("manager")
+        if not manager or manager == self._me or (trouble := await self._is_live(manager)) is None:
+            self.forget(uid)
+            return None
+        attempts = self._told[uid] = self._told.get(uid, 0) + 1
+        message = (
+            f"The operator with Lease {manager} manages this service, so this one (Lease {self._me}) leaves it alone: "
+            f"{trouble}. Give the two operators different namespaces (settings: namespaces), or uninstall one of them"
+        )
+        wait = min(_LONGEST, self._duration * 2 ** min(attempts - 1, 10))
+        return OtherManager(message, wait, is_news=attempts == 1)
+
+    def forget(self, uid: str) -> None:
+        """The service is gone, or it is ours."""
+        self._told.pop(uid, None)
+
+    async def _is_live(self, manager: str) -> str | None:
+        """Why that operator counts as at work; None: it does not. One read serves all its services for a while."""
+        known = self._leases.get(manager)
+        if known is None or self._now() >= known.looked_at + known.holds_for:
+            known = self._leases[manager] = await self._look(manager)
+        return known.trouble
+
+    async def _look(self, manager: str) -> _Lease:
+        namespace, _, name = manager.partition("/")
+        now = self._now()
+        try:
+            spec = (await self._client.get(LEASE, namespace, name)).get("spec") or {}
+        except NotFound:
+            return _Lease(now, self._duration, None)
+        except Denied as fault:
+            return _Lease(now, _LONGEST, f"whether it still works cannot be seen ({fault})")
+        except ClusterFault:
+            self._leases.pop(manager, None)
+            raise
+        duration = timedelta(seconds=spec.get("leaseDurationSeconds") or 0) or self._duration
+        renewed = spec.get("renewTime")
+        if not spec.get("holderIdentity") or not renewed:
+            return _Lease(now, duration, None)
+        at = datetime.fromisoformat(renewed)
+        is_live = now < at + 2 * duration  # its clock may differ from ours by as much as a Lease lasts
+        return _Lease(now, duration, f"its Lease was renewed at {renewed}" if is_live else None)

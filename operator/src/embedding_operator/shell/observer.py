@@ -1,0 +1,94 @@
+"""From the store to snapshots."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from embedding_operator.core.diagnosis import needs_events
+from embedding_operator.core.resolve import secrets_needed
+from embedding_operator.core.snapshot import (
+    ObjectRef,
+    PodEvent,
+    Raw,
+    Snapshot,
+    StorageRead,
+    condition_of,
+    kind_ref,
+    pod_of,
+)
+from embedding_operator.core.storage import read
+from embedding_operator.kinds import CLUSTER_STORAGE_CONTAINER, DEPLOYMENT, EMBEDDING_SERVICE, EVENT, STORAGE_CONTAINER
+from embedding_operator.shell.client import Client
+from embedding_operator.shell.secrets import SecretReader, Secrets
+from embedding_operator.shell.store import Store
+
+__all__ = ["Observer"]
+
+_EVENTS = 10  # the latest of a pod; more say the same
+
+
+class Observer:
+    """What is known of a service: `snapshot` from the store alone, `complete` with what must be asked for."""
+
+    def __init__(self, store: Store, client: Client, secrets: SecretReader) -> None:
+        self._store = store
+        self._client = client
+        self._secrets = secrets
+        self._reads: tuple[StorageRead, ...] = ()
+        self._reads_of: tuple[int, int] | None = None
+
+    def service(self, key: ObjectRef) -> Raw | None:
+        """The service, unless it is gone or on its way out: what it owns then goes by its owner references."""
+        raw = self._store.get(EMBEDDING_SERVICE, key.namespace, key.name)
+        return None if raw is None or raw["metadata"].get("deletionTimestamp") else raw
+
+    def snapshot(self, service: Raw) -> Snapshot:
+        """What the store knows."""
+        meta = service["metadata"]
+        uid, namespace, name = meta["uid"], meta["namespace"], meta["name"]
+        children = tuple(self._store.children(uid))
+        deployments = [each for each in children if kind_ref(each) is DEPLOYMENT]
+        pods = (pod_of(each, deployments) for each in self._store.pods(namespace, name))
+        return Snapshot(
+            service=service,
+            children=children,
+            others=tuple(self._store.others(namespace, name, uid)),
+            pods=tuple(pod for pod in pods if pod is not None),
+            storage_containers=self.storage_containers(namespace),
+        )
+
+    async def complete(self, snapshot: Snapshot, now: datetime) -> tuple[Snapshot, Secrets]:
+        """With the Secrets and the Events that a plan needs. Raises ClusterFault."""
+        ready = condition_of(snapshot.status, "Ready").get("status") == "True"
+        needed = secrets_needed(snapshot.service, snapshot.storage_containers)
+        secrets = await self._secrets.read(snapshot.service, needed, is_ready=ready)
+        snapshot = replace(snapshot, secrets=secrets.keys, unusable_secrets=secrets.unusable)
+        events = {uid: await self._events(snapshot, uid) for uid in needs_events(snapshot, now)}
+        return (replace(snapshot, pod_events=events) if events else snapshot), secrets
+
+    def refreshed(self, snapshot: Snapshot) -> Snapshot:
+        """The same with what the store knows now. Secrets that could not be read count as complete: what is not known
+        to be wrong is not called wrong.
+        """
+        meta = snapshot.service["metadata"]
+        key = ObjectRef("", "", meta["namespace"], meta["name"])
+        now = self.snapshot(self.service(key) or snapshot.service)
+        secrets = {**secrets_needed(now.service, now.storage_containers), **snapshot.secrets}
+        return replace(
+            now, secrets=secrets, unusable_secrets=snapshot.unusable_secrets, pod_events=snapshot.pod_events
+        )
+
+    def storage_containers(self, namespace: str | None) -> tuple[StorageRead, ...]:
+        """Those within reach of a namespace, parsed once for each of their versions."""
+        versions = self._store.version(STORAGE_CONTAINER), self._store.version(CLUSTER_STORAGE_CONTAINER)
+        if versions != self._reads_of:
+            raws = [*self._store.all(STORAGE_CONTAINER), *self._store.all(CLUSTER_STORAGE_CONTAINER)]
+            self._reads, self._reads_of = tuple(read(raw) for raw in raws), versions
+        return tuple(
+            each for each in self._reads if each.raw["metadata"].get("namespace") in (None, namespace)
+        )
+
+    async def _events(self, snapshot: Snapshot, uid: str) -> tuple[PodEvent, ...]:
+        namespace = snapshot.service["metadata"]["namespace"]
+        found = await self._client.list(EVENT, namespace, fields=f"involvedObject.uid={uid},type=Warning")
+        found.sort(key=lambda each: each.get("lastTimestamp") or each.get("eventTime") or "")
+        return tuple(PodEvent(each.get("reason", ""), each.get("message", "")) for each in found[-_EVENTS:])

@@ -1,0 +1,41 @@
+"""Which key a change concerns, and how urgent it is."""
+
+from collections.abc import Callable
+
+from embedding_operator.core.snapshot import ObjectRef
+from embedding_operator.kinds import EMBEDDING_SERVICE, Kind, Role
+from embedding_operator.shell.queue import Priority, WorkQueue
+from embedding_operator.shell.store import Change, ChangeType, Store
+
+__all__ = ["Routes", "key_of"]
+
+_COALESCED = 0.2  # seconds: what happens to the children of a service in that time is one reconcile
+
+
+def key_of(kind: Kind, namespace: str | None, name: str) -> ObjectRef:
+    """The key of one of our resources in the queue."""
+    return ObjectRef(kind.api_version, kind.name, namespace, name)
+
+
+class Routes:
+    """Call it with each change. Before `is_open`, while the lists come in, it passes nothing on."""
+
+    def __init__(self, queue: WorkQueue[ObjectRef], store: Store, forget: Callable[[ObjectRef], object]) -> None:
+        self._queue = queue
+        self._store = store
+        self._forget = forget
+        self.is_open = False
+
+    def __call__(self, change: Change) -> None:
+        """Put the key on the queue."""
+        if not self.is_open:
+            return
+        if change.kind.role is Role.RESOURCE:
+            key = key_of(change.kind, change.namespace, change.name)
+            if change.kind is EMBEDDING_SERVICE and change.type is ChangeType.DELETED:
+                self._forget(key)
+            is_urgent = change.is_users or change.kind is not EMBEDDING_SERVICE
+            self._queue.add(key, Priority.USER if is_urgent else Priority.CHILD)
+        elif change.service and self._store.has(EMBEDDING_SERVICE, change.namespace, change.service):
+            key = key_of(EMBEDDING_SERVICE, change.namespace, change.service)
+            self._queue.add(key, Priority.CHILD, delay=_COALESCED)

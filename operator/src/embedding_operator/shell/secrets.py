@@ -1,0 +1,99 @@
+"""Which keys the Secrets have that a service needs. Secrets are not watched, and their contents not kept."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from embedding_operator.constants import USE_LABEL
+from embedding_operator.core.snapshot import Raw
+from embedding_operator.errors import NotFound
+from embedding_operator.kinds import SECRET
+from embedding_operator.shell.client import Client
+from embedding_operator.shell.clock import Clock
+from embedding_operator.shell.queue import Backoff
+
+__all__ = ["Secrets", "SecretReader"]
+
+Needed = Mapping[str, frozenset[str]]
+"""Names of keys by the name of their Secret."""
+
+_BACKOFF = Backoff(first=20.0, most=300.0)  # the first wait is 10 to 20 s, the longest 150 to 300
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What a service's Secrets have. `read_again`: something is missing, and nothing tells when it comes."""
+
+    keys: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    """The needed keys that are there; None for a Secret that does not exist."""
+    unusable: frozenset[str] = frozenset()
+    """Secrets that lack the label which a policy may ask for."""
+    read_again: timedelta | None = None
+
+
+@dataclass
+class _Known:
+    """The last answer for one service."""
+
+    generation: int | None
+    needed: Needed
+    secrets: Secrets
+    misses: int = 0
+    due_at: float | None = None
+
+
+class SecretReader:
+    """Reads each Secret once for a spec, and again, less and less often, while something is missing and the service is
+    not ready. When all is there, or the service is ready, the kubelet says what becomes of it later.
+    """
+
+    def __init__(self, client: Client, clock: Clock, chance: Callable[[], float] = random.random) -> None:
+        self._client = client
+        self._clock = clock
+        self._chance = chance
+        self._known: dict[str, _Known] = {}
+
+    async def read(self, service: Raw, needed: Needed, *, is_ready: bool) -> Secrets:
+        """Raises ClusterFault."""
+        meta = service["metadata"]
+        uid, generation = meta["uid"], meta.get("generation")
+        if not needed:
+            self.forget(uid)
+            return Secrets()
+        known = self._known.get(uid)
+        if known is None or (known.generation, known.needed) != (generation, needed):
+            known = None
+        elif known.due_at is None or is_ready:
+            return known.secrets
+        elif known.due_at > self._clock.time():
+            return self._with_wait(known)
+        misses = known.misses if known else 0
+        found = {name: await self._read(meta["namespace"], name, keys) for name, keys in needed.items()}
+        secrets = Secrets(
+            keys={name: each[0] for name, each in found.items()},
+            unusable=frozenset(name for name, (keys, usable) in found.items() if keys is not None and not usable),
+        )
+        known = self._known[uid] = _Known(generation, needed, secrets)
+        if all(secrets.keys[name] == keys for name, keys in needed.items()) and not secrets.unusable:
+            return secrets
+        known.misses = misses + 1
+        known.due_at = self._clock.time() + _BACKOFF.seconds(known.misses, self._chance())
+        return secrets if is_ready else self._with_wait(known)
+
+    def forget(self, uid: str) -> None:
+        """The service is gone, or needs none any more."""
+        self._known.pop(uid, None)
+
+    def _with_wait(self, known: _Known) -> Secrets:
+        seconds = max(0.0, (known.due_at or 0.0) - self._clock.time())
+        return Secrets(known.secrets.keys, known.secrets.unusable, timedelta(seconds=seconds))
+
+    async def _read(self, namespace: str, name: str, keys: frozenset[str]) -> tuple[frozenset[str] | None, bool]:
+        """The needed keys that a Secret has, and whether services may use it."""
+        try:
+            secret = await self._client.get(SECRET, namespace, name)
+        except NotFound:
+            return None, True
+        labels = secret["metadata"].get("labels") or {}
+        return keys & (secret.get("data") or {}).keys(), labels.get(USE_LABEL) == "true"

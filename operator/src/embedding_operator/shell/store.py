@@ -1,0 +1,253 @@
+"""What the watches have told: trimmed objects as compact JSON, with small indexes beside.
+
+Memory is the point: a parsed Deployment takes ten times the bytes of its JSON. Objects are parsed when they are read.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from sys import intern
+from typing import Any
+
+from embedding_operator.constants import SERVICE_LABEL
+from embedding_operator.core.snapshot import condition_of
+from embedding_operator.kinds import EMBEDDING_SERVICE, KINDS, POD, Kind, Role
+from embedding_operator.shell.trim import trimmed
+
+__all__ = ["Change", "ChangeType", "ServiceEntry", "Store"]
+
+Json = dict[str, Any]
+_Key = tuple[str | None, str]  # namespace, name
+
+
+class ChangeType(StrEnum):
+    """What has become of an object."""
+
+    ADDED = "Added"
+    MODIFIED = "Modified"
+    DELETED = "Deleted"
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that plans read has changed. `service`: the name of the service that the object is labelled for.
+
+    `is_users`: an EmbeddingService was created, or its spec changed.
+    """
+
+    type: ChangeType
+    kind: Kind
+    namespace: str | None
+    name: str
+    service: str | None = None
+    is_users: bool = False
+
+
+@dataclass(frozen=True)
+class ServiceEntry:
+    """What the store knows of a service without parsing it: where its model comes from, and what fetches it."""
+
+    namespace: str
+    name: str
+    uri: str
+    storage_container: str | None
+    """The name in the spec."""
+    fetched_by: tuple[str, str] | None
+    """Kind and name in the status."""
+    ready: tuple[str, str]
+    """Status and reason of its Ready condition."""
+
+
+class _Entry:
+    """One object."""
+
+    __slots__ = ("data", "generation", "info", "owner", "service", "uid", "version")
+
+    def __init__(self, kind: Kind, obj: Json) -> None:
+        meta = obj["metadata"]
+        self.uid: str = meta["uid"]
+        self.version: str = meta.pop("resourceVersion")
+        self.generation: int | None = meta.get("generation")
+        self.service: str | None = (meta.get("labels") or {}).get(SERVICE_LABEL)
+        self.owner: str | None = _controller(obj) if kind.role is Role.CHILD else None
+        self.info: ServiceEntry | None = _info(obj) if kind is EMBEDDING_SERVICE else None
+        self.data = json.dumps(obj, separators=(",", ":"), ensure_ascii=False).encode()
+        meta["resourceVersion"] = self.version
+
+    def parsed(self) -> Json:
+        obj: Json = json.loads(self.data)
+        obj["metadata"]["resourceVersion"] = self.version
+        return obj
+
+
+class Store:
+    """For one event loop. `on_change` is called for what plans read; `synced` is set when all kinds were listed."""
+
+    def __init__(self, on_change: Callable[[Change], None] = lambda _: None) -> None:
+        self.on_change = on_change
+        self._objects: dict[str, dict[_Key, _Entry]] = {kind.plural: {} for kind in KINDS}
+        self._versions: Counter[str] = Counter()
+        self._children: dict[str, set[tuple[Kind, _Key]]] = defaultdict(set)
+        """By the UID of their controller."""
+        self._labelled: dict[_Key, set[tuple[Kind, _Key]]] = defaultdict(set)
+        """Children and pods by namespace and service label."""
+
+    def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        """The object as last told, the caller's own copy."""
+        entry = self._objects[kind.plural].get((namespace, name))
+        return entry.parsed() if entry else None
+
+    def children(self, uid: str) -> list[Json]:
+        """What the object with that UID controls."""
+        return self._parsed(self._children.get(uid, ()))
+
+    def pods(self, namespace: str, service: str) -> list[Json]:
+        """Pods labelled for a service."""
+        return self._parsed(each for each in self._labelled.get((namespace, service), ()) if each[0] is POD)
+
+    def others(self, namespace: str, service: str, uid: str) -> list[Json]:
+        """Objects labelled for a service, of kinds that it owns, that another controls or nobody."""
+        found = (each for each in self._labelled.get((namespace, service), ()) if each[0] is not POD)
+        return self._parsed(each for each in found if self._entry(each).owner != uid)
+
+    def all(self, kind: Kind) -> list[Json]:
+        """All objects of a kind, parsed: for kinds of which there are few."""
+        return self._parsed((kind, key) for key in self._objects[kind.plural])
+
+    def services(self) -> list[ServiceEntry]:
+        """All EmbeddingServices, not parsed."""
+        return [entry.info for entry in self._objects[EMBEDDING_SERVICE.plural].values() if entry.info]
+
+    def version(self, kind: Kind) -> int:
+        """Another number whenever an object of that kind has changed."""
+        return self._versions[kind.plural]
+
+    def has(self, kind: Kind, namespace: str | None, name: str) -> bool:
+        """It is known."""
+        return (namespace, name) in self._objects[kind.plural]
+
+    def count(self, kind: Kind) -> int:
+        """How many there are."""
+        return len(self._objects[kind.plural])
+
+    def upsert(self, kind: Kind, raw: Json, *, is_own: bool = False) -> bool:
+        """Take in an object, unless a newer version of it is known; whether anything changed that plans read.
+
+        `is_own`: the answer to a write of ours that needs no other plan: it is kept, and not told.
+        """
+        obj = trimmed(kind, raw)
+        key = _key_of(obj)
+        entry, old = _Entry(kind, obj), self._objects[kind.plural].get(key)
+        if old is not None and not _is_newer(entry.version, old.version):
+            return False
+        if old is not None and old.data == entry.data:
+            old.version = entry.version
+            return False
+        if old is not None:
+            self._forget(kind, key, old)
+        self._objects[kind.plural][key] = entry
+        for index in self._indexes(kind, key, entry):
+            index.add((kind, key))
+        self._versions[kind.plural] += 1
+        if is_own:
+            return True
+        is_users = kind is EMBEDDING_SERVICE and (old is None or old.generation != entry.generation)
+        type_ = ChangeType.MODIFIED if old else ChangeType.ADDED
+        self._tell(Change(type_, kind, *key, service=entry.service, is_users=is_users))
+        if old is not None and old.service not in (None, entry.service):
+            self._tell(Change(type_, kind, *key, service=old.service))
+        return True
+
+    def delete(self, kind: Kind, namespace: str | None, name: str, *, uid: str | None, version: str | None) -> bool:
+        """It is gone; whether it was known. Of another object of that name, or of an older version, it is no news."""
+        key = namespace, name
+        entry = self._objects[kind.plural].get(key)
+        if entry is None or uid not in (None, entry.uid):
+            return False
+        if version is not None and version != entry.version and not _is_newer(version, entry.version):
+            return False
+        self._forget(kind, key, entry)
+        del self._objects[kind.plural][key]
+        self._versions[kind.plural] += 1
+        self._tell(Change(ChangeType.DELETED, kind, namespace, name, service=entry.service))
+        return True
+
+    def deleted(self, kind: Kind, raw: Json) -> bool:
+        """The same, told by a watch."""
+        meta = raw["metadata"]
+        return self.delete(
+            kind, meta.get("namespace"), meta["name"], uid=meta.get("uid"), version=meta.get("resourceVersion")
+        )
+
+    def retain(self, kind: Kind, namespace: str | None, keys: set[_Key], version: str) -> int:
+        """After a list of a kind (in a namespace, or in all): what was not in it is gone, unless it came later.
+
+        Returns how many went.
+        """
+        known = self._objects[kind.plural]
+        missing = [key for key in known if key not in keys and namespace in (None, key[0])]
+        return sum(self.delete(kind, *key, uid=None, version=version) for key in missing)
+
+    def replace(self, kind: Kind, objects: Iterable[Json], version: str, namespace: str | None = None) -> None:
+        """Take in a whole list at once: `upsert` each, then `retain`."""
+        keys = set()
+        for raw in objects:
+            self.upsert(kind, raw)
+            keys.add(_key_of(raw))
+        self.retain(kind, namespace, keys, version)
+
+    def _entry(self, found: tuple[Kind, _Key]) -> _Entry:
+        kind, key = found
+        return self._objects[kind.plural][key]
+
+    def _parsed(self, found: Iterable[tuple[Kind, _Key]]) -> list[Json]:
+        return [self._entry(each).parsed() for each in sorted(found, key=str)]
+
+    def _indexes(self, kind: Kind, key: _Key, entry: _Entry) -> Iterator[set[tuple[Kind, _Key]]]:
+        if entry.owner is not None:
+            yield self._children[entry.owner]
+        if entry.service is not None and kind.role is not Role.RESOURCE:
+            yield self._labelled[key[0], entry.service]
+
+    def _forget(self, kind: Kind, key: _Key, entry: _Entry) -> None:
+        for index in self._indexes(kind, key, entry):
+            index.discard((kind, key))
+        for table, name in ((self._children, entry.owner), (self._labelled, (key[0], entry.service))):
+            if name in table and not table[name]:  # type: ignore[index]
+                del table[name]  # type: ignore[arg-type]
+
+    def _tell(self, change: Change) -> None:
+        self.on_change(change)
+
+
+def _key_of(obj: Json) -> _Key:
+    meta = obj["metadata"]
+    return meta.get("namespace"), meta["name"]
+
+
+def _controller(obj: Json) -> str | None:
+    owners = obj["metadata"].get("ownerReferences") or ()
+    return next((each["uid"] for each in owners if each.get("controller")), None)
+
+
+def _info(obj: Json) -> ServiceEntry:
+    model = (obj.get("spec") or {}).get("model") or {}
+    status = obj.get("status") or {}
+    fetched_by = status.get("storageContainer") or {}
+    ready = condition_of(status, "Ready")
+    return ServiceEntry(
+        *_key_of(obj),  # type: ignore[arg-type]
+        uri=str(model.get("storageUri", "")),
+        storage_container=model.get("storageContainerName"),
+        fetched_by=(fetched_by["kind"], fetched_by["name"]) if fetched_by.get("name") else None,
+        ready=(intern(ready.get("status", "Unknown")), intern(ready.get("reason", ""))),
+    )
+
+
+def _is_newer(version: str, than: str) -> bool:
+    """Versions are numbers in all API servers there are; where they are not, the last one told counts."""
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than

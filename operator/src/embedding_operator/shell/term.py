@@ -1,0 +1,257 @@
+"""What a leader does: one term of office, from the lists that fill its store to the loss of its Lease."""
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+
+import kopf
+from kubernetes.aio.client import Configuration
+
+from embedding_operator.constants import SERVICE_LABEL
+from embedding_operator.controllers.embeddingservice import EmbeddingServiceController
+from embedding_operator.controllers.storagecontainer import StorageContainerController
+from embedding_operator.core.snapshot import ObjectRef
+from embedding_operator.errors import ClusterFault, WatchesEnded
+from embedding_operator.kinds import (
+    CLUSTER_STORAGE_CONTAINER,
+    EMBEDDING_SERVICE,
+    RESOURCES,
+    STORAGE_CONTAINER,
+    WATCHED,
+    Kind,
+    Role,
+)
+from embedding_operator.settings import Settings
+from embedding_operator.shell import connect, handlers
+from embedding_operator.shell.budget import RolloutBudget
+from embedding_operator.shell.client import Client
+from embedding_operator.shell.clock import Clock, sleep
+from embedding_operator.shell.events import EventRecorder
+from embedding_operator.shell.executor import Executor
+from embedding_operator.shell.managers import Managers
+from embedding_operator.shell.metrics import Metrics
+from embedding_operator.shell.observer import Observer
+from embedding_operator.shell.queue import Backoff, Priority, WorkQueue
+from embedding_operator.shell.reflector import WATCH_SECONDS, Reflector, list_into
+from embedding_operator.shell.routes import Routes, key_of
+from embedding_operator.shell.secrets import SecretReader
+from embedding_operator.shell.store import Store
+from embedding_operator.shell.workers import Workers
+
+__all__ = ["Term"]
+
+_log = logging.getLogger(__name__)
+
+KOPF_WATCHES = (STORAGE_CONTAINER, CLUSTER_STORAGE_CONTAINER)
+"""The kinds that kopf watches; the reflector watches all others. With RESOURCES it would be all of ours: measured with
+3,000 EmbeddingServices, kopf then keeps 73 MB for them, which the reflector does without."""
+
+_SLOWEST = 120.0  # seconds of one reconcile, every call of which ends within ten
+_SILENT = 2 * WATCH_SECONDS  # a watch that neither heard anything nor began anew for so long is stuck
+_RELIST = 60.0  # seconds between two repairs of one kind
+_RETRY = 2.0
+_PATIENCE = timedelta(minutes=5)
+
+
+class Term:
+    """Everything that lives as long as this process leads."""
+
+    def __init__(
+        self,
+        client: Client,
+        configuration: Configuration,
+        settings: Settings,
+        clock: Clock,
+        *,
+        leading: Callable[[], Awaitable[None]],
+        is_leading: Callable[[], bool],
+        metrics: Metrics,
+        now: Callable[[], datetime],
+        after_kopf_started: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._after_kopf_started = after_kopf_started
+        self._client, self._configuration, self._settings, self._clock = client, configuration, settings, clock
+        self.is_leading = is_leading
+        self._store = Store()
+        self._queue: WorkQueue[ObjectRef] = WorkQueue(
+            clock, Backoff(most=_PATIENCE.total_seconds()), group=lambda key: key.namespace
+        )
+        self._budget: RolloutBudget[ObjectRef] = RolloutBudget(
+            settings.rollout_budget, lambda key: self._queue.add(key, Priority.RESYNC)
+        )
+        self._routes = Routes(self._queue, self._store, self._queue.forget)
+        self._store.on_change = self._routes
+        recorder = EventRecorder(client, now)
+        executor = Executor(client, self._store, recorder)
+        observer = Observer(self._store, client, SecretReader(client, clock))
+        self._managers = Managers(client, settings.manager, timedelta(seconds=settings.lease_seconds), now)
+        services = EmbeddingServiceController(
+            observer,
+            executor,
+            recorder,
+            self._managers,
+            self._budget,
+            settings,
+            now=now,
+            failures=self._queue.failures,
+        )
+        storage = StorageContainerController(
+            self._store, observer, executor, settings, now=now, add=self._queue.add
+        )
+        self._reconcilers: Mapping[str, Callable[[ObjectRef], Awaitable[timedelta | None]]] = {
+            EMBEDDING_SERVICE.name: services.reconcile,
+            STORAGE_CONTAINER.name: storage.reconcile,
+            CLUSTER_STORAGE_CONTAINER.name: storage.reconcile,
+        }
+        self._workers = Workers(
+            self._queue,
+            lambda key: self._reconcilers[key.kind](key),
+            clock,
+            number=settings.workers,
+            may_work=leading,
+            metrics=metrics,
+        )
+        self._reflectors = [self._reflector(kind, scope) for kind, scope in self._scopes() if kind not in KOPF_WATCHES]
+        self._repaired_at: dict[Kind, float] = {}
+        self._repairs: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Never returns. Raises WatchesEnded, in an ExceptionGroup, when kopf gives up."""
+        for kind in KOPF_WATCHES:
+            await self._list(kind)
+        one_at_a_time = asyncio.Lock()  # lists are large while they are parsed
+        async with asyncio.TaskGroup() as group:
+            for reflector in self._reflectors:
+                group.create_task(reflector.run(one_at_a_time), name=f"watch {reflector.state.kind.plural}")
+            group.create_task(self._watch_with_kopf(), name="kopf")
+            for reflector in self._reflectors:
+                await reflector.synced.wait()
+            keys = self._keys()
+            self._budget.expect(key for key in keys if key.kind == EMBEDDING_SERVICE.name)
+            self._routes.is_open = True
+            self._enqueue(keys)
+            group.create_task(self._workers.run(), name="workers")
+            group.create_task(self._resync(), name="resync")
+
+    def problem(self) -> str | None:
+        """Why the process should be started anew; None: it works."""
+        if self._workers.longest > _SLOWEST:
+            return f"a reconcile has been running for {self._workers.longest:.0f} s"
+        silent = [
+            each.state.kind.plural
+            for each in self._reflectors
+            if self._clock.time() - each.state.active_at > _SILENT
+        ]
+        return f"the watches of {', '.join(silent)} are stuck" if silent else None
+
+    def queue(self) -> tuple[int, float]:
+        """Keys that are due, and how many seconds the oldest has been."""
+        return len(self._queue), self._queue.oldest
+
+    def services(self) -> Counter[tuple[str, str]]:
+        """How many services have each status and reason of Ready."""
+        return Counter(each.ready for each in self._store.services())
+
+    def rollouts(self) -> int:
+        """Slots of the rollout budget that are taken."""
+        return self._budget.in_use
+
+    def conflicting(self) -> int:
+        """Services that another operator manages."""
+        return self._managers.conflicts
+
+    def watch_restarts(self) -> Counter[str]:
+        """How often the watch of each kind began anew."""
+        restarts: Counter[str] = Counter()
+        for each in self._reflectors:
+            restarts[each.state.kind.plural] += each.state.restarts
+        return restarts
+
+    def _scopes(self) -> list[tuple[Kind, str | None]]:
+        """Each watch: a kind, and a namespace where only some are managed."""
+        scopes = self._settings.namespaces or (None,)
+        return [(kind, scope) for kind in WATCHED for scope in (scopes if kind.namespaced else (None,))]
+
+    def _reflector(self, kind: Kind, namespace: str | None) -> Reflector:
+        labels = None if kind.role is Role.RESOURCE else SERVICE_LABEL
+        return Reflector(self._client, self._store, self._clock, kind, namespace, labels=labels)
+
+    def _keys(self) -> list[ObjectRef]:
+        services = [key_of(EMBEDDING_SERVICE, each.namespace, each.name) for each in self._store.services()]
+        storage = [
+            key_of(kind, raw["metadata"].get("namespace"), raw["metadata"]["name"])
+            for kind in RESOURCES
+            if kind is not EMBEDDING_SERVICE
+            for raw in self._store.all(kind)
+        ]
+        return [*storage, *services]
+
+    def _enqueue(self, keys: list[ObjectRef]) -> None:
+        for key in keys:
+            self._queue.add(key, Priority.RESYNC)
+
+    async def _resync(self) -> None:
+        """Now and then, list what kopf watches, have the others listed, and reconcile everything."""
+        while True:
+            await sleep(self._clock, self._settings.resync_seconds * (0.9 + random.random() / 5))  # noqa: S311 jitter
+            for kind in KOPF_WATCHES:
+                await self._list(kind)
+            for reflector in self._reflectors:
+                reflector.list_anew()
+            self._enqueue(self._keys())
+
+    async def _list(self, kind: Kind) -> None:
+        """Until it succeeds."""
+        for scope in [scope for each, scope in self._scopes() if each is kind]:
+            while True:
+                try:
+                    await list_into(self._store, self._client, kind, scope)
+                    break
+                except ClusterFault as fault:
+                    _log.warning("%s; again in %.0f s", fault, _RETRY)
+                    await sleep(self._clock, _RETRY)
+
+    def _relisted(self, kind: Kind) -> None:
+        """kopf has listed a kind and told of what exists alone: see what was deleted."""
+        now = self._clock.time()
+        if now - self._repaired_at.get(kind, -_RELIST) >= _RELIST:
+            self._repaired_at[kind] = now
+            task = asyncio.create_task(self._list(kind), name=f"repair {kind.plural}")
+            self._repairs.add(task)
+            task.add_done_callback(self._repairs.discard)
+
+    async def _watch_with_kopf(self) -> None:
+        end = asyncio.Event()
+        tasks = await kopf.spawn_tasks(
+            stop_flag=end,
+            registry=handlers.registry(
+                KOPF_WATCHES, self._store, self._relisted, connect.kopf_login(self._configuration)
+            ),
+            settings=handlers.kopf_settings(self._settings),
+            clusterwide=not self._settings.namespaces,
+            namespaces=self._settings.namespaces,
+        )
+        self._after_kopf_started()
+        running = asyncio.create_task(kopf.run_tasks(tasks, ignored=_AllTasks()), name="kopf")
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            end.set()  # cancelled, kopf would not close its connections
+            await running
+            raise
+        finally:
+            for task in self._repairs:
+                task.cancel()
+        raise WatchesEnded("kopf's watches of the API server ended")
+
+
+class _AllTasks(frozenset[asyncio.Task[object]]):
+    """kopf, when it ends, cancels every task of the process that is not in a set it is given. It has no need to: it
+    stops its own without that, and the others are ours, such as the one that gives the Lease back.
+    """
+
+    def __contains__(self, _: object) -> bool:
+        return True
