@@ -8,7 +8,7 @@ import yaml
 from embedding_operator.__main__ import main
 from support.builders import a_service
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
 
 

@@ -62,7 +62,7 @@ KSERVE = {**a_service(), "apiVersion": "serving.kserve.io/v1beta1"}
         (KSERVE, "apiVersion is serving.kserve.io/v1beta1: write serving.embeddings.dev/v1alpha1"),
         ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}, "v1 ConfigMap is not used here"),
         ({**SECRET, "data": {"HF_TOKEN": "not base64"}}, "write the text itself under stringData"),
-        (a_storage_container(container={"imaeg": "x"}), "spec.container.imaeg is not a field: did you mean image?"),
+        (a_storage_container(container={"imaeg": "x"}), "spec.container.imaeg: unknown field; did you mean image?"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_its_file(tmp_path: Path, obj: Raw | str, words: str) -> None:

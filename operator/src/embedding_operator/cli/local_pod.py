@@ -82,7 +82,7 @@ class LocalPod:
 
     def status(self) -> dict[str, Any]:
         """The `status` of a Pod."""
-        phase = "Failed" if self.ended else "Running" if self._server.running else "Pending"
+        phase = "Running" if self._server.started else "Pending"  # a kubelet would restart what ended
         return {
             "phase": phase,
             "conditions": [
