@@ -32,7 +32,7 @@ def test_render_misses_a_key_in_a_secret_that_a_file_has(tmp_path: Path, capsys:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "api-keys"}, "stringData": {"keys": "a sk-1"}}
     file.write_text(yaml.safe_dump(secret))
     assert main(["render", "-f", str(EXAMPLES / "embedding-api-keys.yaml"), "-f", str(file)]) == 1
-    assert "asks for key api-keys of Secret api-keys, which has keys" in capsys.readouterr().err
+    assert "names key api-keys of Secret api-keys, which has no such key" in capsys.readouterr().err
 
 
 def test_render_says_every_problem_with_its_file_and_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
