@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from embedding_operator.core.diagnosis.events import failed_probe, node_lost
+from embedding_operator.core.diagnosis.events import STOPPED, failed_probe, node_lost
 from embedding_operator.core.diagnosis.expected import ExpectedPod
 from embedding_operator.core.diagnosis.kubelet import cannot_start
 from embedding_operator.core.reasons import Reason
@@ -60,7 +60,7 @@ def _terminated(end: Terminated, expected: ExpectedPod, events: Sequence[PodEven
     if end.reason == "ContainerStatusUnknown":
         return Finding(Reason.NODE_LOST, "The node lost the server's container, as after a reboot; it is restarted.")
     words = last_lines(end.message)
-    for probe in ("Liveness", "Startup"):
+    for probe in ("Liveness", "Startup") if end.exit_code in STOPPED else ():
         if failed := failed_probe(events, probe):
             how = "was killed (SIGKILL)" if end.exit_code == KILLED else f"was stopped (exit code {end.exit_code})"
             message = f"The server {how} by the kubelet because its {probe.lower()} probe failed: {failed}"
