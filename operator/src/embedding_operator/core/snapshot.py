@@ -212,7 +212,7 @@ def condition_of(status: Raw, kind: str) -> Raw:
 def pod_of(raw: Raw, deployments: Iterable[Raw]) -> Pod | None:
     """A pod, if its controller is a ReplicaSet of one of these Deployments; else it is somebody else's: None.
 
-    ReplicaSets are not watched. Their name is the Deployment's with the pod-template-hash that the pod is labelled with.
+    ReplicaSets are not watched. Their name is the Deployment's with the pod-template-hash that the pod has as a label.
     """
     metadata = raw["metadata"]
     labels = metadata.get("labels") or {}
