@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -96,6 +97,16 @@ def test_every_message_is_a_sentence() -> None:
     for each in itertools.chain.from_iterable(map(calculate, all_views())):
         assert each.message[:1].isupper() or each.message.startswith(("hf://", "spec.", "0 ", "1 ", "2 ")), each.message
         assert each.message.endswith("."), each.message
+
+
+def test_no_message_counts_more_pods_than_replicas() -> None:
+    counts = [
+        (int(found[1]), int(found[2]))
+        for each in itertools.chain.from_iterable(map(calculate, all_views()))
+        for found in re.finditer(r"(\d+) of (\d+) ", each.message)
+    ]
+    assert counts
+    assert all(there <= wanted for there, wanted in counts)
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -72,7 +72,8 @@ def test_a_kill_without_an_event_is_not_a_lack_of_memory_either() -> None:
     found = blocked(ended(KILLED))
     assert found.reason == "RuntimeFailed"
     assert found.message == (
-        "The server was killed (SIGKILL), most often by the kubelet after its liveness probe failed."
+        "The server was killed (SIGKILL), most often by the kubelet after its liveness probe failed. Check "
+        "`kubectl describe pod pod-1`."
     )
 
 

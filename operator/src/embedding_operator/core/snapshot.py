@@ -216,7 +216,7 @@ def pod_of(raw: Raw, deployments: Iterable[Raw]) -> Pod | None:
     """
     metadata = raw["metadata"]
     labels = metadata.get("labels") or {}
-    controller = next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), {})
+    controller: Raw = next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), {})
     names = {f"{each['metadata']['name']}-{labels.get('pod-template-hash')}": each for each in deployments}
     owner = names.get(controller.get("name", "")) if controller.get("kind") == "ReplicaSet" else None
     return _pod(raw, revision_of(owner)) if owner is not None else None
