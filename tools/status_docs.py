@@ -3,13 +3,14 @@
 import sys
 from pathlib import Path
 
-from embedding_operator.core.reasons import ConditionType, Group, Reason
+from embedding_operator.core.reasons import Group, Reason
+from embedding_operator.core.records import ConditionType
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "status.md"
 
 START = """# The status of an EmbeddingService
 `kubectl get embeddingservices` shows the reason of `Ready`; `kubectl describe embeddingservice NAME` shows the message,
-which says what happened and what to do. This page is generated from `core/reasons.py`: run `make generate`.
+which says what happened and what to do. `make generate` writes this page.
 
 `Ready`, `Reconciling` and `Stalled` follow kstatus of sigs.k8s.io/cli-utils, as Flux and kpt do, and `kubectl wait
 --for=condition=Ready` waits for a service. `Reconciling` and `Stalled` are never both `True`. `observedGeneration`, on

@@ -72,13 +72,18 @@ def test_a_kill_without_an_event_is_not_a_lack_of_memory_either() -> None:
     found = blocked(ended(KILLED))
     assert found.reason == "RuntimeFailed"
     assert found.message == (
-        "The server was killed (SIGKILL), most often by the kubelet after its liveness probe failed."
+        "The server was killed (SIGKILL), most often by the kubelet after its liveness probe failed. Check "
+        "`kubectl describe pod pod-1`."
     )
 
 
 def test_a_server_that_obeyed_the_kubelet_after_a_failed_probe_says_so() -> None:
     found = blocked(waiting("CrashLoopBackOff", last=ended(0)), events=[LIVENESS])
     assert "was stopped (exit code 0) by the kubelet because its liveness probe failed" in found.message
+
+
+def test_a_crash_after_an_old_failed_probe_is_a_crash() -> None:
+    assert blocked(CRASH, events=[LIVENESS]).message.startswith("The server exited with code 3")
 
 
 def test_lost_readiness_is_not_loading() -> None:
@@ -128,6 +133,7 @@ def test_a_pod_that_is_ready_has_nothing_to_say_whatever_was_before() -> None:
         (started(seconds_ago=600), True),
         (ended(KILLED), True),
         (ended(0), True),
+        (ended(143), True),
         (CRASH, False),
         (OUT_OF_MEMORY, False),
         (running(), False),

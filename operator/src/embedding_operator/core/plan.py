@@ -10,7 +10,7 @@ from embedding_operator.constants import TEMPLATE_ANNOTATION
 from embedding_operator.core import diagnosis, status
 from embedding_operator.core.build import Blueprint, Desired, build
 from embedding_operator.core.reasons import PROGRESS
-from embedding_operator.core.records import EventRecord, Finding
+from embedding_operator.core.records import EventRecord
 from embedding_operator.core.resolve import resolve_service
 from embedding_operator.core.revision import revision_and_template
 from embedding_operator.core.rollout import Phase, decide
@@ -125,7 +125,7 @@ def _decided(snapshot: Snapshot, settings: Settings, now: datetime) -> tuple[Vie
         spec=resolved.rollout,
         snapshot=snapshot,
         template=template,
-        trouble=_trouble(view),
+        trouble=diagnosis.rollout_trouble(view.diagnoses.values(), view.deployment_finding),
         is_users_change=_is_users_change(snapshot),
         now=now,
     )
@@ -149,12 +149,6 @@ def _diagnosed(view: View, revision: str, template: Raw) -> View:
     }
     finding = diagnosis.of_deployment(live, expected) if live else None
     return replace(view, expected=expected, diagnoses=diagnoses, deployment_finding=finding)
-
-
-def _trouble(view: View) -> Finding | None:
-    findings = [each.blocked for each in view.diagnoses.values()]
-    worst = diagnosis.most_severe([*findings, view.deployment_finding])
-    return worst if worst is not None and worst.is_trouble else None
 
 
 def _is_users_change(snapshot: Snapshot) -> bool:

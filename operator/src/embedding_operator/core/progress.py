@@ -92,7 +92,7 @@ def _candidate(view: View, rollout: Rollout) -> Progress:
     if view.blocked is not None:
         finding = view.blocked
     elif view.current:
-        ready = sum(pod.is_ready for pod in view.current)
+        ready = min(sum(pod.is_ready for pod in view.current), view.replicas)
         message = f"Revision {rollout.desired} is about to take over: {ready} of {view.replicas} pods are ready."
         finding = Finding(Reason.ROLLING_OUT, message)
     else:
@@ -124,7 +124,9 @@ def _applying(view: View) -> Progress | None:
     if not is_missing and status.get("observedGeneration", 0) >= (deployment or {})["metadata"].get("generation", 0):
         return None
     if not view.snapshot.pods:  # in the words of the next step, so that a new service costs one status less
-        words = f"0 of {view.replicas} pods created." if view.replicas else "The objects of the service are created."
+        words = (
+            f"0 of {view.replicas} pods created." if view.replicas else "The objects of the service are being created."
+        )
         return _reconciling(Reason.PENDING, words)
     return _reconciling(Reason.ROLLING_OUT, "The pods are being updated." + _still_serving(view))
 

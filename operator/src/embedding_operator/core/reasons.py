@@ -1,4 +1,4 @@
-"""The types and reasons of conditions, each with its description: dashboards, scripts and people rely on these words.
+"""The reasons of conditions, each with its description: dashboards, scripts and people rely on these words.
 
 docs/status.md is generated from here. The order is that of a service's life: of two problems the earlier is reported.
 """
@@ -6,44 +6,7 @@ docs/status.md is generated from here. The order is that of a service's life: of
 from enum import StrEnum
 from typing import Self
 
-__all__ = ["PROGRESS", "WAITING", "ConditionType", "Group", "Reason"]
-
-
-class ConditionType(StrEnum):
-    """The conditions of an EmbeddingService, in the order in which status lists them."""
-
-    description: str
-
-    def __new__(cls, value: str, description: str = "") -> Self:
-        """`ConditionType(value)` finds the member."""
-        member = str.__new__(cls, value)
-        member._value_, member.description = value, description
-        return member
-
-    READY = (
-        "Ready",
-        (
-            "Requests are answered with the spec as it is now. Its reason and message are those of the condition "
-            "that keeps it from being ready."
-        ),
-    )
-    RECONCILING = (
-        "Reconciling",
-        (
-            "True while the service is on its way to what the spec says, or waits for what may appear by itself. "
-            "kstatus reports `InProgress`."
-        ),
-    )
-    STALLED = (
-        "Stalled",
-        "True when the service makes no progress until somebody changes something. kstatus reports `Failed`.",
-    )
-    ACCEPTED = ("Accepted", "The spec is valid, and everything that it refers to exists.")
-    MODEL_AVAILABLE = ("ModelAvailable", "The files of the model have been downloaded.")
-    AVAILABLE = (
-        "Available",
-        "Requests are answered, possibly still by the previous version while a change rolls out or after it failed.",
-    )
+__all__ = ["PROGRESS", "WAITING", "Group", "Reason"]
 
 
 class Group(StrEnum):
@@ -83,10 +46,7 @@ class Reason(StrEnum):
     INVALID_SPEC = (
         "InvalidSpec",
         Group.SPEC,
-        (
-            "The spec has errors: an unknown flag, two names for the model, a malformed URI. The message lists all of "
-            "them. What ran before keeps running."
-        ),
+        ("The spec has errors, such as an unknown flag; the message lists all of them. What ran before keeps running."),
     )
     POLICY_VIOLATION = (
         "PolicyViolation",

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
 from embedding_operator.core.reasons import PROGRESS
 
-__all__ = ["Condition", "EventRecord", "Finding", "State"]
+__all__ = ["Condition", "ConditionType", "EventRecord", "Finding", "State"]
 
 
 class State(StrEnum):
@@ -15,6 +15,43 @@ class State(StrEnum):
     TRUE = "True"
     FALSE = "False"
     UNKNOWN = "Unknown"
+
+
+class ConditionType(StrEnum):
+    """The conditions of an EmbeddingService, in the order in which status lists them."""
+
+    description: str
+
+    def __new__(cls, value: str, description: str = "") -> Self:
+        """`ConditionType(value)` finds the member."""
+        member = str.__new__(cls, value)
+        member._value_, member.description = value, description
+        return member
+
+    READY = (
+        "Ready",
+        (
+            "Requests are answered with the spec as it is now. Its reason and message are those of the condition "
+            "that keeps it from being ready."
+        ),
+    )
+    RECONCILING = (
+        "Reconciling",
+        (
+            "True while the service is on its way to what the spec says, or waits for what may appear by itself. "
+            "kstatus reports `InProgress`."
+        ),
+    )
+    STALLED = (
+        "Stalled",
+        "True when the service makes no progress until somebody changes something. kstatus reports `Failed`.",
+    )
+    ACCEPTED = ("Accepted", "The spec is valid, and everything that it refers to exists.")
+    MODEL_AVAILABLE = ("ModelAvailable", "The files of the model have been downloaded.")
+    AVAILABLE = (
+        "Available",
+        "Requests are answered, possibly still by the previous version while a change rolls out or after it failed.",
+    )
 
 
 @dataclass(frozen=True)

@@ -212,11 +212,11 @@ def condition_of(status: Raw, kind: str) -> Raw:
 def pod_of(raw: Raw, deployments: Iterable[Raw]) -> Pod | None:
     """A pod, if its controller is a ReplicaSet of one of these Deployments; else it is somebody else's: None.
 
-    ReplicaSets are not watched. Their name is the Deployment's with the pod-template-hash that the pod is labelled with.
+    ReplicaSets are not watched. Their name is the Deployment's with the pod-template-hash that the pod has as a label.
     """
     metadata = raw["metadata"]
     labels = metadata.get("labels") or {}
-    controller = next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), {})
+    controller: Raw = next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), {})
     names = {f"{each['metadata']['name']}-{labels.get('pod-template-hash')}": each for each in deployments}
     owner = names.get(controller.get("name", "")) if controller.get("kind") == "ReplicaSet" else None
     return _pod(raw, revision_of(owner)) if owner is not None else None

@@ -13,7 +13,18 @@ from embedding_operator.core.snapshot import ObjectRef, Raw, Snapshot, kind_ref,
 from embedding_operator.errors import NameTaken, Terminating
 from embedding_operator.kinds import DEPLOYMENT, POD
 
-__all__ = ["Annotate", "Create", "Delete", "Replace", "Scale", "Write", "create_over", "drain_notices", "ref_of", "writes"]
+__all__ = [
+    "Annotate",
+    "Create",
+    "Delete",
+    "Replace",
+    "Scale",
+    "Write",
+    "create_over",
+    "drain_notices",
+    "ref_of",
+    "writes",
+]
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,13 @@ from embedding_operator.core.snapshot import Pod, PodEvent, Snapshot
 from embedding_operator.core.wording import sentence
 from embedding_runtime.contract import KILLED
 
-__all__ = ["STUCK_AFTER", "failed_probe", "is_waiting", "needs_events", "node_lost", "not_started"]
+__all__ = ["STOPPED", "STUCK_AFTER", "failed_probe", "is_waiting", "needs_events", "node_lost", "not_started"]
 
 STUCK_AFTER = timedelta(seconds=30)
 """A pod whose containers have not started so long after its creation is told to be stuck."""
+
+STOPPED = (0, KILLED, 128 + 15)
+"""Exit codes of a server that the kubelet stops after a failed probe: it obeys, is killed, or dies of SIGTERM."""
 
 _VOLUMES = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
 _SANDBOX = ("FailedCreatePodSandBox", "FailedCreatePodContainer", "NetworkNotReady", "FailedPodSandBoxStatus")
@@ -88,5 +91,5 @@ def node_lost(pod: Pod, events: Sequence[PodEvent]) -> Finding | None:
 def _was_stopped(pod: Pod) -> bool:
     """It lost its readiness, or ended as a server ends that the kubelet stops: only Events tell which probe failed."""
     end = pod.server.terminated
-    stopped = end is not None and end.reason != "OOMKilled" and end.exit_code in (0, KILLED)
+    stopped = end is not None and end.reason != "OOMKilled" and end.exit_code in STOPPED
     return stopped or (pod.server.running and pod.was_ready)

@@ -40,8 +40,8 @@ def _requests(expected: ExpectedPod) -> str:
 
 def _remedy(cause: str, requests: str) -> str:
     if "Insufficient" in cause or "Too many pods" in cause:
-        lower = ", or lower spec.resources" if requests else ""
-        return f"Add a node with free capacity, delete pods that use it{lower}"
+        room = "Add a node with free capacity"
+        return f"{room}, delete pods that use it, or lower spec.resources" if requests else f"{room}, or delete pods"
     if "volume" in cause:
         return "Check the PersistentVolumeClaim in spec.model.storageUri: its volume cannot be used on these nodes"
     if "taint" in cause or "affinity" in cause or "selector" in cause:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from embedding_operator.core.diagnosis.events import failed_probe, node_lost
+from embedding_operator.core.diagnosis.events import STOPPED, failed_probe, node_lost
 from embedding_operator.core.diagnosis.expected import ExpectedPod
 from embedding_operator.core.diagnosis.kubelet import cannot_start
 from embedding_operator.core.reasons import Reason
@@ -31,7 +31,7 @@ def server_blocked(pod: Pod, expected: ExpectedPod, events: Sequence[PodEvent]) 
     if server.running and pod.was_ready:
         return _not_ready(pod, events)
     if server.terminated is not None:
-        return _terminated(server.terminated, expected, events)
+        return _terminated(pod, server.terminated, expected, events)
     if server.running and server.started:
         return Finding(Reason.LOADING, "The server has loaded the model and is about to become ready.")
     if server.running:
@@ -54,19 +54,22 @@ def _not_ready(pod: Pod, events: Sequence[PodEvent]) -> Finding:
     return Finding(Reason.NOT_READY, message)
 
 
-def _terminated(end: Terminated, expected: ExpectedPod, events: Sequence[PodEvent]) -> Finding:
+def _terminated(pod: Pod, end: Terminated, expected: ExpectedPod, events: Sequence[PodEvent]) -> Finding:
     if end.reason == "OOMKilled" or (end.exit_code == KILLED and _WORKER_KILLED.search(end.message)):
         return _out_of_memory(expected.server_memory)
     if end.reason == "ContainerStatusUnknown":
         return Finding(Reason.NODE_LOST, "The node lost the server's container, as after a reboot; it is restarted.")
     words = last_lines(end.message)
-    for probe in ("Liveness", "Startup"):
+    for probe in ("Liveness", "Startup") if end.exit_code in STOPPED else ():
         if failed := failed_probe(events, probe):
             how = "was killed (SIGKILL)" if end.exit_code == KILLED else f"was stopped (exit code {end.exit_code})"
             message = f"The server {how} by the kubelet because its {probe.lower()} probe failed: {failed}"
             return Finding(Reason.RUNTIME_FAILED, _with_log(message, words))
     if end.exit_code == KILLED:
-        message = "The server was killed (SIGKILL), most often by the kubelet after its liveness probe failed."
+        message = (
+            "The server was killed (SIGKILL), most often by the kubelet after its liveness probe failed. Check "
+            f"`kubectl describe pod {pod.name}`."
+        )
         return Finding(Reason.RUNTIME_FAILED, _with_log(message, words))
     return Finding(
         Reason.RUNTIME_FAILED, f"The server exited with code {end.exit_code}: {words or 'it logged nothing.'}"
