@@ -152,8 +152,9 @@ def _diagnosed(view: View, revision: str, template: Raw) -> View:
 
 
 def _is_users_change(snapshot: Snapshot) -> bool:
-    """The spec is another one than the status is of."""
-    return bool(snapshot.service["metadata"].get("generation") != snapshot.status.get("observedGeneration"))
+    """The spec is another one than the one that was last rolled out."""
+    rolled_out = (snapshot.status.get("revision") or {}).get("generation")
+    return bool(snapshot.service["metadata"].get("generation") != rolled_out)
 
 
 def _waits_for_budget(snapshot: Snapshot, desired: Sequence[Desired]) -> bool:

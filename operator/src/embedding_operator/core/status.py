@@ -93,6 +93,7 @@ def _revision(view: View) -> dict[str, Any]:
     status = RevisionStatus(
         serving=serving,
         candidate=rollout.candidate,
+        generation=view.recorded.get("generation") if view.fault or view.budget_waits else view.generation,
         failed=FailedRevisionStatus(
             revision=failed.revision, reason=failed.reason, message=shortened(failed.message, 1000)
         )

@@ -49,6 +49,12 @@ class View:
         return f"{self.settings.lease_namespace}/{self.settings.lease_name}"
 
     @property
+    def generation(self) -> int | None:
+        """The generation of the spec."""
+        generation: int | None = self.service["metadata"].get("generation")
+        return generation
+
+    @property
     def replicas(self) -> int:
         """How many there should be."""
         if self.resolved is not None:

@@ -197,6 +197,8 @@ class RevisionStatus(StatusModel):
     """The revision that answers requests."""
     candidate: str | None = None
     """The revision that is starting without traffic."""
+    generation: int | None = None
+    """The generation of the spec that was last rolled out, or is being rolled out."""
     failed: FailedRevisionStatus | None = None
     """The revision of the spec, where it failed."""
 
