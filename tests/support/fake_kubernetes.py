@@ -143,10 +143,9 @@ class FakeKubernetes:
         return None
 
     def _answer(self, call: Call, request: web.Request, body: Json) -> web.Response:
-        if call.verb == "list":
-            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": self._find(call, request)})
-        if call.verb == "create":
-            return self._create(call, body)
+        if call.verb in {"list", "create"}:
+            found = {"metadata": {"resourceVersion": "1"}, "items": self._find(call, request)}
+            return web.json_response(found) if call.verb == "list" else self._create(call, body)
         key = (call.plural, call.namespace, call.name or "")
         present = self.objects.get(key)
         if call.verb == "patch":
@@ -154,8 +153,8 @@ class FakeKubernetes:
         if present is None:
             return _status(404, f"{call.plural} {call.name!r} not found")
         if call.verb == "delete":
-            self.remove(call.plural, call.name or "", call.namespace)
-        elif call.verb.startswith("update"):
+            return self._delete(call, present, body)
+        if call.verb.startswith("update"):
             if (
                 body["metadata"].get("resourceVersion", present["metadata"]["resourceVersion"])
                 != present["metadata"]["resourceVersion"]
@@ -175,6 +174,14 @@ class FakeKubernetes:
         if key in self.objects:
             return _status(409, f"{call.plural} {name!r} already exists")
         return web.json_response(self._store(key, body), status=201)
+
+    def _delete(self, call: Call, present: Json, options: Json) -> web.Response:
+        uid = present["metadata"]["uid"]
+        wanted = options.get("preconditions", {}).get("uid", uid)
+        if wanted != uid:
+            return _status(409, f"the UID in the precondition ({wanted}) is not that of the object ({uid})")
+        self.remove(call.plural, call.name or "", call.namespace)
+        return web.json_response(present)
 
     def _apply(self, key: tuple[str, str | None, str], present: Json | None, body: Json) -> Json:
         return self._store(key, _merged(present or {}, body))

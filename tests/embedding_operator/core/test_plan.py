@@ -2,6 +2,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,11 +97,25 @@ def test_what_was_taken_out_of_the_spec_is_applied() -> None:
     assert [obj["kind"] for obj in again.apply] == ["Deployment"]
 
 
-def test_what_carries_the_labels_and_is_not_planned_is_deleted() -> None:
+def _another(live: Raw, *owners: Raw) -> Raw:
+    """A copy of a live object under another name: with its labels, as `kubectl expose` makes one."""
+    metadata = {**live["metadata"], "name": "embedding-public", "uid": "c0b1", "ownerReferences": list(owners)}
+    return {**live, "metadata": metadata}
+
+
+def test_an_object_that_the_service_controls_and_no_longer_needs_is_deleted_by_uid() -> None:
     done, deployments, services = _applied(a_service())
-    other: Raw = {"metadata": {"name": "embedding-model-old"}}
-    again = plan(done, an_observation(deployments=[*deployments, other], services=services), SETTINGS, LATER)
-    assert again.delete == (ObjectRef("apps/v1", "Deployment", "default", "embedding-model-old"),)
+    old = _another(deployments[0], {"uid": "5eed", "controller": True})
+    again = plan(done, an_observation(deployments=[*deployments, old], services=services), SETTINGS, LATER)
+    assert again == Plan(delete=(ObjectRef("apps/v1", "Deployment", "default", "embedding-public", uid="c0b1"),))
+
+
+@pytest.mark.parametrize("owners", [[], [{"uid": "5eed"}], [{"uid": "other", "controller": True}]])
+def test_a_copy_with_our_labels_that_the_service_does_not_control_is_left_alone(owners: list[Raw]) -> None:
+    done, deployments, services = _applied(a_service())
+    copies = [_another(live, *owners) for live in (*deployments, *services)]
+    seen = an_observation(deployments=[*deployments, copies[0]], services=[*services, copies[1]])
+    assert plan(done, seen, SETTINGS, LATER) == Plan()
 
 
 def test_a_service_on_its_way_out_is_left_to_the_garbage_collector() -> None:

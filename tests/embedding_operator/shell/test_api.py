@@ -55,6 +55,14 @@ async def test_a_replacement_of_what_has_changed_is_a_conflict(kubernetes: FakeK
         await api.replace(EMBEDDING_SERVICES, {**read, "status": {}}, subresource="status")
 
 
+async def test_a_deletion_is_of_the_object_with_that_uid_alone(kubernetes: FakeKubernetes, api: Api) -> None:
+    kubernetes.put(a_service(uid="theirs"))
+    with pytest.raises(Conflict, match="precondition"):
+        await api.delete(SERVICES, "default", "a", uid="ours")
+    await api.delete(SERVICES, "default", "a", uid="theirs")
+    assert kubernetes.get("services", "a") is None
+
+
 async def test_a_missing_object_is_not_found(api: Api) -> None:
     with pytest.raises(NotFound, match="'nowhere' not found"):
         await api.get(SERVICES, "default", "nowhere")

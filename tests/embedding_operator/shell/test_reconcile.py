@@ -249,6 +249,23 @@ async def test_what_the_plan_deletes_is_deleted_and_may_be_gone_already() -> Non
         assert world.kubernetes.get("services", "old") is None
 
 
+async def test_an_object_made_again_under_the_name_of_one_to_delete_stays() -> None:
+    again = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "old", "namespace": "default", "uid": "new"}}
+    async with a_world(an_embedding_service(), again) as world:
+        service = world.kubernetes.objects["embeddingservices", "default", "minilm"]
+        await world.cluster.execute(service, Plan(delete=(ObjectRef("v1", "Service", "default", "old", uid="seen"),)))
+        assert world.kubernetes.get("services", "old")
+
+
+async def test_an_object_that_names_the_service_as_an_owner_but_not_as_its_controller_is_not_taken_over() -> None:
+    async with a_world(an_embedding_service()) as world:
+        uid = world.kubernetes.objects["embeddingservices", "default", "minilm"]["metadata"]["uid"]
+        metadata = {"name": "minilm", "namespace": "default", "ownerReferences": [{"uid": uid}]}
+        world.kubernetes.put({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"of": "another"}})
+        with pytest.raises(NameTaken):
+            await world.reconcile(KEY)
+
+
 async def test_a_status_that_lost_a_field_loses_it_in_the_cluster() -> None:
     async with a_world({**an_embedding_service(), "status": {"url": "http://old", "conditions": []}}) as world:
         service = world.kubernetes.objects["embeddingservices", "default", "minilm"]

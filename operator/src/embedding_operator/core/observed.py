@@ -14,12 +14,13 @@ __all__ = ["Container", "Ended", "ObjectRef", "Observed", "Pod", "read_storage_c
 
 @dataclass(frozen=True)
 class ObjectRef:
-    """One object of the API."""
+    """A reference to one object of the API. With a uid, to that object and not to a later one of the same name."""
 
     api_version: str
     kind: str
     namespace: str | None
     name: str
+    uid: str | None = None
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"

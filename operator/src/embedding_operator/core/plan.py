@@ -10,6 +10,7 @@ from embedding_operator.core.checks import settle
 from embedding_operator.core.compare import differs
 from embedding_operator.core.diagnosis import Wanted
 from embedding_operator.core.observed import ObjectRef, Observed
+from embedding_operator.core.ownership import is_controlled_by
 from embedding_operator.core.reasons import PROGRESS, Reason
 from embedding_operator.core.render import desired
 from embedding_operator.errors import Problem, Refused
@@ -58,9 +59,10 @@ def plan(raw_service: Mapping[str, Any], observed: Observed, settings: Settings,
         return _told(raw_service, new, Plan(look_again=_NOT_WATCHED if waits else None))
     deployment, service = desired(settled, settings)
     new = status.of_settled(raw_service, Wanted.of(settled, deployment), observed, settings=settings, now=now)
+    uid = raw_service["metadata"]["uid"]
     done = Plan(
         apply=(*_changed(deployment, observed.deployments), *_changed(service, observed.services)),
-        delete=(*_others(deployment, observed.deployments), *_others(service, observed.services)),
+        delete=(*_others(uid, deployment, observed.deployments), *_others(uid, service, observed.services)),
     )
     return _told(raw_service, new, done)
 
@@ -94,12 +96,13 @@ def _changed(wanted: dict[str, Any], live: Sequence[Mapping[str, Any]]) -> tuple
     return (wanted,) if differs(wanted, present) else ()
 
 
-def _others(wanted: Mapping[str, Any], live: Sequence[Mapping[str, Any]]) -> tuple[ObjectRef, ...]:
-    """What carries the service's labels and is no longer planned."""
+def _others(owner: str, wanted: Mapping[str, Any], live: Sequence[Mapping[str, Any]]) -> tuple[ObjectRef, ...]:
+    """The objects that the service with the uid `owner` controls and no longer needs."""
+    kind, namespace = (wanted["apiVersion"], wanted["kind"]), wanted["metadata"]["namespace"]
     return tuple(
-        ObjectRef(wanted["apiVersion"], wanted["kind"], wanted["metadata"]["namespace"], _name(each))
+        ObjectRef(*kind, namespace, _name(each), uid=each["metadata"]["uid"])
         for each in live
-        if _name(each) != _name(wanted)
+        if _name(each) != _name(wanted) and is_controlled_by(owner, each)
     )
 
 

@@ -8,8 +8,9 @@ from datetime import datetime
 from embedding_operator.constants import FIELD_MANAGER, GROUP, SERVICE_LABEL, VERSION
 from embedding_operator.core.checks import secret_keys_needed
 from embedding_operator.core.observed import ObjectRef, Observed
+from embedding_operator.core.ownership import is_controlled_by
 from embedding_operator.core.plan import EventNote, Plan
-from embedding_operator.errors import ClusterFault, NameTaken, NotFound
+from embedding_operator.errors import ClusterFault, Conflict, NameTaken, NotFound
 from embedding_operator.settings import Settings
 from embedding_operator.shell.api import Api, Json
 from embedding_operator.shell.resources import (
@@ -144,15 +145,14 @@ class Cluster:
             present = await self._api.get(resource_of(ref.api_version, ref.kind), ref.namespace, ref.name)
         except NotFound:
             return
-        owners = {each["uid"] for each in present["metadata"].get("ownerReferences", [])}
-        if owner["metadata"]["uid"] not in owners:
+        if not is_controlled_by(owner["metadata"]["uid"], present):
             raise NameTaken(f"{ref} exists and does not belong to {_ref(owner)}: rename one of them, or delete it")
 
     async def _delete(self, ref: ObjectRef) -> None:
         try:
-            await self._api.delete(resource_of(ref.api_version, ref.kind), ref.namespace, ref.name)
-        except NotFound:
-            return  # as wanted
+            await self._api.delete(resource_of(ref.api_version, ref.kind), ref.namespace, ref.name, uid=ref.uid)
+        except (NotFound, Conflict):
+            return  # gone; a Conflict means that another object has the name now
         _log.info("deleted %s", ref)
 
     async def _secret_keys(self, namespace: str, name: str) -> frozenset[str] | None:
