@@ -1,6 +1,7 @@
 """API objects as tests need them: `a_service(backend="vllm")` says what matters, the rest is as usual."""
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -20,7 +21,9 @@ __all__ = [
     "a_storage_container",
     "an_observation",
     "as_live",
+    "edited",
     "ended",
+    "managed_fields",
     "running",
     "waiting",
 ]
@@ -141,7 +144,12 @@ def as_live(applied: Raw) -> Raw:
     """What an API server gives back for an object that was applied: defaults filled in, amounts in its own way of
     writing, empty values left out."""
     live: Raw = _rewritten(copy.deepcopy(applied))
-    live["metadata"] |= {"uid": "11fe", "resourceVersion": "7", "generation": 1, "managedFields": [{"manager": "x"}]}
+    live["metadata"] |= {
+        "uid": "11fe",
+        "resourceVersion": "7",
+        "generation": 1,
+        "managedFields": managed_fields(applied),
+    }
     live["status"] = {}
     if live["kind"] == "Service":
         live["spec"] |= {"type": "ClusterIP", "clusterIP": "10.96.0.7", "sessionAffinity": "None"}
@@ -149,9 +157,46 @@ def as_live(applied: Raw) -> Raw:
     live["spec"]["progressDeadlineSeconds"] = 600
     pod = live["spec"]["template"]["spec"]
     pod |= {"restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler"}
-    for container in [*pod["initContainers"], *pod["containers"]]:
+    for container in [*pod.get("initContainers", []), *pod["containers"]]:
         container |= {"terminationMessagePath": "/dev/termination-log"}
     return live
+
+
+def edited(live: Raw, fields: Raw, *, manager: str = "kubectl-edit", **entry: Any) -> Raw:
+    """The live object with one more entry in its managedFields: `fields`, in their form, belong to that manager."""
+    more = {"manager": manager, "operation": "Update", "apiVersion": live["apiVersion"], "fieldsV1": fields, **entry}
+    metadata = live["metadata"]
+    return {**live, "metadata": {**metadata, "managedFields": [*metadata["managedFields"], more]}}
+
+
+def managed_fields(applied: Raw) -> list[Raw]:
+    """The managedFields of an object that the operator applied."""
+    fields = _owned({key: value for key, value in applied.items() if key not in {"apiVersion", "kind"}})
+    for name in ("name", "namespace"):
+        fields["f:metadata"].pop(f"f:{name}", None)
+    entry = {"manager": "embedding-operator", "operation": "Apply", "apiVersion": applied["apiVersion"]}
+    return [{**entry, "fieldsType": "FieldsV1", "fieldsV1": fields}]
+
+
+def _owned(value: Any, name: str = "") -> Raw:
+    if isinstance(value, dict) and name not in {"selector", "secretKeyRef", "resourceFieldRef"}:
+        return {f"f:{key}": _owned(each, key) for key, each in value.items()}
+    keys = _LIST_KEYS.get(name)
+    if keys is None:
+        return {}
+    items: Raw = {}
+    for item in value:
+        key = json.dumps({each: item[each] for each in keys if each in item}, separators=(",", ":"))
+        items[f"k:{key}"] = {".": {}, **_owned(item)}
+    return items
+
+
+_LIST_KEYS = {
+    **dict.fromkeys(("containers", "initContainers", "env", "volumes"), ("name",)),
+    "ports": ("containerPort", "port", "protocol"),
+    "volumeMounts": ("mountPath",),
+    "ownerReferences": ("uid",),
+}
 
 
 def _rewritten(value: Any, key: str = "") -> Any:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedding_operator.core.diff import adopted
 from embedding_operator.core.observed import ObjectRef
 from embedding_operator.core.plan import EventNote, Plan, plan, plan_denied, plan_storage_container
 from embedding_operator.errors import Problem
@@ -18,6 +19,7 @@ from support.builders import (
     a_storage_container,
     an_observation,
     as_live,
+    edited,
     running,
 )
 
@@ -95,6 +97,21 @@ def test_what_was_taken_out_of_the_spec_is_applied() -> None:
     less = {**done, "spec": {"model": done["spec"]["model"]}}
     again = plan(less, an_observation(deployments=deployments, services=services), SETTINGS, LATER)
     assert [obj["kind"] for obj in again.apply] == ["Deployment"]
+
+
+def test_what_somebody_added_is_adopted_and_then_removed_by_an_apply() -> None:
+    done, (deployment,), services = _applied(a_service())
+    paused = edited(deployment, {"f:spec": {"f:paused": {}}})
+    again = plan(done, an_observation(deployments=[paused], services=services), SETTINGS, LATER)
+    assert again.replace == (adopted(paused),)
+    assert [obj["kind"] for obj in again.apply] == ["Deployment"]
+
+
+def test_nothing_of_an_object_that_the_service_does_not_control_is_adopted() -> None:
+    done, (deployment,), services = _applied(a_service())
+    deployment["metadata"]["ownerReferences"] = []
+    paused = edited(deployment, {"f:spec": {"f:paused": {}}})
+    assert plan(done, an_observation(deployments=[paused], services=services), SETTINGS, LATER).replace == ()
 
 
 def _another(live: Raw, *owners: Raw) -> Raw:

@@ -7,7 +7,7 @@ import pytest
 
 from embedding_operator.errors import ClusterFault, Conflict, Denied, LeaseLost, NotFound, Unavailable
 from embedding_operator.shell.api import Api
-from embedding_operator.shell.resources import DEPLOYMENTS, EMBEDDING_SERVICES, PODS, SECRETS, SERVICES
+from embedding_operator.shell.resources import EMBEDDING_SERVICES, PODS, SECRETS, SERVICES
 from support.fake_kubernetes import Call, FakeKubernetes, fake_kubernetes
 
 
@@ -131,8 +131,8 @@ async def test_nothing_is_written_when_leading_has_ended(kubernetes: FakeKuberne
 async def test_a_call_that_the_chart_gives_no_right_to_is_not_made(kubernetes: FakeKubernetes, api: Api) -> None:
     with pytest.raises(ValueError, match="no right to list secrets"):
         await api.find(SECRETS, "default")
-    with pytest.raises(ValueError, match="no right to update deployments"):
-        await api.replace(DEPLOYMENTS, a_service())
+    with pytest.raises(ValueError, match="no right to update pods"):
+        await api.replace(PODS, a_service())
     assert kubernetes.calls == []
 
 

@@ -98,6 +98,19 @@ async def test_what_somebody_changed_is_put_back() -> None:
         assert deployment["spec"]["replicas"] == 1
 
 
+async def test_what_somebody_added_is_taken_over_at_the_version_that_was_read_and_applied_away() -> None:
+    async with a_world(an_embedding_service()) as world:
+        await world.reconcile(KEY)
+        deployment = world.kubernetes.objects["deployments", "default", "minilm"]
+        entry = {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:spec": {"f:paused": {}}}}
+        deployment["metadata"]["managedFields"] = [entry]
+        written = len(world.kubernetes.writes)
+        await world.reconcile(KEY)
+        assert [call.verb for call in world.kubernetes.writes[written:]] == ["update", "patch"]
+        (ours,) = world.kubernetes.objects["deployments", "default", "minilm"]["metadata"]["managedFields"]
+        assert (ours["manager"], ours["fieldsV1"]) == ("embedding-operator", {"f:spec": {"f:paused": {}}})
+
+
 async def test_a_service_that_is_gone_or_going_needs_nothing() -> None:
     going = an_embedding_service()
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"

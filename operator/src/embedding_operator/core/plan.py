@@ -7,8 +7,8 @@ from typing import Any
 
 from embedding_operator.core import status
 from embedding_operator.core.checks import settle
-from embedding_operator.core.compare import differs
 from embedding_operator.core.diagnosis import Wanted
+from embedding_operator.core.diff import adopted, foreign_fields, needs_apply
 from embedding_operator.core.observed import ObjectRef, Observed
 from embedding_operator.core.ownership import is_controlled_by
 from embedding_operator.core.reasons import PROGRESS, Reason
@@ -35,11 +35,13 @@ class EventNote:
 class Plan:
     """What to do. An empty plan means that all is as it should be.
 
-    `apply` has complete objects for server-side apply, only those that differ from what is there; `status` is the whole
-    new status, None when it equals the present one; `events` are of transitions alone; `look_again` is set when
-    something is waited for that no watch tells.
+    `apply` has complete objects for server-side apply, only those that differ from what is there; `replace` has live
+    objects whose spec others added to, to PUT before they are applied (see `diff.adopted`); `status` is the whole new
+    status, None when it equals the present one; `events` are of transitions alone; `look_again` is set when something
+    is waited for that no watch tells.
     """
 
+    replace: tuple[dict[str, Any], ...] = ()
     apply: tuple[dict[str, Any], ...] = ()
     delete: tuple[ObjectRef, ...] = ()
     status: dict[str, Any] | None = None
@@ -60,8 +62,11 @@ def plan(raw_service: Mapping[str, Any], observed: Observed, settings: Settings,
     deployment, service = desired(settled, settings)
     new = status.of_settled(raw_service, Wanted.of(settled, deployment), observed, settings=settings, now=now)
     uid = raw_service["metadata"]["uid"]
+    children = ((deployment, observed.deployments), (service, observed.services))
+    changes = [_change(uid, desired_child, live) for desired_child, live in children]
     done = Plan(
-        apply=(*_changed(deployment, observed.deployments), *_changed(service, observed.services)),
+        replace=tuple(live for change in changes for live in change.replace),
+        apply=tuple(obj for change in changes for obj in change.apply),
         delete=(*_others(uid, deployment, observed.deployments), *_others(uid, service, observed.services)),
     )
     return _told(raw_service, new, done)
@@ -91,9 +96,11 @@ def _told(raw: Mapping[str, Any], new: dict[str, Any], done: Plan) -> Plan:
     return replace(done, status=new, events=() if same else (note,))
 
 
-def _changed(wanted: dict[str, Any], live: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+def _change(owner: str, wanted: dict[str, Any], live: Sequence[Mapping[str, Any]]) -> Plan:
     present = next((each for each in live if _name(each) == _name(wanted)), None)
-    return (wanted,) if differs(wanted, present) else ()
+    if present is not None and is_controlled_by(owner, present) and foreign_fields(present):
+        return Plan(replace=(adopted(present),), apply=(wanted,))
+    return Plan(apply=(wanted,)) if needs_apply(wanted, present) else Plan()
 
 
 def _others(owner: str, wanted: Mapping[str, Any], live: Sequence[Mapping[str, Any]]) -> tuple[ObjectRef, ...]:

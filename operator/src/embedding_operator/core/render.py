@@ -15,7 +15,7 @@ from embedding_operator.api.v1alpha1 import EmbeddingService
 from embedding_operator.constants import API_KEYS_FILE, API_VERSION, INITIALIZER, SERVER, TEMPLATE_ANNOTATION
 from embedding_operator.core import names, storage
 from embedding_operator.core.checks import TOKEN_VARIABLE, Settled
-from embedding_operator.core.compare import digest, marked
+from embedding_operator.core.diff import digest, marked
 from embedding_operator.core.quantity import amount
 from embedding_operator.errors import RenderFailed
 from embedding_operator.settings import CPU, Settings

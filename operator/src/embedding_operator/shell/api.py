@@ -70,7 +70,7 @@ class Api:
         """Put the object, or its subresource, in place of the one that was read. Raises Conflict when that changed."""
         path = resource.path(obj["metadata"].get("namespace"), obj["metadata"]["name"], subresource)
         verb = f"update {subresource}" if subresource else "update"
-        return await self._call(verb, resource, "PUT", path, body=obj)
+        return await self._call(verb, resource, "PUT", path, query={"fieldManager": FIELD_MANAGER}, body=obj)
 
     async def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str | None = None) -> None:
         """Delete the object, with a uid only that one. Raises NotFound, and Conflict when its uid is another."""

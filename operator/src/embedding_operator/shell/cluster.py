@@ -91,6 +91,9 @@ class Cluster:
         """Carry out a plan for the service `raw`. What was done before a failure stays: the next plan starts there."""
         for obj in plan.apply:
             await self._check_owner(obj, raw)
+        for obj in plan.replace:
+            await self._api.replace(resource_of(obj["apiVersion"], obj["kind"]), obj)
+            _log.info("%s: took over what others set in the spec of %s", _ref(raw), _ref(obj))
         for obj in plan.apply:
             await self._api.apply(resource_of(obj["apiVersion"], obj["kind"]), obj)
             _log.info("%s: applied %s", _ref(raw), _ref(obj))

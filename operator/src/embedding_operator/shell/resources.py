@@ -55,7 +55,7 @@ class Resource:
 
 
 _OWN = frozenset({"get", "list", "watch", "update status"})
-_MADE = frozenset({"get", "list", "watch", "create", "patch", "delete"})
+_MADE = frozenset({"get", "list", "watch", "create", "update", "patch", "delete"})
 
 EMBEDDING_SERVICES = Resource(API_VERSION, "EmbeddingService", "embeddingservices", _OWN)
 STORAGE_CONTAINERS = Resource(API_VERSION, "StorageContainer", "storagecontainers", _OWN)
