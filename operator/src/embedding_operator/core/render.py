@@ -44,7 +44,6 @@ def desired(settled: Settled, settings: Settings) -> list[dict[str, Any]]:
         metadata=metadata,
         selector=names.selector(service),
         replicas=service.spec.replicas,
-        rolling=_rolling(accelerator),
         termination_seconds=math.ceil(settled.serve.grace_period) + _BESIDE_REQUESTS,
         initializer=_initializer(settled, settings),
         server=SERVER,
@@ -107,11 +106,6 @@ def _accelerator(settled: Settled, settings: Settings) -> str:
     resources = settled.service.spec.resources
     limits = resources.limits if resources else {}
     return next((name for name in settings.runtime_images if name != CPU and amount(limits.get(name, "0"))), CPU)
-
-
-def _rolling(accelerator: str) -> dict[str, int]:
-    """A new pod comes up beside the old one. With an accelerator it takes its place: a second one may never be free."""
-    return {"maxSurge": 1, "maxUnavailable": 0} if accelerator == CPU else {"maxSurge": 0, "maxUnavailable": 1}
 
 
 def _metadata(settled: Settled) -> dict[str, Any]:
