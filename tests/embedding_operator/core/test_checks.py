@@ -6,11 +6,13 @@ from embedding_operator.errors import Problem, Refused
 from support.builders import Raw, a_service, a_storage_container, an_observation
 
 HF_HUB = a_storage_container(
+    prefixes=["hf://", "s3://"],
     container={
         "image": "hub:1",
         "env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf-secret", "key": "HF_TOKEN"}}}],
-    }
+    },
 )
+CATCH_ALL = {**HF_HUB, "spec": {"container": HF_HUB["spec"]["container"]}}
 NOTHING = an_observation()
 
 
@@ -115,6 +117,42 @@ def test_a_missing_secret_or_key_is_named_with_who_asks_for_it(
     (problem,) = _problems(a_service(), an_observation(storage_containers=[HF_HUB], secrets=secrets))
     assert problem.reason == "SecretNotFound"
     assert words in problem.message
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (None, "Secret hf-secret does not exist in namespace default: the model is downloaded without a token."),
+        (
+            frozenset({"x"}),
+            "Secret hf-secret in namespace default has no key HF_TOKEN: the model is downloaded without",
+        ),
+    ],
+)
+def test_a_catch_all_does_without_a_secret_that_is_missing_and_says_so(keys: frozenset[str] | None, words: str) -> None:
+    settled = settle(a_service(), an_observation(storage_containers=[CATCH_ALL], secrets={"hf-secret": keys}))
+    (note,) = settled.notes
+    assert note.startswith(words)
+    assert "HF_TOKEN" not in settled.secret_keys
+
+
+def test_a_catch_all_uses_a_secret_that_exists() -> None:
+    secrets = {"hf-secret": frozenset({"HF_TOKEN"})}
+    settled = settle(a_service(), an_observation(storage_containers=[CATCH_ALL], secrets=secrets))
+    assert settled.notes == ()
+    assert settled.secret_keys["HF_TOKEN"].name == "hf-secret"
+
+
+def test_a_secret_of_a_catch_all_that_the_service_names_is_waited_for() -> None:
+    seen = an_observation(storage_containers=[CATCH_ALL], secrets={"hf-secret": None})
+    (problem,) = _problems(a_service(model={"storageContainerName": "hf-hub"}), seen)
+    assert problem.reason == "SecretNotFound"
+
+
+def test_the_services_own_token_is_waited_for_beside_a_catch_all() -> None:
+    service = a_service(model={"tokenSecretRef": {"name": "mine"}})
+    (problem,) = _problems(service, an_observation(storage_containers=[CATCH_ALL], secrets={"mine": None}))
+    assert problem.reason == "SecretNotFound"
 
 
 def test_the_services_own_token_is_asked_for_in_place_of_the_storage_containers() -> None:

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from embedding_operator.core.diff import adopted
 from embedding_operator.core.observed import ObjectRef
-from embedding_operator.core.plan import EventNote, Plan, plan, plan_denied, plan_storage_container
+from embedding_operator.core.plan import (
+    EventNote,
+    Plan,
+    plan,
+    plan_denied,
+    plan_storage_container,
+    secret_poll_interval,
+)
 from embedding_operator.errors import Problem
 from support.builders import (
     NOW,
@@ -168,6 +175,22 @@ def test_a_missing_secret_is_looked_for_again_and_the_service_heals_when_it_is_t
     assert healed.look_again is None
 
 
+@pytest.mark.parametrize(("waited", "interval"), [(0, 10), (9, 10), (40, 40), (299, 299), (86_400, 300), (-5, 10)])
+def test_the_longer_a_secret_is_missing_the_less_often_it_is_looked_for(waited: int, interval: int) -> None:
+    since = NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert secret_poll_interval(since, NOW + timedelta(seconds=waited)) == timedelta(seconds=interval)
+
+
+def test_a_service_that_goes_without_a_secret_says_so_where_it_is_accepted() -> None:
+    ref = {"name": "hf-secret", "key": "HF_TOKEN"}
+    hub = a_storage_container(container={"env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": ref}}]})
+    first = plan(a_service(), an_observation(storage_containers=[hub], secrets={"hf-secret": None}), SETTINGS, NOW)
+    assert first.status is not None
+    (accepted,) = (each for each in first.status["conditions"] if each["type"] == "Accepted")
+    assert accepted["status"] == "True"
+    assert "Secret hf-secret does not exist in namespace default" in accepted["message"]
+
+
 def test_a_service_whose_api_keys_vanish_goes_on_says_so_and_heals() -> None:
     done, deployments, services = _applied(a_service(auth=AUTH))
     pods = [a_pod(_template(deployments[0]), server=running(ready=True))]
@@ -211,7 +234,7 @@ def _storage_status(**fields: Any) -> tuple[str, str, str]:
 
 
 def test_a_storage_container_says_which_uris_it_fetches() -> None:
-    assert _storage_status() == ("True", "Accepted", "It fetches any URI.")
+    assert _storage_status() == ("True", "Accepted", "It fetches any URI except pvc:// and file://.")
     assert _storage_status(prefixes=["s3://"], regexes=["^gs"]) == ("True", "Accepted", "It fetches s3://, /^gs/.")
 
 

@@ -80,6 +80,16 @@ def test_the_token_reaches_the_initializer_alone_and_wins_over_the_storage_conta
     assert "HF_TOKEN" not in _env(server)
 
 
+@pytest.mark.parametrize("keys", [None, frozenset({"HF_TOKEN"})])
+def test_a_pod_is_the_same_whether_the_secret_of_a_catch_all_exists_or_not(keys: frozenset[str] | None) -> None:
+    """So no pod is replaced when it is made or deleted; the kubelet leaves the variable out while it is missing."""
+    ref = {"name": "gone", "key": "HF_TOKEN"}
+    hub = a_storage_container(container={"env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": ref}}]})
+    seen = an_observation(storage_containers=[hub], secrets={"gone": keys})
+    (initializer,) = desired(settle(a_service(), seen), SETTINGS)[0]["spec"]["template"]["spec"]["initContainers"]
+    assert _env(initializer)["HF_TOKEN"] == {"secretKeyRef": {**ref, "optional": True}}
+
+
 def test_without_a_token_the_initializer_gets_none() -> None:
     assert "HF_TOKEN" not in _env(_initializer(a_service()))
 

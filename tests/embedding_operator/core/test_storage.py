@@ -62,6 +62,12 @@ def test_the_guides_storage_container_without_formats_fetches_any_uri() -> None:
     assert _match("s3://bucket/model", a_storage_container("hf-hub")) == "ClusterStorageContainer hf-hub"
 
 
+@pytest.mark.parametrize("uri", ["pvc://models/minilm", "file:///models/minilm"])
+def test_a_storage_container_without_formats_takes_no_uri_that_needs_no_download(uri: str) -> None:
+    assert _match(uri, ANY, OWN_ANY) == "the built-in initializer"
+    assert _match(uri, ANY, a_storage_container("own", prefixes=[uri[:6]])) == "ClusterStorageContainer own"
+
+
 def _storage_containers() -> st.SearchStrategy[Raw]:
     return st.builds(
         a_storage_container,

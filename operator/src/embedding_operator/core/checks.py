@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -39,11 +39,22 @@ class Settled:
     uri: ModelUri
     serve: ServeArgs
     fetcher: storage.Fetcher
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """The variables that the initializer goes without, because a catch-all's Secret or its key is missing; and why."""
 
     @property
     def secret_keys(self) -> Mapping[str, KeyRef]:
         """The keys of Secrets that the initializer takes, by the variable they go into."""
-        return secret_keys(self.service, self.fetcher)
+        keys = secret_keys(self.service, self.fetcher)
+        return {variable: ref for variable, ref in keys.items() if variable not in self.missing}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know although the spec is valid."""
+        return tuple(
+            f"{why}: the model is downloaded without {'a token' if variable == TOKEN_VARIABLE else variable}."
+            for variable, why in self.missing.items()
+        )
 
 
 def settle(raw: Mapping[str, Any], seen: Observed) -> Settled:
@@ -65,7 +76,7 @@ def settle(raw: Mapping[str, Any], seen: Observed) -> Settled:
     ]
     if problems or serve is None or uri is None or fetcher is None:
         raise Refused(problems)
-    return Settled(service, uri, serve, fetcher)
+    return Settled(service, uri, serve, fetcher, _missing(service, fetcher, seen))
 
 
 def secret_keys_needed(
@@ -174,6 +185,20 @@ def _secrets(service: EmbeddingService, fetcher: storage.Fetcher, seen: Observed
             words = f"{asked}, which has {', '.join(sorted(keys)) or 'no key at all'}: add the key, or name another"
         problems.append(Problem(Reason.SECRET_NOT_FOUND, words))
     return problems
+
+
+def _missing(service: EmbeddingService, fetcher: storage.Fetcher, seen: Observed) -> dict[str, str]:
+    """Why a catch-all's variables stay unset."""
+    if not fetcher.is_catch_all:
+        return {}
+    missing = {}
+    for variable, ref in secret_keys(service, fetcher).items():
+        keys, namespace = seen.secrets.get(ref.name), service.metadata.namespace
+        if keys is None:
+            missing[variable] = f"Secret {ref.name} does not exist in namespace {namespace}"
+        elif ref.key not in keys:
+            missing[variable] = f"Secret {ref.name} in namespace {namespace} has no key {ref.key}"
+    return missing
 
 
 def _asked(service: EmbeddingService, fetcher: storage.Fetcher) -> list[_Asked]:

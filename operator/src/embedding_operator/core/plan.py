@@ -16,10 +16,9 @@ from embedding_operator.core.render import desired
 from embedding_operator.errors import Problem, Refused
 from embedding_operator.settings import Settings
 
-__all__ = ["EventNote", "Plan", "plan", "plan_denied", "plan_storage_container"]
+__all__ = ["EventNote", "Plan", "plan", "plan_denied", "plan_storage_container", "secret_poll_interval"]
 
-_NOT_WATCHED = timedelta(seconds=10)
-"""How long until a Secret that is waited for is looked for again: Secrets are not watched."""
+_SHORTEST_POLL, _LONGEST_POLL = timedelta(seconds=10), timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,8 @@ def plan(raw_service: Mapping[str, Any], observed: Observed, settings: Settings,
     except Refused as refused:
         waits = any(problem.reason == Reason.SECRET_NOT_FOUND for problem in refused.problems)
         new = status.of_refused(raw_service, refused, observed, now)
-        return _told(raw_service, new, Plan(look_again=_NOT_WATCHED if waits else None))
+        since = status.condition_of(new, "Accepted")["lastTransitionTime"]
+        return _told(raw_service, new, Plan(look_again=secret_poll_interval(since, now) if waits else None))
     deployment, service = desired(settled, settings)
     new = status.of_settled(raw_service, Wanted.of(settled, deployment), observed, settings=settings, now=now)
     uid = raw_service["metadata"]["uid"]
@@ -70,6 +70,14 @@ def plan(raw_service: Mapping[str, Any], observed: Observed, settings: Settings,
         delete=(*_others(uid, deployment, observed.deployments), *_others(uid, service, observed.services)),
     )
     return _told(raw_service, new, done)
+
+
+def secret_poll_interval(since: str, now: datetime) -> timedelta:
+    """How long until a Secret that is missing since then is looked for again: as long as it has been missing, so the
+    interval doubles. Secrets are not watched.
+    """
+    missing = now - datetime.fromisoformat(since)
+    return min(max(missing, _SHORTEST_POLL), _LONGEST_POLL)
 
 
 def plan_denied(raw_service: Mapping[str, Any], observed: Observed, why: Problem, now: datetime) -> Plan:

@@ -111,7 +111,7 @@ def _of_pods(wanted: Wanted, alive: Sequence[Pod], seen: Observed) -> list[_Said
     blocked = worst([*(each.blocked for each in looks), _of_the_whole(replicas, present, alive, seen)])
     return [
         _said("Ready", blocked, Reason.READY, f"{replicas} of {replicas} replicas are ready."),
-        _Said("Accepted", "True", Reason.ACCEPTED, "The spec can be obeyed."),
+        _Said("Accepted", "True", Reason.ACCEPTED, " ".join(["The spec is valid.", *wanted.settled.notes])),
         _model_available(wanted, looks),
         _available(blocked, sum(pod.ready for pod in alive), replicas),
     ]
@@ -181,7 +181,9 @@ def _of_storage(raw: Mapping[str, Any]) -> _Said:
     if why_not := storage.out_of_use(given):
         return _Said("Accepted", "False", Reason.DISABLED, f"No service uses it: {why_not}.")
     formats = [each.prefix or f"/{each.regex}/" for each in given.spec.supported_uri_formats]
-    return _Said("Accepted", "True", Reason.ACCEPTED, f"It fetches {', '.join(formats) or 'any URI'}.")
+    return _Said(
+        "Accepted", "True", Reason.ACCEPTED, f"It fetches {', '.join(formats) or 'any URI except pvc:// and file://'}."
+    )
 
 
 def _conditions(raw: Mapping[str, Any], said: Sequence[_Said], now: datetime) -> list[Condition]:

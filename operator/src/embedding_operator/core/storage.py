@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import re2
 
-from embedding_operator.api.kubernetes import Container, KeyRef
+from embedding_operator.api.kubernetes import Container, EnvVar, EnvVarSource, KeyRef
 from embedding_operator.api.v1alpha1 import ClusterStorageContainer, Format, StorageContainer
 
 __all__ = ["BUILT_IN", "AnyStorageContainer", "Fetcher", "bad_formats", "match", "merge", "named", "out_of_use"]
@@ -17,6 +17,7 @@ AnyStorageContainer = StorageContainer | ClusterStorageContainer
 _QUIET = re2.Options()
 _QUIET.log_errors = False  # a bad regex is reported in the storage container's status
 
+_NOT_DOWNLOADED = ("pvc://", "file://")
 _BEGINNING_OF_A_URI = re.compile(r"[a-z][a-z0-9+.-]*(:(/(/\S*)?)?)?")
 
 
@@ -27,6 +28,9 @@ class Fetcher:
     kind: Literal["StorageContainer", "ClusterStorageContainer", "BuiltIn"]
     name: str | None
     container: Container
+    is_catch_all: bool = False
+    """It was chosen because nothing else claims the URI. What it takes from Secrets is optional then: it was written
+    for all services of all namespaces, and not all of them have the Secret."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}" if self.name else "the built-in initializer"
@@ -48,14 +52,18 @@ BUILT_IN = Fetcher("BuiltIn", None, Container())
 
 def match(uri: str, namespace: str | None, storage_containers: Sequence[AnyStorageContainer]) -> Fetcher:
     """What fetches a URI that names no storage container: of those that match, namespaced before cluster-wide ones,
-    then the longest prefix, then a regex, then those that take any URI; ties go by name. None matches: BUILT_IN.
+    then the longest prefix, then a regex, then those without formats (catch-alls, which leave pvc:// and file:// to the
+    built-in initializer: nothing is downloaded there); ties go by name. None matches: BUILT_IN.
     """
     ranked = [
         ((each.kind == "ClusterStorageContainer", *rank, each.metadata.name), each)
         for each in _within_reach(namespace, storage_containers)
         if out_of_use(each) is None and (rank := _rank(each.spec.supported_uri_formats, uri)) is not None
     ]
-    return _fetcher(min(ranked, key=lambda pair: pair[0])[1]) if ranked else BUILT_IN
+    if not ranked:
+        return BUILT_IN
+    chosen = min(ranked, key=lambda pair: pair[0])[1]
+    return _catch_all(chosen) if not chosen.spec.supported_uri_formats else _fetcher(chosen)
 
 
 def named(
@@ -127,7 +135,7 @@ def _within_reach(
 def _rank(formats: Sequence[Format], uri: str) -> tuple[int, int] | None:
     """Smaller is better; None: no match."""
     if not formats:
-        return (2, 0)
+        return None if uri.startswith(_NOT_DOWNLOADED) else (2, 0)
     return min((rank for each in formats if (rank := _format_rank(each, uri)) is not None), default=None)
 
 
@@ -146,6 +154,23 @@ def _regex_error(regex: str) -> str | None:
         reason = error.args[0]
         return reason.decode() if isinstance(reason, bytes) else str(reason)
     return None
+
+
+def _catch_all(chosen: AnyStorageContainer) -> Fetcher:
+    """With every key of a Secret optional, whether it exists or not: a pod that depended on it would be replaced when
+    it is created or deleted.
+    """
+    env = [_optional(each) for each in chosen.spec.container.env]
+    container = chosen.spec.container.model_copy(update={"env": env})
+    return Fetcher(chosen.kind, chosen.metadata.name, container, is_catch_all=True)
+
+
+def _optional(variable: EnvVar) -> EnvVar:
+    source = variable.value_from
+    if source is None or source.secret_key_ref is None:
+        return variable
+    ref = source.secret_key_ref.model_copy(update={"optional": True})
+    return EnvVar(name=variable.name, valueFrom=EnvVarSource(secretKeyRef=ref))
 
 
 def _fetcher(chosen: AnyStorageContainer) -> Fetcher:
