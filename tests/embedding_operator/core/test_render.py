@@ -176,3 +176,9 @@ def test_the_service_routes_port_80_to_the_server() -> None:
     _, service = _desired(a_service())
     assert service["spec"]["ports"] == [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}]
     assert _initializer(a_service())["args"] == [MINILM, "/mnt/models"]
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML was built without libyaml")
+def test_templates_are_parsed_by_libyaml_since_most_of_a_reconcile_is_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml.SafeLoader, "__init__", lambda *_: pytest.fail("parsed in Python"))
+    assert _desired(a_service())

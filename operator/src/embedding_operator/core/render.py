@@ -27,6 +27,8 @@ _DEPLOYMENT, _SERVICE, _INITIALIZER = "deployment.yaml.j2", "service.yaml.j2", "
 _BESIDE_REQUESTS = 35
 """Seconds of a pod's end beside the server's grace period: five before SIGTERM (preStop), two to answer whoever still
 waits, five for the worker to end; the rest is to spare."""
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's where there is one: ten times as fast, and it leaves less memory behind."""
 _NOT_IN_YAML = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -121,7 +123,7 @@ def _render(template: str, /, **values: Any) -> dict[str, Any]:
     """A template's output, parsed. The templates hold no logic beyond leaving things out."""
     text = _TEMPLATES.get_template(template).render(values)
     try:
-        rendered = yaml.safe_load(text)
+        rendered = yaml.load(text, Loader=_Loader)  # noqa: S506 one of the safe loaders
     except yaml.YAMLError as error:
         raise RenderFailed(f"{template} gives no YAML: {error}") from error
     if not isinstance(rendered, dict) or (nothing := _nothing(rendered)):
