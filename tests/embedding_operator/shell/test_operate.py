@@ -186,17 +186,24 @@ async def test_every_right_that_the_operator_asks_for_is_used() -> None:
         {"apiVersion": API_VERSION, "kind": "StorageContainer", "metadata": {"name": "a", "namespace": "default"}},
         {"apiVersion": API_VERSION, "kind": "ClusterStorageContainer", "metadata": {"name": "a"}},
     ]
-    left_over = [
-        {"apiVersion": api_version, "kind": kind, "metadata": {"name": "old", "namespace": "default"}}
+    service = an_embedding_service(model=model)
+    service["metadata"]["uid"] = "5eed"
+    children = {
+        "namespace": "default",
+        "labels": {SERVICE_LABEL: "minilm"},
+        "ownerReferences": [{"uid": "5eed", "controller": True}],
+        "managedFields": [{"manager": "kubectl-edit", "fieldsV1": {"f:spec": {"f:added": {}}}}],
+    }
+    owned = [  # one to update, one to delete
+        {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, **children}}
         for api_version, kind in (("apps/v1", "Deployment"), ("v1", "Service"))
+        for name in ("minilm", "old")
     ]
-    for each in left_over:
-        each["metadata"]["labels"] = {SERVICE_LABEL: "minilm"}  # type: ignore[index]
     async with an_operator(
         {**secret, "data": {"HF_TOKEN": ""}},
-        an_embedding_service(model=model),
+        service,
         *({**each, "spec": {"container": {}}} for each in containers),
-        *left_over,
+        *owned,
     ) as operator:
         await operator.has_served()
         await operator.stop()
