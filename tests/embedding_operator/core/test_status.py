@@ -47,7 +47,7 @@ def test_the_status_says_where_the_service_answers_and_what_was_decided() -> Non
         "backend": "vllm",
         "model": {"name": "mini"},
         "storageContainer": {"kind": "BuiltIn", "chosenBy": "no storage container matches"},
-        "revision": {"serving": desired(view)},
+        "revision": {"serving": desired(view), "generation": 1},
         "replicas": 1,
         "readyReplicas": 1,
         "selector": f"serving.embeddings.dev/service=embedding-model,serving.embeddings.dev/revision={desired(view)}",
@@ -75,7 +75,7 @@ def test_every_condition_is_of_the_generation_that_the_status_is_of() -> None:
 
 def test_a_candidate_is_named_beside_the_revision_that_serves() -> None:
     view = a_view(DOWNLOADING, phase=Phase.SURGE, previous=[READY])
-    assert status.of_service(view)["revision"] == {"serving": PREVIOUS, "candidate": desired(view)}
+    assert status.of_service(view)["revision"] == {"serving": PREVIOUS, "candidate": desired(view), "generation": 1}
 
 
 def test_a_failed_revision_is_recorded_with_its_reason() -> None:
