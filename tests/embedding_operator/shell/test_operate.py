@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from embedding_operator.constants import API_VERSION, SERVICE_LABEL
-from embedding_operator.errors import LeaseLost
+from embedding_operator.kinds import CHILDREN, KINDS, WATCHED
 from embedding_operator.settings import Settings
 from embedding_operator.shell import run
-from embedding_operator.kinds import OURS, OWNED, RESOURCES
 from support.clock import eventually
-from support.fake_kubernetes import Call, FakeKubernetes, fake_kubernetes
+from support.fake_api import FakeApi, Request, fake_api
 
-WATCHED = [resource.plural for resource in (*OURS, *OWNED)]
+LEASE = "embedding-operator"
+CHILD_PLURALS = [kind.plural for kind in CHILDREN]
 
 
 def an_embedding_service(name: str = "minilm", **spec: Any) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def a_lease(holder: str) -> dict[str, Any]:
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": {"name": "embedding-operator", "namespace": "default"},
+        "metadata": {"name": LEASE, "namespace": "default"},
         "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15},
     }
 
@@ -39,22 +39,35 @@ def a_lease(holder: str) -> dict[str, Any]:
 class Running:
     """An operator at work, and the API server that it works on."""
 
-    def __init__(self, kubernetes: FakeKubernetes, settings: Settings) -> None:
-        self.kubernetes = kubernetes
+    def __init__(self, api: FakeApi, settings: Settings) -> None:
+        self.api = api
+        self.process = run.Process(settings)
         self._stop = asyncio.Event()
-        self.task = asyncio.create_task(run.operate(settings, kubernetes.configuration, self._stop))
+        self.task = asyncio.create_task(self.process.operate(api.configuration, self._stop))
 
     async def stop(self) -> None:
         self._stop.set()
         await self.task
 
     async def watches(self) -> None:
-        await eventually(lambda: all(self.kubernetes.watches(each) for each in WATCHED))
+        await eventually(lambda: all(self.api.watches(kind.plural) for kind in WATCHED))
 
-    async def has_served(self) -> None:
-        """Until a service has all that it needs; the Event is the last."""
-        await self.watches()
-        await eventually(lambda: self.kubernetes.events)
+    async def is_level(self, name: str = "minilm") -> None:
+        """Until a service has all that it needs, and a status that says so; then the operator is at rest."""
+        await eventually(lambda: self.status(name).get("observedGeneration"))
+
+    def status(self, name: str = "minilm") -> dict[str, Any]:
+        service = self.api.get("embeddingservices", name)
+        status: dict[str, Any] = (service or {}).get("status", {})
+        return status
+
+    def children(self, name: str = "minilm") -> list[dict[str, Any]]:
+        return [
+            child
+            for plural in CHILD_PLURALS
+            for child in self.api.list(plural)
+            if child["metadata"].get("labels", {}).get(SERVICE_LABEL) == name
+        ]
 
     async def renewals(self, number: int) -> None:
         """Until the Lease was renewed so often: the clock of a world where nothing else happens."""
@@ -63,24 +76,29 @@ class Running:
 
     @property
     def renewed(self) -> int:
-        return self.kubernetes.calls.count(Call("update", "leases", "default", "embedding-operator"))
+        return self.api.requests.count(self.of_lease("update"))
+
+    def of_lease(self, verb: str) -> Request:
+        return next(
+            (each for each in self.api.requests if (each.verb, each.resource) == (verb, "leases")),
+            Request(verb, "leases", "default", LEASE),
+        )
 
     @property
-    def asked(self) -> list[Call]:
-        return [call for call in self.kubernetes.calls if call.plural != "leases"]
+    def asked(self) -> list[Request]:
+        return [each for each in self.api.requests if each.resource != "leases"]
 
     @property
-    def written(self) -> list[Call]:
-        return [call for call in self.kubernetes.writes if call.plural != "leases"]
+    def written(self) -> list[Request]:
+        return [each for each in self.api.writes if each.resource != "leases"]
 
 
 @asynccontextmanager
-async def an_operator(*objects: dict[str, Any], unknown: set[str] | None = None) -> AsyncIterator[Running]:
-    async with fake_kubernetes() as kubernetes:
-        kubernetes.unknown = unknown or set()
+async def an_operator(*objects: dict[str, Any], **settings: Any) -> AsyncIterator[Running]:
+    async with fake_api() as api:
         for obj in objects:
-            kubernetes.put(obj)
-        running = Running(kubernetes, Settings(lease_seconds=5))
+            api.create(obj)
+        running = Running(api, Settings.model_validate({"lease_seconds": 5, **settings}))
         try:
             yield running
         finally:
@@ -88,119 +106,23 @@ async def an_operator(*objects: dict[str, Any], unknown: set[str] | None = None)
             await asyncio.wait({running.task})
 
 
-async def test_services_that_are_there_at_the_start_are_served() -> None:
+async def test_services_that_exist_at_the_start_are_served() -> None:
     async with an_operator(an_embedding_service()) as operator:
-        await eventually(lambda: operator.kubernetes.get("services", "minilm"))
+        await eventually(lambda: operator.api.get("services", "minilm"))
 
 
 async def test_a_service_that_comes_later_is_served() -> None:
     async with an_operator() as operator:
         await operator.watches()
-        operator.kubernetes.put(an_embedding_service())
-        await eventually(lambda: operator.kubernetes.get("services", "minilm"))
+        operator.api.create(an_embedding_service())
+        await eventually(lambda: operator.api.get("services", "minilm"))
 
 
 @pytest.mark.parametrize("plural", ["deployments", "services"])
 async def test_what_somebody_deletes_comes_back(plural: str) -> None:
     async with an_operator(an_embedding_service()) as operator:
-        await operator.has_served()
-        operator.kubernetes.remove(plural, "minilm")
-        await eventually(lambda: operator.kubernetes.get(plural, "minilm"))
-
-
-async def test_a_pod_that_changes_has_its_service_looked_at() -> None:
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "default", "labels": {SERVICE_LABEL: "minilm"}}}
-    pod["metadata"]["name"] = "minilm-0"  # type: ignore[index]
-    async with an_operator(an_embedding_service()) as operator:
-        await operator.has_served()
-        looks = operator.asked.count(Call("get", "embeddingservices", "default", "minilm"))
-        operator.kubernetes.put(pod)
-        await eventually(lambda: operator.asked.count(Call("get", "embeddingservices", "default", "minilm")) > looks)
-
-
-async def test_a_watch_that_is_cut_is_taken_up_again() -> None:
-    async with an_operator() as operator:
-        await operator.watches()
-        operator.kubernetes.cut_watches()
-        await eventually(lambda: not any(operator.kubernetes.watches(each) for each in WATCHED))
-        await operator.watches()
-        operator.kubernetes.put(an_embedding_service())
-        await eventually(lambda: operator.kubernetes.get("services", "minilm"))
-
-
-async def test_neither_the_operator_nor_kopf_writes_anything_when_nothing_changes() -> None:
-    async with an_operator(an_embedding_service()) as operator:
-        await operator.has_served()
-        await operator.renewals(2)
-        written, service = operator.written, operator.kubernetes.get("embeddingservices", "minilm")
-        await operator.renewals(2)
-        assert operator.written == written
-        assert service is operator.kubernetes.get("embeddingservices", "minilm")
-        assert service is not None
-        assert set(service["metadata"]) == {"name", "namespace", "uid", "generation", "resourceVersion"}
-
-
-async def test_without_the_lease_nothing_is_watched_and_nothing_written() -> None:
-    async with an_operator(an_embedding_service(), a_lease("another")) as operator:
-        await eventually(
-            lambda: operator.kubernetes.calls.count(Call("get", "leases", "default", "embedding-operator")) > 2
-        )
-        assert operator.asked == []
-        assert operator.kubernetes.writes == []
-
-
-async def test_a_clean_stop_gives_the_lease_back() -> None:
-    async with an_operator(an_embedding_service()) as operator:
-        await operator.has_served()
-        await operator.stop()
-        lease = operator.kubernetes.get("leases", "embedding-operator")
-        assert lease is not None
-        assert lease["spec"]["holderIdentity"] == ""
-
-
-async def test_a_lease_that_went_to_another_ends_the_process_and_is_left_to_it() -> None:
-    async with an_operator() as operator:
-        await operator.watches()
-        given = operator.kubernetes.put(a_lease("another"))
-        with pytest.raises(ExceptionGroup) as raised:
-            await operator.task
-        assert raised.group_contains(LeaseLost, match="went to another")
-        assert operator.kubernetes.get("leases", "embedding-operator") is given
-
-
-async def test_custom_resources_that_are_not_there_yet_are_waited_for(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(run, "_PAUSE", 0.01)
-    async with an_operator(an_embedding_service(), unknown={"embeddingservices", "storagecontainers"}) as operator:
-        await eventually(lambda: "does not know embeddingservices, storagecontainers yet" in caplog.text)
-        assert operator.asked == []
-        operator.kubernetes.unknown = set()
-        await eventually(lambda: operator.kubernetes.get("services", "minilm"))
-
-
-async def test_every_right_that_the_operator_asks_for_is_used() -> None:
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": "default"}}
-    model = {"storageUri": "hf://a/b", "tokenSecretRef": {"name": "token"}}
-    containers = [
-        {"apiVersion": API_VERSION, "kind": "StorageContainer", "metadata": {"name": "a", "namespace": "default"}},
-        {"apiVersion": API_VERSION, "kind": "ClusterStorageContainer", "metadata": {"name": "a"}},
-    ]
-    left_over = [
-        {"apiVersion": api_version, "kind": kind, "metadata": {"name": "old", "namespace": "default"}}
-        for api_version, kind in (("apps/v1", "Deployment"), ("v1", "Service"))
-    ]
-    for each in left_over:
-        each["metadata"]["labels"] = {SERVICE_LABEL: "minilm"}  # type: ignore[index]
-    async with an_operator(
-        {**secret, "data": {"HF_TOKEN": ""}},
-        an_embedding_service(model=model),
-        *({**each, "spec": {"container": {}}} for each in containers),
-        *left_over,
-    ) as operator:
-        await operator.has_served()
-        await operator.stop()
-        used = {(call.plural, call.verb.removesuffix(" scale")) for call in operator.kubernetes.calls}
-    # A patch of what is not there is checked as `create` too.
-    made = {(each.plural, "create") for each in OWNED if "create" in each.verbs}
-    assert used | made == {(each.plural, verb) for each in RESOURCES.values() for verb in each.verbs}
+        await operator.is_level()
+        (child,) = operator.api.list(plural)
+        operator.api.delete(plural, child["metadata"]["name"])
+        await eventually(lambda: [each["metadata"]["uid"] for each in operator.api.list(plural)])
+        assert operator.api.list(plural)[0]["metadata"]["uid"] != child["metadata"]["uid"]

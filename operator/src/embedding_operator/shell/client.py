@@ -194,8 +194,9 @@ class Client:
             query = {**(query or {}), "fieldManager": FIELD_MANAGER}
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         if method != "GET":
-            seconds = min(seconds, self._seconds_left())
-            if seconds < _SHORTEST_WRITE:
+            left = self._seconds_left()
+            seconds = min(seconds, left)
+            if left < _SHORTEST_WRITE:
                 raise LeaseLost(f"this process does not lead: {what} is not sent")
         code = "error"
         try:
