@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from embedding_operator.constants import API_VERSION, SERVICE_LABEL
+from embedding_operator.constants import API_VERSION, SERVICE_LABEL, USE_LABEL
 from embedding_operator.kinds import CHILDREN, KINDS, WATCHED
 from embedding_operator.settings import Settings
 from embedding_operator.shell import run
@@ -126,3 +126,177 @@ async def test_what_somebody_deletes_comes_back(plural: str) -> None:
         operator.api.delete(plural, child["metadata"]["name"])
         await eventually(lambda: [each["metadata"]["uid"] for each in operator.api.list(plural)])
         assert operator.api.list(plural)[0]["metadata"]["uid"] != child["metadata"]["uid"]
+
+
+async def test_a_pod_that_changes_has_its_service_reconciled() -> None:
+    async with an_operator(an_embedding_service()) as operator:
+        await operator.is_level()
+        (deployment,) = operator.api.list("deployments")
+        operator.api.create(a_pod_of(deployment))
+        await eventually(lambda: operator.status()["replicas"] == 1)
+
+
+async def test_a_watch_that_is_cut_is_taken_up_again_without_a_list() -> None:
+    async with an_operator() as operator:
+        await operator.watches()
+        lists = [each for each in operator.asked if each.verb == "list"]
+        operator.api.disconnect_watches()
+        await eventually(lambda: not any(operator.api.watches(kind.plural) for kind in WATCHED))
+        await operator.watches()
+        operator.api.create(an_embedding_service())
+        await eventually(lambda: operator.api.get("services", "minilm"))
+        assert [each for each in operator.asked if each.verb == "list"] == lists
+
+
+async def test_what_was_deleted_while_a_watch_was_too_far_behind_is_noticed() -> None:
+    async with an_operator(an_embedding_service()) as operator:
+        await operator.is_level()
+        operator.api.go_down()
+        await eventually(lambda: not any(operator.api.watches(kind.plural) for kind in WATCHED))
+        operator.api.delete("services", "minilm")
+        operator.api.compact()
+        operator.api.come_up()
+        await eventually(lambda: operator.api.get("services", "minilm"))
+
+
+async def test_neither_the_operator_nor_kopf_writes_or_reads_anything_when_nothing_changes() -> None:
+    async with an_operator(an_embedding_service()) as operator:
+        await operator.is_level()
+        await operator.renewals(2)
+        asked, service = operator.asked, operator.api.get("embeddingservices", "minilm")
+        await operator.renewals(2)
+        assert operator.asked == asked
+        assert service == operator.api.get("embeddingservices", "minilm")
+        assert service is not None
+        assert not {"annotations", "finalizers"} & set(service["metadata"])
+
+
+async def test_a_service_costs_three_writes_and_no_event() -> None:
+    async with an_operator(an_embedding_service()) as operator:
+        await operator.is_level()
+        await operator.renewals(1)
+        assert [(each.verb, each.resource) for each in operator.written] == [
+            ("create", "deployments"),
+            ("create", "services"),
+            ("update", "embeddingservices/status"),
+        ]
+
+
+async def test_a_restart_writes_nothing_and_reads_only_lists() -> None:
+    async with fake_api() as api:
+        api.create(an_embedding_service())
+        first = Running(api, Settings(lease_seconds=5))
+        await first.is_level()
+        api.create(a_pod_of(api.list("deployments")[0]))
+        await eventually(lambda: first.status()["replicas"] == 1)
+        await first.stop()
+        api.requests.clear()
+        second = Running(api, Settings(lease_seconds=5))
+        await second.watches()
+        await second.renewals(2)
+        await second.stop()
+        assert second.written == []
+        assert {each.verb for each in second.asked} == {"list", "watch"}
+
+
+async def test_without_the_lease_nothing_is_watched_and_nothing_written() -> None:
+    async with an_operator(an_embedding_service(), a_lease("another")) as operator:
+        await eventually(lambda: operator.api.requests.count(operator.of_lease("get")) > 2)
+        assert operator.asked == []
+        assert operator.api.writes == []
+        assert operator.process.not_ready() is None  # it could lead
+
+
+async def test_a_clean_stop_gives_the_lease_back() -> None:
+    async with an_operator(an_embedding_service()) as operator:
+        await operator.is_level()
+        await operator.stop()
+        lease = operator.api.get("leases", LEASE)
+        assert lease is not None
+        assert not lease["spec"].get("holderIdentity")
+
+
+async def test_a_leader_that_lost_the_lease_stands_by_and_leads_again() -> None:
+    async with an_operator(an_embedding_service()) as operator:
+        await operator.is_level()
+        taken = operator.api.replace({**operator.api.get("leases", LEASE), "spec": a_lease("another")["spec"]})  # type: ignore[dict-item]
+        await eventually(lambda: not any(operator.api.watches(kind.plural) for kind in WATCHED))
+        operator.api.delete("deployments", operator.api.list("deployments")[0]["metadata"]["name"])
+        assert operator.api.get("leases", LEASE) == taken
+        operator.api.replace({**taken, "spec": {**taken["spec"], "holderIdentity": ""}})
+        await eventually(lambda: operator.api.list("deployments"))
+
+
+async def test_an_api_server_that_goes_away_and_comes_back_finds_the_same_process_at_work() -> None:
+    async with an_operator(an_embedding_service()) as operator:
+        await operator.is_level()
+        term = operator.process._term
+        operator.api.go_down()
+        await eventually(lambda: term is not None and not term.is_leading())  # the Lease cannot be renewed
+        operator.api.delete("services", "minilm")
+        operator.api.come_up()
+        await eventually(lambda: operator.api.get("services", "minilm"))
+        assert operator.process._term is term
+
+
+async def test_custom_resources_that_are_not_served_yet_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(run, "_PAUSE", 0.01)
+    async with fake_api() as api:
+        kinds = dict(api.store.kinds)
+        api.forget("embeddingservices")
+        operator = Running(api, Settings(lease_seconds=5))
+        await eventually(lambda: "does not know embeddingservices yet" in caplog.text)
+        assert operator.process.not_ready() is not None
+        api.store.kinds.update(kinds)
+        api.create(an_embedding_service())
+        await eventually(lambda: api.get("services", "minilm"))
+        assert operator.process.not_ready() is None
+        await operator.stop()
+
+
+async def test_every_right_that_the_operator_asks_for_is_used() -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": "default"}}
+    secret["metadata"]["labels"] = {USE_LABEL: "true"}  # type: ignore[index]
+    model = {"storageUri": "hf://a/b", "tokenSecretRef": {"name": "token"}}
+    containers = [
+        {"apiVersion": API_VERSION, "kind": "StorageContainer", "metadata": {"name": "a", "namespace": "default"}},
+        {"apiVersion": API_VERSION, "kind": "ClusterStorageContainer", "metadata": {"name": "a"}},
+    ]
+    async with an_operator(
+        {**secret, "data": {"HF_TOKEN": ""}},
+        an_embedding_service(model=model, replicas=2),
+        *({**each, "spec": {"container": {}}} for each in containers),
+    ) as operator:
+        await operator.is_level()
+        used = {(call.resource.partition("/")[0], call.verb) for call in operator.api.requests}
+    # Rollouts and failures use the others; tests of the executor do.
+    by_others = {
+        *((plural, verb) for plural in CHILD_PLURALS for verb in ("get", "update", "patch", "delete")),
+        ("pods", "patch"),
+        ("events", "create"),
+        ("events", "list"),
+        ("leases", "update"),
+        *((kind, "get") for kind in ("embeddingservices", "storagecontainers", "clusterstoragecontainers")),
+    }
+    assert used | by_others == {
+        (kind.plural, verb.partition(" ")[0]) for kind in KINDS for verb in kind.verbs
+    }
+
+
+def a_pod_of(deployment: dict[str, Any]) -> dict[str, Any]:
+    """As the ReplicaSet controller makes one."""
+    template = deployment["spec"]["template"]
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "controller": True}
+    owner["uid"] = deployment["metadata"]["uid"]  # the fake API server knows no ReplicaSets, and would collect the pod
+    owner["name"] = f"{deployment['metadata']['name']}-abc"
+    metadata = {**template["metadata"], "name": f"{owner['name']}-0", "namespace": "default"}
+    metadata["labels"] = {**metadata["labels"], "pod-template-hash": "abc"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**metadata, "ownerReferences": [owner]},
+        "spec": template["spec"],
+        "status": {"phase": "Pending"},
+    }
