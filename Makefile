@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.bin:$(PATH)
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/synced ## Serve the guide's model here, without a cluster, on PORT (8080) with BACKEND (vllm or huggingface)
 	@PYTHONPATH=tests $(PYTHON) tools/demo.py --backend $(BACKEND) --port $(PORT)
@@ -46,15 +46,19 @@ verify: .venv/synced .bin/helm ## Check lint, format, types, layers, generated f
 	lint-imports --no-cache
 	$(PYTHON) -m embedding_operator crds --check .
 	$(PYTHON) tools/chart_readme.py --check
+	$(PYTHON) tools/rbac.py --check
 	$(PYTHON) tools/openapi.py --check
+	$(PYTHON) tools/status_docs.py --check
 	@for values in $(CHART)/ci/*.yaml; do \
 		echo "helm lint --strict --values $$values"; helm lint --quiet --strict $(CHART) --values "$$values" || exit 1; \
 	done
 
-generate: .venv/synced ## Write what is generated: the CRDs, here and in the chart, the chart's table of values, the HTTP API
+generate: .venv/synced ## Write what is generated: the CRDs, the chart's copies, rights and table of values, the HTTP API, the page of reasons
 	$(PYTHON) -m embedding_operator crds --write .
 	$(PYTHON) tools/chart_readme.py
+	$(PYTHON) tools/rbac.py
 	$(PYTHON) tools/openapi.py
+	$(PYTHON) tools/status_docs.py
 
 format: .venv/synced ## Format the code, and mend what the linter can
 	ruff format .
@@ -65,13 +69,18 @@ bench: .venv/synced .bench/infinity/synced ## Compare speed, memory and start wi
 	@$(UV) sync --locked --all-packages --group bench --quiet
 	$(PYTHON) -m bench $(ARGS)
 
+bench-operator: .venv/synced ## Measure the operator with thousands of services on the cluster of e2e (half an hour)
+	@$(UV) sync --locked --all-packages --group bench --quiet
+	@$(CLUSTER) up && eval "$$($(CLUSTER) env)" && kubectl apply --server-side --filename crds/ >/dev/null && \
+		$(PYTHON) -m bench.operator $(ARGS)
+
 images: ## Build the images into the cluster that is up
 	$(CLUSTER) load
 
 clean: ## Remove what was set up or built in this checkout
 	rm -rf .bench .bin .uv .venv tests/clients/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test e2e kstatus verify generate format bench images clean
+.PHONY: help demo test e2e kstatus verify generate format bench bench-operator images clean
 
 $(UV): tools/debian.sh tools/uv.sh
 	@tools/debian.sh

@@ -49,7 +49,7 @@ def test_the_guide_leads_to_its_vector(manifest: str, backend: str) -> None:
         assert any(request["path"].endswith("model.safetensors") for request in asked)
         _token_is_the_initializers_alone()
         fetched_by = get("embeddingservice embedding-model")["status"]["storageContainer"]
-        assert fetched_by == {"kind": "ClusterStorageContainer", "name": "hf-hub"}
+        assert (fetched_by["kind"], fetched_by["name"]) == ("ClusterStorageContainer", "hf-hub")
     finally:
         sh(f"kubectl delete --ignore-not-found -f examples/{manifest} -f examples/huggingface-storage.yaml")
         sh("kubectl delete --ignore-not-found secret hf-secret")

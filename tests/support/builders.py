@@ -149,7 +149,7 @@ def as_live(applied: Raw) -> Raw:
     live["spec"].setdefault("progressDeadlineSeconds", 600)
     pod = live["spec"]["template"]["spec"]
     pod |= {"restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler"}
-    for container in [*pod["initContainers"], *pod["containers"]]:
+    for container in [*pod.get("initContainers", []), *pod["containers"]]:
         container |= {"terminationMessagePath": "/dev/termination-log"}
     return live
 

@@ -18,29 +18,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
-{{- /* What the operator does with objects in namespaces: resources.py says the same, and a test holds them together. */ -}}
-{{- define "embedding-operator.rules" -}}
-- apiGroups: [serving.embeddings.dev]
-  resources: [embeddingservices, storagecontainers]
-  verbs: [get, list, watch]
-- apiGroups: [serving.embeddings.dev]
-  resources: [embeddingservices/status, storagecontainers/status]
-  verbs: [update]
-- apiGroups: [apps]
-  resources: [deployments]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [""]
-  resources: [services]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [""]
-  resources: [pods]
-  verbs: [list, watch]
-- apiGroups: [""]
-  resources: [secrets] # those that services and storage containers name, one by one; never listed
-  verbs: [get]
-- apiGroups: [""]
-  resources: [events]
-  verbs: [create]
+{{- /* Of objects without a namespace, so that releases of one name in two namespaces are apart. No namespace has a dot. */ -}}
+{{- define "embedding-operator.clusterName" -}}
+{{ .Release.Namespace }}.{{ include "embedding-operator.name" . }}
 {{- end -}}
 
 {{- define "embedding-operator.subject" -}}

@@ -206,9 +206,10 @@ class TestCatchAll:
         resolved = _resolve(a_service(), CATCH_ALL, secrets={"hf-secret": None})
         assert resolved.fetcher.name == "hf-hub"
         assert resolved.secret_keys == {}
-        assert resolved.notes == (
+        (note,) = resolved.notes
+        assert note == (
             "The model is fetched without HF_TOKEN: ClusterStorageContainer hf-hub takes it from key HF_TOKEN of "
-            "Secret hf-secret, which does not exist in namespace default.",
+            "Secret hf-secret, which does not exist in namespace default."
         )
 
     def test_its_secret_is_used_where_it_exists(self) -> None:

@@ -31,28 +31,34 @@ TEXTS = st.text(max_size=12) | st.sampled_from(
 )
 
 
+BY_NAME = {"storageUri": URIS, "args": st.lists(ARGUMENTS, max_size=3)}
+
+
 def _values(schema: Raw, name: str = "") -> st.SearchStrategy[Any]:
     """Values that fit a schema, near enough: limits and patterns are often not kept."""
-    if name == "storageUri":
-        return URIS
+    if name in BY_NAME:
+        return BY_NAME[name]
     if schema.get("x-kubernetes-int-or-string"):
         return QUANTITIES | st.integers(-1, 2**70) | TEXTS
     if "enum" in schema:
         return st.sampled_from(schema["enum"]) | TEXTS
     kind = schema.get("type")
     if kind == "array":
-        items = ARGUMENTS if name == "args" else _values(schema["items"])
-        return st.lists(items, max_size=3)
-    if kind == "object" and "additionalProperties" in schema:
-        return st.dictionaries(RESOURCES | TEXTS, _values(schema["additionalProperties"]), max_size=4)
+        return st.lists(_values(schema["items"]), max_size=3)
     if kind == "object":
-        required = set(schema.get("required", ()))
-        fields = {key: _values(each, key) for key, each in schema["properties"].items()}
-        return st.fixed_dictionaries(
-            {key: each for key, each in fields.items() if key in required},
-            optional={key: each for key, each in fields.items() if key not in required},
-        )
+        return _objects(schema)
     return {"integer": st.integers(-5, 2**40), "boolean": st.booleans()}.get(str(kind), TEXTS)
+
+
+def _objects(schema: Raw) -> st.SearchStrategy[Any]:
+    if "additionalProperties" in schema:
+        return st.dictionaries(RESOURCES | TEXTS, _values(schema["additionalProperties"]), max_size=4)
+    required = set(schema.get("required", ()))
+    fields = {key: _values(each, key) for key, each in schema["properties"].items()}
+    return st.fixed_dictionaries(
+        {key: each for key, each in fields.items() if key in required},
+        optional={key: each for key, each in fields.items() if key not in required},
+    )
 
 
 SPECS = _values(structural(EmbeddingServiceSpec))

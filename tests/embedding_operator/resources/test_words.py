@@ -18,8 +18,7 @@ def _error(raw: Raw) -> ValidationError:
         (a_service(replica=2), "spec.replica: unknown field; did you mean replicas?"),
         (
             a_service(xyz=2),
-            "spec.xyz: unknown field; "
-            "valid fields: args, auth, backend, image, model, replicas, resources, rollout",
+            "spec.xyz: unknown field; valid fields: args, auth, backend, image, model, replicas, resources, rollout",
         ),
         (a_service(replicas=-1), "spec.replicas: Input should be greater than or equal to 0, not -1"),
         (

@@ -1,6 +1,7 @@
 """The conditions of a service: one calculator each.
 
-Ready, Reconciling and Stalled follow kstatus (sigs.k8s.io/cli-utils): `Stalled=True` is Failed, `Reconciling=True` is InProgress; never both. Ready is False while either is True.
+Ready, Reconciling and Stalled follow kstatus (sigs.k8s.io/cli-utils): `Stalled=True` is Failed, `Reconciling=True` is
+InProgress; never both. Ready is False while either is True.
 """
 
 from embedding_operator.core.diagnosis import most_severe

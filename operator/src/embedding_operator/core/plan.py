@@ -83,7 +83,7 @@ def plan_service(snapshot: Snapshot, settings: Settings, now: datetime) -> Plan:
     try:
         view, desired = _decided(snapshot, settings, now)
     except Refused as refused:
-        return _with_status(Plan(), View(snapshot, settings, now, settings.manager, problems=refused.problems))
+        return _with_status(Plan(), View(snapshot, settings, now, problems=refused.problems))
     rollout = view.rollout
     assert rollout is not None  # noqa: S101 for the type checker: _decided sets it
     planned = (*writes(desired, rollout, snapshot), *drain_notices(rollout, snapshot, now))
@@ -97,9 +97,9 @@ def plan_failed(snapshot: Snapshot, fault: Fault, settings: Settings, now: datet
     try:
         view, _ = _decided(snapshot, settings, now)
     except Refused as refused:
-        view = View(snapshot, settings, now, settings.manager, problems=refused.problems)
+        view = View(snapshot, settings, now, problems=refused.problems)
     except Exception:  # noqa: BLE001 the fault is what planning raised: it is told without what planning would know
-        view = View(snapshot, settings, now, settings.manager)
+        view = View(snapshot, settings, now)
     return _with_status(Plan(), replace(view, fault=fault))
 
 
@@ -118,7 +118,7 @@ def _decided(snapshot: Snapshot, settings: Settings, now: datetime) -> tuple[Vie
     """All that is known and decided of a service, and the objects that are wanted. Raises Refused, RenderFailed."""
     resolved = resolve_service(snapshot, settings)
     revision, template = revision_and_template(resolved, settings)
-    view = _diagnosed(View(snapshot, settings, now, settings.manager, resolved=resolved), revision, template)
+    view = _diagnosed(View(snapshot, settings, now, resolved=resolved), revision, template)
     rollout = decide(
         desired=revision,
         replicas=resolved.replicas,

@@ -6,7 +6,6 @@ from enum import Enum
 from embedding_operator.core.reasons import WAITING, Reason
 from embedding_operator.core.records import Finding
 from embedding_operator.core.rollout import Phase, Rollout
-from embedding_operator.core.snapshot import kind_ref
 from embedding_operator.core.view import View
 from embedding_operator.core.wording import sentence
 
@@ -32,7 +31,7 @@ class Progress:
 
 def judge(view: View) -> Progress:
     """The first thing that is not as it should be, gravest first."""
-    for step in (_deleted, _rejected, _leftovers, _faulty, _rolling, _troubled, _applying, _arriving, _draining):
+    for step in (_deleted, _rejected, _faulty, _rolling, _troubled, _applying, _arriving, _draining):
         if (progress := step(view)) is not None:
             return progress
     if view.replicas == 0:
@@ -58,21 +57,14 @@ def _rejected(view: View) -> Progress | None:
     return Progress(Verdict.STALLED if fatal else Verdict.RECONCILING, reason, message)
 
 
-def _leftovers(view: View) -> Progress | None:
-    """Garbage collection removes them: until then the new service cannot have their names."""
-    if not view.leftovers or not (view.has_writes or view.fault):
-        return None
-    names = ", ".join(f"{kind_ref(each)} {each['metadata']['name']}" for each in view.leftovers)
-    message = f"A deleted EmbeddingService of the same name has left {names}; waiting until they have been removed."
-    return _reconciling(Reason.TERMINATING, message)
-
-
 def _faulty(view: View) -> Progress | None:
     if view.fault is None:
         return None
     condition = view.fault.condition()
-    verdict = Verdict.STALLED if condition.is_stalled else Verdict.RECONCILING
-    return Progress(verdict, condition.reason, condition.message + _still_serving(view))
+    message = sentence(condition.message) + _still_serving(view)
+    if condition.is_stalled:
+        return Progress(Verdict.STALLED, condition.reason, message)
+    return _reconciling(condition.reason if condition.reason in WAITING else Reason.RETRYING, message)
 
 
 def _rolling(view: View) -> Progress | None:

@@ -142,8 +142,8 @@ class Reason(StrEnum):
         "NameTaken",
         Group.API,
         (
-            "An object of the name that the service needs belongs to somebody else, so it is left alone. Rename it, "
-            "delete it, or let the service adopt it."
+            "An object of a name that the service needs belongs to somebody else, and is left alone. Rename the "
+            "service, delete that object, or let the service adopt it."
         ),
     )
     CONFLICTING_MANAGER = (
@@ -159,13 +159,33 @@ class Reason(StrEnum):
             "message has its words."
         ),
     )
+    FORBIDDEN = (
+        "Forbidden",
+        Group.API,
+        "The operator's service account lacks a right. The chart's roles have it.",
+    )
+    QUOTA_EXCEEDED = (
+        "QuotaExceeded",
+        Group.API,
+        "A quota of the namespace has no room for an object. Raise it, or free some of it.",
+    )
+    WEBHOOK_DENIED = (
+        "WebhookDenied",
+        Group.API,
+        "An admission webhook refused an object. Change what it objects to, or ask its owner.",
+    )
+    NAMESPACE_TERMINATING = (
+        "NamespaceTerminating",
+        Group.API,
+        "The namespace is being deleted, and the service with it.",
+    )
     RETRYING = (
         "Retrying",
         Group.API,
-        "A call failed and is tried again: a timeout, a failing webhook, too many requests, a conflict.",
+        "A call failed and is retried: a timeout, a failing webhook, too many requests, a conflict.",
     )
-    INTERNAL_ERROR = (
-        "InternalError",
+    OPERATOR_BUG = (
+        "OperatorBug",
         Group.API,
         "The operator has a bug that this service triggers. Its log has the traceback; please report it.",
     )
@@ -189,7 +209,7 @@ class Reason(StrEnum):
 
     MODEL_NOT_FOUND = ("ModelNotFound", Group.MODEL, "The hub or the volume has no such model.")
     MODEL_UNAUTHORIZED = ("ModelUnauthorized", Group.MODEL, "The hub refuses access: no token, or not the right one.")
-    DOWNLOAD_FAILED = ("DownloadFailed", Group.MODEL, "The download failed; it is tried again.")
+    DOWNLOAD_FAILED = ("DownloadFailed", Group.MODEL, "The download failed; it is retried. The message has the cause.")
 
     OUT_OF_MEMORY = ("OutOfMemory", Group.SERVER, "A container used more memory than its limit, or than its node has.")
     RUNTIME_FAILED = (

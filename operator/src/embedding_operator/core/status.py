@@ -76,25 +76,22 @@ def _of_resolved(view: View) -> dict[str, Any]:
         "address": Address(url=url).to_dict(),
         "backend": resolved.serve.backend,
         "model": ModelStatus(name=shortened(resolved.serve.model_name, _NAME_LENGTH)).to_dict(),
-        "storageContainer": StorageStatus(kind=resolved.fetcher.kind, name=resolved.fetcher.name).to_dict(),
-        "selector": names.label_selector(resolved.service, _serving(view)),
+        "storageContainer": StorageStatus(
+            kind=resolved.fetcher.kind, name=resolved.fetcher.name, chosen_by=resolved.fetcher.chosen_by
+        ).to_dict(),
         **_revision(view),
     }
 
 
-def _serving(view: View) -> str:
-    """After a fault the plan was not carried out: then what the Service selects is what serves."""
-    planned = view.rollout.serving if view.rollout else LEGACY
-    return view.serving or planned if view.fault else planned
-
-
 def _revision(view: View) -> dict[str, Any]:
+    """Revisions, and the selector of the pods that serve: after a fault (the plan stopped), what the Service has."""
     rollout = view.rollout
-    if rollout is None:
+    if rollout is None or view.resolved is None:
         return {}
     failed = rollout.failed
+    serving = (view.serving if view.fault else None) or rollout.serving
     status = RevisionStatus(
-        serving=_serving(view),
+        serving=serving,
         candidate=rollout.candidate,
         failed=FailedRevisionStatus(
             revision=failed.revision, reason=failed.reason, message=shortened(failed.message, 1000)
@@ -102,7 +99,7 @@ def _revision(view: View) -> dict[str, Any]:
         if failed
         else None,
     )
-    return {"revision": status.to_dict()}
+    return {"revision": status.to_dict(), "selector": names.label_selector(view.resolved.service, serving)}
 
 
 def _of_storage(storage_read: StorageRead) -> Condition:

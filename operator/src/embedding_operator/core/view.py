@@ -24,7 +24,6 @@ class View:
     snapshot: Snapshot
     settings: Settings
     now: datetime
-    manager: str
     resolved: ResolvedService | None = None
     problems: tuple[Problem, ...] = ()
     rollout: Rollout | None = None
@@ -37,11 +36,17 @@ class View:
     budget_waits: bool = False
     """A change that the user did not make waits for the rollout budget."""
     fault: Fault | None = None
+    """What stopped the reconcile: a failed call, a missing right, a bug."""
 
     @property
     def service(self) -> Raw:
         """The raw service."""
         return self.snapshot.service
+
+    @property
+    def manager(self) -> str:
+        """The operator that manages the service: namespace and name of its Lease."""
+        return f"{self.settings.lease_namespace}/{self.settings.lease_name}"
 
     @property
     def replicas(self) -> int:
@@ -127,25 +132,9 @@ class View:
             *([datetime.fromisoformat(deployment["metadata"]["creationTimestamp"])] if deployment else []),
             datetime.fromisoformat(lost_at) if lost_at else self.now,
         ]
-        return max(began) + timedelta(seconds=self.resolved.service.spec.rollout.progress_deadline_seconds)
+        return max(began) + timedelta(seconds=self.resolved.rollout.progress_deadline_seconds)
 
     @property
     def is_late(self) -> bool:
         """The deadline has passed."""
         return self.deadline is not None and self.now >= self.deadline
-
-    @cached_property
-    def leftovers(self) -> tuple[Raw, ...]:
-        """Objects of a deleted service of the same name that the garbage collector has not removed yet."""
-        return tuple(each for each in self.snapshot.others if self._is_leftover(each))
-
-    def _is_leftover(self, other: Raw) -> bool:
-        owners = other["metadata"].get("ownerReferences") or ()
-        name = self.service["metadata"]["name"]
-        return any(
-            each.get("controller")
-            and each["kind"] == self.service["kind"]
-            and each["name"] == name
-            and each["uid"] != self.snapshot.uid
-            for each in owners
-        )

@@ -36,6 +36,6 @@ def without_repetition(text: str) -> str:
     """Sentences that the scheduler says twice (for the nodes, then for preemption) are said once."""
     kept: list[str] = []
     for part in text.strip().rstrip(".").split(". "):
-        if part not in kept:
+        if not any(each.endswith(part) for each in kept):
             kept.append(part)
     return ". ".join(kept)

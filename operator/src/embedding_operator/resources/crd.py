@@ -79,12 +79,13 @@ RESOURCES = (
         ("emb", "embsvc"),
         (
             Column("URL", ".status.url"),
-            _of_condition("Ready", "Ready", "status", "whether all that the spec asks for runs"),
-            _of_condition("Reason", "Ready", "reason", "why, in one word; the words are in status.conditions"),
+            _of_condition("Ready", "Ready", "status", "whether everything that the spec asks for is running"),
+            _of_condition("Reason", "Ready", "reason", "why, in one word; status.conditions has the whole message"),
             Column("Backend", ".status.backend"),
-            Column("Model", ".status.model.name", description="the name that requests call the model by"),
-            Column("Replicas", ".status.replicas", "integer", wide=True),
+            Column("Model", ".status.model.name", description="the name by which requests call the model"),
             _AGE,
+            Column("Replicas", ".status.replicas", "integer", wide=True),
+            Column("Revision", ".status.revision.serving", wide=True, description="the revision that answers requests"),
         ),
         scalable=True,
         name_limit=63,  # it becomes a Service and a label's value

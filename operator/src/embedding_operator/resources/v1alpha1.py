@@ -168,6 +168,8 @@ class StorageStatus(StatusModel):
     """Kind of the storage container; BuiltIn when none matches the URI."""
     name: str | None = None
     """Its name."""
+    chosen_by: str | None = None
+    """The rule that chose it: a prefix, a regex, spec.model.storageContainerName, or that no other one matches."""
 
 
 class Address(StatusModel):

@@ -1,0 +1,122 @@
+"""Requests to the API server, and where it is according to a kubeconfig."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client import Configuration
+from yarl import URL
+
+__all__ = ["Access", "Client", "Json", "RequestFailed", "access", "connect"]
+
+Json = dict[str, Any]
+
+_CONNECTIONS = 16
+_LONGEST_LINE = 2**22  # bytes; one watch event
+
+
+class RequestFailed(Exception):
+    """The API server refused a request; the text says which and why."""
+
+    def __init__(self, call: str, status: int, text: str) -> None:
+        super().__init__(f"{call}: {status} {text[:300]}")
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where the API server is, and credentials for it."""
+
+    server: URL
+    tls: ssl.SSLContext | bool
+    headers: Mapping[str, str]
+
+
+async def access(kubeconfig: Path) -> Access:
+    """Raises kubernetes' ConfigException when the file cannot be used."""
+    configuration = Configuration()
+    await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
+    token = await configuration.get_api_key_with_prefix("BearerToken")
+    tls: ssl.SSLContext | bool = True
+    if configuration.host.startswith("https:"):
+        tls = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+        if configuration.cert_file:
+            tls.load_cert_chain(configuration.cert_file, configuration.key_file)
+    return Access(URL(configuration.host), tls, {"Authorization": token} if token else {})
+
+
+class Client:
+    """Sends requests; answers 429 by waiting for as long as the server says."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def get(self, path: str, **query: str) -> Json:
+        """An object or a list."""
+        return await self._send("GET", path, query=query)
+
+    async def create(self, path: str, obj: Json) -> None:
+        """An object, into the collection at `path`."""
+        await self._send("POST", path, body=obj)
+
+    async def merge(self, path: str, patch: Json) -> None:
+        """A JSON merge patch."""
+        await self._send("PATCH", path, body=patch, content_type="application/merge-patch+json")
+
+    async def delete(self, path: str, **query: str) -> None:
+        """An object or a collection; nothing when it is gone already."""
+        try:
+            await self._send("DELETE", path, query=query)
+        except RequestFailed as error:
+            if error.status != 404:  # noqa: PLR2004 HTTP's not found
+                raise
+
+    async def watch(self, path: str, **query: str) -> AsyncIterator[bytes]:
+        """The events of one watch, a JSON object each, until the server ends it. It begins with what is there."""
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with self._session.get(path, params={**query, "watch": "true"}, timeout=timeout) as response:
+            if response.status != 200:  # noqa: PLR2004 HTTP's ok
+                raise RequestFailed(f"watch {path}", response.status, await response.text())
+            async for line in response.content:
+                yield line
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Json | None = None,
+        content_type: str = "application/json",
+    ) -> Json:
+        data = None if body is None else json.dumps(body)
+        while True:
+            request = self._session.request(
+                method, path, params=query, data=data, headers={"Content-Type": content_type}
+            )
+            async with request as response:
+                if response.status == 429:  # noqa: PLR2004 HTTP's too many requests: a new CRD says so, too
+                    await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
+                    continue
+                text = await response.text()
+                if response.status >= 300:  # noqa: PLR2004 HTTP's own line between done and not done
+                    raise RequestFailed(f"{method} {path}", response.status, text)
+                answer: Json = json.loads(text)
+                return answer
+
+
+@asynccontextmanager
+async def connect(to: Access) -> AsyncIterator[Client]:
+    """A client while the context lasts."""
+    connector = aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=to.tls)
+    async with aiohttp.ClientSession(
+        to.server, connector=connector, headers=to.headers, read_bufsize=_LONGEST_LINE
+    ) as session:
+        yield Client(session)
