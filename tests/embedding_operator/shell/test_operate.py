@@ -280,9 +280,7 @@ async def test_every_right_that_the_operator_asks_for_is_used() -> None:
         ("leases", "update"),
         *((kind, "get") for kind in ("embeddingservices", "storagecontainers", "clusterstoragecontainers")),
     }
-    assert used | by_others == {
-        (kind.plural, verb.partition(" ")[0]) for kind in KINDS for verb in kind.verbs
-    }
+    assert used | by_others == {(kind.plural, verb.partition(" ")[0]) for kind in KINDS for verb in kind.verbs}
 
 
 def a_pod_of(deployment: dict[str, Any]) -> dict[str, Any]:
