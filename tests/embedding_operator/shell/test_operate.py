@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from embedding_operator.constants import API_VERSION, SERVICE_LABEL
-from embedding_operator.errors import LeaseLost
+from embedding_operator.constants import API_VERSION, SERVICE_LABEL, USE_LABEL
+from embedding_operator.kinds import CHILDREN, KINDS, WATCHED
 from embedding_operator.settings import Settings
 from embedding_operator.shell import run
-from embedding_operator.kinds import OURS, OWNED, RESOURCES
 from support.clock import eventually
-from support.fake_kubernetes import Call, FakeKubernetes, fake_kubernetes
+from support.fake_api import FakeApi, Request, fake_api
 
-WATCHED = [resource.plural for resource in (*OURS, *OWNED)]
+LEASE = "embedding-operator"
+CHILD_PLURALS = [kind.plural for kind in CHILDREN]
 
 
 def an_embedding_service(name: str = "minilm", **spec: Any) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def a_lease(holder: str) -> dict[str, Any]:
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": {"name": "embedding-operator", "namespace": "default"},
+        "metadata": {"name": LEASE, "namespace": "default"},
         "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15},
     }
 
@@ -39,22 +39,35 @@ def a_lease(holder: str) -> dict[str, Any]:
 class Running:
     """An operator at work, and the API server that it works on."""
 
-    def __init__(self, kubernetes: FakeKubernetes, settings: Settings) -> None:
-        self.kubernetes = kubernetes
+    def __init__(self, api: FakeApi, settings: Settings) -> None:
+        self.api = api
+        self.process = run.Process(settings)
         self._stop = asyncio.Event()
-        self.task = asyncio.create_task(run.operate(settings, kubernetes.configuration, self._stop))
+        self.task = asyncio.create_task(self.process.operate(api.configuration, self._stop))
 
     async def stop(self) -> None:
         self._stop.set()
         await self.task
 
     async def watches(self) -> None:
-        await eventually(lambda: all(self.kubernetes.watches(each) for each in WATCHED))
+        await eventually(lambda: all(self.api.watches(kind.plural) for kind in WATCHED))
 
-    async def has_served(self) -> None:
-        """Until a service has all that it needs; the Event is the last."""
-        await self.watches()
-        await eventually(lambda: self.kubernetes.events)
+    async def is_level(self, name: str = "minilm") -> None:
+        """Until a service has all that it needs, and a status that says so; then the operator is at rest."""
+        await eventually(lambda: self.status(name).get("observedGeneration"))
+
+    def status(self, name: str = "minilm") -> dict[str, Any]:
+        service = self.api.get("embeddingservices", name)
+        status: dict[str, Any] = (service or {}).get("status", {})
+        return status
+
+    def children(self, name: str = "minilm") -> list[dict[str, Any]]:
+        return [
+            child
+            for plural in CHILD_PLURALS
+            for child in self.api.list(plural)
+            if child["metadata"].get("labels", {}).get(SERVICE_LABEL) == name
+        ]
 
     async def renewals(self, number: int) -> None:
         """Until the Lease was renewed so often: the clock of a world where nothing else happens."""
@@ -63,24 +76,29 @@ class Running:
 
     @property
     def renewed(self) -> int:
-        return self.kubernetes.calls.count(Call("update", "leases", "default", "embedding-operator"))
+        return self.api.requests.count(self.of_lease("update"))
+
+    def of_lease(self, verb: str) -> Request:
+        return next(
+            (each for each in self.api.requests if (each.verb, each.resource) == (verb, "leases")),
+            Request(verb, "leases", "default", LEASE),
+        )
 
     @property
-    def asked(self) -> list[Call]:
-        return [call for call in self.kubernetes.calls if call.plural != "leases"]
+    def asked(self) -> list[Request]:
+        return [each for each in self.api.requests if each.resource != "leases"]
 
     @property
-    def written(self) -> list[Call]:
-        return [call for call in self.kubernetes.writes if call.plural != "leases"]
+    def written(self) -> list[Request]:
+        return [each for each in self.api.writes if each.resource != "leases"]
 
 
 @asynccontextmanager
-async def an_operator(*objects: dict[str, Any], unknown: set[str] | None = None) -> AsyncIterator[Running]:
-    async with fake_kubernetes() as kubernetes:
-        kubernetes.unknown = unknown or set()
+async def an_operator(*objects: dict[str, Any], **settings: Any) -> AsyncIterator[Running]:
+    async with fake_api() as api:
         for obj in objects:
-            kubernetes.put(obj)
-        running = Running(kubernetes, Settings(lease_seconds=5))
+            api.create(obj)
+        running = Running(api, Settings.model_validate({"lease_seconds": 5, **settings}))
         try:
             yield running
         finally:
@@ -88,119 +106,195 @@ async def an_operator(*objects: dict[str, Any], unknown: set[str] | None = None)
             await asyncio.wait({running.task})
 
 
-async def test_services_that_are_there_at_the_start_are_served() -> None:
+async def test_services_that_exist_at_the_start_are_served() -> None:
     async with an_operator(an_embedding_service()) as operator:
-        await eventually(lambda: operator.kubernetes.get("services", "minilm"))
+        await eventually(lambda: operator.api.get("services", "minilm"))
 
 
 async def test_a_service_that_comes_later_is_served() -> None:
     async with an_operator() as operator:
         await operator.watches()
-        operator.kubernetes.put(an_embedding_service())
-        await eventually(lambda: operator.kubernetes.get("services", "minilm"))
+        operator.api.create(an_embedding_service())
+        await eventually(lambda: operator.api.get("services", "minilm"))
 
 
 @pytest.mark.parametrize("plural", ["deployments", "services"])
 async def test_what_somebody_deletes_comes_back(plural: str) -> None:
     async with an_operator(an_embedding_service()) as operator:
-        await operator.has_served()
-        operator.kubernetes.remove(plural, "minilm")
-        await eventually(lambda: operator.kubernetes.get(plural, "minilm"))
+        await operator.is_level()
+        (child,) = operator.api.list(plural)
+        operator.api.delete(plural, child["metadata"]["name"])
+        await eventually(lambda: [each["metadata"]["uid"] for each in operator.api.list(plural)])
+        assert operator.api.list(plural)[0]["metadata"]["uid"] != child["metadata"]["uid"]
 
 
-async def test_a_pod_that_changes_has_its_service_looked_at() -> None:
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "default", "labels": {SERVICE_LABEL: "minilm"}}}
-    pod["metadata"]["name"] = "minilm-0"  # type: ignore[index]
+async def test_a_pod_that_changes_has_its_service_reconciled() -> None:
     async with an_operator(an_embedding_service()) as operator:
-        await operator.has_served()
-        looks = operator.asked.count(Call("get", "embeddingservices", "default", "minilm"))
-        operator.kubernetes.put(pod)
-        await eventually(lambda: operator.asked.count(Call("get", "embeddingservices", "default", "minilm")) > looks)
+        await operator.is_level()
+        (deployment,) = operator.api.list("deployments")
+        operator.api.create(a_pod_of(deployment))
+        await eventually(lambda: operator.status()["replicas"] == 1)
 
 
-async def test_a_watch_that_is_cut_is_taken_up_again() -> None:
+async def test_a_watch_that_is_cut_is_taken_up_again_without_a_list() -> None:
     async with an_operator() as operator:
         await operator.watches()
-        operator.kubernetes.cut_watches()
-        await eventually(lambda: not any(operator.kubernetes.watches(each) for each in WATCHED))
+        lists = [each for each in operator.asked if each.verb == "list"]
+        operator.api.disconnect_watches()
+        await eventually(lambda: not any(operator.api.watches(kind.plural) for kind in WATCHED))
         await operator.watches()
-        operator.kubernetes.put(an_embedding_service())
-        await eventually(lambda: operator.kubernetes.get("services", "minilm"))
+        operator.api.create(an_embedding_service())
+        await eventually(lambda: operator.api.get("services", "minilm"))
+        assert [each for each in operator.asked if each.verb == "list"] == lists
 
 
-async def test_neither_the_operator_nor_kopf_writes_anything_when_nothing_changes() -> None:
+async def test_what_was_deleted_while_a_watch_was_too_far_behind_is_noticed() -> None:
     async with an_operator(an_embedding_service()) as operator:
-        await operator.has_served()
+        await operator.is_level()
+        operator.api.go_down()
+        await eventually(lambda: not any(operator.api.watches(kind.plural) for kind in WATCHED))
+        operator.api.delete("services", "minilm")
+        operator.api.compact()
+        operator.api.come_up()
+        await eventually(lambda: operator.api.get("services", "minilm"))
+
+
+async def test_neither_the_operator_nor_kopf_writes_or_reads_anything_when_nothing_changes() -> None:
+    async with an_operator(an_embedding_service()) as operator:
+        await operator.is_level()
         await operator.renewals(2)
-        written, service = operator.written, operator.kubernetes.get("embeddingservices", "minilm")
+        asked, service = operator.asked, operator.api.get("embeddingservices", "minilm")
         await operator.renewals(2)
-        assert operator.written == written
-        assert service is operator.kubernetes.get("embeddingservices", "minilm")
+        assert operator.asked == asked
+        assert service == operator.api.get("embeddingservices", "minilm")
         assert service is not None
-        assert set(service["metadata"]) == {"name", "namespace", "uid", "generation", "resourceVersion"}
+        assert not {"annotations", "finalizers"} & set(service["metadata"])
+
+
+async def test_a_service_costs_three_writes_and_no_event() -> None:
+    async with an_operator(an_embedding_service()) as operator:
+        await operator.is_level()
+        await operator.renewals(1)
+        assert [(each.verb, each.resource) for each in operator.written] == [
+            ("create", "deployments"),
+            ("create", "services"),
+            ("update", "embeddingservices/status"),
+        ]
+
+
+async def test_a_restart_writes_nothing_and_reads_only_lists() -> None:
+    async with fake_api() as api:
+        api.create(an_embedding_service())
+        first = Running(api, Settings(lease_seconds=5))
+        await first.is_level()
+        api.create(a_pod_of(api.list("deployments")[0]))
+        await eventually(lambda: first.status()["replicas"] == 1)
+        await first.stop()
+        api.requests.clear()
+        second = Running(api, Settings(lease_seconds=5))
+        await second.watches()
+        await second.renewals(2)
+        await second.stop()
+        assert second.written == []
+        assert {each.verb for each in second.asked} == {"list", "watch"}
 
 
 async def test_without_the_lease_nothing_is_watched_and_nothing_written() -> None:
     async with an_operator(an_embedding_service(), a_lease("another")) as operator:
-        await eventually(
-            lambda: operator.kubernetes.calls.count(Call("get", "leases", "default", "embedding-operator")) > 2
-        )
+        await eventually(lambda: operator.api.requests.count(operator.of_lease("get")) > 2)
         assert operator.asked == []
-        assert operator.kubernetes.writes == []
+        assert operator.api.writes == []
+        assert operator.process.not_ready() is None  # it could lead
 
 
 async def test_a_clean_stop_gives_the_lease_back() -> None:
     async with an_operator(an_embedding_service()) as operator:
-        await operator.has_served()
+        await operator.is_level()
         await operator.stop()
-        lease = operator.kubernetes.get("leases", "embedding-operator")
+        lease = operator.api.get("leases", LEASE)
         assert lease is not None
-        assert lease["spec"]["holderIdentity"] == ""
+        assert not lease["spec"].get("holderIdentity")
 
 
-async def test_a_lease_that_went_to_another_ends_the_process_and_is_left_to_it() -> None:
-    async with an_operator() as operator:
-        await operator.watches()
-        given = operator.kubernetes.put(a_lease("another"))
-        with pytest.raises(ExceptionGroup) as raised:
-            await operator.task
-        assert raised.group_contains(LeaseLost, match="went to another")
-        assert operator.kubernetes.get("leases", "embedding-operator") is given
+async def test_a_leader_that_lost_the_lease_stands_by_and_leads_again() -> None:
+    async with an_operator(an_embedding_service()) as operator:
+        await operator.is_level()
+        taken = operator.api.replace({**operator.api.get("leases", LEASE), "spec": a_lease("another")["spec"]})  # type: ignore[dict-item]
+        await eventually(lambda: not any(operator.api.watches(kind.plural) for kind in WATCHED))
+        operator.api.delete("deployments", operator.api.list("deployments")[0]["metadata"]["name"])
+        assert operator.api.get("leases", LEASE) == taken
+        operator.api.replace({**taken, "spec": {**taken["spec"], "holderIdentity": ""}})
+        await eventually(lambda: operator.api.list("deployments"))
 
 
-async def test_custom_resources_that_are_not_there_yet_are_waited_for(
+async def test_an_api_server_that_goes_away_and_comes_back_finds_the_same_process_at_work() -> None:
+    async with an_operator(an_embedding_service()) as operator:
+        await operator.is_level()
+        term = operator.process._term
+        operator.api.go_down()
+        await eventually(lambda: term is not None and not term.is_leading())  # the Lease cannot be renewed
+        operator.api.delete("services", "minilm")
+        operator.api.come_up()
+        await eventually(lambda: operator.api.get("services", "minilm"))
+        assert operator.process._term is term
+
+
+async def test_custom_resources_that_are_not_served_yet_are_waited_for(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(run, "_PAUSE", 0.01)
-    async with an_operator(an_embedding_service(), unknown={"embeddingservices", "storagecontainers"}) as operator:
-        await eventually(lambda: "does not know embeddingservices, storagecontainers yet" in caplog.text)
-        assert operator.asked == []
-        operator.kubernetes.unknown = set()
-        await eventually(lambda: operator.kubernetes.get("services", "minilm"))
+    async with fake_api() as api:
+        kinds = dict(api.store.kinds)
+        api.forget("embeddingservices")
+        operator = Running(api, Settings(lease_seconds=5))
+        await eventually(lambda: "does not know embeddingservices yet" in caplog.text)
+        assert operator.process.not_ready() is not None
+        api.store.kinds.update(kinds)
+        api.create(an_embedding_service())
+        await eventually(lambda: api.get("services", "minilm"))
+        assert operator.process.not_ready() is None
+        await operator.stop()
 
 
 async def test_every_right_that_the_operator_asks_for_is_used() -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": "default"}}
+    secret["metadata"]["labels"] = {USE_LABEL: "true"}  # type: ignore[index]
     model = {"storageUri": "hf://a/b", "tokenSecretRef": {"name": "token"}}
     containers = [
         {"apiVersion": API_VERSION, "kind": "StorageContainer", "metadata": {"name": "a", "namespace": "default"}},
         {"apiVersion": API_VERSION, "kind": "ClusterStorageContainer", "metadata": {"name": "a"}},
     ]
-    left_over = [
-        {"apiVersion": api_version, "kind": kind, "metadata": {"name": "old", "namespace": "default"}}
-        for api_version, kind in (("apps/v1", "Deployment"), ("v1", "Service"))
-    ]
-    for each in left_over:
-        each["metadata"]["labels"] = {SERVICE_LABEL: "minilm"}  # type: ignore[index]
     async with an_operator(
         {**secret, "data": {"HF_TOKEN": ""}},
-        an_embedding_service(model=model),
+        an_embedding_service(model=model, replicas=2),
         *({**each, "spec": {"container": {}}} for each in containers),
-        *left_over,
     ) as operator:
-        await operator.has_served()
-        await operator.stop()
-        used = {(call.plural, call.verb.removesuffix(" scale")) for call in operator.kubernetes.calls}
-    # A patch of what is not there is checked as `create` too.
-    made = {(each.plural, "create") for each in OWNED if "create" in each.verbs}
-    assert used | made == {(each.plural, verb) for each in RESOURCES.values() for verb in each.verbs}
+        await operator.is_level()
+        used = {(call.resource.partition("/")[0], call.verb) for call in operator.api.requests}
+    # Rollouts and failures use the others; tests of the executor do.
+    by_others = {
+        *((plural, verb) for plural in CHILD_PLURALS for verb in ("get", "update", "patch", "delete")),
+        ("pods", "patch"),
+        ("events", "create"),
+        ("events", "list"),
+        ("leases", "update"),
+        *((kind, "get") for kind in ("embeddingservices", "storagecontainers", "clusterstoragecontainers")),
+    }
+    assert used | by_others == {(kind.plural, verb.partition(" ")[0]) for kind in KINDS for verb in kind.verbs}
+
+
+def a_pod_of(deployment: dict[str, Any]) -> dict[str, Any]:
+    """As the ReplicaSet controller makes one."""
+    template = deployment["spec"]["template"]
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "controller": True}
+    owner["uid"] = deployment["metadata"]["uid"]  # the fake API server knows no ReplicaSets, and would collect the pod
+    owner["name"] = f"{deployment['metadata']['name']}-abc"
+    metadata = {**template["metadata"], "name": f"{owner['name']}-0", "namespace": "default"}
+    metadata["labels"] = {**metadata["labels"], "pod-template-hash": "abc"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**metadata, "ownerReferences": [owner]},
+        "spec": template["spec"],
+        "status": {"phase": "Pending"},
+    }

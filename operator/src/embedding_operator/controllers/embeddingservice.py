@@ -31,8 +31,8 @@ class EmbeddingServiceController:
         recorder: EventRecorder,
         managers: Managers,
         budget: RolloutBudget[ObjectRef],
-        settings: Settings,
         *,
+        settings: Settings,
         now: Callable[[], datetime],
         failures: Callable[[ObjectRef], int],
     ) -> None:
@@ -74,9 +74,9 @@ class EmbeddingServiceController:
             raise
         except Exception as error:
             _log.exception("%s: a bug in the operator", key)
-            fault = Bug(error)
-            await self._tell(key, snapshot, fault)
-            raise fault from error
+            bug = Bug(error)
+            await self._tell(key, snapshot, bug)
+            raise bug from error
         return min((wait for wait in (plan.requeue_after, secrets.read_again) if wait is not None), default=None)
 
     async def _tell(self, key: ObjectRef, snapshot: Snapshot, fault: Fault) -> None:
@@ -90,5 +90,5 @@ class EmbeddingServiceController:
             await self._executor.execute(snapshot.service, replace(plan, writes=()))
         except Fault as second:
             _log.warning("%s: %s; its status cannot say so: %s", key, fault, second)
-        except Exception:
+        except Exception:  # noqa: BLE001 the fault that is told is what counts: it is raised
             _log.exception("%s: %s; its status cannot say so: a bug in the operator", key, fault)

@@ -46,7 +46,7 @@ class WatchEvent:
 
 
 class Client:
-    """Calls by verb. One that the operator's row in `kinds` does not list is a ValueError: the chart gives no right to it.
+    """Calls by verb. One that the kind's row in `kinds` does not list is a ValueError: the chart gives no right to it.
 
     `seconds_left` says how long this process surely leads. A write ends before that, and is not sent when less than a
     second is left: LeaseLost. So a process that was stopped writes nothing when it goes on.
@@ -99,10 +99,10 @@ class Client:
         """
         query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": since}
         query |= {"timeoutSeconds": str(seconds), **_selected({"labels": labels})}
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=_SILENCE)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=_SILENCE)
         call, path = f"watch {kind.plural}", kind.path(namespace)
         try:
-            async with self._connection.request("GET", path, query=query, timeout=timeout) as response:
+            async with self._connection.request("GET", path, query=query, limits=limits) as response:
                 self._count("watch", kind.plural, str(response.status))
                 if response.status >= 300:  # noqa: PLR2004 HTTP's own line between done and not done
                     raise fault_of(call, response.status, await response.read(), response.headers.get("Retry-After"))
@@ -194,8 +194,9 @@ class Client:
             query = {**(query or {}), "fieldManager": FIELD_MANAGER}
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         if method != "GET":
-            seconds = min(seconds, self._seconds_left())
-            if seconds < _SHORTEST_WRITE:
+            left = self._seconds_left()
+            seconds = min(seconds, left)
+            if left < _SHORTEST_WRITE:
                 raise LeaseLost(f"this process does not lead: {what} is not sent")
         code = "error"
         try:
@@ -205,7 +206,7 @@ class Client:
                 query=query,
                 body=data,
                 content_type=content_type,
-                timeout=aiohttp.ClientTimeout(total=seconds),
+                limits=aiohttp.ClientTimeout(total=seconds),
             ) as response:
                 code, text = str(response.status), await response.read()
         except (TimeoutError, aiohttp.ClientError) as error:

@@ -28,7 +28,9 @@ class Connection:
         self._host = configuration.host.rstrip("/")
         self._proxy = proxy_of(configuration)
         self._options = (
-            {"server_hostname": configuration.tls_server_name} if getattr(configuration, "tls_server_name", None) else {}
+            {"server_hostname": configuration.tls_server_name}
+            if getattr(configuration, "tls_server_name", None)
+            else {}
         )
 
     @asynccontextmanager
@@ -40,7 +42,7 @@ class Connection:
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = "application/json",
-        timeout: aiohttp.ClientTimeout,
+        limits: aiohttp.ClientTimeout,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request. Raises what aiohttp raises, and TimeoutError."""
         headers = dict(_HEADERS)
@@ -54,7 +56,7 @@ class Connection:
             params=query,
             data=body,
             headers=headers,
-            timeout=timeout,
+            timeout=limits,
             proxy=self._proxy,
             proxy_headers=self._configuration.proxy_headers if self._proxy else None,
             **self._options,

@@ -15,8 +15,8 @@ Check = Callable[[], str | None]
 
 @asynccontextmanager
 async def serve_health(port: int, metrics: Metrics, *, healthy: Check, ready: Check) -> AsyncIterator[None]:
-    """Listen on all addresses of the pod. `healthy`: the process works, and need not be started anew. `ready`: it leads,
-    or could. Raises OSError when the port is taken.
+    """Listen on all addresses of the pod. `healthy`: the process works and need not be restarted. `ready`: it leads, or
+    could. Raises OSError when the port is taken.
     """
 
     async def healthz(_: web.Request) -> web.Response:

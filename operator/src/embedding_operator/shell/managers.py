@@ -1,6 +1,6 @@
 """Which operator manages a service: two whose scopes overlap would undo each other's writes for ever.
 
-`status.manager` names the Lease of the operator that wrote the status. While that Lease is live, another writes nothing.
+`status.manager` names the Lease of the operator that wrote the status. While that is live, others write nothing.
 """
 
 from collections.abc import Callable

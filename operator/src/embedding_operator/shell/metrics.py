@@ -20,7 +20,7 @@ class State(Protocol):
     """What is asked for at each scrape."""
 
     def is_leading(self) -> bool:
-        """This process may write."""
+        """Whether the process may write."""
 
     def queue(self) -> tuple[int, float]:
         """Keys that are due, and how many seconds the oldest has been."""

@@ -73,9 +73,7 @@ class Observer:
         key = ObjectRef("", "", meta["namespace"], meta["name"])
         now = self.snapshot(self.service(key) or snapshot.service)
         secrets = {**secrets_needed(now.service, now.storage_containers), **snapshot.secrets}
-        return replace(
-            now, secrets=secrets, unusable_secrets=snapshot.unusable_secrets, pod_events=snapshot.pod_events
-        )
+        return replace(now, secrets=secrets, unusable_secrets=snapshot.unusable_secrets, pod_events=snapshot.pod_events)
 
     def storage_containers(self, namespace: str | None) -> tuple[StorageRead, ...]:
         """Those within reach of a namespace, parsed once for each of their versions."""
@@ -83,9 +81,7 @@ class Observer:
         if versions != self._reads_of:
             raws = [*self._store.all(STORAGE_CONTAINER), *self._store.all(CLUSTER_STORAGE_CONTAINER)]
             self._reads, self._reads_of = tuple(read(raw) for raw in raws), versions
-        return tuple(
-            each for each in self._reads if each.raw["metadata"].get("namespace") in (None, namespace)
-        )
+        return tuple(each for each in self._reads if each.raw["metadata"].get("namespace") in (None, namespace))
 
     async def _events(self, snapshot: Snapshot, uid: str) -> tuple[PodEvent, ...]:
         namespace = snapshot.service["metadata"]["namespace"]

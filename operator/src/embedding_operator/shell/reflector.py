@@ -105,7 +105,7 @@ class Reflector:
 async def list_into(
     store: Store, client: Client, kind: Kind, namespace: str | None = None, *, labels: str | None = None
 ) -> str:
-    """List a kind into the store, page by page; what is not in the list is deleted there. Returns the list's version."""
+    """List a kind into the store, page by page; what is not in the list is deleted there. Returns its version."""
     while True:
         keys, version = set(), ""
         try:

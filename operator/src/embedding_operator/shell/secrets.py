@@ -13,7 +13,7 @@ from embedding_operator.shell.client import Client
 from embedding_operator.shell.clock import Clock
 from embedding_operator.shell.queue import Backoff
 
-__all__ = ["Secrets", "SecretReader"]
+__all__ = ["SecretReader", "Secrets"]
 
 Needed = Mapping[str, frozenset[str]]
 """Names of keys by the name of their Secret."""

@@ -94,13 +94,11 @@ class Term:
             recorder,
             self._managers,
             self._budget,
-            settings,
+            settings=settings,
             now=now,
             failures=self._queue.failures,
         )
-        storage = StorageContainerController(
-            self._store, observer, executor, settings, now=now, add=self._queue.add
-        )
+        storage = StorageContainerController(self._store, observer, executor, settings, now=now, add=self._queue.add)
         self._reconcilers: Mapping[str, Callable[[ObjectRef], Awaitable[timedelta | None]]] = {
             EMBEDDING_SERVICE.name: services.reconcile,
             STORAGE_CONTAINER.name: storage.reconcile,
@@ -141,9 +139,7 @@ class Term:
         if self._workers.longest > _SLOWEST:
             return f"a reconcile has been running for {self._workers.longest:.0f} s"
         silent = [
-            each.state.kind.plural
-            for each in self._reflectors
-            if self._clock.time() - each.state.active_at > _SILENT
+            each.state.kind.plural for each in self._reflectors if self._clock.time() - each.state.active_at > _SILENT
         ]
         return f"the watches of {', '.join(silent)} are stuck" if silent else None
 
