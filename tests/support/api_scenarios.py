@@ -664,7 +664,7 @@ async def apply_names_every_conflict(api: Api) -> None:
     other = {**_config(), "data": {"a": "2", "b": "2", "c": "2"}}
     refused = await _refused(api.apply(other, "second"), 409, "Conflict", "Apply failed with 3 conflicts: ")
     assert 'conflicts with "first":\n- .data.b\n- .data.c' in refused.message
-    assert 'conflict with "scenario" using v1 at ' in refused.message
+    assert 'conflict with "scenario" using v1 at ' in refused.message, refused.message
 
 
 async def apply_puts_list_items_in_its_order(api: Api) -> None:
@@ -682,17 +682,20 @@ async def apply_puts_list_items_in_its_order(api: Api) -> None:
 
 
 async def apply_leaves_a_struct_in_which_others_own_a_field(api: Api) -> None:
-    probe = {"httpGet": {"path": "/", "port": 80}, "periodSeconds": 5}
-    made = await api.apply(_deployment(_container(readinessProbe=probe), _container("side")))
+    made = await api.apply(_deployment(_container(securityContext={"runAsNonRoot": True}), _container("side")))
     del made["metadata"]["resourceVersion"]
-    for container in made["spec"]["template"]["spec"]["containers"]:
-        container["imagePullPolicy"] = "Never"
-    made["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["timeoutSeconds"] = 3
+    made["spec"]["template"]["spec"]["containers"][0]["securityContext"]["runAsUser"] = 1000
+    made["spec"]["template"]["spec"]["containers"][1]["imagePullPolicy"] = "Never"
     await api.replace(made)
     left = await api.apply(_deployment())
-    [main, *_] = left["spec"]["template"]["spec"]["containers"]
-    assert "periodSeconds" in main["readinessProbe"]
-    assert main["readinessProbe"]["timeoutSeconds"] == 3
+    main = left["spec"]["template"]["spec"]["containers"][0]
+    assert main["securityContext"] == {"runAsUser": 1000}
+
+
+async def a_probe_has_a_handler(api: Api) -> None:
+    wrong = _deployment(_container(readinessProbe={"periodSeconds": 5}))
+    words = "spec.template.spec.containers[0].readinessProbe: Required value: must specify a handler type"
+    await _refused(api.create(wrong), 422, "Invalid", words)
 
 
 async def apply_of_status_owns_status_alone(api: Api) -> None:

@@ -19,6 +19,7 @@ _DROPPED_ZERO = {
     "hostIPC", "hostNetwork", "hostPID", "hostPort", "initialDelaySeconds", "minReadySeconds", "nodePort", "paused",
     "publishNotReadyAddresses", "readOnly", "stdin", "stdinOnce", "tty",
 }  # fmt: skip
+_PROBES = {"startupProbe", "readinessProbe", "livenessProbe"}
 _QUANTITIES = {"limits", "requests"}
 _BINARY = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]
 _DECIMAL = {18: "E", 15: "P", 12: "T", 9: "G", 6: "M", 3: "k", 0: "", -3: "m", -6: "u", -9: "n"}
@@ -176,7 +177,7 @@ def _container(container: Json) -> None:
             source["fieldRef"].setdefault("apiVersion", "v1")
         if "resourceFieldRef" in source:
             source["resourceFieldRef"].setdefault("divisor", "0")
-    for probe in (container[each] for each in ("startupProbe", "readinessProbe", "livenessProbe") if each in container):
+    for probe in (container[each] for each in _PROBES & container.keys()):
         for name, value in {
             "timeoutSeconds": 1,
             "periodSeconds": 10,
@@ -229,6 +230,9 @@ def _problems_of_pod(spec: Json, path: str) -> Iterator[str]:
         yield f"{path}.containers: Required value"
     volumes = {volume["name"] for volume in spec.get("volumes", ())}
     for index, container in enumerate(spec.get("containers", ())):
+        for probe in _PROBES & container.keys():
+            if not {"exec", "grpc", "httpGet", "tcpSocket"} & container[probe].keys():
+                yield f"{path}.containers[{index}].{probe}: Required value: must specify a handler type"
         for number, mount in enumerate(container.get("volumeMounts", ())):
             if mount["name"] not in volumes:
                 yield f'{path}.containers[{index}].volumeMounts[{number}].name: Not found: "{mount["name"]}"'
