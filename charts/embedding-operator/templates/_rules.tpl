@@ -6,7 +6,7 @@
   verbs: [create, list]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch]
+  verbs: [list, patch, watch]
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get]

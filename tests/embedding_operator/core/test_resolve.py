@@ -124,7 +124,8 @@ def test_defaults_are_applied(service: Raw, name: str, backend: str) -> None:
 
 
 def test_replicas_are_one_when_left_out_and_what_the_spec_says_otherwise() -> None:
-    assert [_resolve(a_service(**spec)).replicas for spec in ({}, {"replicas": 0}, {"replicas": 7})] == [1, 0, 7]
+    services = [a_service(), a_service(replicas=0), a_service(replicas=7)]
+    assert [_resolve(service).replicas for service in services] == [1, 0, 7]
 
 
 def test_the_guides_services_and_storage_container_are_accepted_as_they_are_written() -> None:

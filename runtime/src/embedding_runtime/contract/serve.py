@@ -7,6 +7,7 @@ import argparse
 import difflib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import cache
 from pathlib import PurePosixPath
 from typing import Annotated, Self
 
@@ -256,7 +257,7 @@ class ServeArgs(BaseModel):
 
 def read_flags(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """The flags that are given, by field name, as text; and what is wrong with them as flags."""
-    known, unknown = ServeArgs.parser().parse_known_args(list(argv))
+    known, unknown = _parser().parse_known_args(list(argv))
     given, problems = {}, [_unknown(text) for text in unknown]
     for name, values in vars(known).items():
         if None in values:
@@ -266,6 +267,12 @@ def read_flags(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         else:
             given[name] = values[0]
     return given, problems
+
+
+@cache
+def _parser() -> argparse.ArgumentParser:
+    """Built once: the operator reads the flags of every service at every reconcile."""
+    return ServeArgs.parser()
 
 
 def _unknown(text: str) -> str:
