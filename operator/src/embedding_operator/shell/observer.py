@@ -58,9 +58,11 @@ class Observer:
 
     async def complete(self, snapshot: Snapshot, now: datetime) -> tuple[Snapshot, Secrets]:
         """With the Secrets and the Events that a plan needs. Raises ClusterFault."""
-        ready = condition_of(snapshot.status, "Ready").get("status") == "True"
+        accepted = condition_of(snapshot.status, "Accepted")
+        generation = snapshot.service["metadata"].get("generation")
+        is_accepted = (accepted.get("status"), accepted.get("observedGeneration")) == ("True", generation)
         needed = secrets_needed(snapshot.service, snapshot.storage_containers)
-        secrets = await self._secrets.read(snapshot.service, needed, is_ready=ready)
+        secrets = await self._secrets.read(snapshot.service, needed, is_accepted=is_accepted)
         snapshot = replace(snapshot, secrets=secrets.keys, unusable_secrets=secrets.unusable)
         events = {uid: await self._events(snapshot, uid) for uid in needs_events(snapshot, now)}
         return (replace(snapshot, pod_events=events) if events else snapshot), secrets

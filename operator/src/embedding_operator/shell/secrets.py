@@ -9,9 +9,9 @@ from embedding_operator.constants import USE_LABEL
 from embedding_operator.core.snapshot import Raw
 from embedding_operator.errors import NotFound
 from embedding_operator.kinds import SECRET
+from embedding_operator.shell.backoff import Backoff
 from embedding_operator.shell.client import Client
 from embedding_operator.shell.clock import Clock
-from embedding_operator.shell.queue import Backoff
 
 __all__ = ["SecretReader", "Secrets"]
 
@@ -44,8 +44,8 @@ class _Known:
 
 
 class SecretReader:
-    """Reads each Secret once for a spec, and again, less and less often, while something is missing and the service is
-    not ready. When all is there, or the service is ready, the kubelet says what becomes of it later.
+    """Reads each Secret once for a spec, and again, less and less often, while something is missing for want of which
+    the spec is not accepted. Else the kubelet says what becomes of it.
     """
 
     def __init__(self, client: Client, clock: Clock, chance: Callable[[], float] = random.random) -> None:
@@ -54,7 +54,7 @@ class SecretReader:
         self._chance = chance
         self._known: dict[str, _Known] = {}
 
-    async def read(self, service: Raw, needed: Needed, *, is_ready: bool) -> Secrets:
+    async def read(self, service: Raw, needed: Needed, *, is_accepted: bool) -> Secrets:
         """Raises ClusterFault."""
         meta = service["metadata"]
         uid, generation = meta["uid"], meta.get("generation")
@@ -64,7 +64,7 @@ class SecretReader:
         known = self._known.get(uid)
         if known is None or (known.generation, known.needed) != (generation, needed):
             known = None
-        elif known.due_at is None or is_ready:
+        elif known.due_at is None or is_accepted:
             return known.secrets
         elif known.due_at > self._clock.time():
             return self._with_wait(known)
@@ -79,7 +79,7 @@ class SecretReader:
             return secrets
         known.misses = misses + 1
         known.due_at = self._clock.time() + _BACKOFF.seconds(known.misses, self._chance())
-        return secrets if is_ready else self._with_wait(known)
+        return secrets if is_accepted else self._with_wait(known)
 
     def forget(self, uid: str) -> None:
         """The service is gone, or needs none any more."""

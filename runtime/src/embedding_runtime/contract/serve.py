@@ -102,19 +102,27 @@ CANNOT_MOVE_VECTORS = frozenset(
     {
         "access_log",
         "api_keys_file",
+        "drain_file",
         "grace_period",
         "host",
         "http_port",
         "log_format",
         "max_body_bytes",
+        "max_connections",
+        "max_header_bytes",
+        "max_header_fields",
         "max_inputs",
         "max_request_timeout",
         "max_request_tokens",
+        "max_unsent_bytes",
+        "max_url_bytes",
         "max_waiting_tokens",
         "model_dir",
         "model_name",
+        "read_timeout",
         "request_timeout",
         "stuck_after",
+        "write_timeout",
     }
 )
 """Flags that a running server may change without its vectors becoming others. Every other flag makes a new revision of
@@ -156,11 +164,42 @@ class ServeArgs(BaseModel):
         PurePosixPath | None,
         Field(description="who may ask: a line a key, NAME KEY [TOKENS_PER_MINUTE]. Default: everybody"),
     ] = None
+    drain_file: Annotated[
+        PurePosixPath,
+        Field(description="when this file is not empty, every connection is closed with its next answer"),
+    ] = DRAIN_FILE
     log_format: Annotated[LogFormat, Field(description="text, or json: an object a line")] = LogFormat.TEXT
     access_log: Annotated[bool, Field(description="log a line a request, probes and scrapes aside")] = False
     max_inputs: Annotated[int, Field(ge=1, description="texts in one request, at most")] = 2048
     max_request_tokens: Annotated[int, Field(ge=1, description="tokens in one request, at most")] = 300_000
     max_body_bytes: Annotated[int, Field(ge=1, description="bytes of one request's body, at most")] = 2**22
+    max_header_bytes: Annotated[int, Field(ge=1024, description="bytes of one request's headers, at most")] = 2**16
+    max_header_fields: Annotated[int, Field(ge=10, description="header fields of one request, at most")] = 100
+    max_url_bytes: Annotated[int, Field(ge=128, description="bytes of one request's URL, at most")] = 2**13
+    max_connections: Annotated[
+        int,
+        Field(ge=1, description="open connections, at most; one more closes the one that is idle for longest"),
+    ] = 4096
+    max_unsent_bytes: Annotated[
+        int,
+        Field(ge=1, description="bytes of answers being made or not yet read, at most; larger requests then wait"),
+    ] = 2**25
+    read_timeout: Annotated[
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="seconds for a request's headers to come; for its body, beside one for each 64 KiB",
+        ),
+    ] = 20.0
+    write_timeout: Annotated[
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="seconds in which a client has to read 64 KiB of its answer, or half of what is left",
+        ),
+    ] = 10.0
     max_waiting_tokens: Annotated[
         int, Field(ge=1, description="tokens that may wait; a request that finds more is answered 429")
     ] = 1_000_000
@@ -272,12 +311,6 @@ def read_flags(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 @cache
 def _parser() -> argparse.ArgumentParser:
     """Built once: the operator reads the flags of every service at every reconcile."""
-    return ServeArgs.parser()
-
-
-@cache
-def _parser() -> argparse.ArgumentParser:
-    """Made once: argparse takes 3 ms for it, as long as all else that the operator does for a plan."""
     return ServeArgs.parser()
 
 
