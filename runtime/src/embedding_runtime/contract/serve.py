@@ -102,19 +102,27 @@ CANNOT_MOVE_VECTORS = frozenset(
     {
         "access_log",
         "api_keys_file",
+        "drain_file",
         "grace_period",
         "host",
         "http_port",
         "log_format",
         "max_body_bytes",
+        "max_connections",
+        "max_header_bytes",
+        "max_header_fields",
         "max_inputs",
         "max_request_timeout",
         "max_request_tokens",
+        "max_unsent_bytes",
+        "max_url_bytes",
         "max_waiting_tokens",
         "model_dir",
         "model_name",
+        "read_timeout",
         "request_timeout",
         "stuck_after",
+        "write_timeout",
     }
 )
 """Flags that a running server may change without its vectors becoming others. Every other flag makes a new revision of
@@ -156,6 +164,10 @@ class ServeArgs(BaseModel):
         PurePosixPath | None,
         Field(description="who may ask: a line a key, NAME KEY [TOKENS_PER_MINUTE]. Default: everybody"),
     ] = None
+    drain_file: Annotated[
+        PurePosixPath,
+        Field(description="when this file is not empty, every connection is closed with its next answer"),
+    ] = DRAIN_FILE
     log_format: Annotated[LogFormat, Field(description="text, or json: an object a line")] = LogFormat.TEXT
     access_log: Annotated[bool, Field(description="log a line a request, probes and scrapes aside")] = False
     max_inputs: Annotated[int, Field(ge=1, description="texts in one request, at most")] = 2048
