@@ -174,8 +174,9 @@ class Snapshot:
 
     @property
     def deployments(self) -> Mapping[str, Raw]:
-        """The Deployments by revision."""
-        return {revision_of(each): each for each in self.of_kind(DEPLOYMENT)}
+        """The Deployments by revision, but those that are being deleted."""
+        alive = (each for each in self.of_kind(DEPLOYMENT) if not each["metadata"].get("deletionTimestamp"))
+        return {revision_of(each): each for each in alive}
 
     @property
     def frontend(self) -> Raw | None:
