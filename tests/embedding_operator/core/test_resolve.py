@@ -330,7 +330,7 @@ class TestLabelledSecrets:
             service,
             *storage_containers,
             secrets={name: frozenset({"HF_TOKEN", "api-keys"})},
-            unusable_secrets=frozenset({name}),
+            unlabelled_secrets=frozenset({name}),
         )
         return resolve_service(snapshot, self.SETTINGS)
 
