@@ -351,4 +351,11 @@ class TestLabelledSecrets:
         assert resolved.fetcher.secrets == {}
 
 
+def test_without_that_policy_no_secret_needs_a_label() -> None:
+    service = a_service(model={"tokenSecretRef": {"name": "mine"}})
+    secrets = {"mine": frozenset({"HF_TOKEN"})}
+    snapshot = a_snapshot(service, secrets=secrets, unlabelled_secrets=frozenset({"mine"}))
+    assert resolve_service(snapshot, SETTINGS).secret_keys["HF_TOKEN"].name == "mine"
+
+
 WITH_KEYS = a_service(model={"tokenSecretRef": {"name": "mine"}}, auth={"apiKeysSecretRef": {"name": "who"}})
