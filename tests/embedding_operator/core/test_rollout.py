@@ -87,7 +87,7 @@ def a_snapshot(
     status: Raw | None = None,
     may_roll: bool = True,
 ) -> Snapshot:
-    service = a_service(**({"status": status} if status else {}))
+    service = a_service(status=dict(status) if status else None)
     children = (*deployments, a_frontend(None if selects == LEGACY else selects)) if selects else deployments
     return Snapshot(service, children=children, pods=pods, may_roll=may_roll)
 
@@ -144,7 +144,8 @@ def test_the_service_switches_when_every_pod_of_the_candidate_has_settled(pods: 
 
 @pytest.mark.parametrize(("told_for", "serving"), [(None, OLD), (2, OLD), (4, NEW)])
 def test_before_the_switch_the_serving_pods_are_told_that_they_drain(told_for: float | None, serving: str) -> None:
-    told = tuple(replace(pod, draining_since=told_for and NOW - timedelta(seconds=told_for)) for pod in ready_pods(OLD))
+    since = None if told_for is None else NOW - timedelta(seconds=told_for)
+    told = tuple(replace(pod, draining_since=since) for pod in ready_pods(OLD))
     rollout = step(a_snapshot(a_deployment(OLD), a_deployment(NEW), pods=(*told, *ready_pods(NEW))))
     assert (rollout.serving, rollout.announces_drain) == (serving, serving == OLD)
 
@@ -195,6 +196,11 @@ class TestWhereOnlyOneRevisionFits:
         assert step(self.full(age=119)).replicas[OLD] == 2
         rollout = step(self.full(age=121))
         assert (rollout.phase, rollout.serving, rollout.replicas) == (Phase.IN_PLACE, OLD, {OLD: 0, NEW: 2})
+
+    def test_it_makes_room_at_once_where_it_does_not_answer_anyway(self) -> None:
+        full = self.full(age=1)
+        broken = (a_pod(OLD, 0), a_pod(OLD, 1), *full.pods[2:])
+        assert step(replace(full, pods=broken)).replicas == {OLD: 0, NEW: 2}
 
     def test_it_never_makes_room_under_the_strategy_surge(self) -> None:
         assert step(self.full(age=899), strategy="Surge").replicas == {OLD: 2, NEW: 2}
@@ -280,6 +286,11 @@ class TestAnInstallFromBeforeRevisions:
 
 
 class TestWhatSomebodyDeleted:
+    def test_a_deployment_that_is_being_deleted_does_not_serve(self) -> None:
+        old = a_deployment(OLD)
+        old["metadata"]["deletionTimestamp"] = NOW.isoformat()
+        assert step(a_snapshot(old, pods=ready_pods(OLD))).serving == NEW
+
     def test_without_its_service_the_recorded_revision_serves_on(self) -> None:
         status = {"revision": {"serving": OLD}}
         rollout = step(a_snapshot(a_deployment(OLD), a_deployment(NEW), selects=None, status=status))

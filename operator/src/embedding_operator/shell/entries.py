@@ -36,7 +36,7 @@ class ServiceEntry:
 
 
 class Packer:
-    """Objects to bytes and back; the first that is packed becomes the dictionary for all. Equal bytes: equal objects."""
+    """Objects to bytes and back. The first becomes the dictionary for all. Equal objects, equal bytes."""
 
     def __init__(self) -> None:
         self._like = b""

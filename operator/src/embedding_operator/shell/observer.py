@@ -62,8 +62,13 @@ class Observer:
         generation = snapshot.service["metadata"].get("generation")
         is_accepted = (accepted.get("status"), accepted.get("observedGeneration")) == ("True", generation)
         needed = secrets_needed(snapshot.service, snapshot.storage_containers)
+<<<<<<< HEAD
         secrets = await self._secrets.read(snapshot.service, needed, is_accepted=is_accepted)
         snapshot = replace(snapshot, secrets=secrets.keys, unusable_secrets=secrets.unusable)
+=======
+        secrets = await self._secrets.read(snapshot.service, needed, is_ready=ready)
+        snapshot = replace(snapshot, secrets=secrets.keys, unlabelled_secrets=secrets.unusable)
+>>>>>>> next
         events = {uid: await self._events(snapshot, uid) for uid in needs_events(snapshot, now)}
         return (replace(snapshot, pod_events=events) if events else snapshot), secrets
 
@@ -75,7 +80,7 @@ class Observer:
         key = ObjectRef("", "", meta["namespace"], meta["name"])
         now = self.snapshot(self.service(key) or snapshot.service)
         secrets = {**secrets_needed(now.service, now.storage_containers), **snapshot.secrets}
-        return replace(now, secrets=secrets, unusable_secrets=snapshot.unusable_secrets, pod_events=snapshot.pod_events)
+        return replace(now, secrets=secrets, unlabelled_secrets=snapshot.unlabelled_secrets, pod_events=snapshot.pod_events)
 
     def storage_containers(self, namespace: str | None) -> tuple[StorageRead, ...]:
         """Those within reach of a namespace, parsed once for each of their versions."""

@@ -1,6 +1,7 @@
 """What the watches have told: trimmed objects, compressed, with small indexes beside.
 
-Memory is the point: a parsed Deployment takes fifty times the bytes that are kept of it. Objects are parsed when they are read.
+Memory is the point: a parsed Deployment takes fifty times the bytes that are kept of it. Objects are parsed when they
+are read.
 """
 
 from collections import Counter, defaultdict
