@@ -104,9 +104,9 @@ async def test_what_is_missing_and_optional_is_not_waited_for() -> None:
 async def test_a_secret_without_the_label_that_a_policy_may_ask_for_is_told() -> None:
     world = World()
     world.client.put("token", "HF_TOKEN")
-    assert (await world.read()).unusable == {"token"}
+    assert (await world.read()).unlabelled == {"token"}
     world.client.put("token", "HF_TOKEN", labels={USE_LABEL: "true"})
-    assert (await world.read(generation=2)).unusable == set()
+    assert (await world.read(generation=2)).unlabelled == set()
 
 
 async def test_a_service_that_needs_none_reads_none_and_nothing_is_remembered_of_it() -> None:

@@ -62,13 +62,8 @@ class Observer:
         generation = snapshot.service["metadata"].get("generation")
         is_accepted = (accepted.get("status"), accepted.get("observedGeneration")) == ("True", generation)
         needed = secrets_needed(snapshot.service, snapshot.storage_containers)
-<<<<<<< HEAD
         secrets = await self._secrets.read(snapshot.service, needed, is_accepted=is_accepted)
-        snapshot = replace(snapshot, secrets=secrets.keys, unusable_secrets=secrets.unusable)
-=======
-        secrets = await self._secrets.read(snapshot.service, needed, is_ready=ready)
-        snapshot = replace(snapshot, secrets=secrets.keys, unlabelled_secrets=secrets.unusable)
->>>>>>> next
+        snapshot = replace(snapshot, secrets=secrets.keys, unlabelled_secrets=secrets.unlabelled)
         events = {uid: await self._events(snapshot, uid) for uid in needs_events(snapshot, now)}
         return (replace(snapshot, pod_events=events) if events else snapshot), secrets
 
@@ -80,7 +75,8 @@ class Observer:
         key = ObjectRef("", "", meta["namespace"], meta["name"])
         now = self.snapshot(self.service(key) or snapshot.service)
         secrets = {**secrets_needed(now.service, now.storage_containers), **snapshot.secrets}
-        return replace(now, secrets=secrets, unlabelled_secrets=snapshot.unlabelled_secrets, pod_events=snapshot.pod_events)
+        labels, events = snapshot.unlabelled_secrets, snapshot.pod_events
+        return replace(now, secrets=secrets, unlabelled_secrets=labels, pod_events=events)
 
     def storage_containers(self, namespace: str | None) -> tuple[StorageRead, ...]:
         """Those within reach of a namespace, parsed once for each of their versions."""

@@ -27,7 +27,7 @@ class Secrets:
 
     keys: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     """The needed keys that are there; None for a Secret that does not exist."""
-    unusable: frozenset[str] = frozenset()
+    unlabelled: frozenset[str] = frozenset()
     """Secrets that lack the label which a policy may ask for."""
     read_again: timedelta | None = None
 
@@ -72,10 +72,10 @@ class SecretReader:
         found = {name: await self._read(meta["namespace"], name, keys) for name, keys in needed.items()}
         secrets = Secrets(
             keys={name: each[0] for name, each in found.items()},
-            unusable=frozenset(name for name, (keys, usable) in found.items() if keys is not None and not usable),
+            unlabelled=frozenset(name for name, (keys, usable) in found.items() if keys is not None and not usable),
         )
         known = self._known[uid] = _Known(generation, needed, secrets)
-        if all(secrets.keys[name] == keys for name, keys in needed.items()) and not secrets.unusable:
+        if all(secrets.keys[name] == keys for name, keys in needed.items()) and not secrets.unlabelled:
             return secrets
         known.misses = misses + 1
         known.due_at = self._clock.time() + _BACKOFF.seconds(known.misses, self._chance())
@@ -87,7 +87,7 @@ class SecretReader:
 
     def _with_wait(self, known: _Known) -> Secrets:
         seconds = max(0.0, (known.due_at or 0.0) - self._clock.time())
-        return Secrets(known.secrets.keys, known.secrets.unusable, timedelta(seconds=seconds))
+        return Secrets(known.secrets.keys, known.secrets.unlabelled, timedelta(seconds=seconds))
 
     async def _read(self, namespace: str, name: str, keys: frozenset[str]) -> tuple[frozenset[str] | None, bool]:
         """The needed keys that a Secret has, and whether services may use it."""
