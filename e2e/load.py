@@ -32,7 +32,8 @@ class Load:
 
     def answers(self) -> list[Answer]:
         """Wait until the clients have asked as often as they are to; all answers, in the order of sending."""
-        sh(f"kubectl wait --for=jsonpath='{{.status.phase}}'=Succeeded pod/{self.name} -n {self.namespace} --timeout=280s")
+        pod = f"pod/{self.name} -n {self.namespace}"
+        sh(f"kubectl wait --for=jsonpath='{{.status.phase}}'=Succeeded {pod} --timeout=280s")
         lines = sh(f"kubectl logs {self.name} -n {self.namespace}").splitlines()
         return sorted((Answer(**json.loads(line)) for line in lines), key=lambda answer: answer.sent)
 
