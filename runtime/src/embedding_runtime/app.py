@@ -24,6 +24,7 @@ def create_app(service: Service, keys: KeysFile | None = None) -> FastAPI:
         description="Embeddings of one model, in the words of OpenAI, Cohere, TEI, vLLM and Open Inference.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # the Host header of a client would be in it
     )
     # Starlette tries one route after the other: what is asked most comes first.
     for prefix in ("/v1", "/openai/v1"):

@@ -118,7 +118,9 @@ class BodyTooLate(RuntimeFault):
     type = "invalid_request_error"
 
     def __init__(self, *, seconds: float) -> None:
-        super().__init__(f"the body was not there after the {seconds:g} s that this request has")
+        super().__init__(
+            f"the body was not complete after {seconds:.4g} s: send it faster, or fewer texts in a request"
+        )
 
 
 class BodyTooLarge(RuntimeFault):

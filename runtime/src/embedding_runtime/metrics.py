@@ -60,6 +60,9 @@ class Metrics:
             "0 where batches are packed.",
         )
         self._halves = self._counter("half_batches", "Batches computed with half of the machine, another one beside.")
+        self._connections_ended = self._counter(
+            "connections_ended", "Connections that the server closed or refused before the client did.", ["reason"]
+        )
         ProcessCollector(registry=self._registry)
 
     def request(self, *, method: str, path: str, code: int, seconds: float) -> None:
@@ -88,6 +91,15 @@ class Metrics:
         self._gauge("queue_tokens", "Tokens that wait for a batch.", tokens)
         self._gauge("queue_texts", "Texts that wait for a batch.", texts)
         self._gauge("tokens_in_flight", "Tokens that wait or are being computed.", tokens_in_flight)
+
+    def connections(self, *, number: Callable[[], float], unsent_bytes: Callable[[], float]) -> None:
+        """Open connections, and the memory for their answers: read at each scrape."""
+        self._gauge("connections", "Open connections.", number)
+        self._gauge("unsent_bytes", "Bytes of answers that are being made or that clients have not read.", unsent_bytes)
+
+    def connection_ended(self, reason: str) -> None:
+        """The server closed or refused a connection."""
+        self._connections_ended.labels(reason).inc()
 
     def serving(self, name: str, backend: str, spec: ModelSpec, *, worker: int) -> None:
         """The model as labels, and the memory and CPU time of the process `worker`, as long as there is one."""

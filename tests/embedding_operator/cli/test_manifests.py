@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from embedding_operator.errors import BadManifests
 from embedding_operator.cli.manifests import read
+from embedding_operator.errors import BadManifests
 from support.builders import Raw, a_service, a_storage_container
 
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hf-secret"}}

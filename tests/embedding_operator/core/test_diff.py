@@ -86,7 +86,7 @@ DEPLOYMENT: Raw = {
                 "initContainers": [],
                 "containers": [CONTAINER],
                 "volumes": [{"name": "keys", "secret": {"secretName": "s", "items": [{"key": "k", "path": "p"}]}}],
-            }
+            },
         },
     },
 }
@@ -205,7 +205,10 @@ def test_a_replacement_is_the_desired_spec_over_the_version_that_was_read() -> N
     put = replacement(DEPLOYMENT, live)
     assert put["spec"]["template"]["spec"] == DEPLOYMENT["spec"]["template"]["spec"]
     metadata = put["metadata"]
-    assert (metadata["uid"], metadata["resourceVersion"]) == (live["metadata"]["uid"], live["metadata"]["resourceVersion"])
+    assert (metadata["uid"], metadata["resourceVersion"]) == (
+        live["metadata"]["uid"],
+        live["metadata"]["resourceVersion"],
+    )
     assert (metadata["labels"], metadata["annotations"]) == ({"team": "search"}, {"note": "mine"})
     assert metadata["finalizers"] == ["their/own"]
     assert "managedFields" not in metadata

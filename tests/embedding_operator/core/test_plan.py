@@ -148,10 +148,9 @@ def test_a_change_that_moves_no_vectors_keeps_the_revision() -> None:
 
 
 class TestOnTheOnlyGpu:
-    gpu: Raw = {"resources": {"limits": {"nvidia.com/gpu": "1"}}, "rollout": {"surgeWaitSeconds": 30}}
-
     def cluster_with_an_unschedulable_candidate(self) -> tuple[PureCluster, str, str]:
-        cluster = a_running_cluster(**self.gpu)
+        gpu = {"limits": {"nvidia.com/gpu": "1"}}
+        cluster = a_running_cluster(resources=gpu, rollout={"surgeWaitSeconds": 30})
         old = cluster.serving
         cluster.change(model=OTHER)
         cluster.settle()

@@ -87,7 +87,7 @@ def a_snapshot(
     status: Raw | None = None,
     may_roll: bool = True,
 ) -> Snapshot:
-    service = a_service(**({"status": status} if status else {}))
+    service = a_service(status=dict(status) if status else None)
     children = (*deployments, a_frontend(None if selects == LEGACY else selects)) if selects else deployments
     return Snapshot(service, children=children, pods=pods, may_roll=may_roll)
 
@@ -144,7 +144,8 @@ def test_the_service_switches_when_every_pod_of_the_candidate_has_settled(pods: 
 
 @pytest.mark.parametrize(("told_for", "serving"), [(None, OLD), (2, OLD), (4, NEW)])
 def test_before_the_switch_the_serving_pods_are_told_that_they_drain(told_for: float | None, serving: str) -> None:
-    told = tuple(replace(pod, draining_since=told_for and NOW - timedelta(seconds=told_for)) for pod in ready_pods(OLD))
+    since = None if told_for is None else NOW - timedelta(seconds=told_for)
+    told = tuple(replace(pod, draining_since=since) for pod in ready_pods(OLD))
     rollout = step(a_snapshot(a_deployment(OLD), a_deployment(NEW), pods=(*told, *ready_pods(NEW))))
     assert (rollout.serving, rollout.announces_drain) == (serving, serving == OLD)
 

@@ -102,4 +102,3 @@ def _crds(args: argparse.Namespace) -> int:
     if args.write:
         return crds.write(args.write)
     return crds.check(args.check) if args.check else crds.show()
-

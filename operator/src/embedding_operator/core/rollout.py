@@ -159,7 +159,7 @@ def _serving(snapshot: Snapshot, desired: str) -> str | None:
     deployments = snapshot.deployments
     if snapshot.frontend is not None:
         selector = snapshot.frontend["spec"].get("selector") or {}
-        selected = selector.get(REVISION_LABEL, LEGACY)
+        selected: str = selector.get(REVISION_LABEL, LEGACY)
         if selected in deployments:
             return selected
     recorded = (snapshot.status.get("revision") or {}).get("serving")

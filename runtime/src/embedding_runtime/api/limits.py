@@ -18,6 +18,9 @@ __all__ = ["TIMEOUT_HEADER", "Intake", "Limits", "Patience"]
 TIMEOUT_HEADER = "X-Request-Timeout"
 """Seconds that the client gives its request, from the server's sight of it to the vectors."""
 
+BODY_RATE = 1 << 16
+"""Bytes of a body that have to come in a second, on the whole."""
+
 BODIES_AT_ONCE = 8
 """Times the largest body: more bytes than that are not held for all requests together."""
 
@@ -34,6 +37,7 @@ class Limits:
     max_body_bytes: int
     request_timeout: float
     max_request_timeout: float
+    read_timeout: float
 
     @classmethod
     def of(cls, args: ServeArgs) -> Self:
@@ -110,12 +114,14 @@ class Intake:
     async def _read(self, headers: Mapping[bytes, bytes], receive: Receive, patience: Patience) -> bytes | None:
         """All of it, counted as held; None when the client is gone. Raises BodyTooLarge, BodyTooLate, Overloaded."""
         limit = self._limits.max_body_bytes
-        if int(headers.get(b"content-length", 0)) > limit:  # a number: the HTTP parser has seen to it
+        length = int(headers.get(b"content-length", limit))  # a number: the HTTP parser has seen to it
+        if length > limit:
             raise BodyTooLarge(limit=limit)
+        seconds = min(patience.seconds, self._limits.read_timeout + length / BODY_RATE)
         parts: list[bytes] = []
         size, whole = 0, False
         try:
-            async with asyncio.timeout_at(patience.deadline):
+            async with asyncio.timeout_at(patience.deadline - patience.seconds + seconds):
                 while not whole and (message := await receive())["type"] == "http.request":
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
@@ -127,7 +133,7 @@ class Intake:
                     whole = not message.get("more_body")
             return b"".join(parts) if whole else None
         except TimeoutError:
-            raise BodyTooLate(seconds=patience.seconds) from None
+            raise BodyTooLate(seconds=seconds) from None
         finally:
             if not whole:
                 self._held -= size

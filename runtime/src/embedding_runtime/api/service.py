@@ -10,6 +10,7 @@ import numpy as np
 from fastapi import Request
 
 from embedding_runtime import calls, tracing
+from embedding_runtime.answer_budget import BYTES_PER_NUMBER
 from embedding_runtime.api.limits import Limits, Patience
 from embedding_runtime.api.options import Options
 from embedding_runtime.contract import BackendName, Kind
@@ -156,6 +157,8 @@ class Service:
 
                     gone.add_done_callback(leave)
                     try:
+                        if (share := getattr(request.state, "answer_share", None)) is not None:
+                            await share.reserve(len(texts) * self.spec.dimensions * BYTES_PER_NUMBER)
                         return await self.engine.embed(texts, seconds=patience.left)
                     finally:
                         gone.remove_done_callback(leave)

@@ -161,6 +161,33 @@ class ServeArgs(BaseModel):
     max_inputs: Annotated[int, Field(ge=1, description="texts in one request, at most")] = 2048
     max_request_tokens: Annotated[int, Field(ge=1, description="tokens in one request, at most")] = 300_000
     max_body_bytes: Annotated[int, Field(ge=1, description="bytes of one request's body, at most")] = 2**22
+    max_header_bytes: Annotated[int, Field(ge=1024, description="bytes of one request's headers, at most")] = 2**16
+    max_header_fields: Annotated[int, Field(ge=10, description="header fields of one request, at most")] = 100
+    max_url_bytes: Annotated[int, Field(ge=128, description="bytes of one request's URL, at most")] = 2**13
+    max_connections: Annotated[
+        int,
+        Field(ge=1, description="open connections, at most; one more closes the one that is idle for longest"),
+    ] = 4096
+    max_unsent_bytes: Annotated[
+        int,
+        Field(ge=1, description="bytes of answers being made or not yet read, at most; larger requests then wait"),
+    ] = 2**25
+    read_timeout: Annotated[
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="seconds for a request's headers to come; for its body, beside one for each 64 KiB",
+        ),
+    ] = 20.0
+    write_timeout: Annotated[
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="seconds in which a client has to read 64 KiB of its answer, or half of what is left",
+        ),
+    ] = 10.0
     max_waiting_tokens: Annotated[
         int, Field(ge=1, description="tokens that may wait; a request that finds more is answered 429")
     ] = 1_000_000
