@@ -51,8 +51,9 @@ async def outage(session: Session, there: int) -> Phase:
     except OperatorEnded as ended:
         session.say(str(ended))
         exits = 1
-        begin = await session.start_operator()
     restored = await session.controls.restore()
+    if exits:  # as the kubelet would
+        begin = await session.start_operator()
     level = await session.until(lambda: session.fleet.level, services, "services are level")
     await session.rest(begin)
     used = (await session.now()).since(begin)

@@ -90,7 +90,7 @@ def _figures(phases: Sequence[Phase], ranges: Ranges) -> str:
             for phase in phases
             for text in (_cell(phase, figure),)
         ]
-        rows.append((WORDS[figure], str(allowed) if allowed else "", *cells))
+        rows.append((WORDS.get(figure, figure), str(allowed) if allowed else "", *cells))
     return _table(head, rows)
 
 

@@ -664,7 +664,7 @@ async def apply_names_every_conflict(api: Api) -> None:
     other = {**_config(), "data": {"a": "2", "b": "2", "c": "2"}}
     refused = await _refused(api.apply(other, "second"), 409, "Conflict", "Apply failed with 3 conflicts: ")
     assert 'conflicts with "first":\n- .data.b\n- .data.c' in refused.message
-    assert 'conflict with "scenario" using v1 at ' in refused.message, refused.message
+    assert 'conflicts with "scenario" using v1:\n- .data.a' in refused.message
 
 
 async def apply_puts_list_items_in_its_order(api: Api) -> None:

@@ -124,14 +124,14 @@ def a_snapshot(
     service: Raw,
     *storage_containers: Raw,
     secrets: Mapping[str, frozenset[str] | None] | None = None,
-    unusable_secrets: frozenset[str] = frozenset(),
+    unlabelled_secrets: frozenset[str] = frozenset(),
 ) -> Snapshot:
     """A service, and a cluster with these storage containers and Secrets; nothing was created for it yet."""
     return Snapshot(
         service,
         storage_containers=tuple(map(storage.read, storage_containers)),
         secrets=secrets or {},
-        unusable_secrets=unusable_secrets,
+        unlabelled_secrets=unlabelled_secrets,
     )
 
 

@@ -77,6 +77,9 @@ class Connections:
     def __init__(self, limits: ConnectionLimits, metrics: Metrics) -> None:
         self.limits = limits
         self.budget = AnswerBudget(limits.max_unsent_bytes)
+        self.is_draining = False
+        """Every connection is closed with its next answer."""
+        self._idle_before: frozenset[Connection] = frozenset()
         self._open: set[Connection] = set()
         # Ordered by how long they are idle.
         self._unused: dict[Connection, None] = {}
@@ -109,6 +112,13 @@ class Connections:
     def idle(self, connection: "Connection") -> None:
         """Its requests are answered."""
         self._idle[connection] = None
+
+    def close_idle(self) -> None:
+        """Close the connections that were idle the last time, too. A request that was just sent has arrived by now."""
+        for connection in self._idle_before & self._idle.keys():
+            self.busy(connection)
+            connection.drop("draining", "this server is about to lose its traffic")
+        self._idle_before = frozenset(self._idle)
 
     def closed(self, connection: "Connection") -> None:
         """It is gone."""
@@ -228,6 +238,8 @@ class Connection(HttpToolsProtocol):
             self._read_timer = None
         self._shared.busy(self)
         super().on_headers_complete()
+        if self._shared.is_draining:
+            self.cycle.keep_alive = False  # uvicorn says so in the answer, and closes
 
     def on_body(self, body: bytes) -> None:
         self._advanced = True

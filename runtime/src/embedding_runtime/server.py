@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import uvicorn
 import uvloop
@@ -23,6 +24,7 @@ from embedding_runtime.app import create_app
 from embedding_runtime.auth import KeysFile
 from embedding_runtime.connection import Connection, ConnectionLimits, Connections
 from embedding_runtime.contract import KILLED, ServeArgs
+from embedding_runtime.draining import follow_drain_file
 from embedding_runtime.engine import Engine
 from embedding_runtime.launch import WorkerProcess
 from embedding_runtime.modelspec import ModelSpec
@@ -95,9 +97,11 @@ async def _serve(
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     server = _Server(config, engine, args.grace_period)
+    draining = asyncio.create_task(follow_drain_file(Path(args.drain_file), connections))
     talking = asyncio.create_task(engine.run())
     talking.add_done_callback(lambda _: server.stop())
     await server.serve(sockets=[listener])
+    draining.cancel()
     writer.transport.abort()  # close() would first wait for a worker that hangs
     said = await talking
     code = await asyncio.to_thread(worker.stop)

@@ -1,5 +1,6 @@
 import pytest
 
+from bench.operator.plan import PHASES
 from bench.operator.ranges import Range, Ranges
 from bench.operator.results import Phase, Run
 from bench.operator.table import BEGIN, END, insert, markdown
@@ -39,6 +40,15 @@ def test_a_missed_figure_is_bold_and_listed() -> None:
 
 def test_a_figure_that_was_not_reached_says_so() -> None:
     assert "| all level after, s | ≤ 60 at 1,000 | **not reached** |" in rows(a_phase(level_seconds=None))
+
+
+def test_a_figure_without_words_stands_by_its_name() -> None:
+    assert "| new_seconds |  | 1 |" in rows(a_phase(new_seconds=1))
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_every_phase_has_a_title(name: str) -> None:
+    assert any(row.startswith("### ") for row in rows(a_phase().model_copy(update={"name": name})))
 
 
 def test_requests_stand_by_verb_and_resource() -> None:

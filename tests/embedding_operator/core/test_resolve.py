@@ -330,7 +330,7 @@ class TestLabelledSecrets:
             service,
             *storage_containers,
             secrets={name: frozenset({"HF_TOKEN", "api-keys"})},
-            unusable_secrets=frozenset({name}),
+            unlabelled_secrets=frozenset({name}),
         )
         return resolve_service(snapshot, self.SETTINGS)
 
@@ -349,6 +349,13 @@ class TestLabelledSecrets:
     def test_an_optional_secret_that_does_not_exist_yet_does_not_reach_the_pod(self) -> None:
         resolved = _resolve(a_service(), CATCH_ALL, secrets={"hf-secret": None}, settings=self.SETTINGS)
         assert resolved.fetcher.secrets == {}
+
+
+def test_without_that_policy_no_secret_needs_a_label() -> None:
+    service = a_service(model={"tokenSecretRef": {"name": "mine"}})
+    secrets = {"mine": frozenset({"HF_TOKEN"})}
+    snapshot = a_snapshot(service, secrets=secrets, unlabelled_secrets=frozenset({"mine"}))
+    assert resolve_service(snapshot, SETTINGS).secret_keys["HF_TOKEN"].name == "mine"
 
 
 WITH_KEYS = a_service(model={"tokenSecretRef": {"name": "mine"}}, auth={"apiKeysSecretRef": {"name": "who"}})

@@ -197,6 +197,11 @@ class TestWhereOnlyOneRevisionFits:
         rollout = step(self.full(age=121))
         assert (rollout.phase, rollout.serving, rollout.replicas) == (Phase.IN_PLACE, OLD, {OLD: 0, NEW: 2})
 
+    def test_it_makes_room_at_once_where_it_does_not_answer_anyway(self) -> None:
+        full = self.full(age=1)
+        broken = (a_pod(OLD, 0), a_pod(OLD, 1), *full.pods[2:])
+        assert step(replace(full, pods=broken)).replicas == {OLD: 0, NEW: 2}
+
     def test_it_never_makes_room_under_the_strategy_surge(self) -> None:
         assert step(self.full(age=899), strategy="Surge").replicas == {OLD: 2, NEW: 2}
 
@@ -281,6 +286,11 @@ class TestAnInstallFromBeforeRevisions:
 
 
 class TestWhatSomebodyDeleted:
+    def test_a_deployment_that_is_being_deleted_does_not_serve(self) -> None:
+        old = a_deployment(OLD)
+        old["metadata"]["deletionTimestamp"] = NOW.isoformat()
+        assert step(a_snapshot(old, pods=ready_pods(OLD))).serving == NEW
+
     def test_without_its_service_the_recorded_revision_serves_on(self) -> None:
         status = {"revision": {"serving": OLD}}
         rollout = step(a_snapshot(a_deployment(OLD), a_deployment(NEW), selects=None, status=status))

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedding_operator.errors import Conflict, LeaseLost, NotFound, Unavailable
-from embedding_operator.shell.client import Api, Json
-from embedding_operator.shell.leader import Leader, Terms
-from embedding_operator.kinds import Resource
+from embedding_operator.kinds import Kind
+from embedding_operator.shell.client import Client, Json
+from embedding_operator.shell.leader import Leader, LeaseConfig
 from support.clock import HandClock, settle
 
 
-class OneLease(Api):
+class OneLease(Client):
     """An API server with one object, or none. `trouble`: `down` answers nothing; `deaf` does it and answers nothing."""
 
     def __init__(self) -> None:
@@ -24,19 +24,19 @@ class OneLease(Api):
         self.trouble = ""
         self.writes = 0
 
-    async def get(self, resource: Resource, namespace: str | None, name: str) -> Json:
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Json:
         if self.trouble == "down":
             raise Unavailable("down")
         if self.lease is None:
             raise NotFound(name)
         return copy.deepcopy(self.lease)
 
-    async def create(self, resource: Resource, obj: Json) -> Json:
+    async def create(self, kind: Kind, obj: Json) -> Json:
         if self.lease is not None:
             raise Conflict("there is one")
         return self._store(obj)
 
-    async def replace(self, resource: Resource, obj: Json, *, subresource: str | None = None) -> Json:
+    async def replace(self, kind: Kind, obj: Json, *, subresource: str | None = None) -> Json:
         if self.lease is None:
             raise NotFound("lease")
         if obj["metadata"]["resourceVersion"] != self.lease["metadata"]["resourceVersion"]:
@@ -68,8 +68,8 @@ class Election:
         self.a, self.b = self.candidate("a"), self.candidate("b")
 
     def candidate(self, me: str) -> Leader:
-        terms = Terms(namespace="system", name="operator", me=me, duration=15)
-        return Leader(self.server, terms, self.clock, lambda: datetime(2026, 1, 1, tzinfo=UTC))
+        config = LeaseConfig(namespace="system", name="operator", me=me, duration=15)
+        return Leader(self.server, config, self.clock, lambda: datetime(2026, 1, 1, tzinfo=UTC))
 
 
 async def test_the_first_to_ask_leads_and_the_second_waits() -> None:
@@ -171,14 +171,56 @@ async def test_holding_outlasts_an_api_server_that_is_away_for_a_moment() -> Non
     await settle()
 
 
-async def test_holding_ends_when_the_api_server_stays_away() -> None:
+async def test_holding_outlasts_an_api_server_that_stays_away_but_leading_does_not() -> None:
     election = Election()
     await election.a.acquire()
     holding = asyncio.create_task(election.a.hold())
     election.server.trouble = "down"
-    await election.clock.advance(13)
-    with pytest.raises(LeaseLost):
+    await election.clock.advance(60)
+    assert not holding.done()
+    assert not election.a.leads()
+    election.server.trouble = ""
+    await election.clock.advance(5)
+    assert election.a.leads()
+    holding.cancel()
+    await settle()
+
+
+async def test_holding_ends_when_another_took_the_lease_while_the_api_server_was_away() -> None:
+    election = Election()
+    await election.a.acquire()
+    holding = asyncio.create_task(election.a.hold())
+    election.server.trouble = "down"
+    await election.clock.advance(20)
+    election.server.trouble = ""
+    assert not await election.b._try()  # its first look
+    election.clock.now += 15
+    assert await election.b._try()
+    await election.clock.advance(5)
+    with pytest.raises(LeaseLost, match="went to b"):
         await holding
+
+
+async def test_who_waits_to_lead_again_is_woken_by_the_renewal() -> None:
+    election = Election()
+    await election.a.acquire()
+    election.clock.now += 60
+    waiting = asyncio.create_task(election.a.leading())
+    await settle()
+    assert not waiting.done()
+    await election.a._try()
+    await settle()
+    assert waiting.done()
+
+
+async def test_what_is_left_shrinks_with_time_and_grows_with_a_renewal() -> None:
+    election = Election()
+    await election.a.acquire()
+    assert election.a.seconds_left() == 10
+    election.clock.now += 4
+    assert election.a.seconds_left() == 6
+    await election.a._try()
+    assert election.a.seconds_left() == 10
 
 
 async def test_waiting_writes_nothing() -> None:

@@ -54,8 +54,7 @@ def applied(shape: Shape, live: Json | None, config: Json, writer: Writer, now: 
     touched = changes.added | changes.modified
     conflicts = {each: paths & touched for each, paths in owned.items() if each != writer and paths & touched}
     if conflicts and not force:
-        times = {_writer(entry): entry["time"] for entry in old["metadata"]["managedFields"]}
-        raise _conflict(conflicts, config["apiVersion"], times)
+        raise _conflict(conflicts, config["apiVersion"])
     left = {
         each: paths if each == writer else paths - conflicts.get(each, frozenset()) - changes.removed
         for each, paths in everyones.items()
@@ -112,18 +111,18 @@ def _bare(obj: Json) -> Json:
     return {**obj, "metadata": meta}
 
 
-def _conflict(conflicts: Owned, api_version: str, times: Mapping[Writer, str]) -> ApiError:
+def _conflict(conflicts: Owned, api_version: str) -> ApiError:
     causes, words = [], []
     for writer, paths in conflicts.items():
         who = f'"{writer.manager}"'
         if writer.operation == "Update":
-            subresource = f' with subresource "{writer.subresource}"' if writer.subresource else ""
-            who += f"{subresource} using {api_version} at {times[writer]}"
-        fields = [readable(path) for path in sorted(paths)]
-        causes += [
-            {"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": field} for field in fields
-        ]
-        listed = "".join(f"\n- {field}" for field in fields)
-        words.append(f"conflict with {who}: {fields[0]}" if len(fields) == 1 else f"conflicts with {who}:{listed}")
-    noun = "conflict" if len(causes) == 1 else "conflicts"
-    return ApiError(409, "Conflict", f"Apply failed with {len(causes)} {noun}: {chr(10).join(words)}", causes=causes)
+            who += (f' with subresource "{writer.subresource}"' if writer.subresource else "") + f" using {api_version}"
+        for path in sorted(paths):
+            cause = {"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": readable(path)}
+            causes.append(cause)
+        words.append("\n- ".join((f"conflicts with {who}:", *(readable(path) for path in sorted(paths)))))
+    if len(causes) == 1:
+        message = f"Apply failed with 1 conflict: {causes[0]['message']}: {causes[0]['field']}"
+    else:
+        message = f"Apply failed with {len(causes)} conflicts: {chr(10).join(words)}"
+    return ApiError(409, "Conflict", message, causes=causes)

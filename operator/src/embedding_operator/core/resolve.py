@@ -54,6 +54,8 @@ def resolve_service(snapshot: Snapshot, settings: Settings) -> ResolvedService:
     service, unreadable = _read(snapshot.service)
     if service is None:
         raise Refused(unreadable)
+    if not settings.policy.secrets.require_label:
+        snapshot = replace(snapshot, unlabelled_secrets=frozenset())
     spec = service.spec
     serve, bad_flags = flags.serve_args(service, settings.policy)
     uri, bad_uri = check_uri(spec.model.storage_uri)

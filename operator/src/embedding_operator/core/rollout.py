@@ -203,7 +203,9 @@ def _advance(state: _State, serving: str) -> Rollout:
     wait = timedelta(seconds=state.spec.surge_wait_seconds)
     deadline = timedelta(seconds=state.spec.progress_deadline_seconds)
     is_in_place = state.replicas > 0 and state.deployments[serving]["spec"].get("replicas") == 0
-    has_no_room = state.is_unschedulable and state.age >= wait and state.spec.strategy is RolloutStrategy.AUTO
+    answers = any(pod.is_ready for pod in state.snapshot.live_pods(serving))  # else nothing is lost by making room
+    is_patient = answers and state.age < wait
+    has_no_room = state.is_unschedulable and not is_patient and state.spec.strategy is RolloutStrategy.AUTO
     if state.began and (state.is_ready or (has_no_room and any(_settled(pod, state.now) for pod in state.candidates))):
         return _switch(state, serving)
     if is_in_place:

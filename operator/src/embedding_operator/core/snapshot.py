@@ -153,8 +153,8 @@ class Snapshot:
     """By pod UID; only for pods that `diagnosis.needs_events` names."""
     storage_containers: tuple[StorageRead, ...] = ()
     secrets: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
-    unusable_secrets: frozenset[str] = frozenset()
-    """Those of the Secrets that exist and lack the label which `settings.policy.secrets.require_label` asks for."""
+    unlabelled_secrets: frozenset[str] = frozenset()
+    """Those of the Secrets that exist and lack USE_LABEL: not to be used where the policy asks for it."""
     may_roll: bool = True
 
     @property
@@ -174,8 +174,9 @@ class Snapshot:
 
     @property
     def deployments(self) -> Mapping[str, Raw]:
-        """The Deployments by revision."""
-        return {revision_of(each): each for each in self.of_kind(DEPLOYMENT)}
+        """The Deployments by revision, but those that are being deleted."""
+        alive = (each for each in self.of_kind(DEPLOYMENT) if not each["metadata"].get("deletionTimestamp"))
+        return {revision_of(each): each for each in alive}
 
     @property
     def frontend(self) -> Raw | None:

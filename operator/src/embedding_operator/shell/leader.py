@@ -57,7 +57,7 @@ class Leader:
         self._changed_at = clock.time()
         self._leads_until = clock.time()
         self._renewed = asyncio.Event()
-        self.read_at: float | None = None
+        self.heard_at: float | None = None
         """When the API server last answered about the Lease."""
 
     def leads(self) -> bool:
@@ -111,28 +111,39 @@ class Leader:
         """Read the Lease, and take or renew it if that is allowed; whether it is ours now."""
         asked_at = self._clock.time()
         try:
-            await self._read()
-            if not (self._is_mine() or self._has_run_out()):
+            if not self._is_mine():
+                await self._read()
+            if not await self._take_if_allowed():
                 return False
-            self._lease = await self._take()
-        except Conflict:
-            return False  # another was faster
         except ClusterFault as fault:
             _log.warning("renewing the Lease: %s", fault)
             return False
-        self._changed_at = self._clock.time()
+        self._changed_at = self.heard_at = self._clock.time()
         self._leads_until = asked_at + self._config.deadline
         renewed, self._renewed = self._renewed, asyncio.Event()
         renewed.set()
         return True
 
+    async def _take_if_allowed(self) -> bool:
+        """Whether the Lease is ours. A leader renews what it last wrote, and reads only when that fails."""
+        for _ in range(2):
+            if not (self._is_mine() or self._has_run_out()):
+                return False
+            try:
+                self._lease = await self._take()
+            except (Conflict, NotFound):  # another was faster, somebody deleted it, or the last answer was lost
+                await self._read()
+            else:
+                return True
+        return False
+
     async def _read(self) -> None:
         try:
             seen = await self._client.get(LEASE, self._config.namespace, self._config.name)
         except NotFound:
-            self._lease, self.read_at = None, self._clock.time()
+            self._lease, self.heard_at = None, self._clock.time()
             return
-        self.read_at = self._clock.time()
+        self.heard_at = self._clock.time()
         if self._lease is None or seen["metadata"]["resourceVersion"] != self._lease["metadata"]["resourceVersion"]:
             self._lease, self._changed_at = seen, self._clock.time()
 

@@ -61,7 +61,7 @@ class Observer:
         ready = condition_of(snapshot.status, "Ready").get("status") == "True"
         needed = secrets_needed(snapshot.service, snapshot.storage_containers)
         secrets = await self._secrets.read(snapshot.service, needed, is_ready=ready)
-        snapshot = replace(snapshot, secrets=secrets.keys, unusable_secrets=secrets.unusable)
+        snapshot = replace(snapshot, secrets=secrets.keys, unlabelled_secrets=secrets.unusable)
         events = {uid: await self._events(snapshot, uid) for uid in needs_events(snapshot, now)}
         return (replace(snapshot, pod_events=events) if events else snapshot), secrets
 
@@ -73,7 +73,7 @@ class Observer:
         key = ObjectRef("", "", meta["namespace"], meta["name"])
         now = self.snapshot(self.service(key) or snapshot.service)
         secrets = {**secrets_needed(now.service, now.storage_containers), **snapshot.secrets}
-        return replace(now, secrets=secrets, unusable_secrets=snapshot.unusable_secrets, pod_events=snapshot.pod_events)
+        return replace(now, secrets=secrets, unlabelled_secrets=snapshot.unlabelled_secrets, pod_events=snapshot.pod_events)
 
     def storage_containers(self, namespace: str | None) -> tuple[StorageRead, ...]:
         """Those within reach of a namespace, parsed once for each of their versions."""

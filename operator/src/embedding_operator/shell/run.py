@@ -88,7 +88,7 @@ class Process:
         if not self._has_resources or leader is None:
             return "the API server was not reached yet, or lacks the custom resources"
         oldest = clock.time() - 2 * self._settings.lease_seconds
-        if leader.read_at is None or leader.read_at < oldest:
+        if leader.heard_at is None or leader.heard_at < oldest:
             return "the Lease cannot be read"
         return None
 

@@ -49,7 +49,7 @@ def check_secrets(requirements: Iterable[SecretRequirement], snapshot: Snapshot)
         if each.is_optional or is_met(each, snapshot) or check_key(key, each.by):
             continue
         asked = f"{each.by} names key {key} of Secret {name}"
-        if name in snapshot.unusable_secrets:
+        if name in snapshot.unlabelled_secrets:
             label = f"kubectl label secret {name} -n {namespace} {USE_LABEL}=true"
             message = (
                 f'{asked}, which lacks the label {USE_LABEL}: "true" that the operator\'s policy requires: {label}'
@@ -68,13 +68,13 @@ def check_secrets(requirements: Iterable[SecretRequirement], snapshot: Snapshot)
 def is_met(requirement: SecretRequirement, snapshot: Snapshot) -> bool:
     """The Secret exists, has the key and may be used."""
     name = requirement.ref.name
-    return name not in snapshot.unusable_secrets and requirement.ref.key in (snapshot.secrets.get(name) or ())
+    return name not in snapshot.unlabelled_secrets and requirement.ref.key in (snapshot.secrets.get(name) or ())
 
 
 def note(requirement: SecretRequirement, snapshot: Snapshot) -> str:
     """What it means that an optional one is not met."""
     name, namespace = requirement.ref.name, snapshot.service["metadata"].get("namespace")
-    if name in snapshot.unusable_secrets:
+    if name in snapshot.unlabelled_secrets:
         why = f'lacks the label {USE_LABEL}: "true"'
     elif snapshot.secrets.get(name) is None:
         why = f"does not exist in namespace {namespace}"
