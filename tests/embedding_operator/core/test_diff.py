@@ -151,6 +151,12 @@ def test_items_of_a_list_are_compared_with_those_of_their_key_in_any_order() -> 
     assert not needs_write(DEPLOYMENT, live)
 
 
+def test_a_default_within_an_item_of_an_atomic_list_makes_no_difference() -> None:
+    live = as_live(DEPLOYMENT)
+    _pod_of(live)["volumes"][0]["secret"]["items"][0]["mode"] = 0o444
+    assert not needs_write(DEPLOYMENT, live)
+
+
 def _in_pod(**fields: Raw) -> Raw:
     return {"f:spec": {"f:template": {"f:spec": {f"f:{name}": value for name, value in fields.items()}}}}
 

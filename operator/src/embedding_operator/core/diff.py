@@ -104,6 +104,9 @@ def _matches(desired: Any, live: Any, name: str = "") -> bool:
     if isinstance(desired, list) and (name in _LIST_KEYS or name == "ports"):
         items = {_key(name, item): item for item in live} if isinstance(live, list) else {}
         return all(_key(name, item) in items and _matches(item, items[_key(name, item)]) for item in desired)
+    if isinstance(desired, list):  # atomic: as many items, in that order; each may have defaults
+        has_all = isinstance(live, list) and len(live) == len(desired)
+        return has_all and all(map(_matches, desired, live))
     if name in _QUANTITIES or name == "divisor":
         return _is_same_amount(desired, live)
     return bool(desired == live)
