@@ -28,9 +28,14 @@ test: .venv/synced tests/clients/.venv/synced ## Run all tests that need no clus
 	@tools/debian.sh chromedriver strace || echo "the tests of the playground, and of connections outwards, are skipped" >&2
 	$(PYTHON) -m pytest $(ARGS)
 
-e2e: .venv/synced ## Bring a cluster up, install the chart, walk the guide and do it harm, take the cluster down
+e2e: ## Bring a cluster up, install the chart, walk the guide and do it harm, take the cluster down (20 minutes)
+e2e-slow: ## The same for what e2e leaves out: long outages and upgrades (20 minutes)
+e2e: E2E_TESTS := not slow_cluster
+e2e-slow: E2E_TESTS := slow_cluster
+e2e e2e-slow: .venv/synced
 	@trap '$(CLUSTER) down' EXIT; rm -f "$(KSTATUS_DIR)"/*.json; \
-	$(CLUSTER) up && $(CLUSTER) load && eval "$$($(CLUSTER) env)" && $(PYTHON) -m pytest e2e -p no:randomly $(ARGS)
+	$(CLUSTER) up && $(CLUSTER) load && eval "$$($(CLUSTER) env)" && $(PYTHON) -m pytest e2e -p no:randomly \
+		-m "$(E2E_TESTS)" $(ARGS)
 	@# A line of its own: make runs a line that calls make even under -n, and the one above starts and stops a cluster.
 	@$(MAKE) kstatus
 
@@ -81,7 +86,7 @@ images: ## Build the images into the cluster that is up
 clean: ## Remove what was set up or built in this checkout
 	rm -rf .bench .bin .uv .venv tests/clients/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test e2e kstatus verify generate format bench bench-operator images clean
+.PHONY: help demo test e2e e2e-slow kstatus verify generate format bench bench-operator images clean
 
 $(UV): tools/debian.sh tools/uv.sh
 	@tools/debian.sh

@@ -1,19 +1,29 @@
-"""The chart of this checkout, as a person installs and uninstalls it."""
+"""The chart, as a person installs and uninstalls it."""
 
-from kube import sh
+from pathlib import Path
 
-__all__ = ["install", "uninstall"]
+from kube import ROOT, sh
+
+__all__ = ["NAMESPACE", "RELEASE", "install", "uninstall"]
+
+RELEASE = "embedding-operator"
+NAMESPACE = "embedding-operator"
 
 
-def install() -> None:
-    """Returns when the operator runs."""
+def install(*values: str, source: Path = ROOT, release: str = RELEASE, namespace: str = NAMESPACE) -> None:
+    """Install or upgrade, with these values (`replicas=2`) over those of e2e/values.yaml. Returns when it runs.
+
+    `source` is the checkout whose chart and values these are.
+    """
+    flags = "".join(f" --set {value}" for value in values)
     sh(
-        "helm upgrade --install embedding-operator charts/embedding-operator --namespace embedding-operator "
-        "--values e2e/values.yaml --wait --timeout 120s"
+        f"helm upgrade --install {release} {source}/charts/embedding-operator --namespace {namespace} "
+        f"--values {source}/e2e/values.yaml --wait --timeout 120s{flags}"
     )
 
 
-def uninstall() -> None:
+def uninstall(release: str = RELEASE, namespace: str = NAMESPACE) -> None:
     """Returns when nothing of it runs any more."""
-    sh("helm uninstall embedding-operator --namespace embedding-operator --wait --timeout 60s")
-    sh("kubectl wait --for=delete pods --all -n embedding-operator --timeout=60s")
+    sh(f"helm uninstall {release} --namespace {namespace} --wait --timeout 60s --ignore-not-found")
+    pods = f"pods -l app.kubernetes.io/instance={release} -n {namespace}"
+    sh(f"kubectl wait --for=delete {pods} --timeout=60s")

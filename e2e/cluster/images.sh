@@ -25,6 +25,17 @@ load_images() {
     say "images are in the cluster"
 }
 
+# load_operator_image COMMIT: for tests that upgrade from an earlier release.
+load_operator_image() {
+    local source=$STATE/build/operator-$1
+    mkdir -p "$source"
+    git -C "$REPOSITORY" archive "$1" | tar -x -C "$source"
+    say "building embedding-operator:$1"
+    build "embedding-operator:$1" "$source/operator/Dockerfile" operator "$source"
+    rm -r "$source"
+    tidy_images
+}
+
 # The certificates that this machine trusts, as options of `docker build` and `buildctl build` alike: a private
 # authority's are needed to download packages, and a build secret is never in an image.
 ca_secret() {

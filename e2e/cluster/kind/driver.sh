@@ -36,3 +36,7 @@ tidy_images() { docker image prune --force >/dev/null; }
 path() { :; } # kubectl and helm are on the PATH already
 
 audit_log() { docker exec "$NAME-control-plane" cat /var/log/kubernetes/audit.log; }
+
+stop_component() { die "only the native cluster stops and starts parts of itself: CLUSTER=native"; }
+
+start_component() { stop_component "$1"; }

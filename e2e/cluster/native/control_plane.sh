@@ -1,9 +1,37 @@
 # Sourced by driver.sh: etcd, the API server, the controllers and the scheduler.
 
 start_control_plane() {
+    start_etcd
+    start_kube_apiserver
+    start kube-controller-manager "$BIN/kube-controller-manager" --kubeconfig "$PKI/kube-controller-manager.kubeconfig" \
+        --leader-elect=false --use-service-account-credentials --cluster-cidr "$PODS" \
+        --service-account-private-key-file "$PKI/service-accounts.key" --root-ca-file "$PKI/ca.crt"
+    start kube-scheduler "$BIN/kube-scheduler" --kubeconfig "$PKI/kube-scheduler.kubeconfig" --leader-elect=false
+}
+
+# The two whose absence is tested: each can be stopped and started again while the rest runs on.
+stop_component() {
+    case "$1" in
+        etcd | kube-apiserver) stop "$1" ;;
+        *) die "etcd and kube-apiserver can be stopped, not '$1'" ;;
+    esac
+}
+
+start_component() {
+    case "$1" in
+        etcd) start_etcd ;;
+        kube-apiserver) start_kube_apiserver ;;
+        *) die "etcd and kube-apiserver can be started, not '$1'" ;;
+    esac
+}
+
+start_etcd() {
     start etcd "$BIN/etcd" --data-dir "$RUN/etcd" --unsafe-no-fsync \
         --listen-client-urls "$ETCD" --advertise-client-urls "$ETCD" \
         --listen-peer-urls http://127.0.0.1:12380
+}
+
+start_kube_apiserver() {
     start kube-apiserver "$BIN/kube-apiserver" \
         --etcd-servers "$ETCD" \
         --bind-address "$NODE_IP" --secure-port "${API##*:}" --advertise-address "$NODE_IP" \
@@ -18,8 +46,4 @@ start_control_plane() {
         --kubelet-client-certificate "$PKI/admin.crt" --kubelet-client-key "$PKI/admin.key" \
         --audit-policy-file "$HERE/audit-policy.yaml" --audit-log-path "$LOG/audit.log"
     until_ready kube-apiserver 60 kubectl get --raw /readyz
-    start kube-controller-manager "$BIN/kube-controller-manager" --kubeconfig "$PKI/kube-controller-manager.kubeconfig" \
-        --leader-elect=false --use-service-account-credentials --cluster-cidr "$PODS" \
-        --service-account-private-key-file "$PKI/service-accounts.key" --root-ca-file "$PKI/ca.crt"
-    start kube-scheduler "$BIN/kube-scheduler" --kubeconfig "$PKI/kube-scheduler.kubeconfig" --leader-elect=false
 }

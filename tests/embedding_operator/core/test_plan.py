@@ -315,26 +315,34 @@ def test_no_replicas_are_ready_as_soon_as_they_are_gone() -> None:
     assert cluster.condition("Ready") == ("True", "ScaledToZero")
 
 
-def test_an_install_from_before_revisions_is_carried_over_without_an_outage() -> None:
+LEGACY_LABELS = {"app.kubernetes.io/name": "embedding-runtime", "serving.embeddings.dev/service": "embedding-model"}
+
+
+def an_install_from_before_revisions() -> PureCluster:
+    """One Deployment with the service's name, and a Service that selects by labels without a revision."""
     cluster = a_running_cluster()
     (deployment,) = cluster.deployments
     del cluster.objects["Deployment", deployment["metadata"]["name"]]
-    legacy = {"app.kubernetes.io/name": "embedding-runtime", "serving.embeddings.dev/service": "embedding-model"}
-    deployment["metadata"] |= {"name": "embedding-model", "labels": legacy}
-    deployment["spec"] |= {"selector": {"matchLabels": legacy}}
-    deployment["spec"]["template"]["metadata"]["labels"] = legacy
+    deployment["metadata"] |= {"name": "embedding-model", "labels": LEGACY_LABELS}
+    deployment["spec"] |= {"selector": {"matchLabels": LEGACY_LABELS}}
+    deployment["spec"]["template"]["metadata"]["labels"] = LEGACY_LABELS
     cluster.objects["Deployment", "embedding-model"] = deployment
-    cluster.objects["Service", "embedding-model"]["spec"]["selector"] = legacy
+    cluster.objects["Service", "embedding-model"]["spec"]["selector"] = LEGACY_LABELS
     cluster.service["status"].pop("revision")
     cluster.pods.clear()
     cluster.run("legacy")
+    return cluster
+
+
+def test_an_install_from_before_revisions_is_carried_over_without_an_outage() -> None:
+    cluster = an_install_from_before_revisions()
     cluster.settle()
 
     assert cluster.selected is None
     (new,) = cluster.replicas().keys() - {"legacy"}
     assert cluster.replicas() == {"legacy": 1, new: 1}
     new_labels = next(each for each in cluster.deployments if revision_of(each) == new)["spec"]["template"]["metadata"]
-    assert not legacy.items() <= new_labels["labels"].items(), "the old selector must not take the candidate's pods"
+    assert not LEGACY_LABELS.items() <= new_labels["labels"].items(), "the old selector must not take the new pods"
 
     cluster.run(new)
     cluster.after(3)
@@ -342,6 +350,19 @@ def test_an_install_from_before_revisions_is_carried_over_without_an_outage() ->
     cluster.stop("legacy")
     cluster.settle()
     assert cluster.replicas() == {new: 1}
+
+
+def test_installs_from_before_revisions_are_carried_over_a_few_at_a_time() -> None:
+    cluster = an_install_from_before_revisions()
+    cluster.may_roll = False
+    for _ in range(3):
+        plan = cluster.reconcile()
+        assert (plan.budget, set(cluster.replicas())) == (Budget.WAITS, {"legacy"})
+    assert cluster.condition("Reconciling") == ("True", "RolloutQueued")
+
+    cluster.may_roll = True
+    assert cluster.reconcile().budget is Budget.HOLDS
+    assert len(cluster.replicas()) == 2
 
 
 def _pods(cluster: PureCluster, revision: str) -> list[Raw]:

@@ -152,8 +152,10 @@ def _diagnosed(view: View, revision: str, template: Raw) -> View:
 
 
 def _is_users_change(snapshot: Snapshot) -> bool:
-    """The spec is another one than the one that was last rolled out."""
-    rolled_out = (snapshot.status.get("revision") or {}).get("generation")
+    """The spec is another one than the one that was last rolled out; releases before revisions did not record that one,
+    and rolled out what they observed.
+    """
+    rolled_out = (snapshot.status.get("revision") or {}).get("generation") or snapshot.status.get("observedGeneration")
     return bool(snapshot.service["metadata"].get("generation") != rolled_out)
 
 

@@ -1,0 +1,134 @@
+"""Whoever refuses the operator is told with their own words and a remedy, and it goes on by itself when they relent."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from kube import Service, apply, get, record, sh
+from services import a_service, with_token
+
+NAME = "embedding-model"
+ROLE = "clusterrole/embedding-operator.embedding-operator"
+
+
+def test_a_failing_webhook_is_named_and_its_end_needs_nobody(namespace: str) -> None:
+    service = Service(NAME, namespace)
+    with _a_webhook_that_nobody_serves(namespace):
+        apply(_without_pods(namespace))
+        message = service.says("Retrying")
+        assert f"{namespace}.mine.example" in message, message
+        assert "Restore the webhook's backend, or delete its configuration" in message
+        record(get(f"embeddingservice {NAME}", namespace), "InProgress", "failing-webhook")
+
+    service.says("ScaledToZero")
+    record(get(f"embeddingservice {NAME}", namespace), "Current", "scaled-to-zero")
+
+
+def test_a_quota_that_has_no_room_for_an_object_is_told_and_more_room_is_taken(namespace: str) -> None:
+    _quota(namespace, "count/deployments.apps=0")
+    apply(_without_pods(namespace))
+    service = Service(NAME, namespace)
+
+    message = service.says("QuotaExceeded")
+    assert "exceeded quota: quota" in message
+    assert "Raise the quota" in message
+    assert service.says("QuotaExceeded", "Stalled") == message
+    record(get(f"embeddingservice {NAME}", namespace), "Failed", "quota-exceeded")
+
+    sh(f"kubectl delete resourcequota quota -n {namespace}")
+    service.says("ScaledToZero")
+
+
+@pytest.mark.parametrize(
+    ("hard", "words"),
+    [
+        pytest.param("pods=0", "exceeded quota: quota", id="pods"),
+        pytest.param("limits.cpu=10m", "limits.cpu", id="limits.cpu"),
+    ],
+)
+def test_a_quota_that_has_no_room_for_pods_is_told_and_more_room_is_taken(
+    namespace: str, hard: str, words: str
+) -> None:
+    _quota(namespace, hard)
+    with_token(namespace)
+    apply(a_service(namespace))
+    service = Service(NAME, namespace)
+
+    message = service.says("PodsRefused")
+    assert words in message, message
+    record(get(f"embeddingservice {NAME}", namespace), "InProgress", f"pods-refused-{hard.partition('=')[0]}")
+
+    sh(f"kubectl delete resourcequota quota -n {namespace}")
+    service.says("Downloaded", "ModelAvailable")
+
+
+@pytest.mark.parametrize(("resource", "verb"), [("deployments", "create"), ("services", "create"), ("secrets", "get")])
+def test_a_missing_right_is_named_and_used_when_it_is_there(namespace: str, resource: str, verb: str) -> None:
+    with_token(namespace)
+    service = Service(NAME, namespace)
+    with _without_right(resource, verb):
+        apply(a_service(namespace, replicas=0))
+        message = service.says("Forbidden")
+        assert f'cannot {verb} resource "{resource}"' in message, message
+        assert "the chart's roles have it" in message
+        record(get(f"embeddingservice {NAME}", namespace), "Failed", f"forbidden-{resource}")
+
+    service.says("ScaledToZero")
+
+
+def _without_pods(namespace: str) -> dict[str, Any]:
+    return a_service(namespace, model={"tokenSecretRef": None}, replicas=0)
+
+
+def _quota(namespace: str, hard: str) -> None:
+    """Returns when it counts: a quota that is not yet computed refuses everything, in other words."""
+    sh(f"kubectl create quota quota -n {namespace} --hard={hard}")
+    sh(f"kubectl wait resourcequota/quota -n {namespace} --for=jsonpath='{{.status.hard}}' --timeout=30s")
+
+
+@contextmanager
+def _a_webhook_that_nobody_serves(namespace: str) -> Iterator[None]:
+    """Asked about every Deployment of the namespace, and there is no server behind its Service."""
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    webhook = {
+        "name": f"{namespace}.mine.example",
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "timeoutSeconds": 5,
+        "namespaceSelector": selector,
+        "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["deployments"]}],
+        "clientConfig": {"service": {"name": "nobody", "namespace": namespace}},
+    }
+    sh(f"kubectl create service clusterip nobody -n {namespace} --tcp=443")
+    kind = "ValidatingWebhookConfiguration"
+    meta = {"name": namespace}
+    apply({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": meta, "webhooks": [webhook]})
+    try:
+        yield
+    finally:
+        sh(f"kubectl delete {kind} {namespace}")
+
+
+@contextmanager
+def _without_right(resource: str, verb: str) -> Iterator[None]:
+    """The operator's ClusterRole of the chart, less one verb on one resource."""
+    rules = get(ROLE)["rules"]
+    fewer = [
+        {**rule, "verbs": [each for each in rule["verbs"] if each != verb]} if resource in rule["resources"] else rule
+        for rule in rules
+    ]
+    assert fewer != rules
+    _set_rules(fewer)
+    try:
+        yield
+    finally:
+        _set_rules(rules)
+
+
+def _set_rules(rules: list[dict[str, Any]]) -> None:
+    patch = [{"op": "replace", "path": "/rules", "value": [rule for rule in rules if rule["verbs"]]}]
+    sh(f"kubectl patch {ROLE} --type=json -p {shlex.quote(json.dumps(patch))}")
