@@ -83,7 +83,7 @@ class View:
 
     @property
     def aimed_at(self) -> str | None:
-        """The revision that is to serve for now: the desired one or, while a change waits for its turn, the serving one."""
+        """The revision that is to serve: the desired one, or the serving one while a change waits for its turn."""
         if self.rollout is None:
             return None
         return self.rollout.serving if self.budget_waits else self.rollout.desired
