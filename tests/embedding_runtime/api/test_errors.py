@@ -84,7 +84,13 @@ def test_a_body_without_a_content_type_is_refused(fake_server: RuntimeServer) ->
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/nowhere", 404), ("POST", "/v1/nowhere", 404), ("GET", "/v1/embeddings", 405)],
+    [
+        ("GET", "/nowhere", 404),
+        ("POST", "/v1/nowhere", 404),
+        ("GET", "/v1/embeddings", 405),
+        ("POST", "/v1/embeddings/", 404),  # no redirect: it would repeat the client's Host
+        ("GET", "/v2/models", 404),
+    ],
 )
 def test_a_wrong_path_or_method_is_the_envelope_too(
     fake_server: RuntimeServer, method: str, path: str, status: int
