@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from embedding_runtime.backends import registry
+from embedding_runtime.backends import registry, vllm_coverage
 from embedding_runtime.contract import BackendName, Dtype
 from embedding_runtime.modelspec import ModelRefused, ModelSpec
 from embedding_runtime.tokenization import TextTokenizer
@@ -171,16 +171,27 @@ def test_a_head_that_reads_otherwise_is_refused_by_name(tmp_path: Path) -> None:
 VLLM_ROWS = [
     Row("bert-new-prompt", options=PROMPT),
     Row("bert-3-labels", labels=3, says=SINCE_4),
+    Row("roberta-plain", "roberta"),
     Row("xlm-roberta-plain", "xlm-roberta"),
 ]
 VLLM_PAIRS = [pair for pair in PAIRS if "<pad>" not in pair[0]]  # as in test_matrix
 
 
+def vllm_models(directory: Path) -> dict[str, Path]:
+    return {row.name: a_cross_encoder(directory / row.name, row, hidden_size=128) for row in VLLM_ROWS}
+
+
+def test_vllm_serves_without_a_proof_exactly_what_is_compared_here(tmp_path: Path) -> None:
+    specs = [ModelSpec.read(model) for model in vllm_models(tmp_path).values()]
+    covered = {case for case in vllm_coverage.COVERED if not case.pooling}
+    assert {vllm_coverage.case_of(spec) for spec in specs} == covered
+    assert [vllm_coverage.reason_for_proof(spec) for spec in specs] == [None] * len(specs)
+
+
 @pytest.fixture(scope="module")
 def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
     directory = tmp_path_factory.mktemp("vllm")
-    models = {row.name: a_cross_encoder(directory / row.name, row, hidden_size=128) for row in VLLM_ROWS}
-    with VllmRuns(models, VLLM_PAIRS, directory / "log") as runs:
+    with VllmRuns(vllm_models(directory), VLLM_PAIRS, directory / "log") as runs:
         yield runs
 
 

@@ -124,21 +124,27 @@ def _ways(model: PreTrainedModel) -> Iterator[tuple[str, Callable[[PreTrainedMod
 
 
 def as_it_comes(spec: ModelSpec) -> Proof:
-    """What another library's vectors of the model have to be. The model itself is let go. Raises ModelRefused."""
-    model, _, compared, probes = _parts(spec)
-    return Proof.of(HuggingFaceBackend(padded.prepare(model), compared, "as it comes"), probes, spec.dtype)
+    """What another library's rows of the model have to be, of a cross-encoder with its activation.
+
+    The model itself is let go. Raises ModelRefused.
+    """
+    model, head, _, probes = _parts(spec, thorough=True)
+    return Proof.of(HuggingFaceBackend(padded.prepare(model), head, "as it comes"), probes, spec.dtype)
 
 
-def _parts(spec: ModelSpec) -> tuple[PreTrainedModel, Rows, Rows, Sequence[TokenIds]]:
-    """The transformer, its head, what of the head's work is compared at start, and over which texts."""
+def _parts(spec: ModelSpec, *, thorough: bool = False) -> tuple[PreTrainedModel, Rows, Rows, Sequence[TokenIds]]:
+    """The transformer, its head, what of the head's work is compared at start, and over which texts.
+
+    `thorough`: with those that show how another library counts positions.
+    """
     if spec.scores is None:
         prompt_tokens = tokenizer_check.check(spec)
         model = _weights(spec)
         head = Head(spec, model.device, prompt_tokens=prompt_tokens)
-        return model, head, head, _probes(spec, model, prompt_tokens)
+        return model, head, head, _probes(spec, model, prompt_tokens, thorough=thorough)
     types = tokenizer_check.check_pairs(spec)
     whole = _weights(spec)
-    pairs = [_as_pair(probe) for probe in _probes(spec, whole, 0)]
+    pairs = [_as_pair(probe) for probe in _probes(spec, whole, 0, thorough=thorough)]
     model, scores = scoring.split(whole, spec, spec.scores, pairs, types=types)
     return model, scores, scores.reads, pairs  # activations may make 1 of every score
 
@@ -165,22 +171,42 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
     # transformers fills what the files lack with random numbers. Its own pooler is not used for vectors.
     missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
     if missing:
-        raise ModelRefused(f"the weights in {spec.directory} lack {', '.join(missing[:3])} ({len(missing)} in all)")
+        raise ModelRefused(
+            f"the weights in {spec.directory} lack {', '.join(missing[:_NAMED])} ({len(missing)} in all)"
+        )
     if spec.scores is None and hasattr(model, "pooler") and not spec.own_code:  # which may not ask whether it is there
         model.pooler = None
     on_device: PreTrainedModel = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     return on_device
 
 
-def _probes(spec: ModelSpec, model: PreTrainedModel, prompt_tokens: int) -> list[TokenIds]:
+_NAMED = 10
+"""Of the weights that are missing."""
+
+
+def _probes(spec: ModelSpec, model: PreTrainedModel, prompt_tokens: int, *, thorough: bool) -> list[TokenIds]:
     """Texts of few, equal, about equal and many tokens, and of more than the attention's window (where it has one).
 
-    They would show if one text saw another, or padding, or its own place wrongly.
+    They would show if one text saw another, or padding, or its own place wrongly. `thorough`: the shortest and the
+    longest, too, where positions begin and end, and one with the padding's token inside, unless no text with it is
+    served there.
     """
     generator = torch.Generator().manual_seed(1)
     window = getattr(model.config, "sliding_window", None) or 0
-    lengths = [min(prompt_tokens + length, spec.max_length) for length in (2, 9, 9, 10, 40, max(300, 2 * window + 50))]
-    return [torch.randint(spec.vocabulary, (n,), generator=generator, dtype=torch.int32).numpy() for n in lengths]
+    added = [2, 9, 9, 10, 40, max(300, 2 * window + 50), *((1, 3, _LONGEST_PROBE) if thorough else ())]
+    lengths = [min(prompt_tokens + length, spec.max_length) for length in added]
+    probes = [torch.randint(spec.vocabulary, (n,), generator=generator, dtype=torch.int32).numpy() for n in lengths]
+    padding = getattr(model.config, "pad_token_id", None)
+    if thorough and padding is not None:
+        for probe in probes:
+            probe[probe == padding] = (padding + 1) % spec.vocabulary
+        if spec.padding is None:
+            probes[4][lengths[4] // 2] = padding
+    return probes
+
+
+_LONGEST_PROBE = 2048
+"""Tokens: some decoders take 32,768, which is minutes on a CPU."""
 
 
 def _as_pair(probe: TokenIds) -> TokenIds:
