@@ -206,8 +206,9 @@ _NAMED = 10
 class _NoPooler(nn.Module):
     """Stands for what is not used for vectors. Some classes ask whether there is a pooler, others just call it."""
 
-    def forward(self, *_: object, **__: object) -> None:
-        """Gives nothing."""
+    def forward(self, hidden: Tensor, *_: object, **__: object) -> Tensor:
+        """Computes nothing."""
+        return hidden
 
 
 def _give_types(model: PreTrainedModel, probe: TokenIds) -> None:
