@@ -52,6 +52,8 @@ def serve(
     """
     tracing.configure(os.environ)
     tokenizer = TextTokenizer(spec)
+    if (warning := tokenizer.check_ids(spec.vocabulary)) is not None:
+        _log.warning("%s", warning)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(args, spec, tokenizer, listener, worker, keys=keys))
 

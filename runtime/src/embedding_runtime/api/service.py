@@ -245,9 +245,20 @@ class Service:
         if max(lengths) > limit:
             too_long = {index: length for index, length in enumerate(lengths) if length > limit}
             raise InputTooLong(too_long, limit=limit, field=field)
+        self._refuse_ids_without_weights(texts, field)
         if self.backend is BackendName.VLLM and self.spec.padding is not None:
             self._refuse_what_vllm_gets_wrong(texts, self.spec.padding, field)
         self.check_tokens(sum(lengths), field, more=more)
+
+    def _refuse_ids_without_weights(self, texts: Sequence[TokenIds], field: str) -> None:
+        """Tokens that were added to the tokenizer, where the model's embeddings were not resized."""
+        for index, text in enumerate(texts):
+            if (highest := int((text & ~SECOND).max())) >= self.spec.vocabulary:
+                message = (
+                    f"{field}[{index}] has {self.tokenizer.name(highest)}, and the model's weights have rows for the "
+                    f"ids below {self.spec.vocabulary} only: take it out of the text"
+                )
+                raise BadRequest(message, param=field)
 
     @staticmethod
     def _refuse_what_vllm_gets_wrong(texts: Sequence[TokenIds], padding: int, field: str) -> None:
