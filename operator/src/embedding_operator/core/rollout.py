@@ -151,6 +151,9 @@ def decide(
         return Rollout(Phase.HELD, desired, serving, None, {serving: replicas}, failed)
     if candidate is None and not is_users_change and not snapshot.may_roll:
         return Rollout(Phase.QUEUED, desired, serving, None, {serving: replicas})
+    if candidate is not None and replicas > 0 and candidate["spec"].get("replicas") == 0:
+        # It drains from the time when it served. Its age would count as the candidate's, and its last pods as ready.
+        return Rollout(Phase.SURGE, desired, serving, desired, {serving: replicas})
     return _advance(state, serving)
 
 
