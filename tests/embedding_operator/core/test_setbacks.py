@@ -3,7 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
-from support.builders import MINILM, a_service
+from embedding_operator.core.snapshot import revision_of
+from support.builders import MINILM, a_service, ended
 from support.pure_cluster import PureCluster
 
 OTHER = {"storageUri": "hf://example/other-model"}
@@ -28,11 +29,14 @@ def a_candidate(cluster: PureCluster) -> str:
 
 def a_switch(cluster: PureCluster) -> str:
     """The model is changed and the new revision serves; the pods of the old one still drain. Returns the new one."""
-    new = a_candidate(cluster)
+    old, new = cluster.serving, a_candidate(cluster)
     cluster.run(new)
     cluster.after(3)
     cluster.after(4)
     assert cluster.selected == new
+    for pod in cluster.pods.values():
+        if revision_of(pod) == old:
+            pod["metadata"]["deletionTimestamp"] = cluster.now.isoformat()
     return new
 
 
@@ -49,3 +53,18 @@ def test_going_back_while_the_old_revision_drains_is_a_rollout_of_its_own() -> N
     cluster.after(3)
     cluster.after(4)
     assert cluster.selected == old
+
+
+def test_a_revision_that_failed_is_tried_again_with_more_memory_and_not_for_being_scaled() -> None:
+    cluster = a_running_cluster(resources={"limits": {"memory": "1Gi"}})
+    old, new = cluster.serving, a_candidate(cluster)
+    cluster.run(new, ready=False, initializer=ended(), server=ended(137, reason="OOMKilled"))
+    cluster.after(901)
+    cluster.change(replicas=2)
+    cluster.settle()
+    assert cluster.replicas() == {old: 2}
+    assert cluster.condition("Stalled") == ("True", "OutOfMemory")
+
+    cluster.change(resources={"limits": {"memory": "4Gi"}})
+    cluster.settle()
+    assert cluster.replicas() == {old: 2, new: 2}

@@ -180,7 +180,8 @@ class Address(StatusModel):
 
 
 class FailedRevisionStatus(StatusModel):
-    """A revision that was removed because it failed. It is tried again when the spec gives another revision first."""
+    """A revision that was removed because it failed. It is tried again when a change gives another revision or another
+    pod template."""
 
     revision: str
     """The revision."""
@@ -188,6 +189,8 @@ class FailedRevisionStatus(StatusModel):
     """Why it was removed, in one word."""
     message: str
     """Why it was removed."""
+    template: str | None = None
+    """Digest of the pod template that failed."""
 
 
 class RevisionStatus(StatusModel):
