@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+from embedding_operator.core.plan import Budget
 from embedding_operator.core.snapshot import revision_of
 from support.builders import MINILM, a_service, ended
 from support.pure_cluster import PureCluster
@@ -68,3 +69,17 @@ def test_a_revision_that_failed_is_tried_again_with_more_memory_and_not_for_bein
     cluster.change(resources={"limits": {"memory": "4Gi"}})
     cluster.settle()
     assert cluster.replicas() == {old: 2, new: 2}
+
+
+def test_an_evicted_pod_neither_holds_a_rollout_slot_nor_keeps_its_revision() -> None:
+    cluster = a_running_cluster()
+    (pod,) = cluster.pods.values()
+    metadata = {**pod["metadata"], "name": "evicted", "uid": "evicted"}
+    cluster.pods["evicted"] = {"metadata": metadata, "status": {"phase": "Failed", "reason": "Evicted"}}
+    assert cluster.reconcile().budget is Budget.NONE
+
+    new = a_switch(cluster)
+    del cluster.pods[pod["metadata"]["name"]]
+    cluster.settle()
+    assert cluster.replicas() == {new: 1}
+    assert cluster.condition("Ready") == ("True", "Ready")

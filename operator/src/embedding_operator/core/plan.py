@@ -176,7 +176,7 @@ def _budget(view: View, planned: Sequence[Write]) -> Budget:
     rollout = view.rollout
     if rollout is None or view.expected is None or rollout.phase in {Phase.FIRST, Phase.HELD}:
         return Budget.NONE
-    is_replacing = any(pod.uid not in view.diagnoses for pod in view.snapshot.pods)
+    is_replacing = any(pod.uid not in view.diagnoses for pod in view.snapshot.pods if not pod.has_ended)
     is_replaced = any(isinstance(each, Replace) and each.object["kind"] == DEPLOYMENT.name for each in planned)
     is_rolling = rollout.phase in {Phase.SURGE, Phase.IN_PLACE} or is_replacing or is_replaced
     return Budget.HOLDS if is_rolling else Budget.NONE

@@ -188,11 +188,12 @@ def _failed(snapshot: Snapshot) -> FailedRevision | None:
 
 def _with_draining(state: _State, serving: str) -> dict[str, int]:
     """The serving revision's replicas; the others are scaled to zero, and deleted once their pods are gone."""
+    running = {pod.revision for pod in state.snapshot.pods if not pod.has_ended}
     draining = {
         revision: 0
         for revision, each in state.deployments.items()
         if revision != serving
-        and (each["spec"].get("replicas") != 0 or any(pod.revision == revision for pod in state.snapshot.pods))
+        and (each["spec"].get("replicas") != 0 or revision in running)
     }
     return {serving: state.replicas, **draining}
 

@@ -95,6 +95,8 @@ class Pod:
     draining_since: datetime | None
     """When it was told that its revision is about to drain."""
     is_gone: bool
+    has_ended: bool
+    """None of its containers runs any more, or ever will: an evicted pod stays so until somebody deletes it."""
     unschedulable: str | None
     """The scheduler's words; None when a node has it, or the scheduler has not tried."""
     initializer: Container
@@ -228,6 +230,7 @@ def _pod(raw: Raw, revision: str) -> Pod:
     annotations = metadata.get("annotations") or {}
     ready, scheduled = condition_of(status, "Ready"), condition_of(status, "PodScheduled")
     server = _container(status.get("containerStatuses"), SERVER)
+    has_ended = status.get("phase") in {"Failed", "Succeeded"}
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -239,7 +242,8 @@ def _pod(raw: Raw, revision: str) -> Pod:
         was_ready=_was_ready(status, ready),
         scheduled_at=_time(scheduled) if scheduled.get("status") == "True" else None,
         draining_since=datetime.fromisoformat(told) if (told := annotations.get(DRAIN_ANNOTATION)) else None,
-        is_gone=bool(metadata.get("deletionTimestamp")) or status.get("phase") in {"Failed", "Succeeded"},
+        is_gone=bool(metadata.get("deletionTimestamp")) or has_ended,
+        has_ended=has_ended,
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else None,
         initializer=_container(status.get("initContainerStatuses"), INITIALIZER),
         server=server,
