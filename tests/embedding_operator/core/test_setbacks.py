@@ -3,6 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from embedding_operator.core.plan import Budget
 from embedding_operator.core.snapshot import revision_of
 from support.builders import MINILM, a_service, ended
@@ -83,3 +85,13 @@ def test_an_evicted_pod_neither_holds_a_rollout_slot_nor_keeps_its_revision() ->
     cluster.settle()
     assert cluster.replicas() == {new: 1}
     assert cluster.condition("Ready") == ("True", "Ready")
+
+
+@pytest.mark.parametrize("name", ["a-copy", "z-copy"])
+def test_a_copy_of_our_deployment_with_its_owner_reference_is_deleted(name: str) -> None:
+    cluster = a_running_cluster()
+    (deployment,) = cluster.deployments
+    copied = {**deployment, "metadata": {**deployment["metadata"], "name": name, "uid": name}}
+    cluster.objects["Deployment", name] = copied
+    cluster.settle()
+    assert cluster.deployments == [deployment], "its pods have the labels that the Service selects"

@@ -176,8 +176,12 @@ class Snapshot:
 
     @property
     def deployments(self) -> Mapping[str, Raw]:
-        """The Deployments by revision, but those that are being deleted."""
-        alive = (each for each in self.of_kind(DEPLOYMENT) if not each["metadata"].get("deletionTimestamp"))
+        """The Deployments by revision, but those that are being deleted. Of two of one revision it is the one with the
+        name that we gave it: a copy under another name has our labels and owner reference.
+        """
+        name = self.service["metadata"]["name"]
+        alive = [each for each in self.of_kind(DEPLOYMENT) if not each["metadata"].get("deletionTimestamp")]
+        alive.sort(key=lambda each: each["metadata"]["name"] in (name, f"{name}-{revision_of(each)}"))
         return {revision_of(each): each for each in alive}
 
     @property

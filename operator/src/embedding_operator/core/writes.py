@@ -143,8 +143,9 @@ def _scaled(rollout: Rollout, snapshot: Snapshot) -> Iterator[Scale]:
 def _pruned(desired: Sequence[Desired], rollout: Rollout, snapshot: Snapshot) -> Iterator[Delete]:
     """Children that no builder yields any more, but Deployments that the rollout keeps."""
     wanted = _by_key(desired)
+    kept = [_key(each) for revision, each in snapshot.deployments.items() if revision in rollout.replicas]
     for child in snapshot.children:
-        is_kept = kind_ref(child) is DEPLOYMENT and revision_of(child) in rollout.replicas
+        is_kept = _key(child) in kept
         if _key(child) not in wanted and not is_kept and not _is_terminating(child):
             yield Delete(ref_of(child))
 
