@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from embedding_operator.constants import DRAIN_ANNOTATION
 from embedding_operator.core.plan import Budget
 from embedding_operator.core.snapshot import revision_of
 from support.builders import MINILM, a_service, ended
@@ -95,3 +96,14 @@ def test_a_copy_of_our_deployment_with_its_owner_reference_is_deleted(name: str)
     cluster.objects["Deployment", name] = copied
     cluster.settle()
     assert cluster.deployments == [deployment], "its pods have the labels that the Service selects"
+
+
+def test_pods_that_were_told_to_drain_are_told_when_they_serve_on() -> None:
+    cluster = a_running_cluster()
+    (pod,) = cluster.pods.values()
+    cluster.run(a_candidate(cluster))
+    cluster.after(3)
+    assert DRAIN_ANNOTATION in pod["metadata"]["annotations"]
+    cluster.change(model={"storageUri": MINILM})
+    cluster.settle()
+    assert DRAIN_ANNOTATION not in pod["metadata"]["annotations"], "the runtime closes connections as long as it stands"
