@@ -38,6 +38,8 @@ __all__ = [
 
 _SOONEST, _LATEST = timedelta(seconds=30), timedelta(minutes=10)
 """How long until a service that is not ready is diagnosed again although nothing changes: Events are not watched."""
+_AFTER_CREATION = timedelta(seconds=1)
+"""Until the plan that sees what this one creates: no event of it comes, since the store has it from the answer."""
 _MARGIN = timedelta(milliseconds=100)
 """After a deadline, so that it has passed by then."""
 
@@ -88,7 +90,10 @@ def plan_service(snapshot: Snapshot, settings: Settings, now: datetime) -> Plan:
     assert rollout is not None  # noqa: S101 for the type checker: _decided sets it
     planned = (*writes(desired, rollout, snapshot), *drain_notices(rollout, snapshot, now))
     budget = Budget.WAITS if view.budget_waits else _budget(view, planned)
-    plan = Plan(planned, events=rollout.events, requeue_after=rollout.requeue_after, budget=budget)
+    creates = any(isinstance(each, Create) for each in planned)
+    waits = (rollout.requeue_after, _AFTER_CREATION if creates else None)
+    soonest = min((each for each in waits if each is not None), default=None)
+    plan = Plan(planned, events=rollout.events, requeue_after=soonest, budget=budget)
     return _with_status(plan, replace(view, has_writes=bool(planned)))
 
 
