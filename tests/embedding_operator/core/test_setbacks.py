@@ -107,3 +107,11 @@ def test_pods_that_were_told_to_drain_are_told_when_they_serve_on() -> None:
     cluster.change(model={"storageUri": MINILM})
     cluster.settle()
     assert DRAIN_ANNOTATION not in pod["metadata"]["annotations"], "the runtime closes connections as long as it stands"
+
+
+@pytest.mark.parametrize("text", ["soon", "2026-03-01T12:00:00"])
+def test_a_drain_notice_that_is_no_time_counts_as_none(text: str) -> None:
+    cluster = a_running_cluster()
+    (pod,) = cluster.pods.values()
+    pod["metadata"]["annotations"][DRAIN_ANNOTATION] = text
+    a_switch(cluster)

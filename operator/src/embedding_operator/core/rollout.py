@@ -192,8 +192,7 @@ def _with_draining(state: _State, serving: str) -> dict[str, int]:
     draining = {
         revision: 0
         for revision, each in state.deployments.items()
-        if revision != serving
-        and (each["spec"].get("replicas") != 0 or revision in running)
+        if revision != serving and (each["spec"].get("replicas") != 0 or revision in running)
     }
     return {serving: state.replicas, **draining}
 

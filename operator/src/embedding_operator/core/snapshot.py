@@ -245,13 +245,22 @@ def _pod(raw: Raw, revision: str) -> Pod:
         ready_since=_time(ready) if ready.get("status") == "True" else None,
         was_ready=_was_ready(status, ready),
         scheduled_at=_time(scheduled) if scheduled.get("status") == "True" else None,
-        draining_since=datetime.fromisoformat(told) if (told := annotations.get(DRAIN_ANNOTATION)) else None,
+        draining_since=_drain_notice(annotations.get(DRAIN_ANNOTATION)),
         is_gone=bool(metadata.get("deletionTimestamp")) or has_ended,
         has_ended=has_ended,
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else None,
         initializer=_container(status.get("initContainerStatuses"), INITIALIZER),
         server=server,
     )
+
+
+def _drain_notice(text: str | None) -> datetime | None:
+    """The time in the annotation; None also for what is no time: anybody who may change pods can write there."""
+    try:
+        time = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return time if time.tzinfo else None
 
 
 def _was_ready(status: Raw, ready: Raw) -> bool:
