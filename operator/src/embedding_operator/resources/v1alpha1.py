@@ -180,8 +180,7 @@ class Address(StatusModel):
 
 
 class FailedRevisionStatus(StatusModel):
-    """A revision that was removed because it failed. It is tried again when a change gives another revision or another
-    pod template."""
+    """A revision that was removed because it failed. A change that gives another revision or other pods is tried."""
 
     revision: str
     """The revision."""
