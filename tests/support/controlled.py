@@ -57,13 +57,15 @@ class Controlled:
 
         recorder = EventRecorder(self.client, now)
         executor = Executor(self.client, self.store, recorder)
-        observer = Observer(self.store, self.client, SecretReader(self.client, asyncio.get_running_loop()))
+        self.secrets = SecretReader(self.client, asyncio.get_running_loop())
+        self.managers = Managers(self.client, settings.manager, timedelta(seconds=10), now)
+        observer = Observer(self.store, self.client, self.secrets)
         self.budget: RolloutBudget[ObjectRef] = RolloutBudget(settings.rollout_budget, self.woken.append)
         self._services = EmbeddingServiceController(
             observer,
             executor,
             recorder,
-            Managers(self.client, settings.manager, timedelta(seconds=10), now),
+            self.managers,
             self.budget,
             settings=settings,
             now=now,

@@ -9,9 +9,10 @@ from embedding_operator.constants import SERVICE_LABEL
 from embedding_operator.controllers import embeddingservice
 from embedding_operator.errors import Bug, ClusterFault, Denied, LeaseLost, NameTaken, Unavailable
 from embedding_operator.settings import Settings
-from support.controlled import Controlled, controlled
+from support.controlled import Controlled, controlled, service_key
 from support.fake_api import ApiError
 
+MANAGED_BY_ANOTHER = {"manager": "default/other", "replicas": 0, "readyReplicas": 0, "conditions": []}
 READY, RECONCILING, STALLED = "Ready", "Reconciling", "Stalled"
 
 
@@ -236,3 +237,35 @@ async def test_every_fault_of_the_api_server_is_told_in_the_end() -> None:
                 with pytest.raises(ClusterFault):
                     await it.reconcile()
             assert f"refused with {status}" in it.condition(STALLED)[2] + it.condition(RECONCILING)[2], status
+
+
+async def test_nothing_of_a_service_that_is_gone_stays_in_memory() -> None:
+    async with controlled() as it:
+        it.api.create(a_lease_of("other"))
+        other = it.create_service("other", model={"tokenSecretRef": {"name": "missing"}})
+        it.create_service("s", model={"tokenSecretRef": {"name": "missing"}})
+        await it.reconcile()
+        it.api.replace({**other, "status": MANAGED_BY_ANOTHER}, subresource="status")
+        await it.reconcile("other")
+        for name in ("s", "other"):
+            it.api.delete("embeddingservices", name)
+            await it.reconcile(name)
+        assert it.managers.conflicts == 0
+        assert it.secrets._known == {}
+
+
+async def test_a_service_whose_manager_cannot_be_asked_keeps_no_other_from_the_rollout_budget() -> None:
+    async with controlled() as it:
+        service = it.create_service()
+        it.api.replace({**service, "status": MANAGED_BY_ANOTHER}, subresource="status")
+        it.budget.expect([service_key()])
+        it.api.faults.fail("get", "leases", 500)
+        with pytest.raises(Unavailable):
+            await it.reconcile()
+        assert it.budget.may_roll(service_key("another"))
+
+
+def a_lease_of(name: str) -> dict[str, Any]:
+    spec = {"holderIdentity": "pod", "leaseDurationSeconds": 10, "renewTime": "2026-03-01T12:00:00.000000Z"}
+    metadata = {"name": name, "namespace": "default"}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}

@@ -311,3 +311,19 @@ def a_pod_of(deployment: dict[str, Any]) -> dict[str, Any]:
         "spec": template["spec"],
         "status": {"phase": "Pending"},
     }
+
+
+async def test_a_service_is_ready_again_soon_after_its_deleted_kubernetes_service_is_back() -> None:
+    async with an_operator(an_embedding_service(replicas=0)) as operator:
+        await operator.is_level()
+        (deployment,) = operator.api.list("deployments")
+        operator.api.replace({**deployment, "status": {"observedGeneration": 1}}, subresource="status")
+        await eventually(lambda: is_ready(operator))
+        operator.api.delete("services", "minilm")
+        await eventually(lambda: not is_ready(operator))
+        await eventually(lambda: is_ready(operator))
+
+
+def is_ready(operator: Running) -> bool:
+    conditions = operator.status().get("conditions", ())
+    return any((each["type"], each["status"]) == ("Ready", "True") for each in conditions)

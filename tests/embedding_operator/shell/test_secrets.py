@@ -41,7 +41,7 @@ class World:
         self.reader = SecretReader(self.client, self.clock, chance=lambda: 0.0)
 
     async def read(self, *, generation: int = 1, is_accepted: bool = False, **needed: Any) -> Secrets:
-        service = {"metadata": {"uid": "u", "namespace": "n", "generation": generation}}
+        service = {"metadata": {"uid": "u", "namespace": "n", "name": "s", "generation": generation}}
         return await self.reader.read(service, needed or NEEDED, is_accepted=is_accepted)
 
 
@@ -112,7 +112,8 @@ async def test_a_secret_without_the_label_that_a_policy_may_ask_for_is_told() ->
 async def test_a_service_that_needs_none_reads_none_and_nothing_is_remembered_of_it() -> None:
     world = World()
     await world.read()
-    assert await world.reader.read({"metadata": {"uid": "u", "namespace": "n"}}, {}, is_accepted=False) == Secrets()
+    service = {"metadata": {"uid": "u", "namespace": "n", "name": "s"}}
+    assert await world.reader.read(service, {}, is_accepted=False) == Secrets()
     assert world.reader._known == {}
 
 

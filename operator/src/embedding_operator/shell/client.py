@@ -131,8 +131,8 @@ class Client:
         meta = {"uid": ref.uid, "resourceVersion": resource_version}
         return await self._merge(ref, {"metadata": meta, "spec": {"replicas": replicas}})
 
-    async def annotate(self, ref: ObjectRef, annotations: Mapping[str, str]) -> Json:
-        """Set annotations of that very object. Raises NotFound, Conflict."""
+    async def annotate(self, ref: ObjectRef, annotations: Mapping[str, str | None]) -> Json:
+        """Set annotations of that very object, or remove those that are None. Raises NotFound, Conflict."""
         return await self._merge(ref, {"metadata": {"uid": ref.uid, "annotations": annotations}})
 
     async def delete(self, ref: ObjectRef) -> None:

@@ -41,6 +41,10 @@ class Observer:
         raw = self._store.get(EMBEDDING_SERVICE, key.namespace, key.name)
         return None if raw is None or raw["metadata"].get("deletionTimestamp") else raw
 
+    def forget(self, namespace: str, name: str) -> None:
+        """The service is gone."""
+        self._secrets.forget(namespace, name)
+
     def snapshot(self, service: Raw) -> Snapshot:
         """What the store knows."""
         meta = service["metadata"]

@@ -36,6 +36,7 @@ class Secrets:
 class _Known:
     """The last answer for one service."""
 
+    uid: str
     generation: int | None
     needed: Needed
     secrets: Secrets
@@ -52,17 +53,18 @@ class SecretReader:
         self._client = client
         self._clock = clock
         self._chance = chance
-        self._known: dict[str, _Known] = {}
+        self._known: dict[tuple[str, str], _Known] = {}
+        """By namespace and name of the service."""
 
     async def read(self, service: Raw, needed: Needed, *, is_accepted: bool) -> Secrets:
         """Raises ClusterFault."""
         meta = service["metadata"]
-        uid, generation = meta["uid"], meta.get("generation")
+        uid, generation, key = meta["uid"], meta.get("generation"), (meta["namespace"], meta["name"])
         if not needed:
-            self.forget(uid)
+            self.forget(*key)
             return Secrets()
-        known = self._known.get(uid)
-        if known is None or (known.generation, known.needed) != (generation, needed):
+        known = self._known.get(key)
+        if known is None or (known.uid, known.generation, known.needed) != (uid, generation, needed):
             known = None
         elif known.due_at is None or is_accepted:
             return known.secrets
@@ -74,16 +76,16 @@ class SecretReader:
             keys={name: each[0] for name, each in found.items()},
             unlabelled=frozenset(name for name, (keys, usable) in found.items() if keys is not None and not usable),
         )
-        known = self._known[uid] = _Known(generation, needed, secrets)
+        known = self._known[key] = _Known(uid, generation, needed, secrets)
         if all(secrets.keys[name] == keys for name, keys in needed.items()) and not secrets.unlabelled:
             return secrets
         known.misses = misses + 1
         known.due_at = self._clock.time() + _BACKOFF.seconds(known.misses, self._chance())
         return secrets if is_accepted else self._with_wait(known)
 
-    def forget(self, uid: str) -> None:
+    def forget(self, namespace: str, name: str) -> None:
         """The service is gone, or needs none any more."""
-        self._known.pop(uid, None)
+        self._known.pop((namespace, name), None)
 
     def _with_wait(self, known: _Known) -> Secrets:
         seconds = max(0.0, (known.due_at or 0.0) - self._clock.time())
