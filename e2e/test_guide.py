@@ -5,9 +5,11 @@ KServe's image of the guide's storage container is on a registry out of reach he
 """
 
 import json
+from typing import Any
 
 import pytest
-from kube import TOKEN, Service, forwarded, get, requests_to_hub, sh
+from kube import TOKEN, Service, apply, forwarded, get, requests_to_hub, sh
+from services import a_service, with_token
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -17,13 +19,17 @@ LAST = [0.09077603369951248, 0.03257409855723381, -0.02999882400035858]
 
 
 @pytest.mark.parametrize(
-    ("manifest", "backend"), [("embedding-hf.yaml", "huggingface"), ("embedding-vllm.yaml", "vllm")]
+    ("manifest", "backend", "storage"),
+    [
+        ("embedding-hf.yaml", "huggingface", "e2e/guide/storage.yaml"),
+        ("embedding-vllm.yaml", "vllm", "examples/huggingface-storage.yaml"),
+    ],
 )
-def test_the_guide_leads_to_its_vector(manifest: str, backend: str) -> None:
+def test_the_guide_leads_to_its_vector(manifest: str, backend: str, storage: str) -> None:
     asked_before = len(requests_to_hub())
     try:
         sh(f"kubectl create secret generic hf-secret --from-literal=HF_TOKEN={TOKEN}")
-        sh("kubectl apply -f examples/huggingface-storage.yaml")
+        sh(f"kubectl apply -f {storage}")
         sh(f"kubectl apply -f examples/{manifest}")
         Service("embedding-model").is_ready()
 
@@ -49,9 +55,9 @@ def test_the_guide_leads_to_its_vector(manifest: str, backend: str) -> None:
         assert any(request["path"].endswith("model.safetensors") for request in asked)
         _token_is_the_initializers_alone()
         fetched_by = get("embeddingservice embedding-model")["status"]["storageContainer"]
-        assert fetched_by == {"kind": "ClusterStorageContainer", "name": "hf-hub"}
+        assert (fetched_by["kind"], fetched_by["name"]) == ("ClusterStorageContainer", "hf-hub")
     finally:
-        sh(f"kubectl delete --ignore-not-found -f examples/{manifest} -f examples/huggingface-storage.yaml")
+        sh(f"kubectl delete --ignore-not-found -f examples/{manifest} -f {storage}")
         sh("kubectl delete --ignore-not-found secret hf-secret")
         sh(f"kubectl wait --for=delete pods -l {Service('embedding-model').pods} --timeout=60s")
 
@@ -77,9 +83,49 @@ def _is_the_guides(answer: dict[str, object]) -> None:
 def _token_is_the_initializers_alone() -> None:
     [pod] = get(f"pods -l {Service('embedding-model').pods}")["items"]
     [initializer], [server] = pod["spec"]["initContainers"], pod["spec"]["containers"]
-    assert {"name": "hf-secret", "key": "HF_TOKEN", "optional": True} in [
-        variable["valueFrom"]["secretKeyRef"] for variable in initializer["env"] if "valueFrom" in variable
-    ]
+    sources = [variable["valueFrom"]["secretKeyRef"] for variable in initializer["env"] if "valueFrom" in variable]
+    assert [(source["name"], source["key"]) for source in sources] == [("hf-secret", "HF_TOKEN")]
     assert "HF_TOKEN" not in json.dumps(server)
     assert "secret" not in json.dumps(pod["spec"]["volumes"]).lower()
     assert TOKEN not in json.dumps(pod)
+
+
+def test_the_guides_storage_container_as_written_harms_nobody(namespace: str) -> None:
+    """It names no URI formats: services that others fetch for, or that lack its Secret, go on."""
+    with_token(namespace)
+    served = _applied(a_service(namespace))
+    from_a_claim = _applied(_of_no_pods(namespace, "from-a-claim", "pvc://models/minilm"))
+    before = get(f"pods -l {served.pods}", namespace)["items"]
+    try:
+        sh("kubectl apply -f e2e/guide/storage.yaml")
+        sh("kubectl wait --for=condition=Accepted clusterstoragecontainer/hf-hub --timeout=60s")
+        sh(f"kubectl delete secret hf-secret -n {namespace}")
+        without_its_secret = _applied(_of_no_pods(namespace, "without-its-secret", "hf://example/public"))
+
+        assert "hf-secret" in without_its_secret.says("Accepted", "Accepted")
+        assert _fetched_by(without_its_secret) == "hf-hub"
+        assert _fetched_by(from_a_claim) is None
+        after = get(f"pods -l {served.pods}", namespace)["items"]
+        assert [pod["metadata"]["uid"] for pod in after] == [pod["metadata"]["uid"] for pod in before]
+    finally:
+        sh("kubectl delete -f e2e/guide/storage.yaml")
+
+
+def _applied(manifest: dict[str, Any]) -> Service:
+    apply(manifest)
+    service = Service(manifest["metadata"]["name"], manifest["metadata"]["namespace"])
+    service.is_ready()
+    return service
+
+
+def _of_no_pods(namespace: str, name: str, uri: str) -> dict[str, Any]:
+    service = a_service(namespace, replicas=0)
+    service["metadata"]["name"] = name
+    service["spec"]["model"] = {"storageUri": uri}
+    return service
+
+
+def _fetched_by(service: Service) -> str | None:
+    status = get(f"embeddingservice {service.name}", service.namespace)["status"]
+    name: str | None = status["storageContainer"].get("name")
+    return name
