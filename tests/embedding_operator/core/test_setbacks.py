@@ -115,3 +115,12 @@ def test_a_drain_notice_that_is_no_time_counts_as_none(text: str) -> None:
     (pod,) = cluster.pods.values()
     pod["metadata"]["annotations"][DRAIN_ANNOTATION] = text
     a_switch(cluster)
+
+
+def test_a_candidate_whose_deployment_is_being_deleted_is_announced_once() -> None:
+    cluster = a_running_cluster()
+    candidate = a_candidate(cluster)
+    deployment = cluster.objects["Deployment", f"embedding-model-{candidate}"]
+    deployment["metadata"]["deletionTimestamp"] = cluster.now.isoformat()
+    cluster.settle()
+    assert cluster.events.count(("Normal", "Candidate")) == 1

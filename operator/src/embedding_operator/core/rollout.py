@@ -161,7 +161,8 @@ def decide(
         return Rollout(Phase.QUEUED, desired, serving, None, {serving: replicas})
     if candidate is not None and replicas > 0 and candidate["spec"].get("replicas") == 0:
         # It drains from the time when it served. Its age would count as the candidate's, and its last pods as ready.
-        return Rollout(Phase.SURGE, desired, serving, desired, {serving: replicas})
+        events = _start_of_candidate(state, serving)
+        return Rollout(Phase.SURGE, desired, serving, desired, {serving: replicas}, events=events)
     return _advance(state, serving)
 
 
@@ -227,9 +228,15 @@ def _advance(state: _State, serving: str) -> Rollout:
         return _step(state, serving, Phase.IN_PLACE, 0, EventRecord("Normal", "MakingRoom", message))
     if state.began and state.is_overdue(deadline):
         return _give_up(state, serving, Reason.PROGRESS_DEADLINE_EXCEEDED, "was removed")
+    return replace(_step(state, serving, Phase.SURGE, state.replicas, None), events=_start_of_candidate(state, serving))
+
+
+def _start_of_candidate(state: _State, serving: str) -> tuple[EventRecord, ...]:
+    """The Event, once: a Deployment that is being deleted may keep the candidate's from being created for a while."""
+    if (state.snapshot.status.get("revision") or {}).get("candidate") == state.desired:
+        return ()
     message = f"Revision {state.desired} starts beside revision {serving}, without traffic."
-    event = None if state.began else EventRecord("Normal", "Candidate", message)
-    return _step(state, serving, Phase.SURGE, state.replicas, event)
+    return (EventRecord("Normal", "Candidate", message),)
 
 
 def _in_place(state: _State, serving: str, deadline: timedelta) -> Rollout:
