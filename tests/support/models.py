@@ -69,7 +69,7 @@ def a_model(
         "tokenizer_config.json": {"model_max_length": 128, **(tokenizer or {})},
         "config.json": {
             "model_type": "bert",
-            "vocab_size": 30,
+            "vocab_size": 30522,
             "max_position_embeddings": 256,
             "dtype": "float32",
             **(config or {}),

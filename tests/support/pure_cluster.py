@@ -154,7 +154,9 @@ class PureCluster:
             old = self.objects["Deployment", write.ref.name]
             old["spec"]["replicas"] = write.replicas
         elif isinstance(write, Annotate):
-            self.pods[write.ref.name]["metadata"]["annotations"] |= write.annotations
+            metadata = self.pods[write.ref.name]["metadata"]
+            merged = {**metadata["annotations"], **write.annotations}
+            metadata["annotations"] = {key: value for key, value in merged.items() if value is not None}
         elif isinstance(write, Delete):
             gone = self.objects.pop((write.ref.kind, write.ref.name))
             assert gone["metadata"]["uid"] == write.ref.uid

@@ -29,9 +29,11 @@ __all__ = [
     "a_cross_encoder",
     "a_model_with_own_code",
     "a_saved_cross_encoder",
+    "a_tokenizer",
     "a_transformer",
     "as_old_format",
     "saved",
+    "spread",
 ]
 
 MAX_LENGTH = 96
@@ -68,6 +70,7 @@ SHAPES: Mapping[str, Shape] = {
         "distilbert", "[CLS]", "[SEP]", "[PAD]", {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4}
     ),
     "mpnet": Shape("mpnet", "<s>", "</s>", "<pad>", {"max_position_embeddings": MAX_LENGTH + 2}),
+    "roberta": Shape("roberta", "<s>", "</s>", "<pad>", _ROBERTA),
     "xlm-roberta": Shape("xlm-roberta", "<s>", "</s>", "<pad>", _ROBERTA),
     "modernbert": Shape("modernbert", "[CLS]", "[SEP]", "[PAD]", _MODERN),
     "t5": Shape("t5", None, "</s>", "<pad>", _T5),
@@ -89,7 +92,7 @@ WAYS: Mapping[str, str] = {
 def a_transformer(directory: Path, shape: Shape, *, make: Any = AutoModel.from_config, **sizes: Any) -> Path:
     """A plain transformers model, as other programs save it."""
     torch.manual_seed(3)
-    made = _tokenizer(shape)
+    made = a_tokenizer(shape)
     made.save_pretrained(directory)
     specials = {
         "pad_token_id": made.pad_token_id,
@@ -100,7 +103,7 @@ def a_transformer(directory: Path, shape: Shape, *, make: Any = AutoModel.from_c
     config = AutoConfig.for_model(shape.kind, **{**SIZES, **limits, **specials, **shape.sizes, **sizes})
     of: Any = T5EncoderModel if shape.kind == "t5" else make
     model = of(config)
-    _spread(model)
+    spread(model)
     model.save_pretrained(directory)
     if "architectures" in shape.sizes:  # AutoModel writes its own
         _change(directory / "config.json", architectures=shape.sizes["architectures"])
@@ -110,12 +113,12 @@ def a_transformer(directory: Path, shape: Shape, *, make: Any = AutoModel.from_c
 def a_model_with_own_code(directory: Path, **config: Any) -> Path:
     """Of a kind that transformers has no code for: that of `support/own_code` comes with it."""
     torch.manual_seed(3)
-    made = _tokenizer(SHAPES["distilbert"])
+    made = a_tokenizer(SHAPES["distilbert"])
     made.save_pretrained(directory)
     NovelConfig.register_for_auto_class()  # type: ignore[no-untyped-call]
     NovelModel.register_for_auto_class("AutoModel")  # type: ignore[no-untyped-call]
     model = NovelModel(NovelConfig(vocab_size=len(made), **config))
-    _spread(model)
+    spread(model)
     model.save_pretrained(directory)
     return directory
 
@@ -193,7 +196,7 @@ def _old_pooling(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"word_embedding_dimension": size, **flags, "include_prompt": config["include_prompt"]}
 
 
-def _spread(model: torch.nn.Module) -> None:
+def spread(model: torch.nn.Module) -> None:
     """As they come, all tokens of so small a model look alike."""
     for name, weight in model.named_parameters():
         if "norm" not in name.lower():
@@ -206,7 +209,7 @@ def _change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
 
 
-def _tokenizer(shape: Shape) -> PreTrainedTokenizerFast:
+def a_tokenizer(shape: Shape) -> PreTrainedTokenizerFast:
     """Byte-level, so that every text has tokens; trained on a line."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

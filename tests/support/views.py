@@ -134,6 +134,8 @@ def a_view(
     serves = phase in (Phase.FIRST, Phase.SETTLED)
     serving = desired if serves else PREVIOUS
     replicas = {desired: resolved.replicas} | ({PREVIOUS: 0} if previous or not serves else {})
+    if phase is Phase.QUEUED:
+        replicas = {PREVIOUS: resolved.replicas}
     live = a_deployment(desired, replicas=resolved.replicas, status=deployment)
     children = [live, *([a_deployment(PREVIOUS)] if previous else []), *([a_frontend(serving)] if has_frontend else [])]
     made = [

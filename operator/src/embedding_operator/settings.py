@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     lease_namespace: str = "default"
     """Namespace of the Lease by which replicas elect a leader."""
     lease_name: str = "embedding-operator"
-    lease_seconds: Annotated[int, Field(ge=5)] = 15
+    lease_seconds: Annotated[int, Field(ge=5)] = 10
     """A Lease that was not renewed for so long may be taken by another replica."""
     workers: Annotated[int, Field(ge=1)] = 4
     """Reconciles that may run at once."""

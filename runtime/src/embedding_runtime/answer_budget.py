@@ -32,20 +32,42 @@ class AnswerBudget:
         """A new connection's."""
         return AnswerShare(self)
 
-    def _fits(self, size: int) -> bool:
-        return self.used + size <= self._limit or len(self._holders) < ALWAYS
+    def has_room(self, size: int) -> bool:
+        """And nobody waits for it."""
+        return not self._waiting and self._fits(size)
 
-    def _changed(self, share: "AnswerShare", difference: int) -> None:
+    async def room(self, share: "AnswerShare", size: int) -> None:
+        """Wait until the share has been granted so much, or is closed."""
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter = share, size, granted
+        self._waiting.append(waiter)
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+                self._grant()
+            raise
+
+    def changed(self, share: "AnswerShare", difference: int) -> None:
+        """A share holds more or less."""
         self.used += difference
         if share.held:
             self._holders.add(share)
         else:
             self._holders.discard(share)
-        while difference < 0 and self._waiting and self._fits(self._waiting[0][1]):
-            other, size, granted = self._waiting.popleft()
-            if not granted.done():
-                other.grant(size)
+        self._grant()
+
+    def _grant(self) -> None:
+        """Let those in who have room now, in their order."""
+        while self._waiting and self._fits(self._waiting[0][1]):
+            share, size, granted = self._waiting.popleft()
+            if not granted.done():  # else it has just been cancelled
                 granted.set_result(None)
+                share.grant(size)
+
+    def _fits(self, size: int) -> bool:
+        return self.used + size <= self._limit or len(self._holders) < ALWAYS
 
 
 class AnswerShare:
@@ -64,36 +86,37 @@ class AnswerShare:
         """Bytes."""
         return self._reserved + self._unsent
 
-    async def reserve(self, size: int) -> None:
-        """Wait for room for an answer of `size` bytes. It is given back by `written`, or by `close`."""
-        budget = self._budget
+    def reserve_now(self, size: int) -> bool:
+        """Reserve room for an answer of `size` bytes; False: there is none. `written` or `close` gives it back."""
         if size <= SMALL or self._closed:
-            return
-        if not budget._waiting and budget._fits(size):  # noqa: SLF001 two halves of one thing
+            return True
+        if self._budget.has_room(size):
             self.grant(size)
-            return
-        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        budget._waiting.append((self, size, granted))  # noqa: SLF001
-        await granted  # cancelled with the request: then it is passed over
+            return True
+        return False
+
+    async def reserve(self, size: int) -> None:
+        """As `reserve_now`, once there is room."""
+        await self._budget.room(self, size)
 
     def grant(self, size: int) -> None:
         """Count `size` bytes as reserved, unless the connection is gone."""
         if not self._closed:
             self._reserved += size
-            self._budget._changed(self, size)  # noqa: SLF001
+            self._budget.changed(self, size)
 
     def written(self, unsent: int) -> None:
         """The answer is handed over to the transport, which holds `unsent` bytes now."""
         before = self.held
         self._reserved, self._unsent = 0, unsent
         if self.held != before:
-            self._budget._changed(self, self.held - before)  # noqa: SLF001
+            self._budget.changed(self, self.held - before)
 
     def sent(self) -> None:
         """The client has read what was written."""
         if self._unsent:
             unsent, self._unsent = self._unsent, 0
-            self._budget._changed(self, -unsent)  # noqa: SLF001
+            self._budget.changed(self, -unsent)
 
     def close(self) -> None:
         """The connection is gone, and with it all that it held."""

@@ -5,6 +5,7 @@ All of it holds before a request is seen by the application, and so before an AP
 
 import asyncio
 import collections
+import ctypes
 import logging
 import resource
 from dataclasses import dataclass
@@ -173,6 +174,8 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         self._stop_timers()
         self._shared.closed(self)
+        if self._share.held:
+            self.loop.call_soon(_malloc_trim, 0)  # once the transport has dropped the answer
         self._share.close()
 
     def data_received(self, data: bytes) -> None:
@@ -352,6 +355,9 @@ class Connection(HttpToolsProtocol):
                 timer.cancel()
         self._read_timer = self._write_timer = None
 
+
+_malloc_trim = ctypes.CDLL(None).malloc_trim
+"""glibc gives all free memory back to the system. By itself it keeps the holes that unread answers leave."""
 
 _ONE_HOP = frozenset({b"upgrade", b"http2-settings"})
 """Header fields, and words of Connection, that go with an offer to upgrade."""

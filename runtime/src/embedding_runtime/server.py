@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import functools
 import gc
 import logging
@@ -40,11 +39,6 @@ ANSWERING_SECONDS = 2
 KEEP_ALIVE_SECONDS = 75
 """Longer than the pools of clients and proxies keep a connection, so that they close it, never both at once."""
 
-MMAP_THRESHOLD = 2**21
-"""Bytes from which a freed block goes back to the system at once. glibc raises this to 32 MiB by itself; answers of
-9 MB, made in several threads, then fragment its heaps: 60 of them added 230 MB to the process, and 75 MB with this.
-"""
-
 STREAM_LIMIT = 2**24
 """Bytes that may lie unread between the worker and the loop: several batches of vectors."""
 
@@ -56,15 +50,12 @@ def serve(
 
     Raises ModelRefused.
     """
-    ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, MMAP_THRESHOLD)
     tracing.configure(os.environ)
     tokenizer = TextTokenizer(spec)
+    if (warning := tokenizer.check_ids(spec.vocabulary)) is not None:
+        _log.warning("%s", warning)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(args, spec, tokenizer, listener, worker, keys=keys))
-
-
-_M_MMAP_THRESHOLD = -3
-"""glibc's malloc.h."""
 
 
 async def _serve(

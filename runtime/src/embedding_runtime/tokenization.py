@@ -90,6 +90,32 @@ class TextTokenizer:
         kept = inner[:room] if side is Side.RIGHT else inner[len(inner) - room :]
         return np.concatenate([ids[:first], kept, ids[len(ids) - last :]])
 
+    def check_ids(self, vocabulary: int) -> str | None:
+        """Which of its tokens have ids from `vocabulary` up, in words; None: none has, as far as it is known quickly.
+
+        Raises ModelRefused where they are in every text.
+        """
+        (around,) = self.encode([""])
+        if len(around) and around.max() >= vocabulary:
+            raise ModelRefused(
+                f"the tokenizer puts {self.name(int(around.max()))} into every text, and the model's weights have rows "
+                f"for the ids below {vocabulary} only: resize the model's embeddings to the tokenizer"
+            )
+        added = self._tokenizer.get_added_tokens_decoder()
+        end = max(self._tokenizer.get_vocab_size(), *(id_ + 1 for id_ in added), 0)
+        beyond = [id_ for id_ in range(vocabulary, end) if self._tokenizer.id_to_token(id_) is not None]
+        if not beyond:
+            return None
+        named = ", ".join(map(self.name, beyond[:_NAMED])) + (", ..." if len(beyond) > _NAMED else "")
+        return (
+            f"the tokenizer has {len(beyond)} tokens ({named}) beyond the ids below {vocabulary} that the model's "
+            "weights have rows for: a text with one of them is answered with 400; resize the model's embeddings"
+        )
+
+    def name(self, id_: int) -> str:
+        """A token, as messages have it."""
+        return f"the token {self._tokenizer.id_to_token(id_)!r} with id {id_}"
+
     def count(self, text: str) -> int:
         """How many tokens it has by itself, without a prompt and special ones."""
         return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
@@ -118,6 +144,9 @@ class TextTokenizer:
 
 
 _ANY_TEXT = "a text"
+
+_NAMED = 5
+"""Tokens in a warning."""
 
 
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:

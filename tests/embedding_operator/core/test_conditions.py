@@ -97,7 +97,6 @@ def test_a_first_pod_on_its_way_is_progress(pods: list[Raw], ready: str, model: 
         pytest.param(a_view(READY, service=TWO), "Pending", id="one-of-two-created"),
         pytest.param(a_view(READY, DOWNLOADING, service=TWO), "Downloading", id="one-of-two-downloads"),
         pytest.param(a_view(READY, fault=Unavailable("GET pods: no answer within 10 s")), "Retrying", id="api-timeout"),
-        pytest.param(a_view(READY, budget_waits=True), "RolloutQueued", id="waits-for-its-turn"),
     ],
 )
 def test_a_service_is_in_progress_while_anything_is_not_as_planned(view: View, reason: str) -> None:
@@ -251,10 +250,15 @@ def test_a_revision_that_failed_for_its_model_says_so_in_model_available() -> No
     assert short(view)["ModelAvailable"] == "False/ModelNotFound"
 
 
-def test_a_queued_change_says_why_it_waits() -> None:
-    view = a_view(phase=Phase.QUEUED, previous=[READY])
-    assert (condition(view).reason, kstatus(view)) == ("RolloutQueued", "InProgress")
-    assert condition(view).message.endswith(STILL_SERVING)
+def test_a_service_that_waits_for_its_turn_is_ready_and_says_why_it_waits() -> None:
+    view = a_view(phase=Phase.QUEUED, previous=[READY], budget_waits=True)
+    assert (condition(view).reason, kstatus(view)) == ("Ready", "Current")
+    assert "waits until fewer services roll out" in condition(view).message
+    assert short(view)["ModelAvailable"] == "True/Downloaded"
+
+
+def test_a_service_that_waits_for_its_turn_and_has_lost_its_pods_is_not_ready() -> None:
+    assert kstatus(a_view(phase=Phase.QUEUED, budget_waits=True)) == "InProgress"
 
 
 # Rejected specs.

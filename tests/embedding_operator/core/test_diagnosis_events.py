@@ -82,3 +82,8 @@ def test_a_young_pod_is_about_to_start() -> None:
 )
 def test_events_are_read_of_pods_that_are_stuck_without_a_word(pod: Pod, *, is_needed: bool) -> None:
     assert needs_events(Snapshot(a_service(), pods=(pod,)), NOW) == (("pod-1",) if is_needed else ())
+
+
+def test_of_many_stuck_pods_the_events_of_a_few_are_read() -> None:
+    pods = tuple(a_live_pod(name=f"pod-{number}", **STUCK) for number in range(1000))
+    assert len(needs_events(Snapshot(a_service(), pods=pods), NOW)) == 5

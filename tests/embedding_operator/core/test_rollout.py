@@ -70,6 +70,7 @@ def a_pod(
         scheduled_at=None if unschedulable else ago(scheduled_for),
         draining_since=ago(told_for),
         is_gone=is_gone,
+        has_ended=False,
         unschedulable=unschedulable,
         initializer=Container(),
         server=server or Container(),

@@ -209,7 +209,7 @@ async def test_each_failure_says_what_was_asked_and_when_to_try_again(
     ],
 )
 async def test_who_refused_is_in_the_reason_and_what_to_do_in_the_message(
-    api: FakeApi, client: Client, status: int, words: str, reason: str, remedy: str
+    api: FakeApi, client: Client, *, status: int, words: str, reason: str, remedy: str
 ) -> None:
     api.faults.fail("create", "services", status, message=words)
     with pytest.raises(ClusterFault) as raised:

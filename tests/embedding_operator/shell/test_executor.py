@@ -100,7 +100,7 @@ async def test_an_object_of_others_is_not_written_over_and_its_name_is_told(
     world: World, metadata: dict[str, Any]
 ) -> None:
     before = world.api.create(world.foreign(**metadata))
-    with pytest.raises(NameTaken, match="Service default/s exists and has no controller.*adopt"):
+    with pytest.raises(NameTaken, match=r"Service default/s exists and has no controller.*adopt"):
         await world.execute(Create(world.child()))
     assert world.api.get("services", "s") == before
 

@@ -33,8 +33,11 @@ def a_lease(*, renewed: timedelta = timedelta(), holder: str = "pod") -> Json:
     return {"spec": {"holderIdentity": holder, "leaseDurationSeconds": 10, "renewTime": renew_time}}
 
 
-def a_service(manager: str | None, uid: str = "u") -> dict[str, Any]:
-    return {"metadata": {"uid": uid, "namespace": "n", "name": "s"}, "status": {"manager": manager} if manager else {}}
+def a_service(manager: str | None, name: str = "s") -> dict[str, Any]:
+    return {
+        "metadata": {"uid": name, "namespace": "n", "name": name},
+        "status": {"manager": manager} if manager else {},
+    }
 
 
 class World:
@@ -89,7 +92,7 @@ async def test_it_is_news_once_and_looked_at_less_and_less_often() -> None:
 async def test_one_read_serves_all_its_services_for_as_long_as_a_lease_lasts() -> None:
     world = World(a_lease())
     for number in range(20):
-        await world.managers.other_than_us(a_service("other/operator", uid=str(number)))
+        await world.managers.other_than_us(a_service("other/operator", name=str(number)))
     assert (world.client.reads, world.managers.conflicts) == (1, 20)
     world.now += timedelta(seconds=10)
     await world.managers.other_than_us(a_service("other/operator"))

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from embedding_operator.constants import API_VERSION, SERVICE_LABEL, USE_LABEL
-from embedding_operator.kinds import CHILDREN, KINDS, WATCHED
+from embedding_operator.kinds import CHILDREN, KINDS, RESOURCES, WATCHED
 from embedding_operator.settings import Settings
-from embedding_operator.shell import run
+from embedding_operator.shell import run, term
 from support.clock import eventually
 from support.fake_api import FakeApi, Request, fake_api
 
@@ -116,6 +116,19 @@ async def test_a_service_that_comes_later_is_served() -> None:
         await operator.watches()
         operator.api.create(an_embedding_service())
         await eventually(lambda: operator.api.get("services", "minilm"))
+
+
+async def test_kopf_can_watch_the_services_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(term, "KOPF_WATCHES", RESOURCES)
+    async with an_operator() as operator:
+        await operator.watches()
+        operator.api.create(an_embedding_service())
+        await operator.is_level()
+        watching = {each.user_agent.partition("/")[0] for each in operator.asked if each.verb == "watch"}
+        assert watching == {"kopf", "embedding-operator"}
+        service = operator.api.get("embeddingservices", "minilm")
+        assert service is not None
+        assert not {"annotations", "finalizers"} & set(service["metadata"])
 
 
 @pytest.mark.parametrize("plural", ["deployments", "services"])
@@ -230,13 +243,13 @@ async def test_a_leader_that_lost_the_lease_stands_by_and_leads_again() -> None:
 async def test_an_api_server_that_goes_away_and_comes_back_finds_the_same_process_at_work() -> None:
     async with an_operator(an_embedding_service()) as operator:
         await operator.is_level()
-        term = operator.process._term
+        before = operator.process._term
         operator.api.go_down()
-        await eventually(lambda: term is not None and not term.is_leading())  # the Lease cannot be renewed
+        await eventually(lambda: before is not None and not before.is_leading())  # the Lease cannot be renewed
         operator.api.delete("services", "minilm")
         operator.api.come_up()
         await eventually(lambda: operator.api.get("services", "minilm"))
-        assert operator.process._term is term
+        assert operator.process._term is before
 
 
 async def test_custom_resources_that_are_not_served_yet_are_waited_for(
@@ -298,3 +311,19 @@ def a_pod_of(deployment: dict[str, Any]) -> dict[str, Any]:
         "spec": template["spec"],
         "status": {"phase": "Pending"},
     }
+
+
+async def test_a_service_is_ready_again_soon_after_its_deleted_kubernetes_service_is_back() -> None:
+    async with an_operator(an_embedding_service(replicas=0)) as operator:
+        await operator.is_level()
+        (deployment,) = operator.api.list("deployments")
+        operator.api.replace({**deployment, "status": {"observedGeneration": 1}}, subresource="status")
+        await eventually(lambda: is_ready(operator))
+        operator.api.delete("services", "minilm")
+        await eventually(lambda: not is_ready(operator))
+        await eventually(lambda: is_ready(operator))
+
+
+def is_ready(operator: Running) -> bool:
+    conditions = operator.status().get("conditions", ())
+    return any((each["type"], each["status"]) == ("Ready", "True") for each in conditions)

@@ -150,8 +150,11 @@ def test_a_message_of_a_reconcile_has_its_key_in_fields_of_their_own(capsys: pyt
 @pytest.mark.parametrize(
     ("message", "level"),
     [
-        ("Request attempt #1 failed; will retry: GET /x -> APITooManyRequestsError('storage is (re)initializing')", "INFO"),
-        ("Request attempt #1 failed; will retry: GET /x -> ClientConnectorError()", "WARNING"),
+        (
+            "Request attempt #1 failed; will retry: GET /x -> APITooManyRequestsError('storage is (re)initializing')",
+            "INFO",
+        ),
+        ("Request attempt #1 failed; will retry: GET /x -> ClientConnectorError()", "INFO"),
         ("Request attempt #9 failed; escalating: GET /x -> APIForbiddenError()", "ERROR"),
     ],
 )

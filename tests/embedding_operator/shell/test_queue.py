@@ -1,4 +1,4 @@
-"""Each key at most once in the queue, none reconciled twice at a time, fair to all, failing ones less and less often."""
+"""Each key at most once in the queue, never reconciled twice at a time, fair to all, failing ones ever less often."""
 
 import asyncio
 
@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_operator.shell.queue import Backoff, Priority, WorkQueue
+from embedding_operator.shell.backoff import Backoff
+from embedding_operator.shell.queue import Priority, WorkQueue
 from support.clock import HandClock, settle
 
 

@@ -12,7 +12,8 @@ from embedding_operator.kinds import (
     STORAGE_CONTAINER,
     Kind,
 )
-from embedding_operator.shell.queue import Backoff, WorkQueue
+from embedding_operator.shell.backoff import Backoff
+from embedding_operator.shell.queue import WorkQueue
 from embedding_operator.shell.routes import Routes
 from embedding_operator.shell.store import Store
 from support.clock import HandClock

@@ -40,9 +40,9 @@ class World:
         self.clock = HandClock()
         self.reader = SecretReader(self.client, self.clock, chance=lambda: 0.0)
 
-    async def read(self, *, generation: int = 1, is_ready: bool = False, **needed: Any) -> Secrets:
-        service = {"metadata": {"uid": "u", "namespace": "n", "generation": generation}}
-        return await self.reader.read(service, needed or NEEDED, is_ready=is_ready)
+    async def read(self, *, generation: int = 1, is_accepted: bool = False, **needed: Any) -> Secrets:
+        service = {"metadata": {"uid": "u", "namespace": "n", "name": "s", "generation": generation}}
+        return await self.reader.read(service, needed or NEEDED, is_accepted=is_accepted)
 
 
 async def test_only_the_needed_keys_are_told() -> None:
@@ -93,10 +93,10 @@ async def test_a_new_spec_is_read_for_at_once() -> None:
     assert (await world.read(generation=2)).keys == NEEDED
 
 
-async def test_while_the_service_is_ready_what_is_missing_is_not_waited_for() -> None:
+async def test_what_is_missing_and_optional_is_not_waited_for() -> None:
     world = World()
     for _ in range(3):
-        assert (await world.read(is_ready=True)).read_again is None
+        assert (await world.read(is_accepted=True)).read_again is None
         world.clock.now += 1000
     assert world.client.reads == ["token"]
 
@@ -104,15 +104,16 @@ async def test_while_the_service_is_ready_what_is_missing_is_not_waited_for() ->
 async def test_a_secret_without_the_label_that_a_policy_may_ask_for_is_told() -> None:
     world = World()
     world.client.put("token", "HF_TOKEN")
-    assert (await world.read()).unusable == {"token"}
+    assert (await world.read()).unlabelled == {"token"}
     world.client.put("token", "HF_TOKEN", labels={USE_LABEL: "true"})
-    assert (await world.read(generation=2)).unusable == set()
+    assert (await world.read(generation=2)).unlabelled == set()
 
 
 async def test_a_service_that_needs_none_reads_none_and_nothing_is_remembered_of_it() -> None:
     world = World()
     await world.read()
-    assert await world.reader.read({"metadata": {"uid": "u", "namespace": "n"}}, {}, is_ready=False) == Secrets()
+    service = {"metadata": {"uid": "u", "namespace": "n", "name": "s"}}
+    assert await world.reader.read(service, {}, is_accepted=False) == Secrets()
     assert world.reader._known == {}
 
 

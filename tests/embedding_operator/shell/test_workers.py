@@ -9,8 +9,9 @@ from datetime import timedelta
 import pytest
 
 from embedding_operator.errors import Conflict, Denied, LeaseLost, Unavailable
+from embedding_operator.shell.backoff import Backoff
 from embedding_operator.shell.metrics import Metrics
-from embedding_operator.shell.queue import Backoff, WorkQueue
+from embedding_operator.shell.queue import WorkQueue
 from embedding_operator.shell.workers import Workers
 from support.clock import HandClock, settle
 

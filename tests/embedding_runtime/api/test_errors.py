@@ -84,7 +84,11 @@ def test_a_body_without_a_content_type_is_refused(fake_server: RuntimeServer) ->
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/nowhere", 404), ("POST", "/v1/nowhere", 404), ("GET", "/v1/embeddings", 405)],
+    [
+        ("GET", "/nowhere", 404),
+        ("POST", "/v1/nowhere", 404),
+        ("GET", "/v1/embeddings", 405),
+    ],
 )
 def test_a_wrong_path_or_method_is_the_envelope_too(
     fake_server: RuntimeServer, method: str, path: str, status: int
@@ -93,6 +97,16 @@ def test_a_wrong_path_or_method_is_the_envelope_too(
         answer = http.request(method, path)
     assert answer.status_code == status
     assert path in error_of(answer)["message"]
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/embeddings/"), ("GET", "/v2/models")])
+def test_there_are_no_redirects_which_would_repeat_the_clients_host(
+    fake_server: RuntimeServer, method: str, path: str
+) -> None:
+    with fake_server.http() as http:
+        answer = http.request(method, path, headers={"Host": "evil.example"})
+    assert answer.status_code == 404
+    assert "evil.example" not in str(answer.headers) + answer.text
 
 
 @pytest.mark.parametrize(("path", "methods"), [("/", "GET, POST"), ("/embed", "POST"), ("/docs", "GET")])

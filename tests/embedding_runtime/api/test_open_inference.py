@@ -63,9 +63,15 @@ def test_the_binary_extension_is_refused_in_words(fake_server: RuntimeServer) ->
     assert "binary" in answer.json()["error"]
 
 
-@pytest.mark.parametrize("path", ["/v1/models/other:predict", "/v2/models/other/infer"])
-def test_another_model_is_not_found(fake_server: RuntimeServer, path: str) -> None:
-    answer = fake_server.post(path, instances=["a"], inputs=[a_tensor("a")])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/models/other:predict", {"instances": ["a"]}),
+        ("/v2/models/other/infer", {"inputs": [a_tensor("a")]}),
+    ],
+)
+def test_another_model_is_not_found(fake_server: RuntimeServer, path: str, body: dict[str, Any]) -> None:
+    answer = fake_server.post(path, **body)
     assert (answer.status_code, NAME in answer.json()["error"]) == (404, True)
 
 

@@ -13,6 +13,7 @@ import pytest
 from embedding_runtime.backends.runs import runs_of
 from embedding_runtime.contract import Dtype
 from embedding_runtime.modelspec import Dense, ModelRefused, ModelSpec
+from embedding_runtime.tokenization import TextTokenizer
 from embedding_runtime.wire import TokenIds
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -177,3 +178,37 @@ def test_positions_stretched_by_the_longest_text_are_not_packed(tmp_path: Path) 
     rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
     model = tiny.a_transformer(tmp_path, tiny.SHAPES["qwen3"], rope_parameters=rope)
     assert huggingface.load(ModelSpec.read(model)).detail.endswith("padded batches")
+
+
+def a_model_of(directory: Path, kind: str, shape: Any, **sizes: Any) -> Any:
+    """And sentence-transformers' own vectors of it, each text alone."""
+    model = tiny.a_transformer(directory, replace(shape, kind=kind), **sizes)
+    reference = tiny.SentenceTransformer(str(model), device="cpu")
+    wanted = np.concatenate([reference.encode([text], show_progress_bar=False) for text in MIXED])
+    return ModelSpec.read(model), wanted
+
+
+MIXED = ["a", "the quick brown fox", "jumps over " * 9, "query " * 9]
+
+
+def test_a_model_that_sees_the_padding_of_a_batch_gets_its_texts_one_by_one(tmp_path: Path) -> None:
+    spec, wanted = a_model_of(tmp_path, "nystromformer", tiny.SHAPES["bert"])
+    backend = huggingface.load(spec)
+    ids = TextTokenizer(spec).encode(MIXED)
+    assert backend.detail.endswith("texts one by one")
+    assert backend.padding(ids) == 0
+    assert np.abs(backend.embed(ids) - wanted).max() < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gptj"])
+def test_token_types_are_given_to_a_model_that_takes_zeros_for_something_else_than_none(
+    tmp_path: Path, kind: str
+) -> None:
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 98, "rotary_dim": 8}
+    spec, wanted = a_model_of(tmp_path, kind, tiny.SHAPES["bert"], **sizes)
+    assert np.abs(huggingface.load(spec).embed(TextTokenizer(spec).encode(MIXED)) - wanted).max() < 1e-4
+
+
+def test_a_class_that_calls_its_pooler_without_asking_is_served(tmp_path: Path) -> None:
+    spec, wanted = a_model_of(tmp_path, "squeezebert", tiny.SHAPES["bert"], embedding_size=32)
+    assert np.abs(huggingface.load(spec).embed(TextTokenizer(spec).encode(MIXED)) - wanted).max() < 1e-4

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from embedding_runtime.backends import vllm_coverage
 from embedding_runtime.contract import Dtype
 from embedding_runtime.modelspec import ModelSpec
 from embedding_runtime.tokenization import TextTokenizer
@@ -197,16 +198,17 @@ VLLM_SIZES: dict[str, Any] = {"hidden_size": 128}  # its attention on CPUs wants
 VLLM_ROWS = [
     Row("bert-mean-old"),
     Row("bert-cls-new", pooling="cls", steps="nothing", options=(*PROMPT, ("truncate_dim", 20))),
+    Row("roberta-mean-new", "roberta"),
     Row("xlm-roberta-mean-old", "xlm-roberta"),
+    Row("xlm-roberta-cls-new", "xlm-roberta", "cls"),
     Row("qwen3-lasttoken-new", "qwen3", "lasttoken"),
+    Row("qwen3-lasttoken-hub", "qwen3", "lasttoken"),  # config.json names the class that it was trained as
 ]
 # vLLM gives a padding's token inside of a text the next position; RoBERTa's own code gives it the padding's.
 VLLM_TEXTS = [text for text in TEXTS if "<pad>" not in text]
 
 
-@pytest.fixture(scope="module")
-def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
-    directory = tmp_path_factory.mktemp("vllm")
+def vllm_models(directory: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for row in VLLM_ROWS:
         heads = {"head_dim": 32} if row.shape == "qwen3" else {}
@@ -217,8 +219,23 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
         )
         if row.name.endswith("old"):
             tiny.as_old_format(found[row.name])
-    with VllmRuns(found, VLLM_TEXTS, directory / "log") as runs:
+        if row.name.endswith("hub"):
+            config = found[row.name] / "config.json"
+            config.write_text(config.read_text().replace("Qwen3Model", "Qwen3ForCausalLM"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
+    directory = tmp_path_factory.mktemp("vllm")
+    with VllmRuns(vllm_models(directory), VLLM_TEXTS, directory / "log") as runs:
         yield runs
+
+
+def test_vllm_serves_without_a_proof_exactly_what_is_compared_here(tmp_path: Path) -> None:
+    specs = [ModelSpec.read(model) for model in vllm_models(tmp_path).values()]
+    assert {vllm_coverage.case_of(spec) for spec in specs} == {case for case in vllm_coverage.COVERED if case.pooling}
+    assert [vllm_coverage.reason_for_proof(spec) for spec in specs] == [None] * len(specs)
 
 
 @pytest.mark.model

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from embedding_runtime.backends import registry
+from embedding_runtime.backends import registry, vllm_coverage
 from embedding_runtime.contract import BackendName, Dtype
 from embedding_runtime.modelspec import ModelRefused, ModelSpec
 from embedding_runtime.tokenization import TextTokenizer
@@ -171,22 +171,36 @@ def test_a_head_that_reads_otherwise_is_refused_by_name(tmp_path: Path) -> None:
 VLLM_ROWS = [
     Row("bert-new-prompt", options=PROMPT),
     Row("bert-3-labels", labels=3, says=SINCE_4),
+    Row("roberta-plain", "roberta"),
     Row("xlm-roberta-plain", "xlm-roberta"),
 ]
+PROVEN = Row("bert-relu-proven")
+"""Not covered by those: its scores are compared with transformers' own at start."""
 VLLM_PAIRS = [pair for pair in PAIRS if "<pad>" not in pair[0]]  # as in test_matrix
+
+
+def vllm_models(directory: Path) -> dict[str, Path]:
+    return {row.name: a_cross_encoder(directory / row.name, row, hidden_size=128) for row in VLLM_ROWS}
+
+
+def test_vllm_serves_without_a_proof_exactly_what_is_compared_here(tmp_path: Path) -> None:
+    specs = [ModelSpec.read(model) for model in vllm_models(tmp_path).values()]
+    covered = {case for case in vllm_coverage.COVERED if not case.pooling}
+    assert {vllm_coverage.case_of(spec) for spec in specs} == covered
+    assert [vllm_coverage.reason_for_proof(spec) for spec in specs] == [None] * len(specs)
 
 
 @pytest.fixture(scope="module")
 def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
     directory = tmp_path_factory.mktemp("vllm")
-    models = {row.name: a_cross_encoder(directory / row.name, row, hidden_size=128) for row in VLLM_ROWS}
-    with VllmRuns(models, VLLM_PAIRS, directory / "log") as runs:
+    proven = a_cross_encoder(directory / PROVEN.name, PROVEN, hidden_size=128, hidden_act="relu")
+    with VllmRuns({**vllm_models(directory), PROVEN.name: proven}, VLLM_PAIRS, directory / "log") as runs:
         yield runs
 
 
 @pytest.mark.model
 @pytest.mark.parametrize("mates", ["alone", "together"])
-@pytest.mark.parametrize("row", VLLM_ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [*VLLM_ROWS, PROVEN], ids=lambda row: row.name)
 def test_vllms_scores_are_cross_encoders_own(vllm: VllmRuns, compared: Any, row: Row, mates: str) -> None:
     answer = vllm.answer(row.name)
     assert "refused" not in answer, answer

@@ -49,15 +49,28 @@ class EmbeddingServiceController:
         """Returns when to look again although nothing happens. Raises Fault, which the status tells of."""
         service = self._observer.service(key)
         if service is None:
-            self._budget.forget(key)
+            self._forget(key)
             return None  # what it owned goes by owner references, with this process or without
-        if (other := await self._managers.other_than_us(service)) is not None:
+        try:
+            other = await self._managers.other_than_us(service)
+            snapshot = self._observer.snapshot(service)
+        except Exception:
+            self._budget.failed(key)  # or no other service would get a slot before this one's first plan
+            raise
+        if other is not None:
             self._budget.forget(key)
             if other.is_news:
                 _log.warning("%s: %s", key, other.message)
                 await self._recorder.record(service, EventRecord("Warning", "ConflictingManager", other.message))
             return other.look_again
-        return await self._attempt(key, self._observer.snapshot(service))
+        return await self._attempt(key, snapshot)
+
+    def _forget(self, key: ObjectRef) -> None:
+        """Nothing of a service that is gone stays in memory."""
+        namespace = key.namespace or ""
+        self._budget.forget(key)
+        self._managers.forget(namespace, key.name)
+        self._observer.forget(namespace, key.name)
 
     async def _attempt(self, key: ObjectRef, snapshot: Snapshot) -> timedelta | None:
         try:

@@ -9,11 +9,12 @@ from embedding_operator.core.snapshot import ObjectRef, StorageRead
 from embedding_operator.core.storage import match
 from embedding_operator.kinds import CLUSTER_STORAGE_CONTAINER, EMBEDDING_SERVICE
 from embedding_operator.settings import Settings
+from embedding_operator.shell.entries import ServiceEntry
 from embedding_operator.shell.executor import Executor
 from embedding_operator.shell.observer import Observer
 from embedding_operator.shell.queue import Priority
 from embedding_operator.shell.routes import key_of
-from embedding_operator.shell.store import ServiceEntry, Store
+from embedding_operator.shell.store import Store
 
 __all__ = ["StorageContainerController"]
 

@@ -84,7 +84,7 @@ def _model_available(view: View, progress: Progress) -> Condition:
 
 def _model_missing(view: View) -> Finding | None:
     missing = most_severe(each.model for each in view.found)
-    has_it = any(each.model is None for each in view.found)
+    has_it = any(each.model is None for each in view.found) or any(pod.is_ready for pod in view.current)
     if missing is not None and (missing.is_trouble or not has_it):
         return missing
     return None if has_it else view.blocked or Finding(Reason.PENDING, "No pod has been created yet.")

@@ -38,6 +38,8 @@ __all__ = [
 
 _SOONEST, _LATEST = timedelta(seconds=30), timedelta(minutes=10)
 """How long until a service that is not ready is diagnosed again although nothing changes: Events are not watched."""
+_AFTER_CREATION = timedelta(seconds=1)
+"""Until the plan that sees what this one creates: no event of it comes, since the store has it from the answer."""
 _MARGIN = timedelta(milliseconds=100)
 """After a deadline, so that it has passed by then."""
 
@@ -88,7 +90,10 @@ def plan_service(snapshot: Snapshot, settings: Settings, now: datetime) -> Plan:
     assert rollout is not None  # noqa: S101 for the type checker: _decided sets it
     planned = (*writes(desired, rollout, snapshot), *drain_notices(rollout, snapshot, now))
     budget = Budget.WAITS if view.budget_waits else _budget(view, planned)
-    plan = Plan(planned, events=rollout.events, requeue_after=rollout.requeue_after, budget=budget)
+    creates = any(isinstance(each, Create) for each in planned)
+    waits = (rollout.requeue_after, _AFTER_CREATION if creates else None)
+    soonest = min((each for each in waits if each is not None), default=None)
+    plan = Plan(planned, events=rollout.events, requeue_after=soonest, budget=budget)
     return _with_status(plan, replace(view, has_writes=bool(planned)))
 
 
@@ -176,9 +181,13 @@ def _budget(view: View, planned: Sequence[Write]) -> Budget:
     rollout = view.rollout
     if rollout is None or view.expected is None or rollout.phase in {Phase.FIRST, Phase.HELD}:
         return Budget.NONE
-    is_replacing = any(pod.uid not in view.diagnoses for pod in view.snapshot.pods)
+    is_lagging = any(
+        (each.get("status") or {}).get("observedGeneration", 0) < each["metadata"].get("generation", 0)
+        for each in view.snapshot.deployments.values()
+    )
+    is_replacing = any(pod.uid not in view.diagnoses for pod in view.snapshot.pods if not pod.has_ended)
     is_replaced = any(isinstance(each, Replace) and each.object["kind"] == DEPLOYMENT.name for each in planned)
-    is_rolling = rollout.phase in {Phase.SURGE, Phase.IN_PLACE} or is_replacing or is_replaced
+    is_rolling = rollout.phase in {Phase.SURGE, Phase.IN_PLACE} or is_replacing or is_lagging or is_replaced
     return Budget.HOLDS if is_rolling else Budget.NONE
 
 

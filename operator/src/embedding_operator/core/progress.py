@@ -29,14 +29,21 @@ class Progress:
     message: str
 
 
+_QUEUED = " A change of the operator's settings or of a storage container waits until fewer services roll out."
+"""The service is as its spec says, so it is ready: the wait may last for hours where there are many services."""
+
+
 def judge(view: View) -> Progress:
     """The first thing that is not as it should be, gravest first."""
     for step in (_deleted, _rejected, _faulty, _rolling, _troubled, _applying, _arriving, _draining):
         if (progress := step(view)) is not None:
             return progress
+    queued = _QUEUED if view.budget_waits else ""
     if view.replicas == 0:
-        return Progress(Verdict.CURRENT, Reason.SCALED_TO_ZERO, "Nothing runs because spec.replicas is 0.")
-    return Progress(Verdict.CURRENT, Reason.READY, f"{view.replicas} of {view.replicas} replicas are ready.")
+        message = f"Nothing runs because spec.replicas is 0.{queued}"
+        return Progress(Verdict.CURRENT, Reason.SCALED_TO_ZERO, message)
+    message = f"{view.replicas} of {view.replicas} replicas are ready.{queued}"
+    return Progress(Verdict.CURRENT, Reason.READY, message)
 
 
 def _deleted(view: View) -> Progress | None:
@@ -77,12 +84,6 @@ def _rolling(view: View) -> Progress | None:
             f"{_still_serving(view)} Change the spec to try again."
         )
         return Progress(Verdict.STALLED, rollout.failed.reason, message)
-    if rollout.phase is Phase.QUEUED or view.budget_waits:
-        message = (
-            "A change of the operator's settings or of a storage container waits for its turn, because other services "
-            "are rolling out."
-        )
-        return _reconciling(Reason.ROLLOUT_QUEUED, message + _still_serving(view))
     if rollout.phase in (Phase.SURGE, Phase.IN_PLACE):
         return _candidate(view, rollout)
     return None
@@ -152,7 +153,7 @@ def _draining(view: View) -> Progress | None:
     surplus = len(view.current) - view.replicas
     if surplus > 0:
         return _reconciling(Reason.ROLLING_OUT, f"spec.replicas is {view.replicas}: surplus pods are being removed.")
-    drains = view.rollout is not None and any(each != view.rollout.desired for each in view.rollout.replicas)
+    drains = view.rollout is not None and any(each != view.aimed_at for each in view.rollout.replicas)
     if view.outdated or drains:
         return _reconciling(Reason.ROLLING_OUT, "Pods of the previous version are being removed.")
     return None

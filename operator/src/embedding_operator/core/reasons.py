@@ -89,14 +89,6 @@ class Reason(StrEnum):
         Group.WAITING,
         "The service, or objects of a deleted service of the same name, are being deleted.",
     )
-    ROLLOUT_QUEUED = (
-        "RolloutQueued",
-        Group.WAITING,
-        (
-            "A change of the operator's settings or of a storage container waits for its turn: few services roll "
-            "out at a time."
-        ),
-    )
 
     NAME_TAKEN = (
         "NameTaken",

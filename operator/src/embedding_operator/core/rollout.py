@@ -6,7 +6,7 @@ revision in the status, so that any operator can go on at any moment.
 A change that can move vectors is a new revision. It comes up beside the serving one without traffic (`SURGE`), takes
 over in one write of the Service when it is ready, and the old one is scaled to zero and deleted. Where no node has room
 for both, the serving revision makes room (`IN_PLACE`) and comes back when the candidate fails. A candidate that fails
-is removed, recorded, and not tried again until the spec gives another revision (`HELD`).
+is removed, recorded, and not tried again until the spec gives another revision or another pod template (`HELD`).
 """
 
 from collections.abc import Mapping
@@ -57,6 +57,8 @@ class FailedRevision:
     revision: str
     reason: str
     message: str
+    template: str | None = None
+    """Digest of the pod template that failed: with another one, say more memory, the revision is tried again."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,15 @@ class _State:
     deployments: Mapping[str, Raw] = field(default_factory=dict)
 
     @property
+    def digest(self) -> str:
+        """Of the desired revision's present template."""
+        digest: str = self.template["metadata"]["annotations"][TEMPLATE_ANNOTATION]
+        return digest
+
+    @property
     def candidates(self) -> tuple[Pod, ...]:
         """The desired revision's pods, of its present template."""
-        digest = self.template["metadata"]["annotations"][TEMPLATE_ANNOTATION]
-        return tuple(pod for pod in self.snapshot.live_pods(self.desired) if pod.template == digest)
+        return tuple(pod for pod in self.snapshot.live_pods(self.desired) if pod.template == self.digest)
 
     @property
     def is_ready(self) -> bool:
@@ -147,10 +154,14 @@ def decide(
         return Rollout(Phase.FIRST, desired, desired, None, _with_draining(state, desired))
     if serving == desired:
         return _settled_rollout(state)
-    if (failed := _failed(snapshot)) is not None and failed.revision == desired:
+    failed = _failed(snapshot)
+    if failed is not None and failed.revision == desired and failed.template in (None, state.digest):
         return Rollout(Phase.HELD, desired, serving, None, {serving: replicas}, failed)
     if candidate is None and not is_users_change and not snapshot.may_roll:
         return Rollout(Phase.QUEUED, desired, serving, None, {serving: replicas})
+    if candidate is not None and replicas > 0 and candidate["spec"].get("replicas") == 0:
+        # It drains from the time when it served. Its age would count as the candidate's, and its last pods as ready.
+        return Rollout(Phase.SURGE, desired, serving, desired, {serving: replicas})
     return _advance(state, serving)
 
 
@@ -172,16 +183,16 @@ def _serving(snapshot: Snapshot, desired: str) -> str | None:
 
 def _failed(snapshot: Snapshot) -> FailedRevision | None:
     raw = (snapshot.status.get("revision") or {}).get("failed")
-    return FailedRevision(raw["revision"], raw["reason"], raw["message"]) if raw else None
+    return FailedRevision(raw["revision"], raw["reason"], raw["message"], raw.get("template")) if raw else None
 
 
 def _with_draining(state: _State, serving: str) -> dict[str, int]:
     """The serving revision's replicas; the others are scaled to zero, and deleted once their pods are gone."""
+    running = {pod.revision for pod in state.snapshot.pods if not pod.has_ended}
     draining = {
         revision: 0
         for revision, each in state.deployments.items()
-        if revision != serving
-        and (each["spec"].get("replicas") != 0 or any(pod.revision == revision for pod in state.snapshot.pods))
+        if revision != serving and (each["spec"].get("replicas") != 0 or revision in running)
     }
     return {serving: state.replicas, **draining}
 
@@ -248,7 +259,7 @@ def _has_notice(state: _State, serving: str) -> bool:
 def _give_up(state: _State, serving: str, reason: str, what: str) -> Rollout:
     why = state.trouble.message if state.trouble else _no_progress(state)
     message = f"Revision {state.desired} {what}, and revision {serving} serves: {why}"
-    failed = FailedRevision(state.desired, state.trouble.reason if state.trouble else reason, why)
+    failed = FailedRevision(state.desired, state.trouble.reason if state.trouble else reason, why, state.digest)
     event = EventRecord("Warning", reason, message)
     return Rollout(Phase.HELD, state.desired, serving, None, {serving: state.replicas}, failed, (event,))
 

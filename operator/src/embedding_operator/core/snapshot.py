@@ -95,6 +95,8 @@ class Pod:
     draining_since: datetime | None
     """When it was told that its revision is about to drain."""
     is_gone: bool
+    has_ended: bool
+    """None of its containers runs any more, or ever will: an evicted pod stays so until somebody deletes it."""
     unschedulable: str | None
     """The scheduler's words; None when a node has it, or the scheduler has not tried."""
     initializer: Container
@@ -174,8 +176,12 @@ class Snapshot:
 
     @property
     def deployments(self) -> Mapping[str, Raw]:
-        """The Deployments by revision, but those that are being deleted."""
-        alive = (each for each in self.of_kind(DEPLOYMENT) if not each["metadata"].get("deletionTimestamp"))
+        """The Deployments by revision, but those that are being deleted. Of two of one revision it is the one with the
+        name that we gave it: a copy under another name has our labels and owner reference.
+        """
+        name = self.service["metadata"]["name"]
+        alive = [each for each in self.of_kind(DEPLOYMENT) if not each["metadata"].get("deletionTimestamp")]
+        alive.sort(key=lambda each: each["metadata"]["name"] in (name, f"{name}-{revision_of(each)}"))
         return {revision_of(each): each for each in alive}
 
     @property
@@ -228,6 +234,7 @@ def _pod(raw: Raw, revision: str) -> Pod:
     annotations = metadata.get("annotations") or {}
     ready, scheduled = condition_of(status, "Ready"), condition_of(status, "PodScheduled")
     server = _container(status.get("containerStatuses"), SERVER)
+    has_ended = status.get("phase") in {"Failed", "Succeeded"}
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -238,12 +245,22 @@ def _pod(raw: Raw, revision: str) -> Pod:
         ready_since=_time(ready) if ready.get("status") == "True" else None,
         was_ready=_was_ready(status, ready),
         scheduled_at=_time(scheduled) if scheduled.get("status") == "True" else None,
-        draining_since=datetime.fromisoformat(told) if (told := annotations.get(DRAIN_ANNOTATION)) else None,
-        is_gone=bool(metadata.get("deletionTimestamp")) or status.get("phase") in {"Failed", "Succeeded"},
+        draining_since=_drain_notice(annotations.get(DRAIN_ANNOTATION)),
+        is_gone=bool(metadata.get("deletionTimestamp")) or has_ended,
+        has_ended=has_ended,
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else None,
         initializer=_container(status.get("initContainerStatuses"), INITIALIZER),
         server=server,
     )
+
+
+def _drain_notice(text: str | None) -> datetime | None:
+    """The time in the annotation; None also for what is no time: anybody who may change pods can write there."""
+    try:
+        time = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return time if time.tzinfo else None
 
 
 def _was_ready(status: Raw, ready: Raw) -> bool:

@@ -95,7 +95,10 @@ def _revision(view: View) -> dict[str, Any]:
         candidate=rollout.candidate,
         generation=view.recorded.get("generation") if view.fault or view.budget_waits else view.generation,
         failed=FailedRevisionStatus(
-            revision=failed.revision, reason=failed.reason, message=shortened(failed.message, 1000)
+            revision=failed.revision,
+            reason=failed.reason,
+            message=shortened(failed.message, 1000),
+            template=failed.template,
         )
         if failed
         else None,

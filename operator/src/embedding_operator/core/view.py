@@ -81,13 +81,20 @@ class View:
         """Pods that answer requests, of whatever version."""
         return tuple(pod for pod in self.snapshot.live_pods(self.serving) if pod.is_ready) if self.serving else ()
 
+    @property
+    def aimed_at(self) -> str | None:
+        """The revision that is to serve: the desired one, or the serving one while a change waits for its turn."""
+        if self.rollout is None:
+            return None
+        return self.rollout.serving if self.budget_waits else self.rollout.desired
+
     @cached_property
     def current(self) -> tuple[Pod, ...]:
-        """Live pods of the desired revision and of its present template."""
-        if self.rollout is None or self.expected is None:
+        """Live pods of that revision and of its present template; while a change waits, of any template."""
+        if self.aimed_at is None or self.expected is None:
             return ()
-        pods = self.snapshot.live_pods(self.rollout.desired)
-        return tuple(pod for pod in pods if pod.template == self.expected.template)
+        pods = self.snapshot.live_pods(self.aimed_at)
+        return tuple(pod for pod in pods if self.budget_waits or pod.template == self.expected.template)
 
     @cached_property
     def outdated(self) -> tuple[Pod, ...]:
@@ -106,8 +113,8 @@ class View:
 
     @property
     def desired_deployment(self) -> Raw | None:
-        """The desired revision's Deployment, if it exists."""
-        return self.snapshot.deployments.get(self.rollout.desired) if self.rollout else None
+        """The Deployment of the revision that is to serve for now, if it exists."""
+        return self.snapshot.deployments.get(self.aimed_at) if self.aimed_at else None
 
     @cached_property
     def found(self) -> tuple[PodDiagnosis, ...]:

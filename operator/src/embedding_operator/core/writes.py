@@ -59,10 +59,12 @@ class Scale:
 
 @dataclass(frozen=True)
 class Annotate:
-    """Merge-patch annotations of that very object (`metadata.uid` is a precondition). 404 and 409: gone, as good."""
+    """Merge-patch annotations of that very object (`metadata.uid` is a precondition); None removes one. 404 and 409:
+    gone, as good.
+    """
 
     ref: ObjectRef
-    annotations: Mapping[str, str]
+    annotations: Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -85,16 +87,13 @@ def writes(desired: Sequence[Desired], rollout: Rollout, snapshot: Snapshot) -> 
 
 
 def drain_notices(rollout: Rollout, snapshot: Snapshot, now: datetime) -> tuple[Annotate, ...]:
-    """Tell the serving revision's pods, once each, that they are about to drain."""
-    if not rollout.announces_drain:
-        return ()
+    """Tell the serving revision's pods, once each, that they are about to drain; or that they are not, after all."""
     namespace = snapshot.service["metadata"]["namespace"]
+    since = now.isoformat() if rollout.announces_drain else None
     return tuple(
-        Annotate(
-            ObjectRef(POD.api_version, POD.name, namespace, pod.name, pod.uid), {DRAIN_ANNOTATION: now.isoformat()}
-        )
+        Annotate(ObjectRef(POD.api_version, POD.name, namespace, pod.name, pod.uid), {DRAIN_ANNOTATION: since})
         for pod in snapshot.live_pods(rollout.serving)
-        if pod.is_ready and pod.draining_since is None
+        if pod.is_ready and (pod.draining_since is None) is rollout.announces_drain
     )
 
 
@@ -143,8 +142,9 @@ def _scaled(rollout: Rollout, snapshot: Snapshot) -> Iterator[Scale]:
 def _pruned(desired: Sequence[Desired], rollout: Rollout, snapshot: Snapshot) -> Iterator[Delete]:
     """Children that no builder yields any more, but Deployments that the rollout keeps."""
     wanted = _by_key(desired)
+    kept = [_key(each) for revision, each in snapshot.deployments.items() if revision in rollout.replicas]
     for child in snapshot.children:
-        is_kept = kind_ref(child) is DEPLOYMENT and revision_of(child) in rollout.replicas
+        is_kept = _key(child) in kept
         if _key(child) not in wanted and not is_kept and not _is_terminating(child):
             yield Delete(ref_of(child))
 

@@ -180,7 +180,7 @@ class Address(StatusModel):
 
 
 class FailedRevisionStatus(StatusModel):
-    """A revision that was removed because it failed. It is tried again when the spec gives another revision first."""
+    """A revision that was removed because it failed. A change that gives another revision or other pods is tried."""
 
     revision: str
     """The revision."""
@@ -188,6 +188,8 @@ class FailedRevisionStatus(StatusModel):
     """Why it was removed, in one word."""
     message: str
     """Why it was removed."""
+    template: str | None = None
+    """Digest of the pod template that failed."""
 
 
 class RevisionStatus(StatusModel):

@@ -23,7 +23,7 @@ Json = dict[str, Any]
 Count = Callable[[str, str, str], None]
 """Called after each request with its verb, its kind and the HTTP status, or `error`."""
 
-_PAGE = 250  # objects: a page of Deployments is 2 MB, and is parsed in 20 ms
+_PAGE = 100  # objects: a page of Deployments is 1 MB, takes 6 MB while it is parsed, and blocks the loop for 10 ms
 _SHORTEST_WRITE = 1.0  # seconds that the Lease must leave
 _RESTARTS = 3  # of a list whose pages expire while they are read
 _SILENCE = 150.0  # seconds without even a bookmark, of which the server sends one a minute: the connection is dead
@@ -131,8 +131,8 @@ class Client:
         meta = {"uid": ref.uid, "resourceVersion": resource_version}
         return await self._merge(ref, {"metadata": meta, "spec": {"replicas": replicas}})
 
-    async def annotate(self, ref: ObjectRef, annotations: Mapping[str, str]) -> Json:
-        """Set annotations of that very object. Raises NotFound, Conflict."""
+    async def annotate(self, ref: ObjectRef, annotations: Mapping[str, str | None]) -> Json:
+        """Set annotations of that very object, or remove those that are None. Raises NotFound, Conflict."""
         return await self._merge(ref, {"metadata": {"uid": ref.uid, "annotations": annotations}})
 
     async def delete(self, ref: ObjectRef) -> None:

@@ -8,6 +8,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
 
 from embedding_operator.errors import NoCluster
+from embedding_operator.shell.connection import proxy_of
 
 __all__ = ["kopf_login", "load"]
 
@@ -39,7 +40,7 @@ def kopf_login(configuration: Configuration) -> Callable[..., Awaitable[kopf.Con
             token=token or None,
             certificate_path=configuration.cert_file,
             private_key_path=configuration.key_file,
-            proxy_url=configuration.proxy,
+            proxy_url=proxy_of(configuration),
         )
 
     return login

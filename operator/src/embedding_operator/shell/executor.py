@@ -118,7 +118,7 @@ class Executor:
         self._store.upsert(kind_ref(scaled), scaled)
         _log.info("scaled %s to %d", ref, replicas)
 
-    async def _annotate(self, ref: ObjectRef, annotations: Mapping[str, str]) -> None:
+    async def _annotate(self, ref: ObjectRef, annotations: Mapping[str, str | None]) -> None:
         try:
             annotated = await self._client.annotate(ref, annotations)
         except (Conflict, NotFound):

@@ -82,9 +82,9 @@ class Leader:
 
     async def hold(self) -> None:
         """Renew for ever. Raises LeaseLost when another has the Lease."""
-        was_leading = True
+        renewed = was_leading = True
         while True:
-            await sleep(self._clock, self._config.pause)
+            await sleep(self._clock, self._config.pause if renewed else self._config.pause / 4)
             renewed = await self._try()
             if not renewed and not self._is_mine():
                 raise LeaseLost(f"the Lease went to {self._holder() or 'nobody'}")

@@ -35,11 +35,9 @@ def set_up(settings: Settings) -> None:
 
 
 def _calmed(record: logging.LogRecord) -> bool:
-    """kopf logs as an error what it retries: each CRD answers 429 for seconds after it was installed."""
+    """kopf logs as an error whatever it retries: 429 from each CRD that was just installed, a restart of the server."""
     if record.name.startswith("kopf") and record.levelno == logging.ERROR and "will retry" in record.getMessage():
-        is_fresh = "storage is (re)initializing" in record.getMessage()
-        record.levelno = logging.INFO if is_fresh else logging.WARNING
-        record.levelname = logging.getLevelName(record.levelno)
+        record.levelno, record.levelname = logging.INFO, "INFO"
     return True
 
 

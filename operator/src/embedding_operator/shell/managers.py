@@ -45,8 +45,8 @@ class Managers:
         self._duration = duration
         self._now = now
         self._leases: dict[str, _Lease] = {}
-        self._told: dict[str, int] = {}
-        """How often each service was looked at in vain, by UID."""
+        self._told: dict[tuple[str, str], int] = {}
+        """How often each service was looked at in vain, by its namespace and name."""
 
     @property
     def conflicts(self) -> int:
@@ -55,12 +55,12 @@ class Managers:
 
     async def other_than_us(self, service: Raw) -> OtherManager | None:
         """None: it is ours. Raises ClusterFault when its manager's Lease cannot be read for a moment."""
-        uid = service["metadata"]["uid"]
+        key = service["metadata"]["namespace"], service["metadata"]["name"]
         manager = (service.get("status") or {}).get("manager")
         if not manager or manager == self._me or (trouble := await self._is_live(manager)) is None:
-            self.forget(uid)
+            self.forget(*key)
             return None
-        attempts = self._told[uid] = self._told.get(uid, 0) + 1
+        attempts = self._told[key] = self._told.get(key, 0) + 1
         message = (
             f"The operator with Lease {manager} manages this service, so this one (Lease {self._me}) leaves it alone: "
             f"{trouble}. Give the two operators different namespaces (settings: namespaces), or uninstall one of them"
@@ -68,9 +68,9 @@ class Managers:
         wait = min(_LONGEST, self._duration * 2 ** min(attempts - 1, 10))
         return OtherManager(message, wait, is_news=attempts == 1)
 
-    def forget(self, uid: str) -> None:
+    def forget(self, namespace: str, name: str) -> None:
         """The service is gone, or it is ours."""
-        self._told.pop(uid, None)
+        self._told.pop((namespace, name), None)
 
     async def _is_live(self, manager: str) -> str | None:
         """Why that operator counts as at work; None: it does not. One read serves all its services for a while."""

@@ -41,6 +41,10 @@ class Observer:
         raw = self._store.get(EMBEDDING_SERVICE, key.namespace, key.name)
         return None if raw is None or raw["metadata"].get("deletionTimestamp") else raw
 
+    def forget(self, namespace: str, name: str) -> None:
+        """The service is gone."""
+        self._secrets.forget(namespace, name)
+
     def snapshot(self, service: Raw) -> Snapshot:
         """What the store knows."""
         meta = service["metadata"]
@@ -58,10 +62,12 @@ class Observer:
 
     async def complete(self, snapshot: Snapshot, now: datetime) -> tuple[Snapshot, Secrets]:
         """With the Secrets and the Events that a plan needs. Raises ClusterFault."""
-        ready = condition_of(snapshot.status, "Ready").get("status") == "True"
+        accepted = condition_of(snapshot.status, "Accepted")
+        generation = snapshot.service["metadata"].get("generation")
+        is_accepted = (accepted.get("status"), accepted.get("observedGeneration")) == ("True", generation)
         needed = secrets_needed(snapshot.service, snapshot.storage_containers)
-        secrets = await self._secrets.read(snapshot.service, needed, is_ready=ready)
-        snapshot = replace(snapshot, secrets=secrets.keys, unlabelled_secrets=secrets.unusable)
+        secrets = await self._secrets.read(snapshot.service, needed, is_accepted=is_accepted)
+        snapshot = replace(snapshot, secrets=secrets.keys, unlabelled_secrets=secrets.unlabelled)
         events = {uid: await self._events(snapshot, uid) for uid in needs_events(snapshot, now)}
         return (replace(snapshot, pod_events=events) if events else snapshot), secrets
 
@@ -73,7 +79,8 @@ class Observer:
         key = ObjectRef("", "", meta["namespace"], meta["name"])
         now = self.snapshot(self.service(key) or snapshot.service)
         secrets = {**secrets_needed(now.service, now.storage_containers), **snapshot.secrets}
-        return replace(now, secrets=secrets, unlabelled_secrets=snapshot.unlabelled_secrets, pod_events=snapshot.pod_events)
+        labels, events = snapshot.unlabelled_secrets, snapshot.pod_events
+        return replace(now, secrets=secrets, unlabelled_secrets=labels, pod_events=events)
 
     def storage_containers(self, namespace: str | None) -> tuple[StorageRead, ...]:
         """Those within reach of a namespace, parsed once for each of their versions."""

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, TypeVar
 
+from embedding_operator.shell.backoff import Backoff
 from embedding_operator.shell.clock import Clock, Timer
 
-__all__ = ["Backoff", "Priority", "WorkQueue"]
+__all__ = ["Priority", "WorkQueue"]
 
 K = TypeVar("K", bound=Hashable)
-
-_DOUBLINGS = 30  # beyond any cap; keeps 2**n a small number however long something fails
 
 
 class Priority(IntEnum):
@@ -30,19 +29,6 @@ class Priority(IntEnum):
     """Something that was made for it changed, or the time has come that the last reconcile asked for."""
     RESYNC = 2
     """It was listed, or something changed that concerns many."""
-
-
-@dataclass(frozen=True)
-class Backoff:
-    """How long a failing key waits, in seconds: doubling from `first` to `most`, less up to half by chance."""
-
-    first: float = 1.0
-    most: float = 300.0
-
-    def seconds(self, failures: int, chance: float) -> float:
-        """After that many failures in a row; `chance` in [0, 1) spreads keys that failed together."""
-        full: float = min(self.most, self.first * 2 ** min(failures - 1, _DOUBLINGS))
-        return full * (1 - chance / 2)
 
 
 @dataclass

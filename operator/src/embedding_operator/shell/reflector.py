@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from embedding_operator.errors import ClusterFault, Expired
 from embedding_operator.kinds import Kind
+from embedding_operator.shell.backoff import Backoff
 from embedding_operator.shell.client import Client
 from embedding_operator.shell.clock import Clock, sleep
-from embedding_operator.shell.queue import Backoff
 from embedding_operator.shell.store import Store
 
 __all__ = ["WATCH_SECONDS", "Reflector", "WatchState", "list_into"]

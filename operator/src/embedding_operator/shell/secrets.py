@@ -9,9 +9,9 @@ from embedding_operator.constants import USE_LABEL
 from embedding_operator.core.snapshot import Raw
 from embedding_operator.errors import NotFound
 from embedding_operator.kinds import SECRET
+from embedding_operator.shell.backoff import Backoff
 from embedding_operator.shell.client import Client
 from embedding_operator.shell.clock import Clock
-from embedding_operator.shell.queue import Backoff
 
 __all__ = ["SecretReader", "Secrets"]
 
@@ -27,7 +27,7 @@ class Secrets:
 
     keys: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     """The needed keys that are there; None for a Secret that does not exist."""
-    unusable: frozenset[str] = frozenset()
+    unlabelled: frozenset[str] = frozenset()
     """Secrets that lack the label which a policy may ask for."""
     read_again: timedelta | None = None
 
@@ -36,6 +36,7 @@ class Secrets:
 class _Known:
     """The last answer for one service."""
 
+    uid: str
     generation: int | None
     needed: Needed
     secrets: Secrets
@@ -44,27 +45,28 @@ class _Known:
 
 
 class SecretReader:
-    """Reads each Secret once for a spec, and again, less and less often, while something is missing and the service is
-    not ready. When all is there, or the service is ready, the kubelet says what becomes of it later.
+    """Reads each Secret once for a spec, and again, less and less often, while something is missing for want of which
+    the spec is not accepted. Else the kubelet says what becomes of it.
     """
 
     def __init__(self, client: Client, clock: Clock, chance: Callable[[], float] = random.random) -> None:
         self._client = client
         self._clock = clock
         self._chance = chance
-        self._known: dict[str, _Known] = {}
+        self._known: dict[tuple[str, str], _Known] = {}
+        """By namespace and name of the service."""
 
-    async def read(self, service: Raw, needed: Needed, *, is_ready: bool) -> Secrets:
+    async def read(self, service: Raw, needed: Needed, *, is_accepted: bool) -> Secrets:
         """Raises ClusterFault."""
         meta = service["metadata"]
-        uid, generation = meta["uid"], meta.get("generation")
+        uid, generation, key = meta["uid"], meta.get("generation"), (meta["namespace"], meta["name"])
         if not needed:
-            self.forget(uid)
+            self.forget(*key)
             return Secrets()
-        known = self._known.get(uid)
-        if known is None or (known.generation, known.needed) != (generation, needed):
+        known = self._known.get(key)
+        if known is None or (known.uid, known.generation, known.needed) != (uid, generation, needed):
             known = None
-        elif known.due_at is None or is_ready:
+        elif known.due_at is None or is_accepted:
             return known.secrets
         elif known.due_at > self._clock.time():
             return self._with_wait(known)
@@ -72,22 +74,22 @@ class SecretReader:
         found = {name: await self._read(meta["namespace"], name, keys) for name, keys in needed.items()}
         secrets = Secrets(
             keys={name: each[0] for name, each in found.items()},
-            unusable=frozenset(name for name, (keys, usable) in found.items() if keys is not None and not usable),
+            unlabelled=frozenset(name for name, (keys, usable) in found.items() if keys is not None and not usable),
         )
-        known = self._known[uid] = _Known(generation, needed, secrets)
-        if all(secrets.keys[name] == keys for name, keys in needed.items()) and not secrets.unusable:
+        known = self._known[key] = _Known(uid, generation, needed, secrets)
+        if all(secrets.keys[name] == keys for name, keys in needed.items()) and not secrets.unlabelled:
             return secrets
         known.misses = misses + 1
         known.due_at = self._clock.time() + _BACKOFF.seconds(known.misses, self._chance())
-        return secrets if is_ready else self._with_wait(known)
+        return secrets if is_accepted else self._with_wait(known)
 
-    def forget(self, uid: str) -> None:
+    def forget(self, namespace: str, name: str) -> None:
         """The service is gone, or needs none any more."""
-        self._known.pop(uid, None)
+        self._known.pop((namespace, name), None)
 
     def _with_wait(self, known: _Known) -> Secrets:
         seconds = max(0.0, (known.due_at or 0.0) - self._clock.time())
-        return Secrets(known.secrets.keys, known.secrets.unusable, timedelta(seconds=seconds))
+        return Secrets(known.secrets.keys, known.secrets.unlabelled, timedelta(seconds=seconds))
 
     async def _read(self, namespace: str, name: str, keys: frozenset[str]) -> tuple[frozenset[str] | None, bool]:
         """The needed keys that a Secret has, and whether services may use it."""

@@ -1,25 +1,19 @@
-"""What the watches have told: trimmed objects as compact JSON, with small indexes beside.
+"""What the watches have told: trimmed objects, compressed, with small indexes beside.
 
-Memory is the point: a parsed Deployment takes ten times the bytes of its JSON. Objects are parsed when they are read.
+Memory is the point: a parsed Deployment takes fifty times the bytes that are kept of it. Objects are parsed when they
+are read.
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from sys import intern
-from typing import Any
 
-from embedding_operator.constants import SERVICE_LABEL
-from embedding_operator.core.snapshot import condition_of
 from embedding_operator.kinds import EMBEDDING_SERVICE, KINDS, POD, Kind, Role
+from embedding_operator.shell.entries import Entry, Json, Key, Packer, ServiceEntry, is_newer, key_of
 from embedding_operator.shell.trim import trimmed
 
-__all__ = ["Change", "ChangeType", "ServiceEntry", "Store"]
-
-Json = dict[str, Any]
-_Key = tuple[str | None, str]  # namespace, name
+__all__ = ["Change", "ChangeType", "Store"]
 
 
 class ChangeType(StrEnum):
@@ -45,59 +39,23 @@ class Change:
     is_users: bool = False
 
 
-@dataclass(frozen=True)
-class ServiceEntry:
-    """What the store knows of a service without parsing it: where its model comes from, and what fetches it."""
-
-    namespace: str
-    name: str
-    uri: str
-    storage_container: str | None
-    """The name in the spec."""
-    fetched_by: tuple[str, str] | None
-    """Kind and name in the status."""
-    ready: tuple[str, str]
-    """Status and reason of its Ready condition."""
-
-
-class _Entry:
-    """One object."""
-
-    __slots__ = ("data", "generation", "info", "owner", "service", "uid", "version")
-
-    def __init__(self, kind: Kind, obj: Json) -> None:
-        meta = obj["metadata"]
-        self.uid: str = meta["uid"]
-        self.version: str = meta.pop("resourceVersion")
-        self.generation: int | None = meta.get("generation")
-        self.service: str | None = (meta.get("labels") or {}).get(SERVICE_LABEL)
-        self.owner: str | None = _controller(obj) if kind.role is Role.CHILD else None
-        self.info: ServiceEntry | None = _info(obj) if kind is EMBEDDING_SERVICE else None
-        self.data = json.dumps(obj, separators=(",", ":"), ensure_ascii=False).encode()
-        meta["resourceVersion"] = self.version
-
-    def parsed(self) -> Json:
-        obj: Json = json.loads(self.data)
-        obj["metadata"]["resourceVersion"] = self.version
-        return obj
-
-
 class Store:
     """For one event loop. `on_change` is called for what plans read; `synced` is set when all kinds were listed."""
 
     def __init__(self, on_change: Callable[[Change], None] = lambda _: None) -> None:
         self.on_change = on_change
-        self._objects: dict[str, dict[_Key, _Entry]] = {kind.plural: {} for kind in KINDS}
+        self._objects: dict[str, dict[Key, Entry]] = {kind.plural: {} for kind in KINDS}
+        self._packers = {kind.plural: Packer() for kind in KINDS}
         self._versions: Counter[str] = Counter()
-        self._children: dict[str, set[tuple[Kind, _Key]]] = defaultdict(set)
+        self._children: dict[str, set[tuple[Kind, Key]]] = defaultdict(set)
         """By the UID of their controller."""
-        self._labelled: dict[_Key, set[tuple[Kind, _Key]]] = defaultdict(set)
+        self._labelled: dict[Key, set[tuple[Kind, Key]]] = defaultdict(set)
         """Children and pods by namespace and service label."""
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
         """The object as last told, the caller's own copy."""
         entry = self._objects[kind.plural].get((namespace, name))
-        return entry.parsed() if entry else None
+        return entry.parsed(self._packers[kind.plural]) if entry else None
 
     def children(self, uid: str) -> list[Json]:
         """What the object with that UID controls."""
@@ -138,9 +96,9 @@ class Store:
         `is_own`: the answer to a write of ours that needs no other plan: it is kept, and not told.
         """
         obj = trimmed(kind, raw)
-        key = _key_of(obj)
-        entry, old = _Entry(kind, obj), self._objects[kind.plural].get(key)
-        if old is not None and not _is_newer(entry.version, old.version):
+        key = key_of(obj)
+        entry, old = Entry(kind, obj, self._packers[kind.plural]), self._objects[kind.plural].get(key)
+        if old is not None and not is_newer(entry.version, old.version):
             return False
         if old is not None and old.data == entry.data:
             old.version = entry.version
@@ -166,7 +124,7 @@ class Store:
         entry = self._objects[kind.plural].get(key)
         if entry is None or uid not in (None, entry.uid):
             return False
-        if version is not None and version != entry.version and not _is_newer(version, entry.version):
+        if version is not None and version != entry.version and not is_newer(version, entry.version):
             return False
         self._forget(kind, key, entry)
         del self._objects[kind.plural][key]
@@ -181,7 +139,7 @@ class Store:
             kind, meta.get("namespace"), meta["name"], uid=meta.get("uid"), version=meta.get("resourceVersion")
         )
 
-    def retain(self, kind: Kind, namespace: str | None, keys: set[_Key], version: str) -> int:
+    def retain(self, kind: Kind, namespace: str | None, keys: set[Key], version: str) -> int:
         """After a list of a kind (in a namespace, or in all): what was not in it is gone, unless it came later.
 
         Returns how many went.
@@ -195,23 +153,23 @@ class Store:
         keys = set()
         for raw in objects:
             self.upsert(kind, raw)
-            keys.add(_key_of(raw))
+            keys.add(key_of(raw))
         self.retain(kind, namespace, keys, version)
 
-    def _entry(self, found: tuple[Kind, _Key]) -> _Entry:
+    def _entry(self, found: tuple[Kind, Key]) -> Entry:
         kind, key = found
         return self._objects[kind.plural][key]
 
-    def _parsed(self, found: Iterable[tuple[Kind, _Key]]) -> list[Json]:
-        return [self._entry(each).parsed() for each in sorted(found, key=str)]
+    def _parsed(self, found: Iterable[tuple[Kind, Key]]) -> list[Json]:
+        return [self._entry(each).parsed(self._packers[each[0].plural]) for each in sorted(found, key=_order)]
 
-    def _indexes(self, kind: Kind, key: _Key, entry: _Entry) -> Iterator[set[tuple[Kind, _Key]]]:
+    def _indexes(self, kind: Kind, key: Key, entry: Entry) -> Iterator[set[tuple[Kind, Key]]]:
         if entry.owner is not None:
             yield self._children[entry.owner]
         if entry.service is not None and kind.role is not Role.RESOURCE:
             yield self._labelled[key[0], entry.service]
 
-    def _forget(self, kind: Kind, key: _Key, entry: _Entry) -> None:
+    def _forget(self, kind: Kind, key: Key, entry: Entry) -> None:
         for index in self._indexes(kind, key, entry):
             index.discard((kind, key))
         for table, name in ((self._children, entry.owner), (self._labelled, (key[0], entry.service))):
@@ -222,32 +180,6 @@ class Store:
         self.on_change(change)
 
 
-def _key_of(obj: Json) -> _Key:
-    meta = obj["metadata"]
-    return meta.get("namespace"), meta["name"]
-
-
-def _controller(obj: Json) -> str | None:
-    owners = obj["metadata"].get("ownerReferences") or ()
-    return next((each["uid"] for each in owners if each.get("controller")), None)
-
-
-def _info(obj: Json) -> ServiceEntry:
-    model = (obj.get("spec") or {}).get("model") or {}
-    status = obj.get("status") or {}
-    fetched_by = status.get("storageContainer") or {}
-    ready = condition_of(status, "Ready")
-    return ServiceEntry(
-        *_key_of(obj),  # type: ignore[arg-type]
-        uri=str(model.get("storageUri", "")),
-        storage_container=model.get("storageContainerName"),
-        fetched_by=(fetched_by["kind"], fetched_by["name"]) if fetched_by.get("name") else None,
-        ready=(intern(ready.get("status", "Unknown")), intern(ready.get("reason", ""))),
-    )
-
-
-def _is_newer(version: str, than: str) -> bool:
-    """Versions are numbers in all API servers there are; where they are not, the last one told counts."""
-    if version.isdecimal() and than.isdecimal():
-        return int(version) > int(than)
-    return version != than
+def _order(found: tuple[Kind, Key]) -> tuple[str, str, str]:
+    kind, (namespace, name) = found
+    return kind.name, namespace or "", name

@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 
-import kopf
 from kubernetes.aio.client import Configuration
 
 from embedding_operator.constants import SERVICE_LABEL
 from embedding_operator.controllers.embeddingservice import EmbeddingServiceController
 from embedding_operator.controllers.storagecontainer import StorageContainerController
 from embedding_operator.core.snapshot import ObjectRef
-from embedding_operator.errors import ClusterFault, WatchesEnded
+from embedding_operator.errors import ClusterFault
 from embedding_operator.kinds import (
     CLUSTER_STORAGE_CONTAINER,
     EMBEDDING_SERVICE,
@@ -25,16 +24,17 @@ from embedding_operator.kinds import (
     Role,
 )
 from embedding_operator.settings import Settings
-from embedding_operator.shell import connect, handlers
+from embedding_operator.shell.backoff import Backoff
 from embedding_operator.shell.budget import RolloutBudget
 from embedding_operator.shell.client import Client
 from embedding_operator.shell.clock import Clock, sleep
 from embedding_operator.shell.events import EventRecorder
 from embedding_operator.shell.executor import Executor
+from embedding_operator.shell.kopf_watch import watch_with_kopf
 from embedding_operator.shell.managers import Managers
 from embedding_operator.shell.metrics import Metrics
 from embedding_operator.shell.observer import Observer
-from embedding_operator.shell.queue import Backoff, Priority, WorkQueue
+from embedding_operator.shell.queue import Priority, WorkQueue
 from embedding_operator.shell.reflector import WATCH_SECONDS, Reflector, list_into
 from embedding_operator.shell.routes import Routes, key_of
 from embedding_operator.shell.secrets import SecretReader
@@ -51,7 +51,7 @@ KOPF_WATCHES = (STORAGE_CONTAINER, CLUSTER_STORAGE_CONTAINER)
 
 _SLOWEST = 120.0  # seconds of one reconcile, every call of which ends within ten
 _SILENT = 2 * WATCH_SECONDS  # a watch that neither heard anything nor began anew for so long is stuck
-_RELIST = 60.0  # seconds between two repairs of one kind
+_REPAIR = 60.0  # seconds between two repairs
 _RETRY = 2.0
 _PATIENCE = timedelta(minutes=5)
 
@@ -113,8 +113,8 @@ class Term:
             metrics=metrics,
         )
         self._reflectors = [self._reflector(kind, scope) for kind, scope in self._scopes() if kind not in KOPF_WATCHES]
-        self._repaired_at: dict[Kind, float] = {}
-        self._repairs: set[asyncio.Task[None]] = set()
+        self._to_repair: set[Kind] = set()
+        self._repair_due = asyncio.Event()
 
     async def run(self) -> None:
         """Never returns. Raises WatchesEnded, in an ExceptionGroup, when kopf gives up."""
@@ -124,7 +124,15 @@ class Term:
         async with asyncio.TaskGroup() as group:
             for reflector in self._reflectors:
                 group.create_task(reflector.run(one_at_a_time), name=f"watch {reflector.state.kind.plural}")
-            group.create_task(self._watch_with_kopf(), name="kopf")
+            kopf = watch_with_kopf(
+                KOPF_WATCHES,
+                self._store,
+                on_relist=self._relisted,
+                configuration=self._configuration,
+                settings=self._settings,
+                started=self._after_kopf_started,
+            )
+            group.create_task(kopf, name="kopf")
             for reflector in self._reflectors:
                 await reflector.synced.wait()
             keys = self._keys()
@@ -133,6 +141,7 @@ class Term:
             self._enqueue(keys)
             group.create_task(self._workers.run(), name="workers")
             group.create_task(self._resync(), name="resync")
+            group.create_task(self._repair(), name="repair")
 
     def problem(self) -> str | None:
         """Why the process should be started anew; None: it works."""
@@ -211,43 +220,15 @@ class Term:
                     await sleep(self._clock, _RETRY)
 
     def _relisted(self, kind: Kind) -> None:
-        """kopf has listed a kind and told of what exists alone: see what was deleted."""
-        now = self._clock.time()
-        if now - self._repaired_at.get(kind, -_RELIST) >= _RELIST:
-            self._repaired_at[kind] = now
-            task = asyncio.create_task(self._list(kind), name=f"repair {kind.plural}")
-            self._repairs.add(task)
-            task.add_done_callback(self._repairs.discard)
+        """kopf has listed a kind itself, and tells of what exists alone."""
+        self._to_repair.add(kind)
+        self._repair_due.set()
 
-    async def _watch_with_kopf(self) -> None:
-        end = asyncio.Event()
-        tasks = await kopf.spawn_tasks(
-            stop_flag=end,
-            registry=handlers.registry(
-                KOPF_WATCHES, self._store, self._relisted, connect.kopf_login(self._configuration)
-            ),
-            settings=handlers.kopf_settings(self._settings),
-            clusterwide=not self._settings.namespaces,
-            namespaces=self._settings.namespaces,
-        )
-        self._after_kopf_started()
-        running = asyncio.create_task(kopf.run_tasks(tasks, ignored=_AllTasks()), name="kopf")
-        try:
-            await asyncio.shield(running)
-        except asyncio.CancelledError:
-            end.set()  # cancelled, kopf would not close its connections
-            await running
-            raise
-        finally:
-            for task in self._repairs:
-                task.cancel()
-        raise WatchesEnded("kopf's watches of the API server ended")
-
-
-class _AllTasks(frozenset[asyncio.Task[object]]):
-    """kopf, when it ends, cancels every task of the process that is not in a set it is given. It has no need to: it
-    stops its own without that, and the others are ours, such as the one that gives the Lease back.
-    """
-
-    def __contains__(self, _: object) -> bool:
-        return True
+    async def _repair(self) -> None:
+        """Find what was deleted before kopf's lists, which it does when its version was too old."""
+        while True:
+            await self._repair_due.wait()
+            self._repair_due.clear()
+            while self._to_repair:
+                await self._list(self._to_repair.pop())
+            await sleep(self._clock, _REPAIR)

@@ -1,5 +1,6 @@
 """A request's body: bytes in, the model that a route asks for out, or all that is wrong with it, in words."""
 
+import difflib
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -7,14 +8,15 @@ from typing import Any, TypeVar, get_type_hints
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from embedding_runtime.errors import BadRequest
+from embedding_runtime.schemas.base import RequestBody
 
 __all__ = ["BodyRoute"]
 
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model", bound=RequestBody)
 
 
 class BodyRoute(APIRoute):
@@ -33,7 +35,7 @@ class BodyRoute(APIRoute):
 
 
 def _reading(
-    model: type[BaseModel], endpoint: Callable[..., Awaitable[Response]], *, asks_for_request: bool
+    model: type[RequestBody], endpoint: Callable[..., Awaitable[Response]], *, asks_for_request: bool
 ) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
@@ -81,16 +83,46 @@ _NO_OBJECT = "the body is not a JSON object; send it with the header Content-Typ
 
 
 def _checked(model: type[Model], content: Any) -> Model:
-    """Raises BadRequest with all that pydantic found, by place, without the values, which may be texts."""
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        errors = error.errors(include_url=False, include_input=False)
-    if not errors[0]["loc"]:
+    """Raises BadRequest with all that is wrong, by place, without the values, which may be texts."""
+    if not isinstance(content, dict):
         raise BadRequest(_NO_OBJECT)
-    words = dict.fromkeys(map(_about, errors))  # a field that takes several forms has an error for each
-    more = f"; and {len(words) - _TOLD} more" if len(words) > _TOLD else ""
-    raise BadRequest("; ".join(list(words)[:_TOLD]) + more, param=str(errors[0]["loc"][0]))
+    others = _other_fields(model, content)
+    told: dict[str, str] = {}  # by what is wrong, its field: a field that takes several forms has an error for each
+    try:
+        body = model.model_validate(content)
+    except ValidationError as error:
+        for each in error.errors(include_url=False, include_input=False):
+            told.setdefault(_about(each, model.instead), str(each["loc"][0]))
+    else:
+        if not others:
+            return body
+    problems = len(told) + len(others)
+    for name in others[: max(_TOLD - len(told), 0)]:
+        told[_other_field(model, name)] = name
+    more = f"; and {problems - _TOLD} more" if problems > _TOLD else ""
+    raise BadRequest("; ".join(list(told)[:_TOLD]) + more, param=next(iter(told.values())))
+
+
+def _other_fields(model: type[RequestBody], content: Mapping[str, Any]) -> list[str]:
+    """Those that the model does not have, and that may not be passed over."""
+    if content.keys() <= model.model_fields.keys():
+        return []
+    known = model.model_fields.keys() | model.harmless
+    return [name for name, value in content.items() if value is not None and name not in known]
+
+
+def _other_field(model: type[RequestBody], name: str) -> str:
+    if name in model.instead:
+        return f"{name} is not supported: {model.instead[name]}"
+    if not _NAME.fullmatch(name):
+        return "there is an unknown field, whose name is not repeated here: leave it out"
+    if near := difflib.get_close_matches(name, model.model_fields, n=1):
+        return f"{name}: unknown field; did you mean {near[0]}?"
+    return f"{name}: unknown field; valid fields: {', '.join(model.model_fields)}"
+
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""What may be a field. Anything else may be a text."""
 
 
 _TOLD = 20
@@ -108,7 +140,7 @@ _WANTED = {
 """Of fields that take several forms, for each of which pydantic has errors of its own."""
 
 
-def _about(error: Mapping[str, Any]) -> str:
+def _about(error: Mapping[str, Any], instead: Mapping[str, str]) -> str:
     field, *inner = error["loc"]
     place, last = str(field), str(field)
     for part in inner:
@@ -120,4 +152,6 @@ def _about(error: Mapping[str, Any]) -> str:
         else:
             place, last = f"{place}.{part}", part
     said = error["msg"].removeprefix("Value error, ")
-    return f"{place} is missing" if error["type"] == "missing" else f"{place}: {said}"
+    if error["type"] == "missing":
+        return f"{place} is missing"
+    return f"{place}: {said}; {instead[last]}" if last in instead else f"{place}: {said}"

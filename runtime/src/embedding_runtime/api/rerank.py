@@ -67,11 +67,19 @@ def root_router(service: Service) -> APIRouter:
     async def rerank(body: RootRerankRequest, request: Request) -> Response:
         texts = body.texts
         if texts is None and body.documents is not None:
+            for name in ("return_text", "truncation_direction"):
+                if getattr(body, name) is not None:
+                    raise BadRequest(f"{name} goes with texts; with documents there is return_documents", param=name)
             given = body.model_dump(exclude={"model"})
             asked = RerankRequest.model_validate({"model": body.model or service.name, **given})
             return await _reranked(service, request, asked, "1")
         if texts is None or body.documents is not None:
             raise BadRequest("texts: give either texts (as TEI has it) or documents (as vLLM has it)", param="texts")
+        if body.model is not None:
+            service.check_model(body.model)
+        for name in ("top_n", "max_tokens_per_doc", "return_documents"):
+            if getattr(body, name) is not None:
+                raise BadRequest(f"{name} goes with documents; with texts there is return_text", param=name)
         pairs = [(body.query, text) for text in texts]
         found = await _scores(service, request, pairs, truncate=bool(body.truncate), field="texts")
         return json_of(

@@ -1,7 +1,7 @@
 """What the routes need of the rest: the model as it is served, the way from texts to vectors."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Awaitable, Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -10,7 +10,7 @@ import numpy as np
 from fastapi import Request
 
 from embedding_runtime import calls, tracing
-from embedding_runtime.answer_budget import BYTES_PER_NUMBER
+from embedding_runtime.answer_budget import BYTES_PER_NUMBER, AnswerShare
 from embedding_runtime.api.limits import Limits, Patience
 from embedding_runtime.api.options import Options
 from embedding_runtime.contract import BackendName, Kind
@@ -86,6 +86,9 @@ class Service:
         Raises what `tokenize` and `embed` do.
         """
         tracing.annotate({"gen_ai.operation.name": "embeddings"})
+        several = not isinstance(given, str) and given and not isinstance(given[0], int)
+        if several and self.spec.kind is Kind.EMBEDDING_MODEL:
+            await self._reserve(request, min(len(given), self.limits.max_inputs))
         texts = await self.tokenize(given, options, field=field)
         return options.finish(await self.embed(request, texts, field=field)), sum(map(len, texts))
 
@@ -148,26 +151,38 @@ class Service:
             raise DeadlinePassed(seconds=patience.seconds)
         calls.asks(texts=len(texts), tokens=sum(map(len, texts)))
         with tracing.span("embed"):
-            gone = asyncio.ensure_future(request.receive())  # the body has been read: the next one is the disconnect
             try:
-                async with asyncio.timeout_at(patience.deadline) as time:
-
-                    def leave(_: object) -> None:
-                        time.reschedule(0)
-
-                    gone.add_done_callback(leave)
-                    try:
-                        if (share := getattr(request.state, "answer_share", None)) is not None:
-                            await share.reserve(len(texts) * self.spec.dimensions * BYTES_PER_NUMBER)
-                        return await self.engine.embed(texts, seconds=patience.left)
-                    finally:
-                        gone.remove_done_callback(leave)
-            except TimeoutError:
-                raise (ClientGone() if gone.done() else DeadlinePassed(seconds=patience.seconds)) from None
+                return await self._while_wanted(request, lambda: self.engine.embed(texts, seconds=patience.left))
             except OneText as fault:
                 raise type(fault)(index=fault.index, field=field) from fault
-            finally:
-                gone.cancel()
+
+    async def _reserve(self, request: Request, texts: int) -> None:
+        """Wait until there is memory for the answer to so many. Raises ClientGone, DeadlinePassed."""
+        size = texts * self.spec.dimensions * BYTES_PER_NUMBER
+        share: AnswerShare | None = getattr(request.state, "answer_share", None)  # None: not on a `Connection`
+        if share is not None and not share.reserve_now(size):
+            await self._while_wanted(request, lambda: share.reserve(size))
+
+    @staticmethod
+    async def _while_wanted(request: Request, work: Callable[[], Awaitable[T]]) -> T:
+        """Do it for as long as the client is there and has time. Raises ClientGone, DeadlinePassed."""
+        patience: Patience = request.state.patience
+        gone = asyncio.ensure_future(request.receive())  # the body has been read: the next one is the disconnect
+        try:
+            async with asyncio.timeout_at(patience.deadline) as time:
+
+                def leave(_: object) -> None:
+                    time.reschedule(0)
+
+                gone.add_done_callback(leave)
+                try:
+                    return await work()
+                finally:
+                    gone.remove_done_callback(leave)
+        except TimeoutError:
+            raise (ClientGone() if gone.done() else DeadlinePassed(seconds=patience.seconds)) from None
+        finally:
+            gone.cancel()
 
     async def _timed(self, characters: int, tokenize: Callable[[], list[TokenIds]]) -> list[TokenIds]:
         with tracing.span("tokenize"), self.engine.metrics.tokenization.time():
@@ -230,9 +245,20 @@ class Service:
         if max(lengths) > limit:
             too_long = {index: length for index, length in enumerate(lengths) if length > limit}
             raise InputTooLong(too_long, limit=limit, field=field)
+        self._refuse_ids_without_weights(texts, field)
         if self.backend is BackendName.VLLM and self.spec.padding is not None:
             self._refuse_what_vllm_gets_wrong(texts, self.spec.padding, field)
         self.check_tokens(sum(lengths), field, more=more)
+
+    def _refuse_ids_without_weights(self, texts: Sequence[TokenIds], field: str) -> None:
+        """Tokens that were added to the tokenizer, where the model's embeddings were not resized."""
+        for index, text in enumerate(texts):
+            if (highest := int((text & ~SECOND).max())) >= self.spec.vocabulary:
+                message = (
+                    f"{field}[{index}] has {self.tokenizer.name(highest)}, and the model's weights have rows for the "
+                    f"ids below {self.spec.vocabulary} only: take it out of the text"
+                )
+                raise BadRequest(message, param=field)
 
     @staticmethod
     def _refuse_what_vllm_gets_wrong(texts: Sequence[TokenIds], padding: int, field: str) -> None:

@@ -26,6 +26,8 @@ def router(service: Service) -> APIRouter:
     @routes.post("/", summary="As /embed", response_model=list[Vector], responses=failures(TeiError))
     @routes.post("/embed", summary="Vectors for texts", response_model=list[Vector], responses=failures(TeiError))
     async def embed(body: EmbedRequest, request: Request) -> Response:
+        if body.model is not None:
+            service.check_model(body.model)
         options = Options.of(
             service.spec,
             dimensions=body.dimensions,

@@ -32,9 +32,38 @@ class Proof:
 
     def problem(self, backend: Backend) -> str | None:
         """What is wrong with what it gives for the texts together, in words; None: nothing. Raises as `embed` does."""
-        together = torch.from_numpy(backend.embed(self.probes))
-        off = 1 - torch.cosine_similarity(self.alone.double(), together.double()).min().item()
+        off = 1 - self._cosine(_together(backend, self.probes))
         return None if off <= self.tolerance else f"texts together are off by {off:.1e} from each alone"  # NaN: not <=
+
+    def difference(self, backend: Backend) -> str | None:
+        """How the vectors of another library differ, in words with both numbers; None: they do not.
+
+        Raises as `embed` does.
+        """
+        together = _together(backend, self.probes)
+        cosine, required = self._cosine(together), 1 - self.tolerance
+        if not cosine >= required:  # NaN is not
+            return f"cosine {cosine:.7f} between its vectors and transformers' own, {required:.7f} is required"
+        lengths = together.norm(dim=1) / self.alone.norm(dim=1)
+        if not torch.allclose(lengths, torch.ones_like(lengths), rtol=0, atol=self.tolerance**0.5):
+            return f"its vectors are {lengths.min():.5f} to {lengths.max():.5f} times as long as transformers' own"
+        return None
+
+    def difference_of_scores(self, backend: Backend) -> str | None:
+        """As `difference`, of a cross-encoder's logits."""
+        off = (_together(backend, self.probes) - self.alone).abs() / (1 + self.alone.abs())
+        allowed = self.tolerance**0.5
+        if off.max().item() <= allowed:
+            return None
+        return f"its scores differ from transformers' own by up to {off.max().item():.1e}, and {allowed:.1e} is allowed"
+
+    def _cosine(self, together: Tensor) -> float:
+        """The lowest."""
+        return torch.cosine_similarity(self.alone.double(), together.double()).min().item()
+
+
+def _together(backend: Backend, probes: Sequence[TokenIds]) -> Tensor:
+    return torch.from_numpy(backend.embed(probes))
 
 
 _TOLERANCE = {Dtype.FLOAT32: 1e-6, Dtype.FLOAT16: 1e-4, Dtype.BFLOAT16: 1e-3}

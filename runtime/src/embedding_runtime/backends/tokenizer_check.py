@@ -5,6 +5,7 @@ BertTokenizer, say, lower-cases as tokenizer_config.json has it, whatever the no
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -13,7 +14,7 @@ from embedding_runtime.modelspec import ModelRefused, ModelSpec
 from embedding_runtime.tokenization import TextTokenizer
 from embedding_runtime.wire import SECOND
 
-__all__ = ["check", "check_pairs"]
+__all__ = ["Checked", "check", "check_pairs"]
 
 _PROBES = (
     "The quick Brown fox, 42 times.",
@@ -25,11 +26,17 @@ _PROBES = (
 )
 
 
-def check(spec: ModelSpec) -> int:
-    """How many tokens the model's prompt has, before the first of the text.
+class Checked(NamedTuple):
+    """What the tokenizer does beside giving token ids."""
 
-    Raises ModelRefused when the front's tokens would not be sentence-transformers' own.
-    """
+    prompt_tokens: int
+    """How many the model's prompt has, before the first of the text."""
+    types: bool
+    """Whether it gives token types, zeros for a single text."""
+
+
+def check(spec: ModelSpec) -> Checked:
+    """Raises ModelRefused when the front's tokens would not be sentence-transformers' own."""
     theirs = _theirs(spec)
     plain = TextTokenizer(replace(spec, lower_case=False, prompt=""))  # what is ours alone needs no comparing
     for text, ids in zip(_PROBES, plain.encode(_PROBES), strict=True):
@@ -38,11 +45,12 @@ def check(spec: ModelSpec) -> int:
             raise ModelRefused(f"{type(theirs).__name__} in {spec.directory} has token types, which are not served")
         if not np.array_equal(ids, found["input_ids"]):
             raise _differ(spec, theirs, text)
+    types = "token_type_ids" in theirs("")
     (prompt,) = TextTokenizer(spec).encode([""])
     if not spec.prompt or not len(prompt):
-        return 0
+        return Checked(0, types)
     ends_in_special = int(prompt[-1]) in theirs.all_special_ids  # which follows the text, not the prompt
-    return len(prompt) - ends_in_special
+    return Checked(len(prompt) - ends_in_special, types)
 
 
 def check_pairs(spec: ModelSpec) -> bool:

@@ -6,7 +6,10 @@ Of a cross-encoder it computes the logits, as its task `classify`; the activatio
 """
 
 import gc
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,15 +17,18 @@ from vllm import EngineArgs, LLMEngine, PoolingParams, TokensPrompt, __version__
 from vllm.config import PoolerConfig
 from vllm.platforms import current_platform
 
-from embedding_runtime.backends import own_code, tokenizer_check
+from embedding_runtime.backends import own_code, tokenizer_check, vllm_coverage
 from embedding_runtime.backends.failure import batch_failed
 from embedding_runtime.backends.pooling import activation
 from embedding_runtime.backends.proof import Proof
 from embedding_runtime.backends.vllm_limits import SEQ_POOLING
+from embedding_runtime.backends.vllm_weights import LOAD_FORMAT, WeightsMissing
 from embedding_runtime.modelspec import ModelRefused, ModelSpec, Normalize
 from embedding_runtime.wire import SECOND, TokenIds, VectorRows
 
 __all__ = ["VllmBackend", "load"]
+
+_log = logging.getLogger(__name__)
 
 _CPU_BATCH_TOKENS = 2048
 _GPU_BATCH_TOKENS = 16_384
@@ -40,6 +46,10 @@ class VllmBackend:
         self.detail = detail
         self._engine, self._dimensions, self._types = engine, spec.dimensions, types
         self._activation = None if spec.scores is None else activation(spec.scores.activation, spec.directory)
+
+    def computing(self, spec: ModelSpec) -> Self:
+        """The same engine, for a spec that differs in what comes after it."""
+        return type(self)(self._engine, spec, self.detail, types=self._types)
 
     def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
         try:
@@ -79,40 +89,63 @@ def load(spec: ModelSpec) -> VllmBackend:
         types = False
     else:
         types = tokenizer_check.check_pairs(spec)
-    proof = _proof(spec) if spec.own_code else None
+    reason = vllm_coverage.reason_for_proof(spec)
+    proof = None if reason is None else _proof(spec, reason)
     try:
         engine, where = _engine(spec)
         backend = VllmBackend(engine, spec, f"vLLM {__version__} on {where}", types=types)
-        why = None if proof is None else proof.problem(backend)
+        difference = None if proof is None else _difference(proof, backend, spec)
+    except WeightsMissing as missing:
+        if proof is None:
+            _proof(spec, "some weights are missing")  # transformers names them as the files do
+        raise ModelRefused(
+            f"vLLM finds no weights in {spec.directory} for {missing}; --backend=huggingface finds all"
+        ) from missing
     except Exception as error:
-        # ValueError: an architecture that vLLM does not have, a setting that it does not take. Own code: anything.
-        if not (spec.own_code or isinstance(error, ValueError)):
+        # ValueError: an architecture that vLLM does not have, a setting that it does not take. What the matrix does
+        # not cover: anything.
+        if proof is None and not isinstance(error, ValueError):
             raise
         said = " ".join(str(error).split())[:_SAID]
         raise ModelRefused(f"vLLM cannot load {spec.directory}: {said}; --backend=huggingface may") from error
-    if why is not None:
+    if difference is not None:
+        code = "the code that came with" if spec.own_code else "transformers' code for"
         raise ModelRefused(
-            f"vLLM does not compute what the code that came with {spec.directory} does: {why}; "
+            f"vLLM does not compute what {code} {spec.directory} does: {difference}; "
             "--backend=huggingface runs it as it is"
         )
     return backend
 
 
+_IDENTITY = "torch.nn.modules.linear.Identity"
+
 _SAID = 300
 """Characters of vLLM's words: it goes on to list every architecture that it has."""
 
 
-def _proof(spec: ModelSpec) -> Proof:
-    """vLLM has classes of its own for some names, and puts its layers into other code by what they look like.
+def _proof(spec: ModelSpec, reason: str) -> Proof:
+    """What transformers computes, of a cross-encoder before its activation, which may make 1 of every score.
 
-    Only the code itself tells whether that fits.
+    vLLM has classes of its own for some names, and puts its layers into other code by what they look like. Only the
+    code itself tells whether that fits.
     """
     from embedding_runtime.backends import huggingface  # noqa: PLC0415 the few models that need it wait a second for it
 
-    proof = huggingface.as_it_comes(spec)
+    _log.info("comparing vLLM with transformers before it serves: %s", reason)
+    proof = huggingface.as_it_comes(_before_activation(spec))
     gc.collect()  # vLLM asks how much memory is free
     torch.accelerator.empty_cache()
     return proof
+
+
+def _difference(proof: Proof, backend: VllmBackend, spec: ModelSpec) -> str | None:
+    if spec.scores is None:
+        return proof.difference(backend)
+    return proof.difference_of_scores(backend.computing(_before_activation(spec)))
+
+
+def _before_activation(spec: ModelSpec) -> ModelSpec:
+    return spec if spec.scores is None else replace(spec, scores=replace(spec.scores, activation=_IDENTITY))
 
 
 def _engine(spec: ModelSpec) -> tuple[LLMEngine, str]:
@@ -129,6 +162,7 @@ def _engine(spec: ModelSpec) -> tuple[LLMEngine, str]:
         EngineArgs(
             model=str(spec.directory),
             runner="pooling",
+            load_format=LOAD_FORMAT,
             trust_remote_code=spec.own_code,
             pooler_config=PoolerConfig(
                 seq_pooling_type="CLS" if spec.scores else SEQ_POOLING[spec.pooling],

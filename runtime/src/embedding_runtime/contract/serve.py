@@ -314,12 +314,6 @@ def _parser() -> argparse.ArgumentParser:
     return ServeArgs.parser()
 
 
-@cache
-def _parser() -> argparse.ArgumentParser:
-    """Made once: argparse takes 3 ms for it, as long as all else that the operator does for a plan."""
-    return ServeArgs.parser()
-
-
 def _unknown(text: str) -> str:
     if not text.startswith("-"):
         return f"{text!r} is not a flag: write --name=value"

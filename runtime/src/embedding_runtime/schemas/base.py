@@ -1,18 +1,59 @@
 """What the bodies of all APIs are made of."""
 
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-__all__ = ["EXAMPLE", "Answer", "Body", "InputType", "Many", "ModelName", "Text", "Texts", "Truncate", "Vector"]
+__all__ = [
+    "EXAMPLE",
+    "Answer",
+    "Body",
+    "InputType",
+    "Many",
+    "ModelName",
+    "RequestBody",
+    "Text",
+    "Texts",
+    "Truncate",
+    "Vector",
+]
 
 EXAMPLE = "This is an example sentence for embedding generation."
 
 
 class Body(BaseModel):
-    """A request. Values are of the type that is written; other fields are ignored: clients add their own."""
+    """A part of a request. Values are of the type that is written."""
 
     model_config = ConfigDict(strict=True)
+
+
+def _with_other_fields(schema: dict[str, Any], model: type["RequestBody"]) -> None:
+    """For the API's document: what `RequestBody` says of fields that the model does not have."""
+    properties = schema.setdefault("properties", {})
+    for name in sorted(model.harmless):
+        properties[name] = {"description": "accepted and not used"}
+    for name, instead in model.instead.items():
+        properties.setdefault(name, {"type": "null", "description": f"not supported: {instead}"})
+    schema["additionalProperties"] = {"type": "null"}
+
+
+class RequestBody(Body):
+    """A whole request. Its fields are obeyed; others are harmless, or refused. null counts as left out.
+
+    So no client gets other numbers than it asked for, and none is refused for what changes no number.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_with_other_fields)
+
+    harmless: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are accepted and not used: they change nothing of the answer."""
+
+    instead: ClassVar[Mapping[str, str]] = {}
+    """Fields of other servers that would change the answer and are not supported, and what to do instead.
+
+    Or of this one, where only the value that changes nothing is accepted.
+    """
 
 
 class Answer(BaseModel):

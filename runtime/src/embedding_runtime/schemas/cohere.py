@@ -4,7 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from embedding_runtime.schemas.base import EXAMPLE, Answer, Body, InputType, Many, ModelName, Text, Truncate, Vector
+from embedding_runtime.schemas.base import (
+    EXAMPLE,
+    Answer,
+    Body,
+    InputType,
+    Many,
+    ModelName,
+    RequestBody,
+    Text,
+    Truncate,
+    Vector,
+)
+from embedding_runtime.schemas.other_fields import HARMLESS, IN_COHERE_V1, IN_COHERE_V2
 
 __all__ = ["EmbedRequest", "EmbedRequestV2", "Embedded", "EmbeddingType"]
 
@@ -12,7 +24,9 @@ EmbeddingType = Literal["float", "base64", "binary", "ubinary"]
 """binary, ubinary: one bit a dimension, set where the number is above zero; eight a byte, signed or not."""
 
 
-class _EmbedRequest(Body):
+class _EmbedRequest(RequestBody):
+    harmless = HARMLESS
+    instead = IN_COHERE_V1
     model: ModelName
     input_type: Annotated[
         InputType | None, Field(description="what the texts are: the model's own prompt for that, where it has one")
@@ -38,6 +52,8 @@ class _Input(Body):
 
 class EmbedRequestV2(_EmbedRequest):
     """`POST /v2/embed`. Either `texts` or `inputs`."""
+
+    instead = IN_COHERE_V2
 
     texts: Annotated[Many[Text] | None, Field(min_length=1, examples=[[EXAMPLE]])] = None
     inputs: Annotated[Many[_Input] | None, Field(min_length=1)] = None

@@ -4,13 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from embedding_runtime.schemas.base import Answer, Body, InputType, ModelName, Text, Texts, Truncate, Vector
+from embedding_runtime.schemas.base import Answer, InputType, ModelName, RequestBody, Text, Texts, Truncate, Vector
+from embedding_runtime.schemas.other_fields import HARMLESS, IN_EMBEDDINGS
 
 __all__ = ["Embeddings", "EmbeddingsRequest", "Model", "Models"]
 
 
-class EmbeddingsRequest(Body):
+class EmbeddingsRequest(RequestBody):
     """`POST /v1/embeddings`."""
+
+    harmless = HARMLESS
+    instead = IN_EMBEDDINGS
 
     model: ModelName
     input: Texts
@@ -47,6 +51,11 @@ class EmbeddingsRequest(Body):
     input_type: Annotated[
         InputType | None, Field(description="what the texts are: the model's own prompt for that, where it has one")
     ] = None
+    embed_dtype: Annotated[Literal["float32"] | None, Field(description="vLLM's: what base64 is made of")] = None
+    endianness: Annotated[Literal["little", "native"] | None, Field(description="vLLM's: of base64")] = None
+    embedding_type: Annotated[Literal["float"] | None, Field(description="Jina's word for `encoding_format`")] = None
+    late_chunking: Annotated[Literal[False] | None, Field(description="Jina's: a text has a vector of its own")] = None
+    padding: Annotated[Literal["do_not_pad"] | None, Field(description="vLLM's: texts are not padded")] = None
 
 
 class _Embedding(Answer):

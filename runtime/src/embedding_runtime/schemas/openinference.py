@@ -4,13 +4,17 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, model_validator
 
-from embedding_runtime.schemas.base import EXAMPLE, Answer, Body, Many, Text, Vector
+from embedding_runtime.schemas.base import EXAMPLE, Answer, Body, Many, RequestBody, Text, Vector
+from embedding_runtime.schemas.other_fields import HARMLESS, IN_PREDICT
 
 __all__ = ["InferRequest", "Inferred", "ModelMetadata", "PredictRequest", "Predicted", "ServerMetadata", "Tensor"]
 
 
-class PredictRequest(Body):
+class PredictRequest(RequestBody):
     """`POST /v1/models/NAME:predict`."""
+
+    harmless = HARMLESS | {"signature_name"}  # TensorFlow Serving's; there is one signature
+    instead = IN_PREDICT
 
     instances: Annotated[Many[Text], Field(min_length=1, description="texts", examples=[[EXAMPLE]])]
 
@@ -66,8 +70,10 @@ class _Wanted(Body):
     parameters: _OutputParameters | None = None
 
 
-class InferRequest(Body):
+class InferRequest(RequestBody):
     """`POST /v2/models/NAME/infer`."""
+
+    harmless = HARMLESS | {"model_name", "model_version"}  # of KServe's gRPC; here they are in the path
 
     id: Annotated[Text | None, Field(description="comes back in the answer")] = None
     inputs: Annotated[Many[Tensor], Field(min_length=1, max_length=1, description="one tensor of texts")]

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from embedding_runtime.schemas.base import Answer, Body, Many, ModelName, Text
+from embedding_runtime.schemas.base import Answer, Body, Many, ModelName, RequestBody, Text
+from embedding_runtime.schemas.other_fields import HARMLESS, IN_RERANK, IN_SCORE
 
 __all__ = ["Ranked", "RerankRequest", "Reranked", "RootRerankRequest", "ScoreRequest", "Scored"]
 
@@ -12,11 +13,21 @@ _QUERY = "What is the capital of France?"
 _DOCUMENTS = ["Paris is the capital of France.", "Cats sleep a lot."]
 
 
-class _ScoringBody(Body):
+class _ScoringBody(RequestBody):
+    harmless = HARMLESS
+    instead = IN_RERANK
+
     use_activation: Annotated[
         Literal[True] | None, Field(description="vLLM's: scores are as the model's own files say, activation included")
     ] = None
     activation: Annotated[Literal[True] | None, Field(description="vLLM's older word for it")] = None
+    truncation_side: Annotated[
+        Literal["right"] | None, Field(description="vLLM's: the longer text of a pair is cut, at its end")
+    ] = None
+    max_tokens_per_query: Annotated[
+        Literal[0] | None, Field(description="vLLM's; pairs are cut at the model's own length")
+    ] = None
+    padding: Annotated[Literal["do_not_pad"] | None, Field(description="vLLM's: texts are not padded")] = None
 
 
 class _Document(Body):
@@ -41,6 +52,11 @@ class RerankRequest(_ScoringBody):
         bool | None,
         Field(description="cut pairs that are too long, as the model's CrossEncoder does; default: true, as Cohere"),
     ] = None
+    truncate_prompt_tokens: Annotated[Literal[-1] | None, Field(description="vLLM's word for `truncate`")] = None
+    rank_fields: Annotated[
+        Many[Literal["text"]] | None, Field(description="Cohere's; a document is ranked by its `text`")
+    ] = None
+    return_embeddings: Annotated[Literal[False] | None, Field(description="Jina's; there are none")] = None
 
 
 class _Text(Answer):
@@ -83,6 +99,8 @@ class Reranked(Answer):
 
 class ScoreRequest(_ScoringBody):
     """`POST /v1/score`: `text_1` and `text_2`, or `queries` and `documents`. One text on the left goes with each."""
+
+    instead = IN_SCORE
 
     model: ModelName
     text_1: Annotated[Text | Many[Text] | None, Field(examples=[_QUERY])] = None

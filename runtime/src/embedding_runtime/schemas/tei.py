@@ -4,13 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from embedding_runtime.schemas.base import Answer, Body, Many, ModelName, Text, Texts
+from embedding_runtime.schemas.base import Answer, Many, ModelName, RequestBody, Text, Texts
+from embedding_runtime.schemas.other_fields import HARMLESS, IN_TEI, IN_TOKENIZE
 
 __all__ = ["EmbedRequest", "Info", "TeiToken", "TokenizeRequest", "Tokenized"]
 
 
-class EmbedRequest(Body):
+class EmbedRequest(RequestBody):
     """`POST /embed`."""
+
+    harmless = HARMLESS | {"options"}  # of the Hugging Face hub's API: whether to wait for a model
+    instead = IN_TEI
+
+    model: ModelName | None = None
 
     inputs: Texts
     truncate: Annotated[bool | None, Field(description="cut texts that are too long, instead of refusing them")] = None
@@ -47,8 +53,11 @@ class Info(Answer):
     version: str
 
 
-class TokenizeRequest(Body):
+class TokenizeRequest(RequestBody):
     """`POST /tokenize`: either TEI's `inputs` or vLLM's `prompt`."""
+
+    harmless = HARMLESS
+    instead = IN_TOKENIZE
 
     model: ModelName | None = None
     inputs: Annotated[Text | Many[Text] | None, Field(examples=["What is deep learning?"])] = None

@@ -26,13 +26,19 @@ class DeploymentBuilder:
             return
         # Within a revision pods are replaced one by one. None goes before its successor is ready, unless that is asked.
         recreates = resolved.rollout.strategy is RolloutStrategy.RECREATE
-        deployment = render(
-            "deployment.yaml.j2",
-            metadata=metadata(resolved, names.deployment_name(resolved.service, revision), {REVISION_LABEL: revision}),
-            replicas=rollout.replicas[revision],
-            deadline=resolved.rollout.progress_deadline_seconds,
-            selector=names.selector(resolved.service, revision),
-            rolling={"maxSurge": 0, "maxUnavailable": 1} if recreates else {"maxSurge": 1, "maxUnavailable": 0},
-        )
-        deployment["spec"]["template"] = dict(blueprint.template)
+        deployment = {
+            **render(
+                "deployment.yaml.j2",
+                deadline=resolved.rollout.progress_deadline_seconds,
+                rolling={"maxSurge": 0, "maxUnavailable": 1} if recreates else {"maxSurge": 1, "maxUnavailable": 0},
+            ),
+            "metadata": metadata(
+                resolved, names.deployment_name(resolved.service, revision), {REVISION_LABEL: revision}
+            ),
+        }
+        deployment["spec"] |= {
+            "replicas": rollout.replicas[revision],
+            "selector": {"matchLabels": names.selector(resolved.service, revision)},
+            "template": dict(blueprint.template),
+        }
         yield marked(deployment)

@@ -20,5 +20,6 @@ class DisruptionBuilder:
     def __call__(self, blueprint: Blueprint) -> Iterator[Desired]:
         resolved, rollout = blueprint.service, blueprint.rollout
         if rollout.replicas.get(rollout.serving, 0) > 1:
-            selector = names.selector(resolved.service, rollout.serving)
-            yield marked(render("disruption.yaml.j2", metadata=metadata(resolved), selector=selector))
+            budget = {**render("disruption.yaml.j2"), "metadata": metadata(resolved)}
+            budget["spec"]["selector"] = {"matchLabels": names.selector(resolved.service, rollout.serving)}
+            yield marked(budget)

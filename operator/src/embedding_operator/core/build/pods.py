@@ -21,14 +21,13 @@ requests that still wait, five for the worker to end; the rest is to spare."""
 def pod_template(resolved: ResolvedService, settings: Settings) -> dict[str, Any]:
     """Without labels and annotations, which name the revision."""
     resources = resolved.service.spec.resources
-    return render(
+    template = render(
         "pod.yaml.j2",
         termination_seconds=math.ceil(resolved.serve.grace_period) + _BEYOND_GRACE_PERIOD,
         initializer=_initializer(resolved, settings),
         server=SERVER,
         image=resolved.image,
         pull_policy=settings.image_pull_policy,
-        args=["serve", *resolved.serve.to_argv()],
         port=resolved.serve.http_port,
         has_cpu_limit=resources is not None and "cpu" in resources.limits,
         resources=resources.model_dump(by_alias=True, exclude_defaults=True) if resources else {},
@@ -39,6 +38,9 @@ def pod_template(resolved: ResolvedService, settings: Settings) -> dict[str, Any
         drain_file=DRAIN_FILE.name,
         drain_annotation=f"metadata.annotations['{DRAIN_ANNOTATION}']",
     )
+    server = next(each for each in template["spec"]["containers"] if each["name"] == SERVER)
+    server["args"] = ["serve", *resolved.serve.to_argv()]
+    return template
 
 
 def _initializer(resolved: ResolvedService, settings: Settings) -> dict[str, Any]:

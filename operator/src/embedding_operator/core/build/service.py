@@ -17,5 +17,6 @@ class ServiceBuilder:
 
     def __call__(self, blueprint: Blueprint) -> Iterator[Desired]:
         resolved = blueprint.service
-        selector = names.selector(resolved.service, blueprint.rollout.serving)
-        yield marked(render("service.yaml.j2", metadata=metadata(resolved), selector=selector))
+        service = {**render("service.yaml.j2"), "metadata": metadata(resolved)}
+        service["spec"]["selector"] = names.selector(resolved.service, blueprint.rollout.serving)
+        yield marked(service)

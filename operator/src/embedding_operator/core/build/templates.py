@@ -1,4 +1,8 @@
-"""Jinja templates of YAML objects, rendered and parsed once for each distinct text."""
+"""Jinja templates of YAML objects, rendered and parsed once for each distinct text.
+
+What tells services apart (metadata, selectors, arguments) is set by the builders afterwards: so services that are alike
+share one text.
+"""
 
 import json
 import re

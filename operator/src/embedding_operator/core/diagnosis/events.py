@@ -18,6 +18,9 @@ STUCK_AFTER = timedelta(seconds=30)
 STOPPED = (0, KILLED, 128 + 15)
 """Exit codes of a server that the kubelet stops after a failed probe: it obeys, is killed, or dies of SIGTERM."""
 
+_MOST_PODS = 5
+"""Each pod's Events are a call, in every reconcile: a few pods of a thousand show what is wrong with all."""
+
 _VOLUMES = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
 _SANDBOX = ("FailedCreatePodSandBox", "FailedCreatePodContainer", "NetworkNotReady", "FailedPodSandBoxStatus")
 _SUMMARY = "Unable to attach or mount volumes"
@@ -25,12 +28,13 @@ _SUMMARY = "Unable to attach or mount volumes"
 
 
 def needs_events(snapshot: Snapshot, now: datetime) -> tuple[str, ...]:
-    """UIDs of the pods whose status does not say what is wrong with them."""
-    return tuple(
+    """UIDs of pods whose status does not say what is wrong with them: a few, where there are many."""
+    silent = [
         pod.uid
         for pod in snapshot.live_pods()
         if not pod.is_ready and ((is_waiting(pod) and now - pod.created_at >= STUCK_AFTER) or _was_stopped(pod))
-    )
+    ]
+    return tuple(silent[:_MOST_PODS])
 
 
 def is_waiting(pod: Pod) -> bool:

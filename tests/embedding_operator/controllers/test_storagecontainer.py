@@ -1,0 +1,101 @@
+"""A storage container: its own status, and the services that a change of it concerns, and no others."""
+
+from typing import Any
+
+import pytest
+
+from embedding_operator.constants import API_VERSION
+from support.controlled import Controlled, controlled
+
+CLUSTER = "ClusterStorageContainer"
+
+
+def create(it: Controlled, name: str, *prefixes: str, kind: str = CLUSTER, **fields: Any) -> dict[str, Any]:
+    meta = {"name": name, **({} if kind == CLUSTER else {"namespace": "default"})}
+    spec = {"container": {}, "supportedUriFormats": [{"prefix": each} for each in prefixes]}
+    return it.api.create({"apiVersion": API_VERSION, "kind": kind, "metadata": meta, "spec": spec, **fields})
+
+
+async def test_it_gets_a_status_once() -> None:
+    async with controlled() as it:
+        create(it, "mirror", "hf://")
+        await it.reconcile_storage(CLUSTER, "mirror")
+        await it.reconcile_storage(CLUSTER, "mirror")
+        assert it.written == [("update", "clusterstoragecontainers/status")]
+
+
+async def test_an_operator_of_some_namespaces_leaves_the_status_of_cluster_wide_ones_to_others() -> None:
+    async with controlled(writes_cluster_status=False) as it:
+        create(it, "mirror", "hf://")
+        create(it, "own", "hf://", kind="StorageContainer")
+        await it.reconcile_storage(CLUSTER, "mirror")
+        await it.reconcile_storage("StorageContainer", "own", "default")
+        assert it.written == [("update", "storagecontainers/status")]
+
+
+async def test_the_services_whose_models_it_would_fetch_are_reconciled_and_no_others() -> None:
+    async with controlled() as it:
+        it.create_service("mine", model={"storageUri": "hf://a/b"})
+        it.create_service("other", model={"storageUri": "s3://a/b"})
+        create(it, "mirror", "hf://")
+        assert await it.reconcile_storage(CLUSTER, "mirror") == {"mine"}
+
+
+async def test_so_are_those_that_it_fetched_for_and_does_no_more() -> None:
+    async with controlled() as it:
+        it.create_service("mine", model={"storageUri": "hf://a/b"})
+        mirror = create(it, "mirror", "hf://")
+        await it.reconcile("mine")
+        present = it.api.get("clusterstoragecontainers", "mirror") or {}
+        it.api.replace({**present, "spec": {**mirror["spec"], "supportedUriFormats": [{"prefix": "s3://"}]}})
+        assert await it.reconcile_storage(CLUSTER, "mirror") == {"mine"}
+
+
+async def test_and_those_that_it_fetched_for_when_it_is_deleted() -> None:
+    async with controlled() as it:
+        it.create_service("mine", model={"storageUri": "hf://a/b"})
+        it.create_service("other", model={"storageUri": "s3://a/b"})
+        create(it, "mirror", "hf://")
+        await it.reconcile("mine")
+        await it.reconcile("other")
+        it.api.delete("clusterstoragecontainers", "mirror")
+        assert await it.reconcile_storage(CLUSTER, "mirror") == {"mine"}
+
+
+async def test_services_that_name_it_are_concerned_whatever_its_formats() -> None:
+    async with controlled() as it:
+        it.create_service("names-it", model={"storageUri": "hf://a/b", "storageContainerName": "mirror"})
+        it.create_service("names-another", model={"storageUri": "s3://a/b", "storageContainerName": "x"})
+        create(it, "mirror", "s3://")
+        assert await it.reconcile_storage(CLUSTER, "mirror") == {"names-it"}
+
+
+async def test_one_that_loses_to_a_longer_prefix_concerns_nobody() -> None:
+    async with controlled() as it:
+        it.create_service("mine", model={"storageUri": "hf://a/b"})
+        create(it, "longer", "hf://a/")
+        create(it, "shorter", "hf://")
+        await it.reconcile("mine")
+        assert await it.reconcile_storage(CLUSTER, "shorter") == set()
+
+
+async def test_a_namespaced_one_concerns_its_namespace_alone() -> None:
+    async with controlled() as it:
+        it.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "elsewhere"}})
+        it.create_service("mine", model={"storageUri": "hf://a/b"})
+        other = it.create_service("other", model={"storageUri": "hf://a/b"})
+        it.api.delete("embeddingservices", "other")
+        it.api.create(
+            {**other, "metadata": {"name": "other", "namespace": "elsewhere"}},
+        )
+        create(it, "own", "hf://", kind="StorageContainer")
+        assert await it.reconcile_storage("StorageContainer", "own", "default") == {"mine"}
+
+
+@pytest.mark.parametrize("number", [1, 250])
+async def test_many_services_are_all_found(number: int) -> None:
+    async with controlled() as it:
+        for index in range(number):
+            it.create_service(f"s-{index}")
+        create(it, "mirror", "hf://")
+        assert len(await it.reconcile_storage(CLUSTER, "mirror")) == number

@@ -1,0 +1,106 @@
+"""Fields of a request that this server does not have: passed over where they are harmless, else refused by name."""
+
+import json
+from typing import Any
+
+import pytest
+
+from support.runtime_server import NAME, RuntimeServer
+
+PATHS: dict[str, dict[str, Any]] = {
+    "/v1/embeddings": {"model": NAME, "input": "a"},
+    "/v1/embed": {"model": NAME, "texts": ["a"]},
+    "/v2/embed": {"model": NAME, "texts": ["a"]},
+    "/embed": {"inputs": "a"},
+    "/tokenize": {"inputs": "a"},
+    "/v1/rerank": {"model": NAME, "query": "a", "documents": ["b"]},
+    "/rerank": {"query": "a", "texts": ["b"]},
+    "/v1/score": {"model": NAME, "text_1": "a", "text_2": "b"},
+    f"/v1/models/{NAME}:predict": {"instances": ["a"]},
+    f"/v2/models/{NAME}/infer": {"inputs": [{"name": "t", "shape": [1], "datatype": "BYTES", "data": ["a"]}]},
+}
+
+
+def message_of(server: RuntimeServer, path: str, **fields: object) -> str:
+    answer = server.post(path, **PATHS[path], **fields)
+    assert answer.status_code == 400, answer.text
+    said: Any = answer.json()
+    error = said.get("error", said)
+    return str(error["message"] if isinstance(error, dict) else error)
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "value", "words"),
+    [
+        ("/v1/embeddings", "embed_dtype", "float16", "base64 is made of float32"),
+        ("/v1/embeddings", "endianness", "big", "base64 is little-endian"),
+        ("/v1/embeddings", "use_activation", False, "use normalize"),
+        ("/v1/embeddings", "task", "retrieval.query", "use input_type or prompt_name"),
+        ("/v1/embeddings", "late_chunking", True, "each text has a vector of its own"),
+        ("/v1/embeddings", "embedding_type", "binary", "use encoding_format"),
+        ("/v1/embeddings", "output_dimension", 128, "use dimensions"),
+        ("/v1/embeddings", "truncate_dim", 128, "use dimensions"),
+        ("/v1/embeddings", "padding", "max_length", "texts are not padded"),
+        ("/v1/embed", "output_dimension", 128, "use output_dimension of POST /v2/embed"),
+        ("/v2/embed", "dimensions", 128, "use output_dimension"),
+        ("/v2/embed", "max_tokens", 5, "texts are cut at the model's own length"),
+        ("/embed", "parameters", {"truncate": True}, "write its fields beside inputs"),
+        ("/tokenize", "messages", [], "send the text in prompt"),
+        ("/v1/rerank", "top_k", 3, "use top_n"),
+        ("/v1/rerank", "instruction", "be kind", "write it into the query"),
+        ("/v1/rerank", "rank_fields", ["title"], "a document is ranked by its text"),
+        ("/rerank", "top_n", 1, "with texts there is return_text"),
+        ("/v1/score", "max_tokens_per_query", 7, "pairs are cut at the model's own length"),
+        (f"/v1/models/{NAME}:predict", "parameters", {"dimensions": 3}, "POST /v1/embeddings has dimensions"),
+    ],
+)
+def test_a_field_that_would_change_numbers_is_refused_and_the_remedy_is_told(
+    fake_server: RuntimeServer, path: str, field: str, value: object, words: str
+) -> None:
+    message = message_of(fake_server, path, **{field: value})
+    assert message.startswith(field)
+    assert words in message
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_unknown_field_is_refused_with_those_that_there_are(fake_server: RuntimeServer, path: str) -> None:
+    message = message_of(fake_server, path, zzz=1)
+    assert message.startswith("zzz: unknown field; valid fields: ")
+    assert message_of(fake_server, path, **{"a secret text": 1}) == (
+        "there is an unknown field, whose name is not repeated here: leave it out"
+    )
+
+
+def test_a_misspelt_field_is_told_its_name(fake_server: RuntimeServer) -> None:
+    assert (
+        message_of(fake_server, "/v1/embeddings", dimension=128) == "dimension: unknown field; did you mean dimensions?"
+    )
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if "rerank" not in path and "score" not in path])
+def test_what_changes_no_number_may_be_said(fake_server: RuntimeServer, path: str) -> None:
+    harmless = {"priority": 3, "request_id": "x", "user": "somebody", "metadata": {"a": "b"}, "task": None, "zzz": None}
+    answer = fake_server.post(path, **PATHS[path], **harmless)
+    assert answer.status_code == 200, answer.text
+
+
+def test_the_values_of_other_servers_that_mean_what_is_done_may_be_said(fake_server: RuntimeServer) -> None:
+    asked: dict[str, Any] = {"embed_dtype": "float32", "endianness": "little", "late_chunking": False}
+    answer = fake_server.embeddings(input="a", padding="do_not_pad", embedding_type="float", **asked)
+    assert answer.status_code == 200
+
+
+def test_all_that_is_wrong_is_told_together(fake_server: RuntimeServer) -> None:
+    assert message_of(fake_server, "/v1/embeddings", dimensions="many", task="x") == (
+        "dimensions: Input should be a valid integer; task is not supported: use input_type or prompt_name"
+    )
+
+
+def test_very_many_unknown_fields_are_refused_at_once(fake_server: RuntimeServer) -> None:
+    body = {"model": NAME, "input": "a", **{f"f{number}": 1 for number in range(300_000)}}
+    with fake_server.http() as http:
+        answer = http.post(
+            "/v1/embeddings", content=json.dumps(body), headers={"Content-Type": "application/json"}, timeout=5
+        )
+    assert answer.status_code == 400
+    assert "; and 299980 more" in answer.json()["error"]["message"]
