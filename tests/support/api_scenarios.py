@@ -733,7 +733,7 @@ async def an_object_whose_managers_were_reset_has_none_until_somebody_applies(ap
 
 async def an_update_may_replace_the_managers_and_is_tracked_with_those_it_names(api: Api) -> None:
     made = await api.apply(_config(annotations={"mine": "value"}), "somebody")
-    mine = {"f:metadata": {"f:annotations": {"f:mine": {}}}}
+    mine: Json = {"f:metadata": {"f:annotations": {"f:mine": {}}}}
     entry = {"manager": "mine", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": mine}
     replaced = await api.replace({**_with_managers(made, entry), "data": {"key": "other"}})
     assert _managers(replaced).keys() == {"mine", "scenario"}
