@@ -2,7 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kube import get, sh
@@ -20,11 +22,21 @@ class Fleet:
 
     def create(self, numbers: Iterable[int]) -> None:
         """In one `kubectl apply`, in this order."""
+        with self.being_created(numbers):
+            pass
+
+    @contextmanager
+    def being_created(self, numbers: Iterable[int]) -> Iterator[None]:
+        """The same, while something else happens; the operator is faster than kubectl."""
         items = []
         for number in numbers:
             one = a_service(self.namespace, model={"tokenSecretRef": None}, replicas=0)
             items.append({**one, "metadata": {"name": f"service-{number}", "namespace": self.namespace}})
-        sh("kubectl apply -f -", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+        manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+        with ThreadPoolExecutor() as pool:
+            applied = pool.submit(sh, "kubectl apply -f -", stdin=manifest)
+            yield
+            applied.result()
 
     def level(self) -> frozenset[str]:
         """The names of those whose status is about the present spec and says that nothing is left to do."""

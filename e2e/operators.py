@@ -35,12 +35,7 @@ def is_native() -> bool:
 
 def pods() -> dict[str, str]:
     """UIDs of the operator's pods that are not on their way out, by name."""
-    found = get("pods -l app.kubernetes.io/instance=embedding-operator", NAMESPACE)["items"]
-    return {
-        each["metadata"]["name"]: each["metadata"]["uid"]
-        for each in found
-        if "deletionTimestamp" not in each["metadata"]
-    }
+    return {each["metadata"]["name"]: each["metadata"]["uid"] for each in _pods()}
 
 
 def lease_holder(lease: str = "embedding-operator", namespace: str = NAMESPACE) -> str:
@@ -63,10 +58,9 @@ def restart() -> None:
 
 def restarts() -> dict[str, int]:
     """How often the containers of each pod of the operator were restarted."""
-    found = get("pods -l app.kubernetes.io/instance=embedding-operator", NAMESPACE)["items"]
     return {
         each["metadata"]["name"]: sum(status["restartCount"] for status in each["status"]["containerStatuses"])
-        for each in found
+        for each in _pods()
     }
 
 
@@ -97,6 +91,11 @@ def writes_by(pod: str, since: float = 0.0) -> Sequence[dict[str, Any]]:
         if event["user"].get("extra", {}).get("authentication.kubernetes.io/pod-name") == [pod]
         and _epoch(event["requestReceivedTimestamp"]) > since
     ]
+
+
+def _pods() -> list[dict[str, Any]]:
+    found = get("pods -l app.kubernetes.io/instance=embedding-operator", NAMESPACE)["items"]
+    return [each for each in found if "deletionTimestamp" not in each["metadata"]]
 
 
 def _epoch(timestamp: str) -> float:

@@ -171,6 +171,10 @@ def _managers(obj: Json) -> dict[str, Json]:
     return {each["manager"]: each["fieldsV1"] for each in obj["metadata"].get("managedFields", ())}
 
 
+def _with_managers(obj: Json, *entries: Json) -> Json:
+    return {**obj, "metadata": {**obj["metadata"], "managedFields": list(entries)}}
+
+
 async def _refused(call: Awaitable[Any], code: int, reason: str, *words: str) -> Refused:
     with pytest.raises(Refused) as caught:
         await call
@@ -716,6 +720,24 @@ async def apply_that_names_nothing_gives_all_up(api: Api) -> None:
 async def apply_refuses_managed_fields(api: Api) -> None:
     made = await api.apply(_config())
     await _refused(api.apply(made), 400, "BadRequest", "metadata.managedFields must be nil")
+
+
+async def an_object_whose_managers_were_reset_has_none_until_somebody_applies(api: Api) -> None:
+    made = await api.create(_config())
+    reset = await api.replace(_with_managers(made, {}))
+    assert _managers(reset) == {}
+    changed = await api.replace({**reset, "data": {"key": "other"}})
+    assert _managers(changed) == {}
+    assert set(_managers(await api.apply(_config(), force=True))) >= {"applier"}
+
+
+async def an_update_may_replace_the_managers_and_is_tracked_with_those_it_names(api: Api) -> None:
+    made = await api.apply(_config(annotations={"mine": "value"}), "somebody")
+    mine: Json = {"f:metadata": {"f:annotations": {"f:mine": {}}}}
+    entry = {"manager": "mine", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": mine}
+    replaced = await api.replace({**_with_managers(made, entry), "data": {"key": "other"}})
+    assert _managers(replaced).keys() == {"mine", "scenario"}
+    assert _managers(replaced)["scenario"]["f:data"] == {"f:key": {}}
 
 
 async def apply_refuses_a_duplicate_key(api: Api) -> None:

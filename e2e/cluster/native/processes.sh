@@ -29,12 +29,12 @@ until_ready() {
     done
 }
 
-# stop NAME: TERM, and KILL after 10 s
+# stop NAME [SIGNAL]: TERM or that one, and KILL after 10 s
 stop() {
     local pid tenths=100
     is_running "$1" || return 0
     pid=$(cat "$RUN/$1.pid")
-    kill "$pid" || true
+    kill "-${2:-TERM}" "$pid" || true
     while is_running "$1" && ((tenths--)); do
         sleep 0.1
     done

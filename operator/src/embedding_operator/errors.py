@@ -124,7 +124,7 @@ class NameTaken(Fault):
     """An object that the plan needs exists already and belongs to somebody else. `taken` is its ObjectRef."""
 
     reason = "NameTaken"
-    retry_after = 60.0
+    retry_after = 10.0  # soon after whoever refused has relented; what goes on failing backs off
 
     def __init__(self, taken: object, controller: Mapping[str, Any] | None = None) -> None:
         owner = f"is controlled by {controller['kind']} {controller['name']}" if controller else "has no controller"
@@ -205,7 +205,7 @@ class Denied(ClusterFault):
     """No permission, an exhausted quota, an admission webhook, an invalid object: it seldom heals by itself."""
 
     reason = "Denied"
-    retry_after = 60.0
+    retry_after = 10.0  # soon after whoever refused has relented; what goes on failing backs off
 
 
 class Unavailable(ClusterFault):

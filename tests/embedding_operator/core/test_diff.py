@@ -202,7 +202,9 @@ def test_what_autoscalers_restarts_status_and_our_own_writes_own_is_not_foreign(
 def test_what_is_foreign_needs_a_write_that_drops_it_and_its_owner(fields: Raw, _words: str) -> None:
     live = edited(as_live(DEPLOYMENT), fields)
     assert needs_write(DEPLOYMENT, live)
-    assert replacement(DEPLOYMENT, live)["metadata"]["managedFields"] == [{}]
+    (entry,) = replacement(DEPLOYMENT, live)["metadata"]["managedFields"]
+    assert (entry["manager"], entry["operation"]) == ("embedding-operator", "Update")
+    assert entry["fieldsV1"], "without any, the API server tracks no manager of the object any more"
 
 
 def test_a_replacement_is_the_desired_spec_over_the_version_that_was_read() -> None:

@@ -174,13 +174,13 @@ async def test_an_event_of_a_watch_may_be_larger_than_any_buffer(api: FakeApi, c
 @pytest.mark.parametrize(
     ("status", "fault", "seconds"),
     [
-        (400, Denied, 60),
+        (400, Denied, 10),
         (401, Unavailable, None),
-        (403, Denied, 60),
+        (403, Denied, 10),
         (404, NotFound, None),
         (409, Conflict, 0),
         (410, Expired, None),
-        (422, Denied, 60),
+        (422, Denied, 10),
         (429, Unavailable, None),
         (500, Unavailable, None),
         (503, Unavailable, None),

@@ -116,7 +116,7 @@ async def test_a_reconcile_that_asks_for_another_gets_it() -> None:
 @pytest.mark.parametrize(
     ("fault", "seconds", "reason"),
     [
-        (Denied("403"), 60, "Denied"),
+        (Denied("403"), 10, "Denied"),
         (Unavailable("503"), 1, "ApiServerUnavailable"),
         (Unavailable("429", retry_after=7), 7, "ApiServerUnavailable"),
         (ZeroDivisionError("a bug"), 1, "OperatorBug"),

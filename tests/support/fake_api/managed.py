@@ -63,10 +63,17 @@ def applied(shape: Shape, live: Json | None, config: Json, writer: Writer, now: 
 
 
 def updated(shape: Shape, live: Json | None, new: Json, writer: Writer, now: str) -> Json:
-    """The new object with its managers: the writer owns what it changed, others no longer do."""
-    old = live or {}
-    owned = _owned(old)
-    changes = shape.changes(_bare(old), _bare(new))
+    """The new object with its managers: the writer owns what it changed, others no longer do.
+
+    The managers that the new object names take the place of the live one's; one empty entry drops them all. An object
+    without managers is not tracked, until somebody applies.
+    """
+    given = new["metadata"].get("managedFields")
+    old = new if given and not writer.subresource else live or {}
+    owned = {} if given == [{}] else _owned(old)
+    if live is not None and not owned:
+        return {**new, "metadata": {name: each for name, each in new["metadata"].items() if name != "managedFields"}}
+    changes = shape.changes(_bare(live or {}), _bare(new))
     touched = frozenset(path for path in changes.added | changes.modified if writer.owns(path))
     left = {each: paths - touched - changes.removed for each, paths in owned.items()}
     left[writer] = left.get(writer, frozenset()) | touched

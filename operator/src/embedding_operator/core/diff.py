@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from embedding_operator.constants import FIELD_MANAGER, GROUP
+from embedding_operator.constants import APPLIED_ANNOTATION, FIELD_MANAGER, GROUP
 from embedding_operator.core.quantity import amount
 from embedding_operator.core.snapshot import Raw
 
@@ -65,8 +65,8 @@ def foreign_fields(desired: Raw, live: Raw) -> tuple[str, ...]:
 def replacement(desired: Raw, live: Raw) -> dict[str, Any]:
     """The object to PUT over the live one: the desired spec, with metadata of both and the live resourceVersion.
 
-    Replicas that are not desired, and the annotations of others on the pod template, stay. Foreign fields go, and the
-    managedFields are reset with them: an owner of a field whose value did not change would stay its owner.
+    Replicas that are not desired, and the annotations of others on the pod template, stay. Foreign fields go, and their
+    owners with them: an owner of a field whose value did not change would stay its owner.
     """
     meta, wanted = live["metadata"], desired["metadata"]
     owners = {each["uid"]: each for each in [*(meta.get("ownerReferences") or ()), *wanted.get("ownerReferences", ())]}
@@ -78,13 +78,27 @@ def replacement(desired: Raw, live: Raw) -> dict[str, Any]:
         "ownerReferences": list(owners.values()),
     }
     if foreign_fields(desired, live):
-        metadata["managedFields"] = [{}]
+        metadata["managedFields"] = [_our_entry(desired["apiVersion"])]
     spec = dict(desired["spec"])
     if "replicas" not in spec and "replicas" in live["spec"]:
         spec["replicas"] = live["spec"]["replicas"]
     if "template" in spec:
         spec["template"] = _with_annotations_of_others(spec["template"], live["spec"].get("template") or {})
     return {**desired, "metadata": metadata, "spec": spec}
+
+
+def _our_entry(api_version: str) -> dict[str, Any]:
+    """The only entry of managedFields: the API server adds the fields that the PUT changes. Without any entry, it would
+    not track who changes the object from then on.
+    """
+    fields = {"f:metadata": {"f:annotations": {f"f:{APPLIED_ANNOTATION}": {}}}}
+    return {
+        "manager": FIELD_MANAGER,
+        "operation": "Update",
+        "apiVersion": api_version,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": fields,
+    }
 
 
 def _with_annotations_of_others(template: Raw, live: Raw) -> dict[str, Any]:
