@@ -268,7 +268,7 @@ class TestAChangeOfAStorageContainer:
         assert (plan.writes, plan.budget) == ((), Budget.WAITS)
         assert cluster.condition("Reconciling") == ("True", "RolloutQueued")
         cluster.may_roll = True
-        assert cluster.reconcile().budget is Budget.HOLDS
+        assert cluster.reconcile().budget is Budget.TAKES
 
     def test_that_may_move_vectors_starts_a_candidate_within_the_budget(self) -> None:
         cluster = self.cluster()
@@ -276,7 +276,7 @@ class TestAChangeOfAStorageContainer:
         cluster.may_roll = False
         assert cluster.reconcile().budget is Budget.WAITS
         cluster.may_roll = True
-        assert cluster.reconcile().budget is Budget.HOLDS
+        assert cluster.reconcile().budget is Budget.TAKES
         assert len(cluster.replicas()) == 2
 
     def test_that_takes_nothing_from_the_pods_changes_nothing(self) -> None:
@@ -361,7 +361,7 @@ def test_installs_from_before_revisions_are_carried_over_a_few_at_a_time() -> No
     assert cluster.condition("Reconciling") == ("True", "RolloutQueued")
 
     cluster.may_roll = True
-    assert cluster.reconcile().budget is Budget.HOLDS
+    assert cluster.reconcile().budget is Budget.TAKES
     assert len(cluster.replicas()) == 2
 
 
