@@ -109,9 +109,9 @@ class Executor:
         obj, kind, ref = write.object, kind_ref(write.object), ref_of(write.object)
         try:
             replaced = await self._client.replace(kind, obj)
-        except Conflict:
+        except (Conflict, NotFound) as fault:
             await self._refresh(ref)
-            raise
+            raise Conflict(str(fault)) from fault
         except Denied as fault:
             if not write.recreate or fault.status != _INVALID:
                 raise
