@@ -7,6 +7,7 @@ Fault
 ├── RenderFailed      a template's output is not the object it should be: a bug
 ├── Bug               an unexpected exception while one key was reconciled
 ├── NameTaken         an object of that name exists and belongs to somebody else: it is left alone
+├── FieldOverridden   somebody else changes what the operator has just written: a webhook, another controller
 ├── Terminating       an object of that name is being deleted: its deletion event starts the next attempt
 ├── NoCluster         neither a service account nor a kubeconfig says where the API server is
 ├── LeaseLost         this process does not lead (any more): nothing is written
@@ -35,6 +36,7 @@ __all__ = [
     "Expired",
     "Fault",
     "FaultCondition",
+    "FieldOverridden",
     "LeaseLost",
     "NameTaken",
     "NoCluster",
@@ -136,6 +138,13 @@ class NameTaken(Fault):
         super().__init__(
             f"{taken} exists and {owner}, so it is left alone. Rename or delete it, or rename the service{adopt}"
         )
+
+
+class FieldOverridden(Fault):
+    """A write that had no effect, or none that lasts. All other writes of the plan have been carried out."""
+
+    reason = "FieldOverridden"
+    retry_after = 60.0
 
 
 class Terminating(Fault):

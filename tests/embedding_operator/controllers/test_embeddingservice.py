@@ -1,5 +1,6 @@
 """One EmbeddingService: observe, plan, execute; whatever fails is told."""
 
+import copy
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from embedding_operator.constants import SERVICE_LABEL
 from embedding_operator.controllers import embeddingservice
-from embedding_operator.errors import Bug, ClusterFault, Denied, LeaseLost, NameTaken, Unavailable
+from embedding_operator.errors import Bug, ClusterFault, Denied, FieldOverridden, LeaseLost, NameTaken, Unavailable
 from embedding_operator.settings import Settings
 from support.controlled import Controlled, controlled, service_key
 from support.fake_api import ApiError
@@ -269,3 +270,44 @@ def a_lease_of(name: str) -> dict[str, Any]:
     spec = {"holderIdentity": "pod", "leaseDurationSeconds": 10, "renewTime": "2026-03-01T12:00:00.000000Z"}
     metadata = {"name": name, "namespace": "default"}
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+
+
+async def test_a_webhook_that_overrides_a_field_is_named_as_the_cause_and_keeps_no_service_from_being_written() -> None:
+    async with controlled() as it:
+        it.api.mutate(with_a_mirror)
+        it.create_service()
+        await it.reconcile()
+        with pytest.raises(FieldOverridden):
+            await it.reconcile()
+        assert it.api.get("services", "s") is not None
+        status, reason, message = it.condition(STALLED)
+        assert (status, reason) == ("True", "FieldOverridden")
+        assert "spec.template.spec.containers[server].image" in message
+
+
+async def test_another_controller_that_sets_a_field_again_and_again_is_told_and_not_fought_for_ever() -> None:
+    async with controlled() as it:
+        it.create_service()
+        await it.reconcile()
+        for _ in range(3):
+            set_by_another(it)
+            await it.reconcile()
+        set_by_another(it)
+        with pytest.raises(FieldOverridden) as raised:
+            await it.reconcile()
+        assert raised.value.retry_after == 60
+        assert "spec.minReadySeconds" in it.condition(STALLED)[2]
+
+
+def with_a_mirror(obj: dict[str, Any]) -> dict[str, Any] | None:
+    """A webhook that puts another registry in front of every image."""
+    if obj["kind"] != "Deployment":
+        return None
+    changed = copy.deepcopy(obj)
+    changed["spec"]["template"]["spec"]["containers"][0]["image"] = "mirror.example/runtime:cpu"
+    return changed
+
+
+def set_by_another(it: Controlled) -> None:
+    (deployment,) = it.api.list("deployments")
+    it.api.replace({**deployment, "spec": {**deployment["spec"], "minReadySeconds": 5}}, manager="another")

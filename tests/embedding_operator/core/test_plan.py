@@ -269,7 +269,7 @@ class TestAChangeOfAStorageContainer:
         assert cluster.condition("Ready") == ("True", "Ready"), "it is as its spec says, and may wait for hours"
         assert "waits until fewer services roll out" in cluster.status["conditions"][0]["message"]
         cluster.may_roll = True
-        assert cluster.reconcile().budget is Budget.HOLDS
+        assert cluster.reconcile().budget is Budget.TAKES
 
     def test_that_may_move_vectors_starts_a_candidate_within_the_budget(self) -> None:
         cluster = self.cluster()
@@ -277,7 +277,7 @@ class TestAChangeOfAStorageContainer:
         cluster.may_roll = False
         assert cluster.reconcile().budget is Budget.WAITS
         cluster.may_roll = True
-        assert cluster.reconcile().budget is Budget.HOLDS
+        assert cluster.reconcile().budget is Budget.TAKES
         assert len(cluster.replicas()) == 2
 
     def test_that_takes_nothing_from_the_pods_changes_nothing(self) -> None:
@@ -363,7 +363,7 @@ def test_installs_from_before_revisions_are_carried_over_a_few_at_a_time() -> No
     assert cluster.condition("Ready") == ("True", "Ready")
 
     cluster.may_roll = True
-    assert cluster.reconcile().budget is Budget.HOLDS
+    assert cluster.reconcile().budget is Budget.TAKES
     assert len(cluster.replicas()) == 2
 
 

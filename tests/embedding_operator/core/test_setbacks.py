@@ -124,3 +124,26 @@ def test_a_candidate_whose_deployment_is_being_deleted_is_announced_once() -> No
     deployment["metadata"]["deletionTimestamp"] = cluster.now.isoformat()
     cluster.settle()
     assert cluster.events.count(("Normal", "Candidate")) == 1
+
+
+@pytest.mark.parametrize("change", [{"model": OTHER}, {"resources": {"limits": {"memory": "1Pi"}}}])
+def test_a_change_of_the_user_takes_no_slot_of_the_rollout_budget(change: dict[str, Any]) -> None:
+    cluster = a_running_cluster()
+    cluster.change(**change)
+    assert [cluster.reconcile().budget for _ in range(3)] == [Budget.HOLDS] * 3
+
+
+def test_nothing_switches_while_the_kubernetes_service_is_being_deleted() -> None:
+    cluster = a_running_cluster()
+    old, new = cluster.serving, a_candidate(cluster)
+    frontend = cluster.objects["Service", "embedding-model"]
+    frontend["metadata"]["deletionTimestamp"] = cluster.now.isoformat()
+    cluster.run(new)
+    cluster.after(3)
+    cluster.after(4)
+    assert cluster.replicas() == {old: 1, new: 1}, "it still sends requests to the old revision"
+
+    del cluster.objects["Service", "embedding-model"]
+    cluster.after(1)
+    cluster.after(4)
+    assert cluster.selected == new

@@ -14,7 +14,7 @@ class Rollouts:
     def plan(self, key: str, *, has_change: bool = True) -> bool:
         """As the controller does: whether the change may be made."""
         may_roll = self.budget.may_roll(key)
-        need = Budget.NONE if not has_change else Budget.HOLDS if may_roll else Budget.WAITS
+        need = Budget.NONE if not has_change else Budget.TAKES if may_roll else Budget.WAITS
         self.budget.settle(key, need)
         return may_roll
 
@@ -94,3 +94,9 @@ def test_when_all_are_known_the_first_that_waited_have_their_turn() -> None:
         assert not rollouts.plan(key)
     rollouts.plan("d", has_change=False)
     assert rollouts.woken == ["a", "b"]
+
+
+def test_a_rollout_that_its_user_began_has_no_slot_however_long_it_takes() -> None:
+    rollouts = Rollouts(slots=1)
+    rollouts.budget.settle("users", Budget.HOLDS)
+    assert rollouts.plan("a")

@@ -303,3 +303,12 @@ async def test_an_event_that_is_refused_is_in_the_log_and_no_fault(
 
 def a_status(replicas: int) -> Raw:
     return {"replicas": replicas, "readyReplicas": 0, "conditions": []}
+
+
+async def test_what_was_deleted_just_before_its_replacement_is_forgotten_and_planned_anew(world: World) -> None:
+    await world.execute(Create(world.child()))
+    assert world.known is not None
+    world.api.delete("services", "s")
+    with pytest.raises(Conflict):
+        await world.execute(Replace({**world.known, "spec": world.child(port=81)["spec"]}))
+    assert world.known is None

@@ -13,7 +13,7 @@ from embedding_operator.constants import APPLIED_ANNOTATION, FIELD_MANAGER, GROU
 from embedding_operator.core.quantity import amount
 from embedding_operator.core.snapshot import Raw
 
-__all__ = ["foreign_fields", "needs_write", "replacement"]
+__all__ = ["first_difference", "foreign_fields", "needs_write", "replacement"]
 
 _Path = tuple[str, ...]
 """A field as managedFields write it: ("f:spec", "f:ports", 'k:{"port":80,"protocol":"TCP"}')."""
@@ -60,6 +60,23 @@ def foreign_fields(desired: Raw, live: Raw) -> tuple[str, ...]:
     items = {path[:-1] for path in theirs if path[-1] == "."}
     outermost = (path for path in theirs if not any(path[:end] in items for end in range(1, len(path))))
     return tuple(sorted({_in_words(path) for path in (*outermost, *items)}))
+
+
+def first_difference(desired: Any, live: Any, path: str = "") -> str | None:
+    """The first field of `desired` that the live object has with another value, such as `spec.replicas`."""
+    name = path.rpartition(".")[2].partition("[")[0]
+    if _matches(desired, live, name):
+        return None
+    if isinstance(desired, Mapping) and isinstance(live, Mapping) and name not in _ATOMIC_MAPS | _QUANTITIES:
+        parts = [(each, desired[each], live.get(each), f"{path}.{each}") for each in desired]
+    elif isinstance(desired, list) and isinstance(live, list) and (name in _LIST_KEYS or name == "ports"):
+        there = {_key(name, item): item for item in live}
+        parts = [
+            (_key(name, each), each, there.get(_key(name, each)), f"{path}[{_key(name, each)[0]}]") for each in desired
+        ]
+    else:
+        parts = []
+    return next((found for _, one, other, where in parts if (found := first_difference(one, other, where))), path[1:])
 
 
 def replacement(desired: Raw, live: Raw) -> dict[str, Any]:

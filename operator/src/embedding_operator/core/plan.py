@@ -48,8 +48,10 @@ class Budget(StrEnum):
     """What a plan needs of the rollout budget, which bounds the changes that users did not make."""
 
     NONE = "None"
+    TAKES = "Takes"
+    """It begins to replace pods for a change that its user did not make: it takes a slot."""
     HOLDS = "Holds"
-    """Its pods are being replaced: it takes a slot, or keeps the one it has."""
+    """Its pods are being replaced: it keeps the slot if it has one. A change of its user's has none."""
     WAITS = "Waits"
     """It has a change to make, and waits for a slot."""
 
@@ -186,8 +188,10 @@ def _budget(view: View, planned: Sequence[Write]) -> Budget:
         for each in view.snapshot.deployments.values()
     )
     is_replacing = any(pod.uid not in view.diagnoses for pod in view.snapshot.pods if not pod.has_ended)
-    is_replaced = any(isinstance(each, Replace) and each.object["kind"] == DEPLOYMENT.name for each in planned)
-    is_rolling = rollout.phase in {Phase.SURGE, Phase.IN_PLACE} or is_replacing or is_lagging or is_replaced
+    begins = any(isinstance(each, Create | Replace) and each.object["kind"] == DEPLOYMENT.name for each in planned)
+    if begins and not _is_users_change(view.snapshot):
+        return Budget.TAKES
+    is_rolling = rollout.phase in {Phase.SURGE, Phase.IN_PLACE} or is_replacing or is_lagging or begins
     return Budget.HOLDS if is_rolling else Budget.NONE
 
 

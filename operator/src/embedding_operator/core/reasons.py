@@ -98,6 +98,11 @@ class Reason(StrEnum):
             "service, delete that object, or let the service adopt it."
         ),
     )
+    FIELD_OVERRIDDEN = (
+        "FieldOverridden",
+        Group.API,
+        "An admission webhook or another controller changes a field that the operator sets, again and again.",
+    )
     CONFLICTING_MANAGER = (
         "ConflictingManager",
         Group.API,

@@ -111,6 +111,12 @@ class _State:
         return len(ready) >= self.replicas
 
     @property
+    def has_going_frontend(self) -> bool:
+        """The Kubernetes Service is being deleted: it cannot be switched, and sends requests where it did before."""
+        frontend = self.snapshot.frontend
+        return frontend is not None and "deletionTimestamp" in frontend["metadata"]
+
+    @property
     def is_unschedulable(self) -> bool:
         return any(pod.unschedulable is not None for pod in self.candidates)
 
@@ -218,7 +224,8 @@ def _advance(state: _State, serving: str) -> Rollout:
     answers = any(pod.is_ready for pod in state.snapshot.live_pods(serving))  # else nothing is lost by making room
     is_patient = answers and state.age < wait
     has_no_room = state.is_unschedulable and not is_patient and state.spec.strategy is RolloutStrategy.AUTO
-    if state.began and (state.is_ready or (has_no_room and any(_settled(pod, state.now) for pod in state.candidates))):
+    is_ready = state.is_ready or (has_no_room and any(_settled(pod, state.now) for pod in state.candidates))
+    if state.began and is_ready and not state.has_going_frontend:
         return _switch(state, serving)
     if is_in_place:
         return _in_place(state, serving, deadline + wait)

@@ -7,7 +7,7 @@ from typing import Any
 
 from embedding_operator.constants import ADOPT_ANNOTATION, DRAIN_ANNOTATION
 from embedding_operator.core.build import Desired
-from embedding_operator.core.diff import needs_write, replacement
+from embedding_operator.core.diff import foreign_fields, needs_write, replacement
 from embedding_operator.core.rollout import Rollout
 from embedding_operator.core.snapshot import ObjectRef, Raw, Snapshot, kind_ref, revision_of
 from embedding_operator.errors import NameTaken, Terminating
@@ -46,6 +46,8 @@ class Replace:
 
     object: dict[str, Any]
     recreate: bool = False
+    removes: tuple[str, ...] = ()
+    """Fields that others had added to the spec."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def _wanted(desired: Sequence[Desired], snapshot: Snapshot) -> Iterator[Write]:
         if live is None:
             yield create_over(each, others.get(_key(each)), snapshot.service)
         elif not _is_terminating(live) and needs_write(each, live):
-            yield Replace(replacement(each, live), recreate=_holds_nothing(live, snapshot))
+            yield Replace(replacement(each, live), _holds_nothing(live, snapshot), foreign_fields(each, live))
 
 
 def create_over(desired: Desired, other: Raw | None, service: Raw) -> Write:

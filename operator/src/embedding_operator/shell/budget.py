@@ -13,7 +13,8 @@ K = TypeVar("K", bound=Hashable)
 class RolloutBudget(Generic[K]):
     """Slots, and the keys that wait for one in the order they came. `wake` is called with a key whose turn it is.
 
-    After a start nobody knows who holds a slot: no slot is given before every expected key has been planned once. A key
+    After a start nobody knows who holds a slot: those that roll then have one, and no other slot is given before every
+    expected key has been planned once. A rollout that its user began has none, and stuck ones delay nobody else. A key
     that fails keeps the slot it has, so that a change that breaks services breaks no more of them than there are slots.
     """
 
@@ -39,10 +40,11 @@ class RolloutBudget(Generic[K]):
 
     def settle(self, key: K, need: Budget) -> None:
         """Take note of what its plan needs."""
-        leaves = need is not Budget.HOLDS and key in self._holders
-        if need is Budget.HOLDS:
+        rolls = need in {Budget.TAKES, Budget.HOLDS}
+        leaves = not rolls and key in self._holders
+        if need is Budget.TAKES or (rolls and key in self._unplanned):
             self._holders.add(key)
-        else:
+        elif not rolls:
             self._holders.discard(key)
         if need is Budget.WAITS:
             self._waiting.setdefault(key)

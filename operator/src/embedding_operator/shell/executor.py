@@ -1,13 +1,16 @@
 """Carries out plans: their writes in order, then the status, then the Events."""
 
+import asyncio
 import logging
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from embedding_operator.core.diff import first_difference
 from embedding_operator.core.plan import Annotate, Create, Delete, Plan, Replace, Scale, Write
 from embedding_operator.core.snapshot import ObjectRef, Raw, is_controlled_by, kind_ref
 from embedding_operator.core.writes import create_over, ref_of
-from embedding_operator.errors import AlreadyExists, Conflict, Denied, NotFound
+from embedding_operator.errors import AlreadyExists, Conflict, Denied, FieldOverridden, NotFound
 from embedding_operator.kinds import SERVICE, Kind
 from embedding_operator.shell.client import Client, Json
 from embedding_operator.shell.events import EventRecorder
@@ -18,6 +21,7 @@ __all__ = ["Executor"]
 _log = logging.getLogger(__name__)
 
 _INVALID = 422
+_CONTEST_WRITES, _CONTEST_SECONDS = 4, 60.0
 _OF_THE_SERVER = ("resourceVersion", "uid", "creationTimestamp", "generation", "managedFields", "selfLink")
 
 
@@ -28,14 +32,22 @@ class Executor:
         self._client = client
         self._store = store
         self._recorder = recorder
+        self._contests: dict[str, deque[float]] = {}
+        """By the object's UID, when fields of others were taken out of it."""
 
     async def execute(self, service: Raw, plan: Plan) -> None:
         """Carry out a plan for the service. What was done before a failure stays: the next plan goes on from there.
 
-        Raises ClusterFault, NameTaken, Terminating, LeaseLost.
+        Raises ClusterFault, NameTaken, Terminating, LeaseLost; FieldOverridden when all writes are done.
         """
+        overridden: FieldOverridden | None = None
         for write in plan.writes:
-            await self._carry_out(write, service)
+            try:
+                await self._carry_out(write, service)
+            except FieldOverridden as fault:  # the others have their effect: a switch, for one
+                overridden = overridden or fault
+        if overridden is not None:
+            raise overridden
         if plan.status is not None:
             await self.write_status(service, plan.status)
         for event in plan.events:
@@ -59,8 +71,9 @@ class Executor:
         match write:
             case Create(obj):
                 await self._create(obj, service)
-            case Replace(obj, recreate):
-                await self._replace(obj, recreate=recreate, service=service)
+            case Replace(obj):
+                await self._replace(write, service)
+                self._check_contest(ref_of(obj), write.removes)
             case Scale(ref, version, replicas):
                 await self._scale(ref, version, replicas)
             case Annotate(ref, annotations):
@@ -92,15 +105,15 @@ class Executor:
         await self._carry_out(taking_over, service)
         _log.info("took over %s", ref)
 
-    async def _replace(self, obj: Json, *, recreate: bool, service: Raw) -> None:
-        kind, ref = kind_ref(obj), ref_of(obj)
+    async def _replace(self, write: Replace, service: Raw) -> None:
+        obj, kind, ref = write.object, kind_ref(write.object), ref_of(write.object)
         try:
             replaced = await self._client.replace(kind, obj)
-        except Conflict:
+        except (Conflict, NotFound) as fault:
             await self._refresh(ref)
-            raise
+            raise Conflict(str(fault)) from fault
         except Denied as fault:
-            if not recreate or fault.status != _INVALID:
+            if not write.recreate or fault.status != _INVALID:
                 raise
             _log.info("%s cannot become what is wanted and is created anew: %s", ref, fault)
             await self._delete(ref)
@@ -108,6 +121,25 @@ class Executor:
             return
         self._store.upsert(kind, replaced)
         _log.info("updated %s", ref)
+        if field := first_difference(_as_new(kind, obj), replaced):
+            raise FieldOverridden(
+                f"{ref} was updated, and its {field} still has another value: an admission webhook overrides it. Exempt"
+                " the object from the webhook, or change the spec to what the webhook wants"
+            )
+
+    def _check_contest(self, ref: ObjectRef, removed: tuple[str, ...]) -> None:
+        """Raises FieldOverridden where fields of others have been taken out of an object several times in a minute."""
+        now = asyncio.get_running_loop().time()
+        self._contests = {uid: times for uid, times in self._contests.items() if times[-1] > now - _CONTEST_SECONDS}
+        if not removed:
+            return
+        times = self._contests.setdefault(ref.uid or "", deque(maxlen=_CONTEST_WRITES))
+        times.append(now)
+        if len(times) == _CONTEST_WRITES and times[0] > now - _CONTEST_SECONDS:
+            raise FieldOverridden(
+                f"Another controller sets {', '.join(removed)} of {ref} again each time that the operator removes it. "
+                f"Find it in metadata.managedFields of the object, and stop it from changing the object"
+            )
 
     async def _scale(self, ref: ObjectRef, version: str, replicas: int) -> None:
         try:
