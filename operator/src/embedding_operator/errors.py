@@ -6,15 +6,15 @@ Fault
 ├── CannotRunLocally  a plan that needs a cluster; the text says what to change
 ├── RenderFailed      a template's output is not the object it should be: a bug
 ├── Bug               an unexpected exception while one key was reconciled
-├── NameTaken         an object of that name exists and belongs to somebody else: it is left alone
-├── FieldOverridden   somebody else changes what the operator has just written: a webhook, another controller
+├── NameTaken         an object of that name exists and has another owner: it is not touched
+├── FieldOverridden   a webhook or another controller changes what the operator has just written
 ├── Terminating       an object of that name is being deleted: its deletion event starts the next attempt
 ├── NoCluster         neither a service account nor a kubeconfig says where the API server is
 ├── LeaseLost         this process does not lead (any more): nothing is written
 ├── WatchesEnded      kopf gave up: the process ends
 └── ClusterFault      a call to the API server failed; says which, what came back, and when to try again
     ├── NotFound      404  no such object, or no such kind
-    ├── Conflict      409  somebody else wrote first: read again at once
+    ├── Conflict      409  the object was changed concurrently: read it again and retry at once
     ├── AlreadyExists 409  to a POST: an object has that name
     ├── Expired       410  a page or a version is too old: list anew
     ├── Denied        400, 403, 413, 422  the server understood and will not
@@ -66,9 +66,9 @@ class Fault(Exception):
     retry_after: float | None = None
     """Seconds until trying again makes sense; None: the usual backoff."""
     is_stalled = True
-    """It does not go away by trying again: somebody must do something."""
+    """Retrying alone does not help: a person has to act."""
     tolerated = 0
-    """So many failures in a row are retried before the status tells of them: they are gone a moment later."""
+    """Number of consecutive failures that are retried without a word in the status, because most pass at once."""
 
     def condition(self) -> FaultCondition:
         """What the status says of it."""
@@ -123,7 +123,7 @@ class Bug(Fault):
 
 
 class NameTaken(Fault):
-    """An object that the plan needs exists already and belongs to somebody else. `taken` is its ObjectRef."""
+    """An object of a name that the plan needs exists and has another owner. `taken` is its ObjectRef."""
 
     reason = "NameTaken"
     retry_after = 10.0  # soon after whoever refused has relented; what goes on failing backs off
@@ -141,14 +141,14 @@ class NameTaken(Fault):
 
 
 class FieldOverridden(Fault):
-    """A write that had no effect, or none that lasts. All other writes of the plan have been carried out."""
+    """A webhook or another controller undoes a write. The other writes of the plan have been carried out."""
 
     reason = "FieldOverridden"
     retry_after = 60.0
 
 
 class Terminating(Fault):
-    """An object of that name is on its way out."""
+    """An object of that name is being deleted."""
 
     reason = "Terminating"
     retry_after = 30.0  # its deletion event comes first
@@ -157,17 +157,17 @@ class Terminating(Fault):
 
 
 class NoCluster(Fault):
-    """Nothing says where the API server is, or who is asking."""
+    """No credentials for, or address of, an API server."""
 
 
 class LeaseLost(Fault):
-    """The Lease is, or may be, another's."""
+    """Another process holds the Lease, or may hold it."""
 
     is_stalled = False
 
 
 class WatchesEnded(Fault):
-    """Nothing reports changes any more."""
+    """kopf has stopped watching."""
 
 
 class ClusterFault(Fault):
@@ -191,7 +191,7 @@ class NotFound(ClusterFault):
 
 
 class Conflict(ClusterFault):
-    """The object changed since it was read: what is there now is to be read first."""
+    """The object has changed since it was read, and has to be read again."""
 
     reason = "Conflict"
     retry_after = 0.0
@@ -204,21 +204,21 @@ class AlreadyExists(Conflict):
 
 
 class Expired(ClusterFault):
-    """What the call goes on from is too old for the API server."""
+    """The page token or resourceVersion of the call is too old for the API server."""
 
     reason = "Expired"
     is_stalled = False
 
 
 class Denied(ClusterFault):
-    """No permission, an exhausted quota, an admission webhook, an invalid object: it seldom heals by itself."""
+    """No permission, an exhausted quota, an admission webhook or an invalid object: retrying seldom helps."""
 
     reason = "Denied"
     retry_after = 10.0  # soon after whoever refused has relented; what goes on failing backs off
 
 
 class Unavailable(ClusterFault):
-    """The server cannot now."""
+    """The API server cannot answer now."""
 
     reason = "ApiServerUnavailable"
     is_stalled = False

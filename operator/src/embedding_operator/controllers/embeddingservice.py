@@ -46,7 +46,7 @@ class EmbeddingServiceController:
         self._failures = failures
 
     async def reconcile(self, key: ObjectRef) -> timedelta | None:
-        """Returns when to look again although nothing happens. Raises Fault, which the status tells of."""
+        """Returns the delay until the next reconcile, or None. Raises Fault after writing it to the status."""
         service = self._observer.service(key)
         if service is None:
             self._forget(key)
@@ -55,7 +55,7 @@ class EmbeddingServiceController:
             other = await self._managers.other_than_us(service)
             snapshot = self._observer.snapshot(service)
         except Exception:
-            self._budget.failed(key)  # or no other service would get a slot before this one's first plan
+            self._budget.failed(key)  # otherwise all services would wait for this one's first plan
             raise
         if other is not None:
             self._budget.forget(key)

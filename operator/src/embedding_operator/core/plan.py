@@ -39,7 +39,7 @@ __all__ = [
 _SOONEST, _LATEST = timedelta(seconds=30), timedelta(minutes=10)
 """How long until a service that is not ready is diagnosed again although nothing changes: Events are not watched."""
 _AFTER_CREATION = timedelta(seconds=1)
-"""Until the plan that sees what this one creates: no event of it comes, since the store has it from the answer."""
+"""Delay of the next plan after a creation: the store has the object already, so its watch event triggers none."""
 _MARGIN = timedelta(milliseconds=100)
 """After a deadline, so that it has passed by then."""
 
@@ -49,9 +49,9 @@ class Budget(StrEnum):
 
     NONE = "None"
     TAKES = "Takes"
-    """It begins to replace pods for a change that its user did not make: it takes a slot."""
+    """It starts to replace pods because of a change that its user did not make: it takes a slot."""
     HOLDS = "Holds"
-    """Its pods are being replaced: it keeps the slot if it has one. A change of its user's has none."""
+    """Its pods are being replaced: it keeps its slot if it has one. A user's own change takes none."""
     WAITS = "Waits"
     """It has a change to make, and waits for a slot."""
 

@@ -94,7 +94,7 @@ class Reason(StrEnum):
         "NameTaken",
         Group.API,
         (
-            "An object of a name that the service needs belongs to somebody else, and is left alone. Rename the "
+            "An object with a name that the service needs has another owner, so it is not touched. Rename the "
             "service, delete that object, or let the service adopt it."
         ),
     )

@@ -77,7 +77,7 @@ class Rollout:
     events: tuple[EventRecord, ...] = ()
     requeue_after: timedelta | None = None
     announces_drain: bool = False
-    """The serving revision's pods are told that they are about to drain."""
+    """Annotate the serving revision's pods: they are about to drain."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class _State:
 
     @property
     def has_going_frontend(self) -> bool:
-        """The Kubernetes Service is being deleted: it cannot be switched, and sends requests where it did before."""
+        """The Kubernetes Service is being deleted: it cannot be updated, and still routes to the same pods."""
         frontend = self.snapshot.frontend
         return frontend is not None and "deletionTimestamp" in frontend["metadata"]
 
@@ -166,7 +166,8 @@ def decide(
     if candidate is None and not is_users_change and not snapshot.may_roll:
         return Rollout(Phase.QUEUED, desired, serving, None, {serving: replicas})
     if candidate is not None and replicas > 0 and candidate["spec"].get("replicas") == 0:
-        # It drains from the time when it served. Its age would count as the candidate's, and its last pods as ready.
+        # It still drains after it served. Its age would exceed the deadline, and its last pods would count as ready: it
+        # is deleted first, and created again by the next plan.
         events = _start_of_candidate(state, serving)
         return Rollout(Phase.SURGE, desired, serving, desired, {serving: replicas}, events=events)
     return _advance(state, serving)
@@ -239,7 +240,7 @@ def _advance(state: _State, serving: str) -> Rollout:
 
 
 def _start_of_candidate(state: _State, serving: str) -> tuple[EventRecord, ...]:
-    """The Event, once: a Deployment that is being deleted may keep the candidate's from being created for a while."""
+    """The Event, once: while an old Deployment of that name is being deleted, several plans start the candidate."""
     if (state.snapshot.status.get("revision") or {}).get("candidate") == state.desired:
         return ()
     message = f"Revision {state.desired} starts beside revision {serving}, without traffic."
@@ -285,7 +286,7 @@ def _no_progress(state: _State) -> str:
 
 
 def _step(state: _State, serving: str, phase: Phase, replicas: int, event: EventRecord | None) -> Rollout:
-    """The candidate is there, the serving revision has that many replicas."""
+    """The rollout with a candidate, and that many replicas of the serving revision."""
     return Rollout(
         phase,
         state.desired,

@@ -93,10 +93,10 @@ class Pod:
     """Its server is running and has been ready since it was started: what is wrong now came later."""
     scheduled_at: datetime | None
     draining_since: datetime | None
-    """When it was told that its revision is about to drain."""
+    """When it was annotated: its revision is about to drain."""
     is_gone: bool
     has_ended: bool
-    """None of its containers runs any more, or ever will: an evicted pod stays so until somebody deletes it."""
+    """All its containers have terminated for good. An evicted pod stays in the API until it is deleted."""
     unschedulable: str | None
     """The scheduler's words; None when a node has it, or the scheduler has not tried."""
     initializer: Container
@@ -255,7 +255,7 @@ def _pod(raw: Raw, revision: str) -> Pod:
 
 
 def _drain_notice(text: str | None) -> datetime | None:
-    """The time in the annotation; None also for what is no time: anybody who may change pods can write there."""
+    """The time in the annotation. None for an invalid one: every user with write access to pods can set it."""
     try:
         time = datetime.fromisoformat(text or "")
     except ValueError:

@@ -89,7 +89,7 @@ def writes(desired: Sequence[Desired], rollout: Rollout, snapshot: Snapshot) -> 
 
 
 def drain_notices(rollout: Rollout, snapshot: Snapshot, now: datetime) -> tuple[Annotate, ...]:
-    """Tell the serving revision's pods, once each, that they are about to drain; or that they are not, after all."""
+    """Annotate the serving revision's pods that are about to drain; remove the annotation if they keep serving."""
     namespace = snapshot.service["metadata"]["namespace"]
     since = now.isoformat() if rollout.announces_drain else None
     return tuple(
@@ -116,8 +116,8 @@ def _wanted(desired: Sequence[Desired], snapshot: Snapshot) -> Iterator[Write]:
 
 
 def create_over(desired: Desired, other: Raw | None, service: Raw) -> Write:
-    """How to get an object whose name another object has, or none. What belongs to somebody else is never written over:
-    NameTaken, or Terminating where it goes by itself.
+    """The write that creates an object, or adopts an existing one of that name. Objects with another owner are never
+    overwritten: raises NameTaken, or Terminating if the existing object is being deleted.
     """
     if other is None:
         return Create(desired)

@@ -37,12 +37,12 @@ Quantity = Annotated[
 
 
 class ResourceRequirements(SpecModel):
-    """What a container may use (limits) and what is kept free for it (requests), as in a pod."""
+    """Limits and requests of a container, as in a pod."""
 
     limits: Annotated[dict[str, Quantity], Field(max_length=32)] = Field(default_factory=dict)
-    """The most it may use. An accelerator is asked for here, as nvidia.com/gpu: "1"."""
+    """Upper bounds. Accelerators are requested here, such as nvidia.com/gpu: "1"."""
     requests: Annotated[dict[str, Quantity], Field(max_length=32)] = Field(default_factory=dict)
-    """What the scheduler keeps free for it. Default: the limits."""
+    """What the scheduler reserves. Default: the limits."""
 
 
 class KeyRef(SpecModel):
@@ -53,7 +53,7 @@ class KeyRef(SpecModel):
     key: Annotated[str, Field(min_length=1, max_length=253)]
     """The key in it."""
     optional: bool | None = None
-    """Go on without the variable when the object or the key is missing."""
+    """Start without the variable when the object or the key is missing."""
 
 
 class _FieldRef(SpecModel):
@@ -104,7 +104,7 @@ class Container(SpecModel):
     """The fields of a container that a storage container may set."""
 
     name: Annotated[str, Field(max_length=63)] | None = None
-    """Taken for KServe's sake, and not used: the container is always called storage-initializer."""
+    """Accepted for compatibility with KServe and ignored: the container is always called storage-initializer."""
     image: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """The initializer's image. It is called with two arguments, the URI and the directory to fill."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None

@@ -85,11 +85,11 @@ class ApiKeysSecretRef(SpecModel):
 
 
 class Auth(SpecModel):
-    """Who may ask."""
+    """Authentication of clients."""
 
     api_keys_secret_ref: ApiKeysSecretRef
-    """The API keys, one of which every request needs, probes and scrapes aside. Servers that run obey a change of the
-    Secret."""
+    """The API keys. Every request needs one, except health probes and metrics scrapes. Running servers reload the
+    Secret when it changes."""
 
 
 class RolloutStrategy(StrEnum):
@@ -101,7 +101,7 @@ class RolloutStrategy(StrEnum):
 
 
 class Rollout(SpecModel):
-    """How a change that can move vectors (model, backend, flags, image) takes over from what serves."""
+    """How a change that can affect vectors (model, backend, flags, image) replaces the serving revision."""
 
     strategy: RolloutStrategy = RolloutStrategy.AUTO
     """Surge: the new revision starts beside the serving one and takes over when it is ready. Recreate: the serving
@@ -115,23 +115,23 @@ class Rollout(SpecModel):
 
 
 class EmbeddingServiceSpec(SpecModel):
-    """What is to be served."""
+    """The model to serve, and how to serve it."""
 
     model: ModelSpec
     backend: Literal["vllm", "huggingface"] | None = None
-    """What computes the vectors. Default: what --backend in `args` says, else vllm."""
+    """Backend that computes the vectors. Default: the value of --backend in `args`, else vllm."""
     args: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = Field(default_factory=list)
     """Flags of the runtime, such as --task=embed. Unknown and contradicting ones are refused."""
     auth: Auth | None = None
-    """Who may ask. Default: everybody who reaches it."""
+    """Authentication of clients. Default: none; every client that can reach the service may use it."""
     image: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """Image of the runtime. Default: the operator's own for the accelerator that `resources` asks for."""
     resources: ResourceRequirements | None = None
-    """What the server may use."""
+    """Compute resources of the server container."""
     replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """How many servers run. Default: 1."""
+    """Number of server pods. Default: 1."""
     rollout: Rollout = Field(default_factory=Rollout)
-    """How a change takes over from what serves."""
+    """How a new revision replaces the serving one."""
 
 
 class EmbeddingService(SpecModel):
@@ -173,14 +173,14 @@ class StorageStatus(StatusModel):
 
 
 class Address(StatusModel):
-    """Where the service answers, as Knative's addressable types say it."""
+    """The URL of the service, in the form of Knative's addressable types."""
 
     url: str
     """The URL."""
 
 
 class FailedRevisionStatus(StatusModel):
-    """A revision that was removed because it failed. A change that gives another revision or other pods is tried."""
+    """A revision that was removed because it failed. It is retried when its pod template changes."""
 
     revision: str
     """The revision."""
@@ -206,18 +206,18 @@ class RevisionStatus(StatusModel):
 
 
 class EmbeddingServiceStatus(StatusModel):
-    """What has become of it."""
+    """Observed state of the service."""
 
     observed_generation: int | None = None
-    """The generation of the spec that this status is about."""
+    """Generation of the spec that this status describes."""
     url: str | None = None
-    """Where the service answers inside the cluster."""
+    """URL of the service inside the cluster."""
     address: Address | None = None
-    """Where the service answers, for those that look up addressable objects."""
+    """The URL in the form of Knative's addressable types."""
     manager: str | None = None
     """The operator that manages the service: namespace/name of its Lease."""
     backend: str | None = None
-    """What computes the vectors."""
+    """Backend that computes the vectors."""
     revision: RevisionStatus | None = None
     """Which revision serves, which is starting, and which failed."""
     model: ModelStatus | None = None
@@ -225,14 +225,14 @@ class EmbeddingServiceStatus(StatusModel):
     storage_container: StorageStatus | None = None
     """What fetches the model."""
     replicas: int
-    """Servers there are."""
+    """Number of pods."""
     ready_replicas: int
-    """Servers that answer."""
+    """Number of ready pods."""
     selector: str | None = None
     """Label selector of the pods, for the scale subresource."""
     conditions: _Conditions
-    """Ready sums up the others: Accepted (the spec can be obeyed), ModelAvailable (its files are fetched), Available
-    (requests are answered, maybe still by what ran before a change)."""
+    """Ready summarizes the others: Accepted (the spec is valid), ModelAvailable (the model's files are downloaded),
+    Available (requests are answered, possibly by the previous version)."""
 
 
 class Format(SpecModel):
@@ -265,7 +265,7 @@ class _AnyStorageContainer(SpecModel):
     metadata: ObjectMeta
     spec: StorageContainerSpec
     disabled: bool | None = None
-    """Take it out of use."""
+    """Do not use it for any service."""
     status: Mapping[str, Any] = Field(default_factory=dict)
     """As the operator last wrote it."""
 
@@ -283,9 +283,9 @@ class ClusterStorageContainer(_AnyStorageContainer):
 
 
 class StorageContainerStatus(StatusModel):
-    """Whether it can be used."""
+    """Observed state of the storage container."""
 
     observed_generation: int | None = None
-    """The generation that this status is about."""
+    """Generation of the object that this status describes."""
     conditions: _Conditions
     """Accepted: it can be used, and for which URIs."""

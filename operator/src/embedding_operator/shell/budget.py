@@ -13,9 +13,10 @@ K = TypeVar("K", bound=Hashable)
 class RolloutBudget(Generic[K]):
     """Slots, and the keys that wait for one in the order they came. `wake` is called with a key whose turn it is.
 
-    After a start nobody knows who holds a slot: those that roll then have one, and no other slot is given before every
-    expected key has been planned once. A rollout that its user began has none, and stuck ones delay nobody else. A key
-    that fails keeps the slot it has, so that a change that breaks services breaks no more of them than there are slots.
+    After a start nobody knows who holds a slot: every service that is rolling out then counts, and no other slot is
+    given before every expected key has been planned once. Later a user's own rollout takes no slot, however long it
+    lasts. A key that fails keeps the slot it has, so that a change that breaks services breaks no more of them than
+    there are slots.
     """
 
     def __init__(self, slots: int, wake: Callable[[K], object]) -> None:

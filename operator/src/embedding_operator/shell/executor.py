@@ -59,7 +59,7 @@ class Executor:
         try:
             written = await self._client.replace(kind, {**raw, "status": status}, subresource="status")
         except NotFound:
-            _log.info("%s is gone: its status is not written", ref)
+            _log.info("%s was deleted; not writing its status", ref)
             self._store.delete(kind, ref.namespace, ref.name, uid=ref.uid, version=None)
         except Conflict:
             await self._refresh(ref)
@@ -115,7 +115,7 @@ class Executor:
         except Denied as fault:
             if not write.recreate or fault.status != _INVALID:
                 raise
-            _log.info("%s cannot become what is wanted and is created anew: %s", ref, fault)
+            _log.info("%s cannot be updated in place; deleting and recreating it: %s", ref, fault)
             await self._delete(ref)
             await self._create(_as_new(kind, obj), service)
             return
@@ -128,7 +128,7 @@ class Executor:
             )
 
     def _check_contest(self, ref: ObjectRef, removed: tuple[str, ...]) -> None:
-        """Raises FieldOverridden where fields of others have been taken out of an object several times in a minute."""
+        """Raises FieldOverridden when another controller's fields were removed several times within a minute."""
         now = asyncio.get_running_loop().time()
         self._contests = {uid: times for uid, times in self._contests.items() if times[-1] > now - _CONTEST_SECONDS}
         if not removed:
@@ -137,8 +137,8 @@ class Executor:
         times.append(now)
         if len(times) == _CONTEST_WRITES and times[0] > now - _CONTEST_SECONDS:
             raise FieldOverridden(
-                f"Another controller sets {', '.join(removed)} of {ref} again each time that the operator removes it. "
-                f"Find it in metadata.managedFields of the object, and stop it from changing the object"
+                f"Another controller sets {', '.join(removed)} of {ref} again whenever the operator removes it. "
+                "Find the controller in the object's metadata.managedFields, and exclude the object from it"
             )
 
     async def _scale(self, ref: ObjectRef, version: str, replicas: int) -> None:

@@ -76,7 +76,7 @@ class Reflector:
                 failures = 0
                 await self._watch(self._version)
             except Expired:
-                _log.info("the watch of %s is too far behind: listing anew", self._kind.plural)
+                _log.info("the watch of %s has expired; listing again", self._kind.plural)
                 self._version = None
             except ClusterFault as fault:
                 failures += 1

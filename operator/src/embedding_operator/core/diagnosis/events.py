@@ -13,13 +13,13 @@ from embedding_runtime.contract import KILLED
 __all__ = ["STOPPED", "STUCK_AFTER", "failed_probe", "is_waiting", "needs_events", "node_lost", "not_started"]
 
 STUCK_AFTER = timedelta(seconds=30)
-"""A pod whose containers have not started so long after its creation is told to be stuck."""
+"""A pod whose containers have not started this long after its creation is reported as stuck."""
 
 STOPPED = (0, KILLED, 128 + 15)
 """Exit codes of a server that the kubelet stops after a failed probe: it obeys, is killed, or dies of SIGTERM."""
 
 _MOST_PODS = 5
-"""Each pod's Events are a call, in every reconcile: a few pods of a thousand show what is wrong with all."""
+"""Pods whose Events are read in one reconcile. Each costs a call, and a few are enough to find the cause."""
 
 _VOLUMES = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
 _SANDBOX = ("FailedCreatePodSandBox", "FailedCreatePodContainer", "NetworkNotReady", "FailedPodSandBoxStatus")
