@@ -234,7 +234,8 @@ def _advance(state: _State, serving: str) -> Rollout:
         why = "spec.rollout.strategy is Recreate" if not has_no_room else "no node has room for both"
         message = f"Revision {serving} is scaled to zero to make room for revision {state.desired}: {why}."
         return _step(state, serving, Phase.IN_PLACE, 0, EventRecord("Normal", "MakingRoom", message))
-    if state.began and state.is_overdue(deadline):
+    may_get_room = state.is_unschedulable and is_patient and state.spec.strategy is RolloutStrategy.AUTO
+    if state.began and state.is_overdue(deadline) and not (may_get_room and _can_make_room(state, serving)):
         return _give_up(state, serving, Reason.PROGRESS_DEADLINE_EXCEEDED, "was removed")
     return replace(_step(state, serving, Phase.SURGE, state.replicas, None), events=_start_of_candidate(state, serving))
 
