@@ -199,9 +199,8 @@ class TestWhereOnlyOneRevisionFits:
         assert (rollout.phase, rollout.serving, rollout.replicas) == (Phase.IN_PLACE, OLD, {OLD: 0, NEW: 2})
 
     def test_a_progress_deadline_before_the_end_of_the_surge_wait_does_not_end_it(self) -> None:
-        short = {"progressDeadlineSeconds": 60}
-        assert step(self.full(age=61), **short).phase is Phase.SURGE
-        assert step(self.full(age=121), **short).phase is Phase.IN_PLACE
+        assert step(self.full(age=61), progressDeadlineSeconds=60).phase is Phase.SURGE
+        assert step(self.full(age=121), progressDeadlineSeconds=60).phase is Phase.IN_PLACE
 
     def test_it_makes_room_at_once_where_it_does_not_answer_anyway(self) -> None:
         full = self.full(age=1)

@@ -147,3 +147,14 @@ def test_nothing_switches_while_the_kubernetes_service_is_being_deleted() -> Non
     cluster.after(1)
     cluster.after(4)
     assert cluster.selected == new
+
+
+def test_a_spec_that_is_refused_in_the_middle_of_a_rollout_in_place_brings_the_serving_revision_back() -> None:
+    cluster = a_running_cluster(rollout={"strategy": "Recreate"})
+    old, new = cluster.serving, a_candidate(cluster)
+    assert cluster.replicas() == {old: 0, new: 1}
+    cluster.change(args=["--no_such_flag=1"])
+    cluster.settle()
+    assert cluster.replicas() == {old: 1}
+    assert cluster.selected == old
+    assert cluster.condition("Stalled") == ("True", "InvalidSpec")

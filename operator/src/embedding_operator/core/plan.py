@@ -16,7 +16,17 @@ from embedding_operator.core.revision import revision_and_template
 from embedding_operator.core.rollout import Phase, decide
 from embedding_operator.core.snapshot import Raw, Snapshot, StorageRead, condition_of, kind_ref, revision_of
 from embedding_operator.core.view import View
-from embedding_operator.core.writes import Annotate, Create, Delete, Replace, Scale, Write, drain_notices, writes
+from embedding_operator.core.writes import (
+    Annotate,
+    Create,
+    Delete,
+    Replace,
+    Scale,
+    Write,
+    drain_notices,
+    way_back,
+    writes,
+)
 from embedding_operator.errors import Fault, Refused
 from embedding_operator.kinds import DEPLOYMENT
 from embedding_operator.settings import Settings
@@ -78,7 +88,8 @@ class Plan:
 
 
 def plan_service(snapshot: Snapshot, settings: Settings, now: datetime) -> Plan:
-    """The plan of one service. A spec that is refused changes nothing but the status: what runs goes on.
+    """The plan of one service. A spec that is refused changes nothing but the status: what runs goes on. But a serving
+    revision that had made room for a candidate comes back, since nothing would make that candidate serve.
 
     Raises Fault: NameTaken, Terminating, RenderFailed.
     """
@@ -87,7 +98,8 @@ def plan_service(snapshot: Snapshot, settings: Settings, now: datetime) -> Plan:
     try:
         view, desired = _decided(snapshot, settings, now)
     except Refused as refused:
-        return _with_status(Plan(), View(snapshot, settings, now, problems=refused.problems))
+        view = View(snapshot, settings, now, problems=refused.problems)
+        return _with_status(Plan(way_back(view.serving, view.replicas, snapshot)), view)
     rollout = view.rollout
     assert rollout is not None  # noqa: S101 for the type checker: _decided sets it
     planned = (*writes(desired, rollout, snapshot), *drain_notices(rollout, snapshot, now))

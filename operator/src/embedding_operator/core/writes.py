@@ -23,6 +23,7 @@ __all__ = [
     "create_over",
     "drain_notices",
     "ref_of",
+    "way_back",
     "writes",
 ]
 
@@ -97,6 +98,15 @@ def drain_notices(rollout: Rollout, snapshot: Snapshot, now: datetime) -> tuple[
         for pod in snapshot.live_pods(rollout.serving)
         if pod.is_ready and (pod.draining_since is None) is rollout.announces_drain
     )
+
+
+def way_back(serving: str | None, replicas: int, snapshot: Snapshot) -> tuple[Write, ...]:
+    """From a rollout in place to the serving revision: nothing if that has not been scaled to zero for a candidate."""
+    recorded = (snapshot.status.get("revision") or {}).get("candidate")
+    live, candidate = snapshot.deployments.get(serving or ""), snapshot.deployments.get(recorded or "")
+    if live is None or candidate is None or candidate is live or replicas < 1 or live["spec"].get("replicas") != 0:
+        return ()
+    return Scale(ref_of(live), live["metadata"]["resourceVersion"], replicas), Delete(ref_of(candidate))
 
 
 def ref_of(raw: Raw) -> ObjectRef:
