@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from embedding_operator.errors import (
 from embedding_operator.kinds import DEPLOYMENT, EVENT, POD, SECRET, SERVICE
 from embedding_operator.shell import client as client_module
 from embedding_operator.shell.client import Client
-from embedding_operator.shell.connection import open_connection
+from embedding_operator.shell.connection import Connection, open_connection
 from support.fake_api import FakeApi, fake_api
 
 
@@ -299,3 +300,22 @@ async def test_a_token_that_was_rotated_is_read_for_each_call(api: FakeApi) -> N
         await client.list(SERVICE)
         await client.list(SERVICE)
     assert next(tokens, None) is None
+
+
+async def test_an_answer_that_is_no_json_is_a_fault_like_any_other() -> None:
+    with pytest.raises(Unavailable, match="not JSON"):
+        await Client(ProxyPage(), timeout_seconds=5).get(SERVICE, "default", "a")
+
+
+class ProxyPage(Connection):
+    """A proxy that answers in the API server's place: 200, and a page."""
+
+    def __init__(self) -> None:
+        """Connects to nothing."""
+
+    @asynccontextmanager
+    async def request(self, *_: Any, **__: Any) -> AsyncIterator[Any]:
+        async def read() -> bytes:
+            return b"<html>Please log in</html>"
+
+        yield SimpleNamespace(status=200, headers={}, read=read)

@@ -215,7 +215,10 @@ class Client:
             self._count(verb, plural, code)
         if response.status >= 300:  # noqa: PLR2004 HTTP's own line between done and not done
             raise fault_of(what, response.status, text, response.headers.get("Retry-After"))
-        answer: Json = json.loads(text)
+        try:
+            answer: Json = json.loads(text)
+        except ValueError as error:
+            raise Unavailable(f"The answer to {what} is not JSON: a proxy may have answered in its place") from error
         return answer
 
 
