@@ -1,0 +1,162 @@
+"""What holds after any history of changes, pods, failures and edits by hand: plans settle, and Ready is not a lie."""
+
+import copy
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embedding_operator.core.snapshot import revision_of
+from embedding_operator.errors import Fault
+from support.builders import MINILM, Raw, a_service, a_storage_container, ended, running, waiting
+from support.pure_cluster import PureCluster
+
+Step = Callable[[PureCluster], None]
+
+SPECS: tuple[Raw, ...] = (
+    {"replicas": 0},
+    {"replicas": 1},
+    {"replicas": 2},
+    {"resources": {"limits": {"nvidia.com/gpu": "1"}}},
+    {"resources": {"limits": {"memory": "1Gi"}}},
+    {"resources": None},
+    {"rollout": {"strategy": "Recreate"}},
+    {"rollout": {"strategy": "Surge", "progressDeadlineSeconds": 10}},
+    {"rollout": {"surgeWaitSeconds": 0}},
+    {"args": ["--no_such_flag=1"]},
+    {"args": []},
+    {"model": {"storageUri": "hf://a/b"}},
+    {"model": {"storageUri": "hf://a/c"}},
+    {"model": {"storageUri": MINILM}},
+)
+INITIALIZERS: tuple[Raw, ...] = ({}, running(), ended(), ended(1, "ModelNotFound: no such model"))
+SERVERS: tuple[Raw, ...] = (
+    running(),
+    running(ready=True),
+    running(restarts=3, last=ended(137)),
+    waiting("ImagePullBackOff", "no such image"),
+    waiting("ContainerCreating"),
+    ended(137, reason="OOMKilled"),
+    ended(255, reason="ContainerStatusUnknown"),
+)
+STORAGE: tuple[tuple[Raw, ...], ...] = (
+    (),
+    (a_storage_container(prefixes=["hf://"], container={"env": [{"name": "A", "value": "b"}]}),),
+    (a_storage_container(prefixes=["hf://"], container={"unknown": 1}),),
+)
+
+
+def change(spec: Raw) -> Step:
+    return lambda cluster: cluster.change(**spec)
+
+
+def pods(which: int, count: int, initializer: Raw, server: Raw, fate: str) -> Step:
+    """Pods of one of the revisions: ready, not ready, unschedulable or being deleted."""
+
+    def step(cluster: PureCluster) -> None:
+        revisions = sorted({revision_of(each) for each in cluster.deployments})
+        if not revisions:
+            return
+        revision = revisions[which % len(revisions)]
+        cluster.run(revision, count=count, ready=fate == "ready", initializer=initializer, server=server)
+        for pod in cluster.pods.values():
+            if revision_of(pod) == revision and fate == "deleted":
+                pod["metadata"]["deletionTimestamp"] = cluster.now.isoformat()
+            elif revision_of(pod) == revision and fate == "unschedulable":
+                condition = {
+                    "type": "PodScheduled",
+                    "status": "False",
+                    "reason": "Unschedulable",
+                    "message": "0/1 nodes",
+                }
+                pod["status"] = {"phase": "Pending", "conditions": [condition]}
+
+    return step
+
+
+def by_hand(which: int, what: str) -> Step:
+    """Somebody deletes or edits one of the children."""
+
+    def step(cluster: PureCluster) -> None:
+        key = sorted(cluster.objects)[which % len(cluster.objects)] if cluster.objects else None
+        if key is None:
+            return
+        live = cluster.objects[key]
+        if what == "gone":
+            del cluster.objects[key]
+            if key[0] == "Deployment":
+                cluster.stop(revision_of(live))
+        elif what == "going":
+            live["metadata"]["deletionTimestamp"] = cluster.now.isoformat()
+        elif what == "scaled" and key[0] == "Deployment":
+            live["spec"]["replicas"] = 0
+        elif what == "selects" and key[0] == "Service":
+            live["spec"]["selector"] = {"a": "b"}
+
+    return step
+
+
+def after(seconds: int) -> Step:
+    def step(cluster: PureCluster) -> None:
+        cluster.now += timedelta(seconds=seconds)
+
+    return step
+
+
+def drained(cluster: PureCluster) -> None:
+    """The pods of Deployments without replicas are gone."""
+    for deployment in cluster.deployments:
+        if not deployment["spec"]["replicas"]:
+            cluster.stop(revision_of(deployment))
+
+
+def storage(containers: tuple[Raw, ...], *, may_roll: bool) -> Step:
+    def step(cluster: PureCluster) -> None:
+        cluster.storage_containers, cluster.may_roll = containers, may_roll
+
+    return step
+
+
+def one_of(*values: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from(values)
+
+
+FATES = one_of("ready", "not ready", "unschedulable", "deleted")
+STEPS: st.SearchStrategy[Step] = st.one_of(
+    st.builds(change, one_of(*SPECS)),
+    st.builds(pods, st.integers(0, 2), st.integers(1, 3), one_of(*INITIALIZERS), one_of(*SERVERS), FATES),
+    st.builds(by_hand, st.integers(0, 3), one_of("gone", "going", "scaled", "selects")),
+    st.builds(after, one_of(-30, 1, 3, 31, 121, 901, 4000)),
+    st.builds(storage, one_of(*STORAGE), may_roll=st.booleans()),
+    st.just(drained),
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(STEPS, max_size=14))
+def test_plans_settle_raise_nothing_but_faults_and_call_only_a_whole_service_ready(history: list[Step]) -> None:
+    cluster = PureCluster(copy.deepcopy(a_service()))
+    cluster.settle()
+    for step in history:
+        step(cluster)
+        try:
+            cluster.settle()
+        except Fault:
+            continue
+        states = {each["type"]: each["status"] for each in cluster.status["conditions"]}
+        assert [states[each] for each in ("Ready", "Reconciling", "Stalled")].count("True") == 1
+        if states["Ready"] == "True":
+            (deployment,) = [each for each in cluster.deployments if "deletionTimestamp" not in each["metadata"]]
+            assert cluster.selected == revision_of(deployment)
+            assert ready_pods(cluster) == cluster.service["spec"].get("replicas", 1)
+
+
+def ready_pods(cluster: PureCluster) -> int:
+    """Those that the Service sends requests to."""
+    return sum(
+        any((each["type"], each["status"]) == ("Ready", "True") for each in pod["status"]["conditions"])
+        for pod in cluster.pods.values()
+        if revision_of(pod) == cluster.selected and "deletionTimestamp" not in pod["metadata"]
+    )
