@@ -255,6 +255,14 @@ async def test_the_status_is_written_upon_the_version_that_was_read(world: World
     assert present["status"]["replicas"] == 1  # what is there now is known for the next plan
 
 
+async def test_a_failed_revision_is_recorded_before_it_is_removed(world: World) -> None:
+    """Else a conflict in between would have it tried once more."""
+    world.api.replace({**world.service, "spec": {**world.service["spec"], "replicas": 3}})
+    with pytest.raises(Conflict):
+        await world.execute(Create(world.child()), status=a_status(1), is_status_first=True)
+    assert not world.api.list("services")
+
+
 async def test_the_status_of_a_service_that_is_gone_is_no_fault_and_it_is_forgotten(world: World) -> None:
     world.api.delete("embeddingservices", "s")
     await world.execute(status=a_status(1))

@@ -77,6 +77,8 @@ class Plan:
 
     writes: tuple[Write, ...] = ()
     status: Mapping[str, Any] | None = None
+    is_status_first: bool = False
+    """The status is written before anything else: it records a failed revision, which must not be tried again."""
     events: tuple[EventRecord, ...] = ()
     requeue_after: timedelta | None = None
     budget: Budget = Budget.NONE
@@ -107,7 +109,8 @@ def plan_service(snapshot: Snapshot, settings: Settings, now: datetime) -> Plan:
     creates = any(isinstance(each, Create) for each in planned)
     waits = (rollout.requeue_after, _AFTER_CREATION if creates else None)
     soonest = min((each for each in waits if each is not None), default=None)
-    plan = Plan(planned, events=rollout.events, requeue_after=soonest, budget=budget)
+    is_held = rollout.phase is Phase.HELD
+    plan = Plan(planned, is_status_first=is_held, events=rollout.events, requeue_after=soonest, budget=budget)
     return _with_status(plan, replace(view, has_writes=bool(planned)))
 
 
