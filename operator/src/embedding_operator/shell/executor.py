@@ -40,6 +40,8 @@ class Executor:
 
         Raises ClusterFault, NameTaken, Terminating, LeaseLost; FieldOverridden when all writes are done.
         """
+        if plan.is_status_first and plan.status is not None:
+            await self.write_status(service, plan.status)
         overridden: FieldOverridden | None = None
         for write in plan.writes:
             try:
@@ -48,7 +50,7 @@ class Executor:
                 overridden = overridden or fault
         if overridden is not None:
             raise overridden
-        if plan.status is not None:
+        if not plan.is_status_first and plan.status is not None:
             await self.write_status(service, plan.status)
         for event in plan.events:
             await self._recorder.record(service, event)
