@@ -108,7 +108,7 @@ def _our_entry(api_version: str) -> dict[str, Any]:
     """The only entry of managedFields: the API server adds the fields that the PUT changes. Without any entry, it would
     not track who changes the object from then on.
     """
-    fields = {"f:metadata": {"f:annotations": {f"f:{APPLIED_ANNOTATION}": {}}}}
+    fields: Raw = {"f:metadata": {"f:annotations": {f"f:{APPLIED_ANNOTATION}": {}}}}
     return {
         "manager": FIELD_MANAGER,
         "operation": "Update",
