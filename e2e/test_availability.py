@@ -91,7 +91,16 @@ def test_a_leader_cut_from_the_network_for_a_minute_is_replaced_and_stands_by_af
     fleet.is_level(60, within=TAKEN_OVER)
 
 
+@pytest.fixture
+def fresh_controllers() -> Iterator[None]:
+    """Kubernetes' garbage collector forgets kinds that it could not look up while the API server was away, for good."""
+    yield
+    for step in ("stop", "start"):
+        sh(f"e2e/cluster/cluster {step}-component kube-controller-manager")
+
+
 @native
+@pytest.mark.usefixtures("fresh_controllers")
 @pytest.mark.parametrize(
     ("component", "seconds"),
     [

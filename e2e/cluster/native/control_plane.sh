@@ -3,18 +3,22 @@
 start_control_plane() {
     start_etcd
     start_kube_apiserver
-    start kube-controller-manager "$BIN/kube-controller-manager" --kubeconfig "$PKI/kube-controller-manager.kubeconfig" \
-        --leader-elect=false --use-service-account-credentials --cluster-cidr "$PODS" \
-        --service-account-private-key-file "$PKI/service-accounts.key" --root-ca-file "$PKI/ca.crt"
+    start_kube_controller_manager
     start kube-scheduler "$BIN/kube-scheduler" --kubeconfig "$PKI/kube-scheduler.kubeconfig" --leader-elect=false
 }
 
-# The two whose absence is tested: each can be stopped and started again while the rest runs on. It crashes: an API server
+start_kube_controller_manager() {
+    start kube-controller-manager "$BIN/kube-controller-manager" --kubeconfig "$PKI/kube-controller-manager.kubeconfig" \
+        --leader-elect=false --use-service-account-credentials --cluster-cidr "$PODS" \
+        --service-account-private-key-file "$PKI/service-accounts.key" --root-ca-file "$PKI/ca.crt"
+}
+
+# Those whose absence is tested: each can be stopped and started again while the rest runs on. It crashes: an API server
 # that ends in good order takes its address away from the pods, and kube-proxy takes half a minute to give it back.
 stop_component() {
     case "$1" in
-        etcd | kube-apiserver) stop "$1" KILL ;;
-        *) die "etcd and kube-apiserver can be stopped, not '$1'" ;;
+        etcd | kube-apiserver | kube-controller-manager) stop "$1" KILL ;;
+        *) die "etcd, kube-apiserver and kube-controller-manager can be stopped, not '$1'" ;;
     esac
 }
 
@@ -22,7 +26,8 @@ start_component() {
     case "$1" in
         etcd) start_etcd ;;
         kube-apiserver) start_kube_apiserver ;;
-        *) die "etcd and kube-apiserver can be started, not '$1'" ;;
+        kube-controller-manager) start_kube_controller_manager ;;
+        *) die "etcd, kube-apiserver and kube-controller-manager can be started, not '$1'" ;;
     esac
 }
 

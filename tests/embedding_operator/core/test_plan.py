@@ -46,6 +46,20 @@ def test_a_new_service_costs_two_objects_and_a_status_and_no_event() -> None:
     assert cluster.reconcile().is_empty
 
 
+def test_events_are_of_what_people_act_on_and_not_of_every_step() -> None:
+    cluster = a_cluster()
+    cluster.run(cluster.serving, ready=False, initializer=running(), server={})
+    cluster.settle()
+    cluster.run(cluster.serving, ready=False, initializer=ended(), server=running())
+    cluster.settle()
+    assert cluster.events == []
+    cluster.run(cluster.serving)
+    cluster.after(3)
+    cluster.run(cluster.serving, ready=False, initializer=ended(), server=waiting("ImagePullBackOff", "no such image"))
+    cluster.settle()
+    assert cluster.events == [("Normal", "Ready"), ("Warning", "ImagePullFailed")]
+
+
 def test_what_is_as_it_should_be_is_left_alone() -> None:
     cluster = a_running_cluster()
     assert cluster.condition("Ready") == ("True", "Ready")

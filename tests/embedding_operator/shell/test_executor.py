@@ -293,12 +293,12 @@ async def test_a_service_has_a_few_events_a_minute_and_the_log_has_the_others(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    await world.execute(events=[EventRecord("Normal", "R", f"number {number}") for number in range(10)])
-    assert len(world.api.list("events")) == 6
-    assert "number 9 (no Event" in caplog.text
+    await world.execute(events=[EventRecord("Normal", "R", f"number {number}") for number in range(12)])
+    assert len(world.api.list("events")) == 10
+    assert "number 11 (no Event" in caplog.text
     world.now += timedelta(minutes=1)
     await world.execute(events=[EventRecord("Normal", "R", "later")])
-    assert len(world.api.list("events")) == 7
+    assert len(world.api.list("events")) == 11
 
 
 async def test_an_event_that_is_refused_is_in_the_log_and_no_fault(

@@ -222,10 +222,10 @@ def _with_status(plan: Plan, view: View) -> Plan:
         return plan
     old = condition_of(before, "Ready")
     is_same = (old.get("status"), old.get("reason")) == (ready["status"], ready["reason"])
-    is_fine = ready["status"] == "True" or ready["reason"] in PROGRESS
+    is_ready, is_progress = ready["status"] == "True", ready["reason"] in PROGRESS
     events = plan.events
-    if not is_same and (old or not is_fine):  # the first status of a service that starts is no news
-        events = (*events, EventRecord("Normal" if is_fine else "Warning", ready["reason"], ready["message"]))
+    if not is_same and not (is_progress and not is_ready) and (old or not is_ready):  # progress is no news
+        events = (*events, EventRecord("Normal" if is_ready else "Warning", ready["reason"], ready["message"]))
     return replace(plan, status=new, events=events)
 
 

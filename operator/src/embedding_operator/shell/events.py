@@ -17,7 +17,7 @@ __all__ = ["EventRecorder"]
 _log = logging.getLogger(__name__)
 
 _LONGEST = 1024  # bytes of a message that the API server takes
-_MOST, _PER = 6, timedelta(minutes=1)  # Events of one service
+_MOST, _PER = 10, timedelta(minutes=1)  # Events of one service
 _REMEMBERED = 1000  # services, before those with nothing recent are forgotten
 
 
