@@ -81,15 +81,19 @@ HAND_EDITS: Mapping[str, tuple[str, list[dict[str, Any]]]] = {
 }
 
 
-def test_changes_by_hand_are_put_right(namespace: str) -> None:
+@pytest.mark.parametrize("change", HAND_EDITS)
+def test_a_change_by_hand_is_put_right(namespace: str, change: str) -> None:
     service = _without_pods(namespace)
-    objects = {"service": f"service/{NAME}", "deployment": _deployment(service)}
-    made = {kind: get(each, namespace)["spec"] for kind, each in objects.items()}
+    kind, patch = HAND_EDITS[change]
+    made = f"service/{NAME}" if kind == "service" else _deployment(service)
+    _is_put_right(made, namespace, patch)
 
-    for what, (kind, patch) in HAND_EDITS.items():
-        command = f"kubectl patch {objects[kind]} -n {namespace} --type=json -p {shlex.quote(json.dumps(patch))}"
-        assert "no change" not in sh(command)
-        _is_put_right(objects[kind], namespace, made[kind], what)
+
+def test_a_change_by_hand_is_put_right_the_second_time_too(namespace: str) -> None:
+    service = _without_pods(namespace)
+    for change in ("paused", "a sidecar", "paused"):  # the fourth within a minute is a contest with another controller
+        _, patch = HAND_EDITS[change]
+        _is_put_right(_deployment(service), namespace, patch)
 
 
 def test_annotations_and_labels_of_others_stay(namespace: str) -> None:
@@ -249,12 +253,11 @@ def _pod_without_image() -> dict[str, Any]:
     }
 
 
-def _is_put_right(made: str, namespace: str, spec: dict[str, Any], what: str) -> None:
-    eventually(
-        f"{what}, on the {made}, is put right",
-        lambda: _without_node_port(get(made, namespace)["spec"]) == spec,
-        within=15,
-    )
+def _is_put_right(made: str, namespace: str, patch: list[dict[str, Any]]) -> None:
+    """Patch an object, and wait until its spec is what it was."""
+    before = get(made, namespace)["spec"]
+    sh(f"kubectl patch {made} -n {namespace} --type=json -p {shlex.quote(json.dumps(patch))}")
+    eventually(f"{made} is put right", lambda: _without_node_port(get(made, namespace)["spec"]) == before, within=15)
 
 
 def _without_node_port(spec: dict[str, Any]) -> dict[str, Any]:
