@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from kube import TOKEN, Service, apply, forwarded, get, requests_to_hub, sh
-from services import a_service, with_token
+from services import a_service
 
 pytestmark = pytest.mark.timeout(600)
 
