@@ -104,7 +104,7 @@ class TestAChangeOfTheModel:
         assert cluster.selected == old
 
         cluster.writes.clear()
-        cluster.after(4)
+        cluster.after(6)
         assert cluster.selected == new
         assert [type(write) for write in cluster.writes[:3]] == [Replace, Replace, Scale]
         assert {write.object["kind"] for write in cluster.writes[:2]} == {"Service", "PodDisruptionBudget"}

@@ -36,7 +36,7 @@ def a_switch(cluster: PureCluster) -> str:
     old, new = cluster.serving, a_candidate(cluster)
     cluster.run(new)
     cluster.after(3)
-    cluster.after(4)
+    cluster.after(6)
     assert cluster.selected == new
     for pod in cluster.pods.values():
         if revision_of(pod) == old:
@@ -55,7 +55,7 @@ def test_going_back_while_the_old_revision_drains_is_a_rollout_of_its_own() -> N
     assert cluster.replicas() == {old: 1, new: 1}, "the age of a Deployment that served is not a candidate's"
     cluster.run(old)
     cluster.after(3)
-    cluster.after(4)
+    cluster.after(6)
     assert cluster.selected == old
 
 
@@ -140,12 +140,12 @@ def test_nothing_switches_while_the_kubernetes_service_is_being_deleted() -> Non
     frontend["metadata"]["deletionTimestamp"] = cluster.now.isoformat()
     cluster.run(new)
     cluster.after(3)
-    cluster.after(4)
+    cluster.after(6)
     assert cluster.replicas() == {old: 1, new: 1}, "it still sends requests to the old revision"
 
     del cluster.objects["Service", "embedding-model"]
     cluster.after(1)
-    cluster.after(4)
+    cluster.after(6)
     assert cluster.selected == new
 
 

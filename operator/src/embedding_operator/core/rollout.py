@@ -26,7 +26,7 @@ __all__ = ["FailedRevision", "Phase", "Rollout", "decide"]
 
 SETTLE = timedelta(seconds=2)
 """A pod counts as ready when it has been ready for so long: kube-proxies learn of a pod a moment after the API does."""
-NOTICE = timedelta(seconds=3)
+NOTICE = timedelta(seconds=5)
 """How long serving pods know that they are about to drain before the Service leaves them. They close each connection
 with its next answer, so that no client stays on one to the old revision: a kube-proxy would let it."""
 PATIENCE_IN_PLACE = timedelta(seconds=30)
@@ -267,8 +267,10 @@ def _switch(state: _State, serving: str) -> Rollout:
 
 
 def _has_notice(state: _State, serving: str) -> bool:
-    """The pods with the traffic know that they are about to drain. Those from before revisions cannot be told."""
-    pods = [pod for pod in state.snapshot.live_pods(serving) if pod.is_ready and serving != LEGACY]
+    """All pods that may have connections know that they are about to drain: one that is not ready keeps those it has.
+    Pods from before revisions cannot be told.
+    """
+    pods = [pod for pod in state.snapshot.live_pods(serving) if pod.server.running and serving != LEGACY]
     return all(pod.draining_since is not None and state.now - pod.draining_since >= NOTICE for pod in pods)
 
 

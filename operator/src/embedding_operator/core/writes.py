@@ -96,7 +96,7 @@ def drain_notices(rollout: Rollout, snapshot: Snapshot, now: datetime) -> tuple[
     return tuple(
         Annotate(ObjectRef(POD.api_version, POD.name, namespace, pod.name, pod.uid), {DRAIN_ANNOTATION: since})
         for pod in snapshot.live_pods(rollout.serving)
-        if pod.is_ready and (pod.draining_since is None) is rollout.announces_drain
+        if pod.server.running and (pod.draining_since is None) is rollout.announces_drain
     )
 
 
