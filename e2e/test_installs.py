@@ -97,7 +97,7 @@ def _conflict(namespace: str, name: str) -> str:
 
 
 def _writes(namespace: str, by: str = "") -> list[tuple[str, str, str]]:
-    """What was written in the namespace by the operators whose name begins so: verb, resource and name. Events aside, in
+    """What the operators whose name begins so wrote in the namespace: verb, resource and name. Events aside, in
     which an operator that gives way says so.
     """
     account = f"system:serviceaccount:{operators.NAMESPACE}:{by}"
