@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from kube import get, sh
 from services import a_service
@@ -55,8 +56,7 @@ class Fleet:
         return took
 
 
-def _is_level(service: dict[str, dict[str, object]]) -> bool:
+def _is_level(service: dict[str, Any]) -> bool:
     status = service.get("status") or {}
-    conditions = status.get("conditions")
-    reasons = {each["reason"] for each in conditions} if isinstance(conditions, list) else set()
-    return "ScaledToZero" in reasons and status.get("observedGeneration") == service["metadata"]["generation"]
+    is_ready = any((each["type"], each["status"]) == ("Ready", "True") for each in status.get("conditions", ()))
+    return is_ready and status["observedGeneration"] == service["metadata"]["generation"]

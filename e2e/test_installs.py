@@ -62,6 +62,7 @@ def test_a_second_operator_leaves_alone_what_the_first_manages(namespace: str) -
 def test_two_operators_that_meet_a_new_service_do_not_fight_over_it(namespace: str) -> None:
     fleet = Fleet(namespace)
     with _installed(operators.NAMESPACE, "second", namespace, OTHER_IMAGE):
+        eventually("both are at work", lambda: operators.lease_holder("second-embedding-operator"), within=30)
         fleet.create(range(5))
         fleet.is_level(5, within=30)
         stays("what both operators wrote", lambda: _writes(namespace), seconds=15)
