@@ -1,6 +1,7 @@
 """The whole operator against an API server: watches, workers and Lease together."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -129,6 +130,7 @@ class Leading:
 
         self.api = api
         self.clock = HandClock()
+        self.metrics = Metrics()
         self.process = run.Process(Settings())
         self.process._term = self.term = term.Term(
             client,
@@ -137,12 +139,21 @@ class Leading:
             self.clock,
             leading=leading,
             is_leading=lambda: True,
-            metrics=Metrics(),
+            metrics=self.metrics,
             now=lambda: datetime.now(UTC),
         )
 
     async def watches(self) -> None:
         await eventually(lambda: all(self.api.watches(kind.plural) for kind in WATCHED))
+
+    @property
+    def reconciles(self) -> int:
+        """How many there were."""
+        text = self.metrics.text().decode()
+        return sum(int(float(number)) for number in re.findall(r"_reconciles_total{.*} (.+)", text))
+
+    async def has_reconciled(self, number: int) -> None:
+        await eventually(lambda: self.reconciles >= number)
 
     async def notices_within(self, seconds: int) -> None:
         """Let that much time pass; in the end the storage container that the service names is missing."""
@@ -301,6 +312,45 @@ async def test_neither_the_operator_nor_kopf_writes_or_reads_anything_when_nothi
         assert service == operator.api.get("embeddingservices", "minilm")
         assert service is not None
         assert not {"annotations", "finalizers"} & set(service["metadata"])
+
+
+async def test_a_resync_of_forty_services_costs_one_list_a_kind_and_no_call_for_any_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(term, "_UNTOLD", 1e9)
+    names = [f"s-{number}" for number in range(40)]
+    async with a_leader(*map(an_embedding_service, names), a_storage_container("mirror")) as leader:
+        await leader.has_reconciled(41)
+        await leader.clock.advance(120)  # with what our own writes and kopf's first list bring about
+        await eventually(lambda: leader.term.queue()[0] == 0)
+        before = leader.reconciles
+        leader.api.requests.clear()
+        await leader.clock.advance(3600 * 1.1)
+        await leader.has_reconciled(before + 41)
+        leader.api.disconnect_watches()  # reflectors list when their watches end
+        await eventually(lambda: not any(leader.api.watches(kind.plural) for kind in WATCHED))
+        await leader.watches()
+        calls = leader.api.requests
+        assert {each.verb for each in calls} == {"list", "watch"}
+        lists = [each.resource for each in calls if each.verb == "list"]
+        assert sorted(lists) == sorted(kind.plural for kind in WATCHED)
+
+
+async def test_an_edited_storage_container_lists_nothing_and_reads_no_service() -> None:
+    names = [f"s-{number}" for number in range(5)]
+    async with an_operator(*map(an_embedding_service, names), a_storage_container("mirror")) as operator:
+        for name in names:
+            await operator.is_level(name)
+        await operator.watches()
+        await operator.renewals(1)
+        operator.api.requests.clear()
+        mirror = operator.api.get("clusterstoragecontainers", "mirror") or {}
+        operator.api.replace({**mirror, "spec": {**mirror["spec"], "supportedUriFormats": [{"prefix": "s3://"}]}})
+        await eventually(lambda: operator.written)
+        await operator.renewals(1)
+        assert [(each.verb, each.resource) for each in operator.asked] == [
+            ("update", "clusterstoragecontainers/status")
+        ]
 
 
 async def test_a_service_costs_three_writes_and_no_event() -> None:
