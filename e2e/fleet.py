@@ -13,6 +13,8 @@ from waiting import eventually
 
 __all__ = ["Fleet"]
 
+MADE = "app.kubernetes.io/managed-by=embedding-operator"
+
 
 @dataclass(frozen=True)
 class Fleet:
@@ -48,7 +50,7 @@ class Fleet:
         began = time.monotonic()
         eventually(f"{count} services are level", lambda: len(self.level()) == count, within=within)
         took = time.monotonic() - began
-        made = [each["kind"] for each in get("deployments,services", self.namespace)["items"]]
+        made = [each["kind"] for each in get(f"deployments,services -l {MADE}", self.namespace)["items"]]
         assert (made.count("Deployment"), made.count("Service")) == (count, count)
         return took
 

@@ -55,7 +55,7 @@ def test_a_second_operator_leaves_alone_what_the_first_manages(namespace: str) -
         assert f"Lease {manager}" in told
         assert "Give the two operators different namespaces" in told
         stays("what both operators wrote", lambda: _writes(namespace), seconds=10)
-        assert [each for each in _writes(namespace, by="second") if each[1] != "events"] == []
+        assert _writes(namespace, by="second") == []
         assert fleet.level() == {"service-0", "service-1", "service-2"}
 
 
@@ -66,7 +66,7 @@ def test_two_operators_that_meet_a_new_service_do_not_fight_over_it(namespace: s
         fleet.is_level(5, within=30)
         stays("what both operators wrote", lambda: _writes(namespace), seconds=15)
 
-        assert len(_writes(namespace)) <= 5 * 12, "no write war"
+        assert len(_writes(namespace)) <= 5 * 8, "no write war"
         managers = {each["status"]["manager"] for each in get("embeddingservices", namespace)["items"]}
         images = {
             each["spec"]["template"]["spec"]["containers"][0]["image"]
@@ -97,10 +97,14 @@ def _conflict(namespace: str, name: str) -> str:
 
 
 def _writes(namespace: str, by: str = "") -> list[tuple[str, str, str]]:
-    """Who wrote what in the namespace: verb, resource and name, of the operators whose name begins so."""
+    """What the operators whose name begins so wrote in the namespace: verb, resource and name. Events aside, in
+    which an operator that gives way says so.
+    """
     account = f"system:serviceaccount:{operators.NAMESPACE}:{by}"
     return [
         (event["verb"], event["objectRef"]["resource"], event["objectRef"].get("name", ""))
         for event in audit_log()
-        if event["objectRef"].get("namespace") == namespace and event["user"]["username"].startswith(account)
+        if event["objectRef"].get("namespace") == namespace
+        and event["user"]["username"].startswith(account)
+        and event["objectRef"]["resource"] != "events"
     ]
