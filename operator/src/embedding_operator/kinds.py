@@ -37,7 +37,7 @@ class Role(StrEnum):
     RESOURCE = "resource"
     """Ours: users write its spec, the operator its status."""
     CHILD = "child"
-    """Built for a service, owned by it, and pruned when no builder yields it any more."""
+    """Built for a service, owned by it, and pruned when no builder yields it any more. All that it says is its spec."""
     EVIDENCE = "evidence"
     """Made by others for a child: pods. Read to say what is wrong; annotated to announce that they drain."""
     REFERENCE = "reference"

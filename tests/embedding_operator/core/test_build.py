@@ -6,6 +6,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedding_operator.core.build import templates
 from embedding_operator.core.plan import desired_objects
 from embedding_operator.errors import RenderFailed
 from embedding_operator.settings import Policy, Settings
@@ -175,3 +176,8 @@ def test_the_service_routes_port_80_to_the_server() -> None:
     _, service = _desired(a_service())
     assert service["spec"]["ports"] == [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}]
     assert _initializer(a_service())["args"] == [MINILM, "/mnt/models"]
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="this PyYAML has no libyaml")
+def test_templates_are_parsed_by_libyaml_which_takes_an_eighth_of_the_time() -> None:
+    assert templates._Loader is yaml.CSafeLoader

@@ -1,16 +1,21 @@
 """What keeps a server from answering requests."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from embedding_operator.core.diagnosis import diagnose, needs_events
+from embedding_operator.core.diagnosis import ExpectedPod, diagnose, needs_events
 from embedding_operator.core.records import Finding
-from embedding_operator.core.snapshot import PodEvent, Snapshot
+from embedding_operator.core.resolve import resolve_service
+from embedding_operator.core.revision import revision_and_template
+from embedding_operator.core.snapshot import PodEvent, Snapshot, pod_of
+from embedding_operator.kinds import POD
+from embedding_operator.shell.trim import trimmed
 from embedding_runtime.contract import KILLED
-from support.builders import NOW, Raw, a_service, ended, running, waiting
-from support.views import DOWNLOADED, a_live_pod, an_expected_pod, started
+from support.builders import NOW, SETTINGS, Raw, a_pod, a_service, a_snapshot, ended, running, waiting
+from support.views import DOWNLOADED, a_deployment, a_live_pod, ago, an_expected_pod, started
 
 EXPECTED = an_expected_pod(a_service(resources={"limits": {"memory": "2Gi"}}))
 UNLIMITED = an_expected_pod(a_service())
@@ -142,3 +147,38 @@ def test_a_pod_that_is_ready_has_nothing_to_say_whatever_was_before() -> None:
 def test_events_are_read_of_pods_that_a_probe_may_have_stopped(server: Raw, *, is_needed: bool) -> None:
     pod = a_live_pod(initializer=DOWNLOADED, server=server)
     assert needs_events(Snapshot(a_service(), pods=(pod,)), NOW) == (("pod-1",) if is_needed else ())
+
+
+def test_injected_containers_change_nothing_in_the_diagnosis_of_a_pod_by_our_own() -> None:
+    for initializer, server in ((waiting("ErrImagePull", "not found"), None), (DOWNLOADED, CRASH)):
+        ours = a_raw_pod(initializer, server)
+        injected = copy.deepcopy(ours)
+        injected["status"]["initContainerStatuses"].insert(0, {"name": "mesh-init", **ended(1, "no iptables")})
+        injected["status"]["containerStatuses"].insert(0, {"name": "mesh-proxy", **OUT_OF_MEMORY})
+        deployments = [a_deployment("new00000")]
+        first, second = pod_of(ours, deployments), pod_of(injected, deployments)
+        assert first is not None
+        assert first == second == pod_of(trimmed(POD, injected), deployments)
+        assert diagnose(first, EXPECTED, (), NOW) == diagnose(second, EXPECTED, (), NOW)
+        assert diagnose(second, EXPECTED, (), NOW).blocked is not None
+
+
+def test_injected_containers_of_a_template_leave_what_is_expected_of_our_own() -> None:
+    resolved = resolve_service(a_snapshot(a_service()), SETTINGS)
+    _, template = revision_and_template(resolved, SETTINGS)
+    plain = ExpectedPod.of(resolved, {"spec": {"template": template}})
+    injected = copy.deepcopy(dict(template))
+    for where in ("initContainers", "containers"):
+        injected["spec"][where].insert(0, {"name": "mesh", "image": "mesh:1"})
+    assert ExpectedPod.of(resolved, {"spec": {"template": injected}}) == plain
+
+
+def a_raw_pod(initializer: Raw, server: Raw | None) -> Raw:
+    raw = a_pod("digest", initializer=initializer, server=server)
+    raw["metadata"] |= {
+        "uid": "p",
+        "creationTimestamp": ago(5),
+        "labels": {"pod-template-hash": "5d8"},
+        "ownerReferences": [{"kind": "ReplicaSet", "name": "embedding-model-new00000-5d8", "controller": True}],
+    }
+    return raw

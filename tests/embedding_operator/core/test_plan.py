@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from embedding_operator.core.plan import Budget, Create, Replace, Scale
-from embedding_operator.core.snapshot import revision_of
+from embedding_operator.core.snapshot import pod_of, revision_of
 from embedding_operator.errors import NameTaken, Terminating
 from support.builders import SETTINGS, Raw, a_service, a_storage_container, ended, running, waiting
 from support.pure_cluster import PureCluster
@@ -404,3 +404,70 @@ def test_a_pod_counts_as_ready_two_seconds_after_it_says_so() -> None:
     assert plan.requeue_after is not None
     cluster.after(plan.requeue_after.total_seconds())
     assert cluster.condition("Ready")[0] == "True"
+
+
+OF_A_COPY = {"kind": "ReplicaSet", "name": "copy-hash", "uid": "c0", "controller": True}
+OF_A_JOB = {"kind": "Job", "name": "embedding-model", "uid": "10b", "controller": True}
+
+
+@pytest.mark.parametrize("owners", [[], [OF_A_COPY], [OF_A_JOB]])
+def test_a_pod_with_copied_labels_that_no_replica_set_of_ours_controls_counts_for_nothing(owners: list[Raw]) -> None:
+    cluster = a_running_cluster()
+    before = cluster.status
+    pod = copy.deepcopy(next(iter(cluster.pods.values())))
+    pod["metadata"] |= {"name": "stray", "uid": "57", "ownerReferences": owners}
+    pod["status"] = {"phase": "Pending", "conditions": [], "containerStatuses": [{"name": "server", **running()}]}
+    assert pod_of(pod, cluster.deployments) is None
+    cluster.pods["stray"] = pod
+    assert cluster.reconcile().is_empty
+    cluster.after(3600)
+    assert cluster.status == before
+
+
+def test_nor_does_one_whose_replica_set_merely_shares_the_hash() -> None:
+    cluster = a_running_cluster()
+    (deployment,) = cluster.deployments
+    pod = copy.deepcopy(next(iter(cluster.pods.values())))
+    owner = {**pod["metadata"]["ownerReferences"][0], "controller": False}
+    pod["metadata"]["ownerReferences"] = [owner, OF_A_JOB]
+    assert pod_of(pod, [deployment]) is None
+
+
+@pytest.mark.parametrize("kind", ["Service", "PodDisruptionBudget", "Deployment"])
+def test_any_child_that_no_builder_yields_is_deleted_whatever_its_kind(kind: str) -> None:
+    cluster = a_running_cluster(2)
+    former = copy.deepcopy(next(each for (of, _), each in cluster.objects.items() if of == kind))
+    former["metadata"] |= {"name": "of-a-former-release", "uid": "f0"}
+    if kind == "Deployment":
+        former["metadata"]["labels"]["serving.embeddings.dev/revision"] = "f0f0f0f0"
+    cluster.objects[kind, "of-a-former-release"] = former
+    cluster.settle()
+    assert (kind, "of-a-former-release") not in cluster.objects
+    assert cluster.condition("Ready") == ("True", "Ready")
+
+
+class TestAnAutoscaler:
+    """Writes spec.replicas of the service through its scale subresource; the manifest has none."""
+
+    def test_is_followed(self) -> None:
+        cluster = a_running_cluster()
+        cluster.change(replicas=3)
+        cluster.settle()
+        assert cluster.replicas() == {cluster.serving: 3}
+        assert cluster.status["selector"]
+
+    def test_keeps_its_number_when_the_manifest_is_applied_again(self) -> None:
+        cluster = a_running_cluster()
+        cluster.change(replicas=3)
+        cluster.settle()
+        cluster.change(
+            rollout={"progressDeadlineSeconds": 800}
+        )  # replicas belong to another manager: they stay in the spec
+        cluster.settle()
+        assert cluster.deployments[0]["spec"]["progressDeadlineSeconds"] == 800
+        assert cluster.replicas() == {cluster.serving: 3}
+
+    def test_finds_one_replica_where_nobody_gave_a_number(self) -> None:
+        cluster = a_running_cluster()
+        assert "replicas" not in cluster.service["spec"]
+        assert cluster.replicas() == {cluster.serving: 1}

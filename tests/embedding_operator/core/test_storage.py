@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedding_operator.core import uri_formats
 from embedding_operator.core.storage import BUILT_IN, match, merge, named, read
 from embedding_operator.resources.kubernetes import Container
 from support.builders import MINILM, Raw, a_storage_container
@@ -277,3 +278,38 @@ def test_a_regex_that_is_hard_to_match_never_takes_longer_than_a_millisecond_or_
         match(uri, "default", [storage_container])
         durations.append(time.thread_time() - start)
     assert statistics.median(durations) < 0.001
+
+
+def test_many_storage_containers_of_many_regexes_are_compiled_when_read_and_never_when_matched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    regexes = [[f"{number}x{index}" for index in range(40)] for number in range(30)]
+    reads = [read(a_storage_container(f"s{number}", regexes=each)) for number, each in enumerate(regexes)]
+    assert not any(each.problems for each in reads)
+    monkeypatch.setattr(uri_formats, "re2", None)
+    uri_formats._compiled.cache_clear()
+    assert match("hf://a/b", "default", reads).fetcher == BUILT_IN
+    assert match("hf://29x39", "default", reads).problem is None
+
+
+def test_a_match_searches_with_each_regex_once_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    searches: list[str] = []
+
+    class Counting:
+        programsize = 1
+
+        def __init__(self, pattern: str) -> None:
+            self.pattern = pattern
+
+        def search(self, _: str) -> bool:
+            searches.append(self.pattern)
+            return False
+
+    monkeypatch.setattr(uri_formats, "_compiled", Counting)
+    regexes = [f"regex-{number}" for number in range(64)]
+    reads = [read(a_storage_container(f"s{number}", regexes=regexes)) for number in range(30)]
+    assert match("hf://a/b", "default", reads).fetcher == BUILT_IN
+    assert len(searches) == 30 * 64
+    searches.clear()
+    match("hf://" + "a" * 508, "default", reads)
+    assert searches == []  # a regex sees short URIs alone

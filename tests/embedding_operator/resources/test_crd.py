@@ -172,6 +172,14 @@ def test_a_service_is_scaled_by_its_replicas() -> None:
     }
 
 
+def test_replicas_have_no_default_so_that_an_autoscaler_may_own_them() -> None:
+    service, *_ = RESOURCES
+    spec = definition(service)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    assert "default" not in spec["properties"]["replicas"]
+    assert "replicas" not in spec.get("required", [])
+    assert "replicas" not in spec.get("default", {})
+
+
 def test_the_columns_of_a_service_are_those_that_people_look_for() -> None:
     shown = [column["name"] for column in columns("EmbeddingService") if not column.get("priority")]
     assert shown == ["URL", "Ready", "Reason", "Backend", "Model", "Age"]

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from embedding_operator.core.quantity import amount
 from embedding_operator.kinds import KINDS, LEASE
 from embedding_operator.settings import Policy, SecretPolicy, Settings
 
@@ -147,6 +148,16 @@ def test_the_generated_rules_are_current() -> None:
     assert subprocess.run([sys.executable, ROOT / "tools" / "rbac.py", "--check"], check=False).returncode == 0
 
 
+def test_a_new_row_in_the_table_of_kinds_is_a_right_in_the_rules() -> None:
+    row = "kinds.Kind('batch/v1', 'Job', 'jobs', kinds.Role.CHILD)"
+    command = f"from embedding_operator import kinds; kinds.KINDS += ({row},); import rbac; print(rbac.generated())"
+    output = subprocess.run(
+        [sys.executable, "-c", command], check=True, capture_output=True, text=True, cwd=ROOT / "tools"
+    ).stdout
+    verbs = "[create, delete, get, list, patch, update, watch]"
+    assert f"- apiGroups: [batch]\n  resources: [jobs]\n  verbs: {verbs}" in output
+
+
 def test_the_lease_that_may_be_changed_is_the_one_that_is_used() -> None:
     objects = rendered()
     (rule,) = [rule for role in of_kind("Role", objects) for rule in role["rules"] if "update" in rule["verbs"]]
@@ -202,6 +213,11 @@ def test_the_strictest_policy_is_the_default_of_the_chart_and_of_the_settings(mo
 def test_the_pod_is_ready_when_the_operator_says_that_it_can_lead() -> None:
     (container,) = the_operator(rendered())["containers"]
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "health"}
+
+
+def test_the_memory_limit_is_enough_for_thousands_of_services() -> None:
+    (container,) = the_operator(rendered())["containers"]
+    assert amount(container["resources"]["limits"]["memory"]) >= amount("512Mi")
 
 
 @EVERY_VALUES_FILE

@@ -8,18 +8,22 @@ from typing import Any
 
 import pytest
 
+from embedding_operator import kinds
 from embedding_operator.constants import ADOPT_ANNOTATION, API_VERSION, DRAIN_ANNOTATION, SERVICE_LABEL
 from embedding_operator.core.plan import Annotate, Create, Delete, Plan, Replace, Scale
 from embedding_operator.core.records import EventRecord
-from embedding_operator.core.snapshot import ObjectRef
+from embedding_operator.core.rollout import Phase, Rollout
+from embedding_operator.core.snapshot import ObjectRef, Snapshot
+from embedding_operator.core.writes import writes
 from embedding_operator.errors import Conflict, Denied, NameTaken, Terminating, Unavailable
-from embedding_operator.kinds import EMBEDDING_SERVICE, POD, SERVICE
+from embedding_operator.kinds import EMBEDDING_SERVICE, POD, SERVICE, Kind, Role
 from embedding_operator.shell.client import Client
 from embedding_operator.shell.connection import open_connection
 from embedding_operator.shell.events import EventRecorder
 from embedding_operator.shell.executor import Executor
 from embedding_operator.shell.store import Store
 from support.fake_api import FakeApi, fake_api
+from support.fake_api.kinds import Kind as FakeKind
 
 Raw = dict[str, Any]
 
@@ -320,3 +324,26 @@ async def test_what_was_deleted_just_before_its_replacement_is_forgotten_and_pla
     with pytest.raises(Conflict):
         await world.execute(Replace({**world.known, "spec": world.child(port=81)["spec"]}))
     assert world.known is None
+
+
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", Role.CHILD)
+
+
+async def test_a_row_in_the_table_of_kinds_is_all_that_a_new_kind_of_child_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kind = NETWORK_POLICY
+    monkeypatch.setitem(kinds._BY_NAME, (kind.api_version, kind.name), kind)
+    monkeypatch.setattr("embedding_operator.shell.store.KINDS", (*kinds.KINDS, kind))
+    async with a_world() as world:
+        served = FakeKind(kind.api_version, kind.name, kind.plural)
+        world.api.store.kinds[kind.api_version, kind.plural] = served
+        policy: Raw = {**world.child(), "apiVersion": kind.api_version, "kind": kind.name, "spec": {"number": 1}}
+        uid = world.service["metadata"]["uid"]
+        seen = []
+        for desired in ([policy], [{**policy, "spec": {"number": 2}}], []):
+            snapshot = Snapshot(world.service, children=tuple(world.store.children(uid)))
+            await world.execute(*writes(desired, Rollout(Phase.SETTLED, "r", "r", None, {}), snapshot))
+            seen.append([each["spec"]["number"] for each in world.api.list(kind.plural)])
+        assert seen == [[1], [2], []]
+        assert world.store.children(uid) == []

@@ -1,8 +1,10 @@
 """The whole operator against an API server: watches, workers and Lease together."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +13,10 @@ from embedding_operator.constants import API_VERSION, SERVICE_LABEL, USE_LABEL
 from embedding_operator.kinds import CHILDREN, KINDS, RESOURCES, WATCHED
 from embedding_operator.settings import Settings
 from embedding_operator.shell import run, term
-from support.clock import eventually
+from embedding_operator.shell.client import Client
+from embedding_operator.shell.connection import open_connection
+from embedding_operator.shell.metrics import Metrics
+from support.clock import HandClock, eventually
 from support.fake_api import FakeApi, Request, fake_api
 
 LEASE = "embedding-operator"
@@ -24,6 +29,16 @@ def an_embedding_service(name: str = "minilm", **spec: Any) -> dict[str, Any]:
         "kind": "EmbeddingService",
         "metadata": {"name": name, "namespace": "default"},
         "spec": {"model": {"storageUri": "hf://sentence-transformers/all-MiniLM-L6-v2"}, **spec},
+    }
+
+
+def a_storage_container(name: str) -> dict[str, Any]:
+    """For services that name it."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "ClusterStorageContainer",
+        "metadata": {"name": name},
+        "spec": {"container": {"image": "mirror:1"}, "supportedUriFormats": [{"prefix": "never://"}]},
     }
 
 
@@ -106,6 +121,67 @@ async def an_operator(*objects: dict[str, Any], **settings: Any) -> AsyncIterato
             await asyncio.wait({running.task})
 
 
+class Leading:
+    """A term of office whose clock a test turns by hand. Its process says at /healthz what it says."""
+
+    def __init__(self, api: FakeApi, client: Client) -> None:
+        async def leading() -> None:
+            pass
+
+        self.api = api
+        self.clock = HandClock()
+        self.metrics = Metrics()
+        self.process = run.Process(Settings())
+        self.process._term = self.term = term.Term(
+            client,
+            api.configuration,
+            Settings(),
+            self.clock,
+            leading=leading,
+            is_leading=lambda: True,
+            metrics=self.metrics,
+            now=lambda: datetime.now(UTC),
+        )
+
+    async def watches(self) -> None:
+        await eventually(lambda: all(self.api.watches(kind.plural) for kind in WATCHED))
+
+    @property
+    def reconciles(self) -> int:
+        """How many there were."""
+        text = self.metrics.text().decode()
+        return sum(int(float(number)) for number in re.findall(r"_reconciles_total{.*} (.+)", text))
+
+    async def has_reconciled(self, number: int) -> None:
+        await eventually(lambda: self.reconciles >= number)
+
+    async def notices_within(self, seconds: int) -> None:
+        """Let that much time pass; in the end the storage container that the service names is missing."""
+        for _ in range(seconds):
+            await self.clock.advance(1)
+        await eventually(lambda: self.accepted() == "StorageContainerNotFound")
+
+    def accepted(self) -> str | None:
+        """Reason of the condition Accepted."""
+        status = (self.api.get("embeddingservices", "minilm") or {}).get("status", {})
+        return next((each["reason"] for each in status.get("conditions", ()) if each["type"] == "Accepted"), None)
+
+
+@asynccontextmanager
+async def a_leader(*objects: dict[str, Any]) -> AsyncIterator[Leading]:
+    async with fake_api() as api, open_connection(api.configuration) as connection:
+        for obj in objects:
+            api.create(obj)
+        leader = Leading(api, Client(connection, timeout_seconds=10))
+        task = asyncio.create_task(leader.term.run())
+        try:
+            await leader.watches()
+            yield leader
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+
 async def test_services_that_exist_at_the_start_are_served() -> None:
     async with an_operator(an_embedding_service()) as operator:
         await eventually(lambda: operator.api.get("services", "minilm"))
@@ -172,6 +248,60 @@ async def test_what_was_deleted_while_a_watch_was_too_far_behind_is_noticed() ->
         await eventually(lambda: operator.api.get("services", "minilm"))
 
 
+async def test_so_is_a_storage_container_that_was_deleted_while_kopf_was_too_far_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(term, "_UNTOLD", 1e9)
+    async with a_leader(*SERVED_BY_A_MIRROR, a_storage_container("another")) as leader:
+        await eventually(lambda: leader.accepted() == "Accepted")
+        delete_unseen(leader.api, "mirror")
+        await leader.notices_within(120)
+
+
+async def test_and_so_is_the_only_one_of_which_kopf_says_nothing() -> None:
+    async with a_leader(*SERVED_BY_A_MIRROR) as leader:
+        await eventually(lambda: leader.accepted() == "Accepted")
+        delete_unseen(leader.api, "mirror")
+        await leader.watches()
+        await leader.notices_within(400)
+
+
+SERVED_BY_A_MIRROR = (
+    a_storage_container("mirror"),
+    an_embedding_service(model={"storageUri": "hf://a/b", "storageContainerName": "mirror"}),
+)
+
+
+def delete_unseen(api: FakeApi, name: str) -> None:
+    """In the moment in which no watch is open, and too long ago for one that goes on from where it was."""
+    api.disconnect_watches()
+    api.delete("clusterstoragecontainers", name)
+    api.compact()
+
+
+async def test_a_watch_that_is_silent_for_too_long_makes_the_process_unhealthy_until_it_hears_something() -> None:
+    async with a_leader() as leader:
+        leader.clock.now += 600
+        assert leader.process.unhealthy() is None
+        leader.clock.now += 1
+        assert "the watches of embeddingservices, deployments" in (leader.process.unhealthy() or "")
+        leader.api.send_bookmarks()
+        await eventually(lambda: leader.process.unhealthy() is None)
+
+
+async def test_a_reconcile_that_does_not_end_makes_the_process_unhealthy() -> None:
+    async with a_leader() as leader:
+        leader.api.faults.hang("create", "deployments")
+        leader.api.create(an_embedding_service())
+        await eventually(
+            lambda: ("create", "deployments") in [(each.verb, each.resource) for each in leader.api.writes]
+        )
+        leader.clock.now += 120
+        assert leader.process.unhealthy() is None
+        leader.clock.now += 1
+        assert leader.process.unhealthy() == "a reconcile has been running for 121 s"
+
+
 async def test_neither_the_operator_nor_kopf_writes_or_reads_anything_when_nothing_changes() -> None:
     async with an_operator(an_embedding_service()) as operator:
         await operator.is_level()
@@ -182,6 +312,45 @@ async def test_neither_the_operator_nor_kopf_writes_or_reads_anything_when_nothi
         assert service == operator.api.get("embeddingservices", "minilm")
         assert service is not None
         assert not {"annotations", "finalizers"} & set(service["metadata"])
+
+
+async def test_a_resync_of_forty_services_costs_one_list_a_kind_and_no_call_for_any_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(term, "_UNTOLD", 1e9)
+    names = [f"s-{number}" for number in range(40)]
+    async with a_leader(*map(an_embedding_service, names), a_storage_container("mirror")) as leader:
+        await leader.has_reconciled(41)
+        await leader.clock.advance(120)  # with what our own writes and kopf's first list bring about
+        await eventually(lambda: leader.term.queue()[0] == 0)
+        before = leader.reconciles
+        leader.api.requests.clear()
+        await leader.clock.advance(3600 * 1.1)
+        await leader.has_reconciled(before + 41)
+        leader.api.disconnect_watches()  # reflectors list when their watches end
+        await eventually(lambda: not any(leader.api.watches(kind.plural) for kind in WATCHED))
+        await leader.watches()
+        calls = leader.api.requests
+        assert {each.verb for each in calls} == {"list", "watch"}
+        lists = [each.resource for each in calls if each.verb == "list"]
+        assert sorted(lists) == sorted(kind.plural for kind in WATCHED)
+
+
+async def test_an_edited_storage_container_lists_nothing_and_reads_no_service() -> None:
+    names = [f"s-{number}" for number in range(5)]
+    async with an_operator(*map(an_embedding_service, names), a_storage_container("mirror")) as operator:
+        for name in names:
+            await operator.is_level(name)
+        await operator.watches()
+        await operator.renewals(1)
+        operator.api.requests.clear()
+        mirror = operator.api.get("clusterstoragecontainers", "mirror") or {}
+        operator.api.replace({**mirror, "spec": {**mirror["spec"], "supportedUriFormats": [{"prefix": "s3://"}]}})
+        await eventually(lambda: operator.written)
+        await operator.renewals(1)
+        assert [(each.verb, each.resource) for each in operator.asked] == [
+            ("update", "clusterstoragecontainers/status")
+        ]
 
 
 async def test_a_service_costs_three_writes_and_no_event() -> None:

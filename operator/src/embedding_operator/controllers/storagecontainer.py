@@ -18,7 +18,7 @@ from embedding_operator.shell.store import Store
 
 __all__ = ["StorageContainerController"]
 
-_AT_ONCE = 100  # services that are matched before others have their turn
+_AT_ONCE = 10  # services that are matched before others have their turn: 2 ms each in the worst case
 
 
 class StorageContainerController:

@@ -52,10 +52,12 @@ _PREFIX, _REGEX, _CATCH_ALL = range(3)
 
 @dataclass(frozen=True)
 class UriFormats:
-    """The formats that can be read, and what is wrong with the others."""
+    """The formats that can be read, and what is wrong with the others. The regexes are compiled: a storage container is
+    read once for each of its versions, and matched for each service.
+    """
 
     prefixes: tuple[str, ...] = ()
-    regexes: tuple[str, ...] = ()
+    regexes: tuple[Any, ...] = ()
     is_catch_all: bool = False
     problems: tuple[str, ...] = ()
 
@@ -66,8 +68,8 @@ class UriFormats:
             return Rank(_PREFIX, -len(prefix), f"prefix {prefix}")
         if len(uri) <= _MAX_REGEX_URI:
             for regex in self.regexes:
-                if _compiled(regex).search(uri):
-                    return Rank(_REGEX, 0, f"regex {regex}")
+                if regex.search(uri):
+                    return Rank(_REGEX, 0, f"regex {regex.pattern}")
         if self.is_catch_all and not uri.startswith(_UNCLAIMED):
             return Rank(_CATCH_ALL, 0, "no supportedUriFormats: any URI that no other storage container claims")
         return None
@@ -81,17 +83,18 @@ def read_formats(given: Any) -> UriFormats:
     if not isinstance(given, list) or len(given) > _MAX_FORMATS:
         return UriFormats(problems=(f"{where}: give a list of at most {_MAX_FORMATS} formats",))
     prefixes: list[str] = []
-    regexes: list[str] = []
+    regexes: list[Any] = []
     problems: list[str] = []
     instructions = 0
     for index, each in enumerate(given):
         prefix, regex, problem = _read(each)
         if regex is not None and problem is None:
-            instructions += _compiled(regex).programsize
+            instructions += regex.programsize
             if instructions > _MAX_PROGRAM:
                 problems.append(
                     f"{where}[{index}].regex: the regexes of one storage container compile to at most {_MAX_PROGRAM} "
-                    f"instructions, and with {quoted(regex)} they have {instructions}: use prefixes or simpler regexes"
+                    f"instructions, and with {quoted(regex.pattern)} they have {instructions}: use prefixes or simpler "
+                    "regexes"
                 )
                 break
         if problem is not None:
@@ -103,8 +106,8 @@ def read_formats(given: Any) -> UriFormats:
     return UriFormats(tuple(prefixes), tuple(regexes), problems=tuple(problems))
 
 
-def _read(given: Any) -> tuple[str | None, str | None, str | None]:
-    """Prefix, regex, and what is wrong, the path inside the format first."""
+def _read(given: Any) -> tuple[str | None, Any, str | None]:
+    """Prefix, compiled regex, and what is wrong, the path inside the format first."""
     prefix, regex = (given.get("prefix"), given.get("regex")) if isinstance(given, Mapping) else (None, None)
     if (prefix is None) == (regex is None):
         return None, None, ": give exactly one of prefix and regex"
@@ -115,21 +118,16 @@ def _read(given: Any) -> tuple[str | None, str | None, str | None]:
         return None, None, f".prefix: no URI begins with {shown}: write scheme://..., the scheme in lowercase letters"
     if not isinstance(regex, str) or len(regex) > _MAX_REGEX:
         return None, None, f".regex: give a text of at most {_MAX_REGEX} characters"
-    error = _regex_error(regex)
-    return (None, regex, None) if error is None else (None, None, f".regex: {quoted(regex)} is not valid: {error}")
-
-
-def _regex_error(regex: str) -> str | None:
     try:
-        _compiled(regex)
+        return None, _compiled(regex), None
     except re2.error as error:
         reason = error.args[0]
-        return reason.decode() if isinstance(reason, bytes) else str(reason)
+        words = reason.decode() if isinstance(reason, bytes) else str(reason)
     except UnicodeEncodeError:
-        return "it has half of a surrogate pair"
-    return None
+        words = "it has half of a surrogate pair"
+    return None, None, f".regex: {quoted(regex)} is not valid: {words}"
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)  # an edit of one storage container has all of them read anew
 def _compiled(regex: str) -> Any:
     return re2.compile(regex, _OPTIONS)

@@ -52,6 +52,7 @@ KOPF_WATCHES = (STORAGE_CONTAINER, CLUSTER_STORAGE_CONTAINER)
 _SLOWEST = 120.0  # seconds of one reconcile, every call of which ends within ten
 _SILENT = 2 * WATCH_SECONDS  # a watch that neither heard anything nor began anew for so long is stuck
 _REPAIR = 60.0  # seconds between two repairs
+_UNTOLD = 300.0  # seconds after which kinds are listed that kopf may have found empty, of which it tells nobody
 _RETRY = 2.0
 _PATIENCE = timedelta(minutes=5)
 
@@ -224,10 +225,19 @@ class Term:
         self._to_repair.add(kind)
         self._repair_due.set()
 
+    def _doubt(self) -> None:
+        """The last object of a kind may have been deleted before a list of kopf's, of which nothing is told then."""
+        self._to_repair.update(kind for kind in KOPF_WATCHES if self._store.count(kind))
+        self._repair_due.set()
+
     async def _repair(self) -> None:
         """Find what was deleted before kopf's lists, which it does when its version was too old."""
         while True:
-            await self._repair_due.wait()
+            timer = self._clock.call_later(_UNTOLD, self._doubt)
+            try:
+                await self._repair_due.wait()
+            finally:
+                timer.cancel()
             self._repair_due.clear()
             while self._to_repair:
                 await self._list(self._to_repair.pop())
