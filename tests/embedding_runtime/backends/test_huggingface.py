@@ -180,6 +180,20 @@ def test_positions_stretched_by_the_longest_text_are_not_packed(tmp_path: Path) 
     assert huggingface.load(ModelSpec.read(model)).detail.endswith("padded batches")
 
 
+def test_a_model_that_counts_positions_by_itself_is_never_run_past_its_last_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shape = replace(tiny.SHAPES["bert"], kind="bart")
+    sizes = {f"{part}_{size}": n for part in ("encoder", "decoder") for size, n in BART_SIZES.items()}
+    backend = huggingface.load(ModelSpec.read(tiny.a_transformer(tmp_path, shape, d_model=32, **sizes)))
+    assert backend.detail.endswith("padded batches")
+    # On a GPU it would be a device-side assertion, after which the process computes nothing more.
+    assert "BartModel has no packed batches: it counts positions by itself" in caplog.text
+
+
+BART_SIZES = {"layers": 2, "attention_heads": 4, "ffn_dim": 64}
+
+
 def a_model_of(directory: Path, kind: str, shape: Any, **sizes: Any) -> Any:
     """And sentence-transformers' own vectors of it, each text alone."""
     model = tiny.a_transformer(directory, replace(shape, kind=kind), **sizes)

@@ -7,6 +7,7 @@ memory-efficient one's in float32, and on cards from before Ampere. Where texts 
 keyword arguments.
 """
 
+import inspect
 from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -59,6 +60,10 @@ def prepare(model: PreTrainedModel) -> Forward:
 
     Raises NotPackable.
     """
+    # One that counts by itself would count through all texts of a batch, past its last position. On a CPU that is an
+    # IndexError, which the proof at start catches; on a GPU an assertion after which the device answers nothing more.
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        raise NotPackable("it counts positions by itself")
     if any(getattr(module, "rope_type", "default") in _STRETCHED for module in model.modules()):
         raise NotPackable("it stretches positions by the longest text of a batch")
     AttentionInterface.register(_NAME, _attention)
