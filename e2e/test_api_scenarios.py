@@ -21,6 +21,10 @@ async def api(namespace: str) -> AsyncIterator[Api]:
         yield Api(session, configuration.host, namespace)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+NEEDS_AGE = {"watch_from_too_old_a_version_is_expired"}
+"""An API server forgets after five minutes: one that has just started remembers everything."""
+
+
+@pytest.mark.parametrize("scenario", [each for each in SCENARIOS if each not in NEEDS_AGE])
 async def test_the_real_api_server_is_as_its_fake_says(scenario: str, api: Api) -> None:
     await SCENARIOS[scenario](api)
