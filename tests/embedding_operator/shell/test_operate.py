@@ -171,7 +171,9 @@ class Leading:
 async def a_leader(*objects: dict[str, Any]) -> AsyncIterator[Leading]:
     async with fake_api() as api, open_connection(api.configuration) as connection:
         for obj in objects:
-            api.create(obj)
+            created = api.create(obj)
+            if "status" in obj:
+                api.replace({**created, "status": obj["status"]}, subresource="status")
         leader = Leading(api, Client(connection, timeout_seconds=10))
         task = asyncio.create_task(leader.term.run())
         try:
@@ -185,6 +187,24 @@ async def a_leader(*objects: dict[str, Any]) -> AsyncIterator[Leading]:
 async def test_services_that_exist_at_the_start_are_served() -> None:
     async with an_operator(an_embedding_service()) as operator:
         await eventually(lambda: operator.api.get("services", "minilm"))
+
+
+async def test_at_the_start_services_without_a_status_go_before_all_others() -> None:
+    """The former leader may have died while they were created; the others are as they should be."""
+    ready = {"type": "Ready", "status": "True", "reason": "ScaledToZero", "message": "Nothing runs."}
+    status = {
+        "replicas": 0,
+        "readyReplicas": 0,
+        "conditions": [{**ready, "lastTransitionTime": "2026-03-01T12:00:00Z"}],
+    }
+    others = [{**an_embedding_service(f"known-{number}"), "status": status} for number in range(20)]
+    async with a_leader(*others, an_embedding_service("new")) as leader:
+        await leader.has_reconciled(21)
+        deployments = leader.api.list("deployments")
+    versions = {
+        each["metadata"]["labels"][SERVICE_LABEL]: int(each["metadata"]["resourceVersion"]) for each in deployments
+    }
+    assert sorted(versions, key=lambda name: versions[name]).index("new") < 4, "as many as there are workers"
 
 
 async def test_a_service_that_comes_later_is_served() -> None:

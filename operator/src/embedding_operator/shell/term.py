@@ -196,8 +196,11 @@ class Term:
         return [*storage, *services]
 
     def _enqueue(self, keys: list[ObjectRef]) -> None:
+        """Services without a status go first: their users wait, and the former leader may have died just then."""
+        new = {(each.namespace, each.name) for each in self._store.services() if not each.ready[1]}
         for key in keys:
-            self._queue.add(key, Priority.RESYNC)
+            is_new = key.kind == EMBEDDING_SERVICE.name and (key.namespace, key.name) in new
+            self._queue.add(key, Priority.USER if is_new else Priority.RESYNC)
 
     async def _resync(self) -> None:
         """Now and then, list what kopf watches, have the others listed, and reconcile everything."""
