@@ -1,4 +1,4 @@
-"""Whoever refuses the operator is told with their own words and a remedy, and it goes on by itself when they relent."""
+"""A refusal appears in the status, with the words of the API server and a remedy; the service heals when it ends."""
 
 import json
 import shlex

@@ -126,7 +126,7 @@ class NameTaken(Fault):
     """An object of a name that the plan needs exists and has another owner. `taken` is its ObjectRef."""
 
     reason = "NameTaken"
-    retry_after = 10.0  # soon after whoever refused has relented; what goes on failing backs off
+    retry_after = 10.0  # soon, in case the cause is gone; what goes on failing backs off
 
     def __init__(self, taken: object, controller: Mapping[str, Any] | None = None) -> None:
         owner = f"is controlled by {controller['kind']} {controller['name']}" if controller else "has no controller"
@@ -214,7 +214,7 @@ class Denied(ClusterFault):
     """No permission, an exhausted quota, an admission webhook or an invalid object: retrying seldom helps."""
 
     reason = "Denied"
-    retry_after = 10.0  # soon after whoever refused has relented; what goes on failing backs off
+    retry_after = 10.0  # soon, in case the cause is gone; what goes on failing backs off
 
 
 class Unavailable(ClusterFault):

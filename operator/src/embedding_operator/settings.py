@@ -45,7 +45,7 @@ class Policy(_PolicyModel):
 
     @classmethod
     def unrestricted(cls) -> Self:
-        """For a user's own machine, where whoever runs the operator could do all of it anyway."""
+        """For a user's own machine, where the user can do all of it anyway."""
         return cls(images=("*",), trust_remote_code=True, allow_pickle=True, fake_backend=True)
 
     def allows_image(self, image: str) -> bool:

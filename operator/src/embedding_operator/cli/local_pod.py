@@ -182,7 +182,7 @@ def _now() -> str:
 
 
 def _is_free(address: Address) -> None:
-    """Before anything starts: else whoever listens there would be taken for our server."""
+    """Before anything starts: else another server on that port would be taken for ours."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         socket.create_server((address.host, address.port), family=family).close()

@@ -1,4 +1,4 @@
-"""Credentials for both clients: a pod's service account, else the kubeconfig of whoever starts the operator."""
+"""Credentials for both clients: a pod's service account, else the kubeconfig of the user."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
