@@ -47,7 +47,9 @@ class Fleet:
         return frozenset(each["metadata"]["name"] for each in found if _is_level(each))
 
     def is_level(self, count: int, *, within: float) -> float:
-        """Wait until so many services, with a Deployment and a Service each, are level; the seconds it took."""
+        """Wait until the operator is done with so many services: each has a Deployment, a Service, and a status of its
+        present spec; the seconds it took. What Kubernetes' own controllers then do may take longer.
+        """
         began = time.monotonic()
         eventually(f"{count} services are level", lambda: len(self.level()) == count, within=within)
         took = time.monotonic() - began
@@ -55,8 +57,22 @@ class Fleet:
         assert (made.count("Deployment"), made.count("Service")) == (count, count)
         return took
 
+    def is_ready(self, count: int, *, within: float) -> None:
+        """Wait until so many services are Ready, so that nothing is left to do."""
+
+        def ready() -> int:
+            found = get("embeddingservices", self.namespace)["items"]
+            return sum(("Ready", "True") in _conditions(each) for each in found)
+
+        eventually(f"{count} services are ready", lambda: ready() == count, within=within)
+
 
 def _is_level(service: dict[str, Any]) -> bool:
     status = service.get("status") or {}
-    is_ready = any((each["type"], each["status"]) == ("Ready", "True") for each in status.get("conditions", ()))
-    return is_ready and status["observedGeneration"] == service["metadata"]["generation"]
+    of_this_spec = status.get("observedGeneration") == service["metadata"]["generation"]
+    return bool(of_this_spec and _conditions(service))
+
+
+def _conditions(service: dict[str, Any]) -> set[tuple[str, str]]:
+    """Types and statuses."""
+    return {(each["type"], each["status"]) for each in (service.get("status") or {}).get("conditions", ())}

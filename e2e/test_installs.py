@@ -64,7 +64,7 @@ def test_two_operators_that_meet_a_new_service_do_not_fight_over_it(namespace: s
     with _installed(operators.NAMESPACE, "second", namespace, OTHER_IMAGE):
         eventually("both are at work", lambda: operators.lease_holder("second-embedding-operator"), within=30)
         fleet.create(range(5))
-        fleet.is_level(5, within=30)
+        fleet.is_ready(5, within=30)
         stays("what both operators wrote", lambda: _writes(namespace), seconds=15)
 
         assert len(_writes(namespace)) <= 5 * 8, "no write war"

@@ -148,7 +148,7 @@ def _serve(
         if any(changed):
             print(table([service.as_shown for service in services], columns("EmbeddingService"), _now()), flush=True)
         for service in services:
-            if service.pod.ready and service.pod.address.port not in told:
+            if service.ready["status"] == "True" and service.pod.address.port not in told:
                 told.add(service.pod.address.port)
                 when_ready(service.as_shown)
         if ended:
