@@ -42,7 +42,7 @@ class Fleet:
             applied.result()
 
     def level(self) -> frozenset[str]:
-        """The names of those whose status is about the present spec and says that nothing is left to do."""
+        """The names of those whose status is about the present spec."""
         found = get("embeddingservices", self.namespace)["items"]
         return frozenset(each["metadata"]["name"] for each in found if _is_level(each))
 
