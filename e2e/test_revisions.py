@@ -8,6 +8,8 @@ from kube import Service, advertise_gpus, apply, get, sh
 from load import Answer, under_load
 from services import MINILM, a_service, with_token
 
+pytestmark = pytest.mark.timeout(600)
+
 OTHER = "hf://example/all-MiniLM-L6-v2-cls"
 """Of the same size; its vectors are others."""
 SMALL = {"limits": {"cpu": "1", "memory": "2Gi"}, "requests": {"cpu": "50m", "memory": "256Mi"}}
