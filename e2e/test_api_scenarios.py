@@ -10,6 +10,9 @@ from kubernetes.aio.client import Configuration
 
 from support.api_scenarios import SCENARIOS, Api
 
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""aiohttp leaves the transport of a watch that was cut to the event loop, which may be closed before it."""
+
 
 @pytest.fixture
 async def api(namespace: str) -> AsyncIterator[Api]:
@@ -17,8 +20,10 @@ async def api(namespace: str) -> AsyncIterator[Api]:
     await config.load_kube_config(client_configuration=configuration)
     context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
     context.load_cert_chain(configuration.cert_file, configuration.key_file)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with aiohttp.ClientSession(connector=connector, connector_owner=False) as session:
         yield Api(session, configuration.host, namespace)
+    await connector.close(abort_ssl=True)  # no goodbye to watches that are still open
 
 
 NEEDS_AGE = {"watch_from_too_old_a_version_is_expired"}
