@@ -6,16 +6,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from embedding_runtime.app import create_app
+from embedding_runtime.frontend.app import create_app
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "openapi.json"
 
 
 def main(argv: list[str]) -> int:
     """Exit status: 1 when `--check` finds the document stale."""
-    service: Any = SimpleNamespace(
-        engine=SimpleNamespace(metrics=None), limits=None
-    )  # routes look at it when they are called
+    # Routes look at it when they are called.
+    service: Any = SimpleNamespace(engine=SimpleNamespace(metrics=None, rate_limit=None), limits=None)
     wanted = json.dumps(create_app(service).openapi(), indent=1, ensure_ascii=False) + "\n"
     if "--check" not in argv:
         DOCUMENT.parent.mkdir(exist_ok=True)

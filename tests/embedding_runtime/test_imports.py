@@ -18,8 +18,11 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
     [
         ("embedding_runtime.contract", {"fastapi", "uvicorn", "numpy", "tokenizers", "torch", "transformers", "vllm"}),
         ("embedding_runtime.__main__", {"fastapi", "uvicorn", "numpy", "tokenizers", "torch", "transformers", "vllm"}),
-        ("embedding_runtime.server", {"torch", "transformers", "vllm", "sentence_transformers", "opentelemetry"}),
-        ("embedding_runtime.worker", {"fastapi", "uvicorn", "prometheus_client", "torch", "transformers", "vllm"}),
+        (
+            "embedding_runtime.frontend.server",
+            {"torch", "transformers", "vllm", "sentence_transformers", "opentelemetry"},
+        ),
+        ("embedding_runtime.worker.main", {"fastapi", "uvicorn", "prometheus_client", "torch", "transformers", "vllm"}),
     ],
 )
 def test_importing_a_module_loads_nothing_of(module: str, unwanted: set[str]) -> None:

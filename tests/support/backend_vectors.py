@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from embedding_runtime.backends import registry
 from embedding_runtime.contract import BackendName
-from embedding_runtime.modelspec import ModelSpec
-from embedding_runtime.tokenization import TextTokenizer
-from embedding_runtime.worker import prove
+from embedding_runtime.model import ModelSpec
+from embedding_runtime.model.tokenizer import TextTokenizer
+from embedding_runtime.worker.backends import registry
+from embedding_runtime.worker.main import prove
 
 __all__: list[str] = []
 

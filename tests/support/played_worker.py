@@ -8,10 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embedding_runtime.engine import Engine, State
-from embedding_runtime.wire import Message, Ready, TokenIds, VectorRows, Vectors, Work, pack, receive
+from embedding_runtime.protocol.messages import Message, Ready, TokenIds, VectorRows, Vectors, Work, pack, receive
+from embedding_runtime.protocol.requests import Principal
+from embedding_runtime.scheduler.engine import Engine, State
 
-__all__ = ["PlayedWorker", "a_worker", "ids", "rows_for"]
+__all__ = ["ANYBODY", "PlayedWorker", "a_worker", "ids", "rows_for"]
+
+
+ANYBODY = Principal("anybody")
 
 
 @dataclass

@@ -98,7 +98,7 @@ class RuntimeServer:
 
         def started() -> bool:
             """Not only forked: a test that stops it before it is a program of its own stops its parent, too."""
-            return children.read_text() != "" and b"embedding_runtime.worker" in _command_of(children)
+            return children.read_text() != "" and b"embedding_runtime.worker.main" in _command_of(children)
 
         until(started, "the worker to be started")
         return int(children.read_text().split()[0])

@@ -8,7 +8,7 @@ from typing import Any
 
 import schemathesis
 
-from embedding_runtime.api.limits import TIMEOUT_HEADER
+from embedding_runtime.frontend.limits import TIMEOUT_HEADER
 from support.runtime_server import NAME
 
 

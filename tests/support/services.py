@@ -1,11 +1,11 @@
 """A Service over an engine that the test holds, with MiniLM's tokenizer and the limits that are the default."""
 
-from embedding_runtime.api.limits import Limits
-from embedding_runtime.api.service import Service
 from embedding_runtime.contract import BackendName, ServeArgs
-from embedding_runtime.engine import Engine
-from embedding_runtime.modelspec import ModelSpec
-from embedding_runtime.tokenization import TextTokenizer
+from embedding_runtime.frontend.limits import Limits
+from embedding_runtime.frontend.pipeline.service import Service
+from embedding_runtime.model import ModelSpec
+from embedding_runtime.model.tokenizer import TextTokenizer
+from embedding_runtime.scheduler.engine import Engine
 from support.models import packaged_minilm
 
 __all__ = ["MINILM", "a_service"]

@@ -16,11 +16,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from embedding_runtime import calls, logs
-from embedding_runtime.auth import BadKeys, KeysFile
 from embedding_runtime.contract import ContractError, ServeArgs
+from embedding_runtime.frontend.auth import BadKeys, KeysFile
 from embedding_runtime.launch import start_worker
-from embedding_runtime.modelspec import ModelRefused, ModelSpec
+from embedding_runtime.model import ModelRefused, ModelSpec
+from embedding_runtime.observability import logs
 
 __all__ = ["main"]
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         for problem in error.problems:
             sys.stderr.write(f"embedding_runtime serve: {problem}\n")
         return 2
-    logs.configure(args.log_format, access_log=args.access_log, sees_texts=True, request_id=calls.current_id)
+    logs.configure(args.log_format, access_log=args.access_log, sees_texts=True)
     try:
         return _serve(args)
     except ModelRefused as refused:
@@ -72,7 +72,7 @@ def _serve(args: ServeArgs) -> int:
         worker = start_worker(args)
         try:
             # Imported while the worker does its own imports, which take longer.
-            from embedding_runtime.server import serve  # noqa: PLC0415
+            from embedding_runtime.frontend.server import serve  # noqa: PLC0415
 
             _log.info("%s on http://%s:%d, not ready yet", args.model_name, args.host, args.http_port)
             return serve(args, spec, listener, worker, keys=keys)

@@ -56,7 +56,7 @@ def start_worker(args: ServeArgs) -> WorkerProcess:
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(  # noqa: S603 our own interpreter and module
-            [*_PYTHON, "-m", "embedding_runtime.worker", str(theirs.fileno()), *args.to_argv()],
+            [*_PYTHON, "-m", "embedding_runtime.worker.main", str(theirs.fileno()), *args.to_argv()],
             env=keeping_memory(),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from embedding_runtime.contract import BackendName
-from embedding_runtime.modelspec import ModelRefused
-from embedding_runtime.tokenization import TextTokenizer
+from embedding_runtime.model import ModelRefused
+from embedding_runtime.model.tokenizer import TextTokenizer
 from support.models import a_cross_encoder, packaged_minilm
 from support.runtime_server import NAME, RuntimeServer
 from support.services import MINILM

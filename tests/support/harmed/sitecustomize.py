@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from embedding_runtime.backends.base import BatchFailed
-from embedding_runtime.backends.fake import FakeBackend
-from embedding_runtime.wire import TokenIds, VectorRows
+from embedding_runtime.protocol.messages import TokenIds, VectorRows
+from embedding_runtime.worker.backends.base import BatchFailed
+from embedding_runtime.worker.backends.fake import FakeBackend
 
 POISON, FATAL, NOT_A_NUMBER = 11, 12, 13
 

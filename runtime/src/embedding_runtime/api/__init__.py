@@ -1,3 +1,0 @@
-"""Thin routes over the engine."""
-
-__all__: list[str] = []

@@ -1,0 +1,141 @@
+"""API keys from a file, as a Secret is mounted: read again when it changes, while the server runs.
+
+A line a key, `NAME KEY [TOKENS_PER_MINUTE]`; empty lines and those that begin with # are skipped. NAME is for logs,
+KEY is the key itself or sha256: and its digest in hex (`printf %s "$KEY" | sha256sum`). Of a key nothing but its digest
+is kept, and nothing is ever logged.
+"""
+
+import hashlib
+import hmac
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ApiKey", "BadKeys", "KeysFile", "parse"]
+
+_log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+"""The file is looked at this often, at most."""
+
+_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+_DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})")
+
+
+class BadKeys(ValueError):
+    """A keys file that cannot be used; the message has every problem, and no key."""
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """Who may ask, and how much."""
+
+    name: str
+    digest: bytes
+    """SHA-256 of the key."""
+    tokens_per_minute: int | None = None
+
+
+class KeysFile:
+    """The keys as the file has them now. Of a file that turns bad, the last good reading stays, and the log says why.
+
+    Times are seconds of one clock that does not go back.
+    """
+
+    def __init__(self, path: Path, now: float) -> None:
+        """Raises BadKeys."""
+        self._path = path
+        self._looked = now
+        self._stamp = self._stat()
+        self._keys = self._read()
+
+    def find(self, presented: str, now: float) -> ApiKey | None:
+        """Whose key it is, of what a header holds. Takes the same time whichever it is, or none."""
+        self._look(now)
+        digest = hashlib.sha256(presented.encode("latin-1")).digest()  # the bytes as they came
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(key.digest, digest):
+                found = key
+        return found
+
+    def _look(self, now: float) -> None:
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        stamp = self._stat()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._keys = self._read()
+        except BadKeys as bad:
+            _log.error("the last good API keys stay: %s", bad)
+            return
+        _log.info("%d API keys read", len(self._keys))
+
+    def _stat(self) -> tuple[int, int, int] | None:
+        """Changes with the file: a Secret's is a link into a directory that is swapped."""
+        try:
+            seen = self._path.stat()
+        except OSError:
+            return None
+        return seen.st_ino, seen.st_mtime_ns, seen.st_size
+
+    def _read(self) -> tuple[ApiKey, ...]:
+        try:
+            return parse(self._path.read_text())
+        except OSError as error:
+            raise BadKeys(f"{self._path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise BadKeys(f"{self._path} is not UTF-8 text") from error
+        except BadKeys as bad:
+            raise BadKeys(f"{self._path}: {bad}") from bad
+
+
+def parse(text: str) -> tuple[ApiKey, ...]:
+    """Raises BadKeys."""
+    keys: list[ApiKey] = []
+    problems: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        found = [f"line {number}: {problem}" for problem in _problems(words, keys)]
+        problems += found
+        if not found:
+            keys.append(_key(words))
+    if not keys and not problems:
+        problems.append("it has no keys, and nobody could ask: write a line NAME KEY")
+    if problems:
+        raise BadKeys("; ".join(problems))
+    return tuple(keys)
+
+
+def _problems(words: Sequence[str], before: Sequence[ApiKey]) -> Iterator[str]:
+    """What is wrong with a line, in words that quote neither of its first two: they may be in the wrong order."""
+    if len(words) not in (2, 3):
+        yield f"it has {len(words)} words, write NAME KEY [TOKENS_PER_MINUTE]"
+        return
+    if not _NAME.fullmatch(words[0]):
+        yield "a name is of letters, digits, . _ @ and -, 64 at most"
+    if words[1].startswith("sha256:") and not _DIGEST.fullmatch(words[1]):
+        yield "after sha256: there have to be 64 hexadecimal digits"
+    if len(words) > 2 and not (words[2].isdecimal() and int(words[2])):  # noqa: PLR2004 the third word
+        yield "tokens per minute are a whole number above 0"
+    if words[0] in {key.name for key in before}:
+        yield "its name has been given above"
+    if _digest(words[1]) in {key.digest for key in before}:
+        yield "its key has been given above"
+
+
+def _key(words: Sequence[str]) -> ApiKey:
+    name, key, *limit = words
+    return ApiKey(name, _digest(key), int(limit[0]) if limit else None)
+
+
+def _digest(key: str) -> bytes:
+    given = _DIGEST.fullmatch(key)
+    return bytes.fromhex(given[1]) if given else hashlib.sha256(key.encode()).digest()

@@ -1,0 +1,125 @@
+"""OpenAI's embeddings and models, and the fields that users of Cohere, TEI and vLLM know."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from embedding_runtime.frontend.dialects.base import (
+    Answer,
+    InputType,
+    ModelName,
+    RequestBody,
+    Text,
+    Texts,
+    Truncate,
+    Vector,
+)
+from embedding_runtime.frontend.dialects.other_fields import HARMLESS, IN_EMBEDDINGS
+
+__all__ = ["Embeddings", "EmbeddingsRequest", "Model", "Models"]
+
+
+class EmbeddingsRequest(RequestBody):
+    """`POST /v1/embeddings`."""
+
+    harmless = HARMLESS
+    instead = IN_EMBEDDINGS
+
+    model: ModelName
+    input: Texts
+    encoding_format: Annotated[
+        Literal["float", "base64"] | None, Field(description="base64: little-endian float32")
+    ] = None
+    dimensions: Annotated[
+        int | None,
+        Field(ge=1, description="the model's own number, or one of its `sizes`: cut, and of length 1 where they were"),
+    ] = None
+    add_special_tokens: Annotated[
+        Literal[True] | None, Field(description="vLLM's: a text without them would have another vector")
+    ] = None
+    user: Annotated[Text | None, Field(description="accepted and not used")] = None
+    truncate: Annotated[
+        bool | Truncate | None,
+        Field(description="for texts that are too long: cut them there (true: as the model's tokenizer does)"),
+    ] = None
+    truncation_direction: Annotated[
+        Literal["left", "right", "Left", "Right"] | None, Field(description="TEI's word for the end to cut")
+    ] = None
+    truncation_side: Annotated[Literal["left", "right"] | None, Field(description="vLLM's word for the end to cut")] = (
+        None
+    )
+    truncate_prompt_tokens: Annotated[
+        int | None, Field(ge=-1, description="vLLM's: cut to this many tokens; -1: to as many as the model takes")
+    ] = None
+    normalize: Annotated[
+        bool | None, Field(description="true: vectors of length 1. Left out: as the model's files say")
+    ] = None
+    prompt_name: Annotated[
+        Text | None, Field(description="which of the model's `prompts` stands before the texts, by its name there")
+    ] = None
+    input_type: Annotated[
+        InputType | None, Field(description="what the texts are: the model's own prompt for that, where it has one")
+    ] = None
+    embed_dtype: Annotated[Literal["float32"] | None, Field(description="vLLM's: what base64 is made of")] = None
+    endianness: Annotated[Literal["little", "native"] | None, Field(description="vLLM's: of base64")] = None
+    embedding_type: Annotated[Literal["float"] | None, Field(description="Jina's word for `encoding_format`")] = None
+    late_chunking: Annotated[Literal[False] | None, Field(description="Jina's: a text has a vector of its own")] = None
+    padding: Annotated[Literal["do_not_pad"] | None, Field(description="vLLM's: texts are not padded")] = None
+
+
+class _Embedding(Answer):
+    object: Literal["embedding"]
+    embedding: Annotated[Vector | str, Field(description="numbers, or base64")]
+    index: int
+
+
+class _Usage(Answer):
+    prompt_tokens: Annotated[int, Field(examples=[13])]
+    total_tokens: Annotated[int, Field(examples=[13])]
+    completion_tokens: int
+    prompt_tokens_details: None
+
+
+class Embeddings(Answer):
+    """One vector a text, in their order."""
+
+    id: Annotated[str, Field(examples=["embd-0f1f9a7c-6d0b-4b77-9a0a-1f9f5a7b2c11"])]
+    object: Literal["list"]
+    created: int
+    data: list[_Embedding]
+    model: str
+    usage: _Usage
+
+
+class Model(Answer):
+    """The served model: what a vector of it is."""
+
+    id: Annotated[str, Field(examples=["sentence-transformer"])]
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    backend: Annotated[str, Field(examples=["huggingface"])]
+    revision: Annotated[str | None, Field(description="commit that the initializer fetched; null: not known")]
+    space: Annotated[
+        str, Field(description="equal for equal weights, tokenizer, pooling, prompts and dimensions: vectors compare")
+    ]
+    dimensions: Annotated[int, Field(examples=[384])]
+    sizes: Annotated[
+        list[int] | str, Field(description="what `dimensions` of a request may be, too; a range is written 1-1023")
+    ]
+    max_length: Annotated[int, Field(examples=[256], description="longest input in tokens, special ones included")]
+    kind: Annotated[str, Field(examples=["embedding model"], description="or a cross-encoder, which scores pairs")]
+    pooling: Annotated[str, Field(examples=["mean"])]
+    normalized: bool
+    similarity: Annotated[str, Field(examples=["cosine"])]
+    prompt: Annotated[str, Field(description="stands before every text where a request asks for no other")]
+    prompts: Annotated[dict[str, str], Field(examples=[{"query": "query: ", "document": "passage: "}])]
+    dtype: Annotated[str, Field(examples=["float32"])]
+    assumed: Annotated[list[str], Field(description="what the model's files do not say")]
+
+
+class Models(Answer):
+    """There is one."""
+
+    object: Literal["list"]
+    data: list[Model]

@@ -1,0 +1,128 @@
+"""Open Inference (KServe): V1's predict, V2's REST. JSON only."""
+
+import importlib.metadata
+import math
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from embedding_runtime.contract import Kind
+from embedding_runtime.errors import BadRequest, NotReady
+from embedding_runtime.frontend.context import RequestContext
+from embedding_runtime.frontend.dialects.errors import InferenceError, failures
+from embedding_runtime.frontend.dialects.openinference import schema as bodies
+from embedding_runtime.frontend.pipeline.answers import encoded, flat, json_of
+from embedding_runtime.frontend.pipeline.bodies import BodyRoute, Context
+from embedding_runtime.frontend.pipeline.options import Options
+from embedding_runtime.frontend.pipeline.service import Service
+from embedding_runtime.model import ModelSpec
+from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.scheduler.engine import State
+
+__all__ = ["router"]
+
+_V1 = "/v1/models/{name:path}"
+_V2 = "/v2/models/{name:path}"
+_COMPUTES = failures(InferenceError)
+_LOOKS_UP = failures(InferenceError, 401, 404)
+_PROBES = failures(InferenceError, 503)
+
+
+def router(service: Service) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(route_class=BodyRoute, tags=["Open Inference"])
+
+    @routes.post(
+        f"{_V1}:predict", summary="V1: vectors for texts", response_model=bodies.Predicted, responses=_COMPUTES
+    )
+    async def predict(name: str, body: bodies.PredictRequest, context: Context) -> Response:
+        service.check_model(name)
+        rows, _ = await service.vectors(context, body.instances, Options.of(service.spec), field="instances")
+        return json_of({"predictions": await encoded(rows, "float")})
+
+    @routes.get(
+        "/v2", summary="V2: the server", response_model=bodies.ServerMetadata, responses=failures(InferenceError, 401)
+    )
+    async def server() -> Response:
+        version = importlib.metadata.version("embedding-runtime")
+        return json_of({"name": "embedding-runtime", "version": version, "extensions": []})
+
+    @routes.get("/v2/health/live", summary="V2: alive", responses=_PROBES)
+    async def live() -> Response:
+        return _state(service, well=service.engine.state is not State.FAILED, field="live")
+
+    @routes.get("/v2/health/ready", summary="V2: ready", responses=_PROBES)
+    async def ready() -> Response:
+        return _state(service, well=service.engine.state is State.READY, field="ready")
+
+    @routes.get(f"{_V2}/ready", summary="V2: the model is ready", responses=_LOOKS_UP | _PROBES)
+    async def model_ready(name: str) -> Response:
+        service.check_model(name)
+        return _state(service, well=service.engine.state is State.READY, field="ready")
+
+    @routes.post(f"{_V2}/infer", summary="V2: vectors, or scores", response_model=bodies.Inferred, responses=_COMPUTES)
+    async def infer(name: str, body: bodies.InferRequest, context: Context) -> Response:
+        service.check_model(name)
+        output = _output(service.spec)
+        if any(wanted.name != output["name"] for wanted in body.outputs or ()):
+            raise BadRequest(f"outputs: this model has one, {output['name']}: ask for that one", param="outputs")
+        rows = await _rows(service, context, body.inputs[0])
+        output = {**output, "shape": rows.shape, "data": await flat(rows)}
+        return json_of({"model_name": service.name, "id": body.id or str(uuid.uuid4()), "outputs": [output]})
+
+    @routes.get(_V2, summary="V2: the model", response_model=bodies.ModelMetadata, responses=_LOOKS_UP)
+    async def model(name: str) -> Response:
+        service.check_model(name)
+        return json_of(
+            {
+                "name": service.name,
+                "platform": f"embedding-runtime_{service.backend}",
+                "inputs": [_input(service.spec)],
+                "outputs": [_output(service.spec)],
+            }
+        )
+
+    return routes
+
+
+def _state(service: Service, *, well: bool, field: str) -> Response:
+    if not well:
+        raise NotReady(service.engine.reason)
+    return json_of({field: True})
+
+
+def _input(spec: ModelSpec) -> Mapping[str, Any]:
+    pairs = spec.kind is Kind.CROSS_ENCODER
+    return {"name": "text", "datatype": "BYTES", "shape": [-1, 2] if pairs else [-1]}
+
+
+def _output(spec: ModelSpec) -> Mapping[str, Any]:
+    name = "score" if spec.kind is Kind.CROSS_ENCODER else "embedding"
+    return {"name": name, "datatype": "FP32", "shape": [-1, spec.dimensions]}
+
+
+async def _rows(service: Service, context: RequestContext, tensor: bodies.Tensor) -> VectorRows:
+    """One a text; of a cross-encoder, one a pair."""
+    texts = _texts(tensor)
+    if service.spec.kind is Kind.EMBEDDING_MODEL:
+        rows, _ = await service.vectors(context, texts, Options.of(service.spec), field="inputs")
+    elif tensor.shape[1:] != [2]:
+        message = f"inputs: the shape is {tensor.shape}; this model scores pairs of texts: give it as [pairs, 2]"
+        raise BadRequest(message, param="inputs")
+    else:
+        pairs = list(zip(texts[::2], texts[1::2], strict=True))
+        rows, _ = await service.scores(context, pairs, operation="score", field="inputs")
+    return rows
+
+
+def _texts(tensor: bodies.Tensor) -> list[str]:
+    """Raises BadRequest where shape and data differ."""
+    texts = [text for row in tensor.data for text in ([row] if isinstance(row, str) else row)]
+    if math.prod(tensor.shape) != len(texts):
+        message = (
+            f"inputs: the shape {tensor.shape} has room for {math.prod(tensor.shape)} texts, data has {len(texts)}"
+        )
+        raise BadRequest(message, param="inputs")
+    return texts

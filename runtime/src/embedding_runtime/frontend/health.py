@@ -1,0 +1,46 @@
+"""`/healthz`: is this process worth keeping? `/readyz`: should it get requests? `/metrics`: how is it doing?
+
+None waits behind a batch.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response
+from fastapi.responses import PlainTextResponse
+
+from embedding_runtime.scheduler.engine import Engine, State
+
+__all__ = ["PROBES", "router"]
+
+PROBES = frozenset({"/healthz", "/readyz", "/health", "/metrics", "/v2/health/live", "/v2/health/ready"})
+"""What machines ask every few seconds, here and in `openinference`."""
+
+
+def router(engine: Engine) -> APIRouter:
+    """The routes."""
+    text = {"schema": {"type": "string"}}
+    not_so: dict[int | str, dict[str, Any]] = {
+        503: {"description": "not so: the reason", "content": {"text/plain": text}}
+    }
+    formats: dict[int | str, dict[str, Any]] = {200: {"content": {"application/openmetrics-text": text}}}
+    routes = APIRouter(tags=["health"], default_response_class=PlainTextResponse)
+
+    @routes.get("/healthz", summary="Alive: 503 once the worker process is gone", responses=not_so)
+    async def healthz() -> Response:
+        return _text(engine, well=engine.state is not State.FAILED)
+
+    @routes.get("/health", summary="As /readyz, where TEI and vLLM have it", responses=not_so)
+    @routes.get("/readyz", summary="Ready: 503, with the reason, until the model is loaded and warm", responses=not_so)
+    async def readyz() -> Response:
+        return _text(engine, well=engine.state is State.READY)
+
+    @routes.get("/metrics", summary="For Prometheus", responses=formats)
+    async def metrics(accept: Annotated[str, Header()] = "") -> Response:
+        content, kind = engine.metrics.exposition(accept)
+        return Response(content, headers={"Content-Type": kind})
+
+    return routes
+
+
+def _text(engine: Engine, *, well: bool) -> Response:
+    return Response(f"{engine.reason}\n", status_code=200 if well else 503, media_type="text/plain")

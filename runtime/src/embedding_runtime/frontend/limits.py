@@ -1,0 +1,43 @@
+"""What one request may take of the server: texts, tokens, seconds, bytes."""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+from embedding_runtime.contract import ServeArgs
+from embedding_runtime.errors import BadRequest
+
+__all__ = ["TIMEOUT_HEADER", "Limits"]
+
+TIMEOUT_HEADER = "X-Request-Timeout"
+"""Seconds that the client gives its request."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """As the flags of the same names."""
+
+    max_inputs: int
+    max_request_tokens: int
+    max_body_bytes: int
+    request_timeout: float
+    max_request_timeout: float
+    read_timeout: float
+
+    @classmethod
+    def of(cls, args: ServeArgs) -> Self:
+        """Those that concern one request."""
+        return cls(**{name: getattr(args, name) for name in cls.__dataclass_fields__})
+
+    def seconds(self, asked: str | None) -> float:
+        """What a request may take, by its header's value. Raises BadRequest."""
+        if asked is None:
+            return self.request_timeout
+        try:
+            seconds = float(asked)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds <= self.max_request_timeout:
+            limit = f"{self.max_request_timeout:g}"
+            raise BadRequest(f"{TIMEOUT_HEADER}: it has to be a number of seconds above 0, at most {limit}")
+        return seconds

@@ -1,0 +1,1 @@
+"""ASGI middleware, from the outermost: observability, API keys, the body."""

@@ -1,0 +1,52 @@
+"""API keys, checked before anything of the body is read. Paths that are not listed as open need one."""
+
+import time
+from collections.abc import Awaitable, Callable
+
+from fastapi import Request, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from embedding_runtime.errors import RuntimeFault, Unauthorized
+from embedding_runtime.frontend.auth import KeysFile
+from embedding_runtime.frontend.context import context_of
+from embedding_runtime.frontend.health import PROBES
+from embedding_runtime.protocol.requests import Principal
+
+__all__ = ["ApiKeyMiddleware", "needs_key"]
+
+OPEN = frozenset({*PROBES, "/docs", "/openapi.json", "/", "/playground.css", "/playground.js"})
+"""Paths that everybody may read: probes, scrapes, and pages that hold nothing of their own. (POST / is an API's.)"""
+
+
+class ApiKeyMiddleware:
+    """ASGI middleware; `refuse` makes the answer."""
+
+    def __init__(
+        self, app: ASGIApp, keys: KeysFile, refuse: Callable[[Request, RuntimeFault], Awaitable[Response]]
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http" and needs_key(scope["method"], scope["path"]):
+            app = await self._refusal(Request(scope)) or app
+        await app(scope, receive, send)
+
+    async def _refusal(self, request: Request) -> Response | None:
+        scheme, _, presented = request.headers.get("authorization", "").partition(" ")
+        now = time.monotonic()
+        key = self._keys.find(presented.strip(), now) if scheme.lower() == "bearer" else None
+        if key is None:
+            response = await self._refuse(request, Unauthorized(given=bool(presented)))
+            response.headers["WWW-Authenticate"] = "Bearer"
+            return response
+        context = context_of(request.scope)
+        context.key, context.principal = key.name, Principal(key.name, key.tokens_per_minute)
+        return None
+
+
+def needs_key(method: str, path: str) -> bool:
+    """Where a server has keys."""
+    return method not in {"GET", "HEAD"} or not (path in OPEN or path.startswith("/docs/"))

@@ -1,0 +1,1 @@
+"""A request to its answer: body, options, token ids, vectors, JSON."""

@@ -1,0 +1,156 @@
+"""What a request asks of its vectors beyond the texts, held against what the model can do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from embedding_runtime.errors import BadRequest
+from embedding_runtime.model import ModelSpec, Side
+from embedding_runtime.protocol.messages import VectorRows
+
+__all__ = ["Options"]
+
+_SIDES = {"START": Side.LEFT, "END": Side.RIGHT, "left": Side.LEFT, "right": Side.RIGHT}
+
+_QUERY, _DOCUMENT = ("query",), ("document", "passage", "corpus")
+_PROMPTS_FOR = {
+    "query": _QUERY,
+    "search_query": _QUERY,
+    "document": _DOCUMENT,
+    "passage": _DOCUMENT,
+    "search_document": _DOCUMENT,
+}
+"""By input type, the names that sentence-transformers' encode_query and encode_document look for. One that is saved
+with an empty prompt, as sentence-transformers does where nobody gave one, does not count.
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """One request's."""
+
+    prompt: str
+    """Stands before each of its texts."""
+    limit: int
+    """In tokens, special ones and the prompt's included."""
+    cut: Side | None
+    """Where too long a text loses tokens; None: it is refused."""
+    dimensions: int
+    """How many numbers of a vector are kept, from its first."""
+    to_length_one: bool
+    """Whether the vectors have to be brought to length 1 after that."""
+
+    @classmethod
+    def of(
+        cls,
+        spec: ModelSpec,
+        *,
+        dimensions: int | None = None,
+        truncate: bool | str | None = None,
+        sides: Sequence[str | None] = (),
+        keep_tokens: int | None = None,
+        normalize: bool | None = None,
+        prompt_name: str | None = None,
+        input_type: str | None = None,
+    ) -> Self:
+        """`truncate`: a switch, or Cohere's word; `sides`: left or right, by each name that an API has for it;
+        `keep_tokens`: vLLM's truncate_prompt_tokens.
+
+        Raises BadRequest with all that the model cannot do.
+        """
+        prompt, no_prompt = _prompt(spec, prompt_name, input_type)
+        ends = _ends(truncate, sides)
+        problems = {
+            "dimensions": _no_such_size(spec, dimensions),
+            "truncate": _contradiction(truncate, keep_tokens),
+            "truncation_side": _both(ends),
+            "truncate_prompt_tokens": _no_such_limit(spec, keep_tokens),
+            "normalize": _cannot_leave_out(spec, normalize),
+            "input_type" if prompt_name is None else "prompt_name": no_prompt,
+        }
+        if told := {param: words for param, words in problems.items() if words is not None}:
+            raise BadRequest("; ".join(f"{param}: {words}" for param, words in told.items()), param=next(iter(told)))
+        size = spec.dimensions if dimensions is None else dimensions
+        whole = size == spec.dimensions
+        cuts = truncate not in (None, False, "NONE") or keep_tokens is not None
+        return cls(
+            prompt=prompt,
+            limit=spec.max_length if keep_tokens in (None, -1) else keep_tokens,
+            cut=next(iter(ends), spec.cut_side) if cuts else None,
+            dimensions=size,
+            to_length_one=bool(normalize or spec.normalized) and not (spec.normalized and whole),
+        )
+
+    def finish(self, rows: VectorRows) -> VectorRows:
+        """(texts, the model's dimensions) -> (texts, those that were asked for)."""
+        kept = rows[:, : self.dimensions]
+        if not self.to_length_one:
+            return np.ascontiguousarray(kept)
+        lengths = np.linalg.norm(kept, axis=1, keepdims=True).astype(np.float32)
+        return np.asarray(kept / np.maximum(lengths, _TINY), dtype=np.float32)
+
+
+_TINY = np.float32(1e-12)
+"""As in sentence-transformers: a vector of zeros stays one."""
+
+
+def _no_such_size(spec: ModelSpec, asked: int | None) -> str | None:
+    if asked is None or asked == spec.dimensions or asked in spec.sizes:
+        return None
+    own = f"this model's vectors have {spec.dimensions}"
+    if not spec.sizes:
+        return f"{own}, and its files do not say that they may be cut: {spec.dimensions}, or leave it out"
+    few = f"any from 1 to {spec.dimensions}" if isinstance(spec.sizes, range) else f"{', '.join(map(str, spec.sizes))}"
+    return f"{own}, and may be cut to {few}"
+
+
+def _contradiction(truncate: object, keep_tokens: int | None) -> str | None:
+    if truncate in (False, "NONE") and keep_tokens is not None:
+        return "says that nothing is cut, and truncate_prompt_tokens to how much: leave one out"
+    return None
+
+
+def _ends(truncate: object, sides: Sequence[str | None]) -> set[Side]:
+    """All that are asked for."""
+    words = [truncate] if truncate in ("START", "END") else []
+    return {_SIDES[str(word)] for word in (*words, *(side.lower() for side in sides if side is not None))}
+
+
+def _both(ends: set[Side]) -> str | None:
+    if len(ends) > 1:
+        return "truncate, truncation_direction and truncation_side ask for both ends of a text: leave all but one out"
+    return None
+
+
+def _no_such_limit(spec: ModelSpec, keep_tokens: int | None) -> str | None:
+    if keep_tokens is None or keep_tokens == -1 or 1 <= keep_tokens <= spec.max_length:
+        return None
+    return f"it is {keep_tokens}; it has to be from 1 to what the model takes, {spec.max_length}, or -1 for that"
+
+
+def _cannot_leave_out(spec: ModelSpec, normalize: object) -> str | None:
+    if normalize is False and spec.normalized:
+        return "the model's own files bring its vectors to length 1: leave this out, or true"
+    return None
+
+
+def _prompt(spec: ModelSpec, name: str | None, input_type: str | None) -> tuple[str, str | None]:
+    """The prompt, and what is wrong with it."""
+    if name is not None and input_type is not None:
+        return "", "say which prompt by prompt_name or by input_type, not by both"
+    if name is not None:
+        if name not in spec.prompts:
+            known = ", ".join(spec.prompts) or "none: leave it out"
+            return "", f"this model has no such prompt; it has {known}"
+        prompt = spec.prompts[name]
+    elif input_type is None:
+        prompt = spec.prompt
+    else:
+        otherwise = "" if input_type in _PROMPTS_FOR else spec.prompt
+        names = _PROMPTS_FOR.get(input_type, (input_type,))
+        prompt = next((spec.prompts[name] for name in names if spec.prompts.get(name)), otherwise)
+    if prompt != spec.prompt and not spec.include_prompt:
+        return "", "this model leaves its prompt out of the pooling, and is served with its default one only"
+    return prompt, None

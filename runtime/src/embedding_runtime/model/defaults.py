@@ -1,0 +1,58 @@
+"""config_sentence_transformers.json: what is done to every text and vector where nobody asks for anything else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from embedding_runtime.contract import Kind
+from embedding_runtime.model.files import ModelRefused, object_or_nothing
+
+__all__ = ["Defaults"]
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """All of them, with sentence-transformers' own where the file is silent or missing."""
+
+    kind: Kind
+    prompt: str
+    """Stands before every text, before the first one of a pair; empty for most."""
+    prompts: Mapping[str, str]
+    """By name, what a request may ask for instead."""
+    keep: int | None
+    """Dimensions that are kept of a vector, the first ones (matryoshka); None: all."""
+    similarity: str
+    """How two vectors are to be compared: cosine, dot, euclidean, manhattan."""
+    activation: str | None
+    """What is done to a cross-encoder's logits: a class by its full name."""
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Raises ModelRefused."""
+        path = directory / "config_sentence_transformers.json"
+        config = object_or_nothing(path)
+        kind = config.get("model_type", "SentenceTransformer")
+        if kind not in _KINDS:
+            raise ModelRefused(f"{path} says that this is a {kind}: only {' and '.join(_KINDS)} are served")
+        if config.get("keep_in_fp32_modules"):
+            raise ModelRefused(f"{path} sets keep_in_fp32_modules, which is not served")
+        prompts, name = config.get("prompts") or {}, config.get("default_prompt_name")
+        if not isinstance(prompts, dict):
+            raise ModelRefused(f"{path} has prompts {prompts!r}: it has to be an object, a text by name")
+        if name is not None and name not in prompts:
+            raise ModelRefused(f"{path} has default_prompt_name {name!r}, but no such prompt")
+        keep = config.get("truncate_dim")
+        if keep is not None and (not isinstance(keep, int) or keep < 1):
+            raise ModelRefused(f"{path} has truncate_dim {keep!r}: it has to be a number from 1 up")
+        return cls(
+            kind=_KINDS[kind],
+            prompt="" if name is None else prompts[name] or "",
+            prompts={each: text or "" for each, text in prompts.items()},
+            keep=keep,
+            similarity=config.get("similarity_fn_name") or "cosine",
+            activation=config.get("activation_fn"),
+        )
+
+
+_KINDS = {"SentenceTransformer": Kind.EMBEDDING_MODEL, "CrossEncoder": Kind.CROSS_ENCODER}

@@ -1,0 +1,167 @@
+"""What comes after the transformer: pooling, and the steps from the pooled vector to the one that is served."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from embedding_runtime.model.files import ModelRefused, json_in, number, object_in, object_or_nothing
+
+__all__ = ["Cut", "Dense", "Head", "Modules", "Normalize", "Pooling", "Step"]
+
+
+class Pooling(StrEnum):
+    """How a text's token vectors become one, in sentence-transformers' words."""
+
+    CLS = "cls"
+    MAX = "max"
+    MEAN = "mean"
+    MEAN_SQRT_LEN = "mean_sqrt_len_tokens"
+    WEIGHTED_MEAN = "weightedmean"
+    """The first token counts once, the second twice, and so on."""
+    LAST_TOKEN = "lasttoken"  # noqa: S105 a word of the file format
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """To length 1."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A linear layer with an activation; its weights are in `directory`."""
+
+    directory: Path
+    inputs: int
+    outputs: int
+    bias: bool
+    activation: str
+    """A class of torch, by its full name; made without arguments."""
+    residual: bool
+    """The input is added to the output, through a second layer where the two differ in size."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """To the first `outputs` numbers (matryoshka). What is cut has length 1 no more."""
+
+    outputs: int
+
+
+Step = Dense | Normalize | Cut
+
+
+@dataclass(frozen=True)
+class Modules:
+    """modules.json: where the transformer's own files are, and what follows it."""
+
+    transformer: Path
+    listed: Sequence[tuple[str, Path]]
+    """Class name and directory of each module after the transformer."""
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Raises ModelRefused for anything but Transformer + Pooling and steps that are known."""
+        path = directory / "modules.json"
+        listed = json_in(path)
+        try:
+            modules = [(str(module["type"]), directory / _inside(path, str(module["path"]))) for module in listed]
+        except (KeyError, TypeError) as error:
+            raise ModelRefused(f"{path} is not a list of modules with their type and path") from error
+        names = [kind.rpartition(".")[2] for kind, _ in modules]
+        official = all(kind.startswith("sentence_transformers.") for kind, _ in modules)
+        if not official or names[:2] != ["Transformer", "Pooling"] or not set(names[2:]) <= {*_STEPS, "Dropout"}:
+            kinds = " + ".join(kind for kind, _ in modules) or "nothing"
+            raise ModelRefused(f"{path} has {kinds}: only Transformer + Pooling (+ Dense, Normalize) is served")
+        return cls(modules[0][1], [(name, where) for name, (_, where) in zip(names[1:], modules[1:], strict=True)])
+
+
+@dataclass(frozen=True)
+class Head:
+    """Pooling and the steps after it."""
+
+    pooling: tuple[Pooling, ...]
+    """More than one: their vectors stand side by side, in this order."""
+    include_prompt: bool
+    """Whether the tokens of a prompt before the text are pooled with it."""
+    steps: tuple[Step, ...]
+    dimensions: int
+
+    @classmethod
+    def read(cls, listed: Sequence[tuple[str, Path]]) -> Self:
+        """Raises ModelRefused."""
+        path = listed[0][1] / "config.json"
+        config = object_in(path)
+        pooling = _pooling(path, config)
+        dimensions = number(path, config, "embedding_dimension", "word_embedding_dimension") * len(pooling)
+        steps = tuple(_STEPS[name](where) for name, where in listed[1:] if name in _STEPS)  # not Dropout: for training
+        for dense in (step for step in steps if isinstance(step, Dense)):
+            if dense.inputs != dimensions:
+                raise ModelRefused(
+                    f"{dense.directory} takes {dense.inputs} numbers, what is before it gives {dimensions}"
+                )
+            dimensions = dense.outputs
+        return cls(pooling, bool(config.get("include_prompt", True)), steps, dimensions)
+
+
+_OLD_POOLING = {  # in the order in which sentence-transformers puts them side by side
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+
+def _pooling(path: Path, config: Mapping[str, Any]) -> tuple[Pooling, ...]:
+    """With the defaults of sentence-transformers' own loader: mean where nothing is said."""
+    if "pooling_mode" in config:
+        given = config["pooling_mode"]
+        modes = [given] if isinstance(given, str) else list(given or [])
+    else:
+        modes = [mode for key, mode in _OLD_POOLING.items() if config.get(key)] or ["mean"]
+    unknown = [str(mode) for mode in modes if mode not in set(Pooling)]
+    if unknown or not modes:
+        raise ModelRefused(f"{path} pools by {', '.join(unknown) or 'nothing'}: known are {', '.join(Pooling)}")
+    return tuple(Pooling(mode) for mode in modes)
+
+
+def _dense(directory: Path) -> Dense:
+    path = directory / "config.json"
+    config = object_in(path)
+    _on_the_sentence(path, config)
+    activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
+    if not isinstance(activation, str) or not activation.startswith("torch.nn."):
+        raise ModelRefused(f"{path} has the activation {activation}: only torch's own are served")
+    return Dense(
+        directory=directory,
+        inputs=number(path, config, "in_features"),
+        outputs=number(path, config, "out_features"),
+        bias=bool(config.get("bias", True)),
+        activation=activation,
+        residual=bool(config.get("use_residual")),
+    )
+
+
+def _normalize(directory: Path) -> Normalize:
+    path = directory / "config.json"  # since 5.4
+    _on_the_sentence(path, object_or_nothing(path))
+    return Normalize()
+
+
+_STEPS: Mapping[str, Callable[[Path], Step]] = {"Dense": _dense, "Normalize": _normalize}
+
+
+def _on_the_sentence(path: Path, config: Mapping[str, Any]) -> None:
+    """Models that keep a vector for each token have these modules, too."""
+    for key in ("module_input_name", "module_output_name"):
+        if config.get(key) not in (None, "sentence_embedding"):
+            raise ModelRefused(f"{path} has {key} {config[key]}: only steps on sentence_embedding are served")
+
+
+def _inside(path: Path, relative: str) -> str:
+    if Path(relative).is_absolute() or ".." in Path(relative).parts:
+        raise ModelRefused(f"{path} has a module outside of the model's directory: {relative}")
+    return relative

@@ -1,0 +1,80 @@
+"""What a cross-encoder gives for a pair of texts: how many scores, and what is done to them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from embedding_runtime.model.files import ModelRefused, json_in, object_in
+
+__all__ = ["Scores", "check_modules"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The head of a `...ForSequenceClassification` model."""
+
+    labels: int
+    """Scores of a pair; a reranker has one."""
+    activation: str
+    """What turns the head's logits into them: a class of torch, by its full name; made without arguments."""
+    architecture: str
+    """Class of the model, in transformers."""
+
+    @classmethod
+    def read(cls, directory: Path, saved: str | None) -> tuple[Self, tuple[str, ...]]:
+        """And what was assumed, in words. `saved`: the activation that config_sentence_transformers.json has.
+
+        Raises ModelRefused.
+        """
+        path = directory / "config.json"
+        config = object_in(path)
+        architecture = next(iter(config.get("architectures") or []), "of no known architecture")
+        if not architecture.endswith("ForSequenceClassification"):
+            raise ModelRefused(
+                f"{path} says that the model is {architecture}: of cross-encoders only "
+                "...ForSequenceClassification are served"
+            )
+        names = config.get("id2label")
+        labels = config.get("num_labels", 2) if names is None else len(names)
+        if not isinstance(labels, int) or labels < 1:
+            raise ModelRefused(f"{path} has {labels} labels: a cross-encoder has one or more")
+        activation = _SIGMOID if labels == 1 else _IDENTITY
+        foreign = []
+        for name in (saved, _activation(config)):
+            if name is not None and str(name).startswith("torch."):
+                activation = name
+                break
+            if name is not None:
+                foreign.append(name)
+        return cls(labels, activation, architecture), tuple(
+            f"activation {activation}: the files name {name}, which is not torch's own" for name in foreign
+        )
+
+
+_SIGMOID = "torch.nn.modules.activation.Sigmoid"
+_IDENTITY = "torch.nn.modules.linear.Identity"
+
+
+def _activation(config: Mapping[str, Any]) -> Any:
+    """config.json's own word, from releases before 5.4; before 4.0 it had another name."""
+    since_4 = config.get("sentence_transformers") or {}
+    if "activation_fn" in since_4:
+        return since_4["activation_fn"]
+    return config.get("sbert_ce_default_activation_function")
+
+
+def check_modules(directory: Path) -> None:
+    """Raises ModelRefused for a modules.json with more than the one Transformer, at the top of the directory."""
+    path = directory / "modules.json"
+    listed = json_in(path)
+    try:
+        modules = [(str(module["type"]), str(module["path"])) for module in listed]
+    except (KeyError, TypeError) as error:
+        raise ModelRefused(f"{path} is not a list of modules with their type and path") from error
+    official = all(kind.startswith("sentence_transformers.") for kind, _ in modules)
+    if not official or [(kind.rpartition(".")[2], where) for kind, where in modules] != [("Transformer", "")]:
+        kinds = " + ".join(kind for kind, _ in modules) or "nothing"
+        raise ModelRefused(
+            f"{path} has {kinds}: of cross-encoders only one Transformer with a classification head is served"
+        )

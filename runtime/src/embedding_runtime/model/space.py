@@ -1,0 +1,69 @@
+"""A name for the space that a model's vectors live in: equal names, and vectors may be compared.
+
+It is a digest over what decides a vector: weights, tokenizer, architecture, the model's own code where that is run,
+pooling, the steps after it, prompts and dimensions. Not over what moves a vector by rounding only: backend, type,
+batches. Of a weights file it takes the size and 1,024 blocks of 4 KiB, evenly spread (all of it, up to 4 MiB): training
+moves every tensor, so that two models differ in nearly every block, and a model of 16 GB is named in the time of 1,024
+small reads instead of a minute.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from embedding_runtime.model import own_code
+from embedding_runtime.model.head import Dense
+from embedding_runtime.model.spec import ModelSpec
+
+__all__ = ["digest"]
+
+_BLOCK = 4096
+_BLOCKS = 1024
+
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+"""The first pattern that has files: a model may come with its weights in several formats."""
+
+
+def digest(spec: ModelSpec) -> str:
+    """`sha256:` and 64 digits. Reads files; the same for the same model in another directory."""
+    found = hashlib.sha256()
+    denses = [step for step in spec.steps if isinstance(step, Dense)]
+    said = {
+        "pooling": spec.pooling,
+        "include_prompt": spec.include_prompt,
+        "steps": [f"{type(step).__name__} {_without_directory(step)}" for step in spec.steps],
+        "lower_case": spec.lower_case,
+        "prompt": spec.prompt,
+        "prompts": dict(spec.prompts),
+        "dimensions": spec.dimensions,
+        "scores": str(spec.scores),
+    }
+    found.update(json.dumps(said, sort_keys=True).encode())
+    for name in ("config.json", "tokenizer.json"):
+        found.update((spec.directory / name).read_bytes())
+    for file in own_code.modules(spec.directory) if spec.own_code else ():
+        found.update(file.read_bytes())
+    for directory in (spec.directory, *(dense.directory for dense in denses)):
+        for file in _weights(directory):
+            for block in _sample(file):
+                found.update(block)
+    return f"sha256:{found.hexdigest()}"
+
+
+def _without_directory(step: object) -> str:
+    return str(sorted((name, value) for name, value in vars(step).items() if name != "directory"))
+
+
+def _weights(directory: Path) -> list[Path]:
+    return next((files for pattern in _WEIGHTS if (files := sorted(directory.glob(pattern)))), [])
+
+
+def _sample(file: Path) -> Iterator[bytes]:
+    size = file.stat().st_size
+    yield str(size).encode()
+    step = max(_BLOCK, (size - _BLOCK) // (_BLOCKS - 1))
+    with file.open("rb") as stream:
+        for start in range(0, size, step):
+            stream.seek(start)
+            yield stream.read(_BLOCK)

@@ -1,0 +1,161 @@
+"""Texts to token ids, with the model's own tokenizer.json. Imports no transformers: that costs seconds and torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer, normalizers
+
+from embedding_runtime.model import ModelRefused, ModelSpec, Side
+from embedding_runtime.protocol.messages import SECOND, TokenIds
+
+__all__ = ["TextTokenizer", "Token"]
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of a text, and where it stands there."""
+
+    id: int
+    text: str
+    special: bool
+    """Put around the text by the tokenizer."""
+    start: int
+    stop: int
+    """In characters, exclusive."""
+
+
+class TextTokenizer:
+    """Gives the ids that sentence-transformers would, special tokens included, cut nowhere. Safe in any thread."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        """Raises ModelRefused."""
+        path = spec.directory / "tokenizer.json"
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises nothing narrower
+            raise ModelRefused(f"{path} cannot be read as a tokenizer: {error}") from error
+        # The file carries the settings of whoever saved it last (MiniLM's: cut to 128 and pad to 128).
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        if spec.lower_case:
+            own = self._tokenizer.normalizer
+            lower = normalizers.Lowercase()
+            self._tokenizer.normalizer = lower if own is None else normalizers.Sequence([lower, own])
+        self._prompt = spec.prompt
+        self.first, self.last = self._specials()
+        """The tokens that stand around every text."""
+
+    def encode(self, texts: Sequence[str], *, prompt: str | None = None) -> list[TokenIds]:
+        """One array of ids a text, a prompt in front (None: the model's default one), in the order given.
+
+        Takes its time: call it in a thread.
+        """
+        before = self._prompt if prompt is None else prompt
+        whole = [before + text for text in texts]
+        return [np.array(found.ids, dtype=np.int32) for found in self._tokenizer.encode_batch_fast(whole)]
+
+    def encode_pairs(self, pairs: Sequence[tuple[str, str]], *, cut_to: int | None = None) -> list[TokenIds]:
+        """One array of ids a pair, its prompt in front; as `encode` otherwise.
+
+        `cut_to`: the most tokens of a pair, special ones included; what is longer is cut as CrossEncoder cuts it.
+        """
+        whole = [(self._prompt + first, second) for first, second in pairs]
+        found = self._tokenizer.encode_batch_fast(whole)
+        if cut_to is not None:
+            for place, encoding in enumerate(found):
+                if len(encoding.ids) > cut_to:
+                    found[place] = self._cut(*whole[place], cut_to)
+        return [np.array(e.ids, dtype=np.int32) + SECOND * np.array(e.type_ids, dtype=np.int32) for e in found]
+
+    def _cut(self, first: str, second: str, length: int) -> Encoding:
+        """The tokenizer's own truncation is a setting of it, which other threads would see."""
+        one, other = self._tokenizer.encode_batch([first, second], add_special_tokens=False)
+        room = max(length - self._tokenizer.num_special_tokens_to_add(is_pair=True), 0)
+        kept, others_kept = longest_first(len(one.ids), len(other.ids), room)
+        one.truncate(kept)
+        other.truncate(others_kept)
+        return self._tokenizer.post_process(one, other)
+
+    def cut(self, ids: TokenIds, length: int, side: Side) -> TokenIds:
+        """At most `length` tokens, taken away at that side, as transformers does: the special tokens around stay.
+
+        `length` has room for the special tokens and one more.
+        """
+        if len(ids) <= length:
+            return ids
+        first, last = len(self.first), len(self.last)
+        inner = ids[first : len(ids) - last]
+        room = length - first - last
+        kept = inner[:room] if side is Side.RIGHT else inner[len(inner) - room :]
+        return np.concatenate([ids[:first], kept, ids[len(ids) - last :]])
+
+    def check_ids(self, vocabulary: int) -> str | None:
+        """Which of its tokens have ids from `vocabulary` up, in words; None: none has, as far as it is known quickly.
+
+        Raises ModelRefused where they are in every text.
+        """
+        (around,) = self.encode([""])
+        if len(around) and around.max() >= vocabulary:
+            raise ModelRefused(
+                f"the tokenizer puts {self.name(int(around.max()))} into every text, and the model's weights have rows "
+                f"for the ids below {vocabulary} only: resize the model's embeddings to the tokenizer"
+            )
+        added = self._tokenizer.get_added_tokens_decoder()
+        end = max(self._tokenizer.get_vocab_size(), *(id_ + 1 for id_ in added), 0)
+        beyond = [id_ for id_ in range(vocabulary, end) if self._tokenizer.id_to_token(id_) is not None]
+        if not beyond:
+            return None
+        named = ", ".join(map(self.name, beyond[:_NAMED])) + (", ..." if len(beyond) > _NAMED else "")
+        return (
+            f"the tokenizer has {len(beyond)} tokens ({named}) beyond the ids below {vocabulary} that the model's "
+            "weights have rows for: a text with one of them is answered with 400; resize the model's embeddings"
+        )
+
+    def name(self, id_: int) -> str:
+        """A token, as messages have it."""
+        return f"the token {self._tokenizer.id_to_token(id_)!r} with id {id_}"
+
+    def count(self, text: str) -> int:
+        """How many tokens it has by itself, without a prompt and special ones."""
+        return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
+
+    def tokens(self, texts: Sequence[str], *, special: bool = True) -> list[list[Token]]:
+        """The tokens of each text as it stands, without a prompt; `special` puts the model's own around it."""
+        found = self._tokenizer.encode_batch(list(texts), add_special_tokens=special)
+        return [
+            [
+                Token(id_, token, bool(is_special), *place)
+                for id_, token, is_special, place in zip(
+                    each.ids, each.tokens, each.special_tokens_mask, each.offsets, strict=True
+                )
+            ]
+            for each in found
+        ]
+
+    def _specials(self) -> tuple[list[int], list[int]]:
+        """A text's own tokens stand in the middle of those with special ones; where, one text tells for all."""
+        plain = self._tokenizer.encode(_ANY_TEXT, add_special_tokens=False).ids
+        whole = self._tokenizer.encode(_ANY_TEXT).ids
+        for first in range(len(whole) - len(plain) + 1):
+            if whole[first : first + len(plain)] == plain:
+                return whole[:first], whole[first + len(plain) :]
+        raise ModelRefused("the tokenizer changes a text's own tokens where it puts special ones around them")
+
+
+_ANY_TEXT = "a text"
+
+_NAMED = 5
+"""Tokens in a warning."""
+
+
+def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
+    """How many tokens of two texts stay where there is room for fewer: the longer one is cut until they are equal.
+
+    As tokenizers' strategy of that name, which gives the odd token to the longer text, to the second of equal ones.
+    """
+    less, more = sorted((first, second))
+    if less + more > room:
+        less = min(less, room // 2)
+        more = room - less
+    return (less, more) if first <= second else (more, less)

@@ -1,0 +1,123 @@
+"""What Prometheus is told of a server. Names follow its conventions; what they measure, text-embeddings-inference's.
+
+Counters and histograms are moved where things happen; gauges are read when somebody scrapes. A request costs ten
+microseconds of it.
+"""
+
+from collections.abc import Callable, Sequence
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
+
+from embedding_runtime.model import ModelSpec
+
+__all__ = ["Metrics"]
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+TOKENS = (16, 64, 256, 512, 1024, 2048, 4096, 8192, 32768)
+
+# In the text format Prometheus would take each for one more series.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """One server's, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = self._counter("requests", "HTTP requests answered.", ["method", "path", "code"])
+        self._request_seconds = self._histogram(
+            "request_duration_seconds", "From a request's headers to the end of its answer.", SECONDS, ["path"]
+        )
+        self._rejected = self._counter("rejected", "Requests refused or failed, by what was wrong.", ["reason"])
+        self.tokenization = self._histogram(
+            "request_tokenization_duration_seconds", "A request's texts to token ids.", SECONDS
+        )
+        self.queue = self._histogram(
+            "request_queue_duration_seconds", "From joining the line to a request's first batch.", SECONDS
+        )
+        self._inference = self._histogram(
+            "batch_inference_duration_seconds",
+            "A batch being computed; waiting for another one is not counted.",
+            SECONDS,
+        )
+        self._batch_texts = self._histogram("batch_texts", "Texts in a batch.", TEXTS)
+        self._batch_tokens = self._histogram("batch_tokens", "Tokens in a batch, special tokens included.", TOKENS)
+        self._texts = self._counter("texts", "Texts computed.")
+        self._tokens = self._counter("tokens", "Tokens computed, special tokens included.")
+        self._padding = self._counter(
+            "padding_tokens",
+            "Places computed beside embedding_tokens_total, to fill texts of a batch up to one length. "
+            "0 where batches are packed.",
+        )
+        self._halves = self._counter("half_batches", "Batches computed with half of the machine, another one beside.")
+        self._connections_ended = self._counter(
+            "connections_ended", "Connections that the server closed or refused before the client did.", ["reason"]
+        )
+        ProcessCollector(registry=self._registry)
+
+    def request(self, *, method: str, path: str, code: int, seconds: float) -> None:
+        """An answer has been sent. `path` is a route's template, so that there are few."""
+        self._requests.labels(method, path, code).inc()
+        self._request_seconds.labels(path).observe(seconds)
+
+    def rejected(self, reason: str) -> None:
+        """A request was answered with a fault."""
+        self._rejected.labels(reason).inc()
+
+    def batch(self, *, texts: int, tokens: int, padding: int, whole: bool, seconds: float) -> None:
+        """The worker has computed a batch, with the whole machine or half; `padding` places of it are no text's."""
+        self._inference.observe(seconds)
+        self._batch_texts.observe(texts)
+        self._batch_tokens.observe(tokens)
+        self._texts.inc(texts)
+        self._tokens.inc(tokens)
+        self._padding.inc(padding)
+        self._halves.inc(not whole)
+
+    def line(
+        self, *, tokens: Callable[[], float], texts: Callable[[], float], tokens_in_flight: Callable[[], float]
+    ) -> None:
+        """What waits, and what waits or is being computed: asked when somebody scrapes."""
+        self._gauge("queue_tokens", "Tokens that wait for a batch.", tokens)
+        self._gauge("queue_texts", "Texts that wait for a batch.", texts)
+        self._gauge("tokens_in_flight", "Tokens that wait or are being computed.", tokens_in_flight)
+
+    def connections(self, *, number: Callable[[], float], unsent_bytes: Callable[[], float]) -> None:
+        """Open connections, and the memory for their answers: read at each scrape."""
+        self._gauge("connections", "Open connections.", number)
+        self._gauge("unsent_bytes", "Bytes of answers that are being made or that clients have not read.", unsent_bytes)
+
+    def connection_ended(self, reason: str) -> None:
+        """The server closed or refused a connection."""
+        self._connections_ended.labels(reason).inc()
+
+    def serving(self, name: str, backend: str, spec: ModelSpec, *, worker: int) -> None:
+        """The model as labels, and the memory and CPU time of the process `worker`, as long as there is one."""
+        facts = {"name": name, "backend": backend, "pooling": "+".join(spec.pooling), "dtype": spec.dtype}
+        numbers = {"dimensions": str(spec.dimensions), "max_length": str(spec.max_length)}
+        Info("embedding_model", "The served model.", registry=self._registry).info(facts | numbers)
+        ProcessCollector("embedding_worker", lambda: worker, registry=self._registry)
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """All of it, as text, and its content type: what the Accept header asks for."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def _counter(self, name: str, help_: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(f"embedding_{name}", help_, labels, registry=self._registry)
+
+    def _histogram(self, name: str, help_: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
+        return Histogram(f"embedding_{name}", help_, labels, buckets=buckets, registry=self._registry)
+
+    def _gauge(self, name: str, help_: str, value: Callable[[], float]) -> None:
+        Gauge(f"embedding_{name}", help_, registry=self._registry).set_function(value)

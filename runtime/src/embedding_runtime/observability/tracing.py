@@ -1,0 +1,59 @@
+"""Spans of a request and its steps, sent where the environment configures it, nowhere else.
+
+No span ever holds a text: neither what was asked nor what an exception says. As logging's, the configuration is the
+process's, so that whoever does a step can name it.
+"""
+
+import importlib
+import logging
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+__all__ = ["Attributes", "Tracing", "annotate", "configure", "request", "span"]
+
+_log = logging.getLogger(__name__)
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+Attributes = Mapping[str, str | int | float]
+
+
+class Tracing(Protocol):
+    """What takes the spans: `otlp`, where there is a collector."""
+
+    def request(self, method: str, headers: Mapping[str, str]) -> AbstractContextManager[object]: ...
+    def span(self, name: str) -> AbstractContextManager[object]: ...
+    def annotate(self, attributes: Attributes, name: str | None, *, failed: bool) -> None: ...
+
+
+_tracing: Tracing | None = None
+
+
+def configure(environ: Mapping[str, str]) -> None:
+    """Spans go to the OTLP collector that `environ` names; OpenTelemetry is imported only where it names one."""
+    global _tracing  # noqa: PLW0603 see the module's docstring
+    _tracing = None
+    off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none"
+    if off or not any(environ.get(name) for name in ENDPOINTS):
+        return
+    try:
+        _tracing = importlib.import_module("embedding_runtime.observability.otlp").start()
+    except ModuleNotFoundError as error:
+        _log.warning("no traces, although %s is set: %s (embedding-runtime[otel] brings it)", ENDPOINTS[0], error)
+
+
+def request(method: str, headers: Mapping[str, str]) -> AbstractContextManager[object]:
+    """The span of a whole request, in the trace that its traceparent header names."""
+    return nullcontext() if _tracing is None else _tracing.request(method, headers)
+
+
+def span(name: str) -> AbstractContextManager[object]:
+    """A step of the current request."""
+    return nullcontext() if _tracing is None else _tracing.span(name)
+
+
+def annotate(attributes: Attributes, *, name: str | None = None, failed: bool = False) -> None:
+    """Tells more of the current span; `name` renames it."""
+    if _tracing is not None:
+        _tracing.annotate(attributes, name, failed=failed)

@@ -1,0 +1,81 @@
+"""Tokens per minute, as a bucket that fills steadily: pure, the time is an argument.
+
+It holds a minute's worth. Who has been quiet for a minute may spend it at once; over any longer time nobody gets more
+than the rate and that one bucketful.
+"""
+
+import math
+
+from embedding_runtime.errors import RateLimited
+from embedding_runtime.protocol.requests import Principal, RateLimit
+
+__all__ = ["Bucket", "Budgets"]
+
+KEPT = 1000
+"""Buckets, before those that are full are dropped."""
+
+
+class Bucket:
+    """Full at first. Times are seconds of one clock that does not go back."""
+
+    def __init__(self, per_minute: int, now: float) -> None:
+        self.per_minute = per_minute
+        self._level = float(per_minute)
+        self._at = now
+
+    def take(self, tokens: int, now: float) -> float:
+        """0: they are taken. Else nothing is: seconds until they could be, infinite for more than it ever holds."""
+        self._fill(now)
+        if tokens > self.per_minute:
+            return math.inf
+        if tokens > self._level:
+            return self._seconds(tokens - self._level)
+        self._level -= tokens
+        return 0.0
+
+    def remaining(self, now: float) -> int:
+        """Tokens that could be taken."""
+        self._fill(now)
+        return int(self._level)
+
+    def full_in(self, now: float) -> float:
+        """Seconds until all of `per_minute` could be taken."""
+        self._fill(now)
+        return self._seconds(self.per_minute - self._level)
+
+    def _fill(self, now: float) -> None:
+        self._level = min(self.per_minute, self._level + (now - self._at) * self.per_minute / 60)
+        self._at = now
+
+    def _seconds(self, tokens: float) -> float:
+        return tokens * 60 / self.per_minute
+
+
+class Budgets:
+    """The bucket of each principal that has a limit. A key whose limit changes is another principal."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[Principal, Bucket] = {}
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def spend(self, principal: Principal, tokens: int, now: float) -> None:
+        """Take the tokens from the principal's bucket. Raises RateLimited, with nothing taken."""
+        bucket = self._bucket(principal, now)
+        if bucket is not None and (wait := bucket.take(tokens, now)):
+            raise RateLimited(tokens=tokens, per_minute=bucket.per_minute, wait=wait)
+
+    def state(self, principal: Principal, now: float) -> RateLimit | None:
+        """What is left; None for a principal without a limit."""
+        bucket = self._bucket(principal, now)
+        return None if bucket is None else RateLimit(bucket.per_minute, bucket.remaining(now), bucket.full_in(now))
+
+    def _bucket(self, principal: Principal, now: float) -> Bucket | None:
+        if principal.tokens_per_minute is None:
+            return None
+        if principal not in self._buckets:
+            if len(self._buckets) >= KEPT:  # a full bucket is as good as none
+                self._buckets = {key: each for key, each in self._buckets.items() if each.full_in(now)}
+            self._buckets[principal] = Bucket(principal.tokens_per_minute, now)
+        return self._buckets[principal]

@@ -1,0 +1,1 @@
+"""The process that computes vectors: one backend on its share of the machine."""

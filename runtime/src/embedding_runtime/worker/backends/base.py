@@ -1,0 +1,47 @@
+"""All that the rest of the runtime knows of vLLM or torch."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from embedding_runtime.protocol.messages import TokenIds, VectorRows
+
+__all__ = ["Backend", "BatchFailed"]
+
+
+class BatchFailed(Exception):
+    """A batch that cannot be computed, by a backend that vouches for the next one. Words for the worker's log."""
+
+
+class Backend(Protocol):
+    """Turns texts into vectors, pairs into scores. Lives in the worker process."""
+
+    @property
+    def detail(self) -> str:
+        """How it computes, in a few words for the log: library, device, type, path."""
+        ...
+
+    @property
+    def halve(self) -> Callable[[], None] | None:
+        """What a thread does before its first batch to compute with half of the machine, beside another one that has
+        done so. None: one batch at a time. The main thread has the whole machine.
+        """
+        ...
+
+    @property
+    def batch_tokens(self) -> int:
+        """How many tokens of several texts make a batch that keeps the machine busy; more only make others wait."""
+        ...
+
+    def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
+        """One row a text, in the order given: shape (len(batch), dimensions), float32.
+
+        `batch` is not empty, nor is a text in it; texts have at most `max_length` tokens, ids are below `vocabulary`.
+        A row may hold NaN where the model's arithmetic gave it: the front answers for it. BatchFailed: some text of
+        the batch is to blame, and the front finds it. Any other exception means that the process can no longer be
+        trusted, and the worker ends.
+        """
+        ...
+
+    def padding(self, batch: Sequence[TokenIds]) -> int:
+        """How many places `embed` computes for this batch beside its tokens, to make rows of one length; 0: packed."""
+        ...

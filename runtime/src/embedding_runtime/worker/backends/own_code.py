@@ -1,0 +1,29 @@
+"""Models that bring Python code of their own (`auto_map`): it is run only where that was asked for."""
+
+import logging
+
+from transformers import CONFIG_MAPPING
+
+from embedding_runtime.model import ModelRefused, ModelSpec
+from embedding_runtime.model.files import object_in
+
+__all__ = ["check"]
+
+_log = logging.getLogger(__name__)
+
+
+def check(spec: ModelSpec) -> None:
+    """Raises ModelRefused for a kind of model that transformers has no code for, where its own is not asked for.
+
+    Where transformers has some, and nobody asks for the model's own, that is what is run.
+    """
+    path = spec.directory / "config.json"
+    config = object_in(path)
+    if spec.own_code:
+        _log.warning("running Python code that came with the model in %s", spec.directory)
+    elif config.get("auto_map") and config.get("model_type") not in CONFIG_MAPPING:
+        raise ModelRefused(
+            f"{path} has auto_map: a model of type {config.get('model_type')!r} needs Python code that comes with it, "
+            "which may do all that this server may; read it, and serve it with --trust_remote_code=true if you trust "
+            "it, or choose a model of a type that transformers has"
+        )

@@ -1,0 +1,217 @@
+"""Batches without padding: all texts stand end to end in one row, and attention alone keeps them apart.
+
+Linear layers, norms and activations work token by token, so they need not know where a text ends. Attention does:
+transformers lets one register a function for it. On a CPU this one runs transformers' own, text by text (texts of one
+length together); on a GPU, torch's kernels for texts end to end: FlashAttention's in the types that it takes, the
+memory-efficient one's in float32, and on cards from before Ampere. Where texts end travels to it through the model's
+keyword arguments.
+"""
+
+import inspect
+from collections.abc import Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.varlen import varlen_attn
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface
+
+from embedding_runtime.protocol.messages import SECOND, TokenIds
+from embedding_runtime.worker.backends.padded import Forward
+from embedding_runtime.worker.backends.runs import Run, runs_of
+
+__all__ = ["Layout", "NotPackable", "padding_of", "positions_of", "prepare"]
+
+_NAME = "embedding_runtime_packed"
+
+_STRETCHED = ("dynamic", "longrope")
+"""transformers' words for rotary positions that follow a batch's length; they are kept in the module, too."""
+
+
+class NotPackable(Exception):
+    """The model's attention needs to know more than where a text begins and ends."""
+
+
+class Layout:
+    """Where each text of a row stands: for attention text by text, and all at once. Computed once for all layers."""
+
+    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
+        self.longest = max(lengths)
+        self._lengths, self._device = lengths, device
+
+    @cached_property
+    def runs(self) -> Sequence[Run]:
+        """The runs that cover the texts, in their order."""
+        return tuple(runs_of(self._lengths))
+
+    @cached_property
+    def ends(self) -> Tensor:
+        """0, then the place after the last token of each text: shape (texts + 1,), int32."""
+        return torch.tensor([0, *np.cumsum(self._lengths).tolist()], dtype=torch.int32, device=self._device)
+
+
+def prepare(model: PreTrainedModel) -> Forward:
+    """The way through this model for texts in rising order of length. Its usual forward no longer keeps texts apart.
+
+    Raises NotPackable.
+    """
+    # One that counts by itself would count through all texts of a batch, past its last position. On a CPU that is an
+    # IndexError, which the proof at start catches; on a GPU an assertion after which the device answers nothing more.
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        raise NotPackable("it counts positions by itself")
+    if any(getattr(module, "rope_type", "default") in _STRETCHED for module in model.modules()):
+        raise NotPackable("it stretches positions by the longest text of a batch")
+    AttentionInterface.register(_NAME, _attention)
+    AttentionMaskInterface.register(_NAME, lambda *_, **__: None)
+    model.set_attn_implementation(_NAME)
+    if model.config._attn_implementation != _NAME:  # noqa: SLF001 it only logs when it does not obey
+        raise NotPackable("its attention cannot be replaced")
+    return partial(_forward, model, padding_of(model))
+
+
+def _forward(model: PreTrainedModel, padding: int | None, texts: Sequence[TokenIds]) -> Tensor:
+    ids = torch.from_numpy(np.concatenate(texts)).long().to(model.device)
+    positions = torch.from_numpy(positions_of(texts, padding)).to(model.device)
+    layout = Layout([len(text) for text in texts], model.device)
+    hidden: Tensor = model(input_ids=ids[None], position_ids=positions[None], layout=layout).last_hidden_state
+    return hidden[0]
+
+
+def padding_of(model: PreTrainedModel) -> int | None:
+    """The padding's id, where positions are counted from it (RoBERTa and its kin); None where they begin at 0."""
+    for module in model.modules():
+        padding = getattr(module, "padding_idx", None)
+        if isinstance(padding, int) and isinstance(getattr(module, "position_embeddings", None), nn.Embedding):
+            return padding
+    return None
+
+
+def positions_of(texts: Sequence[TokenIds], padding: int | None) -> npt.NDArray[np.int64]:
+    """Of all their tokens, end to end; `padding` from `padding_of`.
+
+    As the models themselves count; a text may well hold the padding's token.
+    """
+    lengths = np.array([len(text) for text in texts])
+    start = np.repeat(np.cumsum(lengths) - lengths, lengths)  # where each token's text begins
+    positions: npt.NDArray[np.int64]
+    if padding is None:
+        positions = np.arange(len(start)) - start
+        return positions
+    real = (np.concatenate(texts) & ~SECOND != padding).astype(np.int64)
+    counted = np.cumsum(real)
+    positions = (counted - (counted - real)[start]) * real + padding
+    return positions
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    layout: Layout,
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """query, key, value: (1, heads, tokens, head size); key and value may have fewer heads.
+
+    Returns query's shape with heads and tokens swapped, as transformers' functions do.
+    """
+    unknown = [name for name in ("position_bias", "softcap", "s_aux") if kwargs.get(name) is not None]
+    if attention_mask is not None or unknown:
+        raise NotPackable(f"its attention uses {', '.join(unknown) or 'a mask of its own'}")
+    causal = kwargs.get("is_causal")
+    causal = bool(getattr(module, "is_causal", True) if causal is None else causal)  # as transformers' own decide
+    window = None if sliding_window is None or sliding_window >= layout.longest else sliding_window
+    if _takes_flash(query):
+        return _flash(query, key, value, layout, causal=causal, window=window, scale=kwargs.get("scaling")), None
+    if query.is_cuda and window is None:
+        return _memory_efficient(query, key, value, layout, causal=causal, scale=kwargs.get("scaling")), None
+    _, heads, tokens, size = query.shape
+    out = query.new_empty(1, tokens, heads, size)
+    for run in layout.runs:
+        q, k, v = (_by_text(tensor, run) for tensor in (query, key, value))
+        band = _band(run, window, query.device, causal=causal)
+        seen, _ = sdpa_attention_forward(module, q, k, v, band, **kwargs)
+        out[0, run.start : run.stop] = seen.reshape(-1, heads, size)
+    return out, None
+
+
+def _takes_flash(query: Tensor) -> bool:
+    return (
+        query.is_cuda
+        and query.dtype in (torch.float16, torch.bfloat16)
+        and torch.cuda.get_device_capability(query.device) >= _AMPERE
+    )
+
+
+_AMPERE = (8, 0)
+
+
+def _flash(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, causal: bool, window: int | None, scale: float | None
+) -> Tensor:
+    """FlashAttention over texts end to end. One split: a text's numbers do not depend on the longest beside it."""
+    before = -1 if window is None else window - 1
+    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    out = varlen_attn(
+        q,
+        k,
+        v,
+        layout.ends,
+        layout.ends,
+        layout.longest,
+        layout.longest,
+        scale=scale,
+        window_size=(before, 0 if causal else before),
+        enable_gqa=query.shape[1] != key.shape[1],
+        num_splits=1,
+    )
+    assert isinstance(out, Tensor)  # noqa: S101 for mypy: it is a tuple where more is asked for
+    return out[None]
+
+
+def _memory_efficient(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, causal: bool, scale: float | None
+) -> Tensor:
+    """What scaled_dot_product_attention runs for nested tensors, without their cost: milliseconds a layer in Python.
+
+    torch has no public name for it; should its parameters change, the proof at start falls back to padded batches.
+    """
+    shared = query.shape[1] // key.shape[1]  # it wants a head of keys and values for each of queries
+    heads = (query, *(tensor.repeat_interleave(shared, 1) if shared > 1 else tensor for tensor in (key, value)))
+    q, k, v = (tensor.transpose(1, 2) for tensor in heads)
+    out: Tensor
+    out, *_ = torch.ops.aten._efficient_attention_forward(  # noqa: SLF001
+        *(q, k, v),
+        bias=None,
+        cu_seqlens_q=layout.ends,
+        cu_seqlens_k=layout.ends,
+        max_seqlen_q=layout.longest,
+        max_seqlen_k=layout.longest,
+        dropout_p=0.0,
+        custom_mask_type=int(causal),
+        scale=scale,
+    )
+    return out
+
+
+def _by_text(tensor: Tensor, run: Run) -> Tensor:
+    """(1, heads, tokens, size) -> (texts, heads, tokens of one, size)."""
+    _, heads, _, size = tensor.shape
+    return tensor[0, :, run.start : run.stop].reshape(heads, run.texts, -1, size).transpose(0, 1)
+
+
+def _band(run: Run, window: int | None, device: torch.device, *, causal: bool) -> Tensor | None:
+    """Which token sees which, True for yes: those less than `window` away. None: the text is within one window."""
+    if window is None or run.length <= window:
+        return None
+    places = torch.arange(run.length, device=device)
+    behind = places[:, None] - places[None, :]
+    return ((behind >= 0) & (behind < window) if causal else behind.abs() < window)[None, None]

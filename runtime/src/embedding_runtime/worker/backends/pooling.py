@@ -1,0 +1,176 @@
+"""From hidden states to vectors: sentence-transformers' Pooling, Dense and Normalize, over texts end to end."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from embedding_runtime.model import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Step
+
+__all__ = ["Head", "activation", "pool"]
+
+
+class Head:
+    """All that is done to hidden states, in float32."""
+
+    def __init__(self, spec: ModelSpec, device: torch.device, *, prompt_tokens: int) -> None:
+        """`prompt_tokens`: how many at the start of every text are its prompt's. Raises ModelRefused."""
+        self._spec = spec
+        self._skip = 0 if spec.include_prompt else prompt_tokens
+        self._steps = [_step(step, device) for step in spec.steps]
+
+    def __call__(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
+        """(tokens, hidden), texts end to end -> (texts, dimensions)."""
+        rows = pool(hidden.float(), lengths, self._spec.pooling, skip=self._skip)
+        for step in self._steps:
+            rows = step(rows)
+        return rows
+
+
+def pool(hidden: Tensor, lengths: Sequence[int], modes: Sequence[Pooling], *, skip: int = 0) -> Tensor:
+    """(tokens, hidden), texts end to end -> (texts, hidden x modes), without the first `skip` tokens of each text.
+
+    As sentence-transformers has it, also for a text that has no others. A mode is an operator or two over all texts,
+    however many lengths they have: on a GPU each is a launch.
+    """
+    texts = _Texts(np.asarray(lengths), skip)
+    return torch.cat([_pooled(mode, hidden, texts) for mode in modes], dim=1)
+
+
+class _Texts:
+    """Where texts stand in the row of tokens, and which of their tokens count: arrays with an entry for each text."""
+
+    def __init__(self, lengths: npt.NDArray[np.int64], skip: int) -> None:
+        self.skip, self.lengths = skip, lengths
+        self.counted = np.maximum(lengths - skip, 0)
+        """How many."""
+
+    @cached_property
+    def stop(self) -> npt.NDArray[np.int64]:
+        stop: npt.NDArray[np.int64] = np.cumsum(self.lengths)
+        return stop
+
+    @property
+    def start(self) -> npt.NDArray[np.int64]:
+        return self.stop - self.lengths
+
+    @property
+    def first(self) -> npt.NDArray[np.int64]:
+        """Of the tokens that count; `stop` where there are none."""
+        first: npt.NDArray[np.int64] = self.stop - self.counted
+        return first
+
+    @cached_property
+    def tokens(self) -> npt.NDArray[np.int64]:
+        """Those that count, by their places in the row; an entry for each of them."""
+        ahead = np.repeat(self.stop - np.cumsum(self.counted), self.counted)
+        tokens: npt.NDArray[np.int64] = np.arange(len(ahead)) + ahead
+        return tokens
+
+    @property
+    def places(self) -> npt.NDArray[np.int64]:
+        """Those of `tokens` in their texts, from 1."""
+        return self.tokens - np.repeat(self.start, self.counted) + 1
+
+    @property
+    def sums_of_places(self) -> npt.NDArray[np.float64]:
+        """Of each text, as arithmetic series have them."""
+        least, greatest = self.lengths - self.counted + 1, self.lengths
+        sums: npt.NDArray[np.float64] = self.counted * (least + greatest) / 2
+        return sums
+
+
+def _pooled(mode: Pooling, hidden: Tensor, texts: _Texts) -> Tensor:
+    """(tokens, hidden) -> (texts, hidden)."""
+
+    def on_device(array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(hidden.device)
+
+    def column(array: npt.NDArray[Any]) -> Tensor:
+        return on_device(array.astype(np.float32))[:, None]
+
+    def reduced(kind: str, weights: Tensor | None = None) -> Tensor:
+        """Over the tokens that count. Without any, the sum is 0, the greatest minus infinity."""
+        rows = hidden[on_device(texts.tokens)] if texts.skip else hidden
+        weighted = rows if weights is None else rows * weights
+        return torch.segment_reduce(weighted, kind, lengths=on_device(texts.counted), unsafe=True)  # it need not look
+
+    match mode:
+        case Pooling.CLS:
+            return hidden[on_device(np.where(texts.counted, texts.first, texts.start))]
+        case Pooling.MEAN:
+            return reduced("sum") / column(texts.counted.clip(1))
+        case Pooling.MEAN_SQRT_LEN:
+            return reduced("sum") / column(np.sqrt(texts.counted.clip(1)))
+        case Pooling.WEIGHTED_MEAN:
+            return reduced("sum", column(texts.places)) / column(texts.sums_of_places.clip(1e-9))
+        case Pooling.LAST_TOKEN:
+            return hidden[on_device(texts.stop - 1)].where(column(texts.counted) > 0, 0)
+        case Pooling.MAX:
+            return reduced("max")
+
+
+def _step(step: Step, device: torch.device) -> Callable[[Tensor], Tensor]:
+    match step:
+        case Normalize():
+            return normalize
+        case Cut(outputs):
+            return lambda rows: rows[:, :outputs]
+        case Dense():
+            return _Dense(step, device)
+
+
+class _Dense:
+    """One Dense module with its own weights."""
+
+    def __init__(self, dense: Dense, device: torch.device) -> None:
+        self._activation = activation(dense.activation, dense.directory)
+        self._linear = nn.Linear(dense.inputs, dense.outputs, bias=dense.bias)
+        layers = nn.ModuleDict({"linear": self._linear})
+        self._beside: nn.Module | None = None
+        if dense.residual and dense.inputs == dense.outputs:
+            self._beside = nn.Identity()
+        elif dense.residual:
+            self._beside = layers["residual"] = nn.Linear(dense.inputs, dense.outputs, bias=False)
+        try:
+            layers.load_state_dict(_weights(dense.directory))
+        except RuntimeError as error:
+            raise ModelRefused(
+                f"the weights in {dense.directory} do not fit: {' '.join(str(error).split())}"
+            ) from error
+        layers.to(device)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        out: Tensor = self._activation(self._linear(rows))
+        return out if self._beside is None else out + self._beside(rows)
+
+
+def activation(full_name: str, directory: Path) -> nn.Module:
+    """An instance of one of torch's classes, as the files in `directory` name it. Raises ModelRefused."""
+    where, _, name = full_name.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(where), name)
+    except (ImportError, AttributeError) as error:
+        raise ModelRefused(f"{directory} has the activation {full_name}: torch has none such") from error
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise ModelRefused(f"{directory} has the activation {full_name}: it is no module of torch")
+    return kind()
+
+
+def _weights(directory: Path) -> Mapping[str, Tensor]:
+    if (directory / "model.safetensors").is_file():
+        return load_file(directory / "model.safetensors")
+    if (directory / "pytorch_model.bin").is_file():
+        weights: Mapping[str, Tensor] = torch.load(
+            directory / "pytorch_model.bin", map_location="cpu", weights_only=True
+        )
+        return weights
+    raise ModelRefused(f"{directory} has neither model.safetensors nor pytorch_model.bin")

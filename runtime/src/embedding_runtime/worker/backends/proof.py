@@ -1,0 +1,69 @@
+"""What any way through a model is held to at start: a few texts, each alone through the model's code as it comes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from embedding_runtime.contract import Dtype
+from embedding_runtime.protocol.messages import TokenIds
+from embedding_runtime.worker.backends.base import Backend
+
+__all__ = ["Proof"]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Texts, and the rows that they have to get."""
+
+    probes: Sequence[TokenIds]
+    alone: Tensor
+    """Shape (probes, dimensions)."""
+    tolerance: float
+    """Largest distance (1 - cosine) of a row from the one that it has to be."""
+
+    @classmethod
+    def of(cls, backend: Backend, probes: Sequence[TokenIds], dtype: Dtype) -> Self:
+        """`backend` is the way that is trusted."""
+        alone = torch.cat([torch.from_numpy(backend.embed([probe])) for probe in probes])
+        return cls(probes, alone, _TOLERANCE[dtype])
+
+    def problem(self, backend: Backend) -> str | None:
+        """What is wrong with what it gives for the texts together, in words; None: nothing. Raises as `embed` does."""
+        off = 1 - self._cosine(_together(backend, self.probes))
+        return None if off <= self.tolerance else f"texts together are off by {off:.1e} from each alone"  # NaN: not <=
+
+    def difference(self, backend: Backend) -> str | None:
+        """How the vectors of another library differ, in words with both numbers; None: they do not.
+
+        Raises as `embed` does.
+        """
+        together = _together(backend, self.probes)
+        cosine, required = self._cosine(together), 1 - self.tolerance
+        if not cosine >= required:  # NaN is not
+            return f"cosine {cosine:.7f} between its vectors and transformers' own, {required:.7f} is required"
+        lengths = together.norm(dim=1) / self.alone.norm(dim=1)
+        if not torch.allclose(lengths, torch.ones_like(lengths), rtol=0, atol=self.tolerance**0.5):
+            return f"its vectors are {lengths.min():.5f} to {lengths.max():.5f} times as long as transformers' own"
+        return None
+
+    def difference_of_scores(self, backend: Backend) -> str | None:
+        """As `difference`, of a cross-encoder's logits."""
+        off = (_together(backend, self.probes) - self.alone).abs() / (1 + self.alone.abs())
+        allowed = self.tolerance**0.5
+        if off.max().item() <= allowed:
+            return None
+        return f"its scores differ from transformers' own by up to {off.max().item():.1e}, and {allowed:.1e} is allowed"
+
+    def _cosine(self, together: Tensor) -> float:
+        """The lowest."""
+        return torch.cosine_similarity(self.alone.double(), together.double()).min().item()
+
+
+def _together(backend: Backend, probes: Sequence[TokenIds]) -> Tensor:
+    return torch.from_numpy(backend.embed(probes))
+
+
+_TOLERANCE = {Dtype.FLOAT32: 1e-6, Dtype.FLOAT16: 1e-4, Dtype.BFLOAT16: 1e-3}

@@ -1,0 +1,183 @@
+"""vLLM, as a library in the worker: its synchronous engine, fed with token ids, pooling as the model's files say.
+
+Of a cross-encoder it computes the logits, as its task `classify`; the activation is ours, as CrossEncoder's is its own.
+
+`registry` has set vLLM's environment before this is imported.
+"""
+
+import gc
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Self
+
+import numpy as np
+import torch
+from vllm import EngineArgs, LLMEngine, PoolingParams, TokensPrompt, __version__
+from vllm.config import PoolerConfig
+from vllm.platforms import current_platform
+
+from embedding_runtime.model import ModelRefused, ModelSpec, Normalize
+from embedding_runtime.protocol.messages import SECOND, TokenIds, VectorRows
+from embedding_runtime.worker.backends import own_code, tokenizer_check, vllm_coverage
+from embedding_runtime.worker.backends.failure import batch_failed
+from embedding_runtime.worker.backends.pooling import activation
+from embedding_runtime.worker.backends.proof import Proof
+from embedding_runtime.worker.backends.vllm_limits import SEQ_POOLING
+from embedding_runtime.worker.backends.vllm_weights import LOAD_FORMAT, WeightsMissing
+
+__all__ = ["VllmBackend", "load"]
+
+_log = logging.getLogger(__name__)
+
+_CPU_BATCH_TOKENS = 2048
+_GPU_BATCH_TOKENS = 16_384
+_BATCH_TEXTS = 256
+
+
+class VllmBackend:
+    """One engine in this process."""
+
+    halve = None
+    batch_tokens = _CPU_BATCH_TOKENS if current_platform.is_cpu() else _GPU_BATCH_TOKENS
+
+    def __init__(self, engine: LLMEngine, spec: ModelSpec, detail: str, *, types: bool) -> None:
+        """`types`: whether the model gets token types."""
+        self.detail = detail
+        self._engine, self._dimensions, self._types = engine, spec.dimensions, types
+        self._activation = None if spec.scores is None else activation(spec.scores.activation, spec.directory)
+
+    def computing(self, spec: ModelSpec) -> Self:
+        """The same engine, for a spec that differs in what comes after it."""
+        return type(self)(self._engine, spec, self.detail, types=self._types)
+
+    def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
+        try:
+            return self._rows(batch)
+        except Exception as error:
+            failed = batch_failed(error)
+            self._engine.abort_request([str(place) for place in range(len(batch))])  # those that are left
+            raise failed from error
+
+    def padding(self, batch: Sequence[TokenIds]) -> int:  # noqa: ARG002 it is the protocol's
+        return 0  # but for what CUDA graphs are filled up with, which vLLM keeps to itself
+
+    def _rows(self, batch: Sequence[TokenIds]) -> VectorRows:
+        for place, ids in enumerate(batch):
+            prompt = TokensPrompt(prompt_token_ids=(ids & ~SECOND).tolist())
+            self._engine.add_request(str(place), prompt, self._params(ids))
+        rows: dict[int, torch.Tensor] = {}
+        while self._engine.has_unfinished_requests():
+            for output in self._engine.step():
+                rows[int(output.request_id)] = output.outputs.data.float()
+        all_rows = torch.stack([rows[place][: self._dimensions] for place in range(len(batch))])
+        return (all_rows if self._activation is None else self._activation(all_rows)).numpy()
+
+    def _params(self, ids: TokenIds) -> PoolingParams:
+        if self._activation is None:
+            return PoolingParams(task="embed")
+        second = np.flatnonzero(ids & SECOND)
+        types = {"compressed_token_type_ids": int(second[0])} if self._types and len(second) else None
+        return PoolingParams(task="classify", use_activation=False, extra_kwargs=types)
+
+
+def load(spec: ModelSpec) -> VllmBackend:
+    """Raises ModelRefused; whatever else vLLM says against the model passes through."""
+    own_code.check(spec)
+    if spec.scores is None:
+        tokenizer_check.check(spec)
+        types = False
+    else:
+        types = tokenizer_check.check_pairs(spec)
+    reason = vllm_coverage.reason_for_proof(spec)
+    proof = None if reason is None else _proof(spec, reason)
+    try:
+        engine, where = _engine(spec)
+        backend = VllmBackend(engine, spec, f"vLLM {__version__} on {where}", types=types)
+        difference = None if proof is None else _difference(proof, backend, spec)
+    except WeightsMissing as missing:
+        if proof is None:
+            _proof(spec, "some weights are missing")  # transformers names them as the files do
+        raise ModelRefused(
+            f"vLLM finds no weights in {spec.directory} for {missing}; --backend=huggingface finds all"
+        ) from missing
+    except Exception as error:
+        # ValueError: an architecture that vLLM does not have, a setting that it does not take. What the matrix does
+        # not cover: anything.
+        if proof is None and not isinstance(error, ValueError):
+            raise
+        said = " ".join(str(error).split())[:_SAID]
+        raise ModelRefused(f"vLLM cannot load {spec.directory}: {said}; --backend=huggingface may") from error
+    if difference is not None:
+        code = "the code that came with" if spec.own_code else "transformers' code for"
+        raise ModelRefused(
+            f"vLLM does not compute what {code} {spec.directory} does: {difference}; "
+            "--backend=huggingface runs it as it is"
+        )
+    return backend
+
+
+_IDENTITY = "torch.nn.modules.linear.Identity"
+
+_SAID = 300
+"""Characters of vLLM's words: it goes on to list every architecture that it has."""
+
+
+def _proof(spec: ModelSpec, reason: str) -> Proof:
+    """What transformers computes, of a cross-encoder before its activation, which may make 1 of every score.
+
+    vLLM has classes of its own for some names, and puts its layers into other code by what they look like. Only the
+    code itself tells whether that fits.
+    """
+    from embedding_runtime.worker.backends import huggingface  # noqa: PLC0415 the few models that need it wait a second for it
+
+    _log.info("comparing vLLM with transformers before it serves: %s", reason)
+    proof = huggingface.as_it_comes(_before_activation(spec))
+    gc.collect()  # vLLM asks how much memory is free
+    torch.accelerator.empty_cache()
+    return proof
+
+
+def _difference(proof: Proof, backend: VllmBackend, spec: ModelSpec) -> str | None:
+    if spec.scores is None:
+        return proof.difference(backend)
+    return proof.difference_of_scores(backend.computing(_before_activation(spec)))
+
+
+def _before_activation(spec: ModelSpec) -> ModelSpec:
+    return spec if spec.scores is None else replace(spec, scores=replace(spec.scores, activation=_IDENTITY))
+
+
+def _engine(spec: ModelSpec) -> tuple[LLMEngine, str]:
+    """And where it computes."""
+    # An input of exactly max_model_len tokens would wait for ever: vLLM keeps one place for a token to generate.
+    # It derives its limit from the model's files; model_max_length is its own way to lift that by the one place.
+    places = spec.max_length + 1
+    overrides: dict[str, object] = {"model_max_length": places}
+    if spec.padding is not None:
+        # It asks RoBERTa's kin how they count positions; files of transformers 5 leave out that they always count so.
+        overrides["position_embedding_type"] = "absolute"
+    on_cpu = current_platform.is_cpu()
+    engine = LLMEngine.from_engine_args(
+        EngineArgs(
+            model=str(spec.directory),
+            runner="pooling",
+            load_format=LOAD_FORMAT,
+            trust_remote_code=spec.own_code,
+            pooler_config=PoolerConfig(
+                seq_pooling_type="CLS" if spec.scores else SEQ_POOLING[spec.pooling],
+                use_activation=Normalize() in spec.steps,
+            ),
+            dtype=spec.dtype.value,
+            max_model_len=places,
+            hf_overrides=overrides,
+            max_num_batched_tokens=max(VllmBackend.batch_tokens, places),
+            max_num_seqs=_BATCH_TEXTS,
+            skip_tokenizer_init=True,  # the front has the tokenizer
+            enforce_eager=on_cpu,  # compiling on a CPU takes longer than it saves; a GPU gets its CUDA graphs
+            distributed_executor_backend="uni",
+            disable_log_stats=True,
+            use_tqdm_on_load=False,
+        )
+    )
+    return engine, "cpu" if on_cpu else current_platform.get_device_name()

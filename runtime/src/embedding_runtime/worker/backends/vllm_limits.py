@@ -1,0 +1,38 @@
+"""What of a model vLLM would compute otherwise than its files say, or not at all. Imports nothing of vLLM."""
+
+from collections.abc import Mapping
+
+from embedding_runtime.model import Dense, ModelRefused, ModelSpec, Pooling
+
+__all__ = ["SEQ_POOLING", "check"]
+
+SEQ_POOLING: Mapping[tuple[Pooling, ...], str] = {
+    (Pooling.CLS,): "CLS",
+    (Pooling.MEAN,): "MEAN",
+    (Pooling.LAST_TOKEN,): "LAST",
+}
+"""vLLM's words for the poolings that it has."""
+
+_CLASSIFIERS = frozenset(f"{name}ForSequenceClassification" for name in ("Bert", "Roberta", "XLMRoberta"))
+"""Those of vLLM's cross-encoders that are compared with CrossEncoder's scores in the tests."""
+
+
+def check(spec: ModelSpec) -> None:
+    """Raises ModelRefused with all that vLLM does not do, and what does."""
+    problems = []
+    if spec.scores is not None and spec.scores.architecture not in _CLASSIFIERS:
+        problems.append(f"scores as {spec.scores.architecture} (vLLM: {', '.join(sorted(_CLASSIFIERS))})")
+    if spec.scores is not None and spec.own_code:
+        problems.append("scores by code of its own")
+    if spec.scores is None and spec.pooling not in SEQ_POOLING:
+        problems.append(f"pools by {' + '.join(spec.pooling)} (vLLM: by cls, mean or lasttoken)")
+    if any(isinstance(step, Dense) for step in spec.steps):
+        # vLLM has a projector, for some architectures; where it cannot load a layer it logs that and leaves it out.
+        problems.append("has Dense layers")
+    if spec.prompt and not spec.include_prompt:
+        problems.append("leaves its prompt out of the pooling (include_prompt: false)")
+    if problems:
+        raise ModelRefused(
+            f"vLLM cannot serve the model in {spec.directory} exactly: it {', and '.join(problems)}; "
+            "--backend=huggingface can"
+        )

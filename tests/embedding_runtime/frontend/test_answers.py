@@ -1,0 +1,39 @@
+"""Vectors as JSON: a large answer, which is written beside the loop, is as a small one."""
+
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from embedding_runtime.frontend.pipeline import answers
+from embedding_runtime.frontend.pipeline.answers import encoded, flat, json_of
+
+ROWS = np.array([[1.5, -2.0, 0.25, 0.0, 3.0, -1.0, 1.0, 1.0], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, -0.8]], np.float32)
+
+
+@pytest.fixture(params=["small", "large"], autouse=True)
+def _size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "large":
+        monkeypatch.setattr(answers, "_LARGE", 1)
+
+
+def read(content: Any) -> Any:
+    return orjson.loads(json_of(content).body)
+
+
+async def test_floats_read_back_as_they_were() -> None:
+    assert np.array_equal(np.array(read(await encoded(ROWS, "float")), np.float32), ROWS)
+
+
+async def test_base64_is_of_little_endian_floats() -> None:
+    assert read(await encoded(ROWS[:, :1], "base64")) == ["AADAPw==", "zczMPQ=="]
+
+
+async def test_bits_are_set_where_a_number_is_above_zero() -> None:
+    assert read(await encoded(ROWS, "ubinary")) == [[0b10101011], [0b11111110]]
+    assert read(await encoded(ROWS, "binary")) == [[0b10101011 - 128], [0b11111110 - 128]]
+
+
+async def test_flat_is_row_by_row() -> None:
+    assert np.array_equal(np.array(read(await flat(ROWS)), np.float32), ROWS.ravel())

@@ -1,0 +1,102 @@
+"""The file of API keys: what may stand in it, and what happens when it changes."""
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from embedding_runtime.frontend.auth import BadKeys, KeysFile, parse
+
+DIGEST = hashlib.sha256(b"sk-two").hexdigest()
+GOOD = f"""
+# the search team
+search  sk-one  1000
+batch   sha256:{DIGEST.upper()}
+"""
+
+
+def mounted(directory: Path, text: str) -> Path:
+    """As the kubelet writes a Secret: the file is a link through ..data, and an update swaps that link."""
+    generation = directory / f"..{len(list(directory.iterdir()))}"
+    generation.mkdir()
+    (generation / "keys").write_text(text)
+    (directory / "..data_tmp").symlink_to(generation.name)
+    (directory / "..data_tmp").rename(directory / "..data")
+    link = directory / "keys"
+    if not link.is_symlink():
+        link.symlink_to("..data/keys")
+    return link
+
+
+def test_a_line_is_a_name_a_key_plain_or_hashed_and_perhaps_a_limit() -> None:
+    search, batch = parse(GOOD)
+    assert (search.name, search.tokens_per_minute) == ("search", 1000)
+    assert (batch.name, batch.digest.hex(), batch.tokens_per_minute) == ("batch", DIGEST, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no keys"),
+        ("# nobody", "no keys"),
+        ("sk-one", "line 1: it has 1 words"),
+        ("a sk-one 5 6", "line 1: it has 4 words"),
+        ("a/b sk-one", "line 1: a name is of letters"),
+        ("\na sk-one 0", "line 2: tokens per minute"),
+        ("a sk-one -5", "line 1: tokens per minute"),
+        ("a sk-one 1e6", "line 1: tokens per minute"),
+        ("a sha256:sk-one", "line 1: after sha256:"),
+        ("a sk-one\na sk-two", "line 2: its name"),
+        (f"a sk-two\nb sha256:{DIGEST}", "line 2: its key"),
+        ("a sk-one 0\nb c d e", "line 2: it has 4"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line_and_without_a_key(text: str, words: str) -> None:
+    with pytest.raises(BadKeys) as caught:
+        parse(text)
+    assert words in str(caught.value)
+    assert "sk-" not in str(caught.value)
+
+
+def test_a_key_is_found_by_what_it_is(tmp_path: Path) -> None:
+    keys = KeysFile(mounted(tmp_path, GOOD), now=0)
+    found = [keys.find(presented, 0) for presented in ("sk-one", "sk-two", "sk-three", "", DIGEST, "sk-öne")]
+    assert [key and key.name for key in found] == ["search", "batch", None, None, None, None]
+
+
+def test_a_changed_file_is_read_again_within_a_second(tmp_path: Path) -> None:
+    keys = KeysFile(mounted(tmp_path, GOOD), now=0)
+    mounted(tmp_path, "other sk-new")
+    assert keys.find("sk-new", 0.9) is None
+    assert keys.find("sk-new", 1.0) is not None
+    assert keys.find("sk-one", 1.0) is None
+
+
+@pytest.mark.parametrize("broken", ["search", "", "\xff"])
+def test_of_a_file_that_turns_bad_the_last_good_keys_stay_and_it_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
+    keys = KeysFile(mounted(tmp_path, GOOD), now=0)
+    mounted(tmp_path, "").write_bytes(broken.encode("latin-1"))
+    assert keys.find("sk-one", 1) is not None
+    assert keys.find("sk-one", 5) is not None
+    (record,) = caplog.records
+    assert (record.levelno, "the last good API keys stay" in record.message) == (logging.ERROR, True)
+    assert "sk-" not in record.message
+    mounted(tmp_path, "other sk-new")
+    assert keys.find("sk-new", 9) is not None
+
+
+def test_of_a_file_that_goes_the_last_good_keys_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = mounted(tmp_path, GOOD)
+    keys = KeysFile(path, now=0)
+    path.unlink()
+    assert keys.find("sk-one", 1) is not None
+    assert "No such file" in caplog.text
+
+
+def test_without_a_file_nobody_starts(tmp_path: Path) -> None:
+    with pytest.raises(BadKeys, match=f"{os.sep}keys cannot be read: No such file"):
+        KeysFile(tmp_path / "keys", now=0)

@@ -1,0 +1,74 @@
+"""Cohere's embed, v1 and v2."""
+
+import base64
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from embedding_runtime.frontend.app import create_app
+from support.played_worker import a_worker
+from support.runtime_server import NAME, RuntimeServer
+from support.services import MINILM, a_service
+
+
+def test_v1_answers_bare_vectors(fake_server: RuntimeServer) -> None:
+    answer = fake_server.post("/v1/embed", model=NAME, texts=["a", "b"], input_type="search_document").json()
+    assert {**answer, "id": "", "embeddings": len(answer["embeddings"])} == {
+        "id": "",
+        "response_type": "embeddings_floats",
+        "embeddings": 2,
+        "texts": ["a", "b"],
+        "meta": {"api_version": {"version": "1"}, "billed_units": {"input_tokens": 6}},
+    }
+
+
+def test_each_type_is_the_same_vector(fake_server: RuntimeServer) -> None:
+    kinds = ["float", "base64", "binary", "ubinary"]
+    found = fake_server.post("/v2/embed", model=NAME, texts=["a"], embedding_types=kinds).json()["embeddings"]
+    vector = np.array(found["float"][0], dtype=np.float32)
+    assert np.array_equal(np.frombuffer(base64.b64decode(found["base64"][0]), "<f4"), vector)
+    assert np.array_equal(np.unpackbits(np.array(found["ubinary"][0], dtype=np.uint8)), vector > 0)
+    assert np.array_equal(np.array(found["ubinary"][0]) - 128, found["binary"][0])
+
+
+def test_contents_are_texts_too(fake_server: RuntimeServer) -> None:
+    inputs = [{"content": [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}]}]
+    by_content = fake_server.post("/v2/embed", model=NAME, inputs=inputs).json()
+    assert by_content["embeddings"] == fake_server.post("/v2/embed", model=NAME, texts=["a b"]).json()["embeddings"]
+
+
+def test_too_long_a_text_loses_its_end_unless_told_otherwise(fake_server: RuntimeServer) -> None:
+    long = "one " * 300
+    cut = fake_server.post("/v2/embed", model=NAME, texts=[long])
+    assert cut.json()["meta"]["billed_units"] == {"input_tokens": 256}
+    assert fake_server.post("/v2/embed", model=NAME, texts=[long], truncate="NONE").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({}, "give either texts or inputs"),
+        ({"texts": ["a"], "embedding_types": ["int8"]}, "embedding_types[0]: Input should be 'float', 'base64'"),
+        ({"texts": ["a"], "input_type": "image"}, "input_type"),
+        ({"texts": [3], "truncate": "LEFT"}, "; texts[0]: Input should be a valid string"),
+        ({"texts": ["a"], "output_dimension": 3}, "384"),
+    ],
+)
+def test_errors_are_told_as_cohere_tells_them(fake_server: RuntimeServer, body: dict[str, Any], words: str) -> None:
+    answer = fake_server.post("/v2/embed", model=NAME, **body)
+    assert answer.status_code == 400
+    (message,) = answer.json().values()
+    assert words in message
+
+
+async def test_bits_that_fill_no_bytes_are_refused_before_anything_is_computed() -> None:
+    async with a_worker() as worker:
+        app = create_app(a_service(worker.engine, spec=replace(MINILM, sizes=(100,))))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+            body = {"model": "m", "texts": ["a"], "output_dimension": 100, "embedding_types": ["float", "binary"]}
+            answer = await http.post("/v2/embed", json=body)
+    assert answer.status_code == 400
+    assert "100 dimensions do not fill bytes" in answer.json()["message"]

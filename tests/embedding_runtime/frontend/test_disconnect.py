@@ -1,0 +1,47 @@
+"""A client that goes away, at the level where the test decides when it does."""
+
+import asyncio
+import json
+from collections.abc import MutableMapping
+from typing import Any
+
+from embedding_runtime.frontend.app import create_app
+from support.played_worker import ANYBODY, a_worker, ids
+from support.services import a_service
+
+BODY = json.dumps({"model": "m", "input": "hello"}).encode()
+SCOPE = {
+    "type": "http",
+    "method": "POST",
+    "path": "/v1/embeddings",
+    "raw_path": b"/v1/embeddings",
+    "query_string": b"",
+    "headers": [(b"content-type", b"application/json")],
+}
+
+
+async def test_the_texts_of_a_client_that_left_leave_the_line() -> None:
+    async with a_worker() as worker:
+        blocker = asyncio.create_task(worker.engine.embed(ids(1), ANYBODY))
+        work = await worker.work()
+        leaves = asyncio.Event()
+        messages = iter([{"type": "http.request", "body": BODY}])
+
+        async def receive() -> MutableMapping[str, Any]:
+            if (message := next(messages, None)) is not None:
+                return message
+            await leaves.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            """Nobody reads it."""
+
+        request = asyncio.create_task(create_app(a_service(worker.engine))(dict(SCOPE), receive, send))
+        async with asyncio.timeout(10):
+            while not worker.engine._line.tokens:  # noqa: ASYNC110 tokenization runs in a thread
+                await asyncio.sleep(0)
+            leaves.set()
+            await request
+        assert worker.engine._line.tokens == 0
+        worker.answer(work)
+        await blocker

@@ -1,0 +1,32 @@
+"""The API's own description, as generators of clients and `/docs` read it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from embedding_runtime.frontend.health import PROBES
+from support.runtime_server import RuntimeServer
+
+
+@pytest.fixture(scope="module")
+def document(fake_server: RuntimeServer) -> Mapping[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{fake_server.url}/openapi.json").json()
+    return found
+
+
+def test_a_key_goes_in_the_header_as_bearer(document: Mapping[str, Any]) -> None:
+    scheme = document["components"]["securitySchemes"]["Bearer"]
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+
+
+def test_who_wants_a_key_where_there_are_keys_says_so_and_what_comes_without(document: Mapping[str, Any]) -> None:
+    operations = {
+        (method, path): operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    keyed = {place for place, operation in operations.items() if operation.get("security") == [{}, {"Bearer": []}]}
+    assert set(operations) - keyed == {("get", path) for path in {*PROBES, "/"}}
+    assert keyed == {place for place, operation in operations.items() if "401" in operation["responses"]}

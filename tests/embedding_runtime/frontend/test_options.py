@@ -1,0 +1,119 @@
+"""What a request may ask of a model, and what the refusal says."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embedding_runtime.errors import BadRequest
+from embedding_runtime.frontend.pipeline.options import Options
+from embedding_runtime.model import ModelSpec, Side
+from support.models import packaged_minilm
+
+MINILM = ModelSpec.read(packaged_minilm())
+PROMPTED = replace(MINILM, prompts={"query": "query: ", "passage": "passage: ", "clustering": "c: "})
+MATRYOSHKA = replace(MINILM, sizes=(64, 128))
+BARE = replace(MINILM, steps=())
+
+ROWS = np.array([[3.0, 4.0, 12.0], [0.0, 0.0, 0.0]], dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("asked", "prompt"),
+    [
+        ({}, ""),
+        ({"prompt_name": "query"}, "query: "),
+        ({"prompt_name": "clustering"}, "c: "),
+        ({"input_type": "query"}, "query: "),
+        ({"input_type": "search_query"}, "query: "),
+        ({"input_type": "search_document"}, "passage: "),
+        ({"input_type": "passage"}, "passage: "),
+        ({"input_type": "clustering"}, "c: "),
+        ({"input_type": "classification"}, ""),
+    ],
+)
+def test_a_prompt_goes_by_its_name_or_by_what_the_texts_are(asked: dict[str, Any], prompt: str) -> None:
+    assert Options.of(PROMPTED, **asked).prompt == prompt
+
+
+def test_a_model_without_prompts_puts_none_before_queries_even_where_it_has_a_default() -> None:
+    assert Options.of(MINILM, input_type="search_query").prompt == ""
+    assert Options.of(replace(MINILM, prompt="d: ", prompts={"d": "d: "}), input_type="search_query").prompt == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit", "cut"),
+    [
+        ({}, 256, None),
+        ({"truncate": False}, 256, None),
+        ({"truncate": "NONE"}, 256, None),
+        ({"truncate": True}, 256, Side.RIGHT),
+        ({"truncate": "END"}, 256, Side.RIGHT),
+        ({"truncate": "START"}, 256, Side.LEFT),
+        ({"truncate": True, "sides": ["Left"]}, 256, Side.LEFT),
+        ({"sides": ["left"]}, 256, None),
+        ({"keep_tokens": -1}, 256, Side.RIGHT),
+        ({"keep_tokens": 7}, 7, Side.RIGHT),
+        ({"keep_tokens": 7, "sides": ["left"]}, 7, Side.LEFT),
+    ],
+)
+def test_texts_are_cut_only_where_it_is_asked_for(asked: dict[str, Any], limit: int, cut: Side | None) -> None:
+    options = Options.of(MINILM, **asked)
+    assert (options.limit, options.cut) == (limit, cut)
+
+
+def test_the_tokenizers_own_side_stands_in() -> None:
+    assert Options.of(replace(MINILM, cut_side=Side.LEFT), truncate=True).cut is Side.LEFT
+
+
+@pytest.mark.parametrize(
+    ("spec", "asked", "words"),
+    [
+        (MINILM, {"dimensions": 128}, "dimensions: this model's vectors have 384, and its files do not say"),
+        (MATRYOSHKA, {"dimensions": 100}, "may be cut to 64, 128"),
+        (replace(MINILM, sizes=range(1, 384)), {"dimensions": 385}, "may be cut to any from 1 to 384"),
+        (MINILM, {"normalize": False}, "normalize: the model's own files bring its vectors to length 1"),
+        (MINILM, {"prompt_name": "query"}, "prompt_name: this model has no such prompt; it has none"),
+        (PROMPTED, {"prompt_name": "q"}, "it has query, passage, clustering"),
+        (PROMPTED, {"prompt_name": "query", "input_type": "query"}, "not by both"),
+        (replace(PROMPTED, include_prompt=False), {"prompt_name": "query"}, "out of the pooling"),
+        (MINILM, {"keep_tokens": 257}, "truncate_prompt_tokens: it is 257"),
+        (MINILM, {"keep_tokens": 0}, "truncate_prompt_tokens: it is 0"),
+        (MINILM, {"keep_tokens": 5, "truncate": False}, "truncate: says that nothing is cut"),
+        (MINILM, {"truncate": "START", "sides": ["right"]}, "ask for both ends of a text"),
+        (MINILM, {"sides": ["Left", "right"]}, "ask for both ends of a text"),
+    ],
+)
+def test_what_the_model_cannot_do_is_refused(spec: ModelSpec, asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        Options.of(spec, **asked)
+    assert words in str(caught.value)
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(BadRequest) as caught:
+        Options.of(MINILM, dimensions=2, prompt_name="q", keep_tokens=999, sides=["left", "right"])
+    for field in ("dimensions", "truncate_prompt_tokens", "truncation_side", "prompt_name"):
+        assert f"{field}: " in str(caught.value)
+    assert caught.value.param == "dimensions"
+
+
+@pytest.mark.parametrize(
+    ("spec", "asked", "first"),
+    [
+        (BARE, {}, [3, 4, 12]),
+        (BARE, {"normalize": True}, [3 / 13, 4 / 13, 12 / 13]),
+        (replace(BARE, sizes=(2,)), {"dimensions": 2}, [3, 4]),
+        (replace(BARE, sizes=(2,)), {"dimensions": 2, "normalize": True}, [0.6, 0.8]),
+        (replace(MINILM, sizes=(2,)), {"dimensions": 2}, [0.6, 0.8]),
+        (MINILM, {"dimensions": 3, "normalize": True}, [3, 4, 12]),
+    ],
+)
+def test_vectors_are_cut_and_then_brought_to_length_one(
+    spec: ModelSpec, asked: dict[str, Any], first: list[float]
+) -> None:
+    rows = Options.of(replace(spec, dimensions=3), **asked).finish(ROWS)
+    assert rows[0] == pytest.approx(first)
+    assert rows.dtype == np.float32
+    assert not rows[1].any()

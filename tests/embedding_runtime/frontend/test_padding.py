@@ -1,0 +1,31 @@
+"""A padding's token inside of a text, with models in which it shifts what comes after it (RoBERTa and its kin)."""
+
+from dataclasses import replace
+
+import pytest
+
+from embedding_runtime.contract import BackendName
+from embedding_runtime.errors import BadRequest
+from embedding_runtime.frontend.pipeline.options import Options
+from support.played_worker import a_worker
+from support.services import MINILM, a_service
+
+PADDING = 7
+
+
+async def tokenized(backend: BackendName, padding: int | None) -> int:
+    spec = replace(MINILM, padding=padding)
+    async with a_worker() as worker:
+        service = a_service(worker.engine, spec=spec, backend=backend)
+        texts = await service.tokenize([[101, 6, 102], [101, PADDING, 102]], Options.of(spec))
+    return len(texts)
+
+
+async def test_vllm_would_place_it_wrongly_and_says_so() -> None:
+    with pytest.raises(BadRequest, match=r"input\[1\] has the model's padding token.*--backend=huggingface"):
+        await tokenized(BackendName.VLLM, PADDING)
+
+
+@pytest.mark.parametrize(("backend", "padding"), [(BackendName.HUGGINGFACE, PADDING), (BackendName.VLLM, None)])
+async def test_elsewhere_it_is_a_token_like_others(backend: BackendName, padding: int | None) -> None:
+    assert await tokenized(backend, padding) == 2

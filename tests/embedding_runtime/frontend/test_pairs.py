@@ -1,0 +1,79 @@
+"""A pair of texts, from a request's words to its scores; and what the other kind of model answers."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from embedding_runtime.contract import BackendName
+from embedding_runtime.errors import BadRequest, InputTooLong
+from embedding_runtime.frontend.pipeline.options import Options
+from embedding_runtime.frontend.pipeline.service import Service
+from embedding_runtime.model import ModelSpec, Scores
+from embedding_runtime.model.tokenizer import TextTokenizer
+from embedding_runtime.protocol.messages import SECOND
+from support.played_worker import a_worker
+from support.services import MINILM, a_service
+
+SCORES = replace(MINILM, scores=Scores(1, "torch.nn.Sigmoid", "BertForSequenceClassification"), max_length=16)
+
+
+@asynccontextmanager
+async def serving(
+    spec: ModelSpec = SCORES, backend: BackendName = BackendName.FAKE, **limits: int
+) -> AsyncIterator[Service]:
+    async with a_worker() as worker:
+        yield a_service(worker.engine, spec=spec, backend=backend, **limits)
+
+
+async def test_a_pair_becomes_one_array_of_ids() -> None:
+    async with serving() as service:
+        pairs = await service.tokenize_pairs([("one", "two"), ("one", "three four")])
+    assert [len(pair) for pair in pairs] == [5, 6]
+
+
+async def test_a_pair_that_is_too_long_is_refused_with_both_numbers() -> None:
+    async with serving() as service:
+        with pytest.raises(InputTooLong, match=r"documents\[1\] has 24 tokens; the model takes 16 at most"):
+            await service.tokenize_pairs([("one", "two"), ("one", "two " * 20)])
+
+
+async def test_a_pair_that_is_too_long_is_cut_where_it_is_asked_for() -> None:
+    async with serving() as service:
+        (pair,) = await service.tokenize_pairs([("one", "two " * 20)], truncate=True)
+    assert len(pair) == 16
+
+
+async def test_no_pairs_are_refused_by_the_fields_name() -> None:
+    async with serving() as service:
+        with pytest.raises(BadRequest, match="text_2 is an empty list"):
+            await service.tokenize_pairs([], field="text_2")
+
+
+async def test_too_many_pairs_are_refused_with_both_numbers() -> None:
+    async with serving(max_inputs=2) as service:
+        with pytest.raises(BadRequest, match=r"documents has 3 texts; 2 are taken in one request \(--max_inputs\)"):
+            await service.tokenize_pairs([("one", "two")] * 3)
+
+
+async def test_too_many_tokens_in_pairs_are_refused_with_both_numbers() -> None:
+    async with serving(max_request_tokens=9) as service:
+        with pytest.raises(BadRequest, match=r"texts has 10 tokens; 9 are taken in one request"):
+            await service.tokenize_pairs([("one", "two")] * 2, field="texts")
+
+
+async def test_a_padding_token_in_either_text_is_refused_where_vllm_would_place_it_wrongly() -> None:
+    (plain,) = TextTokenizer(SCORES).encode_pairs([("one", "two")])
+    async with serving(replace(SCORES, padding=int(plain[3] & ~SECOND)), BackendName.VLLM) as service:
+        with pytest.raises(BadRequest, match=r"documents\[0\] has the model's padding token"):
+            await service.tokenize_pairs([("one", "two")])
+
+
+async def test_each_kind_of_model_names_the_path_of_the_other() -> None:
+    async with serving() as service:
+        with pytest.raises(BadRequest, match=r"m is a cross-encoder: .* /v1/rerank"):
+            await service.tokenize("one", Options.of(SCORES))
+    async with serving(MINILM) as service:
+        with pytest.raises(BadRequest, match=r"m is an embedding model: .* /v1/embeddings"):
+            await service.tokenize_pairs([("one", "two")])

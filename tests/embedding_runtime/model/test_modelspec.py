@@ -1,0 +1,246 @@
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedding_runtime.contract import Dtype, ServeArgs
+from embedding_runtime.contract.initializer import MODEL_NOTE
+from embedding_runtime.model import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Side
+from support.models import a_model, packaged_minilm
+
+TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
+
+NEW_TYPES = {
+    "Transformer": "sentence_transformers.base.modules.transformer.Transformer",
+    "Pooling": "sentence_transformers.sentence_transformer.modules.pooling.Pooling",
+    "Normalize": "sentence_transformers.base.modules.normalize.Normalize",
+}
+
+
+def test_the_packaged_minilm_is_read_as_it_was_saved() -> None:
+    assert ModelSpec.read(packaged_minilm()) == ModelSpec(
+        directory=packaged_minilm(),
+        pooling=(Pooling.MEAN,),
+        include_prompt=True,
+        steps=(Normalize(),),
+        dimensions=384,
+        sizes=(),
+        max_length=256,
+        vocabulary=30522,
+        padding=None,
+        cut_side=Side.RIGHT,
+        lower_case=False,
+        prompt="",
+        prompts={},
+        similarity="cosine",
+        dtype=Dtype.FLOAT32,
+    )
+
+
+@pytest.mark.parametrize(
+    ("says", "field", "value"),
+    [
+        ({"pooling": {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}}, "pooling", (Pooling.CLS,)),
+        ({"pooling": {"pooling_mode_lasttoken": True}}, "pooling", (Pooling.LAST_TOKEN,)),
+        ({"pooling": {"pooling_mode": "cls"}, "types": NEW_TYPES}, "pooling", (Pooling.CLS,)),
+        ({"pooling": {"pooling_mode": ["lasttoken"]}, "types": NEW_TYPES}, "pooling", (Pooling.LAST_TOKEN,)),
+        ({"pooling": {"pooling_mode": "mean", "pooling_mode_cls_token": True}}, "pooling", (Pooling.MEAN,)),
+        ({"pooling": {}}, "pooling", (Pooling.MEAN,)),
+        # side by side in sentence-transformers' own order, not in the file's
+        (
+            {"pooling": {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}},
+            "pooling",
+            (Pooling.CLS, Pooling.MEAN),
+        ),
+        ({"pooling": {"pooling_mode": ["mean", "cls"]}}, "pooling", (Pooling.MEAN, Pooling.CLS)),
+        ({"pooling": {"pooling_mode": ["mean", "cls"]}}, "dimensions", 16),
+        ({"pooling": {"include_prompt": False}}, "include_prompt", False),
+        ({"pooling": {"embedding_dimension": 7}}, "dimensions", 7),
+        ({"pooling": {}}, "dimensions", 8),
+        ({"modules": ["Transformer", "Pooling"]}, "normalized", False),
+        ({"modules": ["Transformer", "Pooling", "Dropout", "Normalize"]}, "steps", (Normalize(),)),
+        ({"transformer": {"max_seq_length": None}}, "max_length", 128),
+        ({"transformer": {"max_seq_length": None}, "tokenizer": {"model_max_length": 10**30}}, "max_length", 256),
+        ({"transformer": {"max_seq_length": 512}}, "max_length", 256),
+        ({"config": {"max_position_embeddings": -1}}, "max_length", 64),
+        ({"config": {"max_position_embeddings": None}}, "max_length", 64),
+        ({"config": {"model_type": "xlm-roberta", "max_position_embeddings": 34, "pad_token_id": 1}}, "max_length", 32),
+        ({"transformer": {"do_lower_case": True}}, "lower_case", True),
+        ({"config": {"dtype": None, "torch_dtype": "bfloat16"}}, "dtype", Dtype.BFLOAT16),
+        ({"config": {"dtype": "float16"}}, "dtype", Dtype.FLOAT16),
+        ({"config": {"dtype": None}}, "dtype", Dtype.FLOAT32),
+        ({"defaults": {"prompts": {"query": "q: "}, "default_prompt_name": None}}, "prompt", ""),
+        ({"defaults": {"prompts": {"query": "q: "}, "default_prompt_name": "query"}}, "prompt", "q: "),
+        ({"defaults": {"truncate_dim": 3}}, "dimensions", 3),
+        ({"defaults": {"truncate_dim": 3}}, "steps", (Normalize(), Cut(3))),
+        ({"defaults": {"truncate_dim": 3}}, "normalized", False),
+        ({"defaults": {"truncate_dim": 300}}, "dimensions", 8),
+        ({"defaults": {"prompts": {"query": "q: ", "document": None}}}, "prompts", {"query": "q: ", "document": ""}),
+        ({"config": {"is_matryoshka": True}}, "sizes", range(1, 8)),
+        ({"config": {"matryoshka_dimensions": [8, 4, 2]}}, "sizes", (2, 4)),
+        ({"config": {"matryoshka_dimensions": [8, 4, 2]}, "defaults": {"truncate_dim": 4}}, "sizes", (2,)),
+        ({"tokenizer": {"truncation_side": "left"}}, "cut_side", Side.LEFT),
+        ({"defaults": {"similarity_fn_name": "dot"}}, "similarity", "dot"),
+        ({"defaults": {"similarity_fn_name": None}}, "similarity", "cosine"),
+    ],
+)
+def test_the_files_decide(tmp_path: Path, says: dict[str, Any], field: str, value: object) -> None:
+    assert getattr(ModelSpec.read(a_model(tmp_path, **says)), field) == value
+
+
+def test_weights_tell_their_type_where_the_config_does_not(tmp_path: Path) -> None:
+    header = json.dumps({"__metadata__": {}, "ids": {"dtype": "I64"}, "w": {"dtype": "F16"}}).encode()
+    model = a_model(tmp_path, config={"dtype": None})
+    (model / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    assert ModelSpec.read(model).dtype == Dtype.FLOAT16
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        ({"modules": ["Transformer", "Pooling", "LSTM", "Normalize"]}, "LSTM"),
+        ({"modules": ["Transformer", "Normalize", "Pooling"]}, "only Transformer"),
+        ({"types": {"Pooling": "sentence_transformers.models.WeightedLayerPooling"}}, "WeightedLayerPooling"),
+        ({"modules": ["Transformer"]}, "only Transformer"),
+        ({"types": {"Pooling": "their_code.Pooling"}}, "their_code.Pooling"),
+        ({"defaults": {"default_prompt_name": "query"}}, "'query', but no such prompt"),
+        ({"defaults": {"model_type": "SparseEncoder"}}, "a SparseEncoder"),
+        ({"defaults": {"truncate_dim": "8"}}, "truncate_dim '8'"),
+        ({"pooling": {"pooling_mode": ["mean", "median"]}}, "pools by median"),
+        ({"pooling": {"pooling_mode": []}}, "pools by nothing"),
+        ({"config": {"architectures": ["BertForSequenceClassification"]}}, "a cross-encoder"),
+        ({"transformer": {"modality_config": {"text": TEXT, "message": TEXT}}}, "chat template"),
+        ({"transformer": {"modality_config": {"text": {**TEXT, "method": "get_text_features"}}}}, "modality_config"),
+        ({"transformer": {"module_output_name": "sentence_embedding"}}, "modality_config"),
+        ({"transformer": {"model_args": {"a": 1}, "transformer_task": "retrieval"}}, "model_args, transformer_task"),
+        ({"modules": ["Transformer", "Pooling", "Dense"], "dense": {"in_features": 9}}, "takes 9 numbers, .* gives 8"),
+        ({"modules": ["Transformer", "Pooling", "Dense"], "dense": {"activation_function": "mine.Act"}}, "mine.Act"),
+        (
+            {"modules": ["Transformer", "Pooling", "Dense"], "dense": {"module_input_name": "token_embeddings"}},
+            "module_input_name token_embeddings",
+        ),
+        ({"config": {"dtype": "float8_e4m3fn"}}, "float8_e4m3fn: set --dtype"),
+        ({"config": {"vocab_size": None}}, "config.json has no vocab_size"),
+        (
+            {
+                "transformer": {"max_seq_length": None},
+                "tokenizer": {"model_max_length": 10**30},
+                "config": {"max_position_embeddings": None},
+            },
+            "does not say how long",
+        ),
+    ],
+)
+def test_what_cannot_be_served_exactly_is_refused_by_name(tmp_path: Path, says: dict[str, Any], words: str) -> None:
+    with pytest.raises(ModelRefused, match=words.replace("+", r"\+")):
+        ModelSpec.read(a_model(tmp_path, **says))
+
+
+@pytest.mark.parametrize("name", ["modules.json", "config.json", "1_Pooling/config.json"])
+@pytest.mark.parametrize("content", [None, "", "{", "[1]", "3"])
+def test_a_broken_file_is_named(tmp_path: Path, name: str, content: str | None) -> None:
+    if (name, content) == ("modules.json", None):
+        name = "config.json"  # a plain transformers model is to have it all there
+    path = a_model(tmp_path) / name
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(ModelRefused, match=path.name):
+        ModelSpec.read(tmp_path)
+
+
+def test_dense_layers_are_read_with_their_defaults(tmp_path: Path) -> None:
+    modules = ["Transformer", "Pooling", "Dense", "Normalize"]
+    spec = ModelSpec.read(a_model(tmp_path, modules=modules, dense={"out_features": 5}))
+    where = tmp_path / "2_Dense"
+    dense = Dense(where, inputs=8, outputs=5, bias=True, activation="torch.nn.modules.activation.Tanh", residual=False)
+    assert spec.steps == (dense, Normalize())
+    assert spec.dimensions == 5
+
+
+def test_a_module_outside_of_the_models_directory_is_refused(tmp_path: Path) -> None:
+    model = a_model(tmp_path / "model")
+    (model / "modules.json").write_text((model / "modules.json").read_text().replace("1_Pooling", "../1_Pooling"))
+    with pytest.raises(ModelRefused, match=r"outside of the model's directory: \.\./1_Pooling"):
+        ModelSpec.read(model)
+
+
+def test_the_transformer_may_have_a_directory_of_its_own(tmp_path: Path) -> None:
+    model = a_model(tmp_path)
+    own = tmp_path / "0_Transformer"
+    own.mkdir()
+    for name in ("config.json", "sentence_bert_config.json", "tokenizer_config.json"):
+        (model / name).rename(own / name)
+    listed = (model / "modules.json").read_text()
+    (model / "modules.json").write_text(listed.replace('"path": ""', '"path": "0_Transformer"'))
+    assert ModelSpec.read(model).directory == own
+    assert ModelSpec.read(model).max_length == 64
+
+
+@pytest.mark.parametrize(
+    ("config", "pooling"),
+    [
+        ({"architectures": ["BertModel"]}, Pooling.MEAN),
+        ({}, Pooling.MEAN),
+        ({"architectures": ["Qwen3ForCausalLM"]}, Pooling.LAST_TOKEN),
+        ({"architectures": ["Qwen3ForCausalLM"], "is_causal": False}, Pooling.MEAN),
+    ],
+)
+def test_without_modules_sentence_transformers_defaults_are_assumed_and_told(
+    tmp_path: Path, config: dict[str, Any], pooling: Pooling
+) -> None:
+    model = a_model(tmp_path, config={"hidden_size": 12, **config})
+    (model / "modules.json").unlink()
+    spec = ModelSpec.read(model)
+    assert (spec.pooling, spec.steps, spec.dimensions) == ((pooling,), (), 12)
+    assert spec.assumed[0].startswith(f"pooling by {pooling}: ")
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", forbidden)  # root, as whom tests may run, may read everything
+    args = ServeArgs.model_validate({"model_name": "a", "model_dir": str(a_model(tmp_path))})
+    with pytest.raises(ModelRefused, match=r"modules\.json cannot be read: Permission denied"):
+        ModelSpec.asked_for(args)
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        ({"defaults": {"prompts": ["query: "]}}, r"prompts \['query: '\]: it has to be an object"),
+        ({"transformer": {"modality_config": ["text"]}}, "sets modality_config"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_refused_by_name(tmp_path: Path, says: dict[str, Any], words: str) -> None:
+    with pytest.raises(ModelRefused, match=words):
+        ModelSpec.read(a_model(tmp_path, **says))
+
+
+def test_the_initializers_note_tells_the_revision(tmp_path: Path) -> None:
+    model = a_model(tmp_path)
+    (model / MODEL_NOTE).write_text('{"revision": "c0ffee"}')
+    assert ModelSpec.read(model).revision == "c0ffee"
+
+
+def test_a_chat_template_is_refused_where_sentence_transformers_would_use_it(tmp_path: Path) -> None:
+    model = a_model(tmp_path, config={"hidden_size": 12}, tokenizer={"chat_template": "{{ messages }}"})
+    ModelSpec.read(model)  # saved without a word of it: not used
+    (model / "modules.json").unlink()
+    with pytest.raises(ModelRefused, match="chat template"):
+        ModelSpec.read(model)
+
+
+def test_no_directory_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match="not a directory"):
+        ModelSpec.read(tmp_path / "nothing")
+
+
+def test_flags_make_inputs_shorter_never_longer(tmp_path: Path) -> None:
+    spec = ModelSpec.read(a_model(tmp_path))
+    assert spec.limited(max_length=None, dtype=Dtype.AUTO) == spec
+    assert spec.limited(max_length=10, dtype=Dtype.AUTO).max_length == 10
+    assert spec.limited(max_length=None, dtype=Dtype.BFLOAT16).dtype == Dtype.BFLOAT16
+    with pytest.raises(ModelRefused, match=r"--max_length=65 .* 64 tokens"):
+        spec.limited(max_length=65, dtype=Dtype.AUTO)

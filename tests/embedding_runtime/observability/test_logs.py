@@ -1,0 +1,93 @@
+"""A line an event, to read or to parse; no words of an exception where texts are about."""
+
+import contextvars
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from embedding_runtime.contract import LogFormat
+from embedding_runtime.frontend.context import request_id
+from embedding_runtime.observability import logs
+
+TEXT = "a-text-nobody-may-see"
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_they_were() -> Iterator[None]:
+    root, ours = logging.getLogger(), logging.getLogger("embedding_runtime")
+    before = root.handlers[:], root.level, ours.level, logs.ACCESS.level
+    yield
+    root.handlers[:] = before[0]
+    for logger, level in zip((root, ours, logs.ACCESS), before[1:], strict=True):
+        logger.setLevel(level)
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+def test_json_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(LogFormat.JSON, sees_texts=True)
+    logging.getLogger("embedding_runtime.x").info("of %d\nlines", 2, extra={"fields": {"status": 200}})
+    entry = json.loads(one_line(capsys))
+    assert entry.pop("ts").endswith("+00:00")
+    assert entry == {"level": "info", "logger": "embedding_runtime.x", "message": "of 2\nlines", "status": 200}
+
+
+def test_what_is_logged_within_a_request_has_its_id(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(LogFormat.TEXT, sees_texts=True)
+
+    def within_a_request() -> None:
+        logs.REQUEST_ID.set("abc")
+        logging.getLogger("embedding_runtime").info("well")
+
+    contextvars.copy_context().run(within_a_request)
+    assert one_line(capsys).endswith("well request_id=abc")
+
+
+@pytest.mark.parametrize("log_format", LogFormat)
+def test_an_exception_is_told_by_place_and_type_never_by_its_words(
+    capsys: pytest.CaptureFixture[str], log_format: LogFormat
+) -> None:
+    logs.configure(log_format, sees_texts=True)
+    try:
+        fail(TEXT)
+    except ValueError:
+        logging.getLogger("embedding_runtime").exception("a fault")
+    out = capsys.readouterr().err
+    assert [word for word in ("test_logs.py", "in fail", "ValueError") if word not in out] == []
+    assert TEXT not in out
+
+
+def test_the_worker_which_sees_no_texts_quotes_its_libraries(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(LogFormat.JSON, sees_texts=False)
+    try:
+        fail("out of cheese")
+    except ValueError:
+        logging.getLogger("embedding_runtime").exception("a fault")
+    assert "ValueError: out of cheese" in json.loads(one_line(capsys))["exception"]
+
+
+def test_a_line_a_request_only_where_it_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(LogFormat.TEXT, sees_texts=True)
+    logs.ACCESS.info("no")
+    logs.configure(LogFormat.TEXT, access_log=True, sees_texts=True)
+    logs.ACCESS.info("yes")
+    assert one_line(capsys).endswith("yes")
+
+
+@pytest.mark.parametrize("given", [None, "", "a b", "a\nb", "x" * 129, "é"])
+def test_an_id_that_is_not_fit_for_a_log_gets_another(given: str | None) -> None:
+    assert len(request_id(given)) == 32
+
+
+@pytest.mark.parametrize("given", ["abc-123", "Root=1-67891233-abcdef012345678912345678", "x" * 128])
+def test_a_clients_own_id_is_kept(given: str) -> None:
+    assert request_id(given) == given

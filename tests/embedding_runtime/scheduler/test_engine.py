@@ -1,0 +1,282 @@
+"""The engine against a worker that the test plays, so that what is under way is the test's choice."""
+
+import asyncio
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from embedding_runtime.errors import BackendFailed, NotReady, Overloaded, TextFailed, VectorNotFinite
+from embedding_runtime.protocol.messages import Broken, Failed, VectorRows, Vectors
+from embedding_runtime.scheduler import engine as engine_module
+from embedding_runtime.scheduler.engine import Engine, State
+from support.clock import HandClock, eventually
+from support.played_worker import ANYBODY, PlayedWorker, a_worker, ids, rows_for
+
+
+def asked(engine: Engine, *lengths: int) -> "asyncio.Task[VectorRows]":
+    return asyncio.create_task(engine.embed(ids(*lengths), ANYBODY))
+
+
+async def test_texts_of_several_requests_share_a_batch_and_each_gets_its_own_rows() -> None:
+    async with a_worker() as worker:
+        first = asked(worker.engine, 1)
+        work = await worker.work()
+        second, third = asked(worker.engine, 2, 3), asked(worker.engine, 4)
+        await asyncio.sleep(0)  # let both join the line
+        worker.answer(work)
+        together = await worker.work()
+        assert [len(text) for text in together.texts] == [2, 3, 4]
+        worker.answer(together)
+        got = [rows[:, 0].tolist() for rows in await asyncio.gather(first, second, third)]
+        assert got == [[1], [2, 3], [4]]
+
+
+async def test_no_more_than_two_batches_are_under_way() -> None:
+    async with a_worker() as worker:
+        tasks = [asked(worker.engine, length) for length in (300, 301, 302)]
+        first, second = await worker.work(), await worker.work()
+        third = asyncio.create_task(worker.work())
+        await asyncio.sleep(0)
+        assert not third.done()
+        worker.answer(first)
+        worker.answer(second)
+        worker.answer(await third)
+        await asyncio.gather(*tasks)
+
+
+async def test_a_worker_that_computes_two_batches_at_once_gets_half_of_the_texts_in_each() -> None:
+    async with a_worker(halves=True) as worker:
+        task = asked(worker.engine, 100, 200, 300, 400)
+        first, second = await worker.work(), await worker.work()
+        assert [[len(text) for text in work.texts] for work in (first, second)] == [[100, 200], [300, 400]]
+        assert not first.whole
+        assert not second.whole
+        worker.answer(second)  # each when it is done, in any order
+        worker.answer(first)
+        assert (await task)[:, 0].tolist() == [100, 200, 300, 400]
+
+
+async def test_each_of_two_halves_is_told_as_long_as_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = HandClock()
+    monkeypatch.setattr(engine_module, "time", SimpleNamespace(monotonic=clock.time))
+    async with a_worker(halves=True) as worker:
+        task = asked(worker.engine, 300, 301)
+        first, second = await worker.work(), await worker.work()
+        clock.now += 1
+        worker.answer(first)
+        await eventually(lambda: worker.engine.tokens_under_way == 301)
+        clock.now += 1
+        worker.answer(second)
+        await task
+        told, _ = worker.engine.metrics.exposition("")
+        assert b"embedding_batch_inference_duration_seconds_sum 3.0\n" in told
+
+
+async def test_few_tokens_wait_until_the_worker_is_free_and_go_together() -> None:
+    async with a_worker() as worker:
+        tasks = [asked(worker.engine, 3)]
+        first = await worker.work()
+        tasks += [asked(worker.engine, 4), asked(worker.engine, 5)]
+        together = asyncio.create_task(worker.work())
+        await asyncio.sleep(0)
+        assert not together.done()
+        worker.answer(first)
+        assert [len(text) for text in (await together).texts] == [4, 5]
+        worker.answer(together.result())
+        await asyncio.gather(*tasks)
+
+
+async def test_a_request_longer_than_a_batch_is_split_and_joined() -> None:
+    async with a_worker() as worker:
+        lengths = [700] * 7
+        task = asked(worker.engine, *lengths)
+        sizes: list[int] = []
+        while sum(sizes) < len(lengths):
+            work = await worker.work()
+            sizes.append(len(work.texts))
+            worker.answer(work)
+        assert sizes == [2, 2, 2, 1]
+        assert (await task).shape == (7, 2)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+async def test_a_vector_that_is_not_finite_fails_its_own_request_alone(wrong: float) -> None:
+    async with a_worker() as worker:
+        blocker = asked(worker.engine, 1)
+        work = await worker.work()
+        poisoned, healthy = asked(worker.engine, 2, 3), asked(worker.engine, 4)
+        await asyncio.sleep(0)
+        worker.answer(work)
+        shared = await worker.work()
+        rows = rows_for(shared.texts)
+        rows[1, 1] = wrong
+        worker.say(Vectors(shared.batch, rows))
+        with pytest.raises(VectorNotFinite, match=r"input\[1\]"):
+            await poisoned
+        assert (await healthy)[:, 0].tolist() == [4]
+        await blocker
+
+
+async def test_the_texts_of_a_caller_that_left_are_not_computed() -> None:
+    async with a_worker() as worker:
+        blocker = asked(worker.engine, 1)
+        work = await worker.work()
+        gone, stays = asked(worker.engine, 2), asked(worker.engine, 3)
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.wait({gone})
+        worker.answer(work)
+        after = await worker.work()
+        assert [len(text) for text in after.texts] == [3]
+        worker.answer(after)
+        await asyncio.gather(blocker, stays)
+
+
+async def test_a_caller_that_leaves_in_the_middle_of_its_batch_harms_nobody() -> None:
+    async with a_worker() as worker:
+        gone = asked(worker.engine, 2)
+        work = await worker.work()
+        gone.cancel()
+        stays = asked(worker.engine, 3)
+        worker.answer(work)
+        worker.answer(await worker.work())
+        assert (await stays)[:, 0].tolist() == [3]
+
+
+async def test_before_the_worker_is_ready_requests_are_told_so() -> None:
+    async with a_worker(ready=False) as worker:
+        with pytest.raises(NotReady, match="loading"):
+            await worker.engine.embed(ids(1), ANYBODY)
+
+
+async def test_when_the_worker_goes_everyone_who_waits_is_told() -> None:
+    async with a_worker() as worker:
+        tasks = [asked(worker.engine, length) for length in (1, 2, 3)]
+        await worker.work()
+        await worker.end()
+        assert worker.engine.state is State.FAILED
+        for task in tasks:
+            with pytest.raises(BackendFailed):
+                await task
+        with pytest.raises(BackendFailed):
+            await worker.engine.embed(ids(1), ANYBODY)
+
+
+async def test_what_a_broken_worker_says_is_passed_on() -> None:
+    async with a_worker() as worker:
+        task = asked(worker.engine, 1)
+        worker.say(Broken("out of cheese"))
+        with pytest.raises(BackendFailed, match="out of cheese"):
+            await task
+
+
+async def test_a_stopping_engine_is_not_ready_but_answers() -> None:
+    async with a_worker() as worker:
+        before = asked(worker.engine, 1)
+        work = await worker.work()
+        worker.engine.stop()
+        assert worker.engine.state is State.STOPPING
+        late = asked(worker.engine, 2)
+        worker.answer(work)
+        worker.answer(await worker.work())
+        assert [len(rows) for rows in await asyncio.gather(before, late)] == [1, 1]
+
+
+async def test_nobody_joins_a_line_that_is_full() -> None:
+    async with a_worker(max_waiting_tokens=5) as worker:
+        tasks = [asked(worker.engine, 1), asked(worker.engine, 4)]
+        work = await worker.work()
+        with pytest.raises(Overloaded, match="5 tokens are before the 1 of this request: try again in 1 s") as caught:
+            await worker.engine.embed(ids(1), ANYBODY)
+        assert caught.value.retry_after == 1
+        worker.answer(work)
+        worker.answer(await worker.work())
+        await asyncio.gather(*tasks)
+        longer_than_the_line = asked(worker.engine, 9)
+        worker.answer(await worker.work())
+        assert (await longer_than_the_line)[:, 0].tolist() == [9]
+
+
+async def test_nobody_joins_for_whom_it_would_be_too_late() -> None:
+    async with a_worker() as worker:
+        measured = asked(worker.engine, 1)
+        worker.answer(await worker.work())
+        await measured
+        first = asked(worker.engine, 900)
+        work = await worker.work()
+        with pytest.raises(Overloaded, match="900 tokens are before the 1 of this request"):
+            await worker.engine.embed(ids(1), ANYBODY, seconds=1e-9)
+        patient = asked(worker.engine, 1)
+        worker.answer(work)
+        worker.answer(await worker.work())
+        await asyncio.gather(first, patient)
+
+
+@pytest.mark.parametrize("poison", range(5))
+async def test_a_text_that_the_worker_cannot_compute_fails_its_own_request_alone(poison: int) -> None:
+    async with a_worker() as worker:
+        blocker = asked(worker.engine, 1)
+        work = await worker.work()
+        tasks = [asked(worker.engine, length, 10) for length in (2, 3, 4, 5, 6)]
+        await asyncio.sleep(0)
+        worker.answer(work)
+        playing = asyncio.create_task(fail_whatever_holds(worker, poison + 2))
+        for number, task in enumerate(tasks):
+            if number == poison:
+                with pytest.raises(TextFailed, match=r"input\[0\]"):
+                    await task
+            else:
+                assert (await task)[:, 0].tolist() == [number + 2, 10]
+        playing.cancel()
+        await blocker
+
+
+async def fail_whatever_holds(worker: PlayedWorker, length: int) -> None:
+    while True:
+        work = await worker.work()
+        if length in map(len, work.texts):
+            worker.say(Failed(work.batch))
+        else:
+            worker.answer(work)
+
+
+async def test_halves_of_a_failed_batch_come_back_in_the_order_of_their_texts() -> None:
+    async with a_worker() as worker:
+        task = asked(worker.engine, 700, 701, 702)
+        first, second = await worker.work(), await worker.work()
+        worker.say(Failed(first.batch))
+        worker.answer(second)
+        for _ in range(2):
+            worker.answer(await worker.work())
+        assert (await task)[:, 0].tolist() == [700, 701, 702]
+
+
+async def test_a_worker_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "TICK_SECONDS", 0.001)
+    async with a_worker(stuck_after=0.01) as worker:
+        task = asked(worker.engine, 1)
+        with pytest.raises(BackendFailed, match="the worker is stuck: no answer to a batch of 1 tokens"):
+            await task
+        assert worker.engine.state is State.FAILED
+        said = await worker.running
+        assert said is not None
+        assert "stuck" in said
+
+
+async def test_a_worker_that_answers_what_nobody_asked_is_given_up() -> None:
+    async with a_worker() as worker:
+        task = asked(worker.engine, 1)
+        work = await worker.work()
+        worker.say(Vectors(work.batch + 1, rows_for(work.texts)))
+        with pytest.raises(BackendFailed, match="answer cannot be understood"):
+            await asyncio.wait_for(task, 5)
+        assert worker.engine.state is State.FAILED
+
+
+async def test_an_engine_whose_watch_fails_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "TICK_SECONDS", "no number")
+    async with a_worker(ready=False) as worker:
+        said = await asyncio.wait_for(worker.running, 5)
+        assert said is not None
+        assert "cannot be looked after" in said

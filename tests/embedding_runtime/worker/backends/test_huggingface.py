@@ -1,0 +1,228 @@
+"""The Hugging Face backend in this process, on tiny models: what it refuses, and how it forms batches."""
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embedding_runtime.contract import Dtype
+from embedding_runtime.model import Dense, ModelRefused, ModelSpec
+from embedding_runtime.model.tokenizer import TextTokenizer
+from embedding_runtime.protocol.messages import TokenIds
+from embedding_runtime.worker.backends.runs import runs_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+huggingface = pytest.importorskip("embedding_runtime.worker.backends.huggingface")
+torch = pytest.importorskip("torch")
+cores = pytest.importorskip("embedding_runtime.worker.backends.cores")
+written = pytest.importorskip("embedding_runtime.worker.backends.bert")
+padded = pytest.importorskip("embedding_runtime.worker.backends.padded")
+transformers = pytest.importorskip("transformers")
+
+tiny = pytest.importorskip("support.tiny_models")
+
+LENGTHS = [1, 5, 5, 2, 64, 5, 17, 33]
+
+
+def bert(directory: Path, **spec: Any) -> ModelSpec:
+    """Random weights, the same each time."""
+    return replace(ModelSpec.read(tiny.a_transformer(directory, tiny.SHAPES["bert"])), **spec)
+
+
+def texts(*lengths: int) -> list[TokenIds]:
+    random = np.random.default_rng(4)
+    return [random.integers(3, 50, length, dtype=np.int32) for length in lengths]
+
+
+@pytest.mark.parametrize("dtype", [Dtype.BFLOAT16, Dtype.FLOAT16])
+def test_a_smaller_type_is_obeyed_and_stays_near(tmp_path: Path, dtype: Dtype) -> None:
+    spec = bert(tmp_path)
+    small, full = (
+        huggingface.load(replace(spec, dtype=kind)).embed(texts(*LENGTHS)) for kind in (dtype, Dtype.FLOAT32)
+    )
+    assert small.dtype == np.float32
+    assert not np.array_equal(small, full)
+    cosines = (small * full).sum(axis=1) / np.linalg.norm(small, axis=1) / np.linalg.norm(full, axis=1)
+    assert cosines.min() > 0.999
+
+
+def test_weights_that_are_missing_are_refused_never_made_up(tmp_path: Path) -> None:
+    spec = bert(tmp_path)
+    weights = transformers.AutoModel.from_pretrained(tmp_path)
+    del weights.encoder.layer[1]
+    weights.config.num_hidden_layers = 1
+    weights.save_pretrained(tmp_path / "less")
+    (tmp_path / "model.safetensors").write_bytes((tmp_path / "less" / "model.safetensors").read_bytes())
+    with pytest.raises(ModelRefused, match=r"lack encoder\.layer\.1\..* in all"):
+        huggingface.load(spec)
+
+
+def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
+    spec = bert(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelRefused, match=r"transformers cannot load .*model\.safetensors"):
+        huggingface.load(spec)
+
+
+def test_runs_cover_a_row_text_by_text() -> None:
+    assert list(runs_of([2, 2, 3, 5, 5, 5])) == [(0, 4, 2, 2), (4, 7, 1, 3), (7, 22, 3, 5)]
+
+
+def test_padding_adds_a_fifth_at_most() -> None:
+    grouped = [[len(text) for text in group] for group in padded.groups(texts(10, 11, 12, 13, 14, 20))]
+    assert grouped == [[10, 11, 12], [13, 14], [20]]
+
+
+@pytest.mark.parametrize("option", [{"hidden_act": "gelu_new"}, {"hidden_act": "relu"}, {"is_decoder": True}])
+def test_a_bert_with_ways_of_its_own_is_left_to_transformers(tmp_path: Path, option: Mapping[str, Any]) -> None:
+    spec = ModelSpec.read(tiny.a_transformer(tmp_path, tiny.SHAPES["bert"], **option))
+    assert huggingface.load(spec).detail.endswith("in float32, packed batches")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="BERT is written out for CPUs")
+def test_a_way_that_moves_a_vector_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    right = written.prepare
+    monkeypatch.setattr(written, "prepare", lambda model: lambda texts: right(model)(texts) + 0.1)
+    assert huggingface.load(bert(tmp_path)).detail.endswith("in float32, packed batches")
+    assert "BertModel has no fused, packed batches: texts together are off by" in caplog.text
+
+
+@pytest.mark.parametrize(("shape", "padding"), [("t5", 3), ("distilbert", 0)])
+def test_padding_is_what_the_model_computes_beside_the_tokens(tmp_path: Path, shape: str, padding: int) -> None:
+    backend = huggingface.load(ModelSpec.read(tiny.a_transformer(tmp_path, tiny.SHAPES[shape])))
+    places = []
+    (model, *_) = backend._forward.args
+    model.register_forward_pre_hook(lambda *given: places.append(given[-1]["input_ids"].numel()), with_kwargs=True)
+    batch = texts(20, 11, 10, 12)
+    backend.embed(batch)
+    assert backend.padding(batch) == sum(places) - sum(map(len, batch)) == padding
+
+
+@pytest.mark.parametrize(
+    ("activation", "words"),
+    [("torch.nn.functional.gelu", "no module of torch"), ("torch.nn.Nothing", "torch has none such")],
+)
+def test_an_activation_that_is_none_is_refused(tmp_path: Path, activation: str, words: str) -> None:
+    dense = Dense(tmp_path, inputs=32, outputs=8, bias=True, activation=activation, residual=False)
+    with pytest.raises(ModelRefused, match=words):
+        huggingface.load(bert(tmp_path, steps=(dense,)))
+
+
+def test_dense_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    dense = Dense(tmp_path, inputs=32, outputs=8, bias=True, activation="torch.nn.Tanh", residual=False)
+    with pytest.raises(ModelRefused, match=r"do not fit: .*linear\.weight"):
+        huggingface.load(bert(tmp_path, steps=(dense,)))  # they are the transformer's
+
+
+def test_tokens_that_transformers_would_make_otherwise_are_refused(tmp_path: Path) -> None:
+    spec = bert(tmp_path)
+    tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
+    vocabulary = {
+        token: n for n, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "The", "##q"])
+    }
+    wordpiece = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##"}
+    cased = {"type": "BertNormalizer", "lowercase": False, "clean_text": True, "handle_chinese_chars": True}
+    tokenizer |= {
+        "added_tokens": [],
+        "model": {**wordpiece, "max_input_chars_per_word": 100, "vocab": vocabulary},
+        "normalizer": {**cased, "strip_accents": None},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": None,
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    said = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(said))
+    with pytest.raises(ModelRefused, match="BertTokenizer give different tokens"):
+        huggingface.load(spec)
+
+
+@pytest.mark.parametrize(("threads", "two"), [(1, False), (2, True), (3, False)])
+def test_two_batches_are_computed_at_once_where_each_has_one_core(threads: int, *, two: bool) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert (cores.one_of_two() is not None) == two
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_thread_that_takes_its_half_leaves_the_main_thread_all_cores() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    seen: list[int] = []
+
+    def beside() -> None:
+        halve = cores.one_of_two()
+        assert halve is not None
+        halve()
+        seen.append(torch.get_num_threads())
+
+    try:
+        thread = threading.Thread(target=beside)
+        thread.start()
+        thread.join()
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_positions_stretched_by_the_longest_text_are_not_packed(tmp_path: Path) -> None:
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
+    model = tiny.a_transformer(tmp_path, tiny.SHAPES["qwen3"], rope_parameters=rope)
+    assert huggingface.load(ModelSpec.read(model)).detail.endswith("padded batches")
+
+
+def test_a_model_that_counts_positions_by_itself_is_never_run_past_its_last_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shape = replace(tiny.SHAPES["bert"], kind="bart")
+    sizes = {f"{part}_{size}": n for part in ("encoder", "decoder") for size, n in BART_SIZES.items()}
+    backend = huggingface.load(ModelSpec.read(tiny.a_transformer(tmp_path, shape, d_model=32, **sizes)))
+    assert backend.detail.endswith("padded batches")
+    # On a GPU it would be a device-side assertion, after which the process computes nothing more.
+    assert "BartModel has no packed batches: it counts positions by itself" in caplog.text
+
+
+BART_SIZES = {"layers": 2, "attention_heads": 4, "ffn_dim": 64}
+
+
+def a_model_of(directory: Path, kind: str, shape: Any, **sizes: Any) -> Any:
+    """And sentence-transformers' own vectors of it, each text alone."""
+    model = tiny.a_transformer(directory, replace(shape, kind=kind), **sizes)
+    reference = tiny.SentenceTransformer(str(model), device="cpu")
+    wanted = np.concatenate([reference.encode([text], show_progress_bar=False) for text in MIXED])
+    return ModelSpec.read(model), wanted
+
+
+MIXED = ["a", "the quick brown fox", "jumps over " * 9, "query " * 9]
+
+
+def test_a_model_that_sees_the_padding_of_a_batch_gets_its_texts_one_by_one(tmp_path: Path) -> None:
+    spec, wanted = a_model_of(tmp_path, "nystromformer", tiny.SHAPES["bert"])
+    backend = huggingface.load(spec)
+    ids = TextTokenizer(spec).encode(MIXED)
+    assert backend.detail.endswith("texts one by one")
+    assert backend.padding(ids) == 0
+    assert np.abs(backend.embed(ids) - wanted).max() < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gptj"])
+def test_token_types_are_given_to_a_model_that_takes_zeros_for_something_else_than_none(
+    tmp_path: Path, kind: str
+) -> None:
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 98, "rotary_dim": 8}
+    spec, wanted = a_model_of(tmp_path, kind, tiny.SHAPES["bert"], **sizes)
+    assert np.abs(huggingface.load(spec).embed(TextTokenizer(spec).encode(MIXED)) - wanted).max() < 1e-4
+
+
+def test_a_class_that_calls_its_pooler_without_asking_is_served(tmp_path: Path) -> None:
+    spec, wanted = a_model_of(tmp_path, "squeezebert", tiny.SHAPES["bert"], embedding_size=32)
+    assert np.abs(huggingface.load(spec).embed(TextTokenizer(spec).encode(MIXED)) - wanted).max() < 1e-4

@@ -1,0 +1,56 @@
+"""What vLLM would get wrong is refused before vLLM is imported, and the backend that can serve it is named."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedding_runtime.contract import BackendName
+from embedding_runtime.model import ModelRefused, ModelSpec
+from embedding_runtime.worker.backends import registry, vllm_limits
+from support.models import a_model
+
+PROMPT = {"prompts": {"q": "query: "}, "default_prompt_name": "q"}
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        ({"pooling": {"pooling_mode": "max"}}, "pools by max"),
+        ({"pooling": {"pooling_mode": "weightedmean"}}, "pools by weightedmean"),
+        ({"pooling": {"pooling_mode": "mean_sqrt_len_tokens"}}, "pools by mean_sqrt_len_tokens"),
+        ({"pooling": {"pooling_mode": ["cls", "mean"]}}, r"pools by cls \+ mean"),
+        ({"modules": ["Transformer", "Pooling", "Dense"]}, "has Dense layers"),
+        ({"pooling": {"include_prompt": False}, "defaults": PROMPT}, "leaves its prompt out of the pooling"),
+        (
+            {"pooling": {"pooling_mode": "max"}, "modules": ["Transformer", "Pooling", "Dense"]},
+            "pools by max .*, and has Dense layers",
+        ),
+    ],
+)
+def test_it_is_refused_by_name(tmp_path: Path, says: dict[str, Any], words: str) -> None:
+    with pytest.raises(ModelRefused, match=f"vLLM cannot serve .*{words}.*; --backend=huggingface can"):
+        registry.load(BackendName.VLLM, ModelSpec.read(a_model(tmp_path, **says)), allow_pickle=False)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"pooling": {"pooling_mode": "cls"}},
+        {"pooling": {"pooling_mode": "mean"}},
+        {"pooling": {"pooling_mode": "lasttoken"}},
+        {"defaults": PROMPT},
+        {"pooling": {"include_prompt": False}},
+        {"defaults": {"truncate_dim": 3}},
+    ],
+)
+def test_the_rest_is_not(tmp_path: Path, says: dict[str, Any]) -> None:
+    vllm_limits.check(ModelSpec.read(a_model(tmp_path, **says)))
+
+
+def test_a_cross_encoder_that_is_not_compared_is_refused(tmp_path: Path) -> None:
+    config = {"architectures": ["ModernBertForSequenceClassification"], "id2label": {"0": "a"}}
+    model = a_model(tmp_path, config=config)
+    (model / "modules.json").unlink()
+    with pytest.raises(ModelRefused, match=r"scores as ModernBertForSeq.*--backend=huggingface can"):
+        registry.load(BackendName.VLLM, ModelSpec.read(model), allow_pickle=False)

@@ -1,0 +1,140 @@
+"""What vLLM computes is proven at start for all but what the matrix covers; what its loader leaves out is refused."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from support.vllm_runs import VllmRuns
+
+pytestmark = [
+    pytest.mark.model,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
+
+torch = pytest.importorskip("torch")
+tiny = pytest.importorskip("support.tiny_models")
+pytest.importorskip("embedding_runtime.worker.backends.huggingface")
+
+TEXTS = ["a", "", "the quick brown fox", "jumps over the lazy dog " * 8, *(f"query {n} " * n for n in range(1, 6))]
+
+HEADS_OF_32 = {"hidden_size": 128}  # vLLM's attention on CPUs wants them
+QUERY = "encoder.layer.1.attention.self.query.weight"
+
+
+def a_model(directory: Path, kind: str, *, like: str = "xlm-roberta", **sizes: Any) -> Path:
+    """Of a kind that has the tokenizer and the sizes of another."""
+    shape = replace(tiny.SHAPES[like], kind=kind)
+    model: Path = tiny.a_transformer(directory, shape, **{**HEADS_OF_32, **sizes})
+    return model
+
+
+def changed(model: Path, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> Path:
+    weights = load_file(model / "model.safetensors")
+    save_file(dict(change(weights)), model / "model.safetensors", metadata={"format": "pt"})
+    return model
+
+
+def without(model: Path, name: str) -> Path:
+    return changed(model, lambda weights: {key: weights[key] for key in weights.keys() - {name}})
+
+
+def with_another_safetensors_beside_it(model: Path) -> Path:
+    weights = load_file(model / "model.safetensors")
+    save_file({name: weight + 1 for name, weight in weights.items()}, model / "zz.safetensors")
+    return model
+
+
+def with_gamma_and_beta(model: Path) -> Path:
+    """Layer norms as TensorFlow named them, and transformers still reads them."""
+
+    def old(name: str) -> str:
+        return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+
+    return changed(
+        model, lambda weights: {old(name): weight + 0.5 * ("Norm" in name) for name, weight in weights.items()}
+    )
+
+
+def as_architecture(model: Path, name: str) -> Path:
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "architectures": [name]}))
+    return model
+
+
+def a_bert(directory: Path, **sizes: Any) -> Path:
+    return a_model(directory, "bert", like="bert", **sizes)
+
+
+def a_qwen3(directory: Path) -> Path:
+    return a_model(directory, "qwen3", like="qwen3", head_dim=32)
+
+
+Build = Callable[[Path], Path]
+
+NUMBERS = r"cosine 0\.\d+ .* 0\.9999990 is required; --backend=huggingface"
+
+LACKING: Mapping[str, tuple[Build, str]] = {
+    "bert": (a_bert, "encoder.layer.1.output.dense.weight"),
+    "bert, a part of a fused layer": (a_bert, "encoder.layer.1.attention.self.query.weight"),
+    "bert, a norm": (a_bert, "embeddings.LayerNorm.weight"),
+    "qwen3": (a_qwen3, "layers.0.mlp.down_proj.weight"),
+    "distilbert, through the adapter": (
+        lambda directory: a_model(directory, "distilbert", like="distilbert", dim=128, hidden_dim=128),
+        "transformer.layer.0.ffn.lin2.weight",
+    ),
+}
+"""A weight that is not in the file."""
+
+EXACT: Mapping[str, Build] = {
+    "a covered class with another activation": lambda directory: a_bert(directory, hidden_act="relu"),
+    "another file of weights beside it": lambda directory: with_another_safetensors_beside_it(a_bert(directory)),
+    "gamma and beta": lambda directory: with_gamma_and_beta(a_bert(directory)),
+    "a class of another kind": lambda directory: as_architecture(a_model(directory, "camembert"), "RobertaModel"),
+    "electra, through the adapter": lambda directory: a_model(directory, "electra", like="bert", embedding_size=128),
+}
+
+WRONG: Mapping[str, Build] = {
+    "camembert": lambda directory: a_model(directory, "camembert"),
+    "data2vec-text": lambda directory: a_model(directory, "data2vec-text"),
+}
+"""Through the adapter, in other positions than the model's own."""
+
+
+@pytest.fixture(scope="module")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
+    directory = tmp_path_factory.mktemp("vllm")
+    # The adapter changes transformers' classes for the whole process: what goes through it comes last.
+    models = {name: build(directory / name) for name, build in EXACT.items()}
+    models |= {name: without(build(directory / name), weight) for name, (build, weight) in LACKING.items()}
+    models |= {name: build(directory / name) for name, build in WRONG.items()}
+    models = dict(sorted(models.items(), key=lambda model: "adapter" in model[0] or model[0] in WRONG))
+    with VllmRuns(models, TEXTS, directory / "log") as runs:
+        yield runs
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_what_agrees_with_transformers_is_served_exactly(vllm: VllmRuns, name: str) -> None:
+    answer = vllm.answer(name)
+    assert "refused" not in answer, answer
+    reference = tiny.SentenceTransformer(str(vllm.models[name]), device="cpu")
+    wanted = np.concatenate([reference.encode([text], show_progress_bar=False) for text in TEXTS])
+    for mates in ("alone", "together"):
+        assert np.abs(np.array(answer[mates]) - wanted).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_differs_is_refused_with_both_numbers_and_the_backend_that_can(vllm: VllmRuns, name: str) -> None:
+    assert re.search(f"^ModelRefused.*vLLM does not compute .*{NUMBERS}", vllm.answer(name)["refused"])
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_a_weight_that_the_files_lack_is_refused_by_name(vllm: VllmRuns, name: str) -> None:
+    refused = vllm.answer(name)["refused"]
+    assert re.search(rf"^ModelRefused.*lack {re.escape(LACKING[name][1])} \(1 in all\)", refused), refused
