@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from embedding_runtime.errors import BadRequest
+from embedding_runtime.frontend.dialects.bodies import BodyRoute, Context
 from embedding_runtime.frontend.dialects.cohere.schema import Embedded, EmbeddingType, EmbedRequest, EmbedRequestV2
 from embedding_runtime.frontend.dialects.errors import CohereError, failures
 from embedding_runtime.frontend.pipeline.answers import encoded, json_of
-from embedding_runtime.frontend.pipeline.bodies import BodyRoute, Context
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.protocol.messages import VectorRows

@@ -7,10 +7,10 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from embedding_runtime.frontend.dialects.bodies import BodyRoute, Context
 from embedding_runtime.frontend.dialects.errors import OpenAIError, failures
 from embedding_runtime.frontend.dialects.openai.schema import Embeddings, EmbeddingsRequest, Model, Models
 from embedding_runtime.frontend.pipeline.answers import encoded, json_of
-from embedding_runtime.frontend.pipeline.bodies import BodyRoute, Context
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
 

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Response
 from embedding_runtime.contract import Kind
 from embedding_runtime.errors import BadRequest, NotReady
 from embedding_runtime.frontend.context import RequestContext
+from embedding_runtime.frontend.dialects.bodies import BodyRoute, Context
 from embedding_runtime.frontend.dialects.errors import InferenceError, failures
 from embedding_runtime.frontend.dialects.openinference import schema as bodies
 from embedding_runtime.frontend.pipeline.answers import encoded, flat, json_of
-from embedding_runtime.frontend.pipeline.bodies import BodyRoute, Context
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.model import ModelSpec

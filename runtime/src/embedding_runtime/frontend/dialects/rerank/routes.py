@@ -12,6 +12,7 @@ from fastapi import APIRouter, Response
 
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.frontend.context import RequestContext
+from embedding_runtime.frontend.dialects.bodies import BodyRoute, Context
 from embedding_runtime.frontend.dialects.errors import CohereError, OpenAIError, TeiError, failures
 from embedding_runtime.frontend.dialects.rerank.schema import (
     Ranked,
@@ -22,7 +23,6 @@ from embedding_runtime.frontend.dialects.rerank.schema import (
     ScoreRequest,
 )
 from embedding_runtime.frontend.pipeline.answers import json_of
-from embedding_runtime.frontend.pipeline.bodies import BodyRoute, Context
 from embedding_runtime.frontend.pipeline.service import Service
 
 __all__ = ["root_router", "router"]

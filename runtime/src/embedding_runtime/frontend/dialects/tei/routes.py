@@ -8,10 +8,10 @@ from fastapi import APIRouter, Response
 
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.frontend.dialects.base import Vector
+from embedding_runtime.frontend.dialects.bodies import BodyRoute, Context
 from embedding_runtime.frontend.dialects.errors import TeiError, failures
 from embedding_runtime.frontend.dialects.tei.schema import EmbedRequest, Info, TeiToken, Tokenized, TokenizeRequest
 from embedding_runtime.frontend.pipeline.answers import encoded, json_of
-from embedding_runtime.frontend.pipeline.bodies import BodyRoute, Context
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.model.tokenizer import Token
