@@ -46,7 +46,7 @@ class ObservabilityMiddleware:
             return
         begin = time.perf_counter()
         headers = Headers(scope=scope)
-        state, client = scope.setdefault("state", {}), scope["client"]
+        state, client = scope.setdefault("state", {}), scope.get("client")
         context = RequestContext(
             request_id(headers.get("x-request-id")),
             Principal(client[0] if client else ""),
