@@ -75,6 +75,20 @@ bench: .venv/synced .bench/infinity/synced ## Compare speed, memory and start wi
 	@$(UV) sync --locked --all-packages --group bench --quiet
 	$(PYTHON) -m bench $(ARGS)
 
+bench-lanes: .venv/synced ## Measure what a bulk client does to a search query, on both backends (five minutes)
+	@tools/debian.sh wrk
+	@$(UV) sync --locked --all-packages --group bench --quiet
+	$(PYTHON) -m bench.lanes $(ARGS)
+
+bench-cores: .venv/synced ## Measure the runtime with 1, 2, 4... cores, beside sentence-transformers (ten minutes on two)
+	@tools/debian.sh wrk
+	@$(UV) sync --locked --all-packages --group bench --quiet
+	$(PYTHON) -m bench.scaling $(ARGS)
+
+bench-gpu: ## The tables of a GPU: frontends and workers, both backends, in process. PYTHON may be another environment
+	@PATH="$(CURDIR)/.bench/wrk:$$PATH"; command -v wrk >/dev/null || tools/debian.sh wrk; \
+	$(PYTHON) -m bench.scaling --gpu --rounds 1 $(ARGS)
+
 bench-operator: .venv/synced ## Measure the operator with thousands of services on the cluster of e2e (half an hour)
 	@$(UV) sync --locked --all-packages --group bench --quiet
 	@$(CLUSTER) up && eval "$$($(CLUSTER) env)" && kubectl apply --server-side --filename crds/ >/dev/null && \
@@ -86,7 +100,7 @@ images: ## Build the images into the cluster that is up
 clean: ## Remove what was set up or built in this checkout
 	rm -rf .bench .bin .uv .venv tests/clients/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test e2e e2e-slow kstatus verify generate format bench bench-operator images clean
+.PHONY: help demo test e2e e2e-slow kstatus verify generate format bench bench-lanes bench-cores bench-gpu bench-operator images clean
 
 $(UV): tools/debian.sh tools/uv.sh
 	@tools/debian.sh

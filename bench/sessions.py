@@ -18,7 +18,7 @@ from bench import load
 from bench.health import probe
 from bench.processes import Tree
 from bench.results import Health, Measured, percentile
-from bench.systems import ENCODE, OFFLINE, SERVERS, Server
+from bench.systems import ENCODE, OFFLINE, Server, server
 from bench.workloads import MODEL, Cell, Workload
 
 __all__ = ["CHECKED", "REFUSED", "Inputs", "Session", "SystemFailed", "Vectors", "session"]
@@ -27,6 +27,9 @@ Vectors = npt.NDArray[np.float32]
 
 CHECKED = 64
 """Texts whose vectors are compared, the first of mixed."""
+
+START_AND_REPORT = 2
+"""Seconds that clients take beside their warm-up and window, at most."""
 
 IDLE_WITHIN = 120
 """Seconds that a server gets to finish what clients left behind."""
@@ -67,6 +70,9 @@ class Session(Protocol):
     def measure(self, cell: Cell) -> Measured | None:
         """None for a cell that this system does not have. Raises one of REFUSED."""
 
+    def measure_beside(self, cell: Cell, others: Cell) -> tuple[Measured, Measured] | None:
+        """Both cells at once; `others` begins first and ends last. None without a server. Raises one of REFUSED."""
+
     def settle(self) -> None:
         """Waits until it has finished what clients left behind: the next one measured would pay for it."""
 
@@ -85,12 +91,12 @@ def session(system: str, inputs: Inputs) -> Iterator[Session]:
         with Tree(argv, OFFLINE, log, piped=True) as tree:
             yield _Encoder(inputs, tree)
         return
-    server = SERVERS[system]
-    if not server.program.exists():
-        raise SystemFailed(f"not installed: there is no {server.program.name}")
+    found = server(system)
+    if not found.program.exists():
+        raise SystemFailed(f"not installed: there is no {found.program.name}")
     port = _free_port()
-    with Tree(server.argv(inputs.model_dir, port, inputs.dtype), {**OFFLINE, **server.environment}, log) as tree:
-        yield _Served(server, inputs, tree, port)
+    with Tree(found.argv(inputs.model_dir, port, inputs.dtype), {**OFFLINE, **found.environment}, log) as tree:
+        yield _Served(found, inputs, tree, port)
 
 
 def _free_port() -> int:
@@ -132,6 +138,9 @@ class _Encoder:
             others=said["others"],
         )
 
+    def measure_beside(self, cell: Cell, others: Cell) -> None:  # noqa: ARG002 it is no server
+        return None
+
     def settle(self) -> None:
         """It leaves nothing."""
 
@@ -170,9 +179,16 @@ class _Served:
         return np.asarray(rows, dtype=np.float32)
 
     def measure(self, cell: Cell) -> Measured | None:
-        workload = self._inputs.workloads[cell.workload]
         answers, window = self._load(cell, self._inputs.seconds * cell.duration, time.sleep)
-        return load.measured(cell, answers, window, workload.body_tokens(cell.batch))
+        return load.measured(cell, answers, window, self._body_tokens(cell))
+
+    def measure_beside(self, cell: Cell, others: Cell) -> tuple[Measured, Measured] | None:
+        found: list[Measured | None] = []
+        enough = self._inputs.seconds * cell.duration + self._inputs.warm_up + START_AND_REPORT
+        answers, window = self._load(others, enough, lambda _: found.append(self.measure(cell)))
+        (beside,) = found
+        assert beside is not None
+        return beside, load.measured(others, answers, window, self._body_tokens(others))
 
     def settle(self) -> None:
         self.tree.wait_until_idle(IDLE_WITHIN)
@@ -197,6 +213,9 @@ class _Served:
         url = f"http://127.0.0.1:{self._port}{self._server.path}"
         clients = load.Clients(url, bodies, self._inputs.warm_up)
         return load.under_load(clients, cell, seconds, self.tree, meanwhile)
+
+    def _body_tokens(self, cell: Cell) -> list[int]:
+        return self._inputs.workloads[cell.workload].body_tokens(cell.batch)
 
     def _wait(self) -> None:
         """Until the first vector."""

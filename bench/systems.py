@@ -3,12 +3,12 @@
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.workloads import MAX_TOKENS, MODEL
 
-__all__ = ["ENCODE", "SERVERS", "SYSTEMS", "Server"]
+__all__ = ["ENCODE", "OURS", "SERVERS", "SYSTEMS", "Server", "server"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,5 +73,22 @@ SERVERS: Mapping[str, Server] = {
     "vllm-server": Server(_vllm_server, environment={"VLLM_CPU_KVCACHE_SPACE": "1"}),
 }
 
+OURS = ("huggingface", "vllm")
+"""Systems that take flags of this runtime."""
+
 SYSTEMS = ("huggingface", ENCODE, "infinity", "vllm-server", "vllm")
 """In the order of their turns: who is compared most closely is measured one after the other."""
+
+
+def server(system: str) -> Server:
+    """The server of a system. Ours may have flags after the name: `huggingface --workers=2 --frontends=2`.
+
+    Raises ValueError for a name that is unknown, and for flags of another system.
+    """
+    name, *flags = system.split()
+    if name not in SERVERS:
+        raise ValueError(f"{name!r} is not a server: choose from {', '.join(SERVERS)}")
+    if flags and name not in OURS:
+        raise ValueError(f"{system!r}: only {' and '.join(OURS)} take flags")
+    plain = SERVERS[name]
+    return replace(plain, argv=lambda model, port, dtype: [*plain.argv(model, port, dtype), *flags])

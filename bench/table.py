@@ -7,7 +7,7 @@ from bench.goals import Verdict, judge
 from bench.results import Measured, Run
 from bench.workloads import CELLS, WORKLOADS, Cell
 
-__all__ = ["TITLES", "cells_table", "goals_table", "markdown", "systems_table"]
+__all__ = ["TITLES", "cells_table", "goals_table", "markdown", "markdown_table", "systems_table"]
 
 TITLES = {
     "huggingface": "this runtime, huggingface",
@@ -50,7 +50,7 @@ def _goals(run: Run) -> str:
 def goals_table(run: Run) -> str:
     """Demanded, found, met."""
     rows = [_goal_row(verdict) for verdict in judge(run)]
-    return _table(("what", "demanded", "found (median of rounds)", "rounds", "met"), rows)
+    return markdown_table(("what", "demanded", "found (median of rounds)", "rounds", "met"), rows)
 
 
 def systems_table(run: Run) -> str:
@@ -70,7 +70,7 @@ def systems_table(run: Run) -> str:
             )
         )
     head = ("system", "ready, s", "peak memory, MiB", "least cosine", "/healthz p99 under load, ms", "trouble")
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def cells_table(run: Run, workload: str, batch: int) -> str:
@@ -83,7 +83,7 @@ def cells_table(run: Run, workload: str, batch: int) -> str:
         and run.median(system, cell, lambda each: each.seconds) is not None
     ]
     head = ("system", "clients", "texts/s", "tokens/s", "of the bound", "p50, ms", "p99, ms", "CPU-s per 1,000 texts")
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _workload(run: Run, workload: str, batch: int) -> str:
@@ -149,7 +149,7 @@ def _number(value: float | None, form: str) -> str:
     return "" if value is None else form.format(value)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines)
 

@@ -1,0 +1,42 @@
+"""The Hugging Face backend alone, without a server: `python -m bench.in_process MODEL_DIR DTYPE SECONDS`.
+
+Prints mixed tokens/s, token ids to float32 rows, as JSON: what a server could give at most.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from bench.inputs import inputs_for
+from embedding_runtime.contract import BackendName, ServeArgs
+from embedding_runtime.model import ModelSpec
+from embedding_runtime.model.tokenizer import TextTokenizer
+from embedding_runtime.worker.backends import registry
+
+__all__: list[str] = []
+
+
+def _main(model_dir: str, dtype: str, seconds: float) -> None:
+    flags = [f"--model_dir={model_dir}", "--model_name=m", "--backend=huggingface", f"--dtype={dtype}"]
+    spec = ModelSpec.asked_for(ServeArgs.from_argv(flags))
+    backend = registry.load(BackendName.HUGGINGFACE, spec, allow_pickle=False)
+    texts = inputs_for(Path(model_dir), Path(), 0, 0, dtype).workloads["mixed"].texts
+    ids = TextTokenizer(spec).encode(texts)
+    batches: list[list[int]] = [[]]
+    for place, text in enumerate(ids):
+        if sum(len(ids[each]) for each in batches[-1]) + len(text) > backend.batch_tokens and batches[-1]:
+            batches.append([])
+        batches[-1].append(place)
+    for batch in batches:
+        backend.embed([ids[place] for place in batch])
+    tokens, begin = 0, time.monotonic()
+    while time.monotonic() < begin + seconds:
+        for batch in batches:
+            backend.embed([ids[place] for place in batch])
+            tokens += sum(len(ids[place]) for place in batch)
+    print(json.dumps({"tokens_per_second": tokens / (time.monotonic() - begin)}))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], sys.argv[2], float(sys.argv[3]))
