@@ -48,6 +48,7 @@ async def a_worker(
     halves: bool = False,
     max_waiting_tokens: int = 1_000_000,
     stuck_after: float = 60,
+    tokens_per_second: float | None = None,
 ) -> AsyncIterator[PlayedWorker]:
     ours, theirs = socket.socketpair()
     engine = Engine(
@@ -55,7 +56,7 @@ async def a_worker(
     )
     worker = PlayedWorker(engine, asyncio.create_task(engine.run()), *await asyncio.open_unix_connection(sock=theirs))
     if ready:
-        worker.say(Ready("played", halves, batch_tokens=2048))
+        worker.say(Ready("played", halves, batch_tokens=2048, tokens_per_second=tokens_per_second))
         await until_state(engine, State.READY)
     try:
         yield worker

@@ -2,7 +2,8 @@
 
 RuntimeFault
 ├── BadRequest              400  the message names the field and what is allowed
-│   └── InputTooLong        400  names both lengths
+│   ├── InputTooLong        400  names both lengths
+│   └── ExceedsKeyLimit     400  more tokens than the API key gets in a minute: no later time helps
 ├── Unauthorized            401  no API key, or none of this server's
 ├── UnknownModel            404  names the model that is served
 ├── BodyTooLate             408  names the seconds it had
@@ -25,12 +26,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 __all__ = [
+    "MAX_RETRY_AFTER",
     "BackendFailed",
     "BadRequest",
     "BodyTooLarge",
     "BodyTooLate",
     "ClientGone",
     "DeadlinePassed",
+    "ExceedsKeyLimit",
     "InputTooLong",
     "NotReady",
     "NotServing",
@@ -43,6 +46,10 @@ __all__ = [
     "UnknownModel",
     "VectorNotFinite",
 ]
+
+
+MAX_RETRY_AFTER = 30
+"""Seconds. OpenAI's clients pass over a Retry-After above 60, and then try again at once."""
 
 
 class RuntimeFault(Exception):
@@ -89,7 +96,7 @@ _NAMED = 10
 
 
 class Unauthorized(RuntimeFault):
-    """Nobody that this server knows. The words are the same for a missing key and a wrong one, but for the first."""
+    """Missing or invalid API key."""
 
     status = 401
     type = "invalid_request_error"
@@ -144,7 +151,7 @@ class ClientGone(RuntimeFault):
 
 
 class Overloaded(RuntimeFault):
-    """The line is full, or so long that this request would be too late."""
+    """The queue is full, or so long that this request would be too late."""
 
     status = 429
     type = "rate_limit_error"
@@ -156,19 +163,34 @@ class Overloaded(RuntimeFault):
 
 
 class RateLimited(RuntimeFault):
-    """The API key's tokens per minute do not suffice. `wait`: seconds until they do; infinite: they never will."""
+    """The API key's tokens per minute do not suffice now; they do in `wait` seconds."""
 
     status = 429
     type = "tokens"  # OpenAI's word for which of its limits it was
     code = "rate_limit_exceeded"
 
-    def __init__(self, *, tokens: int, per_minute: int, wait: float) -> None:
-        asked = f"{tokens} tokens asked for, with an API key of {per_minute} tokens a minute"
-        if math.isinf(wait):
-            super().__init__(f"{asked}: send fewer texts at once")
-        else:
-            super().__init__(f"{asked}: try again in {wait:.3f} s")
-            self.retry_after = math.ceil(wait)
+    def __init__(self, *, tokens: int, per_minute: int, wait: float, at_least: bool = False) -> None:
+        """`at_least`: the tokens have not all been counted. It may then take longer."""
+        asked = _asked(tokens, per_minute, at_least=at_least)
+        super().__init__(f"{asked}: try again in {wait:.3f} s")
+        self.retry_after = min(MAX_RETRY_AFTER, math.ceil(wait))
+
+
+class ExceedsKeyLimit(BadRequest):
+    """One request has more tokens than the API key gets in a minute.
+
+    Not 429, as OpenAI has it: no later time helps, and clients try again for a 429, some of them for ever.
+    """
+
+    code = "rate_limit_exceeded"
+
+    def __init__(self, *, tokens: int, per_minute: int, at_least: bool = False) -> None:
+        super().__init__(f"{_asked(tokens, per_minute, at_least=at_least)}: send fewer texts in a request")
+
+
+def _asked(tokens: int, per_minute: int, *, at_least: bool) -> str:
+    least = "at least " if at_least else ""
+    return f"{least}{tokens} tokens asked for, with an API key of {per_minute} tokens a minute"
 
 
 class OneText(RuntimeFault):

@@ -20,7 +20,7 @@ SCOPE = {
 }
 
 
-async def test_the_texts_of_a_client_that_left_leave_the_line() -> None:
+async def test_the_texts_of_a_client_that_left_are_dequeued() -> None:
     async with a_worker() as worker:
         blocker = asyncio.create_task(worker.engine.embed(ids(1), ANYBODY))
         work = await worker.work()
@@ -38,10 +38,10 @@ async def test_the_texts_of_a_client_that_left_leave_the_line() -> None:
 
         request = asyncio.create_task(create_app(a_service(worker.engine))(dict(SCOPE), receive, send))
         async with asyncio.timeout(10):
-            while not worker.engine._line.tokens:  # noqa: ASYNC110 tokenization runs in a thread
+            while not worker.engine._queue.tokens:  # noqa: ASYNC110 tokenization runs in a thread
                 await asyncio.sleep(0)
             leaves.set()
             await request
-        assert worker.engine._line.tokens == 0
+        assert worker.engine._queue.tokens == 0
         worker.answer(work)
         await blocker

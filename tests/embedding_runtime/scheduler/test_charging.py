@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from embedding_runtime.errors import NotReady, Overloaded, RateLimited, TextFailed
+from embedding_runtime.errors import ExceedsKeyLimit, NotReady, Overloaded, RateLimited, TextFailed
 from embedding_runtime.protocol.messages import Failed
 from embedding_runtime.protocol.requests import Principal
 from support.played_worker import ANYBODY, PlayedWorker, a_worker, ids
@@ -47,7 +47,7 @@ async def test_who_comes_before_the_model_is_loaded_pays_nothing() -> None:
 
 async def test_who_cannot_pay_is_not_let_in_and_pays_nothing() -> None:
     async with a_worker() as worker:
-        with pytest.raises(RateLimited, match="7 tokens asked for, with an API key of 6 tokens a minute"):
+        with pytest.raises(ExceedsKeyLimit, match="7 tokens asked for, with an API key of 6 tokens a minute"):
             await worker.engine.embed(ids(3, 4), LIMITED)
         assert left_of(worker) == 6
         assert worker.engine.tokens_under_way == 0
@@ -60,3 +60,14 @@ async def test_a_text_that_cannot_be_computed_has_its_price() -> None:
         with pytest.raises(TextFailed):
             await task
         assert left_of(worker) == 4
+
+
+async def test_a_request_that_could_not_pay_is_refused_before_its_texts_are_known_and_pays_nothing() -> None:
+    async with a_worker() as worker:
+        with pytest.raises(ExceedsKeyLimit, match="at least 7 tokens asked for"):
+            await worker.engine.check_admission(1, 7, LIMITED, lane=None, seconds=60)
+        await worker.engine.charge(LIMITED, 4)
+        with pytest.raises(RateLimited, match="at least 3 tokens asked for"):
+            await worker.engine.check_admission(1, 3, LIMITED, lane=None, seconds=60)
+        await worker.engine.check_admission(1, 2, LIMITED, lane=None, seconds=60)
+        assert left_of(worker) == 2

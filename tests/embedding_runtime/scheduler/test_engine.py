@@ -8,6 +8,7 @@ import pytest
 
 from embedding_runtime.errors import BackendFailed, NotReady, Overloaded, TextFailed, VectorNotFinite
 from embedding_runtime.protocol.messages import Broken, Failed, VectorRows, Vectors
+from embedding_runtime.protocol.requests import Principal
 from embedding_runtime.scheduler import engine as engine_module
 from embedding_runtime.scheduler.engine import Engine, State
 from support.clock import HandClock, eventually
@@ -23,7 +24,7 @@ async def test_texts_of_several_requests_share_a_batch_and_each_gets_its_own_row
         first = asked(worker.engine, 1)
         work = await worker.work()
         second, third = asked(worker.engine, 2, 3), asked(worker.engine, 4)
-        await asyncio.sleep(0)  # let both join the line
+        await asyncio.sleep(0)  # let both be queued
         worker.answer(work)
         together = await worker.work()
         assert [len(text) for text in together.texts] == [2, 3, 4]
@@ -183,11 +184,13 @@ async def test_a_stopping_engine_is_not_ready_but_answers() -> None:
         assert [len(rows) for rows in await asyncio.gather(before, late)] == [1, 1]
 
 
-async def test_nobody_joins_a_line_that_is_full() -> None:
+async def test_nobody_is_queued_where_the_queue_is_full() -> None:
     async with a_worker(max_waiting_tokens=5) as worker:
         tasks = [asked(worker.engine, 1), asked(worker.engine, 4)]
         work = await worker.work()
-        with pytest.raises(Overloaded, match="5 tokens are before the 1 of this request: try again in 1 s") as caught:
+        with pytest.raises(
+            Overloaded, match="5 tokens are queued ahead of the 1 of this request: try again in 1 s"
+        ) as caught:
             await worker.engine.embed(ids(1), ANYBODY)
         assert caught.value.retry_after == 1
         worker.answer(work)
@@ -199,13 +202,10 @@ async def test_nobody_joins_a_line_that_is_full() -> None:
 
 
 async def test_nobody_joins_for_whom_it_would_be_too_late() -> None:
-    async with a_worker() as worker:
-        measured = asked(worker.engine, 1)
-        worker.answer(await worker.work())
-        await measured
+    async with a_worker(tokens_per_second=1000) as worker:
         first = asked(worker.engine, 900)
         work = await worker.work()
-        with pytest.raises(Overloaded, match="900 tokens are before the 1 of this request"):
+        with pytest.raises(Overloaded, match="900 tokens are queued ahead of the 1 of this request"):
             await worker.engine.embed(ids(1), ANYBODY, seconds=1e-9)
         patient = asked(worker.engine, 1)
         worker.answer(work)
@@ -250,6 +250,84 @@ async def test_halves_of_a_failed_batch_come_back_in_the_order_of_their_texts() 
         for _ in range(2):
             worker.answer(await worker.work())
         assert (await task)[:, 0].tolist() == [700, 701, 702]
+
+
+async def test_halves_of_a_failed_batch_count_as_waiting_until_they_are_dispatched() -> None:
+    async with a_worker(max_waiting_tokens=2000) as worker:
+        task = asked(worker.engine, 500, 500, 500, 500)
+        work = await worker.work()
+        worker.say(Failed(work.batch))
+        halves = [await worker.work(), await worker.work()]
+        assert [len(half.texts) for half in halves] == [2, 2]
+        worker.say(Failed(halves[0].batch))
+        again = [await worker.work()]
+        assert worker.engine.tokens_under_way + worker.engine._queue.tokens == 2000
+        with pytest.raises(Overloaded):
+            await worker.engine.embed(ids(1), ANYBODY)
+        worker.answer(halves[1])
+        again.append(await worker.work())
+        for half in again:
+            worker.answer(half)
+        assert (await task)[:, 0].tolist() == [500] * 4
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+async def test_a_worker_that_answers_with_another_number_of_rows_is_given_up_at_once(rows: int) -> None:
+    async with a_worker() as worker:
+        task = asked(worker.engine, 1, 2)
+        work = await worker.work()
+        worker.say(Vectors(work.batch, np.zeros((rows, 2), dtype=np.float32)))
+        with pytest.raises(BackendFailed, match=f"{rows} rows for a batch of 2 texts"):
+            await asyncio.wait_for(task, 5)
+        assert worker.engine.state is State.FAILED
+
+
+async def test_a_query_goes_before_the_texts_of_a_bulk_request_that_was_there_first() -> None:
+    async with a_worker(tokens_per_second=8000) as worker:
+        bulk = asked(worker.engine, *[500] * 40)
+        work = await worker.work()
+        query = asyncio.create_task(worker.engine.embed(ids(7), Principal("another")))
+        await asyncio.sleep(0)
+        worker.answer(work)
+        after = await worker.work()
+        assert [len(text) for text in after.texts] == [7, 500, 500, 500, 500]
+        worker.answer(after)
+        assert (await query)[:, 0].tolist() == [7]
+        for _ in range(8):
+            worker.answer(await worker.work())
+        assert len(await bulk) == 40
+
+
+async def test_bulk_requests_take_turns_by_principal() -> None:
+    async with a_worker(tokens_per_second=8000) as worker:
+        first = asyncio.create_task(worker.engine.embed(ids(*[512] * 20), Principal("a")))
+        work = await worker.work()
+        second = asyncio.create_task(worker.engine.embed(ids(*[511] * 20), Principal("b")))
+        await asyncio.sleep(0)
+        worker.answer(work)
+        shared = await worker.work()
+        assert sorted(len(text) for text in shared.texts) == [511, 511, 512, 512]
+        worker.answer(shared)
+        playing = asyncio.create_task(fail_whatever_holds(worker, 0))
+        await asyncio.gather(first, second)
+        playing.cancel()
+
+
+async def test_the_rate_of_the_warm_up_lets_a_request_in_that_its_deadline_allows() -> None:
+    async with a_worker(tokens_per_second=8000) as worker:
+        for _ in range(50):
+            quiet = asked(worker.engine, 1)
+            worker.answer(await worker.work())
+            await quiet
+        large = asked(worker.engine, *[500] * 100)
+        work = await worker.work()
+        other = asyncio.create_task(worker.engine.embed(ids(*[500] * 100), Principal("another"), seconds=30))
+        await asyncio.sleep(0)
+        assert not other.done()
+        worker.answer(work)
+        playing = asyncio.create_task(fail_whatever_holds(worker, 0))
+        await asyncio.gather(large, other)
+        playing.cancel()
 
 
 async def test_a_worker_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,138 +1,286 @@
+"""The queue's rules, for whatever requests: complete, in order, fair by principal, bulk never below a tenth."""
+
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_runtime.scheduler.queue import WORTH_TOKENS, Line, Part, Share, bisected, next_share
+from embedding_runtime.protocol.requests import Lane
+from embedding_runtime.scheduler.queue import (
+    INTERACTIVE_PER_BULK,
+    MIN_CONCURRENT_TOKENS,
+    QUANTUM,
+    BatchPlan,
+    Part,
+    RequestQueue,
+    bisect,
+    plan_batch,
+)
 
-REQUESTS = st.lists(st.lists(st.integers(1, 20), min_size=1, max_size=8), max_size=8)
-BUDGET = st.integers(1, 40)
+Request = tuple[str, Lane, list[int]]
+"""Principal, lane, lengths of its texts."""
+
+LONGEST = 900
+LENGTHS = st.lists(st.integers(1, LONGEST), min_size=1, max_size=8)
+REQUESTS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(list(Lane)), LENGTHS), max_size=12)
+BUDGET = st.integers(1, 2000)
 
 Texts = list[tuple[int, int]]
 """(owner, place in its request) of each."""
 
 
-def a_line(requests: list[list[int]]) -> Line[int]:
-    line: Line[int] = Line()
-    for owner, lengths in enumerate(requests):
-        line.join(owner, lengths)
-    return line
+def a_queue(requests: Sequence[Request]) -> RequestQueue[int]:
+    queue: RequestQueue[int] = RequestQueue()
+    for owner, (principal, lane, lengths) in enumerate(requests):
+        queue.enqueue(owner, lengths, principal, lane)
+    return queue
 
 
-def texts_of(batch: list[Part[int]]) -> Texts:
+def bulk(*requests: list[int]) -> RequestQueue[int]:
+    return a_queue([("a", Lane.BULK, lengths) for lengths in requests])
+
+
+def texts_of(batch: Sequence[Part[int]]) -> Texts:
     return [(part.owner, place) for part in batch for place in range(part.start, part.stop)]
 
 
-def all_batches(line: Line[int], budget: int) -> list[Texts]:
+def all_batches(queue: RequestQueue[int], budget: int) -> list[Texts]:
     batches = []
-    while batch := line.next_batch(budget):
+    while batch := queue.next_batch(budget):
         batches.append(texts_of(batch))
     return batches
 
 
-@given(REQUESTS, BUDGET)
-def test_every_text_goes_once_in_order_of_arrival(requests: list[list[int]], budget: int) -> None:
-    arrived = [(owner, place) for owner, lengths in enumerate(requests) for place in range(len(lengths))]
-    assert [text for batch in all_batches(a_line(requests), budget) for text in batch] == arrived
+def all_texts(requests: Sequence[Request]) -> Texts:
+    return [(owner, place) for owner, (_, _, lengths) in enumerate(requests) for place in range(len(lengths))]
+
+
+def length_of(requests: Sequence[Request], text: tuple[int, int]) -> int:
+    owner, place = text
+    return requests[owner][2][place]
 
 
 @given(REQUESTS, BUDGET)
-def test_a_batch_keeps_to_the_budget_unless_one_text_alone_is_longer(requests: list[list[int]], budget: int) -> None:
-    for batch in all_batches(a_line(requests), budget):
-        assert len(batch) == 1 or sum(requests[owner][place] for owner, place in batch) <= budget
+def test_no_text_is_lost_or_dispatched_twice(requests: list[Request], budget: int) -> None:
+    dispatched = [text for batch in all_batches(a_queue(requests), budget) for text in batch]
+    assert sorted(dispatched) == all_texts(requests)
 
 
 @given(REQUESTS, BUDGET)
-def test_a_batch_leaves_out_no_text_that_would_have_fitted(requests: list[list[int]], budget: int) -> None:
-    batches = [[requests[owner][place] for owner, place in batch] for batch in all_batches(a_line(requests), budget)]
+def test_the_texts_of_a_request_keep_their_order(requests: list[Request], budget: int) -> None:
+    dispatched = [text for batch in all_batches(a_queue(requests), budget) for text in batch]
+    for owner in range(len(requests)):
+        places = [place for each, place in dispatched if each == owner]
+        assert places == sorted(places)
+
+
+@given(REQUESTS, BUDGET)
+def test_the_requests_of_a_principal_keep_their_order_within_a_lane(requests: list[Request], budget: int) -> None:
+    dispatched = [owner for batch in all_batches(a_queue(requests), budget) for owner, _ in batch]
+    for principal in "abc":
+        for lane in Lane:
+            owners = [owner for owner in dispatched if requests[owner][:2] == (principal, lane)]
+            assert owners == sorted(owners)
+
+
+@given(REQUESTS, BUDGET)
+def test_a_batch_keeps_to_the_budget_unless_one_text_alone_is_longer(requests: list[Request], budget: int) -> None:
+    for batch in all_batches(a_queue(requests), budget):
+        assert len(batch) == 1 or sum(length_of(requests, text) for text in batch) <= budget
+
+
+@given(REQUESTS, BUDGET)
+def test_a_batch_ends_only_where_the_text_that_goes_next_does_not_fit(requests: list[Request], budget: int) -> None:
+    batches = [[length_of(requests, text) for text in batch] for batch in all_batches(a_queue(requests), budget)]
     assert [(one, after) for one, after in pairwise(batches) if sum(one) + after[0] <= budget] == []
 
 
-@given(REQUESTS, BUDGET, st.sets(st.integers(0, 7)))
-def test_who_leaves_is_gone_and_the_others_keep_their_order(
-    requests: list[list[int]], budget: int, leavers: set[int]
+@given(st.lists(st.tuples(st.sampled_from("abc"), LENGTHS), min_size=2, max_size=12), BUDGET)
+def test_no_principal_gets_ahead_of_another_one_that_waits_by_more_than_its_turn(
+    given_requests: list[tuple[str, list[int]]], budget: int
 ) -> None:
-    line = a_line(requests)
-    taken = texts_of(line.next_batch(budget))
-    for owner in leavers:
-        line.leave(owner)
-    rest = [(owner, place) for owner, lengths in enumerate(requests) for place in range(len(lengths))][len(taken) :]
-    expected = [text for text in rest if text[0] not in leavers]
-    assert [text for batch in all_batches(line, budget) for text in batch] == expected
+    requests: list[Request] = [(principal, Lane.BULK, lengths) for principal, lengths in given_requests]
+    left = {name: sum(sum(lengths) for principal, _, lengths in requests if principal == name) for name in "abc"}
+    served = dict.fromkeys("abc", 0)
+    for batch in all_batches(a_queue(requests), budget):
+        for text in batch:
+            principal, length = requests[text[0]][0], length_of(requests, text)
+            served[principal] += length
+            left[principal] -= length
+            waiting = [name for name in "abc" if left[name]]
+            assert all(served[principal] - served[name] <= 2 * QUANTUM + 2 * LONGEST for name in waiting)
 
 
 @given(REQUESTS, BUDGET)
-def test_halves_are_a_batchs_texts_in_order_as_even_as_can_be(requests: list[list[int]], budget: int) -> None:
-    line = a_line(requests)
-    while batch := line.next_batch(budget):
-        first, second = map(texts_of, bisected(batch))
-        assert first + second == texts_of(batch)
-        assert len(second) - len(first) in {0, 1}
+def test_bulk_gets_a_tenth_of_the_tokens_while_both_lanes_wait(requests: list[Request], budget: int) -> None:
+    waiting = {lane: sum(sum(lengths) for _, each, lengths in requests if each is lane) for lane in Lane}
+    served = dict.fromkeys(Lane, 0)
+    for batch in all_batches(a_queue(requests), budget):
+        for text in batch:
+            lane, length = requests[text[0]][1], length_of(requests, text)
+            if not all(waiting.values()):
+                return
+            waiting[lane] -= length
+            served[lane] += length
+            lag = served[Lane.INTERACTIVE] / INTERACTIVE_PER_BULK - served[Lane.BULK]
+            assert not waiting[Lane.BULK] or lag <= 2 * LONGEST
 
 
-@given(REQUESTS, BUDGET, st.integers(0, 7))
-def test_the_line_counts_the_tokens_that_wait(requests: list[list[int]], budget: int, leaver: int) -> None:
-    line = a_line(requests)
-    taken = set(texts_of(line.next_batch(budget)))
-    line.leave(leaver)
-    waiting = [
-        length
-        for owner, lengths in enumerate(requests)
-        for place, length in enumerate(lengths)
-        if owner != leaver and (owner, place) not in taken
-    ]
-    assert line.tokens == sum(waiting)
+@given(REQUESTS, BUDGET)
+def test_interactive_goes_before_bulk_but_for_that_tenth(requests: list[Request], budget: int) -> None:
+    waiting = {lane: sum(sum(lengths) for _, each, lengths in requests if each is lane) for lane in Lane}
+    served = dict.fromkeys(Lane, 0)
+    for batch in all_batches(a_queue(requests), budget):
+        for text in batch:
+            lane, length = requests[text[0]][1], length_of(requests, text)
+            if not all(waiting.values()):
+                return
+            waiting[lane] -= length
+            served[lane] += length
+            assert served[Lane.BULK] * INTERACTIVE_PER_BULK <= served[Lane.INTERACTIVE]
 
 
-WHOLE, HALF = True, False
+@given(REQUESTS, BUDGET, st.sets(st.integers(0, 11)))
+def test_what_is_removed_is_gone_and_nothing_else(requests: list[Request], budget: int, removed: set[int]) -> None:
+    queue = a_queue(requests)
+    taken = texts_of(queue.next_batch(budget))
+    for owner in removed:
+        queue.remove(owner)
+    rest = [text for batch in all_batches(queue, budget) for text in batch]
+    expected = [text for text in all_texts(requests) if text not in taken and text[0] not in removed]
+    assert sorted(rest) == expected
+    assert (queue.tokens, queue.texts) == (0, 0)
+
+
+@given(REQUESTS, BUDGET, st.integers(0, 11))
+def test_the_queue_counts_what_waits_in_each_lane_and_of_each_principal(
+    requests: list[Request], budget: int, removed: int
+) -> None:
+    queue = a_queue(requests)
+    taken = set(texts_of(queue.next_batch(budget)))
+    queue.remove(removed)
+    waiting = [text for text in all_texts(requests) if text not in taken and text[0] != removed]
+    for lane in Lane:
+        lengths = [length_of(requests, text) for text in waiting if requests[text[0]][1] is lane]
+        assert (queue.tokens_in(lane), queue.texts_in(lane)) == (sum(lengths), len(lengths))
+    for principal in "abc":
+        own = sum(length_of(requests, text) for text in waiting if requests[text[0]][0] == principal)
+        assert queue.tokens_of(principal) == own
+
+
+@given(REQUESTS, BUDGET, st.sampled_from("abcd"), st.sampled_from(list(Lane)), LENGTHS)
+def test_no_more_tokens_are_dispatched_before_a_new_request_is_than_were_foretold(
+    requests: list[Request], budget: int, principal: str, lane: Lane, lengths: list[int]
+) -> None:
+    queue = a_queue(requests)
+    foretold = queue.tokens_ahead(principal, lane, sum(lengths))
+    assert foretold <= queue.tokens
+    new = len(requests)
+    queue.enqueue(new, lengths, principal, lane)
+    requests = [*requests, (principal, lane, lengths)]
+    dispatched = [text for batch in all_batches(queue, budget) for text in batch]
+    before = dispatched[: max(place for place, (owner, _) in enumerate(dispatched) if owner == new)]
+    ahead = sum(length_of(requests, text) for text in before if text[0] != new)
+    assert ahead <= foretold + 8 * LONGEST  # turns are of whole texts
+
+
+@given(REQUESTS, BUDGET)
+def test_a_batch_that_failed_goes_next_as_two_halves_and_counts_as_waiting(
+    requests: list[Request], budget: int
+) -> None:
+    queue = a_queue(requests)
+    before = (queue.tokens, queue.texts)
+    batch = queue.next_batch(budget)
+    if len(texts_of(batch)) < 2:
+        return
+    queue.retry(batch)
+    assert (queue.tokens, queue.texts) == before
+    halves = [texts_of(queue.next_batch(1)), texts_of(queue.next_batch(1))]
+    assert halves[0] + halves[1] == texts_of(batch)
+    assert len(halves[1]) - len(halves[0]) in {0, 1}
+
+
+@given(REQUESTS, BUDGET)
+def test_of_a_batch_that_failed_nothing_is_retried_for_a_request_that_was_removed(
+    requests: list[Request], budget: int
+) -> None:
+    queue = a_queue(requests)
+    batch = queue.next_batch(budget)
+    if len(texts_of(batch)) < 2:
+        return
+    queue.retry(batch)
+    gone = batch[0].owner
+    queue.remove(gone)
+    dispatched = [text for each in all_batches(queue, budget) for text in each]
+    assert all(owner != gone for owner, _ in dispatched)
+    assert set(texts_of(batch)) - set(dispatched) == {text for text in texts_of(batch) if text[0] == gone}
+    assert (queue.tokens, queue.texts) == (0, 0)
+
+
+@given(LENGTHS, LENGTHS)
+def test_halves_are_a_batchs_texts_in_order_as_even_as_can_be(one: list[int], other: list[int]) -> None:
+    batch = bulk(one, other).next_batch(10_000)
+    first, second = map(texts_of, bisect(batch))
+    assert first + second == texts_of(batch)
+    assert len(second) - len(first) in {0, 1}
+
+
+EXCLUSIVE, BESIDE = True, False
 
 
 @pytest.mark.parametrize(
-    ("waiting", "under_way", "share"),
+    ("waiting", "running", "plan"),
     [
-        ([1], [], Share(1000, whole=True)),
-        ([500] * 10, [], Share(1000, whole=True)),
-        ([WORTH_TOKENS - 1], [WHOLE], None),
-        ([WORTH_TOKENS], [WHOLE], Share(1000, whole=True)),
-        ([500] * 10, [WHOLE, WHOLE], None),
+        ([1], [], BatchPlan(1000, exclusive=True)),
+        ([500] * 10, [], BatchPlan(1000, exclusive=True)),
+        ([MIN_CONCURRENT_TOKENS - 1], [EXCLUSIVE], None),
+        ([MIN_CONCURRENT_TOKENS], [EXCLUSIVE], BatchPlan(1000, exclusive=True)),
+        ([500] * 10, [EXCLUSIVE, EXCLUSIVE], None),
     ],
 )
 def test_a_worker_that_computes_one_batch_at_a_time_has_a_second_one_when_enough_tokens_wait(
-    waiting: list[int], under_way: list[bool], share: Share | None
+    waiting: list[int], running: list[bool], plan: BatchPlan | None
 ) -> None:
-    assert next_share(a_line([waiting]), under_way, halves=False, batch_tokens=1000) == share
+    assert plan_batch(bulk(waiting), running, concurrent=False, batch_tokens=1000) == plan
+
+
+def test_where_batches_take_long_no_second_one_waits_at_the_worker() -> None:
+    queue = bulk([500] * 10)
+    assert plan_batch(queue, [EXCLUSIVE], concurrent=False, batch_tokens=1000, prefetch=False) is None
+    assert plan_batch(queue, [], concurrent=False, batch_tokens=1000, prefetch=False) is not None
 
 
 @pytest.mark.parametrize("requests", [[[500, 501]], [[500], [501]]])
 @pytest.mark.parametrize(
-    ("more", "under_way", "share"),
+    ("more", "running", "plan"),
     [
-        (0, [], Share(501, whole=False)),
-        (4000, [], Share(1000, whole=False)),
-        (0, [HALF], Share(1000, whole=False)),
-        (4000, [HALF], Share(1000, whole=False)),
-        (4000, [HALF, HALF], None),
-        (4000, [WHOLE], None),
+        (0, [], BatchPlan(501, exclusive=False)),
+        (4000, [], BatchPlan(1000, exclusive=False)),
+        (0, [BESIDE], BatchPlan(1000, exclusive=False)),
+        (4000, [BESIDE], BatchPlan(1000, exclusive=False)),
+        (4000, [BESIDE, BESIDE], None),
+        (4000, [EXCLUSIVE], None),
     ],
 )
-def test_of_two_batches_at_once_each_has_half_of_the_machine(
-    requests: list[list[int]], more: int, under_way: list[bool], share: Share | None
+def test_of_two_concurrent_batches_each_has_half_of_the_cores(
+    requests: list[list[int]], more: int, running: list[bool], plan: BatchPlan | None
 ) -> None:
-    line = a_line([*requests, [more]] if more else requests)
-    assert next_share(line, under_way, halves=True, batch_tokens=1000) == share
+    queue = bulk(*requests, [more]) if more else bulk(*requests)
+    assert plan_batch(queue, running, concurrent=True, batch_tokens=1000) == plan
 
 
 @pytest.mark.parametrize(
-    ("waiting", "under_way", "share"),
+    ("waiting", "running", "plan"),
     [
-        ([100, 2 * WORTH_TOKENS - 101], [], Share(1000, whole=True)),
-        ([5000], [], Share(1000, whole=True)),
-        ([WORTH_TOKENS - 1], [HALF], None),
-        ([WORTH_TOKENS], [HALF], Share(WORTH_TOKENS, whole=False)),
+        ([100, 2 * MIN_CONCURRENT_TOKENS - 101], [], BatchPlan(1000, exclusive=True)),
+        ([5000], [], BatchPlan(1000, exclusive=True)),
+        ([MIN_CONCURRENT_TOKENS - 1], [BESIDE], None),
+        ([MIN_CONCURRENT_TOKENS], [BESIDE], BatchPlan(MIN_CONCURRENT_TOKENS, exclusive=False)),
     ],
 )
-def test_few_tokens_and_one_text_alone_have_the_whole_machine(
-    waiting: list[int], under_way: list[bool], share: Share | None
+def test_few_tokens_and_one_text_alone_run_exclusively(
+    waiting: list[int], running: list[bool], plan: BatchPlan | None
 ) -> None:
-    assert next_share(a_line([waiting]), under_way, halves=True, batch_tokens=1000) == share
+    assert plan_batch(bulk(waiting), running, concurrent=True, batch_tokens=1000) == plan

@@ -35,7 +35,8 @@ def test_texts_tokens_and_batches_are_what_was_computed(server: RuntimeServer) -
     assert (server.metric("embedding_texts_total"), server.metric("embedding_tokens_total")) == (3, 8)
     assert (server.metric("embedding_batch_texts_sum"), server.metric("embedding_batch_texts_count")) == (3, 2)
     assert (server.metric("embedding_batch_tokens_sum"), server.metric("embedding_batch_tokens_count")) == (8, 2)
-    for step, times in [("request_tokenization", 1), ("request_queue", 2), ("batch_inference", 2)]:
+    assert server.metric("embedding_request_queue_duration_seconds_count", lane="interactive") == 2
+    for step, times in [("request_tokenization", 1), ("batch_inference", 2)]:
         assert server.metric(f"embedding_{step}_duration_seconds_count") == times
 
 
@@ -62,8 +63,8 @@ def test_what_waits_is_told_while_the_worker_is_busy(server: RuntimeServer) -> N
     body = b'{"model": "%s", "input": [%s]}' % (NAME.encode(), b",".join([b'"hello hello"'] * 1500))
     connection = server.begin_request(body)
     until(lambda: server.metric("embedding_tokens_in_flight") == 6000, "the request to be in line")
-    assert server.metric("embedding_queue_tokens") == 6000 - 2 * 2048
-    assert server.metric("embedding_queue_texts") == 1500 - 2 * 512
+    assert server.metric("embedding_queue_tokens", lane="bulk") == 6000 - 2 * 2048
+    assert server.metric("embedding_queue_texts", lane="bulk") == 1500 - 2 * 512
     os.kill(server.worker, signal.SIGCONT)
     with connection:
         until(lambda: server.metric("embedding_tokens_in_flight") == 0, "the request to be done")

@@ -25,7 +25,10 @@ def test_who_finds_the_line_full_is_told_when_to_try_again() -> None:
         answer = server.embeddings(input="hello")
         error = answer.json()["error"]
         assert (answer.status_code, error["type"], error["code"]) == (429, "rate_limit_error", "overloaded")
-        assert error["message"] == "9 tokens are before the 3 of this request: try again in 1 s"
+        assert (
+            error["message"]
+            == "Server overloaded: 9 tokens are queued ahead of the 3 of this request: try again in 1 s"
+        )
         assert answer.headers["Retry-After"] == "1"
         assert httpx.get(f"{server.url}/readyz").status_code == 200  # it is as well as before
         os.kill(server.worker, signal.SIGCONT)

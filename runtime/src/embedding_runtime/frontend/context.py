@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from starlette.types import Receive, Scope
 
 from embedding_runtime.frontend.answer_budget import AnswerShare
-from embedding_runtime.protocol.requests import Principal, RateLimit
+from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
 
 __all__ = ["Deadline", "RequestContext", "context_of", "request_id"]
 
@@ -42,6 +42,8 @@ class RequestContext:
     id: str
     principal: Principal
     deadline: Deadline = field(default_factory=Deadline)
+    lane: Lane | None = None
+    """None: by the number of its texts."""
     key: str | None = None
     """The name of its API key."""
     texts: int = 0

@@ -5,6 +5,7 @@ microseconds of it.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,6 +19,7 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 
 from embedding_runtime.model import ModelSpec
+from embedding_runtime.protocol.requests import Lane
 
 __all__ = ["Metrics"]
 
@@ -38,12 +40,16 @@ class Metrics:
         self._request_seconds = self._histogram(
             "request_duration_seconds", "From a request's headers to the end of its answer.", SECONDS, ["path"]
         )
-        self._rejected = self._counter("rejected", "Requests refused or failed, by what was wrong.", ["reason"])
+        self._rejected = self._counter(
+            "rejected",
+            "Requests refused or failed, by what was wrong; the lane is empty where none was known.",
+            ["reason", "lane"],
+        )
         self.tokenization = self._histogram(
             "request_tokenization_duration_seconds", "A request's texts to token ids.", SECONDS
         )
-        self.queue = self._histogram(
-            "request_queue_duration_seconds", "From joining the line to a request's first batch.", SECONDS
+        self._queue_seconds = self._histogram(
+            "request_queue_duration_seconds", "From joining the queue to a request's first batch.", SECONDS, ["lane"]
         )
         self._inference = self._histogram(
             "batch_inference_duration_seconds",
@@ -59,7 +65,7 @@ class Metrics:
             "Places computed beside embedding_tokens_total, to fill texts of a batch up to one length. "
             "0 where batches are packed.",
         )
-        self._halves = self._counter("half_batches", "Batches computed with half of the machine, another one beside.")
+        self._halves = self._counter("half_batches", "Batches run on half the cores, concurrently with another batch.")
         self._connections_ended = self._counter(
             "connections_ended", "Connections that the server closed or refused before the client did.", ["reason"]
         )
@@ -70,9 +76,13 @@ class Metrics:
         self._requests.labels(method, path, code).inc()
         self._request_seconds.labels(path).observe(seconds)
 
-    def rejected(self, reason: str) -> None:
+    def rejected(self, reason: str, lane: Lane | None) -> None:
         """A request was answered with a fault."""
-        self._rejected.labels(reason).inc()
+        self._rejected.labels(reason, lane or "").inc()
+
+    def queued(self, lane: Lane, seconds: float) -> None:
+        """A request's first batch was dispatched after it had been queued for so long."""
+        self._queue_seconds.labels(lane).observe(seconds)
 
     def batch(self, *, texts: int, tokens: int, padding: int, whole: bool, seconds: float) -> None:
         """The worker has computed a batch, with the whole machine or half; `padding` places of it are no text's."""
@@ -84,12 +94,21 @@ class Metrics:
         self._padding.inc(padding)
         self._halves.inc(not whole)
 
-    def line(
-        self, *, tokens: Callable[[], float], texts: Callable[[], float], tokens_in_flight: Callable[[], float]
+    def queue(
+        self,
+        *,
+        tokens: Callable[[Lane], float],
+        texts: Callable[[Lane], float],
+        tokens_in_flight: Callable[[], float],
     ) -> None:
-        """What waits, and what waits or is being computed: asked when somebody scrapes."""
-        self._gauge("queue_tokens", "Tokens that wait for a batch.", tokens)
-        self._gauge("queue_texts", "Texts that wait for a batch.", texts)
+        """What waits in each lane, and what waits or is being computed: read at each scrape."""
+        for name, help_, value in (
+            ("queue_tokens", "Tokens that wait for a batch.", tokens),
+            ("queue_texts", "Texts that wait for a batch.", texts),
+        ):
+            gauge = Gauge(f"embedding_{name}", help_, ["lane"], registry=self._registry)
+            for lane in Lane:
+                gauge.labels(lane).set_function(partial(value, lane))
         self._gauge("tokens_in_flight", "Tokens that wait or are being computed.", tokens_in_flight)
 
     def connections(self, *, number: Callable[[], float], unsent_bytes: Callable[[], float]) -> None:

@@ -62,6 +62,8 @@ class Ready:
     """Whether it computes two batches at once, with half of the machine each."""
     batch_tokens: int
     """How many tokens of several texts a batch should have at most."""
+    tokens_per_second: float | None = None
+    """How fast a full batch was computed at warm-up."""
 
 
 @dataclass(frozen=True, eq=False)

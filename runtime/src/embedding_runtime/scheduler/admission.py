@@ -1,8 +1,10 @@
-"""Who may join the line, and how long the worker may take for a batch: pure, from the rate that was measured."""
+"""Admission: whether a request may be queued, and how long the worker may take for a batch. Pure, from the rate."""
 
 import math
 
-__all__ = ["Rate", "may_take", "try_again_after"]
+from embedding_runtime.errors import MAX_RETRY_AFTER
+
+__all__ = ["Rate", "batch_timeout", "retry_after"]
 
 _HALF = 8192
 """Tokens after which a measurement counts half."""
@@ -15,39 +17,50 @@ _SLOWER = 20
 
 
 class Rate:
-    """Tokens a second while the worker computes.
+    """Tokens a second while the worker computes batches of full size.
 
-    Large batches count more: the many small ones of a quiet hour say little of what full ones will give.
+    A batch of one short text takes as long as one of many: it says nothing of what full ones give, and is not counted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, full: int = 1) -> None:
+        """`full`: tokens of a full batch."""
+        self.full = full
         self._tokens = self._seconds = 0.0
 
     @property
     def per_second(self) -> float | None:
-        """None before the first batch."""
+        """None before there is a measurement."""
         return self._tokens / self._seconds if self._seconds else None
 
-    def saw(self, tokens: int, seconds: float) -> None:
-        """A batch of so many tokens took so long."""
+    def calibrate(self, per_second: float) -> None:
+        """Start from what was measured at warm-up."""
+        self._tokens, self._seconds = float(_HALF), _HALF / per_second
+
+    def observe(self, tokens: int, seconds: float) -> None:
+        """Learn from a batch of so many tokens that took so long, where it was half full at least."""
+        if 2 * tokens < self.full:
+            return
         keep = 0.5 ** (tokens / _HALF)
         self._tokens = self._tokens * keep + tokens
         self._seconds = self._seconds * keep + max(seconds, 1e-6)
 
 
-def try_again_after(ahead: int, tokens: int, *, budget: int, seconds: float, rate: float | None) -> int | None:
-    """None: a request of so many tokens may join a line of `ahead` tokens. Else whole seconds, 1 or more.
+def retry_after(waiting: int, ahead: int, tokens: int, *, limit: int, seconds: float, rate: float | None) -> int | None:
+    """None: a request of so many tokens may be queued. Else whole seconds until it is worth trying again.
 
-    There is room for `budget` tokens, and for no more than are computed within the `seconds` that the newcomer has.
-    Alone it may always join.
+    There is room for `limit` tokens, of which `waiting` are taken; and `ahead` of these are computed first, which
+    leaves enough of the request's `seconds` or does not. Where nothing waits, any request may be queued.
     """
-    room = budget if rate is None else min(budget, rate * seconds)
-    if not ahead or ahead + tokens <= room:
+    if not waiting:
         return None
-    surplus = ahead - max(0, room - tokens)
-    return 1 if rate is None else max(1, math.ceil(surplus / rate))
+    surplus = float(waiting - max(0, limit - tokens))
+    if rate is not None and ahead:
+        surplus = max(surplus, ahead - max(0.0, rate * seconds - tokens))
+    if surplus <= 0:
+        return None
+    return 1 if rate is None else min(MAX_RETRY_AFTER, max(1, math.ceil(surplus / rate)))
 
 
-def may_take(tokens: int, *, patience: float, rate: float | None) -> float:
-    """Seconds for a batch of so many tokens, before the worker counts as stuck: `patience`, and its time many times."""
-    return patience + _SLOWER * tokens / rate if rate else patience + tokens / _UNMEASURED
+def batch_timeout(tokens: int, *, stuck_after: float, rate: float | None) -> float:
+    """Seconds for a batch before its worker counts as stuck: `stuck_after`, and many times its usual time."""
+    return stuck_after + _SLOWER * tokens / rate if rate else stuck_after + tokens / _UNMEASURED

@@ -1,4 +1,4 @@
-"""The line of waiting texts, the loop that feeds the worker from it, and how well both are."""
+"""Request queue, dispatch loop and health state."""
 
 import asyncio
 import itertools
@@ -32,9 +32,9 @@ from embedding_runtime.protocol.messages import (
     pack,
     receive,
 )
-from embedding_runtime.protocol.requests import Principal, RateLimit
-from embedding_runtime.scheduler.admission import Rate, may_take, try_again_after
-from embedding_runtime.scheduler.queue import Line, Part, Share, bisected, next_share
+from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
+from embedding_runtime.scheduler.admission import Rate, batch_timeout, retry_after
+from embedding_runtime.scheduler.queue import BatchPlan, Part, RequestQueue, plan_batch
 from embedding_runtime.scheduler.rate_limit import Budgets
 
 __all__ = ["Engine", "State"]
@@ -43,6 +43,12 @@ _log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
 """How often the worker is looked after."""
+
+PREFETCH_SECONDS = 0.05
+"""Batches that take longer do not wait at the worker behind another one: a text that arrives then has to wait for both.
+
+The worker waits a millisecond for its next batch instead.
+"""
 
 
 class State(Enum):
@@ -60,13 +66,14 @@ class _Job:
     """One request: what it asked, what has come back so far, and who waits for it."""
 
     texts: Sequence[TokenIds]
+    lane: Lane
     done: asyncio.Future[VectorRows]
     missing: int
     rows: dict[int, VectorRows] = field(default_factory=dict)
     """By the place of their first text; halves of a batch that failed come back after later batches."""
     joined: float = field(default_factory=time.monotonic)
     queued: float | None = None
-    """Seconds in line until its first batch; None while it has none."""
+    """Seconds in the queue until its first batch; None while it has none."""
 
     def take(self, start: int, rows: VectorRows) -> None:
         """Rows for the texts from `start` on. Raises VectorNotFinite."""
@@ -85,8 +92,13 @@ class _Batch:
 
     parts: Sequence[Part[_Job]]
     tokens: int
-    whole: bool
+    exclusive: bool
     sent: float
+
+    @property
+    def texts(self) -> int:
+        """How many."""
+        return sum(part.texts for part in self.parts)
 
 
 class Engine:
@@ -101,10 +113,8 @@ class Engine:
         """The state in words; for READY, how vectors are computed."""
         self._reader, self._writer = reader, writer
         self._max_waiting_tokens, self._stuck_after = max_waiting_tokens, stuck_after
-        self._halves, self._batch_tokens = False, 1  # until the worker says it
-        self._line: Line[_Job] = Line()
-        self._again: list[Sequence[Part[_Job]]] = []
-        """Halves of batches that failed; they go before the line."""
+        self._concurrent, self._batch_tokens = False, 1  # until the worker says it
+        self._queue: RequestQueue[_Job] = RequestQueue()
         self._under_way: dict[int, _Batch] = {}
         self._jobs: set[_Job] = set()
         self._numbers = itertools.count()
@@ -112,10 +122,10 @@ class Engine:
         self._budgets = Budgets()
         self._answered = -math.inf
         self.metrics = Metrics()
-        self.metrics.line(
-            tokens=lambda: self._line.tokens,
-            texts=lambda: self._line.texts,
-            tokens_in_flight=lambda: self._line.tokens + self.tokens_under_way,
+        self.metrics.queue(
+            tokens=self._queue.tokens_in,
+            texts=self._queue.texts_in,
+            tokens_in_flight=lambda: self._queue.tokens + self.tokens_under_way,
         )
 
     @property
@@ -134,15 +144,13 @@ class Engine:
             while (message := await receive(self._reader)) is not None:
                 match message:
                     case Vectors():
-                        self._deliver(self._taken_back(message), message.rows)
-                        self._feed()
+                        self._deliver(self._complete(message), message.rows)
+                        self._dispatch()
                     case Failed():
-                        self._bisect(self._taken_back(message).parts)
-                        self._feed()
-                    case Ready(detail, halves, batch_tokens) if self.state is State.LOADING:
-                        self.state, self.reason = State.READY, detail
-                        self._halves, self._batch_tokens = halves, batch_tokens
-                        _log.info("ready: %s", detail)
+                        self._retry(self._complete(message).parts)
+                        self._dispatch()
+                    case Ready() if self.state is State.LOADING:
+                        self._begin(message)
                     case Broken(reason):
                         self.fail(reason)
                         return reason
@@ -175,74 +183,116 @@ class Engine:
         """What is left of a principal's tokens of this minute; None where it has no limit."""
         return self._budgets.state(principal, time.monotonic())
 
-    async def embed(self, texts: Sequence[TokenIds], principal: Principal, *, seconds: float = math.inf) -> VectorRows:
-        """One row a text, in order; there is at least one text. A caller that is cancelled leaves the line.
+    async def embed(
+        self,
+        texts: Sequence[TokenIds],
+        principal: Principal,
+        *,
+        lane: Lane | None = None,
+        seconds: float = math.inf,
+    ) -> VectorRows:
+        """One row a text, in order; there is at least one text. A caller that is cancelled leaves the queue.
 
-        A caller that has `seconds` at most is not let in where they would not do: it still has to go by itself.
+        Without a `lane`, a request of few texts is interactive. A request that would take longer than its `seconds`
+        is refused, unless nothing else waits.
 
-        Raises NotReady, BackendFailed, Overloaded, RateLimited, TextFailed, VectorNotFinite.
+        Raises NotReady, BackendFailed, Overloaded, RateLimited, ExceedsKeyLimit, TextFailed, VectorNotFinite.
         """
-        if self.state is State.LOADING:
-            raise NotReady(self.reason)
-        if self.state is State.FAILED:
-            raise BackendFailed(self.reason)
+        lane = lane or Lane.by_size(len(texts))
         lengths = [len(text) for text in texts]
-        self._admit(sum(lengths), seconds)
+        self._check_queue(sum(lengths), principal, lane, seconds)
         self._budgets.spend(principal, sum(lengths), time.monotonic())
-        job = _Job(texts, asyncio.get_running_loop().create_future(), missing=len(texts))
+        job = _Job(texts, lane, asyncio.get_running_loop().create_future(), missing=len(texts))
         self._jobs.add(job)
-        self._line.join(job, lengths)
-        self._feed()
+        self._queue.enqueue(job, lengths, principal.name, lane)
+        self._dispatch()
         try:
             rows = await job.done
             tracing.annotate({"embedding.queue_seconds": job.queued or 0.0})
             return rows
         finally:
             self._jobs.discard(job)
-            self._line.leave(job)
+            self._queue.remove(job)
 
-    def _admit(self, tokens: int, seconds: float) -> None:
-        ahead = self._line.tokens + self.tokens_under_way
-        after = try_again_after(
-            ahead, tokens, budget=self._max_waiting_tokens, seconds=seconds, rate=self._rate.per_second
+    async def check_admission(
+        self, texts: int, tokens: int, principal: Principal, *, lane: Lane | None, seconds: float
+    ) -> None:
+        """Refuse what `embed` would refuse if it came now with so many texts and tokens, or more. Takes nothing.
+
+        Raises NotReady, BackendFailed, Overloaded, RateLimited, ExceedsKeyLimit.
+        """
+        self._check_queue(tokens, principal, lane or Lane.by_size(texts), seconds)
+        self._budgets.check(principal, tokens, time.monotonic(), at_least=True)
+
+    async def charge(self, principal: Principal, tokens: int) -> None:
+        """Take tokens that are not computed from the principal's budget. Raises RateLimited, ExceedsKeyLimit."""
+        self._budgets.spend(principal, tokens, time.monotonic())
+
+    def _check_queue(self, tokens: int, principal: Principal, lane: Lane, seconds: float) -> None:
+        if self.state is State.LOADING:
+            raise NotReady(self.reason)
+        if self.state is State.FAILED:
+            raise BackendFailed(self.reason)
+        computing = self.tokens_under_way
+        ahead = computing + self._queue.tokens_ahead(principal.name, lane, tokens)
+        limit = self._max_waiting_tokens
+        if lane is Lane.BULK and self._queue.tokens_of(principal.name):
+            limit -= limit // _RESERVED  # for interactive requests, and for principals that have nothing queued
+        after = retry_after(
+            self._queue.tokens + computing, ahead, tokens, limit=limit, seconds=seconds, rate=self._rate.per_second
         )
         if after is not None:
-            raise Overloaded(f"{ahead} tokens are before the {tokens} of this request", retry_after=after)
+            raise Overloaded(
+                f"Server overloaded: {ahead} tokens are queued ahead of the {tokens} of this request", retry_after=after
+            )
 
-    def _feed(self) -> None:
-        while (share := self._share()) and (parts := self._next(share.tokens)):
+    def _begin(self, ready: Ready) -> None:
+        self.state, self.reason = State.READY, ready.detail
+        self._concurrent, self._batch_tokens = ready.halves, ready.batch_tokens
+        self._rate.full = ready.batch_tokens
+        if ready.tokens_per_second is not None:
+            self._rate.calibrate(ready.tokens_per_second)
+            _log.info("ready: %s; %.0f tokens/s at warm-up", ready.detail, ready.tokens_per_second)
+        else:
+            _log.info("ready: %s", ready.detail)
+
+    def _dispatch(self) -> None:
+        while (plan := self._plan()) and (parts := self._queue.next_batch(plan.tokens)):
             number = next(self._numbers)
             texts = [text for part in parts for text in part.owner.texts[part.start : part.stop]]
-            self._under_way[number] = batch = _Batch(parts, sum(map(len, texts)), share.whole, time.monotonic())
-            self._writer.write(pack(Work(number, texts, share.whole)))
+            self._under_way[number] = batch = _Batch(parts, sum(map(len, texts)), plan.exclusive, time.monotonic())
+            self._writer.write(pack(Work(number, texts, plan.exclusive)))
             for job in (part.owner for part in parts if part.owner.queued is None):
                 job.queued = batch.sent - job.joined
-                self.metrics.queue.observe(job.queued)
+                self.metrics.queued(job.lane, job.queued)
 
-    def _share(self) -> Share | None:
-        return next_share(
-            self._line,
-            [batch.whole for batch in self._under_way.values()],
-            halves=self._halves,
+    def _plan(self) -> BatchPlan | None:
+        rate = self._rate.per_second
+        return plan_batch(
+            self._queue,
+            [batch.exclusive for batch in self._under_way.values()],
+            concurrent=self._concurrent,
             batch_tokens=self._batch_tokens,
+            prefetch=rate is None or self._batch_tokens < PREFETCH_SECONDS * rate,
         )
 
-    def _next(self, tokens: int) -> Sequence[Part[_Job]]:
-        while self._again:
-            if parts := [part for part in self._again.pop() if not part.owner.done.done()]:
-                return parts
-        return self._line.next_batch(tokens)
+    def _complete(self, answer: Vectors | Failed) -> _Batch:
+        """The batch of this answer. Busy time starts when it was sent or the previous one finished, whichever is later.
 
-    def _taken_back(self, answer: Vectors | Failed) -> _Batch:
-        """The worker began with it when it had it and was done with the last: sums are right, with two halves, too."""
+        So sums are right with two concurrent batches, too.
+        """
         batch, now = self._under_way.pop(answer.batch), time.monotonic()
         if isinstance(answer, Vectors):
+            if len(answer.rows) != batch.texts:
+                raise ValueError(f"{len(answer.rows)} rows for a batch of {batch.texts} texts")
             busy = now - max(self._answered, batch.sent)
-            self._rate.saw(batch.tokens, busy)
-            seconds = busy if batch.whole else now - batch.sent
-            texts = sum(part.stop - part.start for part in batch.parts)
+            self._rate.observe(batch.tokens, busy)
             self.metrics.batch(
-                texts=texts, tokens=batch.tokens, padding=answer.padding, whole=batch.whole, seconds=seconds
+                texts=batch.texts,
+                tokens=batch.tokens,
+                padding=answer.padding,
+                whole=batch.exclusive,
+                seconds=busy if batch.exclusive else now - batch.sent,
             )
         self._answered = now
         return batch
@@ -250,7 +300,7 @@ class Engine:
     def _deliver(self, batch: _Batch, rows: VectorRows) -> None:
         first = 0
         for part in batch.parts:
-            after = first + part.stop - part.start
+            after = first + part.texts
             if not part.owner.done.done():
                 try:
                     part.owner.take(part.start, rows[first:after])
@@ -258,12 +308,12 @@ class Engine:
                     self._give_up(part.owner, fault)
             first = after
 
-    def _bisect(self, parts: Sequence[Part[_Job]]) -> None:
+    def _retry(self, parts: Sequence[Part[_Job]]) -> None:
         """Half a batch at a time, until the text that the worker cannot compute is alone."""
-        if len(parts) == 1 and parts[0].stop - parts[0].start == 1:
+        if len(parts) == 1 and parts[0].texts == 1:
             self._give_up(parts[0].owner, TextFailed(index=parts[0].start))
         else:
-            self._again += reversed(bisected(parts))
+            self._queue.retry([part for part in parts if not part.owner.done.done()])
 
     def _give_up(self, job: _Job, fault: OneText) -> None:
         _log.warning("a request has failed: %s", fault)
@@ -281,7 +331,9 @@ class Engine:
             number, batch = next(iter(self._under_way.items()), (None, None))
             waited = waited + TICK_SECONDS if number == oldest else 0.0
             oldest = number
-            if batch and waited > may_take(batch.tokens, patience=self._stuck_after, rate=self._rate.per_second):
+            if batch and waited > batch_timeout(
+                batch.tokens, stuck_after=self._stuck_after, rate=self._rate.per_second
+            ):
                 self.fail(f"the worker is stuck: no answer to a batch of {batch.tokens} tokens for {waited:g} s")
                 self._writer.transport.abort()
 
@@ -290,3 +342,7 @@ class Engine:
         if not watching.cancelled() and (error := watching.exception()):
             self.fail(f"the worker cannot be looked after: {error!r}")
             self._writer.transport.abort()
+
+
+_RESERVED = 10
+"""One part in so many of the queue's room is not for bulk requests of principals that have some queued already."""

@@ -1,20 +1,31 @@
-"""Which waiting texts form the next batch: pure, and the whole policy.
+"""The request queue: which waiting texts form the next batch. Pure.
 
-Texts of all requests stand in one line, in order of arrival. A batch is the head of that line, up to a budget of
-tokens: a long request is split over batches, short ones share one, and nobody is overtaken.
+Each lane is fair by principal: deficit round robin over tokens, first come, first served within a principal.
+Interactive texts go before bulk ones, which get a tenth of the tokens at least while both wait. A batch is what goes
+next, up to a budget of tokens: a long request is split over batches, short ones share one.
 """
 
-from collections.abc import Hashable, Sequence
+from collections import deque
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, TypeVar
 
-__all__ = ["Line", "Part", "Share", "bisected", "next_share"]
+from embedding_runtime.protocol.requests import Lane
 
-WORTH_TOKENS = 256
-"""As many are worth a batch beside another one. With fewer, whoever comes while that is computed goes with them.
+__all__ = ["BatchPlan", "Part", "RequestQueue", "bisect", "plan_batch"]
+
+MIN_CONCURRENT_TOKENS = 256
+"""Minimum queued tokens before a second batch is dispatched. With fewer, what arrives meanwhile joins them.
 
 Measured: docs/performance.md.
 """
+
+QUANTUM = 512
+"""Tokens that a principal's turn is worth."""
+
+INTERACTIVE_PER_BULK = 9
+"""Interactive tokens for each bulk token while both wait."""
 
 Owner = TypeVar("Owner", bound=Hashable)
 
@@ -27,10 +38,15 @@ class Part(Generic[Owner]):
     start: int
     stop: int
 
+    @property
+    def texts(self) -> int:
+        """How many."""
+        return self.stop - self.start
 
-def bisected(batch: Sequence[Part[Owner]]) -> tuple[list[Part[Owner]], list[Part[Owner]]]:
-    """A batch of two texts or more, cut in the middle; within a request where the middle is there."""
-    middle = sum(part.stop - part.start for part in batch) // 2
+
+def bisect(batch: Sequence[Part[Owner]]) -> tuple[list[Part[Owner]], list[Part[Owner]]]:
+    """Cut a batch of two texts or more in the middle, within a request where the middle is there."""
+    middle = sum(part.texts for part in batch) // 2
     first: list[Part[Owner]] = []
     second: list[Part[Owner]] = []
     for part in batch:
@@ -44,80 +60,247 @@ def bisected(batch: Sequence[Part[Owner]]) -> tuple[list[Part[Owner]], list[Part
 
 
 @dataclass(frozen=True)
-class Share:
-    """What the next batch gets: its budget of tokens, and the whole machine or half of it."""
+class BatchPlan:
+    """The next batch: its budget of tokens, and whether it runs exclusively or beside another one."""
 
     tokens: int
-    whole: bool
+    exclusive: bool
 
 
-def next_share(line: "Line[Owner]", under_way: Sequence[bool], *, halves: bool, batch_tokens: int) -> Share | None:
-    """For who stands in line, beside batches that are under way, each `whole` or not. None: not yet.
+def plan_batch(
+    queue: "RequestQueue[Owner]",
+    running: Sequence[bool],
+    *,
+    concurrent: bool,
+    batch_tokens: int,
+    prefetch: bool = True,
+) -> BatchPlan | None:
+    """Plan the next batch beside those that are running, each of them exclusive or not. None: dispatch nothing yet.
 
-    There are two at most. Where the worker computes two at once (`halves`), few tokens, or one text, go as one batch,
-    which has the machine for itself, and more are dealt out. Else the second waits at the worker, which then never
-    waits for us.
+    There are two at most. Where the worker computes two at once (`concurrent`), few tokens, or one text, run
+    exclusively, and more are split evenly. Else the second one waits at the worker, which then never waits for us:
+    that is worth it where batches are short (`prefetch`), and makes whoever comes next wait for two where they are not.
     """
-    whole = Share(batch_tokens, whole=True)
-    if not under_way:
-        if not halves or line.tokens < 2 * WORTH_TOKENS or line.texts == 1:
-            return whole
-    elif len(under_way) > 1 or line.tokens < WORTH_TOKENS:
+    exclusive = BatchPlan(batch_tokens, exclusive=True)
+    if not running:
+        if not concurrent or queue.tokens < 2 * MIN_CONCURRENT_TOKENS or queue.texts == 1:
+            return exclusive
+    elif len(running) > 1 or queue.tokens < MIN_CONCURRENT_TOKENS:
         return None
-    elif not halves:
-        return whole
-    elif any(under_way):
+    elif not concurrent:
+        return exclusive if prefetch else None
+    elif any(running):
         return None
-    free = 2 - len(under_way)
-    return Share(min(batch_tokens, -(-line.tokens // free)), whole=False)
+    free = 2 - len(running)
+    return BatchPlan(min(batch_tokens, -(-queue.tokens // free)), exclusive=False)
 
 
-class Line(Generic[Owner]):
-    """Texts that wait. Knows their lengths and whose they are, not the texts."""
+@dataclass(eq=False)
+class _Request(Generic[Owner]):
+    owner: Owner
+    lengths: Sequence[int]
+    principal: Hashable
+    lane: Lane
+    start: int = 0
+    """The first text that has not been dispatched."""
+
+
+class _Turns(Generic[Owner]):
+    """The requests of one principal in one lane, in order of arrival."""
 
     def __init__(self) -> None:
-        self._requests: dict[Owner, tuple[Sequence[int], int]] = {}  # lengths, how many have left; in arrival order
-        self._tokens = self._texts = 0
+        self.requests: dict[Owner, _Request[Owner]] = {}
+        self.credit = QUANTUM
+        """Tokens that it may still send before the next principal's turn."""
+        self.tokens = 0
+
+
+class _LaneQueue(Generic[Owner]):
+    """One lane: the principals that wait, in the order of their turns."""
+
+    def __init__(self) -> None:
+        self.tokens = self.texts = 0
+        self._turns: dict[Hashable, _Turns[Owner]] = {}
+
+    @property
+    def principals(self) -> int:
+        """How many wait."""
+        return len(self._turns)
+
+    def tokens_of(self, principal: Hashable) -> int:
+        """How many of one principal wait."""
+        return self._turns[principal].tokens if principal in self._turns else 0
+
+    def add(self, request: _Request[Owner]) -> None:
+        turns = self._turns.setdefault(request.principal, _Turns())
+        turns.requests[request.owner] = request
+        self._count(turns, sum(request.lengths), len(request.lengths))
+
+    def remove(self, request: _Request[Owner]) -> None:
+        turns = self._turns.get(request.principal)
+        if turns is not None and request.owner in turns.requests:
+            del turns.requests[request.owner]
+            self._count(turns, -sum(request.lengths[request.start :]), request.start - len(request.lengths))
+            self._drop_if_empty(request.principal, turns)
+
+    def next_length(self) -> int:
+        """Tokens of the text that goes next; there is one."""
+        request = self._next()
+        return request.lengths[request.start]
+
+    def take(self, tokens: int) -> tuple[Part[Owner], int]:
+        """Take the texts of one request that go next: one, and more while they are within `tokens` and its turn.
+
+        And how many tokens they have.
+        """
+        request = self._next()
+        turns = self._turns[request.principal]
+        start, lengths = request.start, request.lengths
+        room, stop, taken = min(tokens, turns.credit), start, 0
+        while stop < len(lengths) and (taken + lengths[stop] <= room or stop == start):
+            taken += lengths[stop]
+            stop += 1
+        turns.credit -= taken
+        request.start = stop
+        self._count(turns, -taken, start - stop)
+        if stop == len(lengths):
+            del turns.requests[request.owner]
+            self._drop_if_empty(request.principal, turns)
+        return Part(request.owner, start, stop), taken
+
+    def _next(self) -> _Request[Owner]:
+        """The request whose turn it is. A principal that cannot pay for its next text yields its turn, and saves."""
+        while True:
+            principal, turns = next(iter(self._turns.items()))
+            request = next(iter(turns.requests.values()))
+            if request.lengths[request.start] <= turns.credit:
+                return request
+            turns.credit += QUANTUM
+            self._turns[principal] = self._turns.pop(principal)  # to the end
+
+    def _count(self, turns: _Turns[Owner], tokens: int, texts: int) -> None:
+        turns.tokens += tokens
+        self.tokens += tokens
+        self.texts += texts
+
+    def _drop_if_empty(self, principal: Hashable, turns: _Turns[Owner]) -> None:
+        if not turns.requests:
+            del self._turns[principal]  # and its credit: nobody saves without waiting
+
+
+class RequestQueue(Generic[Owner]):
+    """Texts that wait. Knows their lengths, principals and lanes, not the texts."""
+
+    def __init__(self) -> None:
+        self._requests: dict[Owner, _Request[Owner]] = {}
+        self._lanes: Mapping[Lane, _LaneQueue[Owner]] = {lane: _LaneQueue() for lane in Lane}
+        self._retries: deque[list[Part[Owner]]] = deque()
+        """Halves of batches that failed: the next batches, as they are."""
+        self._bulk_due = 0.0
+        """Tokens that the bulk lane is owed."""
 
     @property
     def tokens(self) -> int:
         """How many tokens wait."""
-        return self._tokens
+        return sum(map(self.tokens_in, Lane))
 
     @property
     def texts(self) -> int:
         """How many texts wait."""
-        return self._texts
+        return sum(map(self.texts_in, Lane))
 
-    def join(self, owner: Owner, lengths: Sequence[int]) -> None:
-        """Puts a request's texts, one or more, of these lengths in tokens, at the end. An owner joins once."""
-        self._requests[owner] = (lengths, 0)
-        self._tokens += sum(lengths)
-        self._texts += len(lengths)
+    def tokens_in(self, lane: Lane) -> int:
+        """How many tokens wait in a lane."""
+        return self._lanes[lane].tokens + sum(map(self._tokens_of, self._retried(lane)))
 
-    def leave(self, owner: Owner) -> None:
-        """Takes out what still waits of a request; nothing when nothing does."""
-        lengths, left = self._requests.pop(owner, ((), 0))
-        self._tokens -= sum(lengths[left:])
-        self._texts -= len(lengths) - left
+    def texts_in(self, lane: Lane) -> int:
+        """How many texts wait in a lane."""
+        return self._lanes[lane].texts + sum(part.texts for part in self._retried(lane))
+
+    def tokens_of(self, principal: Hashable) -> int:
+        """How many tokens of one principal wait, retries aside."""
+        return sum(lane.tokens_of(principal) for lane in self._lanes.values())
+
+    def tokens_ahead(self, principal: Hashable, lane: Lane, tokens: int) -> int:
+        """At most how many waiting tokens are dispatched before the last one of a new request."""
+        queue, other = self._lanes[lane], self._lanes[Lane.BULK if lane is Lane.INTERACTIVE else Lane.INTERACTIVE]
+        own = queue.tokens_of(principal)
+        others = queue.principals - (own > 0)
+        fair = own + min(queue.tokens - own, others * (own + tokens + QUANTUM))
+        if lane is Lane.INTERACTIVE:
+            before = min(other.tokens, (fair + tokens) // INTERACTIVE_PER_BULK + QUANTUM)
+        else:
+            before = min(other.tokens, (fair + tokens) * INTERACTIVE_PER_BULK)
+        return fair + before + sum(self._tokens_of(part) for lane in Lane for part in self._retried(lane))
+
+    def enqueue(self, owner: Owner, lengths: Sequence[int], principal: Hashable, lane: Lane) -> None:
+        """Add a request's texts, one or more, of these lengths in tokens. An owner is enqueued once."""
+        self._requests[owner] = request = _Request(owner, lengths, principal, lane)
+        self._lanes[lane].add(request)
+
+    def remove(self, owner: Owner) -> None:
+        """Forget a request, and dequeue those of its texts that wait."""
+        request = self._requests.get(owner)
+        if request is None:
+            return
+        self._lanes[request.lane].remove(request)
+        kept = [[part for part in parts if part.owner != owner] for parts in self._retries]
+        self._retries = deque(parts for parts in kept if parts)
+        del self._requests[owner]
+
+    def retry(self, parts: Sequence[Part[Owner]]) -> None:
+        """Put a batch of two texts or more that failed back, as two halves that go next."""
+        known = [part for part in parts if part.owner in self._requests]
+        for half in reversed(bisect(known) if sum(part.texts for part in known) > 1 else (known,)):
+            if half:
+                self._retries.appendleft(half)
 
     def next_batch(self, budget: int) -> list[Part[Owner]]:
-        """Takes texts from the head while they fit into `budget` tokens, and one in any case. Empty: nobody waits."""
+        """Take what goes next while it fits into `budget` tokens, and one text in any case. Empty: nothing waits."""
+        if self._retries:
+            return self._retries.popleft()
         batch: list[Part[Owner]] = []
         room = budget
-        while self._requests:
-            owner, (lengths, start) = next(iter(self._requests.items()))
-            stop = start
-            while stop < len(lengths) and (lengths[stop] <= room or not (batch or stop > start)):
-                room -= lengths[stop]
-                stop += 1
-            if stop == start:
+        while (lane := self._next_lane()) is not None:
+            queue = self._lanes[lane]
+            if batch and queue.next_length() > room:
                 break
-            batch.append(Part(owner, start, stop))
-            self._tokens -= sum(lengths[start:stop])
-            self._texts -= stop - start
-            if stop < len(lengths):
-                self._requests[owner] = (lengths, stop)  # keeps its place: dicts order by first insertion
-                break
-            del self._requests[owner]
+            part, tokens = queue.take(min(room, self._allowance(lane)))
+            room -= tokens
+            self._settle(lane, tokens)
+            if batch and (last := batch[-1]).owner == part.owner:  # its next texts: they follow those of the last part
+                batch[-1] = Part(part.owner, last.start, part.stop)
+            else:
+                batch.append(part)
         return batch
+
+    def _next_lane(self) -> Lane | None:
+        interactive, bulk = self._lanes[Lane.INTERACTIVE], self._lanes[Lane.BULK]
+        if not bulk.texts:
+            return Lane.INTERACTIVE if interactive.texts else None
+        if not interactive.texts or self._bulk_due >= bulk.next_length():
+            return Lane.BULK
+        return Lane.INTERACTIVE
+
+    def _allowance(self, lane: Lane) -> int:
+        """Tokens that the lane may take before it is the other one's turn; more than any budget where nobody waits."""
+        bulk = self._lanes[Lane.BULK]
+        if not (bulk.texts and self._lanes[Lane.INTERACTIVE].texts):
+            return 1 << 62
+        if lane is Lane.BULK:
+            return int(self._bulk_due)
+        return max(1, int((bulk.next_length() - self._bulk_due) * INTERACTIVE_PER_BULK))
+
+    def _settle(self, lane: Lane, tokens: int) -> None:
+        if lane is Lane.BULK:
+            self._bulk_due = max(0.0, self._bulk_due - tokens)
+        elif self._lanes[Lane.BULK].texts:
+            self._bulk_due += tokens / INTERACTIVE_PER_BULK
+        else:
+            self._bulk_due = 0.0
+
+    def _tokens_of(self, part: Part[Owner]) -> int:
+        return sum(islice(self._requests[part.owner].lengths, part.start, part.stop))
+
+    def _retried(self, lane: Lane) -> list[Part[Owner]]:
+        return [part for parts in self._retries for part in parts if self._requests[part.owner].lane is lane]

@@ -6,7 +6,7 @@ than the rate and that one bucketful.
 
 import math
 
-from embedding_runtime.errors import RateLimited
+from embedding_runtime.errors import ExceedsKeyLimit, RateLimited
 from embedding_runtime.protocol.requests import Principal, RateLimit
 
 __all__ = ["Bucket", "Budgets"]
@@ -23,15 +23,19 @@ class Bucket:
         self._level = float(per_minute)
         self._at = now
 
-    def take(self, tokens: int, now: float) -> float:
-        """0: they are taken. Else nothing is: seconds until they could be, infinite for more than it ever holds."""
+    def wait_for(self, tokens: int, now: float) -> float:
+        """Seconds until they could be taken: 0 now, infinite for more than it ever holds."""
         self._fill(now)
         if tokens > self.per_minute:
             return math.inf
-        if tokens > self._level:
-            return self._seconds(tokens - self._level)
-        self._level -= tokens
-        return 0.0
+        return self._seconds(max(0.0, tokens - self._level))
+
+    def take(self, tokens: int, now: float) -> float:
+        """0: they are taken. Else nothing is, and it is `wait_for` of them."""
+        wait = self.wait_for(tokens, now)
+        if not wait:
+            self._level -= tokens
+        return wait
 
     def remaining(self, now: float) -> int:
         """Tokens that could be taken."""
@@ -61,10 +65,20 @@ class Budgets:
         return len(self._buckets)
 
     def spend(self, principal: Principal, tokens: int, now: float) -> None:
-        """Take the tokens from the principal's bucket. Raises RateLimited, with nothing taken."""
+        """Take the tokens from the principal's bucket. Raises RateLimited or ExceedsKeyLimit, with nothing taken."""
+        self.check(principal, tokens, now)
         bucket = self._bucket(principal, now)
-        if bucket is not None and (wait := bucket.take(tokens, now)):
-            raise RateLimited(tokens=tokens, per_minute=bucket.per_minute, wait=wait)
+        if bucket is not None:
+            bucket.take(tokens, now)
+
+    def check(self, principal: Principal, tokens: int, now: float, *, at_least: bool = False) -> None:
+        """Whether they could be taken; `at_least`: there may be more. Raises as `spend` does."""
+        bucket = self._bucket(principal, now)
+        if bucket is None or not (wait := bucket.wait_for(tokens, now)):
+            return
+        if math.isinf(wait):
+            raise ExceedsKeyLimit(tokens=tokens, per_minute=bucket.per_minute, at_least=at_least)
+        raise RateLimited(tokens=tokens, per_minute=bucket.per_minute, wait=wait, at_least=at_least)
 
     def state(self, principal: Principal, now: float) -> RateLimit | None:
         """What is left; None for a principal without a limit."""

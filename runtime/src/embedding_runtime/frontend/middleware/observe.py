@@ -81,7 +81,7 @@ class ObservabilityMiddleware:
     def _tell(self, context: RequestContext, method: str, path: str, code: int, seconds: float, *, probe: bool) -> None:
         self._metrics.request(method=method, path=path, code=code, seconds=seconds)
         if context.fault is not None:
-            self._metrics.rejected(context.fault)
+            self._metrics.rejected(context.fault, context.lane)
         if probe:
             return
         if ACCESS.isEnabledFor(logging.INFO):

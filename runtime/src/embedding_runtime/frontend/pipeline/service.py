@@ -18,6 +18,7 @@ from embedding_runtime.model import ModelSpec, space
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.observability import tracing
 from embedding_runtime.protocol.messages import SECOND, TokenIds, VectorRows
+from embedding_runtime.protocol.requests import Lane
 from embedding_runtime.scheduler.engine import Engine
 
 __all__ = ["Service"]
@@ -155,12 +156,14 @@ class Service:
         deadline = context.deadline
         if deadline.left <= 0:
             raise DeadlinePassed(seconds=deadline.seconds)
+        context.lane = context.lane or Lane.by_size(len(texts))
         context.texts += len(texts)
         context.tokens += sum(map(len, texts))
         with tracing.span("embed"):
             try:
                 return await self._while_wanted(
-                    context, lambda: self.engine.embed(texts, context.principal, seconds=deadline.left)
+                    context,
+                    lambda: self.engine.embed(texts, context.principal, lane=context.lane, seconds=deadline.left),
                 )
             except OneText as fault:
                 raise type(fault)(index=fault.index, field=field) from fault
