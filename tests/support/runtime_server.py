@@ -75,7 +75,7 @@ class RuntimeServer:
             env={
                 **os.environ,
                 "PYTHONWARNINGS": "default",
-                **({"PYTHONPATH": str(_HARMED)} if harmed else {}),
+                **({"PYTHONPATH": os.pathsep.join([str(_HARMED), os.environ.get("PYTHONPATH", "")])} if harmed else {}),
                 **(env or {}),
             },
         )
