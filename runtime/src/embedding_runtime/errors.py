@@ -3,7 +3,10 @@
 RuntimeFault
 ├── BadRequest              400  the message names the field and what is allowed
 │   ├── InputTooLong        400  names both lengths
-│   └── ExceedsKeyLimit     400  more tokens than the API key gets in a minute: no later time helps
+│   ├── MalformedBody       400  the body is no JSON object
+│   ├── RequestTooLarge     400  more texts or tokens than one request may have
+│   ├── ExceedsKeyLimit     400  more tokens than the API key gets in a minute: no later time helps
+│   └── UnsupportedTask     400  the served model is of another kind
 ├── Unauthorized            401  no API key, or none of this server's
 ├── UnknownModel            404  names the model that is served
 ├── BodyTooLate             408  names the seconds it had
@@ -35,15 +38,18 @@ __all__ = [
     "DeadlinePassed",
     "ExceedsKeyLimit",
     "InputTooLong",
+    "MalformedBody",
     "NotReady",
     "NotServing",
     "OneText",
     "Overloaded",
     "RateLimited",
+    "RequestTooLarge",
     "RuntimeFault",
     "TextFailed",
     "Unauthorized",
     "UnknownModel",
+    "UnsupportedTask",
     "VectorNotFinite",
 ]
 
@@ -93,6 +99,18 @@ class InputTooLong(BadRequest):
 
 _NAMED = 10
 """Of texts that are too long: enough to find them by."""
+
+
+class MalformedBody(BadRequest):
+    """The body cannot be read as a JSON object."""
+
+
+class RequestTooLarge(BadRequest):
+    """More texts, or tokens, than one request may have."""
+
+
+class UnsupportedTask(BadRequest):
+    """The served model is of another kind: an embedding model scores no pairs, a cross-encoder has no embeddings."""
 
 
 class Unauthorized(RuntimeFault):

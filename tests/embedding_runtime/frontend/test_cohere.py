@@ -51,7 +51,7 @@ def test_too_long_a_text_loses_its_end_unless_told_otherwise(fake_server: Runtim
     ("body", "words"),
     [
         ({}, "give either texts or inputs"),
-        ({"texts": ["a"], "embedding_types": ["int8"]}, "embedding_types[0]: Input should be 'float', 'base64'"),
+        ({"texts": ["a"], "embedding_types": ["int4"]}, "embedding_types[0]: Input should be 'float', 'base64'"),
         ({"texts": ["a"], "input_type": "image"}, "input_type"),
         ({"texts": [3], "truncate": "LEFT"}, "; texts[0]: Input should be a valid string"),
         ({"texts": ["a"], "output_dimension": 3}, "384"),

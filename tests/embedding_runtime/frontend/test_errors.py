@@ -31,10 +31,10 @@ def error_of(answer: httpx.Response) -> dict[str, Any]:
         ({"input": [1.5]}, "input", "a string, a list of strings"),
         ({"input": [[101, 30522, 102]]}, "input", "30522"),
         ({"input": [[7592, 2088]]}, "input", "[101] before every text, [102] after"),
-        ({"input": SECRET, "encoding_format": "hex"}, "encoding_format", "'float' or 'base64'"),
+        ({"input": SECRET, "encoding_format": "hex"}, "encoding_format", "'float', 'base64', 'bytes' or 'bytes_only'"),
         ({"input": SECRET, "dimensions": 128}, "dimensions", "384"),
         ({"input": SECRET, "dimensions": "many"}, "dimensions", "integer"),
-        ({"input": SECRET, "model": None}, "model", "string"),
+        ({"input": SECRET, "model": 3}, "model", "string"),
     ],
 )
 def test_a_bad_request_names_its_field(
@@ -55,7 +55,7 @@ def test_a_bad_request_names_its_field(
         (b'["a"]', "application/json", "not a JSON object"),
         (b'{"model": "a", "input": "b"}', "application/x-www-form-urlencoded", "Content-Type: application/json"),
         (b"{}", "application/jsonp", "Content-Type: application/json"),
-        (b'{"input": "\xff"}', "application/json", "not JSON: it is no UTF-8"),
+        (b'{"input": "\xff"}', "application/json", "not JSON: it is not valid UTF-8"),
         (b"[" * 100_000, "application/json", "not JSON that can be read: RecursionError"),
         (b"1" * 5_000, "application/json", "not JSON that can be read: ValueError"),
         (b'{"model": "sentence-transformer", "input": "\\ud800"}', "application/json", "input"),
@@ -109,7 +109,7 @@ def test_there_are_no_redirects_which_would_repeat_the_clients_host(
     assert "evil.example" not in str(answer.headers) + answer.text
 
 
-@pytest.mark.parametrize(("path", "methods"), [("/", "GET, POST"), ("/embed", "POST"), ("/docs", "GET")])
+@pytest.mark.parametrize(("path", "methods"), [("/", "GET, HEAD, POST"), ("/embed", "POST"), ("/docs", "GET, HEAD")])
 def test_a_wrong_method_is_told_the_right_ones(fake_server: RuntimeServer, path: str, methods: str) -> None:
     with fake_server.http() as http:
         answer = http.delete(path)

@@ -1,7 +1,10 @@
-"""Open Inference, V1 and V2, in JSON."""
+"""Open Inference, V1 and V2, in JSON and with binary tensors."""
 
+import json
+import struct
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -56,11 +59,72 @@ def test_errors_are_told_as_v2_tells_them(fake_server: RuntimeServer, inputs: li
     assert words in message
 
 
-def test_the_binary_extension_is_refused_in_words(fake_server: RuntimeServer) -> None:
-    with fake_server.http() as http:
-        answer = http.post(INFER, content=b'{"inputs": []}....', headers={"Inference-Header-Content-Length": "14"})
+def binary(*texts: str) -> bytes:
+    return b"".join(struct.pack("<I", len(text.encode())) + text.encode() for text in texts)
+
+
+def infer_binary(server: RuntimeServer, rest: bytes, *, length: int | None = None, **fields: Any) -> httpx.Response:
+    """A request whose tensor follows its JSON, as Triton's client sends it; `length`: another than the JSON's own."""
+    tensor = {"name": "text", "shape": [2], "datatype": "BYTES", "parameters": {"binary_data_size": len(rest)}}
+    head = json.dumps({"inputs": [{**tensor, **fields.pop("tensor", {})}], **fields}).encode()
+    with server.http() as http:
+        return http.post(
+            INFER,
+            content=head + rest,
+            headers={"Inference-Header-Content-Length": str(len(head) if length is None else length)},
+        )
+
+
+def test_binary_tensors_are_taken_and_given(fake_server: RuntimeServer) -> None:
+    rows = np.reshape(fake_server.post(INFER, inputs=[a_tensor("a", "ü")]).json()["outputs"][0]["data"], (2, 384))
+    answer = infer_binary(fake_server, binary("a", "ü"), parameters={"binary_data_output": True})
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/octet-stream")
+    length = int(answer.headers["Inference-Header-Content-Length"])
+    (output,) = json.loads(answer.content[:length])["outputs"]
+    assert (output["shape"], output["parameters"]) == ([2, 384], {"binary_data_size": 2 * 384 * 4})
+    assert np.array_equal(np.frombuffer(answer.content[length:], "<f4").reshape(2, 384), rows.astype(np.float32))
+
+
+def test_binary_data_of_an_output_goes_before_that_of_all(fake_server: RuntimeServer) -> None:
+    outputs = [{"name": "embedding", "parameters": {"binary_data": False}}]
+    answer = infer_binary(fake_server, binary("a", "b"), outputs=outputs, parameters={"binary_data_output": True})
+    assert len(answer.json()["outputs"][0]["data"]) == 2 * 384
+
+
+@pytest.mark.parametrize(
+    ("rest", "fields", "words"),
+    [
+        (binary("a"), {}, "the shape [2] has room for 2 texts, data has 1"),
+        (binary("a", "b")[:-1], {}, "text 1 ends beyond the binary data"),
+        (struct.pack("<I", 1) + b"\xff", {}, "text 0 of the binary data is not UTF-8"),
+        (b"", {"tensor": {"parameters": {"binary_data_size": 9}}}, "binary_data_size is 9, and 0 bytes follow"),
+        (b"x", {"tensor": {"data": ["a", "b"], "parameters": None}}, "binary_data_size is 0, and 1 bytes follow"),
+        (binary("a", "b"), {"tensor": {"data": ["a", "b"]}}, "give either data, or binary_data_size"),
+        (b"", {"length": 10**9}, "Inference-Header-Content-Length: it has to be the number"),
+    ],
+)
+def test_binary_tensors_that_do_not_fit_are_refused(
+    fake_server: RuntimeServer, rest: bytes, fields: dict[str, Any], words: str
+) -> None:
+    answer = infer_binary(fake_server, rest, **fields)
     assert answer.status_code == 400
-    assert "binary" in answer.json()["error"]
+    assert words in answer.json()["error"]
+
+
+def test_a_models_one_version_may_be_named(fake_server: RuntimeServer) -> None:
+    with fake_server.http() as http:
+        assert http.get(f"/v2/models/{NAME}/versions/1").json()["versions"] == ["1"]
+        assert http.get(f"/v2/models/{NAME}/versions/1/ready").json() == {"ready": True}
+        assert http.get(f"/v2/models/{NAME}/versions/2/ready").status_code == 404
+        answer = http.post(f"/v2/models/{NAME}/versions/1/infer", json={"inputs": [a_tensor("a")]})
+    assert (answer.json()["model_name"], answer.json()["model_version"]) == (NAME, "1")
+
+
+def test_v1_says_that_the_model_is_ready_where_openai_has_the_model(fake_server: RuntimeServer) -> None:
+    with fake_server.http() as http:
+        model = http.get(f"/v1/models/{NAME}").json()
+        assert http.get("/v1/models").json()["models"] == [NAME]
+    assert (model["name"], model["ready"], model["id"], model["object"]) == (NAME, True, NAME, "model")
 
 
 @pytest.mark.parametrize(
@@ -78,8 +142,8 @@ def test_another_model_is_not_found(fake_server: RuntimeServer, path: str, body:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"parameters": {"binary_data_output": True}},  # Triton's client, of its own accord: it reads JSON as well
-        {"outputs": [{"name": "embedding", "parameters": {"binary_data": True}}]},
+        {"parameters": {"binary_data_output": False}},
+        {"outputs": [{"name": "embedding", "parameters": {"binary_data": False}}]},
         {"parameters": {"content_type": "str"}, "inputs": [a_tensor("a", parameters={"content_type": "str"})]},
     ],
 )
@@ -92,7 +156,7 @@ def test_what_other_servers_clients_say_unasked_is_known(fake_server: RuntimeSer
     ("fields", "words"),
     [
         ({"parameters": {"timeout": 1}}, "parameters: only content_type and binary_data_output may be here"),
-        ({"inputs": [a_tensor("a", parameters={"truncate": 1})]}, "inputs[0].parameters: only content_type may be"),
+        ({"inputs": [a_tensor("a", parameters={"truncate": 1})]}, "inputs[0].parameters: only content_type and binary"),
         (
             {"outputs": [{"name": "embedding", "parameters": {"classification": 1}}]},
             "outputs[0].parameters: only binary",

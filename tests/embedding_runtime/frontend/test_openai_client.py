@@ -83,6 +83,8 @@ def test_the_model_list_says_what_a_vector_is(fake_server: RuntimeServer) -> Non
         "id": NAME,
         "object": "model",
         "owned_by": "embedding-runtime",
+        "name": NAME,
+        "ready": True,
         "backend": "fake",
         "dimensions": 384,
         "max_length": 256,

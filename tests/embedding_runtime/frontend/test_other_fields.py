@@ -21,9 +21,13 @@ PATHS: dict[str, dict[str, Any]] = {
 }
 
 
+TEI = {"/embed", "/tokenize", "/rerank"}
+"""Paths with the status codes of Text Embeddings Inference."""
+
+
 def message_of(server: RuntimeServer, path: str, **fields: object) -> str:
     answer = server.post(path, **PATHS[path], **fields)
-    assert answer.status_code == 400, answer.text
+    assert answer.status_code == (422 if path in TEI else 400), answer.text
     said: Any = answer.json()
     error = said.get("error", said)
     return str(error["message"] if isinstance(error, dict) else error)
@@ -32,12 +36,12 @@ def message_of(server: RuntimeServer, path: str, **fields: object) -> str:
 @pytest.mark.parametrize(
     ("path", "field", "value", "words"),
     [
-        ("/v1/embeddings", "embed_dtype", "float16", "base64 is made of float32"),
-        ("/v1/embeddings", "endianness", "big", "base64 is little-endian"),
+        ("/v1/embeddings", "embed_dtype", "float16", "it goes with encoding_format base64, bytes or bytes_only"),
+        ("/v1/embeddings", "endianness", "big", "it goes with encoding_format base64, bytes or bytes_only"),
         ("/v1/embeddings", "use_activation", False, "use normalize"),
         ("/v1/embeddings", "task", "retrieval.query", "use input_type or prompt_name"),
         ("/v1/embeddings", "late_chunking", True, "each text has a vector of its own"),
-        ("/v1/embeddings", "embedding_type", "binary", "use encoding_format"),
+        ("/v1/embeddings", "embedding_types", ["binary"], "use encoding_format"),
         ("/v1/embeddings", "output_dimension", 128, "use dimensions"),
         ("/v1/embeddings", "truncate_dim", 128, "use dimensions"),
         ("/v1/embeddings", "padding", "max_length", "texts are not padded"),
@@ -49,7 +53,7 @@ def message_of(server: RuntimeServer, path: str, **fields: object) -> str:
         ("/v1/rerank", "top_k", 3, "use top_n"),
         ("/v1/rerank", "instruction", "be kind", "write it into the query"),
         ("/v1/rerank", "rank_fields", ["title"], "a document is ranked by its text"),
-        ("/rerank", "top_n", 1, "with texts there is return_text"),
+        ("/rerank", "top_n", 1, "top_n goes with documents"),
         ("/v1/score", "max_tokens_per_query", 7, "pairs are cut at the model's own length"),
         (f"/v1/models/{NAME}:predict", "parameters", {"dimensions": 3}, "POST /v1/embeddings has dimensions"),
     ],

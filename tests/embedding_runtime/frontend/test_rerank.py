@@ -51,7 +51,7 @@ def test_the_root_takes_documents_as_vllm_does(server: RuntimeServer) -> None:
     body = {"query": QUERY, "documents": TEXTS}
     found = server.post("/rerank", **body).json()["results"]
     assert found == server.post("/v1/rerank", model=NAME, **body).json()["results"]
-    assert server.post("/rerank", texts=TEXTS, **body).status_code == 400
+    assert server.post("/rerank", texts=TEXTS, **body).status_code == 422
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def test_texts_get_their_vectors(fake_server: RuntimeServer, path: str) -> None:
 def test_too_long_a_text_is_refused_or_cut_as_asked(fake_server: RuntimeServer) -> None:
     long = "one " * 300
     refused = fake_server.post("/embed", inputs=long)
-    assert refused.status_code == 400
+    assert refused.status_code == 413
     assert refused.json() == {
         "error": "inputs[0] has 302 tokens; the model takes 256 at most",
         "error_type": "Validation",
@@ -77,12 +77,12 @@ def test_tokenize_takes_no_more_than_embeddings_does(
     fake_server: RuntimeServer, field: str, given: object, words: str
 ) -> None:
     answer = fake_server.post("/tokenize", **{field: given})
-    assert answer.status_code == 400
+    assert answer.status_code == 413
     assert words in answer.json()["error"]
 
 
 @pytest.mark.parametrize("body", [{}, {"inputs": "a", "prompt": "a"}])
 def test_either_form_of_tokenize_is_given(fake_server: RuntimeServer, body: dict[str, str]) -> None:
     answer = fake_server.post("/tokenize", **body)
-    assert answer.status_code == 400
+    assert answer.status_code == 422
     assert "either inputs" in answer.json()["error"]

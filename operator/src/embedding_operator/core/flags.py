@@ -1,6 +1,6 @@
 """A service's `args`, and the fields that stand for flags, as the one set of flags that its server gets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from embedding_operator.constants import API_KEYS_FILE
 from embedding_operator.core.checks.problems import invalid
@@ -41,14 +41,14 @@ def serve_args(service: EmbeddingService, policy: Policy) -> tuple[ServeArgs | N
     given.setdefault("model_name", service.metadata.name)
     args = None
     try:
-        args = ServeArgs.from_argv([f"--{name}={value}" for name, value in given.items()])
+        args = ServeArgs.from_flags(given)
     except ContractError as error:
         problems += error.problems
     wrong = [*invalid(problems), *forbidden]
     return (None, wrong) if wrong else (args, [])
 
 
-def _forbidden(given: Mapping[str, str], policy: Policy) -> list[Problem]:
+def _forbidden(given: Mapping[str, str | Sequence[str]], policy: Policy) -> list[Problem]:
     """Flags that an administrator has to allow first."""
     problems = [
         Problem(
@@ -60,7 +60,7 @@ def _forbidden(given: Mapping[str, str], policy: Policy) -> list[Problem]:
             ("trust_remote_code", "trustRemoteCode", policy.trust_remote_code),
             ("allow_pickle", "allowPickle", policy.allow_pickle),
         )
-        if not is_allowed and given.get(name, "false").lower() not in _FALSE
+        if not is_allowed and str(given.get(name, "false")).lower() not in _FALSE
     ]
     if given.get("backend") == "fake" and not policy.fake_backend:
         problems += invalid(["--backend=fake gives made-up vectors, for tests: write vllm or huggingface"])

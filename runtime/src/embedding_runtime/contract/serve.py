@@ -5,6 +5,7 @@
 
 import argparse
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cache
@@ -96,11 +97,16 @@ class LogFormat(StrEnum):
 
 _MAX_SHOWN = 100  # characters of a refused value
 _DAY = 24 * 60 * 60
+_LONGEST_NAME = 253
 _ALWAYS = frozenset({"model_dir", "host", "http_port"})
 
 CANNOT_MOVE_VECTORS = frozenset(
     {
         "access_log",
+        "allow_credentials",
+        "allowed_headers",
+        "allowed_methods",
+        "allowed_origins",
         "api_keys_file",
         "drain_file",
         "grace_period",
@@ -117,6 +123,7 @@ CANNOT_MOVE_VECTORS = frozenset(
         "max_unsent_bytes",
         "max_url_bytes",
         "max_waiting_tokens",
+        "model_aliases",
         "model_dir",
         "model_name",
         "read_timeout",
@@ -144,8 +151,15 @@ class ServeArgs(BaseModel):
 
     model_dir: Annotated[PurePosixPath, Field(description="directory with the model's files")] = MODEL_DIR
     model_name: Annotated[
-        str, Field(min_length=1, max_length=253, description="the name that requests call the model by")
+        str,
+        Field(
+            min_length=1,
+            max_length=_LONGEST_NAME,
+            description="the name that requests call the model by; given again, an alias of it",
+        ),
     ]
+    model_aliases: tuple[Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)], ...] = ()
+    """Further values of --model_name; no flag of its own."""
     backend: Annotated[BackendName, Field(description="what computes the vectors")] = BackendName.VLLM
     task: Annotated[
         Task | None,
@@ -164,6 +178,13 @@ class ServeArgs(BaseModel):
         PurePosixPath | None,
         Field(description="who may ask: a line a key, NAME KEY [TOKENS_PER_MINUTE]. Default: everybody"),
     ] = None
+    allowed_origins: Annotated[
+        tuple[str, ...],
+        Field(description="web pages (https://host) whose scripts may ask, or * (CORS); a comma between them, or JSON"),
+    ] = ()
+    allowed_methods: Annotated[tuple[str, ...], Field(description="methods that such scripts may use")] = ("*",)
+    allowed_headers: Annotated[tuple[str, ...], Field(description="headers that such scripts may send")] = ("*",)
+    allow_credentials: Annotated[bool, Field(description="such scripts may send cookies and the like")] = False
     drain_file: Annotated[
         PurePosixPath,
         Field(description="when this file is not empty, every connection is closed with its next answer"),
@@ -230,12 +251,32 @@ class ServeArgs(BaseModel):
         bool, Field(description="run Python code that comes with the model (auto_map): it may do all that a server may")
     ] = False
 
-    @field_validator("model_name")
+    @field_validator("model_name", "model_aliases")
     @classmethod
-    def _the_name_prints(cls, name: str) -> str:
-        if not name.isprintable():
+    def _the_name_prints(cls, name: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not "".join(name).isprintable():
             raise ValueError("use characters that print")
         return name
+
+    @field_validator("model_aliases")
+    @classmethod
+    def _each_name_once(cls, aliases: tuple[str, ...], given: ValidationInfo) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(alias for alias in aliases if alias != given.data.get("model_name")))
+
+    @field_validator("allowed_origins", "allowed_methods", "allowed_headers", mode="before")
+    @classmethod
+    def _a_list_is_json_or_has_commas(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        if given.startswith("["):
+            return tuple(json.loads(given))
+        return tuple(item.strip() for item in given.split(",") if item.strip())
+
+    @model_validator(mode="after")
+    def _credentials_are_for_named_origins(self) -> Self:
+        if self.allow_credentials and "*" in self.allowed_origins:
+            raise ValueError("--allow_credentials goes with origins that are named: --allowed_origins has *")
+        return self
 
     @field_validator("task")
     @classmethod
@@ -261,12 +302,17 @@ class ServeArgs(BaseModel):
         So a pod's arguments stay the same when the runtime learns a flag, and an older runtime knows all of them.
         """
         defaults = {name: field.default for name, field in type(self).model_fields.items() if name not in _ALWAYS}
-        return [f"--{name}={value}" for name, value in self if name not in defaults or value != defaults[name]]
+        given = {name: value for name, value in self if name not in defaults or value != defaults[name]}
+        return [f"--{_FLAG_OF.get(name, name)}={text}" for name, value in given.items() for text in _texts(name, value)]
 
     @classmethod
     def from_argv(cls, argv: Sequence[str]) -> Self:
         """Raises ContractError with all that is wrong."""
-        given, problems = read_flags(argv)
+        return cls.from_flags(*read_flags(argv))
+
+    @classmethod
+    def from_flags(cls, given: Mapping[str, str | Sequence[str]], problems: Sequence[str] = ()) -> Self:
+        """From what `read_flags` gives. Raises ContractError with all that is wrong."""
         try:
             args = cls.model_validate(given)
         except ValidationError as error:
@@ -280,6 +326,8 @@ class ServeArgs(BaseModel):
         """The flags with their help, values left as lists of text; `from_argv` gives them their types."""
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
         for name, field in cls.model_fields.items():
+            if name in _FLAG_OF:
+                continue
             spellings = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
             default = "" if field.is_required() or field.default is None else f" (default: {field.default})"
             parser.add_argument(
@@ -294,18 +342,34 @@ class ServeArgs(BaseModel):
         return parser
 
 
-def read_flags(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+def read_flags(argv: Sequence[str]) -> tuple[dict[str, str | Sequence[str]], list[str]]:
     """The flags that are given, by field name, as text; and what is wrong with them as flags."""
     known, unknown = _parser().parse_known_args(list(argv))
-    given, problems = {}, [_unknown(text) for text in unknown]
+    given: dict[str, str | Sequence[str]] = {}
+    problems = [_unknown(text) for text in unknown]
     for name, values in vars(known).items():
         if None in values:
             problems.append(f"--{name} needs a value: write --{name}=VALUE")
+        elif name == "model_name":
+            given[name], *aliases = dict.fromkeys(values)
+            if aliases:
+                given["model_aliases"] = tuple(aliases)
         elif len(set(values)) > 1:
             problems.append(f"--{name} is given {len(values)} times, as {' and '.join(values)}: keep one")
         else:
             given[name] = values[0]
     return given, problems
+
+
+_FLAG_OF: Mapping[str, str] = {"model_aliases": "model_name"}
+"""Fields that are further values of another field's flag."""
+
+
+def _texts(name: str, value: object) -> Sequence[str]:
+    """A field's value as it is written after its flag, for each time that the flag is given."""
+    if not isinstance(value, tuple):
+        return [str(value)]
+    return value if name in _FLAG_OF else [json.dumps(value)]
 
 
 @cache
@@ -318,8 +382,9 @@ def _unknown(text: str) -> str:
     if not text.startswith("-"):
         return f"{text!r} is not a flag: write --name=value"
     flag = text.partition("=")[0]
-    near = difflib.get_close_matches(flag.lstrip("-").replace("-", "_"), ServeArgs.model_fields, n=1)
-    known = ", ".join(f"--{name}" for name in ServeArgs.model_fields)
+    names = [name for name in ServeArgs.model_fields if name not in _FLAG_OF]
+    near = difflib.get_close_matches(flag.lstrip("-").replace("-", "_"), names, n=1)
+    known = ", ".join(f"--{name}" for name in names)
     return f"{flag} is not a flag of the runtime: " + (f"did you mean --{near[0]}?" if near else f"it knows {known}")
 
 
@@ -328,6 +393,7 @@ def _in_words(error: Mapping[str, object]) -> str:
     where, message = error["loc"], str(error["msg"]).removeprefix("Value error, ")
     if not isinstance(where, tuple) or not where:
         return message
+    where = (_FLAG_OF.get(str(where[0]), where[0]), *where[1:])
     if error["type"] == "missing":
         return f"--{where[0]} is missing"
     given = str(error["input"])

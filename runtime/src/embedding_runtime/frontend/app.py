@@ -1,17 +1,28 @@
 """The front's HTTP application: the routes of all APIs, their failures, their documentation."""
 
+import copy
 import importlib.metadata
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
 
+from embedding_runtime.contract import ServeArgs
 from embedding_runtime.frontend import health
 from embedding_runtime.frontend.auth import KeysFile
 from embedding_runtime.frontend.dialects.cohere import routes as cohere
-from embedding_runtime.frontend.dialects.failures import add_failures, bug, told
+from embedding_runtime.frontend.dialects.failures import Failures
 from embedding_runtime.frontend.dialects.openai import routes as openai
+from embedding_runtime.frontend.dialects.openai.errors import OPENAI
 from embedding_runtime.frontend.dialects.openinference import routes as openinference
 from embedding_runtime.frontend.dialects.rerank import routes as rerank
+from embedding_runtime.frontend.dialects.sagemaker import routes as sagemaker
 from embedding_runtime.frontend.dialects.tei import routes as tei
+from embedding_runtime.frontend.dialects.vllm import routes as vllm
 from embedding_runtime.frontend.middleware.api_keys import ApiKeyMiddleware
 from embedding_runtime.frontend.middleware.body_reader import BodyReader
 from embedding_runtime.frontend.middleware.observe import ObservabilityMiddleware
@@ -19,11 +30,26 @@ from embedding_runtime.frontend.pages import playground
 from embedding_runtime.frontend.pages.docs import Documented, add_docs
 from embedding_runtime.frontend.pipeline.service import Service
 
-__all__ = ["create_app"]
+__all__ = ["CorsRules", "create_app"]
 
 
-def create_app(service: Service, keys: KeysFile | None = None) -> FastAPI:
-    """One model's application; without keys, for everybody."""
+@dataclass(frozen=True)
+class CorsRules:
+    """Scripts of which web pages may ask, and how: as the flags of the same names."""
+
+    allowed_origins: Sequence[str] = ()
+    allowed_methods: Sequence[str] = ()
+    allowed_headers: Sequence[str] = ()
+    allow_credentials: bool = False
+
+    @classmethod
+    def of(cls, args: ServeArgs) -> Self:
+        """The flags that concern browsers."""
+        return cls(**{name: getattr(args, name) for name in cls.__dataclass_fields__})
+
+
+def create_app(service: Service, keys: KeysFile | None = None, cors: CorsRules | None = None) -> FastAPI:
+    """One model's application; without keys, for everybody; without rules, for no scripts of other sites."""
     app = Documented(
         title="embedding-runtime",
         version=importlib.metadata.version("embedding-runtime"),
@@ -31,25 +57,68 @@ def create_app(service: Service, keys: KeysFile | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # the Host header of a client would be in it
+        generate_unique_id_function=_operation_id,
     )
-    # Starlette tries one route after the other: what is asked most comes first.
-    for prefix in ("/v1", "/openai/v1"):
-        app.include_router(openai.router(service), prefix=prefix)
-    app.include_router(health.router(service.engine))
-    app.include_router(playground.router())
-    app.include_router(openinference.router(service))
-    for prefix in ("/openai/v1", "/v1", "/v2"):
-        app.include_router(rerank.router(service, prefix))
-    app.include_router(cohere.router(service))
-    app.include_router(tei.router(service))
-    app.include_router(rerank.root_router(service))
+    for router in (
+        # Starlette tries one route after the other: what is asked most comes first.
+        *(openai.router(service, prefix) for prefix in ("/v1", "/openai/v1")),
+        health.router(service.engine),
+        playground.router(),
+        openinference.router(service),
+        *(rerank.router(service, prefix) for prefix in ("/openai/v1", "/v1", "/v2")),
+        *(vllm.score_router(service, prefix) for prefix in ("/openai/v1", "/v1", "")),
+        cohere.router(service),
+        tei.router(service),
+        vllm.router(service),
+        sagemaker.router(service),
+        openai.router(service, ""),
+    ):
+        app.include_router(router)
     add_docs(app)
-    add_failures(app)
-    # The last one added is the outermost: a request is counted, then let in, then read.
-    app.add_middleware(BodyReader, limits=service.limits, refuse=told)
+    _answer_head(app)
+    failures = Failures(app, OPENAI)
+    # The last one added is the outermost: a request is counted, a preflight answered, then it is let in, then read.
+    app.add_middleware(BodyReader, limits=service.limits, refuse=failures.refused)
     if keys is not None:
-        app.add_middleware(ApiKeyMiddleware, keys=keys, refuse=told)
+        app.add_middleware(ApiKeyMiddleware, keys=keys, refuse=failures.refused)
+    if cors is not None and cors.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors.allowed_origins,
+            allow_methods=cors.allowed_methods,
+            allow_headers=cors.allowed_headers,
+            allow_credentials=cors.allow_credentials,
+            expose_headers=_OUR_HEADERS,
+        )
     app.add_middleware(
-        ObservabilityMiddleware, metrics=service.engine.metrics, broken=bug, rate_limit=service.engine.rate_limit
+        ObservabilityMiddleware,
+        metrics=service.engine.metrics,
+        broken=failures.broken,
+        rate_limit=service.engine.rate_limit,
     )
     return app
+
+
+_OUR_HEADERS = (
+    "X-Request-Id",
+    "X-Truncated",
+    "Retry-After",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-tokens",
+    "metadata",
+)
+"""Of answers, which scripts may read."""
+
+
+def _operation_id(route: APIRoute) -> str:
+    """In the API's document: post_v1_embeddings."""
+    return re.sub(r"\W+", "_", f"{min(route.methods).lower()}{route.path_format}").strip("_")
+
+
+def _answer_head(app: FastAPI) -> None:
+    """HEAD for all that GET is for: the HTTP server leaves the body of the answer out."""
+    for route in [route for route in app.routes if isinstance(route, APIRoute) and "GET" in route.methods]:
+        head = copy.copy(route)
+        head.methods, head.include_in_schema = {"HEAD"}, False
+        app.router.routes.append(head)

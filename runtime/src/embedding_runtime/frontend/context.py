@@ -49,6 +49,8 @@ class RequestContext:
     texts: int = 0
     tokens: int = 0
     """Of these texts, special tokens included."""
+    truncated: list[int] = field(default_factory=list)
+    """Places of the inputs that were cut, in rising order."""
     fault: str | None = None
     """The reason of the fault that it was answered with."""
     rate_limit: RateLimit | None = None
@@ -68,6 +70,8 @@ class RequestContext:
     def headers(self) -> Mapping[str, str]:
         """Headers of every answer to it."""
         own = {"X-Request-Id": self.id}
+        if self.truncated:
+            own["X-Truncated"] = str(len(self.truncated))
         if self.rate_limit is None:
             return own
         return {

@@ -12,7 +12,7 @@ from embedding_runtime.scheduler.engine import Engine, State
 
 __all__ = ["PROBES", "router"]
 
-PROBES = frozenset({"/healthz", "/readyz", "/health", "/metrics", "/v2/health/live", "/v2/health/ready"})
+PROBES = frozenset({"/healthz", "/readyz", "/health", "/ping", "/metrics", "/v2/health/live", "/v2/health/ready"})
 """What machines ask every few seconds, here and in `openinference`."""
 
 
@@ -30,6 +30,7 @@ def router(engine: Engine) -> APIRouter:
         return _text(engine, well=engine.state is not State.FAILED)
 
     @routes.get("/health", summary="As /readyz, where TEI and vLLM have it", responses=not_so)
+    @routes.get("/ping", summary="As /readyz, where SageMaker has it", responses=not_so)
     @routes.get("/readyz", summary="Ready: 503, with the reason, until the model is loaded and warm", responses=not_so)
     async def readyz() -> Response:
         return _text(engine, well=engine.state is State.READY)

@@ -17,7 +17,7 @@ import uvicorn
 import uvloop
 
 from embedding_runtime.contract import KILLED, ServeArgs
-from embedding_runtime.frontend.app import create_app
+from embedding_runtime.frontend.app import CorsRules, create_app
 from embedding_runtime.frontend.auth import KeysFile
 from embedding_runtime.frontend.connection import Connection, ConnectionLimits, Connections
 from embedding_runtime.frontend.draining import follow_drain_file
@@ -70,10 +70,19 @@ async def _serve(
     reader, writer = await asyncio.open_unix_connection(sock=worker.link, limit=STREAM_LIMIT)
     engine = Engine(reader, writer, max_waiting_tokens=args.max_waiting_tokens, stuck_after=args.stuck_after)
     engine.metrics.serving(args.model_name, args.backend, spec, worker=worker.process.pid)
-    service = Service(args.model_name, args.backend, spec, tokenizer, engine, Limits.of(args), created=int(time.time()))
+    service = Service(
+        args.model_name,
+        args.backend,
+        spec,
+        tokenizer,
+        engine,
+        Limits.of(args),
+        created=int(time.time()),
+        aliases=args.model_aliases,
+    )
     connections = Connections(ConnectionLimits.of(args), engine.metrics)
     config = uvicorn.Config(
-        create_app(service, keys),
+        create_app(service, keys, CorsRules.of(args)),
         http=functools.partial(Connection, shared=connections),  # type: ignore[arg-type] # called as the class is
         ws="none",
         lifespan="off",

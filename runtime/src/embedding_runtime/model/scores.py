@@ -1,7 +1,7 @@
 """What a cross-encoder gives for a pair of texts: how many scores, and what is done to them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +20,8 @@ class Scores:
     """What turns the head's logits into them: a class of torch, by its full name; made without arguments."""
     architecture: str
     """Class of the model, in transformers."""
+    names: tuple[str, ...] = field(default=(), compare=False)
+    """Of the labels, in their order; they move no score."""
 
     @classmethod
     def read(cls, directory: Path, saved: str | None) -> tuple[Self, tuple[str, ...]]:
@@ -47,9 +49,15 @@ class Scores:
                 break
             if name is not None:
                 foreign.append(name)
-        return cls(labels, activation, architecture), tuple(
+        given = names if isinstance(names, dict) else {}
+        named = tuple(str(given.get(str(label), f"LABEL_{label}")) for label in range(labels))
+        return cls(labels, activation, architecture, named), tuple(
             f"activation {activation}: the files name {name}, which is not torch's own" for name in foreign
         )
+
+    def name(self, label: int) -> str:
+        """Of a label, as transformers has it."""
+        return self.names[label] if self.names else f"LABEL_{label}"
 
 
 _SIGMOID = "torch.nn.modules.activation.Sigmoid"

@@ -55,27 +55,54 @@ class TextTokenizer:
         whole = [before + text for text in texts]
         return [np.array(found.ids, dtype=np.int32) for found in self._tokenizer.encode_batch_fast(whole)]
 
-    def encode_pairs(self, pairs: Sequence[tuple[str, str]], *, cut_to: int | None = None) -> list[TokenIds]:
-        """One array of ids a pair, its prompt in front; as `encode` otherwise.
+    def encode_pairs(
+        self,
+        pairs: Sequence[str | tuple[str, str]],
+        *,
+        cut_to: int | None = None,
+        cuts: list[bool] | None = None,
+    ) -> list[TokenIds]:
+        """One array of ids a pair, or single text, its prompt in front; as `encode` otherwise.
 
         `cut_to`: the most tokens of a pair, special ones included; what is longer is cut as CrossEncoder cuts it.
+        `cuts` gets, for each, whether it was.
         """
-        whole = [(self._prompt + first, second) for first, second in pairs]
+        whole = [
+            self._prompt + given if isinstance(given, str) else (self._prompt + given[0], given[1]) for given in pairs
+        ]
         found = self._tokenizer.encode_batch_fast(whole)
         if cut_to is not None:
-            for place, encoding in enumerate(found):
-                if len(encoding.ids) > cut_to:
-                    found[place] = self._cut(*whole[place], cut_to)
+            too_long = [len(encoding.ids) > cut_to for encoding in found]
+            for place in np.flatnonzero(too_long):
+                found[place] = self._cut(whole[place], cut_to)
+            if cuts is not None:
+                cuts += too_long
         return [np.array(e.ids, dtype=np.int32) + SECOND * np.array(e.type_ids, dtype=np.int32) for e in found]
 
-    def _cut(self, first: str, second: str, length: int) -> Encoding:
+    def _cut(self, given: str | tuple[str, str], length: int) -> Encoding:
         """The tokenizer's own truncation is a setting of it, which other threads would see."""
-        one, other = self._tokenizer.encode_batch([first, second], add_special_tokens=False)
-        room = max(length - self._tokenizer.num_special_tokens_to_add(is_pair=True), 0)
+        special = self._tokenizer.num_special_tokens_to_add(is_pair=not isinstance(given, str))
+        room = max(length - special, 0)
+        if isinstance(given, str):
+            alone = self._tokenizer.encode(given, add_special_tokens=False)
+            alone.truncate(room)
+            return self._tokenizer.post_process(alone)
+        one, other = self._tokenizer.encode_batch(list(given), add_special_tokens=False)
         kept, others_kept = longest_first(len(one.ids), len(other.ids), room)
         one.truncate(kept)
         other.truncate(others_kept)
         return self._tokenizer.post_process(one, other)
+
+    def decode(self, texts: Sequence[Sequence[int]], *, skip_special_tokens: bool) -> list[str]:
+        """The text of each list of ids. Raises ValueError for an id that the tokenizer does not have."""
+        for ids in texts:
+            unknown = next((id_ for id_ in ids if id_ >= _NO_ID or self._tokenizer.id_to_token(id_) is None), None)
+            if unknown is not None:
+                raise ValueError(f"the tokenizer has no token with id {unknown}")
+        found: list[str] = self._tokenizer.decode_batch(
+            [list(ids) for ids in texts], skip_special_tokens=skip_special_tokens
+        )
+        return found
 
     def cut(self, ids: TokenIds, length: int, side: Side) -> TokenIds:
         """At most `length` tokens, taken away at that side, as transformers does: the special tokens around stay.
@@ -144,6 +171,9 @@ class TextTokenizer:
 
 
 _ANY_TEXT = "a text"
+
+_NO_ID = 1 << 32
+"""tokenizers' ids are below this."""
 
 _NAMED = 5
 """Tokens in a warning."""

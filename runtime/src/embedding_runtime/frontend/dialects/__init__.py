@@ -1,1 +1,1 @@
-"""The APIs that are spoken: for each its schema, its routes and its errors."""
+"""The HTTP APIs that are served, a package each: its schema, its routes, its errors and its table of fields."""

@@ -1,20 +1,27 @@
-"""What the bodies of all APIs are made of."""
+"""Building blocks of the request and response schemas of all dialects."""
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+from starlette.datastructures import Headers
 
 __all__ = [
     "EXAMPLE",
     "Answer",
     "Body",
+    "Form",
     "InputType",
     "Many",
     "ModelName",
     "RequestBody",
     "Text",
+    "TextOrTexts",
     "Texts",
+    "TokenId",
     "Truncate",
     "Vector",
 ]
@@ -23,41 +30,73 @@ EXAMPLE = "This is an example sentence for embedding generation."
 
 
 class Body(BaseModel):
-    """A part of a request. Values are of the type that is written."""
+    """A part of a request. Values are taken as they are: no number is read from a string."""
 
     model_config = ConfigDict(strict=True)
 
 
 def _with_other_fields(schema: dict[str, Any], model: type["RequestBody"]) -> None:
-    """For the API's document: what `RequestBody` says of fields that the model does not have."""
+    """Add the fields that are ignored or refused to the OpenAPI document."""
     properties = schema.setdefault("properties", {})
-    for name in sorted(model.harmless):
-        properties[name] = {"description": "accepted and not used"}
-    for name, instead in model.instead.items():
+    for name in sorted(model.ignored):
+        properties.setdefault(name, {"description": "accepted and ignored"})
+    for name, instead in model.refused.items():
         properties.setdefault(name, {"type": "null", "description": f"not supported: {instead}"})
     schema["additionalProperties"] = {"type": "null"}
 
 
 class RequestBody(Body):
-    """A whole request. Its fields are obeyed; others are harmless, or refused. null counts as left out.
+    """A whole request: its fields are obeyed, others are ignored where that is harmless, or refused by name.
 
-    So no client gets other numbers than it asked for, and none is refused for what changes no number.
+    So no client gets other numbers than it asked for, and none is refused for what changes no number. null counts as
+    left out.
     """
 
     model_config = ConfigDict(json_schema_extra=_with_other_fields)
 
-    harmless: ClassVar[frozenset[str]] = frozenset()
-    """Fields that are accepted and not used: they change nothing of the answer."""
+    ignored: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are accepted and ignored, since they change nothing of the answer."""
 
-    instead: ClassVar[Mapping[str, str]] = {}
-    """Fields of other servers that would change the answer and are not supported, and what to do instead.
+    refused: ClassVar[Mapping[str, str]] = {}
+    """Fields of other servers that would change the answer and are not supported, with what to use instead.
 
-    Or of this one, where only the value that changes nothing is accepted.
+    Also fields of this model of which only the value that changes nothing is accepted.
     """
+
+    @classmethod
+    def split(cls, content: bytes, headers: Headers) -> tuple[bytes, bytes] | None:
+        """The JSON of a body, and what follows it; None where the body does not say that it is JSON."""
+        return (content, b"") if is_json(headers) else None
+
+    def attach(self, rest: bytes) -> Self:
+        """The request with what followed its JSON. Raises BadRequest."""
+        del rest
+        return self
+
+
+def is_json(headers: Headers) -> bool:
+    """Whether a request says that its body is JSON."""
+    return _JSON.match(headers.get("content-type", "")) is not None
+
+
+_JSON = re.compile(r"application/([\w.+-]+\+)?json\s*(;|$)", re.IGNORECASE | re.ASCII)
 
 
 class Answer(BaseModel):
     """An answer, as it is documented."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """Annotation of a field that takes several forms: one error in these words, instead of one a form."""
+
+    words: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Raises no error of the forms themselves."""
+        return core_schema.custom_error_schema(
+            handler(source), custom_error_type="form", custom_error_message=f"it has to be {self.words}"
+        )
 
 
 def _encodable(text: str) -> str:
@@ -66,7 +105,7 @@ def _encodable(text: str) -> str:
     return text
 
 
-ModelName = Annotated[str, Field(description="the served model's name")]
+ModelName = Annotated[str, Field(description="name of the served model, or one of its aliases; optional")]
 
 Text = Annotated[str, AfterValidator(_encodable)]
 TokenId = Annotated[int, Field(ge=0)]
@@ -78,11 +117,17 @@ Many = Annotated[list[Item], Field(fail_fast=True)]
 
 Texts = Annotated[
     Text | Many[Text] | Many[TokenId] | Many[Many[TokenId]],
+    Form(
+        "a string, a list of strings, a list of token ids, or a list of lists of token ids; strings of whole Unicode "
+        "characters"
+    ),
     Field(
         description="one text or several; or token ids of the model's own tokenizer, special tokens included",
         examples=[EXAMPLE],
     ),
 ]
+
+TextOrTexts = Annotated[Text | Many[Text], Form("a string or a list of strings, of whole Unicode characters")]
 
 Vector = Annotated[list[float], Field(examples=[[0.0078994, 0.00834005, 0.03579672]])]
 

@@ -1,9 +1,7 @@
-"""Every failure in the words of the API it happened in: OpenAI's envelope, Cohere's, TEI's, Open Inference's."""
+"""Handlers of all errors: each is answered in the words of the dialect whose path was asked for."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -11,79 +9,72 @@ from starlette.exceptions import HTTPException
 
 from embedding_runtime.errors import RuntimeFault
 from embedding_runtime.frontend.context import context_of
+from embedding_runtime.frontend.dialects.dialect import Dialect, Failure
 from embedding_runtime.frontend.pipeline.answers import json_of
 
-__all__ = ["add_failures", "bug", "told"]
+__all__ = ["Failures"]
 
 
-async def told(request: Request, fault: RuntimeFault) -> Response:
-    """The answer to a request that failed so."""
-    context_of(request.scope).fault = fault.reason
-    headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-    said = {"message": str(fault), "type": fault.type, "param": fault.param, "code": fault.code}
-    return json_of(_shape(request)(fault.status, said), fault.status, headers)
+class Failures:
+    """Made when all routes of the application are there: it has to know them."""
 
+    def __init__(self, app: FastAPI, default: Dialect) -> None:
+        """`default`: the dialect of paths that belong to none."""
+        self._default = default
+        self._routes = [route for route in app.routes if isinstance(route, APIRoute)]
+        dialects = [dialect for route in self._routes if (dialect := Dialect.of(route)) is not None]
+        self._by_path = {
+            route.path: dialect
+            for route in self._routes
+            if (dialect := Dialect.of(route)) is not None and not route.param_convertors
+        }
+        self._by_prefix = {dialect.prefix: dialect for dialect in dialects if dialect.prefix is not None}
+        app.exception_handler(RuntimeFault)(self.refused)
+        app.exception_handler(HTTPException)(self.not_found)
 
-def add_failures(app: FastAPI) -> None:
-    """Handlers for all that a route raises where it is in order."""
-    app.exception_handler(RuntimeFault)(told)
+    async def refused(self, request: Request, fault: RuntimeFault) -> Response:
+        """Answer a request that failed with a fault of our own."""
+        context_of(request.scope).fault = fault.reason
+        headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+        dialect = self._dialect(request.url.path)
+        return _answer(dialect, dialect.failure(fault), headers)
 
-    @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> Response:
-        message = f"{request.method} {request.url.path}: {error.detail}"
-        said = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+    async def not_found(self, request: Request, error: HTTPException) -> Response:
+        """Answer a request for a path or method that does not exist."""
+        path = request.url.path
         headers = dict(error.headers or {})
-        if "Allow" in headers and (methods := _methods(app, request.url.path)):
+        if "Allow" in headers and (methods := self._methods(path)):
             headers["Allow"] = ", ".join(sorted(methods))
-        return json_of(_shape(request)(error.status_code, said), error.status_code, headers)
+        failure = Failure(error.status_code, f"{request.method} {path}: {error.detail}")
+        return _answer(self._dialect(path), failure, headers)
+
+    async def broken(self, request: Request, error: Exception) -> Response:
+        """Answer a request that ended in an exception that nobody foresaw."""
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        failure = Failure(status, f"a fault of the server: {type(error).__name__}", "server_error")
+        return _answer(self._dialect(request.url.path), failure, {})
+
+    def _dialect(self, path: str) -> Dialect:
+        if path in self._by_path:
+            return self._by_path[path]
+        route = self._longest(path)
+        if route is not None:
+            return Dialect.of(route) or self._default
+        prefixes = [prefix for prefix in self._by_prefix if path == prefix or path.startswith(f"{prefix}/")]
+        return self._by_prefix[max(prefixes, key=len)] if prefixes else self._default
+
+    def _longest(self, path: str) -> APIRoute | None:
+        """The route with the longest template that matches: /v1/models/NAME:predict is in /v1/models/NAME, too."""
+        routes = [route for route in self._routes if route.path_regex.match(path)]
+        return max(routes, key=lambda route: len(route.path), default=None)
+
+    def _methods(self, path: str) -> set[str]:
+        """Of all routes with its template, where Starlette names those of one."""
+        longest = self._longest(path)
+        if longest is None:
+            return set()
+        return {method for route in self._routes if route.path == longest.path for method in route.methods}
 
 
-def _methods(app: FastAPI, path: str) -> set[str]:
-    """Of all routes with its template, where Starlette names those of one.
-
-    The longest template is meant: /v1/models/NAME:predict is in /v1/models/NAME, too.
-    """
-    routes = [route for route in app.routes if isinstance(route, APIRoute)]
-    template = max((route.path for route in routes if route.path_regex.match(path)), key=len, default=None)
-    return {method for route in routes if route.path == template for method in route.methods}
-
-
-async def bug(request: Request, error: Exception) -> Response:
-    """The answer to a request that nobody foresaw."""
-    message = f"a fault of the server: {type(error).__name__}"
-    said = {"message": message, "type": "server_error", "param": None, "code": None}
-    return json_of(_shape(request)(HTTPStatus.INTERNAL_SERVER_ERROR, said), HTTPStatus.INTERNAL_SERVER_ERROR)
-
-
-Said = Mapping[str, str | None]
-"""An OpenAI error: message, type, param, code."""
-
-
-def _openai(_: int, said: Said) -> Mapping[str, Any]:
-    return {"error": said}
-
-
-def _cohere(_: int, said: Said) -> Mapping[str, Any]:
-    return {"message": said["message"]}
-
-
-def _inference(_: int, said: Said) -> Mapping[str, Any]:
-    return {"error": said["message"]}
-
-
-def _tei(status: int, said: Said) -> Mapping[str, Any]:
-    kinds = {429: "Overloaded", 500: "Backend", 503: "Unhealthy", 504: "Overloaded"}
-    return {"error": said["message"], "error_type": kinds.get(status, "Validation")}
-
-
-_SHAPES: Sequence[tuple[re.Pattern[str], Callable[[int, Said], Mapping[str, Any]]]] = (
-    (re.compile(r"/v[12]/(embed|rerank)"), _cohere),
-    (re.compile(r"/v1/models/.*:predict|/v2(/.*)?"), _inference),
-    (re.compile(r"/(embed|rerank|tokenize|info)?"), _tei),
-)
-"""The first whose pattern is the whole path; OpenAI's for all others."""
-
-
-def _shape(request: Request) -> Callable[[int, Said], Mapping[str, Any]]:
-    path = request.url.path
-    return next((shape for pattern, shape in _SHAPES if pattern.fullmatch(path)), _openai)
+def _answer(dialect: Dialect, failure: Failure, headers: Mapping[str, str]) -> Response:
+    return json_of(dialect.worded(failure), failure.status, headers)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -11,9 +12,10 @@ import numpy as np
 import orjson
 from fastapi import Response
 
+from embedding_runtime.frontend.pipeline.dtypes import EmbedDtype, Endianness, cast
 from embedding_runtime.protocol.messages import VectorRows
 
-__all__ = ["encoded", "flat", "json_of"]
+__all__ = ["INT8_STEPS", "encoded", "flat", "json_of"]
 
 
 def json_of(content: Any, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
@@ -26,12 +28,15 @@ _LARGE = 2**18
 """Numbers in an answer that is written beside the loop: above this they take more than ten milliseconds."""
 
 
-async def encoded(rows: VectorRows, encoding: str) -> Any:
-    """Something for each row that `json_of` takes: `encoding` is float, base64, ubinary or binary.
+async def encoded(
+    rows: VectorRows, encoding: str, dtype: EmbedDtype = "float32", endianness: Endianness = "little"
+) -> Any:
+    """Something for each row that `json_of` takes: `encoding` is float, base64, int8, uint8, ubinary or binary.
 
-    Of a large answer each row is written by itself, beside the loop: no call of orjson lets another thread run.
+    `dtype` and `endianness` are of base64. Of a large answer each row is written by itself, beside the loop: no call of
+    orjson lets another thread run. Raises BadRequest for a number that the dtype cannot hold.
     """
-    encode = _ENCODINGS[encoding]
+    encode = _ENCODINGS.get(encoding) or functools.partial(_base64, dtype=dtype, endianness=endianness)
     return await _in_writer(lambda: _written(encode(rows))) if rows.size > _LARGE else encode(rows)
 
 
@@ -59,8 +64,20 @@ def _written_flat(rows: VectorRows) -> orjson.Fragment:
     return orjson.Fragment(b"[" + b",".join(lists) + b"]")
 
 
-def _base64(rows: VectorRows) -> list[str]:
-    return [base64.b64encode(row).decode() for row in rows.astype("<f4", copy=False)]
+def _base64(rows: VectorRows, dtype: EmbedDtype, endianness: Endianness) -> list[str]:
+    return [base64.b64encode(row).decode() for row in cast(rows, dtype, endianness)]
+
+
+INT8_STEPS = 127
+"""int8 and uint8 have the fixed range [-1, 1], in which all numbers of a vector of length 1 are: n / INT8_STEPS."""
+
+
+def _int8(rows: VectorRows) -> Any:
+    return np.rint(rows * np.float32(INT8_STEPS)).clip(-INT8_STEPS, INT8_STEPS).astype(np.int8)
+
+
+def _uint8(rows: VectorRows) -> Any:
+    return (_int8(rows).astype(np.int16) + 128).astype(np.uint8)
 
 
 def _bits(rows: VectorRows) -> Any:
@@ -69,7 +86,8 @@ def _bits(rows: VectorRows) -> Any:
 
 _ENCODINGS: Mapping[str, Callable[[VectorRows], Any]] = {
     "float": lambda rows: rows,
-    "base64": _base64,
+    "int8": _int8,
+    "uint8": _uint8,
     "ubinary": _bits,
     "binary": lambda rows: (_bits(rows).astype(np.int16) - 128).astype(np.int8),  # as sentence-transformers has it
 }

@@ -9,7 +9,16 @@ from typing import TypeVar
 import numpy as np
 
 from embedding_runtime.contract import BackendName, Kind
-from embedding_runtime.errors import BadRequest, ClientGone, DeadlinePassed, InputTooLong, OneText, UnknownModel
+from embedding_runtime.errors import (
+    BadRequest,
+    ClientGone,
+    DeadlinePassed,
+    InputTooLong,
+    OneText,
+    RequestTooLarge,
+    UnknownModel,
+    UnsupportedTask,
+)
 from embedding_runtime.frontend.answer_budget import BYTES_PER_NUMBER
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.limits import Limits
@@ -25,7 +34,7 @@ __all__ = ["Service"]
 
 
 T = TypeVar("T")
-Text = TypeVar("Text", str, tuple[str, str])
+Input = TypeVar("Input", bound=str | tuple[str, str])
 Tokens = TypeVar("Tokens", bound=Sized)
 
 Given = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
@@ -51,6 +60,8 @@ class Service:
     limits: Limits
     created: int
     """When this server started, seconds since 1970."""
+    aliases: tuple[str, ...] = ()
+    """Other names that requests may call the model by."""
     _large: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     """Held while more than a slice is tokenized, so that the peaks of several requests do not add up."""
 
@@ -59,10 +70,13 @@ class Service:
         """As `modelspec.space`. Reads files, once: call it in a thread."""
         return space.digest(self.spec)
 
-    def check_model(self, asked: str) -> None:
-        """Raises UnknownModel."""
-        if asked != self.name:
+    def name_for(self, asked: str | None) -> str:
+        """The name that an answer has: the one that was asked for, else the model's own. Raises UnknownModel."""
+        if asked is None or asked == self.name:
+            return self.name
+        if asked not in self.aliases:
             raise UnknownModel(served=self.name)
+        return asked
 
     def check_number(self, texts: Sequence[object], field: str) -> None:
         """Of the texts, or pairs, in one request. Raises BadRequest."""
@@ -70,14 +84,15 @@ class Service:
             raise BadRequest(f"{field} is an empty list: give at least one text", param=field)
         if len(texts) > self.limits.max_inputs:
             most = f"{self.limits.max_inputs} are taken in one request (--max_inputs)"
-            raise BadRequest(f"{field} has {len(texts)} texts; {most}: send several requests", param=field)
+            raise RequestTooLarge(f"{field} has {len(texts)} texts; {most}: send several requests", param=field)
 
-    def check_tokens(self, tokens: int, field: str, *, more: bool = False) -> None:
-        """Of all texts in one request, `more` where some were not counted. Raises BadRequest."""
+    def check_tokens(self, tokens: int, field: str, *, more: bool = False, one: bool = False) -> None:
+        """Of all texts in one request, `more` where some were not counted, `one` for one text. Raises BadRequest."""
         if tokens > self.limits.max_request_tokens:
             most = f"{self.limits.max_request_tokens} are taken in one request (--max_request_tokens)"
             has = f"{tokens} tokens or more" if more else f"{tokens} tokens"
-            raise BadRequest(f"{field} has {has}; {most}: send several requests", param=field)
+            remedy = "split or shorten the text" if one else "send several requests"
+            raise RequestTooLarge(f"{field} has {has}; {most}: {remedy}", param=field)
 
     async def vectors(
         self, context: RequestContext, given: Given, options: Options, *, field: str = "input"
@@ -90,13 +105,13 @@ class Service:
         several = not isinstance(given, str) and given and not isinstance(given[0], int)
         if several and self.spec.kind is Kind.EMBEDDING_MODEL:
             await self._reserve(context, min(len(given), self.limits.max_inputs))
-        texts = await self.tokenize(given, options, field=field)
+        texts = await self.tokenize(given, options, field=field, truncated=context.truncated)
         return options.finish(await self.embed(context, texts, field=field)), sum(map(len, texts))
 
     async def scores(
         self,
         context: RequestContext,
-        pairs: Sequence[tuple[str, str]],
+        pairs: Sequence[str | tuple[str, str]],
         *,
         operation: str,
         field: str,
@@ -104,20 +119,29 @@ class Service:
     ) -> tuple[VectorRows, int]:
         """One row a pair, a score a label, as CrossEncoder gives them: after its activation. And how many tokens.
 
+        A single text instead of a pair is given to the same head.
+
         `operation`: its name in traces; OpenTelemetry has none for it. Raises what `tokenize_pairs` and `embed` do.
         """
         tracing.annotate({"gen_ai.operation.name": operation})
-        texts = await self.tokenize_pairs(pairs, truncate=truncate, field=field)
+        texts = await self.tokenize_pairs(pairs, truncate=truncate, field=field, truncated=context.truncated)
         return await self.embed(context, texts, field=field), sum(map(len, texts))
 
-    async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> list[TokenIds]:
-        """One array of ids a text. Raises BadRequest (for a cross-encoder, too), InputTooLong."""
+    async def tokenize(
+        self, given: Given, options: Options, *, field: str = "input", truncated: list[int] | None = None
+    ) -> list[TokenIds]:
+        """One array of ids a text. `truncated` gets the places of those that were cut.
+
+        Raises BadRequest, UnsupportedTask, InputTooLong.
+        """
         if self.spec.kind is not Kind.EMBEDDING_MODEL:
-            raise BadRequest(f"{self.name} is a cross-encoder: it has no embeddings, it scores pairs at /v1/rerank")
+            raise UnsupportedTask(
+                f"{self.name} is a cross-encoder: it has no embeddings, it scores pairs at /v1/rerank"
+            )
         many = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
         self.check_number(many, field)
         if isinstance(many[0], str):
-            texts = await self._timed(sum(map(len, many)), lambda: self._encoded(many, options, field))  # type: ignore[arg-type] # all are str
+            texts = await self._timed(sum(map(len, many)), lambda: self._encoded(many, options, field, truncated))  # type: ignore[arg-type] # all are str
         elif options.prompt:
             message = f"{field}: this model has a prompt before every text: send texts, and it is put there"
             raise BadRequest(message, param=field)
@@ -127,24 +151,33 @@ class Service:
         return texts
 
     async def tokenize_pairs(
-        self, pairs: Sequence[tuple[str, str]], *, truncate: bool = False, field: str = "documents"
+        self,
+        pairs: Sequence[str | tuple[str, str]],
+        *,
+        truncate: bool = False,
+        field: str = "documents",
+        truncated: list[int] | None = None,
     ) -> list[TokenIds]:
         """One array of ids a pair (a query and a document). Pairs that are too long are cut if asked for.
 
-        `field` is what the request calls them. Raises BadRequest (for an embedding model, too), InputTooLong.
+        `field` is what the request calls them; `truncated` as in `tokenize`. Raises BadRequest, UnsupportedTask,
+        InputTooLong.
         """
         if self.spec.kind is not Kind.CROSS_ENCODER:
-            raise BadRequest(
+            raise UnsupportedTask(
                 f"{self.name} is an embedding model: it scores no pairs, its vectors are at /v1/embeddings"
             )
         self.check_number(pairs, field)
         limit = self.spec.max_length
-        characters = sum(len(one) + len(other) for one, other in pairs)
         cut_to = limit if truncate else None
-        texts = await self._timed(
-            characters,
-            lambda: self.sliced(pairs, lambda few: self.tokenizer.encode_pairs(few, cut_to=cut_to), field=field),
-        )
+        cuts: list[bool] = []
+
+        def encode(few: Sequence[str | tuple[str, str]]) -> list[TokenIds]:
+            return self.tokenizer.encode_pairs(few, cut_to=cut_to, cuts=cuts)
+
+        texts = await self._timed(sum(map(_characters, pairs)), lambda: self.sliced(pairs, encode, field=field))
+        if truncated is not None:
+            truncated += np.flatnonzero(cuts).tolist()
         self._check(texts, limit, field, more=len(texts) < len(pairs))
         return texts
 
@@ -209,7 +242,7 @@ class Service:
             return await asyncio.to_thread(work)
 
     def sliced(
-        self, texts: Sequence[Text], encode: Callable[[Sequence[Text]], list[Tokens]], *, field: str
+        self, texts: Sequence[Input], encode: Callable[[Sequence[Input]], list[Tokens]], *, field: str
     ) -> list[Tokens]:
         """`encode` of all of them, a slice at a time. It stops at more tokens than a request may have.
 
@@ -234,19 +267,29 @@ class Service:
             for start in range(0, len(part), SLICE):
                 tokens += self.tokenizer.count(part[start : start + SLICE])
                 if tokens > most:
-                    self.check_tokens(tokens, field, more=True)
+                    self.check_tokens(tokens, field, more=True, one=True)
 
-    def _encoded(self, texts: Sequence[str], options: Options, field: str) -> list[TokenIds]:
+    def _encoded(
+        self, texts: Sequence[str], options: Options, field: str, truncated: list[int] | None
+    ) -> list[TokenIds]:
         side, limit = options.cut, options.limit
         if side is not None and limit <= len(self.tokenizer.first) + len(self.tokenizer.last):
             message = f"truncate_prompt_tokens={limit} leaves no room beside the tokens around every text"
             raise BadRequest(message, param="truncate_prompt_tokens")
 
+        cuts: list[bool] = []
+
         def encode(few: Sequence[str]) -> list[TokenIds]:
             found = self.tokenizer.encode(few, prompt=options.prompt)
-            return found if side is None else [self.tokenizer.cut(ids, limit, side) for ids in found]
+            if side is None:
+                return found
+            cuts.extend(len(ids) > limit for ids in found)
+            return [self.tokenizer.cut(ids, limit, side) for ids in found]
 
-        return self.sliced(texts, encode, field=field)
+        found = self.sliced(texts, encode, field=field)
+        if truncated is not None:
+            truncated += np.flatnonzero(cuts).tolist()
+        return found
 
     def _check(self, texts: Sequence[TokenIds], limit: int, field: str, *, more: bool = False) -> None:
         """What one request gives the worker. Raises BadRequest, InputTooLong."""
@@ -259,7 +302,7 @@ class Service:
         self._refuse_ids_without_weights(texts, field)
         if self.backend is BackendName.VLLM and self.spec.padding is not None:
             self._refuse_what_vllm_gets_wrong(texts, self.spec.padding, field)
-        self.check_tokens(sum(lengths), field, more=more)
+        self.check_tokens(sum(lengths), field, more=more, one=len(lengths) == 1 and not more)
 
     def _refuse_ids_without_weights(self, texts: Sequence[TokenIds], field: str) -> None:
         """Tokens that were added to the tokenizer, where the model's embeddings were not resized."""
@@ -297,7 +340,7 @@ class Service:
 _REMEDY = "send texts, or ids of the model's own tokenizer (LangChain: check_embedding_ctx_length=False)"
 
 
-def _slices(texts: Sequence[Text]) -> Iterator[Sequence[Text]]:
+def _slices(texts: Sequence[Input]) -> Iterator[Sequence[Input]]:
     """As they come; each ends with the text that fills it, so that a longer one is always the last."""
     first = characters = 0
     for place, text in enumerate(texts, start=1):

@@ -7,47 +7,55 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from embedding_runtime.errors import BadRequest
-from embedding_runtime.frontend.dialects.bodies import BodyRoute, Context
+from embedding_runtime.frontend.context import RequestContext
+from embedding_runtime.frontend.dialects.bodies import Context
+from embedding_runtime.frontend.dialects.cohere.errors import COHERE
 from embedding_runtime.frontend.dialects.cohere.schema import Embedded, EmbeddingType, EmbedRequest, EmbedRequestV2
-from embedding_runtime.frontend.dialects.errors import CohereError, failures
 from embedding_runtime.frontend.pipeline.answers import encoded, json_of
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.protocol.messages import VectorRows
 
-__all__ = ["router"]
+__all__ = ["embed_v2", "router", "warnings"]
 
 
 def router(service: Service) -> APIRouter:
     """The routes."""
-    routes = APIRouter(route_class=BodyRoute, tags=["Cohere"], responses=failures(CohereError))
+    routes = COHERE.router()
+    can_fail = COHERE.failures()
 
-    @routes.post("/v1/embed", summary="Vectors for texts", response_model=Embedded)
+    @routes.post("/v1/embed", summary="Vectors for texts", response_model=Embedded, responses=can_fail)
     async def embed(body: EmbedRequest, context: Context) -> Response:
-        service.check_model(body.model)
+        service.name_for(body.model)
         options = Options.of(service.spec, truncate=body.truncate or "END", input_type=body.input_type)
-        _check_types(body.embedding_types or (), options.dimensions)
+        _check_types(service, body.embedding_types or (), options.dimensions)
         rows, tokens = await service.vectors(context, body.texts, options, field="texts")
         if body.embedding_types is None:
-            return _answer("1", "embeddings_floats", rows, body.texts, tokens)
-        return _answer("1", "embeddings_by_type", await _by_type(rows, body.embedding_types), body.texts, tokens)
+            return _answer("1", rows, body.texts, tokens, context)
+        return _answer("1", await _by_type(rows, body.embedding_types), body.texts, tokens, context)
 
-    @routes.post("/v2/embed", summary="Vectors for texts", response_model=Embedded)
-    async def embed_v2(body: EmbedRequestV2, context: Context) -> Response:
-        service.check_model(body.model)
-        texts = _texts(body)
-        options = Options.of(
-            service.spec,
-            truncate=body.truncate or "END",
-            input_type=body.input_type,
-            dimensions=body.output_dimension,
-        )
-        types = body.embedding_types or ["float"]
-        _check_types(types, options.dimensions)
-        rows, tokens = await service.vectors(context, texts, options, field="inputs" if body.inputs else "texts")
-        return _answer("2", "embeddings_by_type", await _by_type(rows, types), texts, tokens)
+    @routes.post("/v2/embed", summary="Vectors for texts", response_model=Embedded, responses=can_fail)
+    async def _(body: EmbedRequestV2, context: Context) -> Response:
+        return await embed_v2(service, body, context)
 
     return routes
+
+
+async def embed_v2(service: Service, body: EmbedRequestV2, context: RequestContext) -> Response:
+    """Answer /v2/embed."""
+    service.name_for(body.model)
+    texts = _texts(body)
+    options = Options.of(
+        service.spec,
+        truncate=body.truncate or "END",
+        input_type=body.input_type,
+        dimensions=body.output_dimension,
+    )
+    types = body.embedding_types or ["float"]
+    _check_types(service, types, options.dimensions)
+    field = "texts" if body.inputs is None else "inputs"
+    rows, tokens = await service.vectors(context, texts, options, field=field)
+    return _answer("2", await _by_type(rows, types), texts, tokens, context, field=field)
 
 
 def _texts(body: EmbedRequestV2) -> list[str]:
@@ -58,8 +66,11 @@ def _texts(body: EmbedRequestV2) -> list[str]:
     return ["".join(part.text for part in given.content) for given in body.inputs]
 
 
-def _check_types(types: Sequence[EmbeddingType], dimensions: int) -> None:
+def _check_types(service: Service, types: Sequence[EmbeddingType], dimensions: int) -> None:
     """Before anything is computed. Raises BadRequest."""
+    if not service.spec.normalized and {"int8", "uint8"} & set(types):
+        message = "embedding_types: int8 and uint8 are of the range [-1, 1], and this model's vectors have any length"
+        raise BadRequest(f"{message}: use float or base64", param="embedding_types")
     if dimensions % 8 and {"binary", "ubinary"} & set(types):
         message = f"embedding_types: {dimensions} dimensions do not fill bytes: binary takes a multiple of 8"
         raise BadRequest(message, param="embedding_types")
@@ -69,13 +80,29 @@ async def _by_type(rows: VectorRows, types: Sequence[EmbeddingType]) -> dict[str
     return {kind: await encoded(rows, kind) for kind in types}
 
 
-def _answer(version: str, kind: str, embeddings: Any, texts: Sequence[str], tokens: int) -> Response:
+def _answer(
+    version: str,
+    embeddings: Any,
+    texts: Sequence[str],
+    tokens: int,
+    context: RequestContext,
+    *,
+    field: str = "texts",
+) -> Response:
+    meta: dict[str, Any] = {"api_version": {"version": version}, "billed_units": {"input_tokens": tokens}}
+    if context.truncated:
+        meta["warnings"] = warnings(context, field)
     return json_of(
         {
             "id": str(uuid.uuid4()),
-            "response_type": kind,
+            "response_type": "embeddings_by_type" if isinstance(embeddings, dict) else "embeddings_floats",
             "embeddings": embeddings,
             "texts": texts,
-            "meta": {"api_version": {"version": version}, "billed_units": {"input_tokens": tokens}},
+            "meta": meta,
         }
     )
+
+
+def warnings(context: RequestContext, field: str) -> list[str]:
+    """Which texts of a field were cut."""
+    return [f"{field}[{place}] was longer than the model takes and was cut" for place in context.truncated]

@@ -16,22 +16,32 @@ from embedding_runtime.frontend.dialects.base import (
     Truncate,
     Vector,
 )
-from embedding_runtime.frontend.dialects.other_fields import HARMLESS, IN_COHERE_V1, IN_COHERE_V2
+from embedding_runtime.frontend.dialects.cohere.fields import IGNORED, REFUSED_V1, REFUSED_V2
 
 __all__ = ["EmbedRequest", "EmbedRequestV2", "Embedded", "EmbeddingType"]
 
-EmbeddingType = Literal["float", "base64", "binary", "ubinary"]
-"""binary, ubinary: one bit a dimension, set where the number is above zero; eight a byte, signed or not."""
+EmbeddingType = Literal["float", "base64", "int8", "uint8", "binary", "ubinary"]
+"""int8: a number n stands for n / 127, uint8 for (n - 128) / 127, so for the range [-1, 1].
+
+binary, ubinary: one bit a dimension, set where the number is above zero; eight a byte, signed or not.
+"""
 
 
 class _EmbedRequest(RequestBody):
-    harmless = HARMLESS
-    instead = IN_COHERE_V1
-    model: ModelName
+    ignored = IGNORED
+    refused = REFUSED_V1
+    model: ModelName | None = None
     input_type: Annotated[
         InputType | None, Field(description="what the texts are: the model's own prompt for that, where it has one")
     ] = None
-    embedding_types: Annotated[Many[EmbeddingType] | None, Field(min_length=1)] = None
+    embedding_types: Annotated[
+        Many[EmbeddingType] | None,
+        Field(
+            min_length=1,
+            description="int8: n stands for n / 127; uint8: for (n - 128) / 127; both for vectors of length 1 only. "
+            "binary, ubinary: a bit a dimension",
+        ),
+    ] = None
     truncate: Annotated[Truncate | None, Field(description="which end of too long a text is cut; default: END")] = None
 
 
@@ -53,7 +63,7 @@ class _Input(Body):
 class EmbedRequestV2(_EmbedRequest):
     """`POST /v2/embed`. Either `texts` or `inputs`."""
 
-    instead = IN_COHERE_V2
+    refused = REFUSED_V2
 
     texts: Annotated[Many[Text] | None, Field(min_length=1, examples=[[EXAMPLE]])] = None
     inputs: Annotated[Many[_Input] | None, Field(min_length=1)] = None
@@ -63,6 +73,8 @@ class EmbedRequestV2(_EmbedRequest):
 class _ByType(Answer):
     float: list[Vector] | None = None
     base64: list[str] | None = None
+    int8: list[list[int]] | None = None
+    uint8: list[list[int]] | None = None
     binary: list[list[int]] | None = None
     ubinary: list[list[int]] | None = None
 
@@ -78,6 +90,7 @@ class _Billed(Answer):
 class _Meta(Answer):
     api_version: _Version
     billed_units: _Billed
+    warnings: Annotated[list[str] | None, Field(description="which texts were cut")] = None
 
 
 class Embedded(Answer):

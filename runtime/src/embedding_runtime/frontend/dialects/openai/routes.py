@@ -1,84 +1,178 @@
 """`/embeddings` and `/models` as OpenAI's clients know them."""
 
 import asyncio
+import json
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Response
 
-from embedding_runtime.frontend.dialects.bodies import BodyRoute, Context
-from embedding_runtime.frontend.dialects.errors import OpenAIError, failures
+from embedding_runtime import errors
+from embedding_runtime.errors import BadRequest
+from embedding_runtime.frontend.context import RequestContext
+from embedding_runtime.frontend.dialects.bodies import Context
+from embedding_runtime.frontend.dialects.openai.errors import OPENAI
 from embedding_runtime.frontend.dialects.openai.schema import Embeddings, EmbeddingsRequest, Model, Models
 from embedding_runtime.frontend.pipeline.answers import encoded, json_of
+from embedding_runtime.frontend.pipeline.dtypes import EmbedDtype, Endianness, cast, item_size
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
+from embedding_runtime.scheduler.engine import State
 
-__all__ = ["router"]
+__all__ = ["embeddings", "router"]
 
 
-def router(service: Service) -> APIRouter:
-    """The routes, to be put under a prefix."""
-    routes = APIRouter(route_class=BodyRoute, tags=["OpenAI"])
+def router(service: Service, prefix: str) -> APIRouter:
+    """The routes under a prefix: /v1, /openai/v1, or none."""
+    routes = OPENAI.router(prefix)
 
-    @routes.post("/embeddings", summary="Vectors for texts", response_model=Embeddings, responses=failures(OpenAIError))
-    async def embeddings(body: EmbeddingsRequest, context: Context) -> Response:
-        service.check_model(body.model)
-        options = Options.of(
-            service.spec,
-            dimensions=body.dimensions,
-            truncate=body.truncate,
-            sides=(body.truncation_direction, body.truncation_side),
-            keep_tokens=body.truncate_prompt_tokens,
-            normalize=body.normalize,
-            prompt_name=body.prompt_name,
-            input_type=body.input_type,
-        )
-        rows, tokens = await service.vectors(context, body.input, options)
-        each = await encoded(rows, body.encoding_format or "float")
-        return json_of(
-            {
-                "id": f"embd-{uuid.uuid4()}",
-                "object": "list",
-                "created": int(time.time()),
-                "data": [
-                    {"object": "embedding", "embedding": vector, "index": index} for index, vector in enumerate(each)
-                ],
-                "model": service.name,
-                "usage": {
-                    "prompt_tokens": tokens,
-                    "total_tokens": tokens,
-                    "completion_tokens": 0,
-                    "prompt_tokens_details": None,
-                },
-            }
-        )
+    @routes.post(
+        "/embeddings",
+        summary="Vectors for texts",
+        response_model=Embeddings,
+        responses=OPENAI.failures() | {200: {"content": {"application/octet-stream": _BINARY}}},
+    )
+    async def _(body: EmbeddingsRequest, context: Context) -> Response:
+        return await embeddings(service, body, context)
 
-    @routes.get("/models", summary="The served model", response_model=Models, responses=failures(OpenAIError, 401))
+    @routes.get(
+        "/models",
+        summary="The served model",
+        response_model=Models,
+        responses=OPENAI.failures(errors.Unauthorized),
+    )
     async def models() -> Response:
-        return json_of({"object": "list", "data": [await _model(service)]})
+        names = [service.name, *service.aliases]
+        return json_of({"object": "list", "data": [await _model(service, name) for name in names], "models": names})
 
     @routes.get(
         "/models/{name:path}",
-        summary="The model of that name",
+        summary="The model of that name; also KServe's V1: is it ready?",
         response_model=Model,
-        responses=failures(OpenAIError, 401, 404),
+        responses=OPENAI.failures(errors.Unauthorized, errors.UnknownModel),
     )
     async def model(name: str) -> Response:
-        service.check_model(name)
-        return json_of(await _model(service))
+        return json_of(await _model(service, service.name_for(name)))
 
     return routes
 
 
-async def _model(service: Service) -> dict[str, Any]:
+async def embeddings(service: Service, body: EmbeddingsRequest, context: RequestContext) -> Response:
+    """Answer /embeddings."""
+    name = service.name_for(body.model)
+    options = Options.of(
+        service.spec,
+        dimensions=body.dimensions,
+        truncate=body.truncate,
+        sides=(body.truncation_direction, body.truncation_side),
+        keep_tokens=body.truncate_prompt_tokens,
+        normalize=body.normalize,
+        prompt_name=body.prompt_name,
+        input_type=body.input_type,
+    )
+    encoding = _encoding(body, options.dimensions)
+    dtype, endianness = body.embed_dtype or "float32", body.endianness or "little"
+    answer = {"id": f"embd-{uuid.uuid4()}", "created": int(time.time()), "model": name}
+    if encoding in ("bytes", "bytes_only"):
+        numbers = range(_number(body.input))
+        items = [] if encoding == "bytes_only" else _items(numbers, options.dimensions, dtype, endianness)
+        _check_metadata(items)
+        rows, tokens = await service.vectors(context, body.input, options)
+        content = cast(rows, dtype, endianness).tobytes()
+        metadata = {**answer, "data": items, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+        headers = {"metadata": json.dumps(metadata)} if items else {}
+        return Response(content, headers=headers, media_type="application/octet-stream")
+    rows, tokens = await service.vectors(context, body.input, options)
+    each = await encoded(rows, encoding, dtype, endianness)
+    return json_of(
+        {
+            "id": answer["id"],
+            "object": "list",
+            "created": answer["created"],
+            "data": _data(each, context),
+            "model": name,
+            "usage": {
+                "prompt_tokens": tokens,
+                "total_tokens": tokens,
+                "completion_tokens": 0,
+                "prompt_tokens_details": None,
+            },
+        }
+    )
+
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+def _encoding(body: EmbeddingsRequest, dimensions: int) -> str:
+    """Raises BadRequest for fields that contradict each other."""
+    asked = {body.encoding_format, body.embedding_type} - {None}
+    if len(asked) > 1:
+        message = "embedding_type: it is another word for encoding_format, and they differ: leave one out"
+        raise BadRequest(message, param="embedding_type")
+    encoding = next(iter(asked), None) or "float"
+    if encoding in ("float", "binary", "ubinary"):
+        for field, value in (("embed_dtype", body.embed_dtype), ("endianness", body.endianness)):
+            if value not in (None, "float32", "little", "native"):
+                message = f"{field}: it goes with encoding_format base64, bytes or bytes_only, not with {encoding}"
+                raise BadRequest(message, param=field)
+    if encoding.endswith("binary") and dimensions % 8:
+        message = f"embedding_type: {dimensions} dimensions do not fill bytes: {encoding} takes a multiple of 8"
+        raise BadRequest(message, param="embedding_type")
+    return encoding
+
+
+def _data(each: Any, context: RequestContext) -> list[dict[str, Any]]:
+    data = [{"object": "embedding", "embedding": vector, "index": index} for index, vector in enumerate(each)]
+    for index in context.truncated:
+        data[index]["truncated"] = True
+    return data
+
+
+def _number(given: str | Sequence[Any]) -> int:
+    """How many texts there are."""
+    return 1 if isinstance(given, str) or (given and isinstance(given[0], int)) else len(given)
+
+
+def _items(numbers: range, dimensions: int, dtype: EmbedDtype, endianness: Endianness) -> list[Mapping[str, Any]]:
+    """Where each vector is, as vLLM has it."""
+    size = dimensions * item_size(dtype)
+    return [
+        {
+            "index": index,
+            "embed_dtype": dtype,
+            "endianness": endianness,
+            "start": index * size,
+            "end": (index + 1) * size,
+            "shape": [dimensions],
+        }
+        for index in numbers
+    ]
+
+
+_MOST_METADATA = 48 * 1024
+"""Characters in a header that the usual clients still read."""
+
+
+def _check_metadata(items: Sequence[Mapping[str, Any]]) -> None:
+    """Before anything is computed. Raises BadRequest."""
+    if len(items) * len(json.dumps(items[-1:])) > _MOST_METADATA:
+        message = f"encoding_format: what tells of {len(items)} vectors does not fit into the header metadata"
+        raise BadRequest(f"{message}: send fewer texts, or ask for bytes_only", param="encoding_format")
+
+
+async def _model(service: Service, name: str) -> dict[str, Any]:
     spec = service.spec
     sizes = spec.sizes
     return {
-        "id": service.name,
+        "id": name,
         "object": "model",
         "created": service.created,
         "owned_by": "embedding-runtime",
+        "name": name,
+        "ready": service.engine.state is State.READY,
         "backend": service.backend,
         "revision": spec.revision,
         "space": await asyncio.to_thread(lambda: service.space),

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from embedding_runtime.frontend.dialects.base import (
     Answer,
+    Form,
     InputType,
     ModelName,
     RequestBody,
@@ -14,7 +15,8 @@ from embedding_runtime.frontend.dialects.base import (
     Truncate,
     Vector,
 )
-from embedding_runtime.frontend.dialects.other_fields import HARMLESS, IN_EMBEDDINGS
+from embedding_runtime.frontend.dialects.openai.fields import IGNORED, REFUSED
+from embedding_runtime.frontend.pipeline.dtypes import EmbedDtype, Endianness
 
 __all__ = ["Embeddings", "EmbeddingsRequest", "Model", "Models"]
 
@@ -22,13 +24,17 @@ __all__ = ["Embeddings", "EmbeddingsRequest", "Model", "Models"]
 class EmbeddingsRequest(RequestBody):
     """`POST /v1/embeddings`."""
 
-    harmless = HARMLESS
-    instead = IN_EMBEDDINGS
+    ignored = IGNORED
+    refused = REFUSED
 
-    model: ModelName
+    model: ModelName | None = None
     input: Texts
     encoding_format: Annotated[
-        Literal["float", "base64"] | None, Field(description="base64: little-endian float32")
+        Literal["float", "base64", "bytes", "bytes_only"] | None,
+        Field(
+            description="base64: of `embed_dtype`, in `endianness`; bytes (vLLM's): the same, one vector after the "
+            "other, with JSON in the header `metadata`; bytes_only: without that header"
+        ),
     ] = None
     dimensions: Annotated[
         int | None,
@@ -39,7 +45,7 @@ class EmbeddingsRequest(RequestBody):
     ] = None
     user: Annotated[Text | None, Field(description="accepted and not used")] = None
     truncate: Annotated[
-        bool | Truncate | None,
+        Annotated[bool | Truncate, Form("true, false, NONE, START or END")] | None,
         Field(description="for texts that are too long: cut them there (true: as the model's tokenizer does)"),
     ] = None
     truncation_direction: Annotated[
@@ -60,9 +66,16 @@ class EmbeddingsRequest(RequestBody):
     input_type: Annotated[
         InputType | None, Field(description="what the texts are: the model's own prompt for that, where it has one")
     ] = None
-    embed_dtype: Annotated[Literal["float32"] | None, Field(description="vLLM's: what base64 is made of")] = None
-    endianness: Annotated[Literal["little", "native"] | None, Field(description="vLLM's: of base64")] = None
-    embedding_type: Annotated[Literal["float"] | None, Field(description="Jina's word for `encoding_format`")] = None
+    embed_dtype: Annotated[
+        EmbedDtype | None, Field(description="vLLM's: the type of base64's and bytes' numbers; default: float32")
+    ] = None
+    endianness: Annotated[
+        Endianness | None, Field(description="vLLM's: the byte order of base64 and bytes; default, and native: little")
+    ] = None
+    embedding_type: Annotated[
+        Literal["float", "base64", "binary", "ubinary"] | None,
+        Field(description="Jina's word for `encoding_format`; binary and ubinary: a bit a dimension, eight a number"),
+    ] = None
     late_chunking: Annotated[Literal[False] | None, Field(description="Jina's: a text has a vector of its own")] = None
     padding: Annotated[Literal["do_not_pad"] | None, Field(description="vLLM's: texts are not padded")] = None
 
@@ -71,6 +84,7 @@ class _Embedding(Answer):
     object: Literal["embedding"]
     embedding: Annotated[Vector | str, Field(description="numbers, or base64")]
     index: int
+    truncated: Annotated[Literal[True] | None, Field(description="where the text was too long and was cut")] = None
 
 
 class _Usage(Answer):
@@ -92,9 +106,11 @@ class Embeddings(Answer):
 
 
 class Model(Answer):
-    """The served model: what a vector of it is."""
+    """The served model: what a vector of it is. `name` and `ready` are of KServe's V1 protocol, on the same path."""
 
     id: Annotated[str, Field(examples=["sentence-transformer"])]
+    name: Annotated[str, Field(examples=["sentence-transformer"])]
+    ready: bool
     object: Literal["model"]
     created: int
     owned_by: str
@@ -119,7 +135,8 @@ class Model(Answer):
 
 
 class Models(Answer):
-    """There is one."""
+    """One for each name of the served model."""
 
     object: Literal["list"]
     data: list[Model]
+    models: Annotated[list[str], Field(description="the names, as KServe's V1 protocol has them")]

@@ -1,4 +1,4 @@
-"""Open Inference (KServe): V1's predict, V2's REST. JSON only."""
+"""Open Inference (KServe): V1's predict, V2's REST with the binary tensor extension."""
 
 import importlib.metadata
 import math
@@ -8,13 +8,16 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from embedding_runtime import errors
 from embedding_runtime.contract import Kind
 from embedding_runtime.errors import BadRequest, NotReady
 from embedding_runtime.frontend.context import RequestContext
-from embedding_runtime.frontend.dialects.bodies import BodyRoute, Context
-from embedding_runtime.frontend.dialects.errors import InferenceError, failures
+from embedding_runtime.frontend.dialects.bodies import Context
 from embedding_runtime.frontend.dialects.openinference import schema as bodies
+from embedding_runtime.frontend.dialects.openinference.binary import HEADER
+from embedding_runtime.frontend.dialects.openinference.errors import OPEN_INFERENCE
 from embedding_runtime.frontend.pipeline.answers import encoded, flat, json_of
+from embedding_runtime.frontend.pipeline.dtypes import cast
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.model import ModelSpec
@@ -25,59 +28,67 @@ __all__ = ["router"]
 
 _V1 = "/v1/models/{name:path}"
 _V2 = "/v2/models/{name:path}"
-_COMPUTES = failures(InferenceError)
-_LOOKS_UP = failures(InferenceError, 401, 404)
-_PROBES = failures(InferenceError, 503)
+"""The name may end in /versions/1."""
+_VERSION = "1"
+"""The only one that a model has."""
+_LOOKS_UP = OPEN_INFERENCE.failures(errors.Unauthorized, errors.UnknownModel)
+_PROBES = OPEN_INFERENCE.failures(errors.NotServing)
 
 
 def router(service: Service) -> APIRouter:
     """The routes."""
-    routes = APIRouter(route_class=BodyRoute, tags=["Open Inference"])
+    routes = OPEN_INFERENCE.router()
 
     @routes.post(
-        f"{_V1}:predict", summary="V1: vectors for texts", response_model=bodies.Predicted, responses=_COMPUTES
+        f"{_V1}:predict",
+        summary="V1: vectors for texts",
+        response_model=bodies.Predicted,
+        responses=OPEN_INFERENCE.failures(),
     )
-    async def predict(name: str, body: bodies.PredictRequest, context: Context) -> Response:
-        service.check_model(name)
+    async def _(name: str, body: bodies.PredictRequest, context: Context) -> Response:
+        service.name_for(name)
         rows, _ = await service.vectors(context, body.instances, Options.of(service.spec), field="instances")
         return json_of({"predictions": await encoded(rows, "float")})
 
     @routes.get(
-        "/v2", summary="V2: the server", response_model=bodies.ServerMetadata, responses=failures(InferenceError, 401)
+        "/v2",
+        summary="V2: the server",
+        response_model=bodies.ServerMetadata,
+        responses=OPEN_INFERENCE.failures(errors.Unauthorized),
     )
-    async def server() -> Response:
+    async def _() -> Response:
         version = importlib.metadata.version("embedding-runtime")
-        return json_of({"name": "embedding-runtime", "version": version, "extensions": []})
+        return json_of({"name": "embedding-runtime", "version": version, "extensions": ["binary_tensor_data"]})
 
     @routes.get("/v2/health/live", summary="V2: alive", responses=_PROBES)
-    async def live() -> Response:
+    async def _() -> Response:
         return _state(service, well=service.engine.state is not State.FAILED, field="live")
 
     @routes.get("/v2/health/ready", summary="V2: ready", responses=_PROBES)
-    async def ready() -> Response:
+    async def _() -> Response:
         return _state(service, well=service.engine.state is State.READY, field="ready")
 
     @routes.get(f"{_V2}/ready", summary="V2: the model is ready", responses=_LOOKS_UP | _PROBES)
-    async def model_ready(name: str) -> Response:
-        service.check_model(name)
+    async def _(name: str) -> Response:
+        _name(service, name)
         return _state(service, well=service.engine.state is State.READY, field="ready")
 
-    @routes.post(f"{_V2}/infer", summary="V2: vectors, or scores", response_model=bodies.Inferred, responses=_COMPUTES)
-    async def infer(name: str, body: bodies.InferRequest, context: Context) -> Response:
-        service.check_model(name)
-        output = _output(service.spec)
-        if any(wanted.name != output["name"] for wanted in body.outputs or ()):
-            raise BadRequest(f"outputs: this model has one, {output['name']}: ask for that one", param="outputs")
-        rows = await _rows(service, context, body.inputs[0])
-        output = {**output, "shape": rows.shape, "data": await flat(rows)}
-        return json_of({"model_name": service.name, "id": body.id or str(uuid.uuid4()), "outputs": [output]})
+    @routes.post(
+        f"{_V2}/infer",
+        summary="V2: vectors, or scores",
+        response_model=bodies.Inferred,
+        responses=OPEN_INFERENCE.failures() | {200: {"content": {"application/octet-stream": _BINARY}}},
+    )
+    async def _(name: str, body: bodies.InferRequest, context: Context) -> Response:
+        served = _name(service, name)
+        return await infer(service, served, body, context)
 
     @routes.get(_V2, summary="V2: the model", response_model=bodies.ModelMetadata, responses=_LOOKS_UP)
-    async def model(name: str) -> Response:
-        service.check_model(name)
+    async def _(name: str) -> Response:
         return json_of(
             {
-                "name": service.name,
+                "name": _name(service, name),
+                "versions": [_VERSION],
                 "platform": f"embedding-runtime_{service.backend}",
                 "inputs": [_input(service.spec)],
                 "outputs": [_output(service.spec)],
@@ -85,6 +96,34 @@ def router(service: Service) -> APIRouter:
         )
 
     return routes
+
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+def _name(service: Service, asked: str) -> str:
+    """The name without its version. Raises UnknownModel."""
+    name, versions, version = asked.rpartition("/versions/")
+    if versions and version == _VERSION:
+        return service.name_for(name)
+    return service.name_for(asked)
+
+
+async def infer(service: Service, name: str, body: bodies.InferRequest, context: RequestContext) -> Response:
+    """Answer an inference, in JSON or with binary data after it."""
+    output = dict(_output(service.spec))
+    if any(wanted.name != output["name"] for wanted in body.outputs or ()):
+        raise BadRequest(f"outputs: this model has one, {output['name']}: ask for that one", param="outputs")
+    rows = await _rows(service, context, body.inputs[0])
+    output["shape"] = rows.shape
+    answer = {"model_name": name, "model_version": _VERSION, "id": body.id or str(uuid.uuid4()), "outputs": [output]}
+    if not body.wants_binary:
+        output["data"] = await flat(rows)
+        return json_of(answer)
+    data = cast(rows).tobytes()
+    output["parameters"] = {"binary_data_size": len(data)}
+    head = json_of(answer).body
+    return Response(bytes(head) + data, headers={HEADER: str(len(head))}, media_type="application/octet-stream")
 
 
 def _state(service: Service, *, well: bool, field: str) -> Response:
@@ -119,7 +158,7 @@ async def _rows(service: Service, context: RequestContext, tensor: bodies.Tensor
 
 def _texts(tensor: bodies.Tensor) -> list[str]:
     """Raises BadRequest where shape and data differ."""
-    texts = [text for row in tensor.data for text in ([row] if isinstance(row, str) else row)]
+    texts = [text for row in tensor.data or () for text in ([row] if isinstance(row, str) else row)]
     if math.prod(tensor.shape) != len(texts):
         message = (
             f"inputs: the shape {tensor.shape} has room for {math.prod(tensor.shape)} texts, data has {len(texts)}"

@@ -1,1 +1,1 @@
-"""Scores of pairs: rerank as Cohere, Jina and TEI have it, score as vLLM has it."""
+"""Rankings of documents at `/v1/rerank` and `/v2/rerank`."""

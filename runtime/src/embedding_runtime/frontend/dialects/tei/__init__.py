@@ -1,1 +1,1 @@
-"""Text Embeddings Inference's routes."""
+"""Text Embeddings Inference's paths."""

@@ -1,45 +1,100 @@
-"""Text Embeddings Inference's paths, so that its clients move over; /tokenize in vLLM's words, too."""
+"""Text Embeddings Inference's paths, so that its clients move over; /tokenize and /rerank in vLLM's words, too."""
 
 import importlib.metadata
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, Response
 
+from embedding_runtime import errors
+from embedding_runtime.contract import Kind
 from embedding_runtime.errors import BadRequest
-from embedding_runtime.frontend.dialects.base import Vector
-from embedding_runtime.frontend.dialects.bodies import BodyRoute, Context
-from embedding_runtime.frontend.dialects.errors import TeiError, failures
-from embedding_runtime.frontend.dialects.tei.schema import EmbedRequest, Info, TeiToken, Tokenized, TokenizeRequest
+from embedding_runtime.frontend.context import RequestContext
+from embedding_runtime.frontend.dialects.base import RequestBody, Vector
+from embedding_runtime.frontend.dialects.bodies import Choice, Context
+from embedding_runtime.frontend.dialects.rerank.routes import ranking
+from embedding_runtime.frontend.dialects.rerank.schema import Reranked, RerankRequest
+from embedding_runtime.frontend.dialects.tei.errors import TEI
+from embedding_runtime.frontend.dialects.tei.schema import (
+    DecodeRequest,
+    EmbedRequest,
+    Info,
+    Prediction,
+    PredictRequest,
+    Ranked,
+    SimilarityParameters,
+    SimilarityRequest,
+    TeiRerankRequest,
+    TeiToken,
+    Tokenized,
+    TokenizeRequest,
+)
 from embedding_runtime.frontend.pipeline.answers import encoded, json_of
 from embedding_runtime.frontend.pipeline.options import Options
+from embedding_runtime.frontend.pipeline.scoring import label, probabilities, score_pairs
 from embedding_runtime.frontend.pipeline.service import Service
+from embedding_runtime.frontend.pipeline.tokens import decode, tokenize
 from embedding_runtime.model.tokenizer import Token
 
-__all__ = ["router"]
+__all__ = ["embed", "predict", "rerank", "router", "similarity"]
+
+_TOKENIZES = TEI.failures(
+    errors.BadRequest,
+    errors.MalformedBody,
+    errors.RequestTooLarge,
+    errors.Unauthorized,
+    errors.UnknownModel,
+    errors.BodyTooLate,
+    errors.BodyTooLarge,
+    errors.Overloaded,
+)
 
 
 def router(service: Service) -> APIRouter:
     """The routes."""
-    routes = APIRouter(route_class=BodyRoute, tags=["Text Embeddings Inference"])
+    routes = TEI.router()
 
-    @routes.post("/", summary="As /embed", response_model=list[Vector], responses=failures(TeiError))
-    @routes.post("/embed", summary="Vectors for texts", response_model=list[Vector], responses=failures(TeiError))
-    async def embed(body: EmbedRequest, context: Context) -> Response:
-        if body.model is not None:
-            service.check_model(body.model)
-        options = Options.of(
-            service.spec,
-            dimensions=body.dimensions,
-            truncate=body.truncate,
-            sides=(body.truncation_direction or "right",),
-            normalize=True if body.normalize is None else body.normalize,
-            prompt_name=body.prompt_name,
-        )
-        rows, _ = await service.vectors(context, body.inputs, options, field="inputs")
-        return json_of(await encoded(rows, "float"))
+    @routes.post("/embed", summary="Vectors for texts", response_model=list[Vector], responses=TEI.failures())
+    async def _(body: EmbedRequest, context: Context) -> Response:
+        return await embed(service, body, context)
 
-    @routes.get("/info", summary="The served model", response_model=Info, responses=failures(TeiError, 401))
+    @routes.post(
+        "/",
+        summary="As /embed, or /predict of a cross-encoder",
+        response_model=list[Vector] | list[Prediction] | list[list[Prediction]],
+        responses=TEI.failures(),
+    )
+    async def root(
+        body: Annotated[EmbedRequest | PredictRequest, Choice(lambda _: _of_kind(service))], context: Context
+    ) -> Response:
+        if isinstance(body, PredictRequest):
+            return await predict(service, body, context)
+        return await embed(service, body, context)
+
+    @routes.post(
+        "/predict",
+        summary="Labels of texts or pairs",
+        response_model=list[Prediction] | list[list[Prediction]],
+        responses=TEI.failures(),
+    )
+    async def _(body: PredictRequest, context: Context) -> Response:
+        return await predict(service, body, context)
+
+    @routes.post("/similarity", summary="Cosines with a sentence", response_model=list[float], responses=TEI.failures())
+    async def _(body: SimilarityRequest, context: Context) -> Response:
+        return await similarity(service, body, context)
+
+    @routes.post(
+        "/rerank",
+        summary="The best texts, as TEI (texts) or vLLM (documents) have it",
+        response_model=list[Ranked] | Reranked,
+        responses=TEI.failures(),
+    )
+    async def _(body: TeiRerankRequest, context: Context) -> Response:
+        return await rerank(service, body, context)
+
+    @routes.get("/info", summary="The served model", response_model=Info, responses=TEI.failures(errors.Unauthorized))
     async def info() -> Response:
         spec = service.spec
         return json_of(
@@ -60,30 +115,117 @@ def router(service: Service) -> APIRouter:
         "/tokenize",
         summary="Tokens of texts, as TEI (inputs) or vLLM (prompt) have it; without the model's prompt",
         response_model=list[list[TeiToken]] | Tokenized,
-        responses=failures(TeiError, 400, 401, 404, 408, 413, 429),
+        responses=_TOKENIZES,
     )
-    async def tokenize(body: TokenizeRequest) -> Response:
-        if body.model is not None:
-            service.check_model(body.model)
-        if (body.inputs is None) == (body.prompt is None):
-            raise BadRequest("inputs: give either inputs (as TEI has it) or prompt (as vLLM has it)", param="inputs")
-        field, given = ("inputs", body.inputs) if body.prompt is None else ("prompt", body.prompt)
-        texts = [given] if isinstance(given, str) else given or []
-        service.check_number(texts, field)
-        return await service.in_turn(sum(map(len, texts)), lambda: _tokenized(service, body, texts, field))
+    async def _(body: TokenizeRequest) -> Response:
+        return await _tokens(service, body)
+
+    @routes.post("/decode", summary="Texts of tokens", response_model=list[str], responses=_TOKENIZES)
+    async def _(body: DecodeRequest) -> Response:
+        service.name_for(body.model)
+        lists: Sequence[Any] = [body.ids] if not body.ids or isinstance(body.ids[0], int) else body.ids
+        skip = body.skip_special_tokens is not False
+        return json_of(await decode(service, lists, skip_special=skip, field="ids"))
 
     return routes
 
 
-def _as_tei(token: Token) -> dict[str, Any]:
-    place = {"start": None, "stop": None} if token.special else {"start": token.start, "stop": token.stop}
-    return {"id": token.id, "text": token.text, "special": token.special, **place}
+def _of_kind(service: Service) -> type[RequestBody]:
+    """What TEI has at / for the kind of the served model."""
+    return EmbedRequest if service.spec.kind is Kind.EMBEDDING_MODEL else PredictRequest
 
 
-def _tokenized(service: Service, body: TokenizeRequest, texts: Sequence[str], field: str) -> Response:
-    special = body.add_special_tokens is not False
-    found = service.sliced(texts, lambda few: service.tokenizer.tokens(few, special=special), field=field)
-    service.check_tokens(sum(map(len, found)), field, more=len(found) < len(texts))
+async def embed(service: Service, body: EmbedRequest, context: RequestContext) -> Response:
+    """Answer /embed."""
+    service.name_for(body.model)
+    options = Options.of(
+        service.spec,
+        dimensions=body.dimensions,
+        truncate=body.truncate,
+        sides=(body.truncation_direction or "right",),
+        normalize=True if body.normalize is None else body.normalize,
+        prompt_name=body.prompt_name,
+    )
+    rows, _ = await service.vectors(context, body.inputs, options, field="inputs")
+    return json_of(await encoded(rows, "float"))
+
+
+async def predict(service: Service, body: PredictRequest, context: RequestContext) -> Response:
+    """Answer /predict."""
+    service.name_for(body.model)
+    given = body.inputs
+    single = isinstance(given, str) or isinstance(given[0], str)
+    inputs = [_text_or_pair(each) for each in ([given] if single else given)]
+    rows, _ = await probabilities(
+        service, context, inputs, truncate=bool(body.truncate), raw=bool(body.raw_scores), field="inputs"
+    )
+    found = [
+        [{"score": row[place], "label": label(service, int(place))} for place in np.argsort(-row, kind="stable")]
+        for row in rows
+    ]
+    return json_of(found[0] if single else found)
+
+
+def _text_or_pair(given: Any) -> str | tuple[str, str]:
+    if isinstance(given, str):
+        return given
+    return given[0] if len(given) == 1 else (given[0], given[1])
+
+
+async def similarity(service: Service, body: SimilarityRequest, context: RequestContext) -> Response:
+    """Answer /similarity."""
+    service.name_for(body.model)
+    asked = body.parameters or SimilarityParameters()
+    options = Options.of(
+        service.spec,
+        truncate=asked.truncate,
+        sides=(asked.truncation_direction or "right",),
+        normalize=True,
+        prompt_name=asked.prompt_name,
+    )
+    texts = [body.inputs.source_sentence, *body.inputs.sentences]
+    rows, _ = await service.vectors(context, texts, options, field="inputs")
+    return json_of(rows[1:] @ rows[0])
+
+
+async def rerank(service: Service, body: TeiRerankRequest, context: RequestContext) -> Response:
+    """Answer /rerank, as TEI or as vLLM."""
+    if (body.texts is None) == (body.documents is None):
+        raise BadRequest("texts: give either texts (as TEI has it) or documents (as vLLM has it)", param="texts")
+    given, other = ("texts", "documents") if body.documents is None else ("documents", "texts")
+    for name in _GOES_WITH[other]:
+        if getattr(body, name) is not None:
+            raise BadRequest(f"{name} goes with {other}; with {given} there is {_GOES_WITH[given][0]}", param=name)
+    if body.texts is None:
+        return await ranking(service, context, RerankRequest.model_validate(body.model_dump()), "1")
+    service.name_for(body.model)
+    pairs = [(body.query, text) for text in body.texts]
+    scores = await score_pairs(service, context, pairs, truncate=bool(body.truncate), field="texts")
+    return json_of(
+        [
+            {
+                "index": place,
+                "score": scores.values[place],
+                **({"text": body.texts[place]} if body.return_text else {}),
+            }
+            for place in scores.best_first()
+        ]
+    )
+
+
+_GOES_WITH = {
+    "texts": ("return_text", "truncation_direction", "raw_scores"),
+    "documents": ("return_documents", "top_n", "max_tokens_per_doc", "truncate_prompt_tokens"),
+}
+
+
+async def _tokens(service: Service, body: TokenizeRequest) -> Response:
+    service.name_for(body.model)
+    if (body.inputs is None) == (body.prompt is None):
+        raise BadRequest("inputs: give either inputs (as TEI has it) or prompt (as vLLM has it)", param="inputs")
+    field, given = ("inputs", body.inputs) if body.prompt is None else ("prompt", body.prompt)
+    texts = [given] if isinstance(given, str) else given or []
+    found = await tokenize(service, texts, special=body.add_special_tokens is not False, field=field)
     if body.prompt is None:
         return json_of([list(map(_as_tei, text)) for text in found])
     (tokens,) = found
@@ -95,3 +237,8 @@ def _tokenized(service: Service, body: TokenizeRequest, texts: Sequence[str], fi
             "token_strs": [token.text for token in tokens] if body.return_token_strs else None,
         }
     )
+
+
+def _as_tei(token: Token) -> dict[str, Any]:
+    place = {"start": None, "stop": None} if token.special else {"start": token.start, "stop": token.stop}
+    return {"id": token.id, "text": token.text, "special": token.special, **place}

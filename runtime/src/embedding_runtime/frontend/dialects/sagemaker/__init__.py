@@ -1,0 +1,1 @@
+"""Amazon SageMaker's container contract: /ping and /invocations."""

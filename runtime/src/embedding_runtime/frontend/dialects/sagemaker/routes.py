@@ -1,0 +1,96 @@
+"""SageMaker's /ping and /invocations: the latter takes what other paths take, and knows it by its fields."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
+
+from fastapi import APIRouter, Response
+
+from embedding_runtime.contract import Kind
+from embedding_runtime.frontend.context import RequestContext
+from embedding_runtime.frontend.dialects.base import RequestBody
+from embedding_runtime.frontend.dialects.bodies import Choice, Context
+from embedding_runtime.frontend.dialects.cohere.routes import embed_v2
+from embedding_runtime.frontend.dialects.cohere.schema import EmbedRequestV2
+from embedding_runtime.frontend.dialects.dialect import Dialect
+from embedding_runtime.frontend.dialects.openai.errors import OpenAIError, worded
+from embedding_runtime.frontend.dialects.openai.routes import embeddings
+from embedding_runtime.frontend.dialects.openai.schema import EmbeddingsRequest
+from embedding_runtime.frontend.dialects.tei import routes as tei
+from embedding_runtime.frontend.dialects.tei.schema import (
+    EmbedRequest,
+    PredictRequest,
+    SimilarityRequest,
+    TeiRerankRequest,
+)
+from embedding_runtime.frontend.dialects.vllm import routes as vllm
+from embedding_runtime.frontend.dialects.vllm.schema import ClassifyRequest, ScoreRequest
+from embedding_runtime.frontend.pipeline.service import Service
+
+__all__ = ["SAGEMAKER", "router"]
+
+SAGEMAKER = Dialect("SageMaker", OpenAIError, worded)
+
+_Any: TypeAlias = (
+    EmbeddingsRequest
+    | EmbedRequestV2
+    | EmbedRequest
+    | SimilarityRequest
+    | TeiRerankRequest
+    | ScoreRequest
+    | PredictRequest
+    | ClassifyRequest
+)
+
+
+def router(service: Service) -> APIRouter:
+    """The routes. /ping is among the probes."""
+    routes = SAGEMAKER.router()
+
+    def choose(content: Mapping[str, Any]) -> type[RequestBody]:
+        return _known(content, service.spec.kind)
+
+    @routes.post(
+        "/invocations",
+        summary="As /v1/embeddings, /v2/embed, /embed, /similarity, /rerank, /score, /predict or /classify",
+        responses=SAGEMAKER.failures(),
+    )
+    async def _(body: Annotated[_Any, Choice(choose)], context: Context) -> Response:
+        return await _answer(service, body, context)
+
+    return routes
+
+
+def _known(content: Mapping[str, Any], kind: Kind) -> type[RequestBody]:
+    """The request, by the field that no other has; and by the model's kind, where two share it."""
+    embeds = kind is Kind.EMBEDDING_MODEL
+    if "query" in content:
+        return TeiRerankRequest
+    if content.keys() & {"text_1", "queries", "data_1"}:
+        return ScoreRequest
+    if "texts" in content:
+        return EmbedRequestV2
+    if "inputs" not in content:
+        return EmbeddingsRequest if embeds else ClassifyRequest
+    if isinstance(content["inputs"], dict):
+        return SimilarityRequest
+    return EmbedRequest if embeds else PredictRequest
+
+
+async def _answer(service: Service, body: _Any, context: RequestContext) -> Response:  # noqa: PLR0911 one a form
+    match body:
+        case EmbeddingsRequest():
+            return await embeddings(service, body, context)
+        case EmbedRequestV2():
+            return await embed_v2(service, body, context)
+        case EmbedRequest():
+            return await tei.embed(service, body, context)
+        case SimilarityRequest():
+            return await tei.similarity(service, body, context)
+        case TeiRerankRequest():
+            return await tei.rerank(service, body, context)
+        case ScoreRequest():
+            return await vllm.score(service, body, context)
+        case PredictRequest():
+            return await tei.predict(service, body, context)
+        case ClassifyRequest():
+            return await vllm.classify(service, body, context)

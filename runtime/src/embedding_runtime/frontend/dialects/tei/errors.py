@@ -1,0 +1,47 @@
+"""Text Embeddings Inference's errors and status codes, and its dialect."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from embedding_runtime import errors
+from embedding_runtime.frontend.dialects.base import Answer
+from embedding_runtime.frontend.dialects.dialect import Dialect, Failure
+
+__all__ = ["TEI", "TeiError"]
+
+
+class TeiError(Answer):
+    """Text Embeddings Inference's."""
+
+    error: str
+    error_type: Literal["Validation", "Tokenizer", "Overloaded", "Unhealthy", "Backend"]
+
+
+_TYPES: Mapping[int, str] = {
+    422: "Tokenizer",
+    424: "Backend",
+    429: "Overloaded",
+    500: "Backend",
+    503: "Unhealthy",
+    504: "Overloaded",
+}
+
+
+def _worded(failure: Failure) -> Mapping[str, Any]:
+    return {"error": failure.message, "error_type": _TYPES.get(failure.status, "Validation")}
+
+
+TEI = Dialect(
+    "Text Embeddings Inference",
+    TeiError,
+    _worded,
+    # As TEI's router/src/http/server.rs maps its types of errors: 413 is for inputs that are too long or too many.
+    statuses={
+        errors.BadRequest: 422,
+        errors.MalformedBody: 400,
+        errors.InputTooLong: 413,
+        errors.RequestTooLarge: 413,
+        errors.UnsupportedTask: 424,
+        errors.OneText: 424,
+    },
+)

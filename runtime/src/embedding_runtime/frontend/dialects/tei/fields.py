@@ -1,0 +1,44 @@
+"""Fields of other servers' requests at Text Embeddings Inference's paths."""
+
+from collections.abc import Mapping
+
+from embedding_runtime.frontend.dialects.fields import CHAT, IGNORED, NO_CHAT, PAIRS
+
+__all__ = ["IGNORED", "IN_DECODE", "IN_EMBED", "IN_PREDICT", "IN_RERANK", "IN_SIMILARITY", "IN_TOKENIZE"]
+
+IN_EMBED: Mapping[str, str] = {
+    **dict.fromkeys(("input", "texts", "text"), "use inputs"),
+    "parameters": "write its fields beside inputs",
+    **dict.fromkeys(("encoding_format", "input_type"), "POST /v1/embeddings has it"),
+    **dict.fromkeys(("output_dimension", "truncate_dim"), "use dimensions"),
+}
+
+IN_TOKENIZE: Mapping[str, str] = {
+    **dict.fromkeys(CHAT, f"{NO_CHAT}: send the text in prompt"),
+    **dict.fromkeys(("input", "text", "texts"), "use inputs, or prompt"),
+    "prompt_name": "no prompt of the model is put before the texts: write it before them",
+}
+
+IN_DECODE: Mapping[str, str] = {
+    **dict.fromkeys(("inputs", "input", "tokens"), "use ids"),
+}
+
+IN_RERANK: Mapping[str, str] = {
+    **PAIRS,
+    **dict.fromkeys(("top_k", "topk"), "use top_n"),  # Voyage
+    "rank_fields": "a document is ranked by its text: put all that counts there",
+    "overlap_tokens": "documents are not split: leave it out",
+    "return_embeddings": "a cross-encoder has none: leave it out",
+}
+
+IN_PREDICT: Mapping[str, str] = {
+    **PAIRS,
+    **dict.fromkeys(("input", "texts", "text"), "use inputs"),
+    "parameters": "write its fields beside inputs",
+}
+
+IN_SIMILARITY: Mapping[str, str] = {
+    **dict.fromkeys(("truncate", "truncation_direction", "prompt_name"), "write it into parameters"),
+    "source_sentence": "write it into inputs",
+    "sentences": "write it into inputs",
+}

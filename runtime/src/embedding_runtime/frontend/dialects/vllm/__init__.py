@@ -1,0 +1,1 @@
+"""vLLM's own paths: score, classify, detokenize, version."""

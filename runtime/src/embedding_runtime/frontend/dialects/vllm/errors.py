@@ -1,0 +1,8 @@
+"""vLLM words errors as OpenAI does."""
+
+from embedding_runtime.frontend.dialects.dialect import Dialect
+from embedding_runtime.frontend.dialects.openai.errors import OpenAIError, worded
+
+__all__ = ["VLLM"]
+
+VLLM = Dialect("vLLM", OpenAIError, worded)
