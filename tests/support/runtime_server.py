@@ -50,11 +50,12 @@ class RuntimeServer:
         harmed: bool = False,
         env: Mapping[str, str] | None = None,
         under: Sequence[str] = (),
+        aliases: Sequence[str] = (),
         **flags: object,
     ) -> None:
         """`harmed`: some token ids do harm to the fake backend, see support/harmed/sitecustomize.py.
 
-        `under`: a command that starts the one after it, and has the same process id.
+        `aliases`: further names of the model. `under`: a command that starts the one after it, and has the same process id.
         """
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -69,7 +70,8 @@ class RuntimeServer:
         }
         self.process = subprocess.Popen(
             [*under, sys.executable, "-m", "embedding_runtime", "serve", f"--backend={backend}"]
-            + [f"--{name}={value}" for name, value in given.items()],
+            + [f"--{name}={value}" for name, value in given.items()]
+            + [f"--model_name={alias}" for alias in aliases],
             stdout=subprocess.PIPE,
             stderr=self._log,
             env={

@@ -43,7 +43,8 @@ def _with_policy(policy: Policy) -> Settings:
         (a_service(args=["--modle_name=x"]), "did you mean --model_name?"),
         (a_service(args=["--model_name"]), "write --model_name=VALUE"),
         (a_service(args=["embed"]), "'embed' is not a flag"),
-        (a_service(args=["--model_name=a", "--model_name=b"]), "as a and b: keep one"),
+        (a_service(args=["--max_inputs=1", "--max_inputs=2"]), "as 1 and 2: keep one"),
+        (a_service(args=["--model_name=a", "--model_name=b"], model={"name": "b"}), "spec.args has --model_name=a"),
         (
             a_service(args=["--model_name=a"], model={"name": "b"}),
             "spec.model.name is b and spec.args has --model_name=a",
@@ -121,6 +122,13 @@ def test_every_problem_is_reported_at_once() -> None:
 def test_defaults_are_applied(service: Raw, name: str, backend: str) -> None:
     serve = _resolve(service).serve
     assert (serve.model_name, serve.backend, serve.task) == (name, backend, None)
+
+
+@pytest.mark.parametrize("model", [{}, {"name": "mini"}])
+def test_a_model_name_given_again_is_an_alias(model: Raw) -> None:
+    serve = _resolve(a_service(args=["--model_name=mini", "--model_name=other"], model=model)).serve
+    assert (serve.model_name, serve.model_aliases) == ("mini", ("other",))
+    assert serve.to_argv()[1:3] == ["--model_name=mini", "--model_name=other"]
 
 
 def test_replicas_are_one_when_left_out_and_what_the_spec_says_otherwise() -> None:

@@ -6,6 +6,8 @@ from embedding_runtime.contract import TASKS, BackendName, ContractError, Dtype,
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
 
+NAMES = st.text(min_size=1, max_size=253).filter(str.isprintable)
+
 
 @st.composite
 def serve_args(draw: st.DrawFn) -> ServeArgs:
@@ -13,7 +15,10 @@ def serve_args(draw: st.DrawFn) -> ServeArgs:
     return ServeArgs.model_validate(
         {
             "model_dir": "/" + draw(WORDS),
-            "model_name": draw(st.text(min_size=1, max_size=253).filter(str.isprintable)),
+            "model_name": draw(NAMES),
+            "model_aliases": tuple(draw(st.lists(NAMES, max_size=3))),
+            "allowed_origins": tuple(draw(st.lists(WORDS, max_size=2))),
+            "allowed_headers": tuple(draw(st.lists(WORDS, max_size=2))),
             "backend": backend,
             "task": draw(st.sampled_from([None, *TASKS[backend].values()])),
             "dtype": draw(st.sampled_from(Dtype)),
@@ -56,7 +61,14 @@ def test_dashes_underscores_and_repetition_make_no_difference(argv: list[str]) -
         (["--model_name=a", "--modle_dir=/x"], ["--modle_dir", "did you mean --model_dir?"]),
         (["--model_name=a", "--wat=1"], ["--wat is not a flag", "--backend"]),
         (["--model_name=a", "x"], ["'x' is not a flag"]),
-        (["--model_name=a", "--model_name=b"], ["--model_name is given 2 times, as a and b"]),
+        (["--model_name=a", "--max_inputs=1", "--max_inputs=2"], ["--max_inputs is given 2 times, as 1 and 2"]),
+        (["--model_name=a", "--model_name="], ["--model_name=", "at least 1 character"]),
+        (["--model_name=a", "--model_aliases=b"], ["--model_aliases is not a flag of the runtime"]),
+        (["--model_name=a", "--allowed_origins=[x"], ["--allowed_origins=[x"]),
+        (
+            ["--model_name=a", "--allow_credentials", "--allowed_origins=*"],
+            ["--allow_credentials goes with origins that are named"],
+        ),
         (["--model_name"], ["--model_name needs a value"]),
         (["--model_name=a", "--http_port=70000"], ["--http_port=70000"]),
         (["--model_name=a", "--backend=onnx"], ["--backend=onnx", "vllm"]),
@@ -102,4 +114,16 @@ def test_what_is_as_by_default_is_not_written_so_that_an_older_runtime_knows_eve
 
 def test_help_has_every_flag() -> None:
     text = ServeArgs.parser().format_help()
-    assert [name for name in ServeArgs.model_fields if f"--{name}" not in text] == []
+    assert [name for name in ServeArgs.model_fields if f"--{name}" not in text] == ["model_aliases"]
+
+
+def test_a_model_may_have_several_names_of_which_the_first_is_its_own() -> None:
+    args = ServeArgs.from_argv(["--model_name=a", "--model-name=b", "--model_name=a", "--model_name", "c"])
+    assert (args.model_name, args.model_aliases) == ("a", ("b", "c"))
+    assert args.to_argv()[1:4] == ["--model_name=a", "--model_name=b", "--model_name=c"]
+
+
+@pytest.mark.parametrize("written", ["https://a,https://b", '["https://a", "https://b"]', "https://a, https://b"])
+def test_origins_are_written_with_commas_or_as_json_like_vllms(written: str) -> None:
+    args = ServeArgs.from_argv(["--model_name=a", f"--allowed-origins={written}"])
+    assert args.allowed_origins == ("https://a", "https://b")

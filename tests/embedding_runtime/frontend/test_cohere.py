@@ -34,6 +34,23 @@ def test_each_type_is_the_same_vector(fake_server: RuntimeServer) -> None:
     assert np.array_equal(np.array(found["ubinary"][0]) - 128, found["binary"][0])
 
 
+def test_eight_bits_are_of_the_range_from_minus_one_to_one(fake_server: RuntimeServer) -> None:
+    kinds = ["float", "int8", "uint8"]
+    found = fake_server.post("/v2/embed", texts=["a"], embedding_types=kinds).json()["embeddings"]
+    vector, signed = np.array(found["float"][0]), np.array(found["int8"][0])
+    assert np.abs(vector - signed / 127).max() <= 0.5 / 127 + 1e-6
+    assert np.array_equal(signed + 128, found["uint8"][0])
+
+
+async def test_eight_bits_are_refused_for_a_model_whose_vectors_have_any_length() -> None:
+    async with a_worker() as worker:
+        app = create_app(a_service(worker.engine, spec=replace(MINILM, steps=())))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+            answer = await http.post("/v1/embed", json={"texts": ["a"], "embedding_types": ["int8"]})
+    assert answer.status_code == 400
+    assert "this model's vectors have any length" in answer.json()["message"]
+
+
 def test_contents_are_texts_too(fake_server: RuntimeServer) -> None:
     inputs = [{"content": [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}]}]
     by_content = fake_server.post("/v2/embed", model=NAME, inputs=inputs).json()
@@ -44,6 +61,8 @@ def test_too_long_a_text_loses_its_end_unless_told_otherwise(fake_server: Runtim
     long = "one " * 300
     cut = fake_server.post("/v2/embed", model=NAME, texts=[long])
     assert cut.json()["meta"]["billed_units"] == {"input_tokens": 256}
+    assert cut.json()["meta"]["warnings"] == ["texts[0] was longer than the model takes and was cut"]
+    assert cut.headers["X-Truncated"] == "1"
     assert fake_server.post("/v2/embed", model=NAME, texts=[long], truncate="NONE").status_code == 400
 
 
