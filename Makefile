@@ -54,6 +54,7 @@ verify: .venv/synced .bin/helm ## Check lint, format, types, layers, generated f
 	$(PYTHON) tools/chart_readme.py --check
 	$(PYTHON) tools/rbac.py --check
 	$(PYTHON) tools/openapi.py --check
+	$(PYTHON) tools/api_docs.py --check
 	$(PYTHON) tools/status_docs.py --check
 	@for values in $(CHART)/ci/*.yaml; do \
 		echo "helm lint --strict --values $$values"; helm lint --quiet --strict $(CHART) --values "$$values" || exit 1; \
@@ -64,6 +65,7 @@ generate: .venv/synced ## Write what is generated: the CRDs, the chart's copies,
 	$(PYTHON) tools/chart_readme.py
 	$(PYTHON) tools/rbac.py
 	$(PYTHON) tools/openapi.py
+	$(PYTHON) tools/api_docs.py
 	$(PYTHON) tools/status_docs.py
 
 format: .venv/synced ## Format the code, and mend what the linter can

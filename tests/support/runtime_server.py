@@ -55,7 +55,8 @@ class RuntimeServer:
     ) -> None:
         """`harmed`: some token ids do harm to the fake backend, see support/harmed/sitecustomize.py.
 
-        `aliases`: further names of the model. `under`: a command that starts the one after it, and has the same process id.
+        `aliases`: further names of the model.
+        `under`: a command that starts the one after it, and has the same process id.
         """
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"

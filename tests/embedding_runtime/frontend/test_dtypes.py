@@ -2,7 +2,7 @@
 
 import base64
 import json
-from typing import get_args
+from typing import Any, get_args
 
 import httpx
 import numpy as np
@@ -86,7 +86,7 @@ def vectors(fake_server: RuntimeServer) -> npt.NDArray[np.float32]:
     return np.array([item["embedding"] for item in data], np.float32)
 
 
-def embeddings(server: RuntimeServer, **body: object) -> httpx.Response:
+def embeddings(server: RuntimeServer, **body: Any) -> httpx.Response:
     answer = server.embeddings(input=["a", "b"], **body)
     assert answer.status_code == 200, answer.text
     return answer

@@ -61,6 +61,5 @@ def test_by_default_no_page_may_ask(fake_server: RuntimeServer) -> None:
 
 
 def test_methods_and_headers_may_be_fewer() -> None:
-    flags = {"allowed_origins": "*", "allowed_methods": "GET", "allowed_headers": "content-type"}
-    with RuntimeServer("fake", **flags) as server:
+    with RuntimeServer("fake", allowed_origins="*", allowed_methods="GET", allowed_headers="content-type") as server:
         assert preflight(server.ready()).status_code == 400

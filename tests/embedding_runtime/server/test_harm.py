@@ -43,7 +43,7 @@ def test_a_text_that_cannot_be_computed_fails_alone(token: int, code: str) -> No
 def test_a_text_that_cannot_be_computed_is_named_as_the_request_has_it() -> None:
     with RuntimeServer("fake", harmed=True) as server:
         answer = server.ready().post("/embed", inputs=[HEALTHY, [101, POISON, 102]])
-    assert (answer.status_code, answer.json()["error_type"]) == (500, "Backend")
+    assert (answer.status_code, answer.json()["error_type"]) == (424, "Backend")
     assert answer.json()["error"] == "the backend failed for inputs[1]"
 
 

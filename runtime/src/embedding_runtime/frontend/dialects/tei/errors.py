@@ -41,6 +41,7 @@ TEI = Dialect(
         errors.MalformedBody: 400,
         errors.InputTooLong: 413,
         errors.RequestTooLarge: 413,
+        errors.ExceedsKeyLimit: 413,
         errors.UnsupportedTask: 424,
         errors.OneText: 424,
     },
