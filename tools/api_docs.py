@@ -80,10 +80,8 @@ def _section(dialect: str, body: type[RequestBody], paths: Iterable[str]) -> str
             by_advice.setdefault(instead, []).append(f"`{name}`")
     refused = "".join(f"| {', '.join(names)} | refused | {_cell(advice)} |\n" for advice, names in by_advice.items())
     ignored = ", ".join(f"`{name}`" for name in sorted(body.ignored - body.model_fields.keys()))
-    return (
-        f"\n## {dialect}: {', '.join(paths)}\n| field | | values, or what to use instead |\n|---|---|---|\n{obeyed}{refused}"
-        f"| {ignored} | ignored | |\n"
-    )
+    head = f"\n## {dialect}: {', '.join(paths)}\n| field | | values, or what to use instead |\n|---|---|---|\n"
+    return f"{head}{obeyed}{refused}| {ignored} | ignored | |\n"
 
 
 def _words(body: type[RequestBody], name: str, description: str | None) -> str:
