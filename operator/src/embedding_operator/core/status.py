@@ -9,7 +9,7 @@ from embedding_operator.core.conditions import calculate
 from embedding_operator.core.diagnosis.events import STUCK_AFTER, is_waiting
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Condition, State
-from embedding_operator.core.rollout import SETTLE
+from embedding_operator.core.rollout_state import SETTLE
 from embedding_operator.core.snapshot import Raw, StorageRead, condition_of
 from embedding_operator.core.view import View
 from embedding_operator.core.wording import sentence, shortened
