@@ -30,6 +30,11 @@ class Load:
     namespace: str
     name: str
 
+    def stop(self) -> list[Answer]:
+        """Tell clients that ask `until_stopped` that it is enough; their answers."""
+        sh(f"kubectl exec {self.name} -n {self.namespace} -- python -c 'import os; os.kill(1, 15)'")
+        return self.answers()
+
     def answers(self) -> list[Answer]:
         """Wait until the clients have asked as often as they are to; all answers, in the order of sending."""
         pod = f"pod/{self.name} -n {self.namespace}"
@@ -43,7 +48,7 @@ def under_load(service: Service, model: str, *, name: str = "load", **options: i
     """Clients of a service, as a pod; `options` are those of load_client.py."""
     sh(f"kubectl create configmap {name} -n {service.namespace} --from-file={_CLIENT}")
     url = f"http://{service.name}.{service.namespace}.svc"
-    flags = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+    flags = [f"--{key.replace('_', '-')}" + ("" if value is True else f"={value}") for key, value in options.items()]
     apply(_pod(name, service.namespace, [url, model, *flags]))
     sh(f"kubectl wait --for=condition=Ready pod/{name} -n {service.namespace} --timeout=60s")
     try:
