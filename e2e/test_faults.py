@@ -79,6 +79,21 @@ def test_a_missing_right_is_named_and_used_when_it_is_there(namespace: str, reso
     service.says("ScaledToZero")
 
 
+def test_a_correction_takes_effect_on_a_full_node_too(namespace: str) -> None:
+    """The failed pod requests most of the node's CPUs: its successor fits only when it is gone."""
+    cpus = int(get("nodes")["items"][0]["status"]["allocatable"]["cpu"])
+    full = {"limits": {"memory": "2Gi"}, "requests": {"cpu": f"{cpus * 600}m", "memory": "256Mi"}}
+    apply(a_service(namespace, model={"tokenSecretRef": None}, resources=full))
+    service = Service(NAME, namespace)
+    assert "no token was used" in service.says("ModelNotFound")
+
+    with_token(namespace)
+    apply(a_service(namespace, resources=full))
+    service.is_ready()
+    deployment = get(f"deployments -l {service.pods}", namespace)["items"][0]
+    assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
 def _without_pods(namespace: str) -> dict[str, Any]:
     return a_service(namespace, model={"tokenSecretRef": None}, replicas=0)
 

@@ -91,7 +91,7 @@ def _model_missing(view: View) -> Finding | None:
 
 
 def _available(view: View, progress: Progress) -> Condition:
-    """Whether anybody gets an answer, from whichever version."""
+    """Whether requests are answered, by whichever version."""
     kind, answering = ConditionType.AVAILABLE, len(view.answering)
     if answering:
         count = f"{answering} replica answers" if answering == 1 else f"{answering} replicas answer"
@@ -104,7 +104,7 @@ def _available(view: View, progress: Progress) -> Condition:
 
 
 def _as_before(view: View, kind: ConditionType, progress: Progress) -> Condition:
-    """What is not known for now stays as it was said of the same spec; else it is unknown."""
+    """While it cannot be determined, a condition keeps its value for the same spec; else it is Unknown."""
     before = condition_of(view.snapshot.status, kind)
     if before and before.get("observedGeneration") == view.service["metadata"].get("generation"):
         return _condition(kind, State(before["status"]), before["reason"], before["message"])

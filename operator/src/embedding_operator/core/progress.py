@@ -1,4 +1,4 @@
-"""Whether a service has arrived, is on its way, or is stuck: the one decision behind Ready, Reconciling and Stalled."""
+"""Whether a service is ready, progressing or stuck: the one decision behind Ready, Reconciling and Stalled."""
 
 from dataclasses import dataclass
 from enum import Enum

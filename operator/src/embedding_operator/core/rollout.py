@@ -216,7 +216,7 @@ def _switch(state: RolloutState, serving: str) -> Rollout:
 
 def _has_notice(state: RolloutState, serving: str) -> bool:
     """All pods that may have connections know that they are about to drain: one that is not ready keeps those it has.
-    Pods from before revisions cannot be told.
+    Pods from before revisions have no such volume: they are not notified.
     """
     pods = [pod for pod in state.snapshot.live_pods(serving) if pod.server.running and serving != LEGACY]
     return all(pod.draining_since is not None and state.now - pod.draining_since >= NOTICE for pod in pods)

@@ -57,7 +57,7 @@ def of_storage_container(storage_read: StorageRead, now: datetime) -> dict[str, 
 
 
 def next_deadline(view: View) -> timedelta | None:
-    """How long until the status may become another one although nothing happens; None: it depends on events alone."""
+    """How long until the status may change without an event; None: never."""
     times = [pod.ready_since + SETTLE for pod in view.current if pod.ready_since]
     times += [pod.created_at + STUCK_AFTER for pod in view.current if not pod.is_ready and is_waiting(pod)]
     if view.deadline is not None and len(view.settled) < view.replicas:

@@ -109,7 +109,7 @@ class View:
 
     @property
     def previous_serves(self) -> bool:
-        """Requests are answered, and by none but the version before the last change."""
+        """Requests are answered, only by the version before the last change."""
         return bool(self.answering) and not any(pod in self.current for pod in self.answering)
 
     @property

@@ -1,4 +1,4 @@
-"""The calls that lead from the children that exist to those that are wanted."""
+"""The writes that turn the existing children into the desired ones."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,8 +62,8 @@ class Scale:
 
 @dataclass(frozen=True)
 class Annotate:
-    """Merge-patch annotations of that very object (`metadata.uid` is a precondition); None removes one. 404 and 409:
-    gone, as good.
+    """Merge-patch annotations of that very object (`metadata.uid` is a precondition); None removes one. 404 and 409
+    are no failures: the object is gone.
     """
 
     ref: ObjectRef

@@ -102,7 +102,7 @@ def _info(obj: Json) -> ServiceEntry:
 
 
 def is_newer(version: str, than: str) -> bool:
-    """Versions are numbers in all API servers there are; where they are not, the last one told counts."""
+    """Versions are numbers in all API servers there are; where they are not, the last one seen counts."""
     if version.isdecimal() and than.isdecimal():
         return int(version) > int(than)
     return version != than

@@ -1,4 +1,4 @@
-"""Events about services: news for people, not state. One that cannot be recorded is in the log instead."""
+"""Events about services: news for people, not state. An Event that cannot be recorded is logged instead."""
 
 import logging
 from collections import deque
@@ -30,7 +30,7 @@ class EventRecorder:
         self._recent: dict[str, deque[datetime]] = {}
 
     async def record(self, service: Raw, event: EventRecord) -> None:
-        """Never raises for the API server's sake; LeaseLost it does."""
+        """Record an Event. Failures of the API server are logged; raises LeaseLost alone."""
         meta, now = service["metadata"], self._now()
         who = f"{meta['namespace']}/{meta['name']}"
         if not self._has_room(meta["uid"], now):

@@ -1,7 +1,7 @@
-"""Which of several operators works: the one whose name is on the Lease.
+"""Leader election: of several operators, the one that holds the Lease works.
 
-kubernetes.aio brings an election of its own; it cannot give a Lease back, writes local time without its zone, and has
-no way to ask, before a write, whether one still leads.
+kubernetes.aio brings an election of its own; it cannot release a Lease, writes local time without its zone, and has no
+way to ask, before a write, whether this process still leads.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LeaseConfig:
-    """Rules of the election, the same for all candidates; times in seconds."""
+    """Rules of the election, the same for all candidates. Times are in seconds."""
 
     namespace: str
     name: str
@@ -42,10 +42,10 @@ class LeaseConfig:
 
 
 class Leader:
-    """One candidate. Nobody's wall clock is trusted: a Lease has run out when it did not change for its duration.
+    """One candidate. No wall clock is trusted: a Lease has expired when it did not change for its duration.
 
     While the API server is away the Lease cannot be renewed, and `seconds_left` falls to zero: nothing is written. When
-    it is back and nobody has taken the Lease, this candidate goes on where it was.
+    it is back and the Lease was not taken, this candidate continues.
     """
 
     def __init__(self, client: Client, config: LeaseConfig, clock: Clock, now: Callable[[], datetime]) -> None:
@@ -61,11 +61,11 @@ class Leader:
         """When the API server last answered about the Lease."""
 
     def leads(self) -> bool:
-        """Nobody else can have taken the Lease yet."""
+        """The Lease is ours, and no other candidate can have taken it yet."""
         return self.seconds_left() > 0
 
     def seconds_left(self) -> float:
-        """For so long nobody else can take the Lease, whatever happens."""
+        """Seconds in which no other candidate can take the Lease, whatever happens."""
         return max(0.0, self._leads_until - self._clock.time())
 
     async def leading(self) -> None:
@@ -89,13 +89,13 @@ class Leader:
             if not renewed and not self._is_mine():
                 raise LeaseLost(f"the Lease went to {self._holder() or 'nobody'}")
             if was_leading and not self.leads():
-                _log.warning("the Lease could not be renewed in time: nothing is written until it is")
+                _log.warning("could not renew the Lease in time: writing nothing until it is renewed")
             elif not was_leading and renewed:
                 _log.info("leading again")
             was_leading = self.leads()
 
     async def release(self) -> None:
-        """Give the Lease back, so that the next leader need not wait until it runs out."""
+        """Release the Lease, so that the next leader need not wait until it expires."""
         self._leads_until = self._clock.time()
         try:
             await self._read()  # a renewal that was cut short may have arrived
@@ -103,7 +103,7 @@ class Leader:
                 return
             await self._client.replace(LEASE, self._with({"holderIdentity": "", "leaseDurationSeconds": 1}))
         except ClusterFault as fault:
-            _log.warning("the Lease could not be given back and has to run out: %s", fault)
+            _log.warning("could not release the Lease, which has to expire: %s", fault)
         else:
             _log.info("gave the Lease back")
 

@@ -1,4 +1,4 @@
-"""One line a message, to read or to parse; with the key that is being reconciled as fields of its own."""
+"""Logs as text or JSON, one line a message, with the key that is being reconciled as fields of its own."""
 
 import json
 import logging

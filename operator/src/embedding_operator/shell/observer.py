@@ -27,7 +27,7 @@ _EVENTS = 10  # the latest of a pod; more say the same
 
 
 class Observer:
-    """What is known of a service: `snapshot` from the store alone, `complete` with what must be asked for."""
+    """Builds snapshots: `snapshot` from the store alone, `complete` with what has to be read from the API server."""
 
     def __init__(self, store: Store, client: Client, secrets: SecretReader) -> None:
         self._store = store
@@ -37,7 +37,7 @@ class Observer:
         self._reads_of: tuple[int, int] | None = None
 
     def service(self, key: ObjectRef) -> Raw | None:
-        """The service, unless it is gone or on its way out: what it owns then goes by its owner references."""
+        """The service; None if it is gone or being deleted: garbage collection then removes what it owns."""
         raw = self._store.get(EMBEDDING_SERVICE, key.namespace, key.name)
         return None if raw is None or raw["metadata"].get("deletionTimestamp") else raw
 

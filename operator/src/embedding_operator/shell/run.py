@@ -86,7 +86,7 @@ class Process:
         """Why this process can neither lead nor stand by; None: it can."""
         leader, clock = self._leader, asyncio.get_running_loop()
         if not self._has_resources or leader is None:
-            return "the API server was not reached yet, or lacks the custom resources"
+            return "the API server has not been reached yet, or the CRDs are not installed"
         oldest = clock.time() - 2 * self._settings.lease_seconds
         if leader.heard_at is None or leader.heard_at < oldest:
             return "the Lease cannot be read"
@@ -131,7 +131,7 @@ class Process:
                 await leader.release()
 
     async def _wait_for_resources(self, client: Client, clock: Clock) -> None:
-        """kopf looks once for the kinds that it watches: until they are served, it must not start."""
+        """kopf discovers its kinds once, at its start: wait until the API server serves them."""
         while True:
             try:
                 missing = {kind.plural for kind in RESOURCES} - await client.served(GROUP, VERSION)

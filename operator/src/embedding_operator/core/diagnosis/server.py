@@ -15,15 +15,15 @@ from embedding_runtime.contract import KILLED
 __all__ = ["server_blocked"]
 
 _WORKER_KILLED = re.compile(r"worker\b.*\bkilled", re.IGNORECASE)
-"""The runtime's last words when its worker was killed. The runtime itself lives on and ends with KILLED, so the kubelet
+"""The runtime's last log line when its worker was killed. The runtime itself lives on and ends with KILLED: the kubelet
 does not report OOMKilled where the kernel kills one process of a container (cgroup v1)."""
 
 
 def server_blocked(pod: Pod, expected: ExpectedPod, events: Sequence[PodEvent]) -> Finding:
     """Why the server of a pod that has its model is not ready.
 
-    A server that failed and was restarted counts as failed until it is ready: so a crash loop gives its reason all the
-    time, and not only between two attempts.
+    A server that failed and was restarted counts as failed until it is ready: so a crash loop
+    gives its reason all the time, and not only between two attempts.
     """
     server = pod.server
     if (stuck := cannot_start(server, expected.server, "the server")) is not None:
