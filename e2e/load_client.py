@@ -3,8 +3,8 @@
     python load_client.py URL MODEL --requests 20000 --after-change 2000
 
 With --until-stopped it goes on until SIGTERM. Half of the threads open a connection for every request, the other half
-keep theirs, as real clients do. The vector of an answer is told by its first number, which is enough to tell two models
-apart. Standard library only.
+keep theirs, as real clients do. A vector is identified by its first number, which is enough to distinguish two
+models. Standard library only.
 """
 
 import argparse

@@ -159,7 +159,7 @@ def _errors(answers: list[Answer]) -> list[str]:
 
 
 def _mixes_nothing(answers: list[Answer]) -> None:
-    """Nobody who asked after the first answer of the new model had arrived got one of the old model."""
+    """No request that was sent after the first answer of the new model had arrived was answered by the old one."""
     given = [answer for answer in answers if answer.vector]
     old = given[0].vector
     switched = min((answer.received for answer in given if answer.vector != old), default=float("inf"))

@@ -22,7 +22,7 @@ def blocked(pod: Pod, events: Sequence[PodEvent] = ()) -> Finding:
     return found
 
 
-def test_a_volume_that_cannot_be_mounted_is_told_in_the_kubelets_words() -> None:
+def test_a_volume_that_cannot_be_mounted_is_reported_in_the_kubelets_words() -> None:
     assert blocked(a_live_pod(**STUCK), [MOUNT, SUMMARY]) == Finding(
         "VolumeNotMounted",
         'A volume of the pod cannot be mounted: MountVolume.SetUp failed for volume "source" : mount failed: exit '

@@ -71,7 +71,7 @@ def test_the_remedy_fits_the_cause(words: str, reason: str, remedy: str) -> None
     assert (found.reason, remedy in found.message) == (reason, True), found.message
 
 
-def test_words_that_the_scheduler_repeats_are_told_once() -> None:
+def test_words_that_the_scheduler_repeats_are_reported_once() -> None:
     assert blocked("0/1 nodes are available: no room. no room.").message.count("no room") == 1
 
 

@@ -427,7 +427,7 @@ def _pods(cluster: PureCluster, revision: str) -> list[Raw]:
     return [pod for pod in cluster.pods.values() if revision_of(pod) == revision]
 
 
-def test_a_server_that_never_becomes_ready_is_told_after_the_deadline_and_left_to_try_on() -> None:
+def test_a_server_that_never_becomes_ready_is_reported_after_the_deadline_and_keeps_trying() -> None:
     cluster = a_cluster(rollout={"progressDeadlineSeconds": 60})
     cluster.run(cluster.serving, ready=False, server=waiting("CrashLoopBackOff", last=ended(1, "bad"), restarts=3))
     cluster.after(30)
@@ -509,7 +509,7 @@ class TestAnAutoscaler:
         assert cluster.deployments[0]["spec"]["progressDeadlineSeconds"] == 800
         assert cluster.replicas() == {cluster.serving: 3}
 
-    def test_finds_one_replica_where_nobody_gave_a_number(self) -> None:
+    def test_finds_one_replica_where_no_number_was_given(self) -> None:
         cluster = a_running_cluster()
         assert "replicas" not in cluster.service["spec"]
         assert cluster.replicas() == {cluster.serving: 1}

@@ -278,7 +278,7 @@ async def test_so_is_a_storage_container_that_was_deleted_while_kopf_was_too_far
         await leader.notices_within(120)
 
 
-async def test_and_so_is_the_only_one_of_which_kopf_says_nothing() -> None:
+async def test_and_so_is_the_only_one_that_kopf_does_not_report() -> None:
     async with a_leader(*SERVED_BY_A_MIRROR) as leader:
         await eventually(lambda: leader.accepted() == "Accepted")
         delete_unseen(leader.api, "mirror")
