@@ -59,6 +59,9 @@ class Leader:
         self._renewed = asyncio.Event()
         self.heard_at: float | None = None
         """When the API server last answered about the Lease."""
+        self.soon = asyncio.Event()
+        """Set when this process leads, or is likely to lead soon: the holder has not renewed the Lease for half of its
+        duration. It is time to list what a leader has to know."""
 
     def leads(self) -> bool:
         """The Lease is ours, and no other candidate can have taken it yet."""
@@ -74,10 +77,15 @@ class Leader:
             await self._renewed.wait()
 
     async def acquire(self) -> None:
-        """Wait until the Lease is ours."""
+        """Wait until the Lease is ours. Raises LeaseLost when it is renewed after `soon` was set."""
         _log.info("waiting for the Lease %s/%s", self._config.namespace, self._config.name)
         while not await self._try():
+            if self._is_silent():
+                self.soon.set()
+            elif self.soon.is_set():
+                raise LeaseLost(f"{self._holder()} renewed the Lease")
             await sleep(self._clock, self._config.pause)
+        self.soon.set()
         _log.info("leading, as %s", self._config.me)
 
     async def hold(self) -> None:
@@ -97,6 +105,7 @@ class Leader:
     async def release(self) -> None:
         """Release the Lease, so that the next leader need not wait until it expires."""
         self._leads_until = self._clock.time()
+        self.soon.clear()
         try:
             await self._read()  # a renewal that was cut short may have arrived
             if not self._is_mine():
@@ -179,5 +188,12 @@ class Leader:
 
     def _has_run_out(self) -> bool:
         """Free, or not renewed for as long as its holder said it would hold."""
-        duration = self._spec().get("leaseDurationSeconds") or self._config.duration
-        return not self._holder() or self._clock.time() >= self._changed_at + duration
+        return not self._holder() or self._clock.time() >= self._changed_at + self._duration()
+
+    def _is_silent(self) -> bool:
+        """The API server answers, and the Lease has not changed for half of its duration."""
+        return self.heard_at is not None and self.heard_at >= self._changed_at + self._duration() / 2
+
+    def _duration(self) -> float:
+        """That of the Lease's holder, in seconds."""
+        return float(self._spec().get("leaseDurationSeconds") or self._config.duration)
