@@ -12,11 +12,13 @@ from kube import Service, advertise_gpus, apply, get, sh
 from load import Answer, under_load
 from services import MINILM, a_service, with_token
 
-pytestmark = pytest.mark.timeout(900)
-
 REQUESTS = int(os.environ.get("REQUESTS", "8000"))
 REQUESTS_WITH_BAD_CHANGE = int(os.environ.get("REQUESTS", "1000"))
 """Clients ask throughout the change; these are the fewest requests."""
+LONGEST = 240 + REQUESTS // 20
+"""Seconds in which two busy cores answer so many requests."""
+
+pytestmark = pytest.mark.timeout(LONGEST + 600)
 
 OTHER = "hf://example/all-MiniLM-L6-v2-cls"
 """Of the same size; its vectors are others."""
@@ -35,7 +37,7 @@ def one_gpu() -> Iterator[None]:
 def test_a_change_of_the_model_under_load_mixes_nothing_and_fails_nothing(namespace: str) -> None:
     service = _ready(namespace, replicas=2, resources=SMALL)
     old = _serving(service)
-    with under_load(service, service.name, requests=REQUESTS, after_change=2_000, seconds=270, threads=6) as load:
+    with under_load(service, service.name, requests=REQUESTS, after_change=2_000, seconds=LONGEST, threads=6) as load:
         apply(_a_service(namespace, model={"storageUri": OTHER}, replicas=2, resources=SMALL))
         answers = load.answers()
 
@@ -63,7 +65,9 @@ def test_a_bad_change_takes_nothing_down_where_a_second_pod_fits(
 ) -> None:
     service = _ready(namespace, resources=resources)
     old = _serving(service)
-    with under_load(service, service.name, requests=REQUESTS_WITH_BAD_CHANGE, seconds=600, until_stopped=True) as load:
+    with under_load(
+        service, service.name, requests=REQUESTS_WITH_BAD_CHANGE, seconds=LONGEST, until_stopped=True
+    ) as load:
         apply(_a_service(namespace, resources=resources, **BAD[reason]))
         assert "still serving" in service.says(reason)
         service.says(reason, "Stalled")
@@ -85,7 +89,7 @@ def test_a_bad_change_takes_nothing_down_where_a_second_pod_fits(
 def test_on_the_only_gpu_a_bad_change_is_rolled_back_by_itself(namespace: str, reason: str) -> None:
     service = _ready(namespace, resources=GPU)
     old = _serving(service)
-    with under_load(service, service.name, requests=100, seconds=600, until_stopped=True) as load:
+    with under_load(service, service.name, requests=100, seconds=LONGEST, until_stopped=True) as load:
         apply(_a_service(namespace, resources=GPU, **BAD[reason]))
         service.says(reason, "Stalled")
         sh(f"kubectl wait --for=condition=Available embeddingservice/{service.name} -n {namespace} --timeout=240s")

@@ -299,7 +299,7 @@ def test_what_somebody_must_change_is_stalled(reason: str) -> None:
 def test_pods_that_run_go_on_answering_while_a_change_is_rejected() -> None:
     view = rejected(INVALID, pods=READY)
     assert condition(view, "Available").status == "True"
-    assert condition(view).message.endswith("The pods that run are left as they are and answer requests.")
+    assert condition(view).message.endswith("Running pods are left as they are and answer requests.")
 
 
 # Faults.

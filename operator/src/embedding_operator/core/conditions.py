@@ -37,7 +37,7 @@ def _ready(progress: Progress) -> Condition:
 def _reconciling(progress: Progress) -> Condition:
     if progress.verdict is Verdict.RECONCILING:
         return _condition(ConditionType.RECONCILING, State.TRUE, progress.reason, progress.message)
-    message = "The service is as its spec says." if progress.verdict is Verdict.CURRENT else "See Stalled."
+    message = "The service is as specified." if progress.verdict is Verdict.CURRENT else "See Stalled."
     reason = Reason.RECONCILED if progress.verdict is Verdict.CURRENT else progress.reason
     return _condition(ConditionType.RECONCILING, State.FALSE, reason, message)
 

@@ -15,7 +15,7 @@ _PLACEMENT = ("nodeSelector", "affinity", "runtimeClassName", "nodeName", "sched
 def makes_room(leaving: Raw, coming: Raw) -> bool:
     """A pod of the template `coming` needs nothing that one of `leaving` does not free. Pod templates.
 
-    So an outage is risked only where it helps: a candidate that asks for more than the serving pods have would not be
+    So an outage is risked only where it helps: a candidate that requests more than the serving pods could not be
     scheduled in their place either.
     """
     before, after = leaving["spec"], coming["spec"]

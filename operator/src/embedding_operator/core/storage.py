@@ -148,7 +148,7 @@ def _selected(chosen: StorageRead, rule: str, *, is_catch_all: bool = False) -> 
     if chosen.problems:
         message = (
             f"{chosen}, which fetches this model ({rule}), cannot be used until it is corrected: "
-            f"{'; '.join(chosen.problems)}. Pods that run stay as they are"
+            f"{'; '.join(chosen.problems)}. Running pods stay as they are"
         )
         return Selection(None, Problem(Reason.STORAGE_CONTAINER_UNREADABLE, message))
     parsed: Any = chosen.parsed

@@ -57,7 +57,7 @@ class View:
 
     @property
     def replicas(self) -> int:
-        """How many there should be."""
+        """Desired number of replicas."""
         if self.resolved is not None:
             return self.resolved.replicas
         wanted = (self.service.get("spec") or {}).get("replicas")
@@ -79,7 +79,7 @@ class View:
 
     @cached_property
     def answering(self) -> tuple[Pod, ...]:
-        """Pods that answer requests, of whatever version."""
+        """Pods of any version that answer requests."""
         return tuple(pod for pod in self.snapshot.live_pods(self.serving) if pod.is_ready) if self.serving else ()
 
     @property

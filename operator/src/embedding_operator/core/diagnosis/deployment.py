@@ -17,7 +17,7 @@ _EXCEEDED = re.compile(r"exceeded quota: (?P<quota>[^,]+),")
 
 
 def of_deployment(deployment: Raw | None, expected: ExpectedPod) -> Finding | None:
-    """None: it says nothing, or something about an older spec of itself."""
+    """None: it reports no problem, or one of an older generation."""
     status = (deployment or {}).get("status") or {}
     if deployment is None or status.get("observedGeneration") != deployment["metadata"].get("generation"):
         return None

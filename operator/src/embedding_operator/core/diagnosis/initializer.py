@@ -1,4 +1,4 @@
-"""What keeps the model's files away: the initializer's container."""
+"""What keeps the initializer from downloading the model."""
 
 from embedding_operator.core.diagnosis.expected import ExpectedPod
 from embedding_operator.core.diagnosis.kubelet import cannot_start
