@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from embedding_operator.core.diagnosis import diagnose, needs_events
+from embedding_operator.core.pods import Pod, PodEvent
 from embedding_operator.core.records import Finding
-from embedding_operator.core.snapshot import Pod, PodEvent, Snapshot
+from embedding_operator.core.snapshot import Snapshot
 from support.builders import NOW, Raw, a_service, running, waiting
 from support.views import DOWNLOADED, a_live_pod, an_expected_pod
 

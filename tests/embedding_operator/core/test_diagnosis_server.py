@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from embedding_operator.core.diagnosis import ExpectedPod, diagnose, needs_events
+from embedding_operator.core.pods import PodEvent, pod_of
 from embedding_operator.core.records import Finding
 from embedding_operator.core.resolve import resolve_service
 from embedding_operator.core.revision import revision_and_template
-from embedding_operator.core.snapshot import PodEvent, Snapshot, pod_of
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.kinds import POD
 from embedding_operator.shell.trim import trimmed
 from embedding_runtime.contract import KILLED

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from embedding_operator.core.objects import revision_of
 from embedding_operator.core.plan import Budget, Create, Replace, Scale
-from embedding_operator.core.snapshot import pod_of, revision_of
+from embedding_operator.core.pods import pod_of
 from embedding_operator.errors import NameTaken, Terminating
 from support.builders import SETTINGS, Raw, a_service, a_storage_container, ended, running, waiting
 from support.pure_cluster import PureCluster

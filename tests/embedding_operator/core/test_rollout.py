@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from embedding_operator.constants import REVISION_LABEL, SERVICE_LABEL
+from embedding_operator.core.objects import LEGACY, Raw
+from embedding_operator.core.pods import Container, Pod
 from embedding_operator.core.records import Finding
 from embedding_operator.core.rollout import Phase, Rollout, decide
-from embedding_operator.core.snapshot import LEGACY, Container, Pod, Raw, Snapshot
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.resources.v1alpha1 import Rollout as RolloutSpec
 from support.builders import NOW, a_service
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from embedding_operator.constants import DRAIN_ANNOTATION
+from embedding_operator.core.objects import revision_of
 from embedding_operator.core.plan import Budget
-from embedding_operator.core.snapshot import revision_of
 from support.builders import MINILM, a_service, ended
 from support.pure_cluster import PureCluster
 

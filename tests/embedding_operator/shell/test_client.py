@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from embedding_operator.core.snapshot import ObjectRef
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import (
     AlreadyExists,
     ClusterFault,

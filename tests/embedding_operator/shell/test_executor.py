@@ -10,10 +10,11 @@ import pytest
 
 from embedding_operator import kinds
 from embedding_operator.constants import ADOPT_ANNOTATION, API_VERSION, DRAIN_ANNOTATION, SERVICE_LABEL
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.core.plan import Annotate, Create, Delete, Plan, Replace, Scale
 from embedding_operator.core.records import EventRecord
 from embedding_operator.core.rollout import Phase, Rollout
-from embedding_operator.core.snapshot import ObjectRef, Snapshot
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.core.writes import writes
 from embedding_operator.errors import Conflict, Denied, NameTaken, Terminating, Unavailable
 from embedding_operator.kinds import EMBEDDING_SERVICE, POD, SERVICE, Kind, Role

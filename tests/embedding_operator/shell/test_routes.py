@@ -3,7 +3,7 @@
 from typing import Any
 
 from embedding_operator.constants import API_VERSION, SERVICE_LABEL
-from embedding_operator.core.snapshot import ObjectRef
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.kinds import (
     CLUSTER_STORAGE_CONTAINER,
     DEPLOYMENT,

@@ -21,9 +21,10 @@ from embedding_operator.cli.manifests import Manifests, read
 from embedding_operator.cli.table import table
 from embedding_operator.core import storage
 from embedding_operator.core.plan import Create, plan_service
+from embedding_operator.core.pods import pod_of
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.resolve import secrets_needed
-from embedding_operator.core.snapshot import Snapshot, pod_of
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.errors import BadManifests, CannotRunLocally
 from embedding_operator.resources.crd import columns
 from embedding_operator.settings import Policy, Settings

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.core.plan import plan_failed, plan_service
 from embedding_operator.core.records import EventRecord
-from embedding_operator.core.snapshot import ObjectRef, Snapshot
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.errors import Bug, Fault, LeaseLost
 from embedding_operator.settings import Settings
 from embedding_operator.shell.budget import RolloutBudget

@@ -5,11 +5,11 @@ InProgress; never both. Ready is False while either is True.
 """
 
 from embedding_operator.core.diagnosis import most_severe
+from embedding_operator.core.objects import condition_of
 from embedding_operator.core.progress import Progress, Verdict, judge
 from embedding_operator.core.reasons import WAITING, Group, Reason
 from embedding_operator.core.records import Condition, ConditionType, Finding, State
 from embedding_operator.core.rollout import Phase
-from embedding_operator.core.snapshot import condition_of
 from embedding_operator.core.view import View
 from embedding_operator.core.wording import MESSAGE_LENGTH, sentence, shortened
 

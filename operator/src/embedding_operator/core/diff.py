@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from embedding_operator.constants import APPLIED_ANNOTATION, FIELD_MANAGER, GROUP
+from embedding_operator.core.objects import Raw
 from embedding_operator.core.quantity import amount
-from embedding_operator.core.snapshot import Raw
 
 __all__ = ["first_difference", "foreign_fields", "needs_write", "replacement"]
 

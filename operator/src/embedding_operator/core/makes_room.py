@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from fractions import Fraction
 
+from embedding_operator.core.objects import Raw
 from embedding_operator.core.quantity import amount
-from embedding_operator.core.snapshot import Raw
 
 __all__ = ["makes_room"]
 

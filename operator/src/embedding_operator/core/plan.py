@@ -9,12 +9,13 @@ from typing import Any
 from embedding_operator.constants import TEMPLATE_ANNOTATION
 from embedding_operator.core import diagnosis, status
 from embedding_operator.core.build import Blueprint, Desired, build
+from embedding_operator.core.objects import Raw, condition_of, kind_ref, revision_of
 from embedding_operator.core.reasons import PROGRESS
 from embedding_operator.core.records import EventRecord
 from embedding_operator.core.resolve import resolve_service
 from embedding_operator.core.revision import revision_and_template
 from embedding_operator.core.rollout import Phase, decide
-from embedding_operator.core.snapshot import Raw, Snapshot, StorageRead, condition_of, kind_ref, revision_of
+from embedding_operator.core.snapshot import Snapshot, StorageRead
 from embedding_operator.core.view import View
 from embedding_operator.core.writes import (
     Annotate,

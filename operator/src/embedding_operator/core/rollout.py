@@ -16,10 +16,11 @@ from enum import StrEnum
 
 from embedding_operator.constants import REVISION_LABEL
 from embedding_operator.core.makes_room import makes_room
+from embedding_operator.core.objects import LEGACY, Raw
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import EventRecord, Finding
 from embedding_operator.core.rollout_state import SETTLE, RolloutState
-from embedding_operator.core.snapshot import LEGACY, Raw, Snapshot
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.resources.v1alpha1 import Rollout as RolloutSpec
 from embedding_operator.resources.v1alpha1 import RolloutStrategy
 

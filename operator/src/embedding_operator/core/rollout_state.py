@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from embedding_operator.constants import TEMPLATE_ANNOTATION
+from embedding_operator.core.objects import Raw
+from embedding_operator.core.pods import Pod
 from embedding_operator.core.records import Finding
-from embedding_operator.core.snapshot import Pod, Raw, Snapshot
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.resources.v1alpha1 import Rollout as RolloutSpec
 
 __all__ = ["SETTLE", "RolloutState"]

@@ -7,10 +7,11 @@ from typing import Any
 from embedding_operator.core import names, storage
 from embedding_operator.core.conditions import calculate
 from embedding_operator.core.diagnosis.events import STUCK_AFTER, is_waiting
+from embedding_operator.core.objects import Raw, condition_of
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Condition, State
 from embedding_operator.core.rollout_state import SETTLE
-from embedding_operator.core.snapshot import Raw, StorageRead, condition_of
+from embedding_operator.core.snapshot import StorageRead
 from embedding_operator.core.view import View
 from embedding_operator.core.wording import sentence, shortened
 from embedding_operator.resources.kubernetes import Condition as ConditionStatus

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from embedding_operator.core.checks.container import check_container
 from embedding_operator.core.merge import merge
+from embedding_operator.core.objects import Raw
 from embedding_operator.core.reasons import Reason
-from embedding_operator.core.snapshot import Raw, StorageRead
+from embedding_operator.core.snapshot import StorageRead
 from embedding_operator.core.uri_formats import Rank, UriFormats, read_formats
 from embedding_operator.errors import Problem
 from embedding_operator.resources.kubernetes import Container, KeyRef

@@ -7,11 +7,13 @@ from functools import cached_property
 
 from embedding_operator.constants import REVISION_LABEL
 from embedding_operator.core.diagnosis import ExpectedPod, PodDiagnosis, most_severe
+from embedding_operator.core.objects import LEGACY, Raw, condition_of
+from embedding_operator.core.pods import Pod
 from embedding_operator.core.records import Finding
 from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.rollout import Phase, Rollout
 from embedding_operator.core.rollout_state import SETTLE
-from embedding_operator.core.snapshot import LEGACY, Pod, Raw, Snapshot, condition_of
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.errors import Fault, Problem
 from embedding_operator.settings import Settings
 

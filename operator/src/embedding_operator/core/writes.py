@@ -8,8 +8,9 @@ from typing import Any
 from embedding_operator.constants import ADOPT_ANNOTATION, DRAIN_ANNOTATION
 from embedding_operator.core.build import Desired
 from embedding_operator.core.diff import foreign_fields, needs_write, replacement
+from embedding_operator.core.objects import ObjectRef, Raw, kind_ref, revision_of
 from embedding_operator.core.rollout import Rollout
-from embedding_operator.core.snapshot import ObjectRef, Raw, Snapshot, kind_ref, revision_of
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.errors import NameTaken, Terminating
 from embedding_operator.kinds import DEPLOYMENT, POD
 

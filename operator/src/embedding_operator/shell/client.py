@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 
 from embedding_operator.constants import FIELD_MANAGER
-from embedding_operator.core.snapshot import ObjectRef
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import Expired, LeaseLost, NotFound, Unavailable
 from embedding_operator.kinds import Kind, kind_of
 from embedding_operator.shell.answers import fault_of

@@ -10,7 +10,7 @@ from sys import intern
 from typing import Any
 
 from embedding_operator.constants import SERVICE_LABEL
-from embedding_operator.core.snapshot import condition_of
+from embedding_operator.core.objects import condition_of
 from embedding_operator.kinds import EMBEDDING_SERVICE, Kind, Role
 
 __all__ = ["Entry", "Json", "Key", "Packer", "ServiceEntry", "is_newer", "key_of"]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from embedding_operator.constants import FIELD_MANAGER
+from embedding_operator.core.objects import Raw
 from embedding_operator.core.records import EventRecord
-from embedding_operator.core.snapshot import Raw
 from embedding_operator.errors import ClusterFault
 from embedding_operator.kinds import EVENT
 from embedding_operator.shell.client import Client

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from embedding_operator.core.diff import first_difference
+from embedding_operator.core.objects import ObjectRef, Raw, is_controlled_by, kind_ref
 from embedding_operator.core.plan import Annotate, Create, Delete, Plan, Replace, Scale, Write
-from embedding_operator.core.snapshot import ObjectRef, Raw, is_controlled_by, kind_ref
 from embedding_operator.core.writes import create_over, ref_of
 from embedding_operator.errors import AlreadyExists, Conflict, Denied, FieldOverridden, NotFound
 from embedding_operator.kinds import SERVICE, Kind

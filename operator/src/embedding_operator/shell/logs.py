@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from embedding_operator.core.snapshot import ObjectRef
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.settings import Settings
 
 __all__ = ["reconciling", "set_up"]

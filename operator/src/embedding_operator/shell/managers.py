@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from embedding_operator.core.snapshot import Raw
+from embedding_operator.core.objects import Raw
 from embedding_operator.errors import ClusterFault, Denied, NotFound
 from embedding_operator.kinds import LEASE
 from embedding_operator.shell.client import Client

@@ -4,17 +4,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from embedding_operator.core.diagnosis import needs_events
+from embedding_operator.core.objects import ObjectRef, Raw, condition_of, kind_ref
+from embedding_operator.core.pods import PodEvent, pod_of
 from embedding_operator.core.resolve import secrets_needed
-from embedding_operator.core.snapshot import (
-    ObjectRef,
-    PodEvent,
-    Raw,
-    Snapshot,
-    StorageRead,
-    condition_of,
-    kind_ref,
-    pod_of,
-)
+from embedding_operator.core.snapshot import Snapshot, StorageRead
 from embedding_operator.core.storage import read
 from embedding_operator.kinds import CLUSTER_STORAGE_CONTAINER, DEPLOYMENT, EMBEDDING_SERVICE, EVENT, STORAGE_CONTAINER
 from embedding_operator.shell.client import Client

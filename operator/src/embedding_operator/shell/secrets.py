@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from embedding_operator.constants import USE_LABEL
-from embedding_operator.core.snapshot import Raw
+from embedding_operator.core.objects import Raw
 from embedding_operator.errors import NotFound
 from embedding_operator.kinds import SECRET
 from embedding_operator.shell.backoff import Backoff

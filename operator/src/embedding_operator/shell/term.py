@@ -12,7 +12,7 @@ from kubernetes.aio.client import Configuration
 from embedding_operator.constants import SERVICE_LABEL
 from embedding_operator.controllers.embeddingservice import EmbeddingServiceController
 from embedding_operator.controllers.storagecontainer import StorageContainerController
-from embedding_operator.core.snapshot import ObjectRef
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import ClusterFault
 from embedding_operator.kinds import (
     CLUSTER_STORAGE_CONTAINER,

@@ -3,9 +3,9 @@
 import re
 
 from embedding_operator.core.diagnosis.expected import ExpectedPod
+from embedding_operator.core.objects import Raw, condition_of
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
-from embedding_operator.core.snapshot import Raw, condition_of
 from embedding_operator.core.wording import sentence
 
 __all__ = ["of_deployment"]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from embedding_operator.core.diagnosis.events import STOPPED, failed_probe, node_lost
 from embedding_operator.core.diagnosis.expected import ExpectedPod
 from embedding_operator.core.diagnosis.kubelet import cannot_start
+from embedding_operator.core.pods import Pod, PodEvent, Terminated
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
-from embedding_operator.core.snapshot import Pod, PodEvent, Terminated
 from embedding_operator.core.wording import last_lines, sentence
 from embedding_runtime.contract import KILLED
 
