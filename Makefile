@@ -28,7 +28,7 @@ test: .venv/synced tests/clients/.venv/synced ## Run all tests that need no clus
 	@tools/debian.sh chromedriver strace || echo "the tests of the playground, and of connections outwards, are skipped" >&2
 	$(PYTHON) -m pytest $(ARGS)
 
-e2e: ## Bring a cluster up, install the chart, walk the guide and do it harm, take the cluster down (20 minutes)
+e2e: ## Bring a cluster up, install the chart, walk the guide and do it harm, take the cluster down (half an hour)
 e2e-slow: ## The same for what e2e leaves out: long outages and upgrades (20 minutes)
 e2e: E2E_TESTS := not slow_cluster
 e2e-slow: E2E_TESTS := slow_cluster

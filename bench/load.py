@@ -126,6 +126,6 @@ def under_load(
         begin, before, all_before = time.monotonic(), tree.cpu_seconds(), busy_seconds()
         meanwhile(seconds)
         end, after, all_after = time.monotonic(), tree.cpu_seconds(), busy_seconds()
-        tree.note_memory()  # the clients have not stopped; what it costs, a tenth of a second, belongs to nobody
+        tree.note_memory()  # the clients have not stopped; what it costs, a tenth of a second, is nobody's
         report, _ = wrk.communicate()
     return read_report(report), Window(begin, end, after - before, (all_after - all_before) - (after - before))

@@ -69,8 +69,8 @@ class Tree:
                 each.send_signal(number)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        processes = self._processes()  # before the root goes, and with it who belonged to it
-        self._signal(signal.SIGCONT)  # who is paused does not end
+        processes = self._processes()  # before the root ends, and with it the list of its children
+        self._signal(signal.SIGCONT)  # a paused process does not end
         if self.process.poll() is None:
             self.process.terminate()
         try:
@@ -78,7 +78,7 @@ class Tree:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        left = [each for each in processes if each.is_running()]  # who outlives the root has nobody to wait for
+        left = [each for each in processes if each.is_running()]  # what outlives the root is killed
         for each in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()

@@ -31,7 +31,7 @@ class Measured(_Record):
     cpu_seconds: float
     """Of the whole process tree, within the window."""
     others: float
-    """CPU-seconds that everything else on these cores took meanwhile: the clients, and whoever should not be there."""
+    """CPU-seconds that everything else on these cores took meanwhile: clients, and what should not be there."""
 
     @property
     def cell(self) -> Cell:

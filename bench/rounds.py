@@ -80,7 +80,7 @@ def run(plan: Plan, progress: Progress) -> list[Round]:
 
 
 def _round(number: int, plan: Plan, expected: Vectors, progress: Progress) -> Round:
-    """All systems are up, and take turns, step by step: what is compared ran within one minute. Who waits is paused.
+    """All systems are up, and take turns, step by step: what is compared ran within one minute. Others are paused.
 
     The order is the opposite one in every second round, and from step to step; the bound is at one end of it.
     """
@@ -123,7 +123,7 @@ def _measure_bound(inputs: Inputs) -> Bound:
 
 
 class _Turn:
-    """One system in one round. What fails ends it, and is told in its record, beside what was measured before."""
+    """One system in one round. A failure ends it, and is in its record, beside what was measured before."""
 
     def __init__(self, system: str) -> None:
         self._system = system

@@ -1,4 +1,4 @@
-"""Who is measured, and how each is started: the same model, the same type, the same longest input."""
+"""The systems under test, and how each is started: the same model, the same type, the same longest input."""
 
 import shutil
 import sys
@@ -77,7 +77,7 @@ OURS = ("huggingface", "vllm")
 """Systems that take flags of this runtime."""
 
 SYSTEMS = ("huggingface", ENCODE, "infinity", "vllm-server", "vllm")
-"""In the order of their turns: who is compared most closely is measured one after the other."""
+"""In the order of their turns: those that are compared most closely are measured one after the other."""
 
 
 def server(system: str) -> Server:

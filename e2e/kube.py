@@ -134,7 +134,7 @@ def advertise_gpus(count: int) -> None:
 
 
 def requests_to_hub() -> list[dict[str, Any]]:
-    """What the fake hub was asked, by whom: see `Seen` in tests/support/fake_hub.py."""
+    """The requests that the fake hub received: see `Seen` in tests/support/fake_hub.py."""
     seen: list[dict[str, Any]] = json.loads(
         sh("kubectl get --raw /api/v1/namespaces/fake-hub/services/fake-hub:8000/proxy/__seen")
     )

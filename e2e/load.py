@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kube import ROOT, Service, apply, sh
+from waiting import eventually
 
 __all__ = ["Answer", "Load", "under_load"]
 
@@ -25,29 +26,36 @@ class Answer:
 
 @dataclass
 class Load:
-    """Clients that ask from now on."""
+    """Clients that ask from now on, for so many seconds at most."""
 
     namespace: str
     name: str
+    seconds: int
+
+    def stop(self) -> list[Answer]:
+        """Tell clients that ask `until_stopped` that it is enough; their answers."""
+        sh(f"kubectl exec {self.name} -n {self.namespace} -- python -c 'import os; os.kill(1, 15)'")
+        return self.answers()
 
     def answers(self) -> list[Answer]:
         """Wait until the clients have asked as often as they are to; all answers, in the order of sending."""
-        pod = f"pod/{self.name} -n {self.namespace}"
-        sh(f"kubectl wait --for=jsonpath='{{.status.phase}}'=Succeeded {pod} --timeout=280s")
+        wait = f"kubectl wait --for=jsonpath='{{.status.phase}}'=Succeeded pod/{self.name} -n {self.namespace}"
+        eventually("the clients have ended", lambda: sh(f"{wait} --timeout=60s"), within=self.seconds)
         lines = sh(f"kubectl logs {self.name} -n {self.namespace}").splitlines()
         return sorted((Answer(**json.loads(line)) for line in lines), key=lambda answer: answer.sent)
 
 
 @contextmanager
-def under_load(service: Service, model: str, *, name: str = "load", **options: int) -> Iterator[Load]:
+def under_load(service: Service, model: str, *, name: str = "load", seconds: int, **options: int) -> Iterator[Load]:
     """Clients of a service, as a pod; `options` are those of load_client.py."""
     sh(f"kubectl create configmap {name} -n {service.namespace} --from-file={_CLIENT}")
     url = f"http://{service.name}.{service.namespace}.svc"
-    flags = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+    flags = [f"--seconds={seconds}"]
+    flags += [f"--{key.replace('_', '-')}" + ("" if value is True else f"={value}") for key, value in options.items()]
     apply(_pod(name, service.namespace, [url, model, *flags]))
     sh(f"kubectl wait --for=condition=Ready pod/{name} -n {service.namespace} --timeout=60s")
     try:
-        yield Load(service.namespace, name)
+        yield Load(service.namespace, name, seconds)
     finally:
         sh(f"kubectl delete pod/{name} configmap/{name} -n {service.namespace} --grace-period=1")
 

@@ -2,13 +2,15 @@
 
     python load_client.py URL MODEL --requests 20000 --after-change 2000
 
-Half of the threads open a connection for every request, the other half keep theirs, as real clients do. The vector of
-an answer is told by its first number, which is enough to tell two models apart. Standard library only.
+With --until-stopped it goes on until SIGTERM. Half of the threads open a connection for every request, the other half
+keep theirs, as real clients do. A vector is identified by its first number, which is enough to distinguish two
+models. Standard library only.
 """
 
 import argparse
 import http.client
 import json
+import signal
 import sys
 import threading
 import time
@@ -16,13 +18,16 @@ from collections import Counter
 from urllib.parse import urlsplit
 
 BODY_TEXT = "This is an example sentence for embedding generation."
+BACKOFF = 0.1
+"""Seconds after an error: while nobody answers, a log of errors alone would outgrow what the kubelet keeps."""
 
 
 class Tally:
     """What has been answered until now, and whether that is enough."""
 
-    def __init__(self, requests: int, after_change: int, seconds: float) -> None:
+    def __init__(self, requests: int, after_change: int, seconds: float, *, is_stopped: bool = True) -> None:
         self.requests, self.after_change = requests, after_change
+        self.is_stopped = is_stopped
         self.end = time.monotonic() + seconds
         self.lock = threading.Lock()
         self.first: str | None = None
@@ -38,7 +43,7 @@ class Tally:
 
     @property
     def is_enough(self) -> bool:
-        is_done = self.counts.total() >= self.requests and self.counts[False] >= self.after_change
+        is_done = self.is_stopped and self.counts.total() >= self.requests and self.counts[False] >= self.after_change
         return is_done or time.monotonic() > self.end
 
 
@@ -68,7 +73,10 @@ def ask(connection: http.client.HTTPConnection, model: str, *, keep: bool) -> di
 def work(address: tuple[str, int], model: str, tally: Tally, *, keep: bool) -> None:
     connection = http.client.HTTPConnection(*address, timeout=60)
     while not tally.is_enough:
-        tally.add(ask(connection, model, keep=keep))
+        answer = ask(connection, model, keep=keep)
+        tally.add(answer)
+        if "error" in answer:
+            time.sleep(BACKOFF)
         if not keep:
             connection.close()
 
@@ -81,10 +89,12 @@ def main() -> int:
     parser.add_argument("--after-change", type=int, default=0, help="at least so many answers of another vector")
     parser.add_argument("--seconds", type=float, default=600, help="at most so long")
     parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--until-stopped", action="store_true", help="go on until SIGTERM, then until it is enough")
     given = parser.parse_args()
     parts = urlsplit(given.url)
     address = (parts.hostname or "localhost", parts.port or 80)
-    tally = Tally(given.requests, given.after_change, given.seconds)
+    tally = Tally(given.requests, given.after_change, given.seconds, is_stopped=not given.until_stopped)
+    signal.signal(signal.SIGTERM, lambda *_: setattr(tally, "is_stopped", True))
     threads = [
         threading.Thread(target=work, args=(address, given.model, tally), kwargs={"keep": number % 2 == 0})
         for number in range(given.threads)

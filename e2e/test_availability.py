@@ -132,7 +132,7 @@ def _deployments(namespace: str) -> list[object]:
 
 
 def _writes_nothing(pod: str, *, since: float, seconds: float) -> None:
-    """Neither until now nor for a while from now on: the audit log has who wrote what."""
+    """Neither until now nor for a while from now on: the audit log has every write and its user."""
     stays("what the former leader wrote", lambda: list(operators.writes_by(pod, since)), seconds=seconds)
     written = operators.writes_by(pod, since)
     assert not written, [(event["verb"], event["objectRef"], event["responseStatus"]["code"]) for event in written]

@@ -50,7 +50,7 @@ def test_the_operator_refuses_what_only_it_can_tell(namespace: str, change: dict
     assert service.has_made() == []
 
 
-def test_all_that_is_wrong_is_said_at_once(namespace: str) -> None:
+def test_all_problems_are_reported_at_once(namespace: str) -> None:
     wrong = a_service(namespace, args=("--pooling_mode=cls", "--task=embed"), model={"storageUri": "hf://MiniLM"})
     apply(wrong)
 

@@ -14,9 +14,9 @@ NAME = "embedding-model"
 ROLE = "clusterrole/embedding-operator.embedding-operator"
 
 
-def test_a_failing_webhook_is_named_and_its_end_needs_nobody(namespace: str) -> None:
+def test_a_failing_webhook_is_named_and_the_service_recovers_with_it(namespace: str) -> None:
     service = Service(NAME, namespace)
-    with _a_webhook_that_nobody_serves(namespace):
+    with _a_webhook_without_a_server(namespace):
         apply(_without_pods(namespace))
         message = service.says("Retrying")
         assert f"{namespace}.mine.example" in message, message
@@ -27,7 +27,7 @@ def test_a_failing_webhook_is_named_and_its_end_needs_nobody(namespace: str) -> 
     record(get(f"embeddingservice {NAME}", namespace), "Current", "scaled-to-zero")
 
 
-def test_a_quota_that_has_no_room_for_an_object_is_told_and_more_room_is_taken(namespace: str) -> None:
+def test_a_quota_that_has_no_room_for_an_object_is_reported_and_more_room_is_used(namespace: str) -> None:
     _quota(namespace, "count/deployments.apps=0")
     apply(_without_pods(namespace))
     service = Service(NAME, namespace)
@@ -49,7 +49,7 @@ def test_a_quota_that_has_no_room_for_an_object_is_told_and_more_room_is_taken(n
         pytest.param("limits.cpu=10m", "limits.cpu", id="limits.cpu"),
     ],
 )
-def test_a_quota_that_has_no_room_for_pods_is_told_and_more_room_is_taken(
+def test_a_quota_that_has_no_room_for_pods_is_reported_and_more_room_is_used(
     namespace: str, hard: str, words: str
 ) -> None:
     _quota(namespace, hard)
@@ -79,6 +79,21 @@ def test_a_missing_right_is_named_and_used_when_it_is_there(namespace: str, reso
     service.says("ScaledToZero")
 
 
+def test_a_correction_takes_effect_on_a_full_node_too(namespace: str) -> None:
+    """The failed pod requests most of the node's CPUs: its successor fits only when it is gone."""
+    cpus = int(get("nodes")["items"][0]["status"]["allocatable"]["cpu"])
+    full = {"limits": {"memory": "2Gi"}, "requests": {"cpu": f"{cpus * 600}m", "memory": "256Mi"}}
+    apply(a_service(namespace, model={"tokenSecretRef": None}, resources=full))
+    service = Service(NAME, namespace)
+    assert "no token was used" in service.says("ModelNotFound")
+
+    with_token(namespace)
+    apply(a_service(namespace, resources=full))
+    service.is_ready()
+    deployment = get(f"deployments -l {service.pods}", namespace)["items"][0]
+    assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
 def _without_pods(namespace: str) -> dict[str, Any]:
     return a_service(namespace, model={"tokenSecretRef": None}, replicas=0)
 
@@ -90,7 +105,7 @@ def _quota(namespace: str, hard: str) -> None:
 
 
 @contextmanager
-def _a_webhook_that_nobody_serves(namespace: str) -> Iterator[None]:
+def _a_webhook_without_a_server(namespace: str) -> Iterator[None]:
     """Asked about every Deployment of the namespace, and there is no server behind its Service."""
     selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
     webhook = {

@@ -41,7 +41,7 @@ def test_namespaced_installs_of_one_name_manage_their_own_namespaces(teams: tupl
     Fleet(second).create([4])
 
     Fleet(second).is_level(4, within=20)
-    assert "status" not in get("embeddingservice service-4", first), "nobody manages it, the neighbour does not either"
+    assert "status" not in get("embeddingservice service-4", first), "no operator manages it, the neighbour neither"
 
 
 def test_a_second_operator_leaves_alone_what_the_first_manages(namespace: str) -> None:

@@ -1,4 +1,4 @@
-"""What the operator made it keeps as it made it; what others made it never touches, whatever labels it carries."""
+"""The operator keeps its own objects as it made them, and never touches objects of others, whatever their labels."""
 
 import json
 import os
@@ -68,7 +68,7 @@ HAND_EDITS: Mapping[str, tuple[str, list[dict[str, Any]]]] = {
         "deployment",
         [{"op": "replace", "path": f"{CONTAINER}/0/resources/limits/memory", "value": "3Gi"}],
     ),
-    "a limit that nobody asked for": (
+    "an additional limit": (
         "deployment",
         [{"op": "add", "path": f"{CONTAINER}/0/resources/limits/ephemeral-storage", "value": "1Gi"}],
     ),

@@ -9,7 +9,7 @@ from typing import Any
 from embedding_operator.constants import API_VERSION
 from embedding_operator.controllers.embeddingservice import EmbeddingServiceController
 from embedding_operator.controllers.storagecontainer import StorageContainerController
-from embedding_operator.core.snapshot import ObjectRef
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import Fault
 from embedding_operator.kinds import WATCHED
 from embedding_operator.settings import Settings

@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from embedding_operator.core import storage
+from embedding_operator.core.objects import is_controlled_by, revision_of
 from embedding_operator.core.plan import Annotate, Create, Delete, Plan, Replace, Scale, plan_service
-from embedding_operator.core.snapshot import Snapshot, is_controlled_by, pod_of, revision_of
+from embedding_operator.core.pods import pod_of
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.settings import Settings
 from support.builders import NOW, SETTINGS, Raw, as_live, running
 

@@ -8,10 +8,11 @@ from typing import Any
 from embedding_operator.constants import REVISION_LABEL, SERVICE_LABEL
 from embedding_operator.core import diagnosis
 from embedding_operator.core.diagnosis import ExpectedPod
+from embedding_operator.core.objects import LEGACY
+from embedding_operator.core.pods import Pod, PodEvent, pod_of
 from embedding_operator.core.resolve import resolve_service
 from embedding_operator.core.revision import revision_and_template
 from embedding_operator.core.rollout import FailedRevision, Phase, Rollout
-from embedding_operator.core.snapshot import LEGACY, Pod, PodEvent, pod_of
 from embedding_operator.core.view import View
 from support.builders import NOW, SETTINGS, Raw, a_pod, a_service, a_snapshot, ended, running
 

@@ -1,4 +1,4 @@
-"""Names that more than one module, or someone outside, relies on."""
+"""Names that several modules, other programs or users rely on."""
 
 from pathlib import PurePosixPath
 
@@ -44,11 +44,11 @@ USE_LABEL = f"{GROUP}/use"
 """Set to "true" on a Secret that services may use, where the policy asks for it."""
 
 APPLIED_ANNOTATION = f"{GROUP}/applied"
-"""Digest of an object as it was last applied: tells what was taken out of it since, which a comparison with the live
-object cannot."""
+"""Digest of an object as it was last applied: shows that a field was removed from it since, which a comparison with the
+live object cannot."""
 
 TEMPLATE_ANNOTATION = f"{GROUP}/template"
-"""Digest of the pod template, on each of its pods: tells the pods of the present template from those of older ones."""
+"""Digest of the pod template, on each of its pods: distinguishes the pods of the present template from older ones."""
 
 INITIALIZER = "storage-initializer"
 SERVER = "server"

@@ -25,7 +25,7 @@ class SecretPolicy(_PolicyModel):
     """Which Secrets services and storage containers may name."""
 
     require_label: bool = False
-    """Only Secrets with the label `serving.embeddings.dev/use: "true"`."""
+    """Allow only Secrets with the label `serving.embeddings.dev/use: "true"`."""
 
 
 class Policy(_PolicyModel):

@@ -36,7 +36,7 @@ def test_json_can_be_redrawn(
     assert Run.model_validate_json(capsys.readouterr().out) == a_run(1)
 
 
-def test_a_kubeconfig_that_is_not_there_is_told_in_one_line(
+def test_a_kubeconfig_that_is_not_there_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert status(monkeypatch, "--kubeconfig", str(tmp_path / "none")) == 2

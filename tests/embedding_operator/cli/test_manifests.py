@@ -71,7 +71,7 @@ def test_what_cannot_be_used_is_refused_with_its_file(tmp_path: Path, obj: Raw |
     assert words in problem
 
 
-def test_all_problems_of_all_files_are_said_at_once(tmp_path: Path) -> None:
+def test_all_problems_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [")
     problems = _problems(tmp_path / "absent.yaml", broken, _file(tmp_path, "text"))

@@ -61,7 +61,7 @@ async def test_objects_with_copied_labels_are_neither_deleted_nor_changed() -> N
         assert it.api.get("services", "exposed") == before
 
 
-async def test_a_service_whose_name_is_taken_says_by_whom_and_touches_it_not() -> None:
+async def test_a_taken_name_is_reported_with_its_owner_and_the_object_is_left_alone() -> None:
     async with controlled() as it:
         meta = {"name": "s", "namespace": "default"}
         before = it.api.create(
@@ -84,9 +84,7 @@ async def test_a_service_whose_name_is_taken_says_by_whom_and_touches_it_not() -
         (422, 'Deployment "s" is invalid: spec: Invalid value', "Denied"),
     ],
 )
-async def test_a_refusal_is_in_the_status_at_once_in_the_words_of_whoever_refused(
-    status: int, words: str, reason: str
-) -> None:
+async def test_a_refusal_is_in_the_status_at_once_in_the_refusers_words(status: int, words: str, reason: str) -> None:
     async with controlled() as it:
         it.create_service()
         it.api.faults.fail("create", "deployments", status, message=words)
@@ -98,7 +96,7 @@ async def test_a_refusal_is_in_the_status_at_once_in_the_words_of_whoever_refuse
         assert [each for each, _ in it.events] == [reason]
 
 
-async def test_a_webhook_that_is_down_is_told_at_the_second_failure_and_is_gone_with_the_first_success() -> None:
+async def test_a_webhook_that_is_down_is_reported_at_the_second_failure_and_is_gone_with_the_first_success() -> None:
     async with controlled() as it:
         it.create_service()
 
@@ -120,7 +118,7 @@ async def test_a_webhook_that_is_down_is_told_at_the_second_failure_and_is_gone_
         assert "down.example" not in it.condition(RECONCILING)[2]
 
 
-async def test_a_bug_is_told_and_counts_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bug_is_reported_and_counts_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     async with controlled() as it:
         it.create_service()
 
@@ -135,7 +133,7 @@ async def test_a_bug_is_told_and_counts_as_one(monkeypatch: pytest.MonkeyPatch) 
         assert "ZeroDivisionError: by zero" in message
 
 
-async def test_a_right_to_read_secrets_that_is_missing_is_told_and_no_secret_called_missing() -> None:
+async def test_a_right_to_read_secrets_that_is_missing_is_reported_and_no_secret_called_missing() -> None:
     async with controlled() as it:
         it.create_service(model={"tokenSecretRef": {"name": "token"}})
         it.api.faults.deny("get", "secrets")
@@ -166,7 +164,7 @@ async def test_a_status_that_cannot_say_what_failed_leaves_it_to_the_log(caplog:
         assert "no status either" in caplog.text
 
 
-async def test_what_was_done_before_a_failure_is_known_to_the_status_that_tells_of_it() -> None:
+async def test_writes_before_a_failure_are_known_to_the_status_that_reports_it() -> None:
     async with controlled() as it:
         it.create_service()
         it.api.faults.fail("create", "services", 403)
@@ -176,7 +174,7 @@ async def test_what_was_done_before_a_failure_is_known_to_the_status_that_tells_
         assert [verb for verb, resource in it.written if resource == "deployments"] == ["create"]
 
 
-async def test_a_process_that_does_not_lead_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_that_does_not_lead_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     async with controlled() as it:
         it.create_service()
         monkeypatch.setattr(it.client, "_seconds_left", lambda: 0.0)
@@ -229,7 +227,7 @@ def managed_by_another(it: Controlled) -> None:
     it.api.create({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec})
 
 
-async def test_every_fault_of_the_api_server_is_told_in_the_end() -> None:
+async def test_every_fault_of_the_api_server_is_reported_in_the_end() -> None:
     for status in (400, 401, 403, 413, 422, 429, 500, 503):
         async with controlled() as it:
             it.create_service()
@@ -285,7 +283,7 @@ async def test_a_webhook_that_overrides_a_field_is_named_as_the_cause_and_keeps_
         assert "spec.template.spec.containers[server].image" in message
 
 
-async def test_another_controller_that_sets_a_field_again_and_again_is_told_and_not_fought_for_ever() -> None:
+async def test_another_controller_that_sets_a_field_again_and_again_is_reported_and_not_fought_for_ever() -> None:
     async with controlled() as it:
         it.create_service()
         await it.reconcile()

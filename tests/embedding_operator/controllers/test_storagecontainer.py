@@ -70,7 +70,7 @@ async def test_services_that_name_it_are_concerned_whatever_its_formats() -> Non
         assert await it.reconcile_storage(CLUSTER, "mirror") == {"names-it"}
 
 
-async def test_one_that_loses_to_a_longer_prefix_concerns_nobody() -> None:
+async def test_one_that_loses_to_a_longer_prefix_affects_no_service() -> None:
     async with controlled() as it:
         it.create_service("mine", model={"storageUri": "hf://a/b"})
         create(it, "longer", "hf://a/")

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedding_operator.core.snapshot import revision_of
+from embedding_operator.core.objects import revision_of
 from embedding_operator.errors import Fault
 from support.builders import MINILM, Raw, a_service, a_storage_container, ended, running, waiting
 from support.pure_cluster import PureCluster

@@ -96,7 +96,7 @@ def test_without_a_token_the_initializer_gets_none() -> None:
     assert "HF_TOKEN" not in _env(_initializer(a_service()))
 
 
-def test_another_hub_is_told_to_the_initializer() -> None:
+def test_another_hub_is_passed_to_the_initializer() -> None:
     settings = SETTINGS.model_copy(update={"hf_endpoint": "http://hub.test"})
     assert _env(_initializer(a_service(), settings=settings))["HF_ENDPOINT"] == "http://hub.test"
 

@@ -117,7 +117,7 @@ def test_a_stale_refusal_of_pods_that_are_there_is_ignored() -> None:
     assert condition(a_view(READY, deployment={"conditions": [failure]})).status == "True"
 
 
-def test_a_refusal_of_pods_is_told() -> None:
+def test_a_refusal_of_pods_is_reported() -> None:
     failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small, requested: pods=1"}
     view = a_view(phase=Phase.FIRST, deployment={"conditions": [failure], "replicas": 0})
     assert (condition(view).reason, kstatus(view)) == ("PodsRefused", "InProgress")
@@ -196,7 +196,7 @@ def test_the_deadline_counts_from_the_loss_of_readiness() -> None:
     assert (condition(view).reason, kstatus(view)) == ("NotReady", "InProgress")
 
 
-def test_one_pod_in_trouble_of_two_is_told_while_the_other_answers() -> None:
+def test_one_pod_in_trouble_of_two_is_reported_while_the_other_answers() -> None:
     found = short(a_view(READY, CRASHED, service=TWO))
     assert (found["Ready"], found["Available"]) == ("False/RuntimeFailed", "True/Available")
 
@@ -299,11 +299,11 @@ def test_what_somebody_must_change_is_stalled(reason: str) -> None:
 def test_pods_that_run_go_on_answering_while_a_change_is_rejected() -> None:
     view = rejected(INVALID, pods=READY)
     assert condition(view, "Available").status == "True"
-    assert condition(view).message.endswith("The pods that run are left as they are and answer requests.")
+    assert condition(view).message.endswith("Running pods are left as they are and answer requests.")
 
 
 # Faults.
-def test_a_transient_fault_is_retried_in_the_words_of_who_refused() -> None:
+def test_a_transient_fault_is_retried_and_reported_in_the_refusers_words() -> None:
     view = a_view(fault=Unavailable("POST services: 500 failed calling webhook"))
     assert (condition(view).reason, kstatus(view)) == ("Retrying", "InProgress")
     assert condition(view).message == "POST services: 500 failed calling webhook."
@@ -318,7 +318,7 @@ def test_a_service_that_was_refused_by_the_api_server_answers_nothing() -> None:
     assert condition(view, "Available").status == "False"
 
 
-def test_a_fault_before_the_spec_was_read_keeps_what_was_said_of_the_same_spec() -> None:
+def test_a_fault_before_the_spec_was_read_keeps_what_was_reported_of_the_same_spec() -> None:
     said = {"status": "True", "reason": "Accepted", "message": "The spec is valid.", "observedGeneration": 1}
     service = a_service(status={"conditions": [{"type": "Accepted", **said}]})
     view = View(a_snapshot(service), SETTINGS, NOW, fault=Unavailable("GET secrets: 500"))
@@ -326,7 +326,7 @@ def test_a_fault_before_the_spec_was_read_keeps_what_was_said_of_the_same_spec()
     assert short(view)["ModelAvailable"] == "Unknown/Retrying"
 
 
-def test_what_was_said_of_another_spec_is_not_repeated() -> None:
+def test_what_was_reported_of_another_spec_is_not_repeated() -> None:
     said = {"status": "True", "reason": "Accepted", "message": "The spec is valid.", "observedGeneration": 0}
     service = a_service(status={"conditions": [{"type": "Accepted", **said}]})
     view = View(a_snapshot(service), SETTINGS, NOW, fault=Unavailable("GET secrets: 500"))

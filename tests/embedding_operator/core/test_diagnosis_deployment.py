@@ -59,7 +59,7 @@ def test_a_quota_names_the_storage_container_whose_initializer_lacks_a_limit() -
         ("something new", "Change what refuses them, or the spec."),
     ],
 )
-def test_the_remedy_fits_whoever_refuses(message: str, remedy: str) -> None:
+def test_the_remedy_fits_what_refused_the_pods(message: str, remedy: str) -> None:
     assert remedy in words(message)
 
 
@@ -79,7 +79,7 @@ LATE = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExc
 DEADLINE = of_deployment(a_deployment("new00000", status={"conditions": [LATE]}), NO_LIMIT)
 
 
-def test_a_passed_deadline_is_told() -> None:
+def test_a_passed_deadline_is_reported() -> None:
     assert DEADLINE is not None
     assert DEADLINE.reason == "ProgressDeadlineExceeded"
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from embedding_operator.core.diagnosis import diagnose, needs_events
+from embedding_operator.core.pods import Pod, PodEvent
 from embedding_operator.core.records import Finding
-from embedding_operator.core.snapshot import Pod, PodEvent, Snapshot
+from embedding_operator.core.snapshot import Snapshot
 from support.builders import NOW, Raw, a_service, running, waiting
 from support.views import DOWNLOADED, a_live_pod, an_expected_pod
 
@@ -22,7 +23,7 @@ def blocked(pod: Pod, events: Sequence[PodEvent] = ()) -> Finding:
     return found
 
 
-def test_a_volume_that_cannot_be_mounted_is_told_in_the_kubelets_words() -> None:
+def test_a_volume_that_cannot_be_mounted_is_reported_in_the_kubelets_words() -> None:
     assert blocked(a_live_pod(**STUCK), [MOUNT, SUMMARY]) == Finding(
         "VolumeNotMounted",
         'A volume of the pod cannot be mounted: MountVolume.SetUp failed for volume "source" : mount failed: exit '

@@ -32,6 +32,14 @@ def test_what_a_pod_requests_stands_beside_the_schedulers_words_and_what_to_do()
     )
 
 
+def test_words_about_resource_claims_and_preemption_are_left_out() -> None:
+    words = (
+        "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are "
+        "available: 1 Preemption is not helpful for scheduling."
+    )
+    assert ": 0/1 nodes are available: 1 Insufficient cpu. Add a node" in blocked(words).message
+
+
 def test_a_missing_claim_is_named_once_with_its_own_remedy() -> None:
     assert blocked(NO_CLAIM, a_service(resources=GPU)) == Finding(
         "VolumeNotFound",
@@ -63,7 +71,7 @@ def test_the_remedy_fits_the_cause(words: str, reason: str, remedy: str) -> None
     assert (found.reason, remedy in found.message) == (reason, True), found.message
 
 
-def test_words_that_the_scheduler_repeats_are_told_once() -> None:
+def test_words_that_the_scheduler_repeats_are_reported_once() -> None:
     assert blocked("0/1 nodes are available: no room. no room.").message.count("no room") == 1
 
 

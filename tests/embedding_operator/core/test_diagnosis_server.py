@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from embedding_operator.core.diagnosis import ExpectedPod, diagnose, needs_events
+from embedding_operator.core.pods import PodEvent, pod_of
 from embedding_operator.core.records import Finding
 from embedding_operator.core.resolve import resolve_service
 from embedding_operator.core.revision import revision_and_template
-from embedding_operator.core.snapshot import PodEvent, Snapshot, pod_of
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.kinds import POD
 from embedding_operator.shell.trim import trimmed
 from embedding_runtime.contract import KILLED
@@ -52,7 +53,7 @@ def test_a_server_that_does_not_answer_has_its_reason_and_its_remedy(server: Raw
     assert (found.reason, words in found.message) == (reason, True), found.message
 
 
-def test_a_server_without_a_memory_limit_is_told_to_request_memory() -> None:
+def test_without_a_memory_limit_the_remedy_is_to_request_memory() -> None:
     pod = a_live_pod(initializer=DOWNLOADED, server=OUT_OF_MEMORY)
     found = diagnose(pod, UNLIMITED, (), NOW).blocked
     assert found is not None
@@ -100,7 +101,7 @@ def test_lost_readiness_is_not_loading() -> None:
     )
 
 
-def test_lost_readiness_is_told_without_an_event_too() -> None:
+def test_lost_readiness_is_reported_without_an_event_too() -> None:
     assert "stopped answering its readiness probe. It may be" in blocked(started(seconds_ago=600)).message
 
 

@@ -1,12 +1,14 @@
 """What a reconcile wants, told as the life of a service: plans carried out on a cluster of plain objects."""
 
 import copy
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from embedding_operator.core.objects import revision_of
 from embedding_operator.core.plan import Budget, Create, Replace, Scale
-from embedding_operator.core.snapshot import pod_of, revision_of
+from embedding_operator.core.pods import pod_of
 from embedding_operator.errors import NameTaken, Terminating
 from support.builders import SETTINGS, Raw, a_service, a_storage_container, ended, running, waiting
 from support.pure_cluster import PureCluster
@@ -159,6 +161,47 @@ def test_a_change_that_moves_no_vectors_keeps_the_revision() -> None:
     cluster.settle()
     assert (cluster.serving, list(cluster.replicas())) == (old, [old])
     assert cluster.condition("Ready")[0] == "False"
+
+
+class TestAChangeInPlaceThatFindsNoRoom:
+    """One node, and its CPUs are the pod's: a Deployment would keep a broken pod until its successor is ready."""
+
+    def change(self, cluster: PureCluster) -> Raw:
+        cluster.change(resources={"limits": {"memory": "3Gi"}})
+        cluster.settle()
+        old = dict(cluster.pods)
+        cluster.run(cluster.serving, ready=False, server={})
+        (new,) = cluster.pods.values()
+        message = "0/1 nodes are available: 1 Insufficient cpu."
+        new["status"]["conditions"][0] |= {"status": "False", "reason": "Unschedulable", "message": message}
+        cluster.pods = {f"old-{name}": pod for name, pod in old.items()} | cluster.pods
+        cluster.settle()
+        return new
+
+    def test_replaces_a_pod_that_never_served(self) -> None:
+        cluster = a_cluster()
+        cluster.run(cluster.serving, ready=False, initializer=waiting("CrashLoopBackOff", ""), server={})
+        new = self.change(cluster)
+        assert _rolling(cluster) == {"maxSurge": 1, "maxUnavailable": "100%"}
+
+        cluster.pods = {name: pod for name, pod in cluster.pods.items() if pod is new}
+        cluster.settle()
+        assert _rolling(cluster) == {"maxSurge": 1, "maxUnavailable": 0}
+
+    def test_leaves_a_pod_that_serves(self) -> None:
+        cluster = a_running_cluster()
+        self.change(cluster)
+        assert _rolling(cluster) == {"maxSurge": 1, "maxUnavailable": 0}
+        assert cluster.condition("Available")[0] == "True"
+
+    def test_leaves_a_pod_that_served_until_a_moment_ago(self) -> None:
+        cluster = a_running_cluster()
+        (pod,) = cluster.pods.values()
+        pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"] = cluster.now.isoformat()
+        cluster.now += timedelta(seconds=60)
+        pod["status"]["conditions"][1] |= {"status": "False", "lastTransitionTime": cluster.now.isoformat()}
+        self.change(cluster)
+        assert _rolling(cluster) == {"maxSurge": 1, "maxUnavailable": 0}
 
 
 class TestOnTheOnlyGpu:
@@ -385,7 +428,7 @@ def _pods(cluster: PureCluster, revision: str) -> list[Raw]:
     return [pod for pod in cluster.pods.values() if revision_of(pod) == revision]
 
 
-def test_a_server_that_never_becomes_ready_is_told_after_the_deadline_and_left_to_try_on() -> None:
+def test_a_server_that_never_becomes_ready_is_reported_after_the_deadline_and_keeps_trying() -> None:
     cluster = a_cluster(rollout={"progressDeadlineSeconds": 60})
     cluster.run(cluster.serving, ready=False, server=waiting("CrashLoopBackOff", last=ended(1, "bad"), restarts=3))
     cluster.after(30)
@@ -467,7 +510,14 @@ class TestAnAutoscaler:
         assert cluster.deployments[0]["spec"]["progressDeadlineSeconds"] == 800
         assert cluster.replicas() == {cluster.serving: 3}
 
-    def test_finds_one_replica_where_nobody_gave_a_number(self) -> None:
+    def test_finds_one_replica_where_no_number_was_given(self) -> None:
         cluster = a_running_cluster()
         assert "replicas" not in cluster.service["spec"]
         assert cluster.replicas() == {cluster.serving: 1}
+
+
+def _rolling(cluster: PureCluster) -> Raw:
+    """How the Deployment replaces its pods."""
+    (deployment,) = cluster.deployments
+    rolling: Raw = deployment["spec"]["strategy"]["rollingUpdate"]
+    return rolling

@@ -211,7 +211,7 @@ class TestSecrets:
 
 
 class TestCatchAll:
-    def test_a_secret_that_it_names_is_optional_and_the_user_is_told_what_that_means(self) -> None:
+    def test_a_secret_that_it_names_is_optional_and_the_user_is_warned(self) -> None:
         resolved = _resolve(a_service(), CATCH_ALL, secrets={"hf-secret": None})
         assert resolved.fetcher.name == "hf-hub"
         assert resolved.secret_keys == {}

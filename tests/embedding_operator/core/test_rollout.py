@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from embedding_operator.constants import REVISION_LABEL, SERVICE_LABEL
+from embedding_operator.core.objects import LEGACY, Raw
+from embedding_operator.core.pods import Container, Pod
 from embedding_operator.core.records import Finding
 from embedding_operator.core.rollout import Phase, Rollout, decide
-from embedding_operator.core.snapshot import LEGACY, Container, Pod, Raw, Snapshot
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.resources.v1alpha1 import Rollout as RolloutSpec
 from support.builders import NOW, a_service
 
@@ -144,14 +146,14 @@ def test_the_service_switches_when_every_pod_of_the_candidate_has_settled(pods: 
 
 
 @pytest.mark.parametrize(("told_for", "serving"), [(None, OLD), (4, OLD), (6, NEW)])
-def test_before_the_switch_the_serving_pods_are_told_that_they_drain(told_for: float | None, serving: str) -> None:
+def test_before_the_switch_the_serving_pods_are_annotated_as_draining(told_for: float | None, serving: str) -> None:
     since = None if told_for is None else NOW - timedelta(seconds=told_for)
     told = tuple(replace(pod, draining_since=since) for pod in ready_pods(OLD))
     rollout = step(a_snapshot(a_deployment(OLD), a_deployment(NEW), pods=(*told, *ready_pods(NEW))))
     assert (rollout.serving, rollout.announces_drain) == (serving, serving == OLD)
 
 
-def test_a_pod_that_is_not_ready_is_told_too_since_it_keeps_its_connections() -> None:
+def test_a_pod_that_is_not_ready_is_annotated_too_since_it_keeps_its_connections() -> None:
     unready = a_pod(OLD, 1, server=Container(running=True), told_for=None)
     pods = (a_pod(OLD, 0, ready_for=30), unready, *ready_pods(NEW))
     rollout = step(a_snapshot(a_deployment(OLD), a_deployment(NEW), pods=pods))

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from embedding_operator.constants import DRAIN_ANNOTATION
+from embedding_operator.core.objects import revision_of
 from embedding_operator.core.plan import Budget
-from embedding_operator.core.snapshot import revision_of
 from support.builders import MINILM, a_service, ended
 from support.pure_cluster import PureCluster
 
@@ -98,7 +98,7 @@ def test_a_copy_of_our_deployment_with_its_owner_reference_is_deleted(name: str)
     assert cluster.deployments == [deployment], "its pods have the labels that the Service selects"
 
 
-def test_pods_that_were_told_to_drain_are_told_when_they_serve_on() -> None:
+def test_pods_that_keep_serving_lose_the_drain_annotation() -> None:
     cluster = a_running_cluster()
     (pod,) = cluster.pods.values()
     cluster.run(a_candidate(cluster))

@@ -93,7 +93,7 @@ def test_one_in_use_whose_formats_cannot_be_read_is_kept_wherever_they_might_mat
     assert _match(MINILM, *storage_containers, in_use=IN_USE) == chosen
 
 
-def test_one_without_formats_fetches_what_nobody_else_claims() -> None:
+def test_one_without_formats_fetches_what_no_other_one_claims() -> None:
     assert _match("s3://bucket/model", a_storage_container("hf-hub")) == "ClusterStorageContainer hf-hub"
 
 

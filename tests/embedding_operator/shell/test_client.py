@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from embedding_operator.core.snapshot import ObjectRef
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import (
     AlreadyExists,
     ClusterFault,
@@ -146,7 +146,7 @@ async def test_an_object_whose_uid_is_not_known_is_not_deleted(client: Client) -
         await client.delete(ObjectRef("v1", "Service", "default", "a"))
 
 
-async def test_a_watch_tells_what_comes_after_the_version_and_ends_with_the_server_s_time(
+async def test_a_watch_yields_what_comes_after_the_version_and_ends_with_the_server_s_time(
     api: FakeApi, client: Client
 ) -> None:
     first = api.create(a_service("a", labels={"of": "x"}))

@@ -10,10 +10,11 @@ import pytest
 
 from embedding_operator import kinds
 from embedding_operator.constants import ADOPT_ANNOTATION, API_VERSION, DRAIN_ANNOTATION, SERVICE_LABEL
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.core.plan import Annotate, Create, Delete, Plan, Replace, Scale
 from embedding_operator.core.records import EventRecord
 from embedding_operator.core.rollout import Phase, Rollout
-from embedding_operator.core.snapshot import ObjectRef, Snapshot
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.core.writes import writes
 from embedding_operator.errors import Conflict, Denied, NameTaken, Terminating, Unavailable
 from embedding_operator.kinds import EMBEDDING_SERVICE, POD, SERVICE, Kind, Role
@@ -100,7 +101,7 @@ async def test_what_is_created_is_in_the_store_at_once(world: World) -> None:
 
 
 @pytest.mark.parametrize("metadata", [{}, {"labels": {SERVICE_LABEL: "s"}}], ids=["unlabelled", "copied labels"])
-async def test_an_object_of_others_is_not_written_over_and_its_name_is_told(
+async def test_an_object_of_others_is_not_written_over_and_its_name_is_reported(
     world: World, metadata: dict[str, Any]
 ) -> None:
     before = world.api.create(world.foreign(**metadata))
@@ -109,7 +110,7 @@ async def test_an_object_of_others_is_not_written_over_and_its_name_is_told(
     assert world.api.get("services", "s") == before
 
 
-async def test_what_another_controls_is_told_with_its_controller_even_where_it_may_be_adopted(world: World) -> None:
+async def test_what_another_controls_is_reported_with_its_controller_even_where_it_may_be_adopted(world: World) -> None:
     owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "boss", "uid": "x", "controller": True}
     owner["uid"] = world.api.create(
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "boss", "namespace": "default"}}
@@ -189,7 +190,7 @@ async def test_what_cannot_become_what_is_wanted_is_created_anew_where_that_lose
 
 
 @pytest.mark.parametrize(("status", "recreate"), [(422, False), (403, True)])
-async def test_else_the_refusal_is_told_and_the_object_stays(world: World, status: int, recreate: bool) -> None:  # noqa: FBT001
+async def test_else_the_refusal_is_reported_and_the_object_stays(world: World, status: int, recreate: bool) -> None:  # noqa: FBT001
     old = world.api.create(world.child())
     world.api.faults.fail("update", "services", status)
     with pytest.raises(Denied):

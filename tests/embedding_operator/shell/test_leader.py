@@ -146,6 +146,46 @@ async def test_a_lease_that_somebody_deleted_is_made_again_by_one() -> None:
     assert not await election.b._try()
 
 
+async def test_a_holder_that_is_silent_for_half_of_the_duration_is_likely_to_be_replaced() -> None:
+    election = Election()
+    await election.a._try()
+    waiting = asyncio.create_task(election.b.acquire())
+    await election.clock.advance(7)
+    assert not election.b.soon.is_set()
+    await election.clock.advance(3)
+    assert election.b.soon.is_set()
+    assert not election.b.leads()
+    await election.clock.advance(6)
+    await waiting
+    assert election.b.leads()
+
+
+async def test_a_holder_that_renews_after_a_silence_keeps_the_lease() -> None:
+    election = Election()
+    await election.a._try()
+    waiting = asyncio.create_task(election.b.acquire())
+    await election.clock.advance(10)
+    await election.a._try()
+    await election.clock.advance(3)
+    with pytest.raises(LeaseLost, match="a renewed the Lease"):
+        await waiting
+    await election.b.release()
+    assert not election.b.soon.is_set()
+    assert election.server.spec["holderIdentity"] == "a"
+
+
+async def test_an_api_server_that_does_not_answer_says_nothing_about_the_holder() -> None:
+    election = Election()
+    await election.a._try()
+    waiting = asyncio.create_task(election.b.acquire())
+    await settle()
+    election.server.trouble = "down"
+    await election.clock.advance(14)
+    assert not election.b.soon.is_set()
+    waiting.cancel()
+    await settle()
+
+
 async def test_holding_ends_when_another_has_the_lease() -> None:
     election = Election()
     await election.a.acquire()

@@ -48,7 +48,7 @@ class World:
 
 
 @pytest.mark.parametrize("manager", [None, "ours/operator"])
-async def test_what_nobody_or_we_manage_is_ours_and_no_lease_is_read(manager: str | None) -> None:
+async def test_unmanaged_services_and_our_own_need_no_read_of_a_lease(manager: str | None) -> None:
     world = World(a_lease())
     assert await world.managers.other_than_us(a_service(manager)) is None
     assert world.client.reads == 0

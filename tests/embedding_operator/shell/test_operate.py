@@ -42,12 +42,12 @@ def a_storage_container(name: str) -> dict[str, Any]:
     }
 
 
-def a_lease(holder: str) -> dict[str, Any]:
+def a_lease(holder: str, *, seconds: int = 15) -> dict[str, Any]:
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
         "metadata": {"name": LEASE, "namespace": "default"},
-        "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15},
+        "spec": {"holderIdentity": holder, "leaseDurationSeconds": seconds},
     }
 
 
@@ -278,7 +278,7 @@ async def test_so_is_a_storage_container_that_was_deleted_while_kopf_was_too_far
         await leader.notices_within(120)
 
 
-async def test_and_so_is_the_only_one_of_which_kopf_says_nothing() -> None:
+async def test_and_so_is_the_only_one_that_kopf_does_not_report() -> None:
     async with a_leader(*SERVED_BY_A_MIRROR) as leader:
         await eventually(lambda: leader.accepted() == "Accepted")
         delete_unseen(leader.api, "mirror")
@@ -407,6 +407,14 @@ async def test_without_the_lease_nothing_is_watched_and_nothing_written() -> Non
         assert operator.asked == []
         assert operator.api.writes == []
         assert operator.process.not_ready() is None  # it could lead
+
+
+async def test_when_the_leader_seems_dead_everything_is_listed_before_its_lease_expires() -> None:
+    async with an_operator(an_embedding_service(), a_lease("another", seconds=3)) as operator:
+        await operator.watches()
+        assert (operator.api.get("leases", LEASE) or {})["spec"]["holderIdentity"] == "another"
+        assert operator.written == []
+        await operator.is_level()
 
 
 async def test_a_clean_stop_gives_the_lease_back() -> None:

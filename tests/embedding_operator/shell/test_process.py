@@ -10,7 +10,7 @@ from collections import Counter
 import aiohttp
 import pytest
 
-from embedding_operator.core.snapshot import ObjectRef
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import NoCluster
 from embedding_operator.settings import Settings
 from embedding_operator.shell import connect, logs, run

@@ -3,7 +3,7 @@
 from typing import Any
 
 from embedding_operator.constants import API_VERSION, SERVICE_LABEL
-from embedding_operator.core.snapshot import ObjectRef
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.kinds import (
     CLUSTER_STORAGE_CONTAINER,
     DEPLOYMENT,
@@ -64,7 +64,7 @@ async def test_changes_of_children_and_pods_within_a_moment_are_one_reconcile_of
     assert await world.keys(after=1) == [KEY]
 
 
-async def test_what_is_labelled_for_a_service_that_does_not_exist_concerns_nobody() -> None:
+async def test_what_is_labelled_for_a_service_that_does_not_exist_is_ignored() -> None:
     world = World()
     world.put(POD, "p", labels={SERVICE_LABEL: "nobody"})
     world.put(POD, "q")

@@ -45,7 +45,7 @@ class World:
         return await self.reader.read(service, needed or NEEDED, is_accepted=is_accepted)
 
 
-async def test_only_the_needed_keys_are_told() -> None:
+async def test_only_the_needed_keys_are_reported() -> None:
     world = World()
     world.client.put("token", "HF_TOKEN", "another")
     assert (await world.read()).keys == NEEDED
@@ -101,7 +101,7 @@ async def test_what_is_missing_and_optional_is_not_waited_for() -> None:
     assert world.client.reads == ["token"]
 
 
-async def test_a_secret_without_the_label_that_a_policy_may_ask_for_is_told() -> None:
+async def test_a_secret_without_the_label_that_a_policy_may_ask_for_is_reported() -> None:
     world = World()
     world.client.put("token", "HF_TOKEN")
     assert (await world.read()).unlabelled == {"token"}

@@ -102,7 +102,7 @@ def test_versions_that_are_no_numbers_count_in_the_order_they_come() -> None:
     assert stored["metadata"]["resourceVersion"] == "a"
 
 
-def test_a_change_that_no_plan_reads_is_not_told_and_its_version_is_kept() -> None:
+def test_a_change_that_no_plan_reads_is_not_reported_and_its_version_is_kept() -> None:
     told = Told()
     told.store.upsert(DEPLOYMENT, an_object(version=1))
     told.news()
@@ -121,7 +121,7 @@ def test_a_user_s_change_is_a_new_service_or_a_new_generation_and_no_status() ->
     assert told.news() == [("Added", "s", True), ("Modified", "s", False), ("Modified", "s", True)]
 
 
-def test_the_answer_to_our_own_write_is_kept_and_not_told_nor_its_echo() -> None:
+def test_the_answer_to_our_own_write_is_kept_and_neither_it_nor_its_echo_is_reported() -> None:
     told = Told()
     ours = an_embedding_service(version=2, status={"replicas": 1})
     told.store.upsert(EMBEDDING_SERVICE, an_embedding_service(version=1))
@@ -132,7 +132,7 @@ def test_the_answer_to_our_own_write_is_kept_and_not_told_nor_its_echo() -> None
     assert told.store.get(EMBEDDING_SERVICE, "n", "s") == ours
 
 
-def test_a_deletion_is_told_with_the_service_that_it_concerns() -> None:
+def test_a_deletion_is_reported_with_the_service_that_it_concerns() -> None:
     told = Told()
     child = an_object(owner="u1", service="s")
     told.store.upsert(DEPLOYMENT, child)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from embedding_operator.core.snapshot import pod_of
+from embedding_operator.core.pods import pod_of
 from embedding_operator.kinds import DEPLOYMENT, EMBEDDING_SERVICE, POD
 from embedding_operator.shell.trim import trimmed
 

@@ -1,8 +1,8 @@
 """`embedding-operator local`: the planned pod of each service as processes of this machine; no cluster, no Docker.
 
-It stands in for the kubelet alone: manifests are read, checked and planned by the same code as on a cluster, and what
-becomes of the processes is told to the planner as a pod's status, so that the table is what `kubectl get` would print.
-Not honoured here: images, resources and replicas (one server a service, with all of this machine).
+It replaces only the kubelet: manifests are read, checked and planned by the same code as on a cluster, and the state of
+the processes is passed to the planner as a pod's status, so that the table is what `kubectl get` would print.
+Ignored here: images, resources and replicas (one server a service, with all of this machine).
 """
 
 import os
@@ -21,9 +21,10 @@ from embedding_operator.cli.manifests import Manifests, read
 from embedding_operator.cli.table import table
 from embedding_operator.core import storage
 from embedding_operator.core.plan import Create, plan_service
+from embedding_operator.core.pods import pod_of
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.resolve import secrets_needed
-from embedding_operator.core.snapshot import Snapshot, pod_of
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.errors import BadManifests, CannotRunLocally
 from embedding_operator.resources.crd import columns
 from embedding_operator.settings import Policy, Settings

@@ -222,7 +222,7 @@ def _translate(text: str, mounts: Mapping[PurePosixPath, Path]) -> str:
 
 
 def _value(variable: Mapping[str, Any], secrets: Mapping[str, Mapping[str, str]]) -> str | None:
-    """An environment variable's value; None for what only a node knows (resourceFieldRef) or nobody gave (optional)."""
+    """An environment variable's value; None for one that only a node knows (resourceFieldRef) or that is optional."""
     if "secretKeyRef" in variable.get("valueFrom", {}):
         ref = variable["valueFrom"]["secretKeyRef"]
         return secrets.get(ref["name"], {}).get(ref["key"])

@@ -41,7 +41,7 @@ class Manifests:
 def read(files: Sequence[Path]) -> Manifests:
     """All documents of all files; `-` is standard input. Raises BadManifests with every problem, by file and object.
 
-    Whether a service can be obeyed is not looked at here: that is the planner's.
+    Whether a service is valid is checked by the planner.
     """
     problems: list[str] = []
     objects: dict[_Key, dict[str, Any]] = {}
@@ -89,13 +89,13 @@ def _with_namespace(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _key(obj: Mapping[str, Any]) -> _Key:
-    """What tells objects apart. Secrets are looked up by name alone, so two of one name cannot be told apart."""
+    """What identifies an object. Secrets are looked up by name alone, so two of one name are a conflict."""
     metadata = obj["metadata"]
     return obj["kind"], "" if obj["kind"] == "Secret" else metadata.get("namespace", ""), metadata["name"]
 
 
 def _place(file: Path, document: Any) -> tuple[str, str | None]:
-    """Where it is, and why it is not an object that is known."""
+    """Where it is, and why it cannot be used."""
     if not isinstance(document, dict) or not isinstance(document.get("metadata"), dict):
         return str(file), "holds something that is no Kubernetes object: it needs apiVersion, kind and metadata"
     version, kind, name = document.get("apiVersion"), document.get("kind"), document["metadata"].get("name")

@@ -1,4 +1,4 @@
-"""`embedding-operator run`: the operator as a process, until it is told to stop."""
+"""`embedding-operator run`: the operator as a process, until SIGTERM or SIGINT."""
 
 from embedding_operator.settings import Settings
 from embedding_operator.shell import run

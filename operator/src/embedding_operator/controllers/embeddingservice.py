@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.core.plan import plan_failed, plan_service
 from embedding_operator.core.records import EventRecord
-from embedding_operator.core.snapshot import ObjectRef, Snapshot
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.errors import Bug, Fault, LeaseLost
 from embedding_operator.settings import Settings
 from embedding_operator.shell.budget import RolloutBudget
@@ -66,7 +67,7 @@ class EmbeddingServiceController:
         return await self._attempt(key, snapshot)
 
     def _forget(self, key: ObjectRef) -> None:
-        """Nothing of a service that is gone stays in memory."""
+        """Forget a service that was deleted."""
         namespace = key.namespace or ""
         self._budget.forget(key)
         self._managers.forget(namespace, key.name)
@@ -93,7 +94,7 @@ class EmbeddingServiceController:
         return min((wait for wait in (plan.requeue_after, secrets.read_again) if wait is not None), default=None)
 
     async def _tell(self, key: ObjectRef, snapshot: Snapshot, fault: Fault) -> None:
-        """Put the fault into the status, unless it may well be gone at the next attempt."""
+        """Report the fault in the status, unless it is transient and this is the first failure."""
         self._budget.failed(key)
         if self._failures(key) < fault.tolerated:
             return
@@ -103,5 +104,5 @@ class EmbeddingServiceController:
             await self._executor.execute(snapshot.service, replace(plan, writes=()))
         except Fault as second:
             _log.warning("%s: %s; its status cannot say so: %s", key, fault, second)
-        except Exception:  # noqa: BLE001 the fault that is told is what counts: it is raised
+        except Exception:  # noqa: BLE001 the fault that was to be reported is what counts: it is raised
             _log.exception("%s: %s; its status cannot say so: a bug in the operator", key, fault)

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.core.plan import plan_storage_container
-from embedding_operator.core.snapshot import ObjectRef, StorageRead
+from embedding_operator.core.snapshot import StorageRead
 from embedding_operator.core.storage import match
 from embedding_operator.kinds import CLUSTER_STORAGE_CONTAINER, EMBEDDING_SERVICE
 from embedding_operator.settings import Settings

@@ -1,3 +1,3 @@
-"""What to do about what is seen: pure functions; no I/O, no clock, no Kubernetes client."""
+"""Decisions, as pure functions of what was observed: no I/O, no clock, no Kubernetes client."""
 
 __all__: list[str] = []

@@ -5,11 +5,11 @@ InProgress; never both. Ready is False while either is True.
 """
 
 from embedding_operator.core.diagnosis import most_severe
+from embedding_operator.core.objects import condition_of
 from embedding_operator.core.progress import Progress, Verdict, judge
 from embedding_operator.core.reasons import WAITING, Group, Reason
 from embedding_operator.core.records import Condition, ConditionType, Finding, State
 from embedding_operator.core.rollout import Phase
-from embedding_operator.core.snapshot import condition_of
 from embedding_operator.core.view import View
 from embedding_operator.core.wording import MESSAGE_LENGTH, sentence, shortened
 
@@ -37,7 +37,7 @@ def _ready(progress: Progress) -> Condition:
 def _reconciling(progress: Progress) -> Condition:
     if progress.verdict is Verdict.RECONCILING:
         return _condition(ConditionType.RECONCILING, State.TRUE, progress.reason, progress.message)
-    message = "The service is as its spec says." if progress.verdict is Verdict.CURRENT else "See Stalled."
+    message = "The service is as specified." if progress.verdict is Verdict.CURRENT else "See Stalled."
     reason = Reason.RECONCILED if progress.verdict is Verdict.CURRENT else progress.reason
     return _condition(ConditionType.RECONCILING, State.FALSE, reason, message)
 
@@ -91,7 +91,7 @@ def _model_missing(view: View) -> Finding | None:
 
 
 def _available(view: View, progress: Progress) -> Condition:
-    """Whether anybody gets an answer, from whichever version."""
+    """Whether requests are answered, by whichever version."""
     kind, answering = ConditionType.AVAILABLE, len(view.answering)
     if answering:
         count = f"{answering} replica answers" if answering == 1 else f"{answering} replicas answer"
@@ -104,7 +104,7 @@ def _available(view: View, progress: Progress) -> Condition:
 
 
 def _as_before(view: View, kind: ConditionType, progress: Progress) -> Condition:
-    """What is not known for now stays as it was said of the same spec; else it is unknown."""
+    """While it cannot be determined, a condition keeps its value for the same spec; else it is Unknown."""
     before = condition_of(view.snapshot.status, kind)
     if before and before.get("observedGeneration") == view.service["metadata"].get("generation"):
         return _condition(kind, State(before["status"]), before["reason"], before["message"])

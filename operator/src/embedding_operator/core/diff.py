@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from embedding_operator.constants import APPLIED_ANNOTATION, FIELD_MANAGER, GROUP
+from embedding_operator.core.objects import Raw
 from embedding_operator.core.quantity import amount
-from embedding_operator.core.snapshot import Raw
 
 __all__ = ["first_difference", "foreign_fields", "needs_write", "replacement"]
 
@@ -38,8 +38,8 @@ _TEMPLATE_METADATA: _Path = ("f:spec", "f:template", "f:metadata")
 
 
 def needs_write(desired: Raw, live: Raw) -> bool:
-    """Whether the live object is not what is desired: a field of ours has another value or, as the digest among the
-    annotations tells, was desired before and is not now; or somebody added a field to the spec.
+    """Whether the live object is not what is desired: a field of ours has another value; a field was desired before
+    and is not now (the digest in the annotations differs); or a field was added to the spec.
     """
     return not _matches(desired, live) or bool(foreign_fields(desired, live))
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from fractions import Fraction
 
+from embedding_operator.core.objects import Raw
 from embedding_operator.core.quantity import amount
-from embedding_operator.core.snapshot import Raw
 
 __all__ = ["makes_room"]
 
@@ -15,7 +15,7 @@ _PLACEMENT = ("nodeSelector", "affinity", "runtimeClassName", "nodeName", "sched
 def makes_room(leaving: Raw, coming: Raw) -> bool:
     """A pod of the template `coming` needs nothing that one of `leaving` does not free. Pod templates.
 
-    So an outage is risked only where it helps: a candidate that asks for more than the serving pods have would not be
+    So an outage is risked only where it helps: a candidate that requests more than the serving pods could not be
     scheduled in their place either.
     """
     before, after = leaving["spec"], coming["spec"]

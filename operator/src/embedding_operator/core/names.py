@@ -1,7 +1,7 @@
 """Names and labels of a service's children."""
 
 from embedding_operator.constants import MANAGED_BY, REVISION_LABEL, SERVICE_LABEL
-from embedding_operator.core.snapshot import LEGACY
+from embedding_operator.core.objects import LEGACY
 from embedding_operator.resources.v1alpha1 import EmbeddingService
 from embedding_operator.settings import Settings
 

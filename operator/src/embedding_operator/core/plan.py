@@ -9,12 +9,13 @@ from typing import Any
 from embedding_operator.constants import TEMPLATE_ANNOTATION
 from embedding_operator.core import diagnosis, status
 from embedding_operator.core.build import Blueprint, Desired, build
+from embedding_operator.core.objects import Raw, condition_of, kind_ref, revision_of
 from embedding_operator.core.reasons import PROGRESS
 from embedding_operator.core.records import EventRecord
 from embedding_operator.core.resolve import resolve_service
 from embedding_operator.core.revision import revision_and_template
 from embedding_operator.core.rollout import Phase, decide
-from embedding_operator.core.snapshot import Raw, Snapshot, StorageRead, condition_of, kind_ref, revision_of
+from embedding_operator.core.snapshot import Snapshot, StorageRead
 from embedding_operator.core.view import View
 from embedding_operator.core.writes import (
     Annotate,
@@ -47,7 +48,7 @@ __all__ = [
 ]
 
 _SOONEST, _LATEST = timedelta(seconds=30), timedelta(minutes=10)
-"""How long until a service that is not ready is diagnosed again although nothing changes: Events are not watched."""
+"""Interval at which a service that is not ready is diagnosed again without a change: Events are not watched."""
 _AFTER_CREATION = timedelta(seconds=1)
 """Delay of the next plan after a creation: the store has the object already, so its watch event triggers none."""
 _MARGIN = timedelta(milliseconds=100)
@@ -68,11 +69,11 @@ class Budget(StrEnum):
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do. An empty plan means that all is as it should be.
+    """What to do. An empty plan means that everything is as desired.
 
     `writes` are carried out in order; when one fails the rest is left to the next plan. `status` is the whole new
     status, None when it equals the present one; `events` are of transitions alone; `requeue_after` is set when
-    something is waited for that no watch tells.
+    it waits for something that no watch reports.
     """
 
     writes: tuple[Write, ...] = ()
@@ -115,12 +116,12 @@ def plan_service(snapshot: Snapshot, settings: Settings, now: datetime) -> Plan:
 
 
 def plan_failed(snapshot: Snapshot, fault: Fault, settings: Settings, now: datetime) -> Plan:
-    """What to say of a service whose plan could not be made or carried out: a status and an Event, nothing else."""
+    """Report that a service's plan could not be made or carried out: a status and an Event, nothing else."""
     try:
         view, _ = _decided(snapshot, settings, now)
     except Refused as refused:
         view = View(snapshot, settings, now, problems=refused.problems)
-    except Exception:  # noqa: BLE001 the fault is what planning raised: it is told without what planning would know
+    except Exception:  # noqa: BLE001 the fault is what planning raised: it is reported without the plan's findings
         view = View(snapshot, settings, now)
     return _with_status(Plan(), replace(view, fault=fault))
 

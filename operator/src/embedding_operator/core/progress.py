@@ -1,4 +1,4 @@
-"""Whether a service has arrived, is on its way, or is stuck: the one decision behind Ready, Reconciling and Stalled."""
+"""Whether a service is ready, progressing or stuck: the one decision behind Ready, Reconciling and Stalled."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -34,7 +34,7 @@ _QUEUED = " A change of the operator's settings or of a storage container waits 
 
 
 def judge(view: View) -> Progress:
-    """The first thing that is not as it should be, gravest first."""
+    """The most severe deviation from the desired state."""
     for step in (_deleted, _rejected, _faulty, _rolling, _troubled, _applying, _arriving, _draining):
         if (progress := step(view)) is not None:
             return progress
@@ -60,7 +60,7 @@ def _rejected(view: View) -> Progress | None:
     reason = (fatal or view.problems)[0].reason
     message = sentence("; ".join(each.message.rstrip(".") for each in view.problems))
     if view.answering:
-        message += " The pods that run are left as they are and answer requests."
+        message += " Running pods are left as they are and answer requests."
     return Progress(Verdict.STALLED if fatal else Verdict.RECONCILING, reason, message)
 
 

@@ -12,7 +12,7 @@ __all__ = ["PROGRESS", "WAITING", "Group", "Reason"]
 class Group(StrEnum):
     """What kind of reason it is; the sections of docs/status.md."""
 
-    HEALTHY = "All is well"
+    HEALTHY = "Healthy"
     SPEC = "The spec is rejected"
     WAITING = "Waiting for another object"
     API = "The Kubernetes API refused or did not answer"
@@ -24,7 +24,7 @@ class Group(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a condition is as it is. Reasons of the kubelet (CreateContainerError, ...) may stand beside these."""
+    """Reasons of conditions. Those of the kubelet (CreateContainerError, ...) may stand beside these."""
 
     group: Group
     description: str
@@ -35,12 +35,12 @@ class Reason(StrEnum):
         member._value_, member.group, member.description = value, group, description
         return member
 
-    READY = ("Ready", Group.HEALTHY, "All replicas answer requests with the spec as it is now.")
+    READY = ("Ready", Group.HEALTHY, "All replicas answer requests and run the current spec.")
     ACCEPTED = ("Accepted", Group.HEALTHY, "The spec is valid.")
     DOWNLOADED = ("Downloaded", Group.HEALTHY, "At least one pod has the model's files.")
     AVAILABLE = ("Available", Group.HEALTHY, "At least one replica answers requests.")
     RECONCILED = ("Reconciled", Group.HEALTHY, "Nothing is left to do: Reconciling and Stalled are False.")
-    PROGRESSING = ("Progressing", Group.HEALTHY, "Stalled is False because the service is on its way.")
+    PROGRESSING = ("Progressing", Group.HEALTHY, "Stalled is False because the service is progressing.")
     SCALED_TO_ZERO = ("ScaledToZero", Group.HEALTHY, "Nothing runs because spec.replicas is 0.")
 
     INVALID_SPEC = (
@@ -52,21 +52,21 @@ class Reason(StrEnum):
         "PolicyViolation",
         Group.SPEC,
         (
-            "The operator's settings do not allow what the spec asks for, such as an image or remote code. Change the "
+            "The operator's settings do not allow something in the spec, such as an image or remote code. Change the "
             "spec, or ask the administrator of the operator."
         ),
     )
     SECRET_NOT_ALLOWED = (  # a reason, not a password
         "SecretNotAllowed",
         Group.SPEC,
-        "The operator's settings ask for a label on Secrets that services may use, and this Secret lacks it.",
+        "The operator's settings require a label on Secrets that services may use, and this Secret lacks it.",
     )
     UNKNOWN_ACCELERATOR = (
         "UnknownAccelerator",
         Group.SPEC,
         "The operator's settings have no runtime image for the accelerator in spec.resources.",
     )
-    DISABLED = ("Disabled", Group.SPEC, "The storage container is out of use: no service is matched to it.")
+    DISABLED = ("Disabled", Group.SPEC, "The storage container is disabled: no service uses it.")
     NOT_ACCEPTED = ("NotAccepted", Group.SPEC, "Not known, because the spec is rejected.")
 
     SECRET_NOT_FOUND = (  # a reason, not a password
@@ -101,7 +101,7 @@ class Reason(StrEnum):
     FIELD_OVERRIDDEN = (
         "FieldOverridden",
         Group.API,
-        "An admission webhook or another controller changes a field that the operator sets, again and again.",
+        "An admission webhook or another controller repeatedly changes a field that the operator sets.",
     )
     CONFLICTING_MANAGER = (
         "ConflictingManager",
@@ -129,7 +129,7 @@ class Reason(StrEnum):
     WEBHOOK_DENIED = (
         "WebhookDenied",
         Group.API,
-        "An admission webhook refused an object. Change what it objects to, or ask its owner.",
+        "An admission webhook refused an object. Change what it rejects, or ask its owner.",
     )
     NAMESPACE_TERMINATING = (
         "NamespaceTerminating",
@@ -172,7 +172,7 @@ class Reason(StrEnum):
     RUNTIME_FAILED = (
         "RuntimeFailed",
         Group.SERVER,
-        "The server exited or was killed; the message has its last words.",
+        "The server exited or was killed; the message has its last log lines.",
     )
     NOT_READY = (
         "NotReady",
@@ -196,4 +196,4 @@ PROGRESS = frozenset({*(each for each in Reason if each.group is Group.PROGRESS)
 """Not ready, and nothing is wrong."""
 
 WAITING = frozenset(each for each in Reason if each.group is Group.WAITING)
-"""What may resolve itself without a change of the service."""
+"""Reasons that may resolve without a change of the service."""

@@ -31,20 +31,20 @@ class ConditionType(StrEnum):
     READY = (
         "Ready",
         (
-            "Requests are answered with the spec as it is now. Its reason and message are those of the condition "
+            "All replicas serve the current spec. Its reason and message are those of the condition "
             "that keeps it from being ready."
         ),
     )
     RECONCILING = (
         "Reconciling",
         (
-            "True while the service is on its way to what the spec says, or waits for what may appear by itself. "
+            "True while the service progresses towards its spec, or waits for something that may appear by itself. "
             "kstatus reports `InProgress`."
         ),
     )
     STALLED = (
         "Stalled",
-        "True when the service makes no progress until somebody changes something. kstatus reports `Failed`.",
+        "True when the service makes no progress until something is changed. kstatus reports `Failed`.",
     )
     ACCEPTED = ("Accepted", "The spec is valid, and everything that it refers to exists.")
     MODEL_AVAILABLE = ("ModelAvailable", "The files of the model have been downloaded.")

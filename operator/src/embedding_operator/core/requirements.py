@@ -40,7 +40,7 @@ def requirements(service: EmbeddingService, fetcher: Fetcher) -> list[SecretRequ
 
 
 def notes(fetcher: Fetcher, needed: Sequence[SecretRequirement], snapshot: Snapshot) -> tuple[str, ...]:
-    """What users of a catch-all should know: its author did not think of their namespace."""
+    """Warnings for users of a catch-all: its author did not know their namespace."""
     if not fetcher.is_catch_all:
         return ()
     return tuple(note(each, snapshot) for each in needed if each.is_optional and not is_met(each, snapshot))

@@ -13,9 +13,10 @@ from embedding_operator.core.checks.problems import invalid
 from embedding_operator.core.checks.resources import check_resources
 from embedding_operator.core.checks.secrets import check_key, check_secrets, is_met, keys_by_secret
 from embedding_operator.core.checks.uri import check_uri
+from embedding_operator.core.objects import Raw
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.requirements import TOKEN_VARIABLE
-from embedding_operator.core.snapshot import Raw, Snapshot, StorageRead
+from embedding_operator.core.snapshot import Snapshot, StorageRead
 from embedding_operator.errors import Problem, Refused
 from embedding_operator.resources.kubernetes import KeyRef
 from embedding_operator.resources.v1alpha1 import EmbeddingService, Rollout

@@ -10,22 +10,22 @@ is removed, recorded, and not tried again until the spec gives another revision 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from embedding_operator.constants import REVISION_LABEL, TEMPLATE_ANNOTATION
+from embedding_operator.constants import REVISION_LABEL
 from embedding_operator.core.makes_room import makes_room
+from embedding_operator.core.objects import LEGACY, Raw
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import EventRecord, Finding
-from embedding_operator.core.snapshot import LEGACY, Pod, Raw, Snapshot
+from embedding_operator.core.rollout_state import SETTLE, RolloutState
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.resources.v1alpha1 import Rollout as RolloutSpec
 from embedding_operator.resources.v1alpha1 import RolloutStrategy
 
 __all__ = ["FailedRevision", "Phase", "Rollout", "decide"]
 
-SETTLE = timedelta(seconds=2)
-"""A pod counts as ready when it has been ready for so long: kube-proxies learn of a pod a moment after the API does."""
 NOTICE = timedelta(seconds=5)
 """How long serving pods know that they are about to drain before the Service leaves them. They close each connection
 with its next answer, so that no client stays on one to the old revision: a kube-proxy would let it."""
@@ -78,62 +78,8 @@ class Rollout:
     requeue_after: timedelta | None = None
     announces_drain: bool = False
     """Annotate the serving revision's pods: they are about to drain."""
-
-
-@dataclass(frozen=True)
-class _State:
-    """What the decision looks at."""
-
-    desired: str
-    replicas: int
-    spec: RolloutSpec
-    snapshot: Snapshot
-    template: Raw
-    trouble: Finding | None
-    now: datetime
-    began: datetime | None
-    deployments: Mapping[str, Raw] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> str:
-        """Of the desired revision's present template."""
-        digest: str = self.template["metadata"]["annotations"][TEMPLATE_ANNOTATION]
-        return digest
-
-    @property
-    def candidates(self) -> tuple[Pod, ...]:
-        """The desired revision's pods, of its present template."""
-        return tuple(pod for pod in self.snapshot.live_pods(self.desired) if pod.template == self.digest)
-
-    @property
-    def is_ready(self) -> bool:
-        ready = [pod for pod in self.candidates if _settled(pod, self.now)]
-        return len(ready) >= self.replicas
-
-    @property
-    def has_going_frontend(self) -> bool:
-        """The Kubernetes Service is being deleted: it cannot be updated, and still routes to the same pods."""
-        frontend = self.snapshot.frontend
-        return frontend is not None and "deletionTimestamp" in frontend["metadata"]
-
-    @property
-    def is_unschedulable(self) -> bool:
-        return any(pod.unschedulable is not None for pod in self.candidates)
-
-    @property
-    def age(self) -> timedelta:
-        """How long there has been a candidate."""
-        return self.now - self.began if self.began else timedelta()
-
-    def is_overdue(self, patience: timedelta) -> bool:
-        """The candidate has had its time, and it is not at work on what takes long: a download, a load."""
-        return self.age >= patience and not self.is_at_work
-
-    @property
-    def is_at_work(self) -> bool:
-        return self.trouble is None and any(
-            pod.initializer.running or pod.server.running for pod in self.candidates if not pod.is_ready
-        )
+    replaces_failed_pods: bool = False
+    """The desired revision's failed pods are removed before their successors are ready: no node has room for both."""
 
 
 def decide(
@@ -151,10 +97,14 @@ def decide(
     becoming ready and does not go away by waiting. `is_users_change`: the spec has changed since it was last planned;
     else it is the operator's settings or a storage container, whose changes wait for the rollout budget.
     """
-    deployments = snapshot.deployments
-    candidate = deployments.get(desired)
-    began = datetime.fromisoformat(candidate["metadata"]["creationTimestamp"]) if candidate else None
-    state = _State(desired, replicas, spec, snapshot, template, trouble, now, began, deployments)
+    state = RolloutState(desired, replicas, spec, snapshot, template, trouble, now)
+    decision = _decide(state, is_users_change=is_users_change)
+    return replace(decision, replaces_failed_pods=state.is_blocked_by_failed_pods)
+
+
+def _decide(state: RolloutState, *, is_users_change: bool) -> Rollout:
+    desired, replicas, snapshot = state.desired, state.replicas, state.snapshot
+    candidate = state.deployments.get(desired)
     serving = _serving(snapshot, desired)
     if serving is None:
         return Rollout(Phase.FIRST, desired, desired, None, _with_draining(state, desired))
@@ -194,7 +144,7 @@ def _failed(snapshot: Snapshot) -> FailedRevision | None:
     return FailedRevision(raw["revision"], raw["reason"], raw["message"], raw.get("template")) if raw else None
 
 
-def _with_draining(state: _State, serving: str) -> dict[str, int]:
+def _with_draining(state: RolloutState, serving: str) -> dict[str, int]:
     """The serving revision's replicas; the others are scaled to zero, and deleted once their pods are gone."""
     running = {pod.revision for pod in state.snapshot.pods if not pod.has_ended}
     draining = {
@@ -205,19 +155,18 @@ def _with_draining(state: _State, serving: str) -> dict[str, int]:
     return {serving: state.replicas, **draining}
 
 
-def _settled_rollout(state: _State) -> Rollout:
-    settling = [pod for pod in state.candidates if pod.is_ready and not _settled(pod, state.now)]
+def _settled_rollout(state: RolloutState) -> Rollout:
     return Rollout(
         Phase.SETTLED,
         state.desired,
         state.desired,
         None,
         _with_draining(state, state.desired),
-        requeue_after=SETTLE if settling else None,
+        requeue_after=SETTLE if state.is_settling else None,
     )
 
 
-def _advance(state: _State, serving: str) -> Rollout:
+def _advance(state: RolloutState, serving: str) -> Rollout:
     """One step from the serving revision towards the desired one."""
     wait = timedelta(seconds=state.spec.surge_wait_seconds)
     deadline = timedelta(seconds=state.spec.progress_deadline_seconds)
@@ -225,7 +174,7 @@ def _advance(state: _State, serving: str) -> Rollout:
     answers = any(pod.is_ready for pod in state.snapshot.live_pods(serving))  # else nothing is lost by making room
     is_patient = answers and state.age < wait
     has_no_room = state.is_unschedulable and not is_patient and state.spec.strategy is RolloutStrategy.AUTO
-    is_ready = state.is_ready or (has_no_room and any(_settled(pod, state.now) for pod in state.candidates))
+    is_ready = state.is_ready or (has_no_room and bool(state.settled))
     if state.began and is_ready and not state.has_going_frontend:
         return _switch(state, serving)
     if is_in_place:
@@ -240,7 +189,7 @@ def _advance(state: _State, serving: str) -> Rollout:
     return replace(_step(state, serving, Phase.SURGE, state.replicas, None), events=_start_of_candidate(state, serving))
 
 
-def _start_of_candidate(state: _State, serving: str) -> tuple[EventRecord, ...]:
+def _start_of_candidate(state: RolloutState, serving: str) -> tuple[EventRecord, ...]:
     """The Event, once: while an old Deployment of that name is being deleted, several plans start the candidate."""
     if (state.snapshot.status.get("revision") or {}).get("candidate") == state.desired:
         return ()
@@ -248,14 +197,14 @@ def _start_of_candidate(state: _State, serving: str) -> tuple[EventRecord, ...]:
     return (EventRecord("Normal", "Candidate", message),)
 
 
-def _in_place(state: _State, serving: str, deadline: timedelta) -> Rollout:
+def _in_place(state: RolloutState, serving: str, deadline: timedelta) -> Rollout:
     tried = [pod for pod in state.candidates if pod.scheduled_at and state.now - pod.scheduled_at >= PATIENCE_IN_PLACE]
     if (state.trouble and tried) or (state.began and state.is_overdue(deadline)):
         return _give_up(state, serving, Reason.ROLLED_BACK, "was rolled back")
     return _step(state, serving, Phase.IN_PLACE, 0, None)
 
 
-def _switch(state: _State, serving: str) -> Rollout:
+def _switch(state: RolloutState, serving: str) -> Rollout:
     if not _has_notice(state, serving):
         step = _step(state, serving, Phase.SURGE, state.replicas, None)
         return replace(step, announces_drain=True, requeue_after=NOTICE)
@@ -266,15 +215,15 @@ def _switch(state: _State, serving: str) -> Rollout:
     return Rollout(Phase.SETTLED, state.desired, state.desired, None, replicas, events=(event,))
 
 
-def _has_notice(state: _State, serving: str) -> bool:
+def _has_notice(state: RolloutState, serving: str) -> bool:
     """All pods that may have connections know that they are about to drain: one that is not ready keeps those it has.
-    Pods from before revisions cannot be told.
+    Pods from before revisions have no such volume: they are not notified.
     """
     pods = [pod for pod in state.snapshot.live_pods(serving) if pod.server.running and serving != LEGACY]
     return all(pod.draining_since is not None and state.now - pod.draining_since >= NOTICE for pod in pods)
 
 
-def _give_up(state: _State, serving: str, reason: str, what: str) -> Rollout:
+def _give_up(state: RolloutState, serving: str, reason: str, what: str) -> Rollout:
     why = state.trouble.message if state.trouble else _no_progress(state)
     message = f"Revision {state.desired} {what}, and revision {serving} serves: {why}"
     failed = FailedRevision(state.desired, state.trouble.reason if state.trouble else reason, why, state.digest)
@@ -282,13 +231,13 @@ def _give_up(state: _State, serving: str, reason: str, what: str) -> Rollout:
     return Rollout(Phase.HELD, state.desired, serving, None, {serving: state.replicas}, failed, (event,))
 
 
-def _no_progress(state: _State) -> str:
+def _no_progress(state: RolloutState) -> str:
     words = next((pod.unschedulable for pod in state.candidates if pod.unschedulable), None)
     seconds = state.spec.progress_deadline_seconds
     return words or f"its pods were not ready within spec.rollout.progressDeadlineSeconds, {seconds} s."
 
 
-def _step(state: _State, serving: str, phase: Phase, replicas: int, event: EventRecord | None) -> Rollout:
+def _step(state: RolloutState, serving: str, phase: Phase, replicas: int, event: EventRecord | None) -> Rollout:
     """The rollout with a candidate, and that many replicas of the serving revision."""
     return Rollout(
         phase,
@@ -301,21 +250,17 @@ def _step(state: _State, serving: str, phase: Phase, replicas: int, event: Event
     )
 
 
-def _next_deadline(state: _State, phase: Phase) -> timedelta:
+def _next_deadline(state: RolloutState, phase: Phase) -> timedelta:
     """When the decision may become another one although nothing happens."""
     wait, deadline = state.spec.surge_wait_seconds, state.spec.progress_deadline_seconds
     ends = [timedelta(seconds=wait), timedelta(seconds=deadline), timedelta(seconds=wait + deadline)]
     left = [end - state.age for end in ends if end > state.age]
     if phase is Phase.IN_PLACE:
         left.append(PATIENCE_IN_PLACE)
-    if any(pod.is_ready and not _settled(pod, state.now) for pod in state.candidates):
+    if state.is_settling:
         left.append(SETTLE)
     return min(left, default=timedelta(minutes=1))
 
 
-def _can_make_room(state: _State, serving: str) -> bool:
+def _can_make_room(state: RolloutState, serving: str) -> bool:
     return makes_room(state.deployments[serving]["spec"]["template"], state.template)
-
-
-def _settled(pod: Pod, now: datetime) -> bool:
-    return pod.ready_since is not None and now - pod.ready_since >= SETTLE

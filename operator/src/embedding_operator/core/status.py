@@ -7,10 +7,11 @@ from typing import Any
 from embedding_operator.core import names, storage
 from embedding_operator.core.conditions import calculate
 from embedding_operator.core.diagnosis.events import STUCK_AFTER, is_waiting
+from embedding_operator.core.objects import Raw, condition_of
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Condition, State
-from embedding_operator.core.rollout import SETTLE
-from embedding_operator.core.snapshot import Raw, StorageRead, condition_of
+from embedding_operator.core.rollout_state import SETTLE
+from embedding_operator.core.snapshot import StorageRead
 from embedding_operator.core.view import View
 from embedding_operator.core.wording import sentence, shortened
 from embedding_operator.resources.kubernetes import Condition as ConditionStatus
@@ -57,7 +58,7 @@ def of_storage_container(storage_read: StorageRead, now: datetime) -> dict[str, 
 
 
 def next_deadline(view: View) -> timedelta | None:
-    """How long until the status may become another one although nothing happens; None: it depends on events alone."""
+    """How long until the status may change without an event; None: never."""
     times = [pod.ready_since + SETTLE for pod in view.current if pod.ready_since]
     times += [pod.created_at + STUCK_AFTER for pod in view.current if not pod.is_ready and is_waiting(pod)]
     if view.deadline is not None and len(view.settled) < view.replicas:

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from embedding_operator.core.checks.container import check_container
 from embedding_operator.core.merge import merge
+from embedding_operator.core.objects import Raw
 from embedding_operator.core.reasons import Reason
-from embedding_operator.core.snapshot import Raw, StorageRead
+from embedding_operator.core.snapshot import StorageRead
 from embedding_operator.core.uri_formats import Rank, UriFormats, read_formats
 from embedding_operator.errors import Problem
 from embedding_operator.resources.kubernetes import Container, KeyRef
@@ -148,7 +149,7 @@ def _selected(chosen: StorageRead, rule: str, *, is_catch_all: bool = False) -> 
     if chosen.problems:
         message = (
             f"{chosen}, which fetches this model ({rule}), cannot be used until it is corrected: "
-            f"{'; '.join(chosen.problems)}. Pods that run stay as they are"
+            f"{'; '.join(chosen.problems)}. Running pods stay as they are"
         )
         return Selection(None, Problem(Reason.STORAGE_CONTAINER_UNREADABLE, message))
     parsed: Any = chosen.parsed

@@ -7,10 +7,13 @@ from functools import cached_property
 
 from embedding_operator.constants import REVISION_LABEL
 from embedding_operator.core.diagnosis import ExpectedPod, PodDiagnosis, most_severe
+from embedding_operator.core.objects import LEGACY, Raw, condition_of
+from embedding_operator.core.pods import Pod
 from embedding_operator.core.records import Finding
 from embedding_operator.core.resolve import ResolvedService
-from embedding_operator.core.rollout import SETTLE, Phase, Rollout
-from embedding_operator.core.snapshot import LEGACY, Pod, Raw, Snapshot, condition_of
+from embedding_operator.core.rollout import Phase, Rollout
+from embedding_operator.core.rollout_state import SETTLE
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.errors import Fault, Problem
 from embedding_operator.settings import Settings
 
@@ -56,7 +59,7 @@ class View:
 
     @property
     def replicas(self) -> int:
-        """How many there should be."""
+        """Desired number of replicas."""
         if self.resolved is not None:
             return self.resolved.replicas
         wanted = (self.service.get("spec") or {}).get("replicas")
@@ -78,7 +81,7 @@ class View:
 
     @cached_property
     def answering(self) -> tuple[Pod, ...]:
-        """Pods that answer requests, of whatever version."""
+        """Pods of any version that answer requests."""
         return tuple(pod for pod in self.snapshot.live_pods(self.serving) if pod.is_ready) if self.serving else ()
 
     @property
@@ -108,7 +111,7 @@ class View:
 
     @property
     def previous_serves(self) -> bool:
-        """Requests are answered, and by none but the version before the last change."""
+        """Requests are answered, only by the version before the last change."""
         return bool(self.answering) and not any(pod in self.current for pod in self.answering)
 
     @property

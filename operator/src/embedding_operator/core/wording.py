@@ -1,4 +1,4 @@
-"""Small tools for messages: sentences, the end of a log, and what is too long for a line."""
+"""Text utilities for messages: sentences, the end of a log, shortening."""
 
 __all__ = ["MESSAGE_LENGTH", "capitalized", "last_lines", "sentence", "shortened", "without_repetition"]
 

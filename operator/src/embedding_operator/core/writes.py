@@ -1,4 +1,4 @@
-"""The calls that lead from the children that exist to those that are wanted."""
+"""The writes that turn the existing children into the desired ones."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ from typing import Any
 from embedding_operator.constants import ADOPT_ANNOTATION, DRAIN_ANNOTATION
 from embedding_operator.core.build import Desired
 from embedding_operator.core.diff import foreign_fields, needs_write, replacement
+from embedding_operator.core.objects import ObjectRef, Raw, kind_ref, revision_of
 from embedding_operator.core.rollout import Rollout
-from embedding_operator.core.snapshot import ObjectRef, Raw, Snapshot, kind_ref, revision_of
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.errors import NameTaken, Terminating
 from embedding_operator.kinds import DEPLOYMENT, POD
 
@@ -62,8 +63,8 @@ class Scale:
 
 @dataclass(frozen=True)
 class Annotate:
-    """Merge-patch annotations of that very object (`metadata.uid` is a precondition); None removes one. 404 and 409:
-    gone, as good.
+    """Merge-patch annotations of that very object (`metadata.uid` is a precondition); None removes one. 404 and 409
+    are no failures: the object is gone.
     """
 
     ref: ObjectRef

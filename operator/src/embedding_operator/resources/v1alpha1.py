@@ -1,7 +1,7 @@
 """The resources of serving.embeddings.dev/v1alpha1. What is written here, `make generate` turns into CRDs.
 
-Rules that look at more than one field, or that deserve words of their own, are CEL rules here for the API server, and
-are checked again in `core.checks` for what never met one.
+Rules that look at more than one field, or that need a message of their own, are CEL rules here for the API server,
+and are checked again in `core.checks` for manifests that never reached one.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What pydantic says about an object that does not fit its model, in the words of the object."""
+"""pydantic's validation errors as messages about the object's fields."""
 
 import copy
 import difflib

@@ -1,4 +1,4 @@
-"""Failed answers of the API server as faults: what was asked, who refused, in which words, and what to do."""
+"""Failed answers of the API server as faults: the call, who refused it, the reason, and the remedy."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _REMEDIES = (
     ("failed calling webhook", "WebhookFailed", "Restore the webhook's backend, or delete its configuration"),
     ("admission webhook", "WebhookDenied", "Change what the webhook objects to, or exempt the object from it"),
     ("exceeded quota", "QuotaExceeded", "Raise the quota of the namespace, or free some of it"),
-    ("must specify", "QuotaExceeded", "The quota of the namespace wants values that the spec does not give: add them"),
+    ("must specify", "QuotaExceeded", "The namespace's quota requires values that the spec does not set: set them"),
     ("is being terminated", "NamespaceTerminating", "The namespace is being deleted, and the service with it"),
     (" cannot ", "Forbidden", "Grant the operator's service account this right; the chart's roles have it"),
 )

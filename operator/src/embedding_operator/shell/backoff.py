@@ -1,4 +1,4 @@
-"""How long what failed waits for its next attempt."""
+"""Exponential backoff: how long a failed key waits for its next attempt."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The rollout budget: how many services may replace their pods at once for a change that their users did not make."""
+"""The rollout budget: how many services replace their pods at once for changes that their users did not make."""
 
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
@@ -13,10 +13,10 @@ K = TypeVar("K", bound=Hashable)
 class RolloutBudget(Generic[K]):
     """Slots, and the keys that wait for one in the order they came. `wake` is called with a key whose turn it is.
 
-    After a start nobody knows who holds a slot: every service that is rolling out then counts, and no other slot is
-    given before every expected key has been planned once. Later a user's own rollout takes no slot, however long it
-    lasts. A key that fails keeps the slot it has, so that a change that breaks services breaks no more of them than
-    there are slots.
+    After a restart it is unknown which services hold a slot: every service that is rolling out counts, and no other
+    slot is given before every expected key has been planned once. Later a user's own rollout takes no slot, however
+    long it lasts. A key that fails keeps the slot it has, so that a change that breaks services breaks no more of them
+    than there are slots.
     """
 
     def __init__(self, slots: int, wake: Callable[[K], object]) -> None:
@@ -36,7 +36,7 @@ class RolloutBudget(Generic[K]):
         self._unplanned.update(keys)
 
     def may_roll(self, key: K) -> bool:
-        """It holds a slot, or there is one for it. Plan and `settle` follow without an await in between."""
+        """It holds a slot, or one is free for it. Plan and `settle` follow without an await in between."""
         return key in self._holders or self._free > 0
 
     def settle(self, key: K, need: Budget) -> None:
@@ -61,7 +61,7 @@ class RolloutBudget(Generic[K]):
         self._planned(key, wakes=waited)
 
     def forget(self, key: K) -> None:
-        """It exists no more."""
+        """The key's object was deleted."""
         self.settle(key, Budget.NONE)
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 
 from embedding_operator.constants import FIELD_MANAGER
-from embedding_operator.core.snapshot import ObjectRef
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import Expired, LeaseLost, NotFound, Unavailable
 from embedding_operator.kinds import Kind, kind_of
 from embedding_operator.shell.answers import fault_of
@@ -48,8 +48,8 @@ class WatchEvent:
 class Client:
     """Calls by verb. One that the kind's row in `kinds` does not list is a ValueError: the chart gives no right to it.
 
-    `seconds_left` says how long this process surely leads. A write ends before that, and is not sent when less than a
-    second is left: LeaseLost. So a process that was stopped writes nothing when it goes on.
+    `seconds_left` says how long this process surely leads. A write must end before that; it is not sent
+    when less than a second is left (LeaseLost). So a process that was stopped writes nothing when it continues.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Client:
     ) -> AsyncIterator[WatchEvent]:
         """Changes after that version, until the server ends the watch, after `seconds` at the latest.
 
-        Raises Expired, and Unavailable when nothing was heard for a while: bookmarks come every minute.
+        Raises Expired, and Unavailable when nothing arrives for a while: bookmarks come every minute.
         """
         query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": since}
         query |= {"timeoutSeconds": str(seconds), **_selected({"labels": labels})}
@@ -116,7 +116,7 @@ class Client:
             raise Unavailable(f"The watch of {kind.plural} broke: {_said(error, self._timeout)}") from error
 
     async def create(self, kind: Kind, obj: Json) -> Json:
-        """Raises AlreadyExists when there is one of that name."""
+        """Create an object. Raises AlreadyExists."""
         namespace, name = _named(obj)
         return await self._call("create", kind, "POST", namespace, body=obj, of=name)
 
@@ -197,7 +197,7 @@ class Client:
             left = self._seconds_left()
             seconds = min(seconds, left)
             if left < _SHORTEST_WRITE:
-                raise LeaseLost(f"this process does not lead: {what} is not sent")
+                raise LeaseLost(f"this process is not the leader: {what} was not sent")
         code = "error"
         try:
             async with self._connection.request(

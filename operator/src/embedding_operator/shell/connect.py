@@ -22,7 +22,7 @@ async def load() -> Configuration:
         try:
             await config.load_kube_config(client_configuration=configuration)
         except config.ConfigException as error:
-            raise NoCluster(f"neither a pod's service account nor a usable kubeconfig is here: {error}") from error
+            raise NoCluster(f"found neither a pod's service account nor a usable kubeconfig: {error}") from error
     return configuration
 
 

@@ -10,7 +10,7 @@ from sys import intern
 from typing import Any
 
 from embedding_operator.constants import SERVICE_LABEL
-from embedding_operator.core.snapshot import condition_of
+from embedding_operator.core.objects import condition_of
 from embedding_operator.kinds import EMBEDDING_SERVICE, Kind, Role
 
 __all__ = ["Entry", "Json", "Key", "Packer", "ServiceEntry", "is_newer", "key_of"]
@@ -102,7 +102,7 @@ def _info(obj: Json) -> ServiceEntry:
 
 
 def is_newer(version: str, than: str) -> bool:
-    """Versions are numbers in all API servers there are; where they are not, the last one told counts."""
+    """Versions are numbers in all API servers there are; where they are not, the last one seen counts."""
     if version.isdecimal() and than.isdecimal():
         return int(version) > int(than)
     return version != than

@@ -1,4 +1,4 @@
-"""Events about services: news for people, not state. One that cannot be recorded is in the log instead."""
+"""Events about services: news for people, not state. An Event that cannot be recorded is logged instead."""
 
 import logging
 from collections import deque
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from embedding_operator.constants import FIELD_MANAGER
+from embedding_operator.core.objects import Raw
 from embedding_operator.core.records import EventRecord
-from embedding_operator.core.snapshot import Raw
 from embedding_operator.errors import ClusterFault
 from embedding_operator.kinds import EVENT
 from embedding_operator.shell.client import Client
@@ -30,7 +30,7 @@ class EventRecorder:
         self._recent: dict[str, deque[datetime]] = {}
 
     async def record(self, service: Raw, event: EventRecord) -> None:
-        """Never raises for the API server's sake; LeaseLost it does."""
+        """Record an Event. Failures of the API server are logged; raises LeaseLost alone."""
         meta, now = service["metadata"], self._now()
         who = f"{meta['namespace']}/{meta['name']}"
         if not self._has_room(meta["uid"], now):

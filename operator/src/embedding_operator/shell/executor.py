@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from embedding_operator.core.diff import first_difference
+from embedding_operator.core.objects import ObjectRef, Raw, is_controlled_by, kind_ref
 from embedding_operator.core.plan import Annotate, Create, Delete, Plan, Replace, Scale, Write
-from embedding_operator.core.snapshot import ObjectRef, Raw, is_controlled_by, kind_ref
 from embedding_operator.core.writes import create_over, ref_of
 from embedding_operator.errors import AlreadyExists, Conflict, Denied, FieldOverridden, NotFound
 from embedding_operator.kinds import SERVICE, Kind
@@ -94,7 +94,7 @@ class Executor:
         _log.info("created %s", ref)
 
     async def _create_over_existing(self, kind: Kind, obj: Json, service: Raw, fault: AlreadyExists) -> None:
-        """The name is not free: take the object over where its owner lets us, or say whose it is."""
+        """The name is taken: adopt the object if its annotation allows it, else raise NameTaken."""
         ref = ref_of(obj)
         try:
             existing = await self._client.get(kind, ref.namespace, ref.name)
@@ -102,7 +102,7 @@ class Executor:
             raise Conflict(f"{ref} was deleted just now") from fault
         if is_controlled_by(existing, service["metadata"]["uid"]):
             self._store.upsert(kind, existing)  # ours, and without the label that the watch selects by
-            raise Conflict(f"{ref} exists already, and was not known") from fault
+            raise Conflict(f"{ref} already exists, and was not in the store") from fault
         taking_over = create_over(obj, {**existing, "apiVersion": kind.api_version, "kind": kind.name}, service)
         await self._carry_out(taking_over, service)
         _log.info("took over %s", ref)
@@ -126,7 +126,7 @@ class Executor:
         if field := first_difference(_as_new(kind, obj), replaced):
             raise FieldOverridden(
                 f"{ref} was updated, and its {field} still has another value: an admission webhook overrides it. Exempt"
-                " the object from the webhook, or change the spec to what the webhook wants"
+                " the object from the webhook, or change the spec to what the webhook sets"
             )
 
     def _check_contest(self, ref: ObjectRef, removed: tuple[str, ...]) -> None:

@@ -25,8 +25,8 @@ _IDLE = 0.5  # seconds; kopf keeps a task and a queue for each object until then
 
 
 def registry(kinds: Iterable[Kind], store: Store, on_relist: Callable[[Kind], object], login: Login) -> Any:
-    """The watches of these kinds. `on_relist` is called for each object that kopf has from a list of its own: it does
-    such a list when its version was too old, and tells nobody what was deleted before it.
+    """The watches of these kinds. `on_relist` is called for each object that kopf has from a list of its own: it lists
+    again when its version was too old, and reports no deletion that happened before.
     """
     handlers = kopf.OperatorRegistry()
     kopf.on.login(registry=handlers)(login)
@@ -36,7 +36,7 @@ def registry(kinds: Iterable[Kind], store: Store, on_relist: Callable[[Kind], ob
 
 
 def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
-    """kopf, told to read and to do nothing else."""
+    """kopf's settings: it reads, and does nothing else."""
     of_kopf = kopf.OperatorSettings()
     of_kopf.posting.enabled = False
     of_kopf.peering.standalone = True
@@ -52,7 +52,7 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
 
 
 class _Backoffs:
-    """Seconds before each retry, without end: an API server that is away for an hour is met again within seconds."""
+    """Seconds before each retry, without end: also after an hour the API server is reached again within seconds."""
 
     def __iter__(self) -> Iterator[float]:
         yield from (0.5, 1.0, 2.0)

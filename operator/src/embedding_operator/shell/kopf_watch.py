@@ -48,8 +48,8 @@ async def watch_with_kopf(
 
 
 class _AllTasks(frozenset[asyncio.Task[object]]):
-    """kopf, when it ends, cancels every task of the process that is not in a set it is given. It has no need to: it
-    stops its own without that, and the others are ours, such as the one that gives the Lease back.
+    """Keep kopf from cancelling every other task of the process when it ends. It stops its own tasks without that; the
+    others are ours, such as the one that releases the Lease.
     """
 
     def __contains__(self, _: object) -> bool:

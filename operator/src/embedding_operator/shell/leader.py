@@ -1,7 +1,7 @@
-"""Which of several operators works: the one whose name is on the Lease.
+"""Leader election: of several operators, the one that holds the Lease works.
 
-kubernetes.aio brings an election of its own; it cannot give a Lease back, writes local time without its zone, and has
-no way to ask, before a write, whether one still leads.
+kubernetes.aio brings an election of its own; it cannot release a Lease, writes local time without its zone, and has no
+way to ask, before a write, whether this process still leads.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LeaseConfig:
-    """Rules of the election, the same for all candidates; times in seconds."""
+    """Rules of the election, the same for all candidates. Times are in seconds."""
 
     namespace: str
     name: str
@@ -42,10 +42,10 @@ class LeaseConfig:
 
 
 class Leader:
-    """One candidate. Nobody's wall clock is trusted: a Lease has run out when it did not change for its duration.
+    """One candidate. No wall clock is trusted: a Lease has expired when it did not change for its duration.
 
     While the API server is away the Lease cannot be renewed, and `seconds_left` falls to zero: nothing is written. When
-    it is back and nobody has taken the Lease, this candidate goes on where it was.
+    it is back and the Lease was not taken, this candidate continues.
     """
 
     def __init__(self, client: Client, config: LeaseConfig, clock: Clock, now: Callable[[], datetime]) -> None:
@@ -59,13 +59,16 @@ class Leader:
         self._renewed = asyncio.Event()
         self.heard_at: float | None = None
         """When the API server last answered about the Lease."""
+        self.soon = asyncio.Event()
+        """Set when this process leads, or is likely to lead soon: the holder has not renewed the Lease for half of its
+        duration. It is time to list what a leader has to know."""
 
     def leads(self) -> bool:
-        """Nobody else can have taken the Lease yet."""
+        """The Lease is ours, and no other candidate can have taken it yet."""
         return self.seconds_left() > 0
 
     def seconds_left(self) -> float:
-        """For so long nobody else can take the Lease, whatever happens."""
+        """Seconds in which no other candidate can take the Lease, whatever happens."""
         return max(0.0, self._leads_until - self._clock.time())
 
     async def leading(self) -> None:
@@ -74,10 +77,15 @@ class Leader:
             await self._renewed.wait()
 
     async def acquire(self) -> None:
-        """Wait until the Lease is ours."""
+        """Wait until the Lease is ours. Raises LeaseLost when it is renewed after `soon` was set."""
         _log.info("waiting for the Lease %s/%s", self._config.namespace, self._config.name)
         while not await self._try():
+            if self._is_silent():
+                self.soon.set()
+            elif self.soon.is_set():
+                raise LeaseLost(f"{self._holder()} renewed the Lease")
             await sleep(self._clock, self._config.pause)
+        self.soon.set()
         _log.info("leading, as %s", self._config.me)
 
     async def hold(self) -> None:
@@ -89,21 +97,22 @@ class Leader:
             if not renewed and not self._is_mine():
                 raise LeaseLost(f"the Lease went to {self._holder() or 'nobody'}")
             if was_leading and not self.leads():
-                _log.warning("the Lease could not be renewed in time: nothing is written until it is")
+                _log.warning("could not renew the Lease in time: writing nothing until it is renewed")
             elif not was_leading and renewed:
                 _log.info("leading again")
             was_leading = self.leads()
 
     async def release(self) -> None:
-        """Give the Lease back, so that the next leader need not wait until it runs out."""
+        """Release the Lease, so that the next leader need not wait until it expires."""
         self._leads_until = self._clock.time()
+        self.soon.clear()
         try:
             await self._read()  # a renewal that was cut short may have arrived
             if not self._is_mine():
                 return
             await self._client.replace(LEASE, self._with({"holderIdentity": "", "leaseDurationSeconds": 1}))
         except ClusterFault as fault:
-            _log.warning("the Lease could not be given back and has to run out: %s", fault)
+            _log.warning("could not release the Lease, which has to expire: %s", fault)
         else:
             _log.info("gave the Lease back")
 
@@ -179,5 +188,12 @@ class Leader:
 
     def _has_run_out(self) -> bool:
         """Free, or not renewed for as long as its holder said it would hold."""
-        duration = self._spec().get("leaseDurationSeconds") or self._config.duration
-        return not self._holder() or self._clock.time() >= self._changed_at + duration
+        return not self._holder() or self._clock.time() >= self._changed_at + self._duration()
+
+    def _is_silent(self) -> bool:
+        """The API server answers, and the Lease has not changed for half of its duration."""
+        return self.heard_at is not None and self.heard_at >= self._changed_at + self._duration() / 2
+
+    def _duration(self) -> float:
+        """That of the Lease's holder, in seconds."""
+        return float(self._spec().get("leaseDurationSeconds") or self._config.duration)

@@ -1,4 +1,4 @@
-"""One line a message, to read or to parse; with the key that is being reconciled as fields of its own."""
+"""Logs as text or JSON, one line a message, with the key that is being reconciled as fields of its own."""
 
 import json
 import logging
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from embedding_operator.core.snapshot import ObjectRef
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.settings import Settings
 
 __all__ = ["reconciling", "set_up"]

@@ -1,4 +1,4 @@
-"""Which operator manages a service: two whose scopes overlap would undo each other's writes for ever.
+"""Which operator manages a service: two with overlapping scopes would undo each other's writes for ever.
 
 `status.manager` names the Lease of the operator that wrote the status. While that is live, others write nothing.
 """
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from embedding_operator.core.snapshot import Raw
+from embedding_operator.core.objects import Raw
 from embedding_operator.errors import ClusterFault, Denied, NotFound
 from embedding_operator.kinds import LEASE
 from embedding_operator.shell.client import Client
@@ -19,7 +19,7 @@ _LONGEST = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class OtherManager:
-    """Another operator manages the service. `is_news`: it is told for the first time; `look_again`: when to ask."""
+    """Another operator manages the service. `is_news`: this is the first notice; `look_again`: when to check again."""
 
     message: str
     look_again: timedelta
@@ -28,16 +28,16 @@ class OtherManager:
 
 @dataclass(frozen=True)
 class _Lease:
-    """What a look at another's Lease has shown."""
+    """What a read of another operator's Lease showed."""
 
     looked_at: datetime
     holds_for: timedelta
     trouble: str | None
-    """Why its owner counts as live; None: it does not."""
+    """Why its holder counts as live; None: it does not."""
 
 
 class Managers:
-    """Tells services that another operator manages from those that this one may manage. `me` is our Lease's name."""
+    """Which services another operator manages, and which ones this operator may manage. `me` is our Lease's name."""
 
     def __init__(self, client: Client, me: str, duration: timedelta, now: Callable[[], datetime]) -> None:
         self._client = client
@@ -46,7 +46,7 @@ class Managers:
         self._now = now
         self._leases: dict[str, _Lease] = {}
         self._told: dict[tuple[str, str], int] = {}
-        """How often each service was looked at in vain, by its namespace and name."""
+        """Number of checks in a row that found another manager, by namespace and name."""
 
     @property
     def conflicts(self) -> int:
@@ -73,7 +73,7 @@ class Managers:
         self._told.pop((namespace, name), None)
 
     async def _is_live(self, manager: str) -> str | None:
-        """Why that operator counts as at work; None: it does not. One read serves all its services for a while."""
+        """Why that operator counts as live; None: it does not. One read serves all its services for a while."""
         known = self._leases.get(manager)
         if known is None or self._now() >= known.looked_at + known.holds_for:
             known = self._leases[manager] = await self._look(manager)
@@ -87,7 +87,7 @@ class Managers:
         except NotFound:
             return _Lease(now, self._duration, None)
         except Denied as fault:
-            return _Lease(now, _LONGEST, f"whether it still works cannot be seen ({fault})")
+            return _Lease(now, _LONGEST, f"its Lease cannot be read ({fault})")
         except ClusterFault:
             self._leases.pop(manager, None)
             raise

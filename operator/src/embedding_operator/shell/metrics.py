@@ -1,4 +1,4 @@
-"""What /metrics says of the operator, in Prometheus' text format."""
+"""The operator's Prometheus metrics."""
 
 from collections import Counter as Tally
 from collections.abc import Iterator
@@ -96,7 +96,7 @@ class _Gauges(Collector):
         if state is None:
             return
         depth, oldest = state.queue()
-        yield _gauge("queue_depth", "Keys that wait for a reconcile", depth)
+        yield _gauge("queue_depth", "Keys waiting for a reconcile", depth)
         yield _gauge("queue_oldest_seconds", "How long the oldest of them has waited", oldest)
         yield _gauge("rollouts_in_progress", "Slots of the rollout budget in use", state.rollouts())
         yield _gauge("conflicting_services", "Services that another operator manages", state.conflicting())

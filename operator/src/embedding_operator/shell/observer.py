@@ -4,17 +4,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from embedding_operator.core.diagnosis import needs_events
+from embedding_operator.core.objects import ObjectRef, Raw, condition_of, kind_ref
+from embedding_operator.core.pods import PodEvent, pod_of
 from embedding_operator.core.resolve import secrets_needed
-from embedding_operator.core.snapshot import (
-    ObjectRef,
-    PodEvent,
-    Raw,
-    Snapshot,
-    StorageRead,
-    condition_of,
-    kind_ref,
-    pod_of,
-)
+from embedding_operator.core.snapshot import Snapshot, StorageRead
 from embedding_operator.core.storage import read
 from embedding_operator.kinds import CLUSTER_STORAGE_CONTAINER, DEPLOYMENT, EMBEDDING_SERVICE, EVENT, STORAGE_CONTAINER
 from embedding_operator.shell.client import Client
@@ -27,7 +20,7 @@ _EVENTS = 10  # the latest of a pod; more say the same
 
 
 class Observer:
-    """What is known of a service: `snapshot` from the store alone, `complete` with what must be asked for."""
+    """Builds snapshots: `snapshot` from the store alone, `complete` with what has to be read from the API server."""
 
     def __init__(self, store: Store, client: Client, secrets: SecretReader) -> None:
         self._store = store
@@ -37,7 +30,7 @@ class Observer:
         self._reads_of: tuple[int, int] | None = None
 
     def service(self, key: ObjectRef) -> Raw | None:
-        """The service, unless it is gone or on its way out: what it owns then goes by its owner references."""
+        """The service; None if it is gone or being deleted: garbage collection then removes what it owns."""
         raw = self._store.get(EMBEDDING_SERVICE, key.namespace, key.name)
         return None if raw is None or raw["metadata"].get("deletionTimestamp") else raw
 

@@ -123,7 +123,7 @@ class WorkQueue(Generic[K]):
             self._at(key, known, due_at, min(priority, known.priority) if known.timer else priority)
 
     def add_later(self, key: K, seconds: float, priority: Priority = Priority.CHILD) -> None:
-        """Have a key reconciled then, unless it is before; the earliest of such wishes counts."""
+        """Have a key reconciled after a delay. The earliest request counts."""
         self.add(key, priority, delay=seconds)
 
     async def get(self) -> K:
@@ -146,7 +146,7 @@ class WorkQueue(Generic[K]):
         known = self._keys.setdefault(key, _Key())
         known.failures += 1
         seconds = self._backoff.seconds(known.failures, self._chance())
-        if retry_after is not None:  # the first time as told; what goes on failing also backs off
+        if retry_after is not None:  # the first time as requested; repeated failures also back off
             seconds = retry_after if known.failures == 1 else max(retry_after, seconds)
         known.not_before = self._clock.time() + seconds
         if known.since is None:
@@ -169,7 +169,7 @@ class WorkQueue(Generic[K]):
             del self._keys[key]
 
     def forget(self, key: K) -> None:
-        """It exists no more: neither its failures nor a time that it asked for matter."""
+        """The key's object was deleted: forget its failures and scheduled times."""
         if known := self._keys.get(key):
             self._stop_timer(known)
             known.failures, known.not_before = 0, 0.0

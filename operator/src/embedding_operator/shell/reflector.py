@@ -1,7 +1,7 @@
-"""Keeps the store like the API server for one kind: a paged list, then a watch from there.
+"""Keeps the store up to date for one kind: a paged list, then a watch from there.
 
 kopf does the same and keeps the last body of each object, a queue and a task: 24 KB an EmbeddingService (measured with
-3,000 of them), where the store keeps 2 KB. So kopf watches what there is little of.
+3,000 of them), where the store keeps 2 KB. So kopf watches only kinds with few objects.
 """
 
 import asyncio
@@ -23,12 +23,14 @@ _log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 300
 """A watch ends after so long, and half as much again at most; the next goes on from there."""
-_BACKOFF = Backoff(first=0.5, most=4.0)  # after an outage all is to be level soon, and one request each is little
+_BACKOFF = Backoff(
+    first=0.5, most=4.0
+)  # after an outage the store should be up to date soon, and one request each costs little
 
 
 @dataclass
 class WatchState:
-    """How a watch is, for health and metrics."""
+    """State of a watch, for health and metrics."""
 
     kind: Kind
     active_at: float

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from embedding_operator.core.snapshot import ObjectRef
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.kinds import EMBEDDING_SERVICE, Kind, Role
 from embedding_operator.shell.queue import Priority, WorkQueue
 from embedding_operator.shell.store import Change, ChangeType, Store

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from kubernetes.aio.client import Configuration
@@ -86,7 +86,7 @@ class Process:
         """Why this process can neither lead nor stand by; None: it can."""
         leader, clock = self._leader, asyncio.get_running_loop()
         if not self._has_resources or leader is None:
-            return "the API server was not reached yet, or lacks the custom resources"
+            return "the API server has not been reached yet, or the CRDs are not installed"
         oldest = clock.time() - 2 * self._settings.lease_seconds
         if leader.heard_at is None or leader.heard_at < oldest:
             return "the Lease cannot be read"
@@ -110,9 +110,9 @@ class Process:
             count=count,
         )
         await self._wait_for_resources(client, clock)
-        while True:
-            await leader.acquire()
-            self._term = Term(
+
+        def new_term() -> Term:
+            return Term(
                 client,
                 configuration,
                 settings,
@@ -123,15 +123,29 @@ class Process:
                 now=_now,
                 after_kopf_started=lambda: _stop_on_signals(stop),  # kopf has just put its own in their place
             )
-            self.metrics.state = self._term
-            try:
-                await _lead(leader, self._term)
-            finally:
-                self._term = self.metrics.state = None
-                await leader.release()
+
+        while True:
+            await self._lead(leader, new_term)
+
+    async def _lead(self, leader: Leader, new_term: Callable[[], Term]) -> None:
+        """Wait for the Lease, and work until another has it. The lists, which take long where there are thousands of
+        services, begin when the Lease is about to become free; nothing is written before it is ours.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_acquire_and_hold(leader), name="lease")
+                await leader.soon.wait()
+                self._term = self.metrics.state = new_term()
+                group.create_task(self._term.run(), name="term")
+        except* LeaseLost as lost:
+            for cause in _leaves(lost):
+                _log.warning("standing by: %s", cause)
+        finally:
+            self._term = self.metrics.state = None
+            await leader.release()
 
     async def _wait_for_resources(self, client: Client, clock: Clock) -> None:
-        """kopf looks once for the kinds that it watches: until they are served, it must not start."""
+        """kopf discovers its kinds once, at its start: wait until the API server serves them."""
         while True:
             try:
                 missing = {kind.plural for kind in RESOURCES} - await client.served(GROUP, VERSION)
@@ -144,15 +158,9 @@ class Process:
             await sleep(clock, _PAUSE)
 
 
-async def _lead(leader: Leader, term: Term) -> None:
-    """Work until another has the Lease."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(leader.hold(), name="lease")
-            group.create_task(term.run(), name="term")
-    except* LeaseLost as lost:
-        for cause in _leaves(lost):
-            _log.warning("standing by: %s", cause)
+async def _acquire_and_hold(leader: Leader) -> None:
+    await leader.acquire()
+    await leader.hold()
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

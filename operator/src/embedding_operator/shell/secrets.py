@@ -1,4 +1,4 @@
-"""Which keys the Secrets have that a service needs. Secrets are not watched, and their contents not kept."""
+"""Which keys the Secrets of a service have. Secrets are not watched, and their contents are not kept."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from embedding_operator.constants import USE_LABEL
-from embedding_operator.core.snapshot import Raw
+from embedding_operator.core.objects import Raw
 from embedding_operator.errors import NotFound
 from embedding_operator.kinds import SECRET
 from embedding_operator.shell.backoff import Backoff
@@ -23,10 +23,10 @@ _BACKOFF = Backoff(first=20.0, most=300.0)  # the first wait is 10 to 20 s, the 
 
 @dataclass(frozen=True)
 class Secrets:
-    """What a service's Secrets have. `read_again`: something is missing, and nothing tells when it comes."""
+    """What a service's Secrets have. `read_again`: something is missing, and no watch will report its creation."""
 
     keys: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
-    """The needed keys that are there; None for a Secret that does not exist."""
+    """Those of the needed keys that exist; None for a Secret that does not exist."""
     unlabelled: frozenset[str] = frozenset()
     """Secrets that lack the label which a policy may ask for."""
     read_again: timedelta | None = None

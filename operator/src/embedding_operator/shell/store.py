@@ -1,4 +1,4 @@
-"""What the watches have told: trimmed objects, compressed, with small indexes beside.
+"""The cache that the watches fill: trimmed, compressed objects with small indexes.
 
 Memory is the point: a parsed Deployment takes fifty times the bytes that are kept of it. Objects are parsed when they
 are read.
@@ -53,7 +53,7 @@ class Store:
         """Children and pods by namespace and service label."""
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
-        """The object as last told, the caller's own copy."""
+        """The object as last seen, the caller's own copy."""
         entry = self._objects[kind.plural].get((namespace, name))
         return entry.parsed(self._packers[kind.plural]) if entry else None
 
@@ -66,7 +66,7 @@ class Store:
         return self._parsed(each for each in self._labelled.get((namespace, service), ()) if each[0] is POD)
 
     def others(self, namespace: str, service: str, uid: str) -> list[Json]:
-        """Objects labelled for a service, of kinds that it owns, that another controls or nobody."""
+        """Objects labelled for a service, of kinds that it owns, that it does not control."""
         found = (each for each in self._labelled.get((namespace, service), ()) if each[0] is not POD)
         return self._parsed(each for each in found if self._entry(each).owner != uid)
 
@@ -93,7 +93,7 @@ class Store:
     def upsert(self, kind: Kind, raw: Json, *, is_own: bool = False) -> bool:
         """Take in an object, unless a newer version of it is known; whether anything changed that plans read.
 
-        `is_own`: the answer to a write of ours that needs no other plan: it is kept, and not told.
+        `is_own`: the answer to a write of ours that needs no other plan: stored without a notification.
         """
         obj = trimmed(kind, raw)
         key = key_of(obj)
@@ -133,7 +133,7 @@ class Store:
         return True
 
     def deleted(self, kind: Kind, raw: Json) -> bool:
-        """The same, told by a watch."""
+        """The same, reported by a watch."""
         meta = raw["metadata"]
         return self.delete(
             kind, meta.get("namespace"), meta["name"], uid=meta.get("uid"), version=meta.get("resourceVersion")

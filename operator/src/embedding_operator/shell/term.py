@@ -12,7 +12,7 @@ from kubernetes.aio.client import Configuration
 from embedding_operator.constants import SERVICE_LABEL
 from embedding_operator.controllers.embeddingservice import EmbeddingServiceController
 from embedding_operator.controllers.storagecontainer import StorageContainerController
-from embedding_operator.core.snapshot import ObjectRef
+from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import ClusterFault
 from embedding_operator.kinds import (
     CLUSTER_STORAGE_CONTAINER,
@@ -50,9 +50,9 @@ KOPF_WATCHES = (STORAGE_CONTAINER, CLUSTER_STORAGE_CONTAINER)
 3,000 EmbeddingServices, kopf then keeps 73 MB for them, which the reflector does without."""
 
 _SLOWEST = 120.0  # seconds of one reconcile, every call of which ends within ten
-_SILENT = 2 * WATCH_SECONDS  # a watch that neither heard anything nor began anew for so long is stuck
+_SILENT = 2 * WATCH_SECONDS  # a watch without an event, a bookmark or a restart for so long is stuck
 _REPAIR = 60.0  # seconds between two repairs
-_UNTOLD = 300.0  # seconds after which kinds are listed that kopf may have found empty, of which it tells nobody
+_UNTOLD = 300.0  # seconds after which kinds are listed that kopf may have found empty, which it does not report
 _RETRY = 2.0
 _PATIENCE = timedelta(minutes=5)
 
@@ -224,12 +224,12 @@ class Term:
                     await sleep(self._clock, _RETRY)
 
     def _relisted(self, kind: Kind) -> None:
-        """kopf has listed a kind itself, and tells of what exists alone."""
+        """kopf has listed a kind again, and reports only what exists."""
         self._to_repair.add(kind)
         self._repair_due.set()
 
     def _doubt(self) -> None:
-        """The last object of a kind may have been deleted before a list of kopf's, of which nothing is told then."""
+        """The last object of a kind may have been deleted before kopf's list, which then reports nothing."""
         self._to_repair.update(kind for kind in KOPF_WATCHES if self._store.count(kind))
         self._repair_due.set()
 

@@ -1,6 +1,6 @@
 """What the store keeps of an object: what plans read, and no more. A function per role, pure.
 
-What is left out is never looked at, so a change of that alone is no change: such an event causes no reconcile.
+A change of what is left out alone is no change: such an event causes no reconcile.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -61,7 +61,7 @@ def _is_others_spec(entry: Mapping[str, Any]) -> bool:
 
 
 def _pod(raw: Mapping[str, Any]) -> Json:
-    """Who made it, where it is, and how its two containers are."""
+    """A pod's owner, its node, and the status of its two containers."""
     metadata, status = raw["metadata"], raw.get("status") or {}
     kept = _some(
         metadata, ("name", "namespace", "uid", "resourceVersion", "labels", "creationTimestamp", "deletionTimestamp")

@@ -1,4 +1,4 @@
-"""The workers: each takes a key, has it reconciled, and sees to it that a key that failed comes back."""
+"""The workers: each takes a key, has it reconciled, and schedules the retry of a key that failed."""
 
 import asyncio
 import logging
@@ -69,7 +69,7 @@ class Workers(Generic[K]):
             self._metrics.reconciled(result, self._clock.time() - began)
 
     async def _attend(self, key: K) -> str:
-        """Reconcile a key; what came of it, in a word."""
+        """Reconcile a key; the outcome, for the log and metrics."""
         try:
             requeue_after = await self._reconcile(key)
         except LeaseLost as fault:

@@ -1,4 +1,4 @@
-"""What every builder is given, and what all built objects have in common."""
+"""The input of every builder, and what all built objects have in common."""
 
 import hashlib
 import json
@@ -43,7 +43,7 @@ def digest(value: object, length: int = 16) -> str:
 
 
 def marked(desired: Desired) -> Desired:
-    """The object with its digest as an annotation, by which a later plan sees that something was taken out of it."""
+    """The object with its digest as an annotation, by which a later plan detects that a field was removed from it."""
     meta = desired["metadata"]
     annotations = {**meta.get("annotations", {}), APPLIED_ANNOTATION: digest(desired)}
     return {**desired, "metadata": {**meta, "annotations": annotations}}

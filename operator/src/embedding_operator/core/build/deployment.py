@@ -24,13 +24,11 @@ class DeploymentBuilder:
         revision = rollout.desired
         if revision not in rollout.replicas:
             return
-        # Within a revision pods are replaced one by one. None goes before its successor is ready, unless that is asked.
-        recreates = resolved.rollout.strategy is RolloutStrategy.RECREATE
         deployment = {
             **render(
                 "deployment.yaml.j2",
                 deadline=resolved.rollout.progress_deadline_seconds,
-                rolling={"maxSurge": 0, "maxUnavailable": 1} if recreates else {"maxSurge": 1, "maxUnavailable": 0},
+                rolling=_rolling(blueprint),
             ),
             "metadata": metadata(
                 resolved, names.deployment_name(resolved.service, revision), {REVISION_LABEL: revision}
@@ -42,3 +40,12 @@ class DeploymentBuilder:
             "template": dict(blueprint.template),
         }
         yield marked(deployment)
+
+
+def _rolling(blueprint: Blueprint) -> dict[str, int | str]:
+    """Within a revision, pods are replaced one by one: each is removed when its successor is ready. Failed pods are
+    removed first where no node has room for both, and so is every pod if the strategy is Recreate.
+    """
+    if blueprint.service.rollout.strategy is RolloutStrategy.RECREATE:
+        return {"maxSurge": 0, "maxUnavailable": 1}
+    return {"maxSurge": 1, "maxUnavailable": "100%" if blueprint.rollout.replaces_failed_pods else 0}

@@ -39,8 +39,8 @@ def check_key(key: str, where: str) -> list[Problem]:
 
 
 def check_secrets(requirements: Iterable[SecretRequirement], snapshot: Snapshot) -> list[Problem]:
-    """What is missing, or not allowed. Names no key but the one that is asked for: who sees a service's status may not
-    be allowed to see Secrets.
+    """What is missing, or not allowed. Names no key but the requested one: users who can read a service's
+    status may not be allowed to read Secrets.
     """
     problems = []
     namespace = snapshot.service["metadata"].get("namespace")

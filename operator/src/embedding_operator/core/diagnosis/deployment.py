@@ -3,9 +3,9 @@
 import re
 
 from embedding_operator.core.diagnosis.expected import ExpectedPod
+from embedding_operator.core.objects import Raw, condition_of
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
-from embedding_operator.core.snapshot import Raw, condition_of
 from embedding_operator.core.wording import sentence
 
 __all__ = ["of_deployment"]
@@ -17,7 +17,7 @@ _EXCEEDED = re.compile(r"exceeded quota: (?P<quota>[^,]+),")
 
 
 def of_deployment(deployment: Raw | None, expected: ExpectedPod) -> Finding | None:
-    """None: it says nothing, or something about an older spec of itself."""
+    """None: it reports no problem, or one of an older generation."""
     status = (deployment or {}).get("status") or {}
     if deployment is None or status.get("observedGeneration") != deployment["metadata"].get("generation"):
         return None

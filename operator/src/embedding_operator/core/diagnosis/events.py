@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from embedding_operator.core.diagnosis.kubelet import missing_reference
+from embedding_operator.core.pods import Pod, PodEvent
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
-from embedding_operator.core.snapshot import Pod, PodEvent, Snapshot
+from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.core.wording import sentence
 from embedding_runtime.contract import KILLED
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from embedding_operator.constants import INITIALIZER, SERVER, TEMPLATE_ANNOTATION
+from embedding_operator.core.objects import Raw
 from embedding_operator.core.resolve import ResolvedService
-from embedding_operator.core.snapshot import Raw
 
 __all__ = ["ExpectedPod"]
 

@@ -1,11 +1,11 @@
-"""What keeps the model's files away: the initializer's container."""
+"""What keeps the initializer from downloading the model."""
 
 from embedding_operator.core.diagnosis.expected import ExpectedPod
 from embedding_operator.core.diagnosis.kubelet import cannot_start
+from embedding_operator.core.pods import Container
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
-from embedding_operator.core.snapshot import Container
 from embedding_operator.core.wording import capitalized, sentence, shortened
 from embedding_runtime.contract import DownloadVerdict, FailedDownload
 

@@ -2,9 +2,10 @@
 
 import re
 
+from embedding_operator.core.objects import Raw
+from embedding_operator.core.pods import Container
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
-from embedding_operator.core.snapshot import Container, Raw
 from embedding_operator.core.wording import capitalized, sentence
 
 __all__ = ["ON_ITS_WAY", "cannot_start", "missing_reference"]

@@ -9,9 +9,9 @@ from embedding_operator.core.diagnosis.expected import ExpectedPod
 from embedding_operator.core.diagnosis.initializer import model_missing
 from embedding_operator.core.diagnosis.scheduling import unschedulable
 from embedding_operator.core.diagnosis.server import server_blocked
+from embedding_operator.core.pods import Pod, PodEvent
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
-from embedding_operator.core.snapshot import Pod, PodEvent
 
 __all__ = ["PodDiagnosis", "diagnose"]
 

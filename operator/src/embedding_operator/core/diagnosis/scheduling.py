@@ -10,13 +10,15 @@ from embedding_operator.core.wording import without_repetition
 __all__ = ["unschedulable"]
 
 _NODES = re.compile(r"^\d+/\d+ nodes are available: ")
+_NO_USE = re.compile(r"( (no new claims to deallocate|still not schedulable),?)?( preemption: .*)?$", re.DOTALL)
+"""What follows the cause is about pods that could be evicted, and about devices of DRA that could be given back: it
+repeats the cause, or says that this does not help."""
 _CLAIM = re.compile(r'persistentvolumeclaim "(?P<name>[^"]+)" (?P<what>not found|is being deleted)')
 
 
 def unschedulable(words: str, expected: ExpectedPod) -> Finding:
     """`words` are those of the PodScheduled condition."""
-    # What follows is about pods that could be evicted: it repeats the cause, or says that eviction does not help.
-    cause = without_repetition(words.partition(" preemption: ")[0])
+    cause = without_repetition(_NO_USE.sub("", words))
     if claim := _CLAIM.search(cause):
         remedy = "Create the PersistentVolumeClaim or correct spec.model.storageUri"
         return Finding(

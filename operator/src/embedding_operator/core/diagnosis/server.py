@@ -6,24 +6,24 @@ from collections.abc import Sequence
 from embedding_operator.core.diagnosis.events import STOPPED, failed_probe, node_lost
 from embedding_operator.core.diagnosis.expected import ExpectedPod
 from embedding_operator.core.diagnosis.kubelet import cannot_start
+from embedding_operator.core.pods import Pod, PodEvent, Terminated
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
-from embedding_operator.core.snapshot import Pod, PodEvent, Terminated
 from embedding_operator.core.wording import last_lines, sentence
 from embedding_runtime.contract import KILLED
 
 __all__ = ["server_blocked"]
 
 _WORKER_KILLED = re.compile(r"worker\b.*\bkilled", re.IGNORECASE)
-"""The runtime's last words when its worker was killed. The runtime itself lives on and ends with KILLED, so the kubelet
+"""The runtime's last log line when its worker was killed. The runtime itself lives on and ends with KILLED: the kubelet
 does not report OOMKilled where the kernel kills one process of a container (cgroup v1)."""
 
 
 def server_blocked(pod: Pod, expected: ExpectedPod, events: Sequence[PodEvent]) -> Finding:
     """Why the server of a pod that has its model is not ready.
 
-    A server that failed and was restarted counts as failed until it is ready: so a crash loop gives its reason all the
-    time, and not only between two attempts.
+    A server that failed and was restarted counts as failed until it is ready: so a crash loop
+    gives its reason all the time, and not only between two attempts.
     """
     server = pod.server
     if (stuck := cannot_start(server, expected.server, "the server")) is not None:

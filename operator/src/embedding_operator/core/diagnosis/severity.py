@@ -15,7 +15,7 @@ _AT_WORK = (Reason.DOWNLOADING, Reason.LOADING)
 def most_severe(findings: Iterable[Finding | None]) -> Finding | None:
     """Trouble before progress, then what is earliest in a pod's life. Reasons of the kubelet count as early.
 
-    That a deadline passed is no news while a pod is downloading or loading a large model.
+    A passed deadline is not reported while a pod is downloading or loading a large model.
     """
     found = [each for each in findings if each is not None]
     if any(each.reason in _AT_WORK for each in found):
