@@ -1,7 +1,7 @@
 """Write docs/api.md, every field of every request and what becomes of it, from the routes; `--check` only compares."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,18 +50,18 @@ def page() -> str:
     # Routes look at it when they are called.
     service: Any = SimpleNamespace(engine=SimpleNamespace(metrics=None, rate_limit=None), limits=None)
     routes = [route for route in create_app(service).routes if isinstance(route, APIRoute)]
-    paths: dict[tuple[str, type[RequestBody]], list[str]] = {}
+    paths: dict[type[RequestBody], dict[str, str]] = {}
     for route in routes:
         dialect = Dialect.of(route)
         if dialect is None or not isinstance(route, BodyRoute):
             continue
         for body in route.bodies if len(route.bodies) == 1 else ():
-            paths.setdefault((dialect.name, body), []).append(f"`{route.path_format}`")
-    return START + _contents(paths) + "".join(_section(*key, found) for key, found in paths.items())
+            paths.setdefault(body, {})[f"`{route.path_format}`"] = dialect.name
+    return START + _contents(paths) + "".join(_section(body, found) for body, found in paths.items())
 
 
-def _contents(paths: dict[tuple[str, type[RequestBody]], list[str]]) -> str:
-    rows = "".join(f"| {dialect} | {', '.join(found)} |\n" for (dialect, _), found in paths.items())
+def _contents(paths: Mapping[type[RequestBody], Mapping[str, str]]) -> str:
+    rows = "".join(f"| {_apis(found)} | {', '.join(found)} |\n" for found in paths.values())
     return (
         f"| API | `POST` |\n|---|---|\n{rows}"
         "| Text Embeddings Inference | `/`: as `/embed`, or of a cross-encoder as `/predict` |\n"
@@ -69,7 +69,11 @@ def _contents(paths: dict[tuple[str, type[RequestBody]], list[str]]) -> str:
     )
 
 
-def _section(dialect: str, body: type[RequestBody], paths: Iterable[str]) -> str:
+def _apis(paths: Mapping[str, str]) -> str:
+    return ", ".join(dict.fromkeys(paths.values()))
+
+
+def _section(body: type[RequestBody], paths: Mapping[str, str]) -> str:
     obeyed = "".join(
         f"| `{name}` | {'required' if field.is_required() else 'obeyed'} | {_words(body, name, field.description)} |\n"
         for name, field in body.model_fields.items()
@@ -80,25 +84,35 @@ def _section(dialect: str, body: type[RequestBody], paths: Iterable[str]) -> str
             by_advice.setdefault(instead, []).append(f"`{name}`")
     refused = "".join(f"| {', '.join(names)} | refused | {_cell(advice)} |\n" for advice, names in by_advice.items())
     ignored = ", ".join(f"`{name}`" for name in sorted(body.ignored - body.model_fields.keys()))
-    head = f"\n## {dialect}: {', '.join(paths)}\n| field | | values, or what to use instead |\n|---|---|---|\n"
+    head = f"\n## {_apis(paths)}: {', '.join(paths)}\n| field | | values, or what to use instead |\n|---|---|---|\n"
     return f"{head}{obeyed}{refused}| {ignored} | ignored | |\n"
 
 
 def _words(body: type[RequestBody], name: str, description: str | None) -> str:
     """What the schema says; and what is refused of a field of which only some values are obeyed."""
-    values = _values(body.model_json_schema()["properties"][name])
-    parts = [description or "", f"only {values}" if values else ""]
+    schema = body.model_json_schema()["properties"][name]
+    values = _values(schema)
+    nested = (form["description"] for form in schema.get("anyOf", ()) if "description" in form)
+    parts = [description or next(nested, ""), f"only {values}" if values else ""]
     return _cell("; ".join(part for part in parts if part))
 
 
 def _values(schema: dict[str, Any]) -> str:
     """Where there are few."""
     forms = schema.get("anyOf", [schema])
-    values = [value for form in forms for value in form.get("enum", [form["const"]] if "const" in form else [])]
-    bare = all(form.get("type") == "null" or "enum" in form or "const" in form for form in forms)
+    values = [value for form in forms for value in _listed(form)]
+    bare = all(form.get("type") == "null" or _listed(form) for form in forms)
     return (
         ", ".join(f"`{str(value).lower() if isinstance(value, bool) else value}`" for value in values) if bare else ""
     )
+
+
+def _listed(form: dict[str, Any]) -> list[Any]:
+    if "const" in form:
+        return [form["const"]]
+    if "minimum" in form and form["minimum"] == form.get("maximum"):
+        return [form["minimum"]]
+    return list(form.get("enum", ()))
 
 
 def _cell(text: str) -> str:

@@ -135,6 +135,7 @@ def test_three_labels_rank_nothing_and_the_answer_says_where_they_are(server: Ru
         ("/embed", {"inputs": {}}, 422),
         ("/embed", {}, 422),
         ("/predict", {"inputs": [["a", "b", "c"]]}, 422),
+        ("/predict", {"inputs": []}, 424),
         ("/", {"inputs": 3}, 422),
     ],
 )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 from starlette.datastructures import Headers
 
@@ -17,6 +17,10 @@ __all__ = [
     "InputType",
     "Many",
     "ModelName",
+    "OnlyFalse",
+    "OnlyMinusOne",
+    "OnlyTrue",
+    "OnlyZero",
     "RequestBody",
     "Text",
     "TextOrTexts",
@@ -104,6 +108,18 @@ def _encodable(text: str) -> str:
     text.encode()
     return text
 
+
+def _a_boolean(given: object) -> object:
+    """Literal[False] takes 0, too. Raises ValueError."""
+    if not isinstance(given, bool):
+        raise ValueError("Input should be a valid boolean")  # noqa: TRY004 pydantic's own, of any type
+    return given
+
+
+OnlyTrue = Annotated[Literal[True], BeforeValidator(_a_boolean)]
+OnlyFalse = Annotated[Literal[False], BeforeValidator(_a_boolean)]
+OnlyZero = Annotated[int, Field(ge=0, le=0)]
+OnlyMinusOne = Annotated[int, Field(ge=-1, le=-1)]
 
 ModelName = Annotated[str, Field(description="name of the served model, or one of its aliases; optional")]
 

@@ -9,6 +9,8 @@ from embedding_runtime.frontend.dialects.base import (
     Form,
     InputType,
     ModelName,
+    OnlyFalse,
+    OnlyTrue,
     RequestBody,
     Text,
     Texts,
@@ -41,7 +43,7 @@ class EmbeddingsRequest(RequestBody):
         Field(ge=1, description="the model's own number, or one of its `sizes`: cut, and of length 1 where they were"),
     ] = None
     add_special_tokens: Annotated[
-        Literal[True] | None, Field(description="vLLM's: a text without them would have another vector")
+        OnlyTrue | None, Field(description="vLLM's: a text without them would have another vector")
     ] = None
     user: Annotated[Text | None, Field(description="accepted and not used")] = None
     truncate: Annotated[
@@ -76,7 +78,7 @@ class EmbeddingsRequest(RequestBody):
         Literal["float", "base64", "binary", "ubinary"] | None,
         Field(description="Jina's word for `encoding_format`; binary and ubinary: a bit a dimension, eight a number"),
     ] = None
-    late_chunking: Annotated[Literal[False] | None, Field(description="Jina's: a text has a vector of its own")] = None
+    late_chunking: Annotated[OnlyFalse | None, Field(description="Jina's: a text has a vector of its own")] = None
     padding: Annotated[Literal["do_not_pad"] | None, Field(description="vLLM's: texts are not padded")] = None
 
 

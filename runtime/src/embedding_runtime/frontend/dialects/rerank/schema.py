@@ -4,7 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from embedding_runtime.frontend.dialects.base import Answer, Body, Form, Many, ModelName, RequestBody, Text
+from embedding_runtime.frontend.dialects.base import (
+    Answer,
+    Body,
+    Form,
+    Many,
+    ModelName,
+    OnlyFalse,
+    OnlyMinusOne,
+    OnlyTrue,
+    OnlyZero,
+    RequestBody,
+    Text,
+)
 from embedding_runtime.frontend.dialects.rerank.fields import IGNORED, REFUSED
 
 __all__ = ["DOCUMENTS", "QUERY", "Document", "RerankRequest", "Reranked", "ScoringBody", "Usage"]
@@ -20,14 +32,14 @@ class ScoringBody(RequestBody):
     refused = REFUSED
 
     use_activation: Annotated[
-        Literal[True] | None, Field(description="vLLM's: scores are as the model's own files say, activation included")
+        OnlyTrue | None, Field(description="vLLM's: scores are as the model's own files say, activation included")
     ] = None
-    activation: Annotated[Literal[True] | None, Field(description="vLLM's older word for it")] = None
+    activation: Annotated[OnlyTrue | None, Field(description="vLLM's older word for it")] = None
     truncation_side: Annotated[
         Literal["right"] | None, Field(description="vLLM's: the longer text of a pair is cut, at its end")
     ] = None
     max_tokens_per_query: Annotated[
-        Literal[0] | None, Field(description="vLLM's; pairs are cut at the model's own length")
+        OnlyZero | None, Field(description="vLLM's; pairs are cut at the model's own length")
     ] = None
     padding: Annotated[Literal["do_not_pad"] | None, Field(description="vLLM's: texts are not padded")] = None
 
@@ -60,11 +72,11 @@ class RerankRequest(ScoringBody):
         bool | None,
         Field(description="cut pairs that are too long, as the model's CrossEncoder does; default: true, as Cohere"),
     ] = None
-    truncate_prompt_tokens: Annotated[Literal[-1] | None, Field(description="vLLM's word for `truncate`")] = None
+    truncate_prompt_tokens: Annotated[OnlyMinusOne | None, Field(description="vLLM's word for `truncate`")] = None
     rank_fields: Annotated[
         Many[Literal["text"]] | None, Field(description="Cohere's; a document is ranked by its `text`")
     ] = None
-    return_embeddings: Annotated[Literal[False] | None, Field(description="Jina's; there are none")] = None
+    return_embeddings: Annotated[OnlyFalse | None, Field(description="Jina's; there are none")] = None
 
 
 class _Text(Answer):

@@ -154,7 +154,7 @@ async def predict(service: Service, body: PredictRequest, context: RequestContex
     """Answer /predict."""
     service.name_for(body.model)
     given = body.inputs
-    single = isinstance(given, str) or isinstance(given[0], str)
+    single = isinstance(given, str) or any(isinstance(each, str) for each in given)
     inputs = [_text_or_pair(each) for each in ([given] if single else given)]
     rows, _ = await probabilities(
         service, context, inputs, truncate=bool(body.truncate), raw=bool(body.raw_scores), field="inputs"

@@ -10,6 +10,8 @@ from embedding_runtime.frontend.dialects.base import (
     Form,
     Many,
     ModelName,
+    OnlyFalse,
+    OnlyMinusOne,
     RequestBody,
     Text,
     TextOrTexts,
@@ -129,7 +131,7 @@ class TeiRerankRequest(ScoringBody):
     query: Annotated[Text, Field(examples=[QUERY])]
     texts: Annotated[Many[Text] | None, Field(min_length=1, examples=[DOCUMENTS])] = None
     raw_scores: Annotated[
-        Literal[False] | None, Field(description="scores are as the model's own files say; before that there are none")
+        OnlyFalse | None, Field(description="scores are as the model's own files say; before that there are none")
     ] = None
     return_text: Annotated[bool | None, Field(description="default: false")] = None
     truncate: Annotated[bool | None, Field(description="cut pairs that are too long; default: false")] = None
@@ -141,7 +143,7 @@ class TeiRerankRequest(ScoringBody):
     top_n: Annotated[int | None, Field(ge=0)] = None
     max_tokens_per_doc: Annotated[int | None, Field(ge=0)] = None
     return_documents: bool | None = None
-    truncate_prompt_tokens: Annotated[Literal[-1] | None, Field(description="goes with `documents`")] = None
+    truncate_prompt_tokens: Annotated[OnlyMinusOne | None, Field(description="goes with `documents`")] = None
 
 
 class Ranked(Answer):

@@ -8,6 +8,9 @@ from embedding_runtime.frontend.dialects.base import (
     Answer,
     Many,
     ModelName,
+    OnlyMinusOne,
+    OnlyTrue,
+    OnlyZero,
     RequestBody,
     TextOrTexts,
     TokenId,
@@ -42,9 +45,9 @@ class ScoreRequest(ScoringBody):
     truncate: Annotated[
         bool | None, Field(description="cut pairs that are too long, as CrossEncoder does; default: false")
     ] = None
-    truncate_prompt_tokens: Annotated[Literal[-1] | None, Field(description="vLLM's word for `truncate`")] = None
+    truncate_prompt_tokens: Annotated[OnlyMinusOne | None, Field(description="vLLM's word for `truncate`")] = None
     max_tokens_per_doc: Annotated[
-        Literal[0] | None, Field(description="pairs are cut at the model's own length; 0: no other cut")
+        OnlyZero | None, Field(description="pairs are cut at the model's own length; 0: no other cut")
     ] = None
 
 
@@ -79,9 +82,9 @@ class ClassifyRequest(RequestBody):
         Field(description="true, the default: probabilities (softmax; of one label a sigmoid); false: the logits"),
     ] = None
     truncate_prompt_tokens: Annotated[
-        Literal[-1] | None, Field(description="-1: cut texts that are too long at what the model takes")
+        OnlyMinusOne | None, Field(description="-1: cut texts that are too long at what the model takes")
     ] = None
-    add_special_tokens: Annotated[Literal[True] | None, Field(description="texts get the model's own")] = None
+    add_special_tokens: Annotated[OnlyTrue | None, Field(description="texts get the model's own")] = None
     padding: Annotated[Literal["do_not_pad"] | None, Field(description="texts are not padded")] = None
     truncation_side: Annotated[Literal["right"] | None, Field(description="texts are cut at their end")] = None
 
