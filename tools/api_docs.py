@@ -64,7 +64,8 @@ def _contents(paths: Mapping[type[RequestBody], Mapping[str, str]]) -> str:
     rows = "".join(f"| {_apis(found)} | {', '.join(found)} |\n" for found in paths.values())
     return (
         f"| API | `POST` |\n|---|---|\n{rows}"
-        "| Text Embeddings Inference | `/`: as `/embed`, or of a cross-encoder as `/predict` |\n"
+        "| Text Embeddings Inference | `/`: as `/embed`, of a cross-encoder as `/predict`; with a `source_sentence` as "
+        "`/similarity` |\n"
         "| SageMaker | `/invocations`: as the path above that has its fields |\n"
     )
 

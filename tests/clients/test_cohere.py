@@ -15,6 +15,14 @@ def test_v2_embeds(url: str) -> None:
     assert np.array(answer.embeddings.ubinary).shape == (2, 48)
 
 
+def test_v2_embeds_in_eight_bits(url: str) -> None:
+    client = cohere.ClientV2(api_key="none", base_url=url)
+    kinds = ["float", "int8", "uint8"]
+    found = client.embed(model=NAME, texts=["a"], input_type="search_document", embedding_types=kinds).embeddings
+    assert np.abs(np.array(found.int8) / 127 - found.float_).max() < 1 / 127
+    assert np.array_equal(np.array(found.int8) + 128, found.uint8)
+
+
 def test_v1_embeds(url: str) -> None:
     client = cohere.Client(api_key="none", base_url=url)
     answer = client.embed(model=NAME, texts=[f"text {n}" for n in range(100)], input_type="search_query")

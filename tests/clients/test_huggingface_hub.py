@@ -18,3 +18,14 @@ def test_too_long_a_text_is_cut_where_asked(url: str) -> None:
     assert client.feature_extraction("one " * 300, truncate=True, truncation_direction="left").shape == (1, 384)
     with pytest.raises(HfHubHTTPError, match="302 tokens; the model takes 256"):
         client.feature_extraction("one " * 300)
+
+
+def test_sentences_are_compared(url: str) -> None:
+    same, other = InferenceClient(model=url).sentence_similarity("a", other_sentences=["a", "b"])
+    assert same == pytest.approx(1, abs=1e-6)
+    assert other < same
+
+
+def test_a_text_gets_its_labels(rerank_url: str) -> None:
+    (found,) = InferenceClient(model=rerank_url).text_classification("a")
+    assert found.label == "LABEL_0"

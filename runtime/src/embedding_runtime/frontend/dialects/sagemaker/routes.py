@@ -62,35 +62,28 @@ def router(service: Service) -> APIRouter:
 
 def _known(content: Mapping[str, Any], kind: Kind) -> type[RequestBody]:
     """The request, by the field that no other has; and by the model's kind, where two share it."""
-    embeds = kind is Kind.EMBEDDING_MODEL
     if "query" in content:
         return TeiRerankRequest
     if content.keys() & {"text_1", "queries", "data_1"}:
         return ScoreRequest
     if "texts" in content:
         return EmbedRequestV2
-    if "inputs" not in content:
-        return EmbeddingsRequest if embeds else ClassifyRequest
-    if isinstance(content["inputs"], dict):
-        return SimilarityRequest
-    return EmbedRequest if embeds else PredictRequest
+    if "inputs" in content:
+        return tei.request_at_root(content, kind)
+    return EmbeddingsRequest if kind is Kind.EMBEDDING_MODEL else ClassifyRequest
 
 
-async def _answer(service: Service, body: _Any, context: RequestContext) -> Response:  # noqa: PLR0911 one a form
+async def _answer(service: Service, body: _Any, context: RequestContext) -> Response:
     match body:
         case EmbeddingsRequest():
             return await embeddings(service, body, context)
         case EmbedRequestV2():
             return await embed_v2(service, body, context)
-        case EmbedRequest():
-            return await tei.embed(service, body, context)
-        case SimilarityRequest():
-            return await tei.similarity(service, body, context)
+        case EmbedRequest() | SimilarityRequest() | PredictRequest():
+            return await tei.at_root(service, body, context)
         case TeiRerankRequest():
             return await tei.rerank(service, body, context)
         case ScoreRequest():
             return await vllm.score(service, body, context)
-        case PredictRequest():
-            return await tei.predict(service, body, context)
         case ClassifyRequest():
             return await vllm.classify(service, body, context)

@@ -1,7 +1,7 @@
 """Text Embeddings Inference's paths, so that its clients move over; /tokenize and /rerank in vLLM's words, too."""
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -37,7 +37,7 @@ from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.frontend.pipeline.tokens import decode, tokenize
 from embedding_runtime.model.tokenizer import Token
 
-__all__ = ["embed", "predict", "rerank", "router", "similarity"]
+__all__ = ["at_root", "embed", "predict", "request_at_root", "rerank", "router", "similarity"]
 
 _TOKENIZES = TEI.failures(
     errors.BadRequest,
@@ -55,22 +55,23 @@ def router(service: Service) -> APIRouter:
     """The routes."""
     routes = TEI.router()
 
+    def choose(content: Mapping[str, Any]) -> type[RequestBody]:
+        return request_at_root(content, service.spec.kind)
+
     @routes.post("/embed", summary="Vectors for texts", response_model=list[Vector], responses=TEI.failures())
     async def _(body: EmbedRequest, context: Context) -> Response:
         return await embed(service, body, context)
 
     @routes.post(
         "/",
-        summary="As /embed, or /predict of a cross-encoder",
-        response_model=list[Vector] | list[Prediction] | list[list[Prediction]],
+        summary="As /embed, or /predict of a cross-encoder; a source_sentence in inputs: as /similarity",
+        response_model=list[Vector] | list[float] | list[Prediction] | list[list[Prediction]],
         responses=TEI.failures(),
     )
     async def root(
-        body: Annotated[EmbedRequest | PredictRequest, Choice(lambda _: _of_kind(service))], context: Context
+        body: Annotated[EmbedRequest | PredictRequest | SimilarityRequest, Choice(choose)], context: Context
     ) -> Response:
-        if isinstance(body, PredictRequest):
-            return await predict(service, body, context)
-        return await embed(service, body, context)
+        return await at_root(service, body, context)
 
     @routes.post(
         "/predict",
@@ -111,6 +112,13 @@ def router(service: Service) -> APIRouter:
             }
         )
 
+    _add_tokens(service, routes)
+    return routes
+
+
+def _add_tokens(service: Service, routes: APIRouter) -> None:
+    """Texts to tokens, and back."""
+
     @routes.post(
         "/tokenize",
         summary="Tokens of texts, as TEI (inputs) or vLLM (prompt) have it; without the model's prompt",
@@ -127,12 +135,25 @@ def router(service: Service) -> APIRouter:
         skip = body.skip_special_tokens is not False
         return json_of(await decode(service, lists, skip_special=skip, field="ids"))
 
-    return routes
+
+def request_at_root(content: Mapping[str, Any], kind: Kind) -> type[RequestBody]:
+    """What TEI has at / for a model of that kind; and similarity, which huggingface_hub's client asks for there."""
+    if isinstance(content.get("inputs"), dict):
+        return SimilarityRequest
+    return EmbedRequest if kind is Kind.EMBEDDING_MODEL else PredictRequest
 
 
-def _of_kind(service: Service) -> type[RequestBody]:
-    """What TEI has at / for the kind of the served model."""
-    return EmbedRequest if service.spec.kind is Kind.EMBEDDING_MODEL else PredictRequest
+async def at_root(
+    service: Service, body: EmbedRequest | PredictRequest | SimilarityRequest, context: RequestContext
+) -> Response:
+    """Answer /."""
+    match body:
+        case PredictRequest():
+            return await predict(service, body, context)
+        case SimilarityRequest():
+            return await similarity(service, body, context)
+        case EmbedRequest():
+            return await embed(service, body, context)
 
 
 async def embed(service: Service, body: EmbedRequest, context: RequestContext) -> Response:

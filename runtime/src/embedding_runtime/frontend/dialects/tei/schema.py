@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from embedding_runtime.frontend.dialects.base import (
     Answer,
@@ -50,6 +50,19 @@ _HUB = frozenset({"options"})
 """Of the Hugging Face hub's API: whether to wait for a model."""
 
 
+def _empty(given: object) -> object:
+    """Raises ValueError."""
+    if given:
+        raise ValueError("it has to be empty")
+    return given
+
+
+_NoParameters = Annotated[
+    Annotated[dict[str, None], BeforeValidator(_empty), Field(max_length=0)] | None,
+    Field(description="an empty object, as huggingface_hub sends it"),
+]
+
+
 class EmbedRequest(RequestBody):
     """`POST /embed`."""
 
@@ -66,6 +79,7 @@ class EmbedRequest(RequestBody):
         None
     )
     dimensions: Annotated[int | None, Field(ge=1, description="cut the vectors to so many dimensions")] = None
+    parameters: _NoParameters = None
 
 
 _Sequence = Annotated[Many[Text], Field(min_length=1, max_length=2)]
@@ -88,6 +102,7 @@ class PredictRequest(RequestBody):
         Literal["right", "Right"] | None, Field(description="texts, and the longer of a pair, are cut at their end")
     ] = None
     raw_scores: Annotated[bool | None, Field(description="the logits; default: false, probabilities")] = None
+    parameters: _NoParameters = None
 
 
 class Prediction(Answer):
