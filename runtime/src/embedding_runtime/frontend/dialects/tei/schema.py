@@ -51,6 +51,7 @@ _HUB = frozenset({"options"})
 class EmbedRequest(RequestBody):
     """`POST /embed`."""
 
+    dropped = frozenset({"inputs"})
     ignored = IGNORED | _HUB
     refused = IN_EMBED
 
