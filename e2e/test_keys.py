@@ -30,24 +30,28 @@ def test_the_keys_of_a_secret_are_asked_for_and_may_change_while_the_server_runs
     assert f"kubectl create secret generic api-keys -n {namespace} --from-file=api-keys=<file" in message
     assert service.has_made() == []
 
-    _keys("create", namespace, "search sk-first 100000")
+    _keys("create", namespace, "search sk-first-long-enough 100000")
     service.is_ready()
     pods = _pods(service)
     with forwarded(f"service/{service.name}", 80, namespace) as url:
         assert [_ask(url + path) for path in PROBES] == [200, 200, 200]
-        assert (_embed(url), _embed(url, "sk-other"), _embed(url, "sk-first")) == (401, 401, 200)
+        assert (_embed(url), _embed(url, "sk-other-long-enough"), _embed(url, "sk-first-long-enough")) == (
+            401,
+            401,
+            200,
+        )
 
-        _keys("replace", namespace, "search sk-second")
-        _is_let_in(url, "sk-second")
-        assert (_embed(url, "sk-second"), _embed(url, "sk-first")) == (200, 401)
+        _keys("replace", namespace, "search sk-second-long-enough")
+        _is_let_in(url, "sk-second-long-enough")
+        assert (_embed(url, "sk-second-long-enough"), _embed(url, "sk-first-long-enough")) == (200, 401)
 
         sh(f"kubectl delete secret api-keys -n {namespace}")
         _is_missed(namespace)
-        assert _embed(url, "sk-second") == 200
+        assert _embed(url, "sk-second-long-enough") == 200
 
-        _keys("create", namespace, "search sk-third")
+        _keys("create", namespace, "search sk-third-long-enough")
         service.is_ready()
-        _is_let_in(url, "sk-third")
+        _is_let_in(url, "sk-third-long-enough")
     assert _pods(service) == pods
     made = sh(f"kubectl get embeddingservices,deployments,replicasets,pods,events -n {namespace} -o yaml")
     logs = sh(f"kubectl logs -n {namespace} -l {service.pods} --all-containers --tail=-1")

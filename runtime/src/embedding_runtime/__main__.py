@@ -10,7 +10,6 @@ if __name__ == "__main__":
         signal.signal(number, lambda *_: os._exit(0))
 
 import logging
-import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from embedding_runtime.contract import ContractError, ServeArgs
 from embedding_runtime.frontend.auth import BadKeys, KeysFile
+from embedding_runtime.frontend.listening import listen
 from embedding_runtime.launch import start_worker
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.observability import logs
@@ -62,9 +62,8 @@ def main(argv: Sequence[str]) -> int:
 def _serve(args: ServeArgs) -> int:
     spec = ModelSpec.asked_for(args)
     keys = None if args.api_keys_file is None else KeysFile(Path(args.api_keys_file), time.monotonic())
-    family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
     try:
-        listener = socket.create_server((args.host, args.http_port), family=family, backlog=1024)
+        listener = listen(args.host, args.http_port)
     except OSError as error:
         _log.error("cannot listen on %s:%d: %s", args.host, args.http_port, error.strerror)
         return 1

@@ -145,20 +145,20 @@ def test_a_token_from_a_secret_in_the_files_reaches_the_initializer_and_never_th
 
 
 def test_api_keys_from_a_secret_in_the_files_are_asked_for_and_kept_in_a_file(tmp_path: Path) -> None:
-    keys = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "who"}, "stringData": {"KEYS": "me sk-made-up"}}
+    keys = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "who"}, "stringData": {"KEYS": "me sk-made-up-long-enough"}}
     service = a_local_service()
     service["spec"]["auth"] = {"apiKeysSecretRef": {"name": "who", "key": "KEYS"}}
     with local(tmp_path, keys, service, KEYS="of the shell") as command:
         command.wait_for("embedding-model +[^ ]+ +True")
         with pytest.raises(urllib.error.HTTPError, match="401"):
             asked(command.port, "embedding-model")
-        assert asked(command.port, "embedding-model", Authorization="Bearer sk-made-up")["data"]
+        assert asked(command.port, "embedding-model", Authorization="Bearer sk-made-up-long-enough")["data"]
         (server,) = command.children()
         process = Path(f"/proc/{server}")
         seen = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
-        assert [word for word in (b"sk-made-up", b"of the shell") if word in seen] == []
+        assert [word for word in (b"sk-made-up-long-enough", b"of the shell") if word in seen] == []
         assert command.stop() == 0
-        assert "sk-made-up" not in command.output
+        assert "sk-made-up-long-enough" not in command.output
     assert [path.name for path in tmp_path.iterdir()] == ["manifests.yaml"], "a stop leaves no key behind"
 
 

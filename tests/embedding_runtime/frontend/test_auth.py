@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from embedding_runtime.frontend.auth import BadKeys, KeysFile, parse
+from embedding_runtime.frontend.auth import BadKeys, FailedAttempts, KeysFile, parse
 
-DIGEST = hashlib.sha256(b"sk-two").hexdigest()
+DIGEST = hashlib.sha256(b"sk-two-long-enough").hexdigest()
 GOOD = f"""
 # the search team
-search  sk-one  1000
+search  sk-one-long-enough  1000
 batch   sha256:{DIGEST.upper()}
 """
 
@@ -41,16 +41,17 @@ def test_a_line_is_a_name_a_key_plain_or_hashed_and_perhaps_a_limit() -> None:
     [
         ("", "no keys"),
         ("# nobody", "no keys"),
-        ("sk-one", "line 1: it has 1 words"),
-        ("a sk-one 5 6", "line 1: it has 4 words"),
-        ("a/b sk-one", "line 1: a name is of letters"),
-        ("\na sk-one 0", "line 2: tokens per minute"),
-        ("a sk-one -5", "line 1: tokens per minute"),
-        ("a sk-one 1e6", "line 1: tokens per minute"),
-        ("a sha256:sk-one", "line 1: after sha256:"),
-        ("a sk-one\na sk-two", "line 2: its name"),
-        (f"a sk-two\nb sha256:{DIGEST}", "line 2: its key"),
-        ("a sk-one 0\nb c d e", "line 2: it has 4"),
+        ("sk-one-long-enough", "line 1: it has 1 words"),
+        ("a sk-one-long-enough 5 6", "line 1: it has 4 words"),
+        ("a/b sk-one-long-enough", "line 1: a name is of letters"),
+        ("\na sk-one-long-enough 0", "line 2: tokens per minute"),
+        ("a sk-one-long-enough -5", "line 1: tokens per minute"),
+        ("a sk-one-long-enough 1e6", "line 1: tokens per minute"),
+        ("a sha256:sk-one-long-enough", "line 1: after sha256:"),
+        ("a sk-one-long-enough\na sk-two-long-enough", "line 2: its name"),
+        (f"a sk-two-long-enough\nb sha256:{DIGEST}", "line 2: its key"),
+        ("a sk-one-long-enough 0\nb c d e", "line 2: it has 4"),
+        ("a sk-15-character", "line 1: its key has 15 characters, 16 are the least"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line_and_without_a_key(text: str, words: str) -> None:
@@ -62,16 +63,26 @@ def test_what_is_wrong_is_told_with_its_line_and_without_a_key(text: str, words:
 
 def test_a_key_is_found_by_what_it_is(tmp_path: Path) -> None:
     keys = KeysFile(mounted(tmp_path, GOOD), now=0)
-    found = [keys.find(presented, 0) for presented in ("sk-one", "sk-two", "sk-three", "", DIGEST, "sk-öne")]
+    found = [
+        keys.find(presented, 0)
+        for presented in (
+            "sk-one-long-enough",
+            "sk-two-long-enough",
+            "sk-three-long-enough",
+            "",
+            DIGEST,
+            "sk-öne-long-enough",
+        )
+    ]
     assert [key and key.name for key in found] == ["search", "batch", None, None, None, None]
 
 
 def test_a_changed_file_is_read_again_within_a_second(tmp_path: Path) -> None:
     keys = KeysFile(mounted(tmp_path, GOOD), now=0)
-    mounted(tmp_path, "other sk-new")
-    assert keys.find("sk-new", 0.9) is None
-    assert keys.find("sk-new", 1.0) is not None
-    assert keys.find("sk-one", 1.0) is None
+    mounted(tmp_path, "other sk-new-long-enough")
+    assert keys.find("sk-new-long-enough", 0.9) is None
+    assert keys.find("sk-new-long-enough", 1.0) is not None
+    assert keys.find("sk-one-long-enough", 1.0) is None
 
 
 @pytest.mark.parametrize("broken", ["search", "", "\xff"])
@@ -80,23 +91,40 @@ def test_of_a_file_that_turns_bad_the_last_good_keys_stay_and_it_is_told_once(
 ) -> None:
     keys = KeysFile(mounted(tmp_path, GOOD), now=0)
     mounted(tmp_path, "").write_bytes(broken.encode("latin-1"))
-    assert keys.find("sk-one", 1) is not None
-    assert keys.find("sk-one", 5) is not None
+    assert keys.find("sk-one-long-enough", 1) is not None
+    assert keys.find("sk-one-long-enough", 5) is not None
     (record,) = caplog.records
     assert (record.levelno, "the last good API keys stay" in record.message) == (logging.ERROR, True)
     assert "sk-" not in record.message
-    mounted(tmp_path, "other sk-new")
-    assert keys.find("sk-new", 9) is not None
+    mounted(tmp_path, "other sk-new-long-enough")
+    assert keys.find("sk-new-long-enough", 9) is not None
 
 
 def test_of_a_file_that_goes_the_last_good_keys_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = mounted(tmp_path, GOOD)
     keys = KeysFile(path, now=0)
     path.unlink()
-    assert keys.find("sk-one", 1) is not None
+    assert keys.find("sk-one-long-enough", 1) is not None
     assert "No such file" in caplog.text
 
 
 def test_without_a_file_nobody_starts(tmp_path: Path) -> None:
     with pytest.raises(BadKeys, match=f"{os.sep}keys cannot be read: No such file"):
         KeysFile(tmp_path / "keys", now=0)
+
+
+def test_the_failed_attempts_of_one_peer_take_turns_and_another_ones_do_not_wait_for_them() -> None:
+    attempts = FailedAttempts()
+    delays = [attempts.delay("one", 10) for _ in range(100)]
+    assert delays == sorted(delays)
+    assert (delays[0], delays[1], delays[-1]) == pytest.approx((0.05, 0.1, 0.5))
+    others = [attempts.delay(f"other {number}", 10) for number in range(20)]
+    assert sum(delay > 0.06 for delay in others) <= 5  # but for those in the same slot
+    assert attempts.delay("one", 20) == pytest.approx(0.05)
+
+
+def test_however_many_peers_fail_no_memory_is_taken() -> None:
+    attempts = FailedAttempts()
+    for number in range(100_000):
+        attempts.delay(f"10.0.{number}", number)
+    assert len(attempts._free_at) == 1024

@@ -135,13 +135,13 @@ def test_its_policy_lets_nothing_else_in(fake_server: RuntimeServer) -> None:
 
 
 def test_a_server_with_keys_is_asked_with_one(browser: Chrome, tmp_path: Path) -> None:
-    (tmp_path / "keys").write_text("somebody sk-some\n")
+    (tmp_path / "keys").write_text("somebody sk-some-long-enough\n")
     with RuntimeServer("fake", api_keys_file=tmp_path / "keys") as server:
         browser.get(server.ready().url)
         until(lambda: "wants an API key" in text(browser, "error"), "the key to be asked for")
-        by_id(browser, "key").send_keys("sk-some", Keys.TAB)
+        by_id(browser, "key").send_keys("sk-some-long-enough", Keys.TAB)
         until(lambda: text(browser, "model") == NAME, "the model to be shown")
         compare(browser, "a cat", "a dog")
         assert "Bearer $API_KEY" in text(browser, "curl")
-        assert "sk-some" not in text(browser, "curl")
+        assert "sk-some-long-enough" not in text(browser, "curl")
         assert text(browser, "error") == ""

@@ -172,7 +172,9 @@ class ServeArgs(BaseModel):
     max_length: Annotated[
         int | None, Field(ge=1, description="longest input in tokens. Default, and limit: what the model's files say")
     ] = None
-    host: Annotated[str, Field(min_length=1, description="address to listen on")] = "0.0.0.0"  # noqa: S104 a pod's own
+    host: Annotated[
+        str, Field(min_length=1, description="address to listen on; 0.0.0.0 and :: are every one, of IPv4 and IPv6")
+    ] = "0.0.0.0"  # noqa: S104 a pod's own
     http_port: Annotated[int, Field(ge=1, le=65535, description="port to listen on")] = 8080
     api_keys_file: Annotated[
         PurePosixPath | None,

@@ -1,8 +1,8 @@
 """API keys from a file, as a Secret is mounted: read again when it changes, while the server runs.
 
 A line a key, `NAME KEY [TOKENS_PER_MINUTE]`; empty lines and those that begin with # are skipped. NAME is for logs,
-KEY is the key itself or sha256: and its digest in hex (`printf %s "$KEY" | sha256sum`). Of a key nothing but its digest
-is kept, and nothing is ever logged.
+KEY is the key itself, of 16 characters or more, or sha256: and its digest in hex (`printf %s "$KEY" | sha256sum`). Of a
+key nothing but its digest is kept, and nothing is ever logged.
 """
 
 import hashlib
@@ -13,12 +13,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ApiKey", "BadKeys", "KeysFile", "parse"]
+__all__ = ["ApiKey", "BadKeys", "FailedAttempts", "KeysFile", "parse"]
 
 _log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 """The file is looked at this often, at most."""
+
+MIN_KEY = 16
+"""Characters of a key, at least: shorter ones can be guessed."""
 
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})")
@@ -95,6 +98,29 @@ class KeysFile:
             raise BadKeys(f"{self._path}: {bad}") from bad
 
 
+class FailedAttempts:
+    """How long the answer to a wrong key is held back: the attempts of one peer take turns.
+
+    A right key never waits. Peers share a fixed number of slots: an attacker's addresses take no memory.
+    Times are seconds of one clock that does not go back.
+    """
+
+    def __init__(self) -> None:
+        self._free_at = [0.0] * 1024
+
+    def delay(self, peer: str, now: float) -> float:
+        """Seconds for one more failed attempt of a peer."""
+        slot = hash(peer) % len(self._free_at)
+        self._free_at[slot] = min(max(self._free_at[slot], now) + _ATTEMPT_SECONDS, now + _MAX_ATTEMPT_SECONDS)
+        return self._free_at[slot] - now
+
+
+_ATTEMPT_SECONDS = 0.05
+
+_MAX_ATTEMPT_SECONDS = 0.5
+"""Longer ones would gather more requests than they keep away."""
+
+
 def parse(text: str) -> tuple[ApiKey, ...]:
     """Raises BadKeys."""
     keys: list[ApiKey] = []
@@ -121,6 +147,8 @@ def _problems(words: Sequence[str], before: Sequence[ApiKey]) -> Iterator[str]:
         return
     if not _NAME.fullmatch(words[0]):
         yield "a name is of letters, digits, . _ @ and -, 64 at most"
+    if not words[1].startswith("sha256:") and len(words[1]) < MIN_KEY:
+        yield f"its key has {len(words[1])} characters, {MIN_KEY} are the least: make one with openssl rand -hex 24"
     if words[1].startswith("sha256:") and not _DIGEST.fullmatch(words[1]):
         yield "after sha256: there have to be 64 hexadecimal digits"
     if len(words) > 2 and not (words[2].isdecimal() and int(words[2])):  # noqa: PLR2004 the third word

@@ -7,7 +7,7 @@ import asyncio
 import math
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope
@@ -59,6 +59,19 @@ class RequestContext:
     """The next ASGI message, where the body has been read."""
     answer_share: AnswerShare | None = None
     """Memory for the answer; None where no `Connection` serves it."""
+    turn: list[Callable[[], None]] = field(default_factory=list)
+    """What lets the next large body be parsed and tokenized."""
+    held_body: list[Callable[[], None]] = field(default_factory=list)
+    """What frees the request's body and its texts."""
+
+    keeps_texts: bool = False
+    """Whether the answer may need them."""
+
+    def tokenized(self) -> None:
+        """Its texts are token ids now: free what they take. May be called again."""
+        for calls in (self.turn, [] if self.keeps_texts else self.held_body):
+            while calls:
+                calls.pop()()
 
     async def disconnected(self) -> None:
         """Return when the client is gone."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from pathlib import Path
 
-from embedding_runtime.frontend.connection import Connections
+from embedding_runtime.frontend.connection_limits import Connections
 
 __all__ = ["follow_drain_file"]
 

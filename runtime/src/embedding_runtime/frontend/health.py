@@ -44,4 +44,6 @@ def router(engine: Engine) -> APIRouter:
 
 
 def _text(engine: Engine, *, well: bool) -> Response:
-    return Response(f"{engine.reason}\n", status_code=200 if well else 503, media_type="text/plain")
+    """The reason of a failure may quote an exception, which is not for everybody."""
+    words = "the worker has failed: the server's log says why" if engine.state is State.FAILED else engine.reason
+    return Response(f"{words}\n", status_code=200 if well else 503, media_type="text/plain")

@@ -19,7 +19,8 @@ import uvloop
 from embedding_runtime.contract import KILLED, ServeArgs
 from embedding_runtime.frontend.app import CorsRules, create_app
 from embedding_runtime.frontend.auth import KeysFile
-from embedding_runtime.frontend.connection import Connection, ConnectionLimits, Connections
+from embedding_runtime.frontend.connection import Connection
+from embedding_runtime.frontend.connection_limits import ConnectionLimits, Connections
 from embedding_runtime.frontend.draining import follow_drain_file
 from embedding_runtime.frontend.limits import Limits
 from embedding_runtime.frontend.pipeline.service import Service

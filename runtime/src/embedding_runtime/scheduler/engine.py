@@ -222,6 +222,10 @@ class Engine:
         Raises NotReady, BackendFailed, Overloaded, RateLimited, ExceedsKeyLimit.
         """
         self._check_queue(tokens, principal, lane or Lane.by_size(texts), seconds)
+        await self.check_budget(principal, tokens)
+
+    async def check_budget(self, principal: Principal, tokens: int) -> None:
+        """Whether so many tokens, or more, could be taken from its budget. Raises RateLimited, ExceedsKeyLimit."""
         self._budgets.check(principal, tokens, time.monotonic(), at_least=True)
 
     async def charge(self, principal: Principal, tokens: int) -> None:

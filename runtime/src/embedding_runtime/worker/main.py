@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import NoReturn
 
@@ -22,11 +23,21 @@ import numpy as np
 from embedding_runtime.contract import BackendName, ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.observability import logs
-from embedding_runtime.protocol.messages import Broken, Failed, Message, Ready, Vectors, Work, pack, receive_sync
+from embedding_runtime.protocol.messages import (
+    Broken,
+    Failed,
+    Message,
+    Ready,
+    TokenIds,
+    Vectors,
+    Work,
+    pack,
+    receive_sync,
+)
 from embedding_runtime.worker.backends import registry
 from embedding_runtime.worker.backends.base import Backend, BatchFailed
 
-__all__ = ["main", "prove"]
+__all__ = ["Speed", "main", "measure", "prove"]
 
 _log = logging.getLogger("embedding_runtime.worker.main")
 
@@ -35,6 +46,11 @@ NICENESS = 10
 
 LONG = 2048
 """Tokens of the longest input that is tried at start: some decoders take 32,768, which is minutes on a CPU."""
+
+MEASURE_SECONDS = 0.5
+"""What a full batch may take at start, or more of them where loading took more than ten times as long."""
+
+MEASURE_SHARE = 0.1
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,13 +64,13 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_watch, args=(link,), daemon=True).start()
     try:
-        backend = _load(args)
+        backend, speed = _load(args)
     except ModelRefused as refused:
         front.say(Broken(str(refused)))
     except Exception as error:  # noqa: BLE001 a library may raise anything; the front is told, and this process ends
         front.say_broken(error)
     else:
-        front.say(Ready(backend.detail, backend.halve is not None, backend.batch_tokens))
+        front.say(Ready(backend.detail, backend.halve is not None, speed.batch_tokens, speed.tokens_per_second))
         _compute(link, front, backend)
     return 1
 
@@ -70,7 +86,47 @@ def prove(backend: Backend, spec: ModelSpec) -> None:
         raise ModelRefused(f"{spec.directory} gives NaN or infinity in {spec.dtype}: try --dtype=float32")
 
 
-def _load(args: ServeArgs) -> Backend:
+@dataclass(frozen=True)
+class Speed:
+    """What a batch of full size was found to take."""
+
+    batch_tokens: int
+    """Of the largest batch that should be given."""
+    tokens_per_second: float
+
+
+def measure(backend: Backend, spec: ModelSpec, *, within: float) -> Speed:
+    """Compute a batch of full size; where that would take longer than `within` seconds, by one text, only that.
+
+    Where there is too little memory for it, batches are made half as large, and so on. Raises ModelRefused.
+    """
+    probe = np.arange(min(spec.max_length, _PROBE, backend.batch_tokens), dtype=np.int32) % spec.vocabulary
+    tokens, speed = backend.batch_tokens, _speed(backend, [probe])
+    if tokens > within * speed:
+        return Speed(tokens, speed)
+    while True:
+        try:
+            return Speed(tokens, _speed(backend, [probe] * max(1, tokens // len(probe))))
+        except BatchFailed as failed:
+            if tokens <= len(probe):
+                raise ModelRefused(
+                    f"{spec.directory}: a batch of {tokens} tokens cannot be computed: {failed}"
+                ) from failed
+            _log.warning("a batch of %d tokens cannot be computed, batches have half as many: %s", tokens, failed)
+            tokens //= 2
+
+
+_PROBE = 256
+"""Tokens of a text whose time tells whether a full batch is worth its own."""
+
+
+def _speed(backend: Backend, batch: Sequence[TokenIds]) -> float:
+    begin = time.perf_counter()
+    backend.embed(batch)
+    return sum(map(len, batch)) / (time.perf_counter() - begin)
+
+
+def _load(args: ServeArgs) -> tuple[Backend, Speed]:
     begin = time.monotonic()
     spec = ModelSpec.asked_for(args)
     _log.info("loading %s in %s with %s", spec.directory, spec.dtype, args.backend)
@@ -79,7 +135,8 @@ def _load(args: ServeArgs) -> Backend:
     backend = registry.load(args.backend, spec, allow_pickle=args.allow_pickle)
     _log.info("loaded in %.1f s: %s; warming up", time.monotonic() - begin, backend.detail)
     prove(backend, spec)
-    return backend
+    within = max(MEASURE_SECONDS, MEASURE_SHARE * (time.monotonic() - begin))
+    return backend, measure(backend, spec, within=within)
 
 
 class _Front:

@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import CoreSchema, core_schema
 from starlette.datastructures import Headers
 
+from embedding_runtime.protocol.requests import Lane
+
 __all__ = [
     "EXAMPLE",
     "Answer",
@@ -58,6 +60,17 @@ class RequestBody(Body):
 
     model_config = ConfigDict(json_schema_extra=_with_other_fields)
 
+    priority: Annotated[
+        int | None,
+        Field(
+            description="as vLLM and Cohere have it: a request of less than 0 is interactive, one of more is bulk. "
+            "0, the default: up to eight texts are interactive. The header X-Priority, interactive or bulk, goes first"
+        ),
+    ] = None
+
+    dropped: ClassVar[frozenset[str]] = frozenset()
+    """Fields with texts that nothing reads once they are tokenized. Without one, the body counts as held to the end."""
+
     ignored: ClassVar[frozenset[str]] = frozenset()
     """Fields that are accepted and ignored, since they change nothing of the answer."""
 
@@ -76,6 +89,18 @@ class RequestBody(Body):
         """The request with what followed its JSON. Raises BadRequest."""
         del rest
         return self
+
+    @property
+    def lane(self) -> Lane | None:
+        """What `priority` says."""
+        if not self.priority:
+            return None
+        return Lane.INTERACTIVE if self.priority < 0 else Lane.BULK
+
+    def drop_texts(self) -> None:
+        """Forget them: a request that waits for its vectors holds its token ids alone."""
+        for name in self.dropped:
+            self.__dict__[name] = None
 
 
 def is_json(headers: Headers) -> bool:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from fastapi import Depends, Request, Response
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from embedding_runtime.errors import BadRequest, MalformedBody
 from embedding_runtime.frontend.context import RequestContext, context_of
 from embedding_runtime.frontend.dialects.base import RequestBody
+from embedding_runtime.frontend.pipeline.computing import run_large
 
 __all__ = ["BodyRoute", "Choice", "Context"]
 
@@ -64,11 +66,17 @@ def _reading(
     model: type[RequestBody] | Choice, endpoint: Callable[..., Awaitable[Response]], *, asks_for_context: bool
 ) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive, send)
-        given = {**scope["path_params"], "body": await _body(model, request)}
+        context = context_of(scope)
+        context.receive = receive
+        body = await _body(model, Request(scope, receive, send))
+        context.lane = context.lane or body.lane
+        if body.dropped:
+            context.held_body.append(body.drop_texts)
+        else:
+            context.keeps_texts = True
+        given = {**scope["path_params"], "body": body}
         if asks_for_context:
-            given["context"] = context = context_of(scope)
-            context.receive = receive
+            given["context"] = context
         response = await endpoint(**given)
         await response(scope, receive, send)
 
@@ -82,7 +90,17 @@ async def _body(model: type[RequestBody] | Choice, request: Request) -> RequestB
     parts = split(content, request.headers) if content else None
     if parts is None:
         raise MalformedBody(_NO_OBJECT)
-    head, rest = parts
+    if len(content) <= _LARGE:
+        return _read(model, *parts)
+    return await run_large(partial(_read, model, *parts))
+
+
+_LARGE = 1 << 16
+"""Bytes of a body above which it is parsed beside the loop."""
+
+
+def _read(model: type[RequestBody] | Choice, head: bytes, rest: bytes) -> RequestBody:
+    """Raises BadRequest."""
     found = _json(head)
     if not isinstance(found, dict):
         raise MalformedBody(_NO_OBJECT)

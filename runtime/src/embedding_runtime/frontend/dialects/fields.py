@@ -8,7 +8,6 @@ IGNORED = frozenset(
     {
         "cache_salt",  # vLLM
         "metadata",  # OpenAI, gateways
-        "priority",  # vLLM, Cohere
         "prompt_cache_key",  # OpenAI
         "request_id",  # vLLM
         "safety_identifier",  # OpenAI

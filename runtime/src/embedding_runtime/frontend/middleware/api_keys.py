@@ -1,5 +1,6 @@
 """API keys, checked before anything of the body is read. Paths that are not listed as open need one."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
@@ -7,7 +8,7 @@ from fastapi import Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from embedding_runtime.errors import RuntimeFault, Unauthorized
-from embedding_runtime.frontend.auth import KeysFile
+from embedding_runtime.frontend.auth import FailedAttempts, KeysFile
 from embedding_runtime.frontend.context import context_of
 from embedding_runtime.frontend.health import PROBES
 from embedding_runtime.protocol.requests import Principal
@@ -27,6 +28,7 @@ class ApiKeyMiddleware:
         self._app = app
         self._keys = keys
         self._refuse = refuse
+        self._failed = FailedAttempts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
@@ -39,6 +41,8 @@ class ApiKeyMiddleware:
         now = time.monotonic()
         key = self._keys.find(presented.strip(), now) if scheme.lower() == "bearer" else None
         if key is None:
+            if presented:
+                await asyncio.sleep(self._failed.delay(context_of(request.scope).principal.name, now))
             response = await self._refuse(request, Unauthorized(given=bool(presented)))
             response.headers["WWW-Authenticate"] = "Bearer"
             return response

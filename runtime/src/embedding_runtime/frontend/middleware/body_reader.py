@@ -3,21 +3,31 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
+import numpy as np
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from embedding_runtime.errors import BodyTooLarge, BodyTooLate, Overloaded, RuntimeFault
-from embedding_runtime.frontend.context import Deadline, context_of
+from embedding_runtime.errors import BadRequest, BodyTooLarge, BodyTooLate, Overloaded, RuntimeFault
+from embedding_runtime.frontend.body_pool import BodyPool, HeldBody, Stage
+from embedding_runtime.frontend.context import Deadline, RequestContext, context_of
 from embedding_runtime.frontend.limits import TIMEOUT_HEADER, Limits
+from embedding_runtime.frontend.pipeline.computing import run_large, while_wanted
+from embedding_runtime.protocol.requests import Lane
 
-__all__ = ["BodyReader"]
+__all__ = ["LANE_HEADER", "BodyReader"]
+
+LANE_HEADER = "X-Priority"
 
 BODY_RATE = 1 << 16
 """Bytes of a body that have to come in a second, on the whole."""
 
 BODIES_AT_ONCE = 8
 """Times the largest body: more bytes than that are not held for all requests together."""
+
+LARGE = 1 << 16
+"""Bytes of a body from which one is parsed and tokenized at a time: in Python, it takes many times its size."""
 
 LINGER_SECONDS = 5
 """How long what a refused client still sends is read and dropped: closed at once, it would not see its answer."""
@@ -26,68 +36,146 @@ LINGER_SECONDS = 5
 class BodyReader:
     """ASGI middleware: the whole body is here, within its limits, before the application sees the request.
 
-    `refuse` makes the answer where it is not. The deadline of the request's context is set here.
+    `refuse` makes the answer where it is not. The deadline and the lane of the request's context are set here.
     """
 
     def __init__(
         self, app: ASGIApp, limits: Limits, refuse: Callable[[Request, RuntimeFault], Awaitable[Response]]
     ) -> None:
         self._app, self._limits, self._refuse = app, limits, refuse
-        self._held = 0
-        """Bytes of bodies, of all requests under way."""
+        self._pool = BodyPool(BODIES_AT_ONCE * limits.max_body_bytes)
+        self._large = asyncio.Lock()
+        """Held for a large body while it is parsed and tokenized."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
+        context, loop = context_of(scope), asyncio.get_running_loop()
+        held = self._pool.body(context.principal.name, loop.time())
+        context.held_body.append(held.release)
         try:
-            context = context_of(scope)
-            context.deadline = self._deadline(headers)
-            body = await self._read(headers, receive, context.deadline)
+            context.deadline = self._deadline(headers, scope)
+            context.lane = _lane(headers)
+            body = await self._read(headers, receive, context.deadline, held)
+            if body is None:
+                return
+            if len(body) > LARGE:
+                context.receive = receive
+                await self._wait_for_turn(context, held)
+                if b"json" in headers.get(b"content-type", b""):
+                    await run_large(partial(_check_values, body, self._limits))
+            held.stage = Stage.IN_USE
+            receive = _after(body, receive)
+            del body
+            await self._app(scope, receive, send)
         except RuntimeFault as fault:
             await _end(await self._refuse(Request(scope), fault), receive, send)
-            return
-        if body is None:
-            return
-        held, receive = len(body), _after(body, receive)
-        del body
-        try:
-            await self._app(scope, receive, send)
         finally:
-            self._held -= held
+            context.tokenized()
+            held.release()
 
-    def _deadline(self, headers: Mapping[bytes, bytes]) -> Deadline:
+    async def _wait_for_turn(self, context: RequestContext, held: HeldBody) -> None:
+        """Raises ClientGone, DeadlinePassed, Overloaded."""
+        turn = asyncio.ensure_future(self._large.acquire())
+        held.when_given_up = turn.cancel
+        try:
+            await while_wanted(context, lambda: turn)
+        except asyncio.CancelledError:
+            if held.stage is Stage.GIVEN_UP:
+                raise _no_memory() from None
+            raise
+        finally:
+            if turn.done() and not turn.cancelled():
+                context.turn.append(self._large.release)
+            else:
+                turn.cancel()
+        held.stage = Stage.IN_USE
+
+    def _deadline(self, headers: Mapping[bytes, bytes], scope: Scope) -> Deadline:
         asked = headers.get(TIMEOUT_HEADER.lower().encode())
         seconds = self._limits.seconds(None if asked is None else asked.decode("latin-1"))
-        return Deadline(seconds, asyncio.get_running_loop().time() + seconds)
+        begun: float = scope["state"].get("begun", asyncio.get_running_loop().time())
+        return Deadline(seconds, begun + seconds)
 
-    async def _read(self, headers: Mapping[bytes, bytes], receive: Receive, deadline: Deadline) -> bytes | None:
-        """All of it, counted as held; None when the client is gone. Raises BodyTooLarge, BodyTooLate, Overloaded."""
+    async def _read(
+        self, headers: Mapping[bytes, bytes], receive: Receive, deadline: Deadline, held: HeldBody
+    ) -> bytes | None:
+        """All of it; None when the client is gone. Raises BodyTooLarge, BodyTooLate, Overloaded."""
         limit = self._limits.max_body_bytes
         length = int(headers.get(b"content-length", limit))  # a number: the HTTP parser has seen to it
         if length > limit:
             raise BodyTooLarge(limit=limit)
-        seconds = min(deadline.seconds, self._limits.read_timeout + length / BODY_RATE)
+        now = asyncio.get_running_loop().time
+        seconds = self._limits.read_timeout + length / BODY_RATE
+        if deadline.left < seconds:
+            seconds, end = deadline.seconds, deadline.at
+        else:
+            end = now() + seconds
         parts: list[bytes] = []
         size, whole = 0, False
         try:
-            async with asyncio.timeout_at(deadline.at - deadline.seconds + seconds):
+            async with asyncio.timeout_at(end) as reading:
+                held.when_given_up = lambda: reading.reschedule(now())
                 while not whole and (message := await receive())["type"] == "http.request":
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    self._held += len(parts[-1])
+                    part = message.get("body", b"")
+                    size += len(part)
                     if size > limit:
                         raise BodyTooLarge(limit=limit)
-                    if self._held > BODIES_AT_ONCE * limit:
-                        raise Overloaded("the bodies of other requests fill the memory for them", retry_after=1)
+                    parts.append(part)
                     whole = not message.get("more_body")
-            return b"".join(parts) if whole else None
+                    held.stage = Stage.WAITING if whole else Stage.COMING
+                    held.add(len(part), now())
+                    if held.stage is Stage.GIVEN_UP:
+                        break
         except TimeoutError:
-            raise BodyTooLate(seconds=seconds) from None
-        finally:
-            if not whole:
-                self._held -= size
+            if held.stage is not Stage.GIVEN_UP:
+                raise BodyTooLate(seconds=seconds) from None
+        if held.stage is Stage.GIVEN_UP:
+            raise _no_memory()
+        return b"".join(parts) if whole else None
+
+
+def _no_memory() -> Overloaded:
+    return Overloaded("the bodies of requests fill the memory for them, and this one was given up", retry_after=1)
+
+
+def _lane(headers: Mapping[bytes, bytes]) -> Lane | None:
+    """Raises BadRequest."""
+    asked = headers.get(LANE_HEADER.lower().encode())
+    if asked is None:
+        return None
+    try:
+        return Lane(asked.decode("latin-1").strip().lower())
+    except ValueError:
+        raise BadRequest(f"{LANE_HEADER}: it has to be {' or '.join(Lane)}") from None
+
+
+def _check_values(body: bytes, limits: Limits) -> None:
+    """Bound what a body becomes in Python, which is up to thirty times its size. Raises BadRequest.
+
+    Counted are commas and opening brackets outside of strings. Whatever is not JSON may be counted wrongly.
+    """
+    most_lists = _LISTS_PER_INPUT * limits.max_inputs + _OTHERS
+    most_values = limits.max_request_tokens + most_lists
+    lists = body.count(b"[") + body.count(b"{")
+    if lists <= most_lists and lists + body.count(b",") <= most_values:
+        return  # with those in strings
+    # Bytes, as numpy sees them; without what is escaped every quotation mark begins or ends a string.
+    plain = np.frombuffer(body.replace(b"\\\\", b"").replace(b'\\"', b""), np.uint8)
+    outside = ~np.logical_xor.accumulate(plain == ord('"'))
+    lists = int(np.count_nonzero(outside & ((plain == ord("[")) | (plain == ord("{")))))
+    values = lists + int(np.count_nonzero(outside & (plain == ord(","))))
+    if lists > most_lists or values > most_values:
+        raise BadRequest(
+            f"the body has {values} values, {lists} of them lists or objects; {most_values} and {most_lists} are taken "
+            f"(from --max_request_tokens and --max_inputs): send several requests"
+        )
+
+
+_LISTS_PER_INPUT = 4
+_OTHERS = 1024
 
 
 def _after(body: bytes, receive: Receive) -> Receive:

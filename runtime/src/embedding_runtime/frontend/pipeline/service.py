@@ -1,51 +1,25 @@
 """What the routes need of the rest: the model as it is served, the way from texts to vectors."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence, Sized
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TypeVar
-
-import numpy as np
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 from embedding_runtime.contract import BackendName, Kind
-from embedding_runtime.errors import (
-    BadRequest,
-    ClientGone,
-    DeadlinePassed,
-    InputTooLong,
-    OneText,
-    RequestTooLarge,
-    UnknownModel,
-    UnsupportedTask,
-)
+from embedding_runtime.errors import OneText, UnknownModel
 from embedding_runtime.frontend.answer_budget import BYTES_PER_NUMBER
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.limits import Limits
+from embedding_runtime.frontend.pipeline.computing import while_wanted
 from embedding_runtime.frontend.pipeline.options import Options
+from embedding_runtime.frontend.pipeline.tokenization import Admit, Given, Tokenization
 from embedding_runtime.model import ModelSpec, space
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.observability import tracing
-from embedding_runtime.protocol.messages import SECOND, TokenIds, VectorRows
+from embedding_runtime.protocol.messages import TokenIds, VectorRows
 from embedding_runtime.protocol.requests import Lane
 from embedding_runtime.scheduler.engine import Engine
 
 __all__ = ["Service"]
-
-
-T = TypeVar("T")
-Input = TypeVar("Input", bound=str | tuple[str, str])
-Tokens = TypeVar("Tokens", bound=Sized)
-
-Given = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
-"""A text, texts, the token ids of one or of several."""
-
-
-SMALL = 1024
-"""Characters that are tokenized on the loop: in a third of a millisecond, less than a thread costs on busy cores."""
-
-SLICE = 1 << 16
-"""Characters that are tokenized at a time: 30 MB of tokenizers' own objects where each is a token."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +36,17 @@ class Service:
     """When this server started, seconds since 1970."""
     aliases: tuple[str, ...] = ()
     """Other names that requests may call the model by."""
-    _large: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
-    """Held while more than a slice is tokenized, so that the peaks of several requests do not add up."""
 
     @cached_property
     def space(self) -> str:
         """As `modelspec.space`. Reads files, once: call it in a thread."""
         return space.digest(self.spec)
+
+    @cached_property
+    def tokenization(self) -> Tokenization:
+        """Texts to token ids."""
+        seconds = self.engine.metrics.tokenization
+        return Tokenization(self.name, self.backend, self.spec, self.tokenizer, limits=self.limits, seconds=seconds)
 
     def name_for(self, asked: str | None) -> str:
         """The name that an answer has: the one that was asked for, else the model's own. Raises UnknownModel."""
@@ -78,37 +56,20 @@ class Service:
             raise UnknownModel(served=self.name)
         return asked
 
-    def check_number(self, texts: Sequence[object], field: str) -> None:
-        """Of the texts, or pairs, in one request. Raises BadRequest."""
-        if not texts:
-            raise BadRequest(f"{field} is an empty list: give at least one text", param=field)
-        if len(texts) > self.limits.max_inputs:
-            most = f"{self.limits.max_inputs} are taken in one request (--max_inputs)"
-            raise RequestTooLarge(f"{field} has {len(texts)} texts; {most}: send several requests", param=field)
+    # No coroutines themselves: the frame of one would hold the texts until the vectors are there.
 
-    def check_tokens(self, tokens: int, field: str, *, more: bool = False, one: bool = False) -> None:
-        """Of all texts in one request, `more` where some were not counted, `one` for one text. Raises BadRequest."""
-        if tokens > self.limits.max_request_tokens:
-            most = f"{self.limits.max_request_tokens} are taken in one request (--max_request_tokens)"
-            has = f"{tokens} tokens or more" if more else f"{tokens} tokens"
-            remedy = "split or shorten the text" if one else "send several requests"
-            raise RequestTooLarge(f"{field} has {has}; {most}: {remedy}", param=field)
-
-    async def vectors(
+    def vectors(
         self, context: RequestContext, given: Given, options: Options, *, field: str = "input"
-    ) -> tuple[VectorRows, int]:
+    ) -> Awaitable[tuple[VectorRows, int]]:
         """One row a text, as the options have it, and how many tokens that took. `field`: where the texts came in.
 
-        Raises what `tokenize` and `embed` do.
+        The texts are dropped from the request once they are tokenized, and so is its body. Raises BadRequest,
+        InputTooLong, ClientGone, DeadlinePassed, and what `Engine.embed` does.
         """
         tracing.annotate({"gen_ai.operation.name": "embeddings"})
-        several = not isinstance(given, str) and given and not isinstance(given[0], int)
-        if several and self.spec.kind is Kind.EMBEDDING_MODEL:
-            await self._reserve(context, min(len(given), self.limits.max_inputs))
-        texts = await self.tokenize(given, options, field=field, truncated=context.truncated)
-        return options.finish(await self.embed(context, texts, field=field)), sum(map(len, texts))
+        return while_wanted(context, partial(self._vectors, context, given, options, field))
 
-    async def scores(
+    def scores(
         self,
         context: RequestContext,
         pairs: Sequence[str | tuple[str, str]],
@@ -116,239 +77,75 @@ class Service:
         operation: str,
         field: str,
         truncate: bool = False,
-    ) -> tuple[VectorRows, int]:
+    ) -> Awaitable[tuple[VectorRows, int]]:
         """One row a pair, a score a label, as CrossEncoder gives them: after its activation. And how many tokens.
 
         A single text instead of a pair is given to the same head.
 
-        `operation`: its name in traces; OpenTelemetry has none for it. Raises what `tokenize_pairs` and `embed` do.
+        `operation`: its name in traces; OpenTelemetry has none for it. Raises as `vectors` does.
         """
         tracing.annotate({"gen_ai.operation.name": operation})
-        texts = await self.tokenize_pairs(pairs, truncate=truncate, field=field, truncated=context.truncated)
-        return await self.embed(context, texts, field=field), sum(map(len, texts))
+        return while_wanted(context, partial(self._scores, context, pairs, field=field, truncate=truncate))
 
-    async def tokenize(
-        self, given: Given, options: Options, *, field: str = "input", truncated: list[int] | None = None
-    ) -> list[TokenIds]:
-        """One array of ids a text. `truncated` gets the places of those that were cut.
-
-        Raises BadRequest, UnsupportedTask, InputTooLong.
-        """
-        if self.spec.kind is not Kind.EMBEDDING_MODEL:
-            raise UnsupportedTask(
-                f"{self.name} is a cross-encoder: it has no embeddings, it scores pairs at /v1/rerank"
-            )
-        many = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
-        self.check_number(many, field)
-        if isinstance(many[0], str):
-            texts = await self._timed(sum(map(len, many)), lambda: self._encoded(many, options, field, truncated))  # type: ignore[arg-type] # all are str
-        elif options.prompt:
-            message = f"{field}: this model has a prompt before every text: send texts, and it is put there"
-            raise BadRequest(message, param=field)
-        else:
-            texts = [self._as_ids(field, index, ids) for index, ids in enumerate(many)]  # type: ignore[arg-type] # all are ids
-        self._check(texts, options.limit, field, more=len(texts) < len(many))
-        return texts
+    async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> list[TokenIds]:
+        """As `Tokenization.texts`, of anybody."""
+        return await self.tokenization.texts(given, options, field=field)
 
     async def tokenize_pairs(
-        self,
-        pairs: Sequence[str | tuple[str, str]],
-        *,
-        truncate: bool = False,
-        field: str = "documents",
-        truncated: list[int] | None = None,
+        self, pairs: Sequence[str | tuple[str, str]], *, truncate: bool = False, field: str = "documents"
     ) -> list[TokenIds]:
-        """One array of ids a pair (a query and a document). Pairs that are too long are cut if asked for.
+        """As `Tokenization.pairs`, of anybody."""
+        return await self.tokenization.pairs(pairs, truncate=truncate, field=field)
 
-        `field` is what the request calls them; `truncated` as in `tokenize`. Raises BadRequest, UnsupportedTask,
-        InputTooLong.
-        """
-        if self.spec.kind is not Kind.CROSS_ENCODER:
-            raise UnsupportedTask(
-                f"{self.name} is an embedding model: it scores no pairs, its vectors are at /v1/embeddings"
+    async def _vectors(
+        self, context: RequestContext, given: Given, options: Options, field: str
+    ) -> tuple[VectorRows, int]:
+        several = not isinstance(given, str) and given and not isinstance(given[0], int)
+        number = len(given) if several else 1
+        if several and self.spec.kind is Kind.EMBEDDING_MODEL:
+            await self._reserve(context, min(number, self.limits.max_inputs))
+        admit = self._admit(context, number)
+        texts = await self.tokenization.texts(given, options, field=field, admit=admit, truncated=context.truncated)
+        del given
+        context.tokenized()
+        return options.finish(await self._embed(context, texts, field=field)), sum(map(len, texts))
+
+    async def _scores(
+        self, context: RequestContext, pairs: Sequence[str | tuple[str, str]], *, field: str, truncate: bool
+    ) -> tuple[VectorRows, int]:
+        admit = self._admit(context, len(pairs))
+        texts = await self.tokenization.pairs(
+            pairs, truncate=truncate, field=field, admit=admit, truncated=context.truncated
+        )
+        context.tokenized()
+        return await self._embed(context, texts, field=field), sum(map(len, texts))
+
+    def _admit(self, context: RequestContext, texts: int) -> Admit:
+        """What refuses a request that has turned out to have so many tokens, before all of them are known."""
+
+        async def admit(tokens: int) -> None:
+            await self.engine.check_admission(
+                texts, tokens, context.principal, lane=context.lane, seconds=context.deadline.left
             )
-        self.check_number(pairs, field)
-        limit = self.spec.max_length
-        cut_to = limit if truncate else None
-        cuts: list[bool] = []
 
-        def encode(few: Sequence[str | tuple[str, str]]) -> list[TokenIds]:
-            return self.tokenizer.encode_pairs(few, cut_to=cut_to, cuts=cuts)
+        return admit
 
-        texts = await self._timed(sum(map(_characters, pairs)), lambda: self.sliced(pairs, encode, field=field))
-        if truncated is not None:
-            truncated += np.flatnonzero(cuts).tolist()
-        self._check(texts, limit, field, more=len(texts) < len(pairs))
-        return texts
-
-    async def embed(self, context: RequestContext, texts: Sequence[TokenIds], *, field: str) -> VectorRows:
-        """As `Engine.embed`, for as long as the client is there and has time.
-
-        Raises ClientGone and DeadlinePassed, too. `field`: where the texts came in.
-        """
-        deadline = context.deadline
-        if deadline.left <= 0:
-            raise DeadlinePassed(seconds=deadline.seconds)
+    async def _embed(self, context: RequestContext, texts: Sequence[TokenIds], *, field: str) -> VectorRows:
+        """As `Engine.embed`. `field`: where the texts came in."""
         context.lane = context.lane or Lane.by_size(len(texts))
         context.texts += len(texts)
         context.tokens += sum(map(len, texts))
         with tracing.span("embed"):
             try:
-                return await self._while_wanted(
-                    context,
-                    lambda: self.engine.embed(texts, context.principal, lane=context.lane, seconds=deadline.left),
+                return await self.engine.embed(
+                    texts, context.principal, lane=context.lane, seconds=context.deadline.left
                 )
             except OneText as fault:
                 raise type(fault)(index=fault.index, field=field) from fault
 
     async def _reserve(self, context: RequestContext, texts: int) -> None:
-        """Wait until there is memory for the answer to so many. Raises ClientGone, DeadlinePassed."""
+        """Wait until there is memory for the answer to so many."""
         size = texts * self.spec.dimensions * BYTES_PER_NUMBER
         share = context.answer_share
         if share is not None and not share.reserve_now(size):
-            await self._while_wanted(context, lambda: share.reserve(size))
-
-    @staticmethod
-    async def _while_wanted(context: RequestContext, work: Callable[[], Awaitable[T]]) -> T:
-        """Do it for as long as the client is there and has time. Raises ClientGone, DeadlinePassed."""
-        gone = asyncio.ensure_future(context.disconnected())
-        try:
-            async with asyncio.timeout_at(context.deadline.at) as time:
-
-                def leave(_: object) -> None:
-                    time.reschedule(0)
-
-                gone.add_done_callback(leave)
-                try:
-                    return await work()
-                finally:
-                    gone.remove_done_callback(leave)
-        except TimeoutError:
-            raise (ClientGone() if gone.done() else DeadlinePassed(seconds=context.deadline.seconds)) from None
-        finally:
-            gone.cancel()
-
-    async def _timed(self, characters: int, tokenize: Callable[[], list[TokenIds]]) -> list[TokenIds]:
-        with tracing.span("tokenize"), self.engine.metrics.tokenization.time():
-            return await self.in_turn(characters, tokenize)
-
-    async def in_turn(self, characters: int, work: Callable[[], T]) -> T:
-        """What tokenizes so much: on the loop, in a thread, or in a thread when no other has more than a slice."""
-        if characters <= SMALL:
-            return work()
-        if characters <= SLICE:
-            return await asyncio.to_thread(work)
-        async with self._large:
-            return await asyncio.to_thread(work)
-
-    def sliced(
-        self, texts: Sequence[Input], encode: Callable[[Sequence[Input]], list[Tokens]], *, field: str
-    ) -> list[Tokens]:
-        """`encode` of all of them, a slice at a time. It stops at more tokens than a request may have.
-
-        Then they are fewer than the texts, and the caller refuses them. Raises BadRequest for one that is far longer.
-        """
-        found: list[Tokens] = []
-        tokens = 0
-        for few in _slices(texts):
-            self._refuse_endless(few[-1], field)
-            found += (encoded := encode(few))
-            tokens += sum(map(len, encoded))
-            if tokens > self.limits.max_request_tokens:
-                break
-        return found
-
-    def _refuse_endless(self, text: str | tuple[str, str], field: str) -> None:
-        """Counted in pieces, whose ends may add some tokens: hence far more than is taken, and never by mistake."""
-        if _characters(text) <= SLICE:
-            return
-        most, tokens = 2 * self.limits.max_request_tokens, 0
-        for part in [text] if isinstance(text, str) else text:
-            for start in range(0, len(part), SLICE):
-                tokens += self.tokenizer.count(part[start : start + SLICE])
-                if tokens > most:
-                    self.check_tokens(tokens, field, more=True, one=True)
-
-    def _encoded(
-        self, texts: Sequence[str], options: Options, field: str, truncated: list[int] | None
-    ) -> list[TokenIds]:
-        side, limit = options.cut, options.limit
-        if side is not None and limit <= len(self.tokenizer.first) + len(self.tokenizer.last):
-            message = f"truncate_prompt_tokens={limit} leaves no room beside the tokens around every text"
-            raise BadRequest(message, param="truncate_prompt_tokens")
-
-        cuts: list[bool] = []
-
-        def encode(few: Sequence[str]) -> list[TokenIds]:
-            found = self.tokenizer.encode(few, prompt=options.prompt)
-            if side is None:
-                return found
-            cuts.extend(len(ids) > limit for ids in found)
-            return [self.tokenizer.cut(ids, limit, side) for ids in found]
-
-        found = self.sliced(texts, encode, field=field)
-        if truncated is not None:
-            truncated += np.flatnonzero(cuts).tolist()
-        return found
-
-    def _check(self, texts: Sequence[TokenIds], limit: int, field: str, *, more: bool = False) -> None:
-        """What one request gives the worker. Raises BadRequest, InputTooLong."""
-        lengths = [len(text) for text in texts]
-        if not all(lengths):
-            raise BadRequest(f"{field}[{lengths.index(0)}] has no tokens", param=field)
-        if max(lengths) > limit:
-            too_long = {index: length for index, length in enumerate(lengths) if length > limit}
-            raise InputTooLong(too_long, limit=limit, field=field)
-        self._refuse_ids_without_weights(texts, field)
-        if self.backend is BackendName.VLLM and self.spec.padding is not None:
-            self._refuse_what_vllm_gets_wrong(texts, self.spec.padding, field)
-        self.check_tokens(sum(lengths), field, more=more, one=len(lengths) == 1 and not more)
-
-    def _refuse_ids_without_weights(self, texts: Sequence[TokenIds], field: str) -> None:
-        """Tokens that were added to the tokenizer, where the model's embeddings were not resized."""
-        for index, text in enumerate(texts):
-            if (highest := int((text & ~SECOND).max())) >= self.spec.vocabulary:
-                message = (
-                    f"{field}[{index}] has {self.tokenizer.name(highest)}, and the model's weights have rows for the "
-                    f"ids below {self.spec.vocabulary} only: take it out of the text"
-                )
-                raise BadRequest(message, param=field)
-
-    @staticmethod
-    def _refuse_what_vllm_gets_wrong(texts: Sequence[TokenIds], padding: int, field: str) -> None:
-        """vLLM gives a padding inside of a text the next position; RoBERTa's own code gives it the padding's."""
-        for index, text in enumerate(texts):
-            if padding in text & ~SECOND:
-                message = (
-                    f"{field}[{index}] has the model's padding token, which vLLM places otherwise than the model does"
-                )
-                raise BadRequest(f"{message}: take it out, or serve with --backend=huggingface", param=field)
-
-    def _as_ids(self, field: str, index: int, ids: Sequence[int]) -> TokenIds:
-        """Another tokenizer's ids would give a wrong vector; they rarely stand between our special tokens."""
-        first, last = self.tokenizer.first, self.tokenizer.last
-        problem = None
-        if (highest := max(ids, default=0)) >= self.spec.vocabulary:
-            problem = f"has a token id of {highest}, the model's are below {self.spec.vocabulary}"
-        elif ids and not (list(ids[: len(first)]) == first and list(ids[len(ids) - len(last) :]) == last):
-            problem = f"is not as this model's tokenizer has it: {first} before every text, {last} after"
-        if problem is not None:
-            raise BadRequest(f"{field}[{index}] {problem}: {_REMEDY}", param=field)
-        return np.array(ids, dtype=np.int32)
-
-
-_REMEDY = "send texts, or ids of the model's own tokenizer (LangChain: check_embedding_ctx_length=False)"
-
-
-def _slices(texts: Sequence[Input]) -> Iterator[Sequence[Input]]:
-    """As they come; each ends with the text that fills it, so that a longer one is always the last."""
-    first = characters = 0
-    for place, text in enumerate(texts, start=1):
-        characters += _characters(text)
-        if characters >= SLICE or place == len(texts):
-            yield texts[first:place]
-            first, characters = place, 0
-
-
-def _characters(text: str | tuple[str, str]) -> int:
-    return len(text) if isinstance(text, str) else sum(map(len, text))
+            await share.reserve(size)

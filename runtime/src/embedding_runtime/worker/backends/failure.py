@@ -10,10 +10,13 @@ __all__ = ["batch_failed"]
 def batch_failed(error: Exception) -> BatchFailed:
     """To be raised from `error`. Raises `error` itself, or what the device says, where no next batch can be promised.
 
-    A device that has failed once (an illegal access, a device-side assertion) fails at every call from then on.
+    A device that has failed once (an illegal access, a device-side assertion) fails at every call from then on. One
+    that had too little memory for a batch has enough for half of it: what the batch took is free again.
     """
-    if isinstance(error, torch.AcceleratorError | torch.OutOfMemoryError):
+    if isinstance(error, torch.AcceleratorError):
         raise error
+    if isinstance(error, torch.OutOfMemoryError) and torch.accelerator.is_available():
+        torch.accelerator.empty_cache()  # pieces of the sizes that the batch needed
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
     return BatchFailed(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -26,6 +26,7 @@ __all__ = ["Embeddings", "EmbeddingsRequest", "Model", "Models"]
 class EmbeddingsRequest(RequestBody):
     """`POST /v1/embeddings`."""
 
+    dropped = frozenset({"input"})
     ignored = IGNORED
     refused = REFUSED
 

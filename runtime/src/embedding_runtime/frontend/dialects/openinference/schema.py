@@ -16,6 +16,7 @@ __all__ = ["InferRequest", "Inferred", "ModelMetadata", "PredictRequest", "Predi
 class PredictRequest(RequestBody):
     """`POST /v1/models/NAME:predict`."""
 
+    dropped = frozenset({"instances"})
     ignored = IGNORED | {"signature_name"}  # TensorFlow Serving's; there is one signature
     refused = IN_PREDICT
 

@@ -125,15 +125,15 @@ def _add_tokens(service: Service, routes: APIRouter) -> None:
         response_model=list[list[TeiToken]] | Tokenized,
         responses=_TOKENIZES,
     )
-    async def _(body: TokenizeRequest) -> Response:
-        return await _tokens(service, body)
+    async def _(body: TokenizeRequest, context: Context) -> Response:
+        return await _tokens(service, body, context)
 
     @routes.post("/decode", summary="Texts of tokens", response_model=list[str], responses=_TOKENIZES)
-    async def _(body: DecodeRequest) -> Response:
+    async def _(body: DecodeRequest, context: Context) -> Response:
         service.name_for(body.model)
         lists: Sequence[Any] = [body.ids] if not body.ids or isinstance(body.ids[0], int) else body.ids
         skip = body.skip_special_tokens is not False
-        return json_of(await decode(service, lists, skip_special=skip, field="ids"))
+        return json_of(await decode(service, context, lists, skip_special=skip, field="ids"))
 
 
 def request_at_root(content: Mapping[str, Any], kind: Kind) -> type[RequestBody]:
@@ -240,13 +240,13 @@ _GOES_WITH = {
 }
 
 
-async def _tokens(service: Service, body: TokenizeRequest) -> Response:
+async def _tokens(service: Service, body: TokenizeRequest, context: RequestContext) -> Response:
     service.name_for(body.model)
     if (body.inputs is None) == (body.prompt is None):
         raise BadRequest("inputs: give either inputs (as TEI has it) or prompt (as vLLM has it)", param="inputs")
     field, given = ("inputs", body.inputs) if body.prompt is None else ("prompt", body.prompt)
     texts = [given] if isinstance(given, str) else given or []
-    found = await tokenize(service, texts, special=body.add_special_tokens is not False, field=field)
+    found = await tokenize(service, context, texts, special=body.add_special_tokens is not False, field=field)
     if body.prompt is None:
         return json_of([list(map(_as_tei, text)) for text in found])
     (tokens,) = found

@@ -66,6 +66,7 @@ _NoParameters = Annotated[
 class EmbedRequest(RequestBody):
     """`POST /embed`."""
 
+    dropped = frozenset({"inputs"})
     ignored = IGNORED | _HUB
     refused = IN_EMBED
 

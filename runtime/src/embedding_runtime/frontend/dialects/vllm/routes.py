@@ -62,9 +62,9 @@ def router(service: Service) -> APIRouter:
             errors.Overloaded,
         ),
     )
-    async def detokenize(body: DetokenizeRequest) -> Response:
+    async def detokenize(body: DetokenizeRequest, context: Context) -> Response:
         service.name_for(body.model)
-        (text,) = await decode(service, [body.tokens], skip_special=False, field="tokens")
+        (text,) = await decode(service, context, [body.tokens], skip_special=False, field="tokens")
         return json_of({"prompt": text})
 
     @routes.get(

@@ -1,0 +1,49 @@
+"""Work for one request, for as long as its client is there and has time; and large work, off the loop."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from embedding_runtime.errors import ClientGone, DeadlinePassed
+from embedding_runtime.frontend.context import RequestContext
+
+__all__ = ["run_large", "while_wanted"]
+
+T = TypeVar("T")
+
+
+async def while_wanted(context: RequestContext, work: Callable[[], Awaitable[T]]) -> T:
+    """Do it until the client is gone or its deadline has passed. Raises ClientGone, DeadlinePassed.
+
+    `work` is not kept once it has begun: what it holds may be freed before its end.
+    """
+    if context.deadline.left <= 0:
+        raise DeadlinePassed(seconds=context.deadline.seconds)
+    gone = asyncio.ensure_future(context.disconnected())
+    try:
+        async with asyncio.timeout_at(context.deadline.at) as time:
+
+            def leave(_: object) -> None:
+                time.reschedule(0)
+
+            gone.add_done_callback(leave)
+            try:
+                begun = work()
+                del work
+                return await begun
+            finally:
+                gone.remove_done_callback(leave)
+    except TimeoutError:
+        raise (ClientGone() if gone.done() else DeadlinePassed(seconds=context.deadline.seconds)) from None
+    finally:
+        gone.cancel()
+
+
+_LARGE = ThreadPoolExecutor(1, thread_name_prefix="large")
+"""One thread: the peaks of several large requests do not add up, and there is one heap that keeps what they took."""
+
+
+async def run_large(work: Callable[[], T]) -> T:
+    """Do it in a thread when all that came before is done. A caller that is cancelled before that takes it back."""
+    return await asyncio.get_running_loop().run_in_executor(_LARGE, work)

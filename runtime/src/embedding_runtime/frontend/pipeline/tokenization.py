@@ -1,0 +1,277 @@
+"""Texts to token ids, within the limits of one request, a slice at a time.
+
+Between two slices a request may end: its client is gone, its time is up, or its tokens turn out to be more than it is
+given. So nobody gets more than a slice of work that is not allowed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence, Sized
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from prometheus_client import Histogram
+
+from embedding_runtime.contract import BackendName, Kind
+from embedding_runtime.errors import BadRequest, InputTooLong, RequestTooLarge, UnsupportedTask
+from embedding_runtime.frontend.limits import Limits
+from embedding_runtime.frontend.pipeline.computing import run_large
+from embedding_runtime.frontend.pipeline.options import Options
+from embedding_runtime.model import ModelSpec
+from embedding_runtime.model.tokenizer import TextTokenizer, Token
+from embedding_runtime.observability import tracing
+from embedding_runtime.protocol.messages import SECOND, TokenIds
+
+__all__ = ["Admit", "Given", "Tokenization", "admit_any"]
+
+T = TypeVar("T")
+Input = TypeVar("Input", bound=str | tuple[str, str])
+Tokens = TypeVar("Tokens", bound=Sized)
+
+Given = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
+"""A text, texts, the token ids of one or of several."""
+
+Admit = Callable[[int], Awaitable[None]]
+"""Called with a number of tokens that a request has at least. Raises what refuses it."""
+
+SMALL = 1024
+"""Characters that are tokenized on the loop: in a third of a millisecond, less than a thread costs on busy cores."""
+
+SLICE = 1 << 16
+"""Characters that are tokenized at a time: 30 MB of tokenizers' own objects where each is a token."""
+
+GROWTH = 4
+"""How many times as large a slice is as the one before, until it is SLICE: what is refused costs little."""
+
+
+async def admit_any(_: int) -> None:
+    """An Admit that refuses nothing."""
+
+
+class Tokenization:
+    """One model's tokenizer, and the limits for one request."""
+
+    def __init__(
+        self,
+        name: str,
+        backend: BackendName,
+        spec: ModelSpec,
+        tokenizer: TextTokenizer,
+        *,
+        limits: Limits,
+        seconds: Histogram,
+    ) -> None:
+        """`name`: the model's; `seconds`: observes how long a request's texts took."""
+        self._name, self._backend, self._spec = name, backend, spec
+        self._tokenizer, self._limits, self._seconds = tokenizer, limits, seconds
+
+    async def texts(
+        self,
+        given: Given,
+        options: Options,
+        *,
+        field: str,
+        admit: Admit = admit_any,
+        truncated: list[int] | None = None,
+    ) -> list[TokenIds]:
+        """One array of ids a text. `truncated` gets the places of those that were cut.
+
+        Raises BadRequest, UnsupportedTask, InputTooLong, what `admit` does.
+        """
+        if self._spec.kind is not Kind.EMBEDDING_MODEL:
+            raise UnsupportedTask(
+                f"{self._name} is a cross-encoder: it has no embeddings, it scores pairs at /v1/rerank"
+            )
+        many: Sequence[Any] = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
+        self.check_number(many, field)
+        if isinstance(many[0], str):
+            cuts: list[bool] = []
+            encode = self._encoder(options, cuts)
+            texts = await self._timed(self._in_slices(many, encode, field=field, admit=admit))
+            if truncated is not None:
+                truncated += np.flatnonzero(cuts).tolist()
+        elif options.prompt:
+            message = f"{field}: this model has a prompt before every text: send texts, and it is put there"
+            raise BadRequest(message, param=field)
+        else:
+            texts = [self._as_ids(field, index, ids) for index, ids in enumerate(many)]
+        self._check(texts, options.limit, field, more=len(texts) < len(many))
+        return texts
+
+    async def pairs(
+        self,
+        pairs: Sequence[str | tuple[str, str]],
+        *,
+        truncate: bool,
+        field: str,
+        admit: Admit = admit_any,
+        truncated: list[int] | None = None,
+    ) -> list[TokenIds]:
+        """One array of ids a pair (a query and a document). Pairs that are too long are cut if asked for.
+
+        `field` is what the request calls them; `truncated` as in `texts`. Raises BadRequest, UnsupportedTask,
+        InputTooLong, what `admit` does.
+        """
+        if self._spec.kind is not Kind.CROSS_ENCODER:
+            raise UnsupportedTask(
+                f"{self._name} is an embedding model: it scores no pairs, its vectors are at /v1/embeddings"
+            )
+        self.check_number(pairs, field)
+        limit = self._spec.max_length
+        cuts: list[bool] = []
+        encode = partial(self._tokenizer.encode_pairs, cut_to=limit if truncate else None, cuts=cuts)
+        texts = await self._timed(self._in_slices(pairs, encode, field=field, admit=admit))
+        if truncated is not None:
+            truncated += np.flatnonzero(cuts).tolist()
+        self._check(texts, limit, field, more=len(texts) < len(pairs))
+        return texts
+
+    async def tokens(
+        self, texts: Sequence[str], *, special: bool, field: str, admit: Admit = admit_any
+    ) -> list[list[Token]]:
+        """The tokens of each text, without a prompt. Raises BadRequest, what `admit` does."""
+        self.check_number(texts, field)
+        encode = partial(self._tokenizer.tokens, special=special)
+        found = await self._in_slices(texts, encode, field=field, admit=admit)
+        self.check_tokens(sum(map(len, found)), field, more=len(found) < len(texts), one=len(texts) == 1)
+        return found
+
+    def check_number(self, texts: Sequence[object], field: str) -> None:
+        """Of the texts, or pairs, in one request. Raises BadRequest."""
+        if not texts:
+            raise BadRequest(f"{field} is an empty list: give at least one text", param=field)
+        if len(texts) > self._limits.max_inputs:
+            most = f"{self._limits.max_inputs} are taken in one request (--max_inputs)"
+            raise RequestTooLarge(f"{field} has {len(texts)} texts; {most}: send several requests", param=field)
+
+    def check_tokens(self, tokens: int, field: str, *, more: bool = False, one: bool = False) -> None:
+        """Of all texts in one request, `more` where some were not counted, `one` for one text. Raises BadRequest."""
+        if tokens > self._limits.max_request_tokens:
+            most = f"{self._limits.max_request_tokens} are taken in one request (--max_request_tokens)"
+            has = f"{tokens} tokens or more" if more else f"{tokens} tokens"
+            remedy = "split or shorten the text" if one else "send several requests"
+            raise RequestTooLarge(f"{field} has {has}; {most}: {remedy}", param=field)
+
+    async def _timed(self, work: Awaitable[T]) -> T:
+        with tracing.span("tokenize"), self._seconds.time():
+            return await work
+
+    async def _in_slices(
+        self, texts: Sequence[Input], encode: Callable[[Sequence[Input]], list[Tokens]], *, field: str, admit: Admit
+    ) -> list[Tokens]:
+        """`encode` of all of them. It stops at more tokens than a request may have.
+
+        Then they are fewer than the texts, and the caller refuses them. Raises BadRequest for one that is far longer.
+        """
+        characters = sum(map(_characters, texts))
+        if characters <= SMALL:
+            return encode(texts)
+        await admit(len(texts) * max(1, len(self._tokenizer.first) + len(self._tokenizer.last)))
+        if characters <= SLICE:
+            return await asyncio.to_thread(encode, texts)
+        found: list[Tokens] = []
+        tokens = 0
+        for few in _slices(texts):
+            if _characters(few[-1]) > SLICE:
+                await self._refuse_endless(few[-1], tokens, field, admit)
+            found += (encoded := await run_large(partial(encode, few)))
+            tokens += sum(map(len, encoded))
+            if tokens > self._limits.max_request_tokens:
+                break
+            await admit(tokens)
+        return found
+
+    async def _refuse_endless(self, text: str | tuple[str, str], before: int, field: str, admit: Admit) -> None:
+        """Counted in pieces, whose ends may add some tokens: so half of them is what there is at least."""
+        most, tokens = 2 * self._limits.max_request_tokens, 0
+        for part in [text] if isinstance(text, str) else text:
+            for start, stop in _pieces(len(part)):
+                tokens += await run_large(partial(self._tokenizer.count, part[start:stop]))
+                if tokens > most:
+                    self.check_tokens(tokens, field, more=True, one=True)
+                await admit(before + tokens // 2)
+
+    def _encoder(self, options: Options, cuts: list[bool]) -> Callable[[Sequence[str]], list[TokenIds]]:
+        """`cuts` gets, for each text, whether it was cut, where that is asked for. Raises BadRequest."""
+        side, limit = options.cut, options.limit
+        if side is None:
+            return partial(self._tokenizer.encode, prompt=options.prompt)
+        if limit <= len(self._tokenizer.first) + len(self._tokenizer.last):
+            message = f"truncate_prompt_tokens={limit} leaves no room beside the tokens around every text"
+            raise BadRequest(message, param="truncate_prompt_tokens")
+
+        def encode(few: Sequence[str]) -> list[TokenIds]:
+            found = self._tokenizer.encode(few, prompt=options.prompt)
+            cuts.extend(len(ids) > limit for ids in found)
+            return [self._tokenizer.cut(ids, limit, side) for ids in found]
+
+        return encode
+
+    def _check(self, texts: Sequence[TokenIds], limit: int, field: str, *, more: bool = False) -> None:
+        """What one request gives the worker. Raises BadRequest, InputTooLong."""
+        lengths = [len(text) for text in texts]
+        if not all(lengths):
+            raise BadRequest(f"{field}[{lengths.index(0)}] has no tokens", param=field)
+        if max(lengths) > limit:
+            too_long = {index: length for index, length in enumerate(lengths) if length > limit}
+            raise InputTooLong(too_long, limit=limit, field=field)
+        self._refuse_ids_without_weights(texts, field)
+        if self._backend is BackendName.VLLM and self._spec.padding is not None:
+            _refuse_what_vllm_gets_wrong(texts, self._spec.padding, field)
+        self.check_tokens(sum(lengths), field, more=more, one=len(lengths) == 1 and not more)
+
+    def _refuse_ids_without_weights(self, texts: Sequence[TokenIds], field: str) -> None:
+        """Tokens that were added to the tokenizer, where the model's embeddings were not resized."""
+        for index, text in enumerate(texts):
+            if (highest := int((text & ~SECOND).max())) >= self._spec.vocabulary:
+                message = (
+                    f"{field}[{index}] has {self._tokenizer.name(highest)}, and the model's weights have rows for the "
+                    f"ids below {self._spec.vocabulary} only: take it out of the text"
+                )
+                raise BadRequest(message, param=field)
+
+    def _as_ids(self, field: str, index: int, ids: Sequence[int]) -> TokenIds:
+        """Another tokenizer's ids would give a wrong vector; they rarely stand between our special tokens."""
+        first, last = self._tokenizer.first, self._tokenizer.last
+        problem = None
+        if (highest := max(ids, default=0)) >= self._spec.vocabulary:
+            problem = f"has a token id of {highest}, the model's are below {self._spec.vocabulary}"
+        elif ids and not (list(ids[: len(first)]) == first and list(ids[len(ids) - len(last) :]) == last):
+            problem = f"is not as this model's tokenizer has it: {first} before every text, {last} after"
+        if problem is not None:
+            raise BadRequest(f"{field}[{index}] {problem}: {_REMEDY}", param=field)
+        return np.array(ids, dtype=np.int32)
+
+
+_REMEDY = "send texts, or ids of the model's own tokenizer (LangChain: check_embedding_ctx_length=False)"
+
+
+def _refuse_what_vllm_gets_wrong(texts: Sequence[TokenIds], padding: int, field: str) -> None:
+    """vLLM gives a padding inside of a text the next position; RoBERTa's own code gives it the padding's."""
+    for index, text in enumerate(texts):
+        if padding in text & ~SECOND:
+            message = f"{field}[{index}] has the model's padding token, which vLLM places otherwise than the model does"
+            raise BadRequest(f"{message}: take it out, or serve with --backend=huggingface", param=field)
+
+
+def _slices(texts: Sequence[Input]) -> Iterator[Sequence[Input]]:
+    """As they come; each ends with the text that fills it, so that a longer one is always the last."""
+    first = characters = 0
+    size = SMALL
+    for place, text in enumerate(texts, start=1):
+        characters += _characters(text)
+        if characters >= size or place == len(texts):
+            yield texts[first:place]
+            first, characters, size = place, 0, min(size * GROWTH, SLICE)
+
+
+def _pieces(characters: int) -> Iterator[tuple[int, int]]:
+    """Starts and stops, of sizes as those of `_slices`."""
+    start, size = 0, SMALL
+    while start < characters:
+        yield start, start + size
+        start, size = start + size, min(size * GROWTH, SLICE)
+
+
+def _characters(text: str | tuple[str, str]) -> int:
+    return len(text) if isinstance(text, str) else sum(map(len, text))
