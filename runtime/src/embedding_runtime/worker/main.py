@@ -24,7 +24,7 @@ from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.observability import logs
 from embedding_runtime.protocol.messages import Broken, Failed, Message, Ready, Vectors, Work, pack, receive_sync
 from embedding_runtime.worker.backends import registry
-from embedding_runtime.worker.backends.base import Backend, BatchFailed
+from embedding_runtime.worker.backends.base import Backend, BatchFailed, LoadOptions
 
 __all__ = ["main", "prove"]
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 a library may raise anything; the front is told, and this process ends
         front.say_broken(error)
     else:
-        front.say(Ready(backend.detail, backend.halve is not None, backend.batch_tokens))
+        front.say(Ready(backend.detail, backend.halve is not None, backend.batch_tokens, cosine=backend.cosine))
         _compute(link, front, backend)
     return 1
 
@@ -76,7 +76,8 @@ def _load(args: ServeArgs) -> Backend:
     _log.info("loading %s in %s with %s", spec.directory, spec.dtype, args.backend)
     for assumption in spec.assumed:
         _log.warning("assumed: %s", assumption)
-    backend = registry.load(args.backend, spec, allow_pickle=args.allow_pickle)
+    options = LoadOptions(minimum_cosine=args.minimum_cosine, allow_padded=args.allow_padded)
+    backend = registry.load(args.backend, spec, options, allow_pickle=args.allow_pickle)
     _log.info("loaded in %.1f s: %s; warming up", time.monotonic() - begin, backend.detail)
     prove(backend, spec)
     return backend

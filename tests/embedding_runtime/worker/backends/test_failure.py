@@ -45,8 +45,18 @@ def test_an_exception_of_the_models_code_is_its_batchs_and_the_next_one_is_compu
     assert np.array_equal(backend.embed(TEXTS), before)
 
 
-@pytest.mark.parametrize("kind", [torch.AcceleratorError, torch.OutOfMemoryError])
-def test_an_exception_of_the_device_is_the_end(backend: Any, kind: type[Exception]) -> None:
-    backend._forward = failing_with(kind("CUDA error: device-side assert triggered"))
-    with pytest.raises(kind):
+def test_an_exception_of_the_device_is_the_end(backend: Any) -> None:
+    backend._forward = failing_with(torch.AcceleratorError("CUDA error: device-side assert triggered"))
+    with pytest.raises(torch.AcceleratorError):
         backend.embed(TEXTS)
+
+
+def test_a_batch_for_which_the_gpu_has_no_memory_fails_once_the_memory_is_free_again(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(True))
+    backend._forward = failing_with(torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(BatchFailed, match="OutOfMemoryError"):
+        backend.embed(TEXTS)
+    assert freed

@@ -12,7 +12,10 @@ def batch_failed(error: Exception) -> BatchFailed:
 
     A device that has failed once (an illegal access, a device-side assertion) fails at every call from then on.
     """
-    if isinstance(error, torch.AcceleratorError | torch.OutOfMemoryError):
+    if isinstance(error, torch.OutOfMemoryError):
+        # The allocation failed, not the device: half of the batch may fit, once what the batch has held is free again.
+        torch.cuda.empty_cache()
+    elif isinstance(error, torch.AcceleratorError):
         raise error
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
