@@ -2,6 +2,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,5 +70,9 @@ def test_the_packaged_minilm_has_a_space_of_its_own() -> None:
 
 def test_each_precision_has_a_space_of_its_own(model: Path) -> None:
     spec = ModelSpec.read(model)
-    reduced = [{"dtype": Dtype.BFLOAT16}, {"dtype": Dtype.FLOAT16}, {"quantize": Quantization.INT8}]
+    reduced: list[dict[str, Any]] = [
+        {"dtype": Dtype.BFLOAT16},
+        {"dtype": Dtype.FLOAT16},
+        {"quantize": Quantization.INT8},
+    ]
     assert len({space.digest(replace(spec, **each)) for each in ({}, *reduced)}) == 4

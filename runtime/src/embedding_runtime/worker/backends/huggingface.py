@@ -162,15 +162,13 @@ def _in_its_type(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
         try:
             forward = prepare(model)
             why = test.problem(HuggingFaceBackend(forward, compared, detail))
-        except packed.KernelFailed as failed:
-            if not options.allow_padded:
+        except Exception as error:
+            if isinstance(error.__cause__, packed.KernelFailed) and not options.allow_padded:
                 raise ModelRefused(
                     f"{type(model).__name__} in {spec.directory} could be served with packed batches, but attention "
-                    f"over them failed ({failed}): install the torch that this runtime is made for, or accept slower, "
-                    "padded batches with --allow_padded"
-                ) from failed
-            why = str(failed)
-        except Exception as error:  # noqa: BLE001 whatever a model's own code raises, the padded way is its usual one
+                    f"over them failed ({error.__cause__}): install the torch that this runtime is made for, or accept "
+                    "slower, padded batches with --allow_padded"
+                ) from error
             why = str(error)
         if why is None:
             # Packed forwards keep nothing between calls; of a model's own ways with padding, or of code that came with

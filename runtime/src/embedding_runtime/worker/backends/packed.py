@@ -141,7 +141,7 @@ def _attention(
         if query.is_cuda and window is None:
             return _memory_efficient(query, key, value, layout, causal=causal, scale=scale), None
     except (AttributeError, NotImplementedError, TypeError) as error:  # another torch's parameters, or none such
-        raise KernelFailed(f"torch {torch.__version__}: {' '.join(str(error).split())}") from error
+        raise KernelFailed(f"torch {torch.__version__}: {' '.join(str(error).split())[:_SAID]}") from error
     _, heads, tokens, size = query.shape
     out = query.new_empty(1, tokens, heads, size)
     for run in layout.runs:
@@ -161,6 +161,9 @@ def _takes_flash(query: Tensor) -> bool:
 
 
 _AMPERE = (8, 0)
+
+_SAID = 200
+"""Characters of torch's words: it goes on to list every device that it has."""
 
 
 def _flash(
