@@ -68,7 +68,9 @@ def sentence_transformers_own(texts: Sequence[str]) -> VectorRows:
     return rows
 
 
-@pytest.mark.parametrize(("reduced", "least"), [(*BFLOAT16.values, 0.9999), (*INT8.values, 0.99)], ids=["bf16", "int8"])
+@pytest.mark.parametrize(
+    ("reduced", "least"), [(*BFLOAT16.values, 0.9999), (*INT8.values, 0.997)], ids=["bf16", "int8"]
+)
 def test_minilm_is_near_sentence_transformers(reduced: dict[str, Any], least: float) -> None:
     spec = spec_of(packaged_minilm(), **reduced)
     backend = huggingface.load(spec, ANY_COSINE)
@@ -135,4 +137,6 @@ def test_a_type_that_the_models_files_have_is_not_measured(tmp_path: Path) -> No
 
 def test_a_token_of_zeros_has_a_result() -> None:
     layer = low_precision.Int8Linear(torch.randn(8, 16), torch.ones(8))
+    layer.forward(torch.randn(2, 16))
+    layer.quantize()
     assert torch.equal(layer.forward(torch.zeros(2, 16)), torch.ones(2, 8))

@@ -118,16 +118,19 @@ def load(spec: ModelSpec, options: LoadOptions = _DEFAULTS) -> HuggingFaceBacken
 
 def _reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
     """With less precision than the model's files have, measured against float32. Raises ModelRefused."""
-    asked, make = low_precision.layers_for(spec)
+    precision = low_precision.precision_of(spec)
+    asked = precision.name
     model, head, compared, probes = _parts(replace(spec, dtype=Dtype.FLOAT32, quantize=Quantization.NONE))
     exact = SelfTest.of(_trusted(model, compared), probes, Dtype.FLOAT32)
     backend: HuggingFaceBackend | None = None
-    if make is not None and bert.written_out(model):
-        forward = bert.prepare(model, make)
+    if precision.make is not None and bert.written_out(model):
+        forward = bert.prepare(model, precision.make)
+        measured = HuggingFaceBackend(forward, compared, "as measured")
+        measured.embed(probes)
+        precision.finish()
         backend = HuggingFaceBackend(
             forward, head, f"{_versions(model)} in {asked}, fused, packed batches", cores.one_of_two(), packs=True
         )
-        measured = HuggingFaceBackend(forward, compared, "as measured")
         problem = SelfTest.of(measured, probes, Dtype.FLOAT16).problem(measured)
         if problem is not None:
             raise ModelRefused(f"{spec.directory} in {asked}: {problem}")
