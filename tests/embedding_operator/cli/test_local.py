@@ -145,7 +145,12 @@ def test_a_token_from_a_secret_in_the_files_reaches_the_initializer_and_never_th
 
 
 def test_api_keys_from_a_secret_in_the_files_are_asked_for_and_kept_in_a_file(tmp_path: Path) -> None:
-    keys = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "who"}, "stringData": {"KEYS": "me sk-made-up-long-enough"}}
+    keys = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "who"},
+        "stringData": {"KEYS": "me sk-made-up-long-enough"},
+    }
     service = a_local_service()
     service["spec"]["auth"] = {"apiKeysSecretRef": {"name": "who", "key": "KEYS"}}
     with local(tmp_path, keys, service, KEYS="of the shell") as command:

@@ -2,7 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_runtime.contract import TASKS, BackendName, ContractError, Dtype, LogFormat, ServeArgs
+from embedding_runtime.contract import (
+    CANNOT_MOVE_VECTORS,
+    TASKS,
+    BackendName,
+    ContractError,
+    Dtype,
+    LogFormat,
+    ServeArgs,
+)
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
 
@@ -28,6 +36,8 @@ def serve_args(draw: st.DrawFn) -> ServeArgs:
             "max_inputs": draw(st.sampled_from([1, 2048])),
             "request_timeout": draw(st.floats(0.001, 600)),
             "allow_pickle": draw(st.booleans()),
+            "allow_padded": draw(st.booleans()),
+            "minimum_cosine": draw(st.floats(-1, 1)),
             "trust_remote_code": draw(st.booleans()),
             "api_keys_file": draw(st.none() | WORDS.map("/{}".format)),
             "log_format": draw(st.sampled_from(LogFormat)),
@@ -58,6 +68,15 @@ def test_dashes_underscores_and_repetition_make_no_difference(argv: list[str]) -
     ("argv", "words"),
     [
         ([], ["--model_name is missing"]),
+        (
+            ["--model_name=a", "--quantize=int8"],
+            ["--quantize=int8 is not available with --backend=vllm: use --backend=huggingface"],
+        ),
+        (
+            ["--model_name=a", "--backend=huggingface", "--quantize=int8", "--dtype=bfloat16"],
+            ["--quantize=int8 and --dtype=bfloat16 exclude each other"],
+        ),
+        (["--model_name=a", "--quantize=int4"], ["--quantize=int4", "'none' or 'int8'"]),
         (["--model_name=a", "--modle_dir=/x"], ["--modle_dir", "did you mean --model_dir?"]),
         (["--model_name=a", "--wat=1"], ["--wat is not a flag", "--backend"]),
         (["--model_name=a", "x"], ["'x' is not a flag"]),
@@ -127,3 +146,8 @@ def test_a_model_may_have_several_names_of_which_the_first_is_its_own() -> None:
 def test_origins_are_written_with_commas_or_as_json_like_vllms(written: str) -> None:
     args = ServeArgs.from_argv(["--model_name=a", f"--allowed-origins={written}"])
     assert args.allowed_origins == ("https://a", "https://b")
+
+
+@pytest.mark.parametrize("flag", ["dtype", "quantize"])
+def test_a_change_of_precision_makes_a_new_revision(flag: str) -> None:
+    assert flag not in CANNOT_MOVE_VECTORS

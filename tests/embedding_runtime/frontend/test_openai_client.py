@@ -97,6 +97,7 @@ def test_the_model_list_says_what_a_vector_is(fake_server: RuntimeServer) -> Non
         "prompts": {},
         "assumed": [],
         "dtype": "float32",
+        "precision": {"dtype": "float32", "quantization": "none", "cosine": None},
     }
 
 

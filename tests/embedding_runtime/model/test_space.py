@@ -2,9 +2,11 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from embedding_runtime.contract import Dtype, Quantization
 from embedding_runtime.model import ModelSpec, space
 from support.models import a_model, packaged_minilm
 
@@ -64,3 +66,13 @@ def test_code_of_the_models_own_is_part_of_its_space_where_it_is_run(model: Path
 
 def test_the_packaged_minilm_has_a_space_of_its_own() -> None:
     assert digest(packaged_minilm()).startswith("sha256:")
+
+
+def test_each_precision_has_a_space_of_its_own(model: Path) -> None:
+    spec = ModelSpec.read(model)
+    reduced: list[dict[str, Any]] = [
+        {"dtype": Dtype.BFLOAT16},
+        {"dtype": Dtype.FLOAT16},
+        {"quantize": Quantization.INT8},
+    ]
+    assert len({space.digest(replace(spec, **each)) for each in ({}, *reduced)}) == 4

@@ -26,6 +26,7 @@ __all__ = [
     "Dtype",
     "Kind",
     "LogFormat",
+    "Quantization",
     "ServeArgs",
     "Task",
     "read_flags",
@@ -88,6 +89,14 @@ class Dtype(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+class Quantization(StrEnum):
+    """How the weights of linear layers are quantized."""
+
+    NONE = "none"
+    INT8 = "int8"
+    """A scale for each output of the weights, and for each token: dynamic quantization."""
+
+
 class LogFormat(StrEnum):
     """One line an event: to read, or a JSON object."""
 
@@ -104,6 +113,7 @@ CANNOT_MOVE_VECTORS = frozenset(
     {
         "access_log",
         "allow_credentials",
+        "allow_padded",
         "allowed_headers",
         "allowed_methods",
         "allowed_origins",
@@ -123,6 +133,7 @@ CANNOT_MOVE_VECTORS = frozenset(
         "max_unsent_bytes",
         "max_url_bytes",
         "max_waiting_tokens",
+        "minimum_cosine",
         "model_aliases",
         "model_dir",
         "model_name",
@@ -169,6 +180,22 @@ class ServeArgs(BaseModel):
         ),
     ] = None
     dtype: Annotated[Dtype, Field(description="type of the weights; auto: as the model's files say")] = Dtype.AUTO
+    quantize: Annotated[
+        Quantization,
+        Field(
+            description="int8: multiply in 8 bits, on CPUs with VNNI; huggingface, BERT and its kin. Moves vectors a "
+            "little: see --minimum_cosine"
+        ),
+    ] = Quantization.NONE
+    minimum_cosine: Annotated[
+        float,
+        Field(
+            ge=-1,
+            le=1,
+            allow_inf_nan=False,
+            description="lowest cosine to float32 that --dtype and --quantize may cost, measured at start on a CPU",
+        ),
+    ] = 0.999
     max_length: Annotated[
         int | None, Field(ge=1, description="longest input in tokens. Default, and limit: what the model's files say")
     ] = None
@@ -246,6 +273,12 @@ class ServeArgs(BaseModel):
             description="seconds, beside 20 times its usual time, after which an unanswered batch ends the server",
         ),
     ] = 120.0
+    allow_padded: Annotated[
+        bool,
+        Field(
+            description="serve with padded batches, which are slower, where torch cannot run attention over packed ones"
+        ),
+    ] = False
     allow_pickle: Annotated[
         bool, Field(description="read weights from pickles (pytorch_model.bin), which can run code, too")
     ] = False
@@ -288,6 +321,22 @@ class ServeArgs(BaseModel):
             return task
         kind = next(kind for words in TASKS.values() for kind, word in words.items() if word == task)
         raise ValueError(f"--backend={backend} has another word for it: write --task={TASKS[backend][kind]}")
+
+    @model_validator(mode="after")
+    def _quantization_is_possible(self) -> Self:
+        if self.quantize is Quantization.NONE:
+            return self
+        if self.backend is not BackendName.HUGGINGFACE:
+            raise ValueError(
+                f"--quantize={self.quantize} is not available with --backend={self.backend}: "
+                "use --backend=huggingface, or leave --quantize out"
+            )
+        if self.dtype not in (Dtype.AUTO, Dtype.FLOAT32):
+            raise ValueError(
+                f"--quantize={self.quantize} and --dtype={self.dtype} exclude each other, since the layers that are "
+                "not quantized compute in float32: leave one of them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _the_default_is_within_the_maximum(self) -> Self:

@@ -1,10 +1,10 @@
 """A name for the space that a model's vectors live in: equal names, and vectors may be compared.
 
 It is a digest over what decides a vector: weights, tokenizer, architecture, the model's own code where that is run,
-pooling, the steps after it, prompts and dimensions. Not over what moves a vector by rounding only: backend, type,
-batches. Of a weights file it takes the size and 1,024 blocks of 4 KiB, evenly spread (all of it, up to 4 MiB): training
-moves every tensor, so that two models differ in nearly every block, and a model of 16 GB is named in the time of 1,024
-small reads instead of a minute.
+pooling, the steps after it, prompts, dimensions, and a type or quantization with less precision than float32. Not over
+what moves a vector by float32's rounding only: backend, batches. Of a weights file it takes the size and 1,024 blocks
+of 4 KiB, evenly spread (all of it, up to 4 MiB): training moves every tensor, so that two models differ in nearly every
+block, and a model of 16 GB is named in the time of 1,024 small reads instead of a minute.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from embedding_runtime.contract import Dtype, Quantization
 from embedding_runtime.model import own_code
 from embedding_runtime.model.head import Dense
 from embedding_runtime.model.spec import ModelSpec
@@ -38,6 +39,7 @@ def digest(spec: ModelSpec) -> str:
         "prompts": dict(spec.prompts),
         "dimensions": spec.dimensions,
         "scores": str(spec.scores),
+        **_precision(spec),
     }
     found.update(json.dumps(said, sort_keys=True).encode())
     for name in ("config.json", "tokenizer.json"):
@@ -49,6 +51,12 @@ def digest(spec: ModelSpec) -> str:
             for block in _sample(file):
                 found.update(block)
     return f"sha256:{found.hexdigest()}"
+
+
+def _precision(spec: ModelSpec) -> dict[str, str]:
+    """Empty for float32, whose digests are those of servers that knew no other type."""
+    found = {} if spec.dtype is Dtype.FLOAT32 else {"dtype": spec.dtype.value}
+    return found if spec.quantize is Quantization.NONE else {**found, "quantize": spec.quantize.value}
 
 
 def _without_directory(step: object) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from embedding_runtime.contract import MODEL_NOTE, TASKS, Dtype, Kind, ServeArgs
+from embedding_runtime.contract import MODEL_NOTE, TASKS, Dtype, Kind, Quantization, ServeArgs
 from embedding_runtime.model import own_code
 from embedding_runtime.model.body import Body, Side, architecture_in, asked_of
 from embedding_runtime.model.defaults import Defaults
@@ -58,6 +58,10 @@ class ModelSpec:
     """Python code came with the model, and is run in place of transformers' own: the flags ask for it."""
     scores: Scores | None = None
     """What a cross-encoder gives for a pair; None for an embedding model."""
+    files_dtype: Dtype = Dtype.FLOAT32
+    """Of the weights in the model's files."""
+    quantize: Quantization = Quantization.NONE
+    """Of the linear layers' weights while they compute."""
 
     @classmethod
     def asked_for(cls, args: ServeArgs) -> Self:
@@ -74,7 +78,8 @@ class ModelSpec:
                 f"write --task={right}, or leave it out"
             )
         runs = args.trust_remote_code and own_code.comes_with(spec.directory)
-        return replace(spec.limited(max_length=args.max_length, dtype=args.dtype), own_code=runs)
+        limited = spec.limited(max_length=args.max_length, dtype=args.dtype, quantize=args.quantize)
+        return replace(limited, own_code=runs)
 
     @classmethod
     def read(cls, directory: Path) -> Self:
@@ -122,6 +127,7 @@ class ModelSpec:
             prompts=defaults.prompts,
             similarity=defaults.similarity,
             dtype=body.dtype,
+            files_dtype=body.dtype,
             revision=object_or_nothing(directory / MODEL_NOTE).get("revision"),
             assumed=assumed,
         )
@@ -142,6 +148,7 @@ class ModelSpec:
             prompt=prompt,
             similarity="",
             dtype=body.dtype,
+            files_dtype=body.dtype,
             revision=object_or_nothing(directory / MODEL_NOTE).get("revision"),
             assumed=assumed,
             scores=scores,
@@ -157,8 +164,15 @@ class ModelSpec:
         """Whether the vectors that are served have length 1."""
         return bool(self.steps) and isinstance(self.steps[-1], Normalize)
 
-    def limited(self, *, max_length: int | None, dtype: Dtype) -> Self:
+    @property
+    def is_reduced(self) -> bool:
+        """Whether the flags ask for less precision than the model's files have."""
+        return self.quantize is not Quantization.NONE or self.dtype not in (Dtype.FLOAT32, self.files_dtype)
+
+    def limited(self, *, max_length: int | None, dtype: Dtype, quantize: Quantization = Quantization.NONE) -> Self:
         """As the flags ask: a shorter longest input (None: as it is), another type (auto: as it is).
+
+        What is quantized computes in float32 around the quantized layers, whatever the files say.
 
         Raises ModelRefused when the model cannot take inputs that long.
         """
@@ -166,10 +180,13 @@ class ModelSpec:
             raise ModelRefused(
                 f"--max_length={max_length} is more than the model in {self.directory} takes: {self.max_length} tokens"
             )
+        if dtype is Dtype.AUTO:
+            dtype = self.dtype if quantize is Quantization.NONE else Dtype.FLOAT32
         return replace(
             self,
             max_length=self.max_length if max_length is None else max_length,
-            dtype=self.dtype if dtype is Dtype.AUTO else dtype,
+            dtype=dtype,
+            quantize=quantize,
         )
 
 

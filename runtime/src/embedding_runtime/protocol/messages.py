@@ -64,6 +64,8 @@ class Ready:
     """How many tokens of several texts a batch should have at most."""
     tokens_per_second: float | None = None
     """How fast a full batch was computed at warm-up."""
+    cosine: float | None = None
+    """Lowest cosine to float32 that was measured at start; None: there was nothing to measure."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,6 +111,8 @@ class Engine:
         self.state = State.LOADING
         self.reason = "the model is loading"
         """The state in words; for READY, how vectors are computed."""
+        self.cosine: float | None = None
+        """As in Ready."""
         self._reader, self._writer = reader, writer
         self._max_waiting_tokens, self._stuck_after = max_waiting_tokens, stuck_after
         self._concurrent, self._batch_tokens = False, 1  # until the worker says it
@@ -251,7 +253,7 @@ class Engine:
             )
 
     def _begin(self, ready: Ready) -> None:
-        self.state, self.reason = State.READY, ready.detail
+        self.state, self.reason, self.cosine = State.READY, ready.detail, ready.cosine
         self._concurrent, self._batch_tokens = ready.halves, ready.batch_tokens
         self._rate.full = ready.batch_tokens
         if ready.tokens_per_second is not None:

@@ -35,7 +35,7 @@ from embedding_runtime.protocol.messages import (
     receive_sync,
 )
 from embedding_runtime.worker.backends import registry
-from embedding_runtime.worker.backends.base import Backend, BatchFailed
+from embedding_runtime.worker.backends.base import Backend, BatchFailed, LoadOptions
 
 __all__ = ["Speed", "main", "measure", "prove"]
 
@@ -70,7 +70,15 @@ def main(argv: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 a library may raise anything; the front is told, and this process ends
         front.say_broken(error)
     else:
-        front.say(Ready(backend.detail, backend.halve is not None, speed.batch_tokens, speed.tokens_per_second))
+        front.say(
+            Ready(
+                backend.detail,
+                backend.halve is not None,
+                speed.batch_tokens,
+                speed.tokens_per_second,
+                backend.cosine,
+            )
+        )
         _compute(link, front, backend)
     return 1
 
@@ -132,7 +140,8 @@ def _load(args: ServeArgs) -> tuple[Backend, Speed]:
     _log.info("loading %s in %s with %s", spec.directory, spec.dtype, args.backend)
     for assumption in spec.assumed:
         _log.warning("assumed: %s", assumption)
-    backend = registry.load(args.backend, spec, allow_pickle=args.allow_pickle)
+    options = LoadOptions(minimum_cosine=args.minimum_cosine, allow_padded=args.allow_padded)
+    backend = registry.load(args.backend, spec, options, allow_pickle=args.allow_pickle)
     _log.info("loaded in %.1f s: %s; warming up", time.monotonic() - begin, backend.detail)
     prove(backend, spec)
     within = max(MEASURE_SECONDS, MEASURE_SHARE * (time.monotonic() - begin))

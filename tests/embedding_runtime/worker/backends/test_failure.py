@@ -57,3 +57,14 @@ def test_an_exception_of_the_device_is_the_end(backend: Any) -> None:
     backend._forward = failing_with(torch.AcceleratorError("CUDA error: device-side assert triggered"))
     with pytest.raises(torch.AcceleratorError):
         backend.embed(TEXTS)
+
+
+def test_a_batch_for_which_the_gpu_has_no_memory_fails_once_the_memory_is_free_again(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(True))
+    backend._forward = failing_with(torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(BatchFailed, match="OutOfMemoryError"):
+        backend.embed(TEXTS)
+    assert freed

@@ -187,7 +187,7 @@ def test_vllm_serves_without_a_proof_exactly_what_is_compared_here(tmp_path: Pat
     specs = [ModelSpec.read(model) for model in vllm_models(tmp_path).values()]
     covered = {case for case in vllm_coverage.COVERED if not case.pooling}
     assert {vllm_coverage.case_of(spec) for spec in specs} == covered
-    assert [vllm_coverage.reason_for_proof(spec) for spec in specs] == [None] * len(specs)
+    assert [vllm_coverage.reason_for_self_test(spec) for spec in specs] == [None] * len(specs)
 
 
 @pytest.fixture(scope="module")

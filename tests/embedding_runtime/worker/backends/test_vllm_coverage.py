@@ -1,4 +1,4 @@
-"""The decision, from config.json alone: a class that the matrix covers, or a proof at start."""
+"""The decision, from config.json alone: a class that the matrix covers, or a self test at start."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def a_spec(directory: Path, config: dict[str, Any], **changes: Any) -> ModelSpec
     return replace(MINILM, directory=directory, **changes)
 
 
-def test_of_all_of_transformers_types_only_the_matrix_is_served_without_a_proof(tmp_path: Path) -> None:
+def test_of_all_of_transformers_types_only_the_matrix_is_served_without_a_self_test(tmp_path: Path) -> None:
     found = set()
     for model_type in configurations.CONFIG_MAPPING_NAMES:
         for architecture, pooling in product(architectures_of(model_type), (*SEQ_POOLING, ())):
@@ -44,13 +44,13 @@ def test_of_all_of_transformers_types_only_the_matrix_is_served_without_a_proof(
                 continue
             config = {"model_type": model_type, "architectures": [architecture]}
             scores = None if pooling else Scores(1, "torch.nn.Identity", architecture)
-            if vllm_coverage.reason_for_proof(a_spec(tmp_path, config, pooling=pooling, scores=scores)) is None:
+            if vllm_coverage.reason_for_self_test(a_spec(tmp_path, config, pooling=pooling, scores=scores)) is None:
                 found.add(vllm_coverage.Case(model_type, architecture, pooling))
     assert found == vllm_coverage.COVERED
 
 
-def test_the_packaged_model_needs_no_proof() -> None:
-    assert vllm_coverage.reason_for_proof(MINILM) is None
+def test_the_packaged_model_needs_no_self_test() -> None:
+    assert vllm_coverage.reason_for_self_test(MINILM) is None
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_packaged_model_needs_no_proof() -> None:
 )
 def test_what_it_does_not_cover_is_proven(tmp_path: Path, says: dict[str, Any], reason: str) -> None:
     config = json.loads((packaged_minilm() / "config.json").read_text())
-    assert re.search(reason, vllm_coverage.reason_for_proof(a_spec(tmp_path, {**config, **says})) or "")
+    assert re.search(reason, vllm_coverage.reason_for_self_test(a_spec(tmp_path, {**config, **says})) or "")
 
 
 QWEN3 = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "rope_theta": 1e6, "rope_scaling": None}
@@ -98,7 +98,7 @@ def test_a_decoder_is_covered_with_plain_positions_and_whole_attention(
     tmp_path: Path, says: dict[str, Any], *, covered: bool
 ) -> None:
     spec = a_spec(tmp_path, {**QWEN3, **says}, pooling=(Pooling.LAST_TOKEN,))
-    assert (vllm_coverage.reason_for_proof(spec) is None) == covered
+    assert (vllm_coverage.reason_for_self_test(spec) is None) == covered
 
 
 @pytest.mark.parametrize(("padding", "covered"), [(1, True), (0, False)])
@@ -106,4 +106,4 @@ def test_positions_of_robertas_kin_are_covered_after_their_usual_padding(
     tmp_path: Path, padding: int, *, covered: bool
 ) -> None:
     spec = a_spec(tmp_path, {"model_type": "roberta", "architectures": ["RobertaModel"]}, padding=padding)
-    assert (vllm_coverage.reason_for_proof(spec) is None) == covered
+    assert (vllm_coverage.reason_for_self_test(spec) is None) == covered

@@ -1,15 +1,24 @@
 """All that the rest of the runtime knows of vLLM or torch."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from embedding_runtime.protocol.messages import TokenIds, VectorRows
 
-__all__ = ["Backend", "BatchFailed"]
+__all__ = ["Backend", "BatchFailed", "LoadOptions"]
 
 
 class BatchFailed(Exception):
     """A batch that cannot be computed, by a backend that vouches for the next one. Words for the worker's log."""
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What may be refused when a model is loaded: flags of the same names."""
+
+    minimum_cosine: float = 0.999
+    allow_padded: bool = False
 
 
 class Backend(Protocol):
@@ -18,6 +27,11 @@ class Backend(Protocol):
     @property
     def detail(self) -> str:
         """How it computes, in a few words for the log: library, device, type, path."""
+        ...
+
+    @property
+    def cosine(self) -> float | None:
+        """Lowest cosine to the vectors in float32 that was measured at start; None: there was nothing to measure."""
         ...
 
     @property

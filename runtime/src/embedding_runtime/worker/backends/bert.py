@@ -23,13 +23,17 @@ from transformers.models.mpnet.modeling_mpnet import MPNetLayer
 
 from embedding_runtime.protocol.messages import SECOND, TokenIds
 from embedding_runtime.worker.backends.linear import Linear, use_for_linear_layers
+from embedding_runtime.worker.backends.low_precision import LinearLayer, MakeLinear
 from embedding_runtime.worker.backends.packed import padding_of, positions_of
 from embedding_runtime.worker.backends.padded import Forward
 from embedding_runtime.worker.backends.runs import Run, runs_of
 
-__all__ = ["prepare", "written_out"]
+__all__ = ["NAMES", "prepare", "written_out"]
 
 _MODELS = (BertModel, CamembertModel, MPNetModel, RobertaModel, XLMRobertaModel)
+
+NAMES = tuple(model.__name__.removesuffix("Model") for model in _MODELS)
+"""Of the architectures, for messages."""
 
 
 def written_out(model: Any) -> bool:
@@ -42,15 +46,15 @@ def written_out(model: Any) -> bool:
     )
 
 
-def prepare(model: PreTrainedModel) -> Forward:
-    """The way through this model, whose own forward stays as it is, with `linear`'s layers."""
-    return _Bert(model)
+def prepare(model: PreTrainedModel, make: MakeLinear = Linear) -> Forward:
+    """The way through this model, whose own forward stays as it is, with the layers of `make`."""
+    return _Bert(model, make)
 
 
 class _Bert:
     """Texts in rising order of length -> the hidden states of their tokens, end to end."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, make: MakeLinear) -> None:
         tables, encoder = model.embeddings, model.encoder
         self._words, self._places = (
             table.weight.detach() for table in (tables.word_embeddings, tables.position_embeddings)
@@ -62,8 +66,8 @@ class _Bert:
             self._types = tables.token_type_embeddings.weight.detach()
         self._norm = _norm(tables.LayerNorm)
         self._padding = padding_of(model)
-        projections = [_joined(_attention(layer)[:3]) for layer in encoder.layer]
-        use_for_linear_layers(model)  # not before: weights that are laid out cannot be joined
+        projections = [_joined(_attention(layer)[:3], make) for layer in encoder.layer]
+        use_for_linear_layers(model, make)  # not before: weights that are laid out cannot be joined
         self._layers = [
             _Layer(projection, layer, model.config.num_attention_heads)
             for projection, layer in zip(projections, encoder.layer, strict=True)
@@ -110,22 +114,22 @@ def _attention(layer: Any) -> _Attention:
     return _Attention(own.self.query, own.self.key, own.self.value, own.output.dense, own.output.LayerNorm)
 
 
-def _joined(parts: Sequence[nn.Linear]) -> Linear:
-    return Linear(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
+def _joined(parts: Sequence[nn.Linear], make: MakeLinear) -> Any:
+    return make(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]), "none")
 
 
 class _Layer:
     """Attention and feed-forward, each added to what came in and normed."""
 
-    def __init__(self, project: Linear, layer: Any, heads: int) -> None:
+    def __init__(self, project: LinearLayer, layer: Any, heads: int) -> None:
         """`project`: to queries, keys and values side by side. `layer` has `linear`'s layers."""
         attention = _attention(layer)
         self._heads = heads
         # Not nn.Module's call, which looks for hooks first: with all of a layer's, a twentieth of a short text's time.
         self._project: Callable[[Tensor], Tensor] = project.forward
         self._widen: Callable[[Tensor], Tensor] = layer.intermediate.dense.forward  # GELU included
-        self._merge: Linear = attention.merge
-        self._narrow: Linear = layer.output.dense
+        self._merge: LinearLayer = attention.merge
+        self._narrow: LinearLayer = layer.output.dense
         self._norms = _norm(attention.norm), _norm(layer.output.LayerNorm)
 
     def __call__(self, hidden: Tensor, blocks: Sequence[_Block]) -> Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.protocol.messages import TokenIds, VectorRows
+from embedding_runtime.worker.backends.base import LoadOptions
 
 __all__ = ["FakeBackend", "load"]
 
@@ -15,6 +16,7 @@ class FakeBackend:
 
     detail = "fake vectors, for tests only"
     halve = None
+    cosine = None
     batch_tokens = 2048
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -34,6 +36,6 @@ class FakeBackend:
         return row / np.linalg.norm(row)
 
 
-def load(spec: ModelSpec) -> FakeBackend:
+def load(spec: ModelSpec, options: LoadOptions | None = None) -> FakeBackend:  # noqa: ARG001 as every backend
     """Reads no weights."""
     return FakeBackend(spec)

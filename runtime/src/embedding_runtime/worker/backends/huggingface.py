@@ -7,6 +7,7 @@ Normalize) model needs: its pooling is in `pooling`, and the tests compare every
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,13 +25,26 @@ from transformers import (
     UMT5EncoderModel,
 )
 
+from embedding_runtime.contract import Dtype, Quantization
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.protocol.messages import SECOND, TokenIds, VectorRows
-from embedding_runtime.worker.backends import bert, cores, linear, own_code, packed, padded, scoring, tokenizer_check
+from embedding_runtime.worker.backends import (
+    bert,
+    cores,
+    linear,
+    low_precision,
+    own_code,
+    packed,
+    padded,
+    scoring,
+    tokenizer_check,
+)
+from embedding_runtime.worker.backends.base import LoadOptions
+from embedding_runtime.worker.backends.device import prepare_gpu, rounded_up
 from embedding_runtime.worker.backends.failure import batch_failed
-from embedding_runtime.worker.backends.padded import Forward
+from embedding_runtime.worker.backends.padded import Forward, Width
 from embedding_runtime.worker.backends.pooling import Head
-from embedding_runtime.worker.backends.proof import Proof
+from embedding_runtime.worker.backends.self_test import SelfTest
 
 __all__ = ["HuggingFaceBackend", "as_it_comes", "load"]
 
@@ -42,6 +56,8 @@ Rows = Callable[[Tensor, Sequence[int]], Tensor]
 
 _CPU_BATCH_TOKENS = 1024
 """Measured: 2,048 are as fast, and whoever waits does so for twice as long; 512 and 4,096 are slower."""
+
+_DEFAULTS = LoadOptions()
 
 _GPU_BATCH_TOKENS = 16_384
 """Measured on an H200: 8,192 are a tenth slower a token; 32,768 hardly faster, and twice as long to wait for."""
@@ -58,10 +74,13 @@ class HuggingFaceBackend:
         halve: Callable[[], None] | None = None,
         *,
         packs: bool = False,
+        width: Width = max,
     ) -> None:
-        """`halve` as in Backend. `packs`: `forward` needs no padding."""
+        """`halve` as in Backend. `packs`: `forward` needs no padding. `width`: of the rows where it does."""
         self._forward, self._head, self.detail, self._packs = forward, head, detail, packs
+        self._width = width
         self.halve = halve
+        self.cosine: float | None = None
         self.batch_tokens = _GPU_BATCH_TOKENS if torch.cuda.is_available() else _CPU_BATCH_TOKENS
 
     @torch.inference_mode()
@@ -72,7 +91,7 @@ class HuggingFaceBackend:
             raise batch_failed(error) from error
 
     def padding(self, batch: Sequence[TokenIds]) -> int:
-        return 0 if self._packs else padded.padding(sorted(batch, key=len))
+        return 0 if self._packs else padded.padding(sorted(batch, key=len), self._width)
 
     def _rows(self, batch: Sequence[TokenIds]) -> VectorRows:
         order = sorted(range(len(batch)), key=lambda place: len(batch[place]))
@@ -83,45 +102,115 @@ class HuggingFaceBackend:
         return rows
 
 
-def load(spec: ModelSpec) -> HuggingFaceBackend:
+def load(spec: ModelSpec, options: LoadOptions = _DEFAULTS) -> HuggingFaceBackend:
     """Packed where the model's vectors stay the same, padded where they do not. Raises ModelRefused."""
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     own_code.check(spec)
+    if torch.cuda.is_available():
+        prepare_gpu()
+        if spec.quantize is not Quantization.NONE:
+            raise ModelRefused(f"--quantize={spec.quantize} is for CPUs: on a GPU, use --dtype=float16")
+    elif spec.is_reduced:
+        return _reduced(spec, options)
+    return _in_its_type(spec, options)
+
+
+def _reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
+    """With less precision than the model's files have, measured against float32. Raises ModelRefused."""
+    precision = low_precision.precision_of(spec)
+    asked = precision.name
+    model, head, compared, probes = _parts(replace(spec, dtype=Dtype.FLOAT32, quantize=Quantization.NONE))
+    exact = SelfTest.of(_trusted(model, compared), probes, Dtype.FLOAT32)
+    backend: HuggingFaceBackend | None = None
+    if precision.make is not None and bert.written_out(model):
+        forward = bert.prepare(model, precision.make)
+        measured = HuggingFaceBackend(forward, compared, "as measured")
+        measured.embed(probes)
+        precision.finish()
+        backend = HuggingFaceBackend(
+            forward, head, f"{_versions(model)} in {asked}, fused, packed batches", cores.one_of_two(), packs=True
+        )
+        problem = SelfTest.of(measured, probes, Dtype.FLOAT16).problem(measured)
+        if problem is not None:
+            raise ModelRefused(f"{spec.directory} in {asked}: {problem}")
+    elif spec.quantize is not Quantization.NONE:
+        raise ModelRefused(
+            f"--quantize={spec.quantize} is not available for {type(model).__name__} in {spec.directory}: it is for "
+            f"{', '.join(bert.NAMES)} with exact GELU; leave --quantize out"
+        )
+    elif spec.scores is not None:
+        return _in_its_type(spec, options)  # of one score there is no cosine
+    else:
+        del model, head, compared
+        measured = backend = _in_its_type(spec, options)
+    cosine = exact.cosine(measured)
+    if exact.alone.isfinite().all() and not cosine >= options.minimum_cosine:  # of NaN the worker has its own words
+        raise ModelRefused(
+            f"the model in {spec.directory} in {asked} is at a cosine of {cosine:.5f} to float32, which is below "
+            f"--minimum_cosine={options.minimum_cosine:g}: serve it in float32, or lower the minimum"
+        )
+    _log.info("%s: the lowest cosine to float32 is %.5f, over %d probes", asked, cosine, len(probes))
+    backend.cosine = cosine
+    return backend
+
+
+def _in_its_type(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
     model, head, compared, probes = _parts(spec)
-    detail = (
-        f"transformers {transformers.__version__}, torch {torch.__version__} on {model.device.type} in {spec.dtype}"
-    )
-    proof = Proof.of(HuggingFaceBackend(padded.prepare(model), compared, detail), probes, spec.dtype)
+    detail = f"{_versions(model)} in {spec.dtype}"
+    width = _width(model, spec)
+    test = SelfTest.of(_trusted(model, compared), probes, spec.dtype)
     before = model.config._attn_implementation  # noqa: SLF001 transformers has a public setter, but no getter
-    for way, prepare in _ways(model):
+    for way, prepare in _ways(model, width):
         try:
             forward = prepare(model)
-            why = proof.problem(HuggingFaceBackend(forward, compared, detail))
-        except Exception as error:  # noqa: BLE001 whatever a model's own code raises, the padded way is its usual one
+            why = test.problem(HuggingFaceBackend(forward, compared, detail))
+        except Exception as error:
+            if isinstance(error.__cause__, packed.KernelFailed) and not options.allow_padded:
+                raise ModelRefused(
+                    f"{type(model).__name__} in {spec.directory} could be served with packed batches, but attention "
+                    f"over them failed ({error.__cause__}): install the torch that this runtime is made for, or accept "
+                    "slower, padded batches with --allow_padded"
+                ) from error
             why = str(error)
         if why is None:
             # Packed forwards keep nothing between calls; of a model's own ways with padding, or of code that came with
             # it, nobody knows that.
             packs = way != "padded"
             halve = cores.one_of_two() if packs and not spec.own_code and model.device.type == "cpu" else None
-            return HuggingFaceBackend(forward, head, f"{detail}, {way} batches", halve, packs=packs)
+            return HuggingFaceBackend(forward, head, f"{detail}, {way} batches", halve, packs=packs, width=width)
         _log.warning("%s has no %s batches: %s", type(model).__name__, way, why)
         model.set_attn_implementation(before)
     model, head, compared, _ = _parts(spec)
     detail = f"{detail}, layers as they come"
-    in_rows = padded.prepare(model)
-    why = proof.problem(HuggingFaceBackend(in_rows, compared, detail))
-    if why is None or not proof.alone.isfinite().all():  # of NaN the worker has its own words
-        return HuggingFaceBackend(in_rows, head, f"{detail}, padded batches")
+    in_rows = padded.prepare(model, width)
+    why = test.problem(HuggingFaceBackend(in_rows, compared, detail))
+    if why is None or not test.alone.isfinite().all():  # of NaN the worker has its own words
+        return HuggingFaceBackend(in_rows, head, f"{detail}, padded batches", width=width)
     if spec.own_code:
         raise ModelRefused(f"the code that came with {spec.directory} does not keep the texts of a batch apart: {why}")
     _log.warning("%s has no padded batches: %s", type(model).__name__, why)
-    forward = partial(_one_by_one, in_rows)
-    why = proof.problem(HuggingFaceBackend(forward, compared, detail))
+    forward = partial(_one_by_one, padded.prepare(model))
+    why = test.problem(HuggingFaceBackend(forward, compared, detail))
     if why is not None:
         raise ModelRefused(f"{type(model).__name__} in {spec.directory} gives another vector at every call: {why}")
     return HuggingFaceBackend(forward, head, f"{detail}, texts one by one", packs=True)
+
+
+def _trusted(model: PreTrainedModel, head: Rows) -> HuggingFaceBackend:
+    """transformers' own way, without padding when texts come alone."""
+    return HuggingFaceBackend(padded.prepare(model), head, "as it comes")
+
+
+def _versions(model: PreTrainedModel) -> str:
+    return f"transformers {transformers.__version__}, torch {torch.__version__} on {model.device.type}"
+
+
+def _width(model: PreTrainedModel, spec: ModelSpec) -> Width:
+    """Of padded rows: on a GPU few shapes, since each has a cost of its own."""
+    if model.device.type == "cpu":
+        return max
+    return lambda lengths: rounded_up(max(lengths), spec.max_length)
 
 
 def _one_by_one(forward: Forward, texts: Sequence[TokenIds]) -> Tensor:
@@ -129,23 +218,23 @@ def _one_by_one(forward: Forward, texts: Sequence[TokenIds]) -> Tensor:
     return torch.cat([forward([text]) for text in texts])
 
 
-def _ways(model: PreTrainedModel) -> Iterator[tuple[str, Callable[[PreTrainedModel], Forward]]]:
+def _ways(model: PreTrainedModel, width: Width) -> Iterator[tuple[str, Callable[[PreTrainedModel], Forward]]]:
     """Through this model, the fastest first."""
     if model.device.type == "cpu" and model.dtype is torch.float32:
         if bert.written_out(model):
             yield "fused, packed", bert.prepare
         linear.use_for_linear_layers(model)
     yield "packed", packed.prepare
-    yield "padded", padded.prepare
+    yield "padded", partial(padded.prepare, width=width)
 
 
-def as_it_comes(spec: ModelSpec) -> Proof:
+def as_it_comes(spec: ModelSpec) -> SelfTest:
     """What another library's rows of the model have to be, of a cross-encoder with its activation.
 
     The model itself is let go. Raises ModelRefused.
     """
     model, head, _, probes = _parts(spec, thorough=True)
-    return Proof.of(HuggingFaceBackend(padded.prepare(model), head, "as it comes"), probes, spec.dtype)
+    return SelfTest.of(_trusted(model, head), probes, spec.dtype)
 
 
 def _parts(spec: ModelSpec, *, thorough: bool = False) -> tuple[PreTrainedModel, Rows, Rows, Sequence[TokenIds]]:

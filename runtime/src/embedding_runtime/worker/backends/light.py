@@ -6,14 +6,21 @@ compiles, and one process computes. Figures: docs/performance.md.
 """
 
 import importlib.util
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["light_imports"]
+__all__ = ["KNOWN", "light_imports"]
+
+_log = logging.getLogger(__name__)
+
+KNOWN = {"torch": "2.13", "transformers": "5"}
+"""Versions whose imports are known to do without: what they import is their own business, and changes unannounced."""
 
 _OPTIONAL = ("PIL", "scipy", "sklearn")
 """transformers asks whether they are installed, and does without."""
@@ -35,7 +42,7 @@ class _NoCompiler(ModuleType):
 @contextmanager
 def light_imports() -> Iterator[None]:
     """For the first import of transformers, and the first model; where parts are loaded already, nothing changes."""
-    if "transformers" in sys.modules or _COMPILER in sys.modules:
+    if "transformers" in sys.modules or _COMPILER in sys.modules or not _are_known():
         yield
         return
     import torch  # noqa: PLC0415 it takes seconds, and only this backend needs it here
@@ -51,6 +58,14 @@ def light_imports() -> Iterator[None]:
         torch.distributed.is_available = distributed
         for name in stand_ins:
             del sys.modules[name]
+
+
+def _are_known() -> bool:
+    found = {name: version(name) for name in KNOWN}
+    others = [f"{name} {found[name]}" for name, known in KNOWN.items() if not f"{found[name]}.".startswith(f"{known}.")]
+    if others:
+        _log.warning("the start takes seconds longer: %s may need what is left out for others", " and ".join(others))
+    return not others
 
 
 def _load(name: str, path: Path) -> None:

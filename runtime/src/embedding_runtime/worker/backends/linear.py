@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 from transformers.activations import GELUActivation
 
+from embedding_runtime.worker.backends.low_precision import MakeLinear
+
 __all__ = ["Linear", "use_for_linear_layers"]
 
 _AVX2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
@@ -54,20 +56,20 @@ class Linear(nn.Module):
         return linear(tokens, self._plain, self.bias).add_(beside)
 
 
-def use_for_linear_layers(module: nn.Module) -> None:
+def use_for_linear_layers(module: nn.Module, make: MakeLinear = Linear) -> None:
     """Replaces them in place, where torch has oneDNN. Subclasses of Linear keep their own ways."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     for name, activation in _GELU_FOLLOWS:
         if type(getattr(module, activation, None)) is GELUActivation:
             before = getattr(module, name)
-            setattr(module, name, Linear(before.weight, before.bias, "gelu"))
+            setattr(module, name, make(before.weight, before.bias, "gelu"))
             setattr(module, activation, nn.Identity())
     for name, child in list(module.named_children()):
         if type(child) is nn.Linear:
-            setattr(module, name, Linear(child.weight, child.bias))
+            setattr(module, name, make(child.weight, child.bias, "none"))
         else:
-            use_for_linear_layers(child)
+            use_for_linear_layers(child, make)
 
 
 _GELU_FOLLOWS = (("dense", "intermediate_act_fn"), ("lin1", "activation"))

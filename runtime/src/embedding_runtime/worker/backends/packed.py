@@ -22,10 +22,11 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface
 
 from embedding_runtime.protocol.messages import SECOND, TokenIds
+from embedding_runtime.worker.backends.device import to_device
 from embedding_runtime.worker.backends.padded import Forward
 from embedding_runtime.worker.backends.runs import Run, runs_of
 
-__all__ = ["Layout", "NotPackable", "padding_of", "positions_of", "prepare"]
+__all__ = ["KernelFailed", "Layout", "NotPackable", "padding_of", "positions_of", "prepare"]
 
 _NAME = "embedding_runtime_packed"
 
@@ -35,6 +36,10 @@ _STRETCHED = ("dynamic", "longrope")
 
 class NotPackable(Exception):
     """The model's attention needs to know more than where a text begins and ends."""
+
+
+class KernelFailed(Exception):
+    """The installed torch cannot run attention over texts end to end, which says nothing of the model."""
 
 
 class Layout:
@@ -52,7 +57,7 @@ class Layout:
     @cached_property
     def ends(self) -> Tensor:
         """0, then the place after the last token of each text: shape (texts + 1,), int32."""
-        return torch.tensor([0, *np.cumsum(self._lengths).tolist()], dtype=torch.int32, device=self._device)
+        return to_device(np.cumsum([0, *self._lengths], dtype=np.int32), self._device)
 
 
 def prepare(model: PreTrainedModel) -> Forward:
@@ -75,8 +80,8 @@ def prepare(model: PreTrainedModel) -> Forward:
 
 
 def _forward(model: PreTrainedModel, padding: int | None, texts: Sequence[TokenIds]) -> Tensor:
-    ids = torch.from_numpy(np.concatenate(texts)).long().to(model.device)
-    positions = torch.from_numpy(positions_of(texts, padding)).to(model.device)
+    ids = to_device(np.concatenate(texts).astype(np.int64), model.device)
+    positions = to_device(positions_of(texts, padding), model.device)
     layout = Layout([len(text) for text in texts], model.device)
     hidden: Tensor = model(input_ids=ids[None], position_ids=positions[None], layout=layout).last_hidden_state
     return hidden[0]
@@ -129,10 +134,14 @@ def _attention(
     causal = kwargs.get("is_causal")
     causal = bool(getattr(module, "is_causal", True) if causal is None else causal)  # as transformers' own decide
     window = None if sliding_window is None or sliding_window >= layout.longest else sliding_window
-    if _takes_flash(query):
-        return _flash(query, key, value, layout, causal=causal, window=window, scale=kwargs.get("scaling")), None
-    if query.is_cuda and window is None:
-        return _memory_efficient(query, key, value, layout, causal=causal, scale=kwargs.get("scaling")), None
+    scale = kwargs.get("scaling")
+    try:
+        if _takes_flash(query):
+            return _flash(query, key, value, layout, causal=causal, window=window, scale=scale), None
+        if query.is_cuda and window is None:
+            return _memory_efficient(query, key, value, layout, causal=causal, scale=scale), None
+    except (AttributeError, NotImplementedError, TypeError) as error:  # another torch's parameters, or none such
+        raise KernelFailed(f"torch {torch.__version__}: {' '.join(str(error).split())[:_SAID]}") from error
     _, heads, tokens, size = query.shape
     out = query.new_empty(1, tokens, heads, size)
     for run in layout.runs:
@@ -152,6 +161,9 @@ def _takes_flash(query: Tensor) -> bool:
 
 
 _AMPERE = (8, 0)
+
+_SAID = 200
+"""Characters of torch's words: it goes on to list every device that it has."""
 
 
 def _flash(
@@ -182,7 +194,7 @@ def _memory_efficient(
 ) -> Tensor:
     """What scaled_dot_product_attention runs for nested tensors, without their cost: milliseconds a layer in Python.
 
-    torch has no public name for it; should its parameters change, the proof at start falls back to padded batches.
+    torch has no public name for it; should its parameters change, that is a KernelFailed.
     """
     shared = query.shape[1] // key.shape[1]  # it wants a head of keys and values for each of queries
     heads = (query, *(tensor.repeat_interleave(shared, 1) if shared > 1 else tensor for tensor in (key, value)))

@@ -1,27 +1,32 @@
 """Batches as a model's own code takes them: rows of equal length, filled up and masked."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from embedding_runtime.protocol.messages import TokenIds
+from embedding_runtime.worker.backends.device import to_device
 
-__all__ = ["Forward", "groups", "padding", "prepare"]
+__all__ = ["Forward", "Width", "groups", "padding", "prepare"]
 
 Forward = Callable[[Sequence[TokenIds]], Tensor]
 """Texts in rising order of length -> the hidden states of their tokens, end to end: shape (tokens, hidden)."""
 
+Width = Callable[[Iterable[int]], int]
+"""Lengths of the texts of a group -> tokens of a row, its padding counted; on a CPU it is the longest."""
 
-def prepare(model: PreTrainedModel) -> Forward:
+
+def prepare(model: PreTrainedModel, width: Width = max) -> Forward:
     """The way through this model."""
-    return partial(_forward, model)
+    return partial(_forward, model, width)
 
 
-def _forward(model: PreTrainedModel, texts: Sequence[TokenIds]) -> Tensor:
-    return torch.cat([_group(model, group) for group in groups(texts)])
+def _forward(model: PreTrainedModel, width: Width, texts: Sequence[TokenIds]) -> Tensor:
+    return torch.cat([_group(model, group, width(len(text) for text in group)) for group in groups(texts)])
 
 
 def groups(texts: Sequence[TokenIds]) -> Iterator[Sequence[TokenIds]]:
@@ -33,16 +38,18 @@ def groups(texts: Sequence[TokenIds]) -> Iterator[Sequence[TokenIds]]:
             start = stop
 
 
-def padding(texts: Sequence[TokenIds]) -> int:
+def padding(texts: Sequence[TokenIds], width: Width = max) -> int:
     """How many places are computed beside the tokens of these texts, which are in rising order of length."""
-    return sum(len(group[-1]) - len(text) for group in groups(texts) for text in group)
+    widths = ((group, width(len(text) for text in group)) for group in groups(texts))
+    return sum(wide - len(text) for group, wide in widths for text in group)
 
 
-def _group(model: PreTrainedModel, texts: Sequence[TokenIds]) -> Tensor:
-    lengths = torch.tensor([len(text) for text in texts])
-    mask = torch.arange(int(lengths.max())) < lengths[:, None]
-    ids = torch.full(mask.shape, getattr(model.config, "pad_token_id", None) or 0)  # own code may know of none
-    ids[mask] = torch.cat([torch.from_numpy(text).long() for text in texts])
-    ids, mask = ids.to(model.device), mask.to(model.device)
-    hidden: Tensor = model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-    return hidden[mask]
+def _group(model: PreTrainedModel, texts: Sequence[TokenIds], width: int) -> Tensor:
+    """`width`: tokens of a row, its padding counted."""
+    lengths = np.array([len(text) for text in texts])
+    mask = np.arange(width) < lengths[:, None]
+    ids = np.full(mask.shape, getattr(model.config, "pad_token_id", None) or 0)  # own code may know of none
+    ids[mask] = np.concatenate(texts)
+    seen = to_device(mask.astype(np.int64), model.device)
+    hidden: Tensor = model(input_ids=to_device(ids, model.device), attention_mask=seen).last_hidden_state
+    return hidden[seen.bool()]

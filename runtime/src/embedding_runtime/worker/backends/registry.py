@@ -1,4 +1,4 @@
-"""Backends by name. Each is a module with `load(spec) -> Backend`, imported only when asked for: that takes seconds."""
+"""Backends by name: modules with `load(spec, options) -> Backend`, imported when asked for: that takes seconds."""
 
 import importlib
 import os
@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from embedding_runtime.contract import BackendName
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.worker.backends import pickles, vllm_limits
-from embedding_runtime.worker.backends.base import Backend
+from embedding_runtime.worker.backends.base import Backend, LoadOptions
 from embedding_runtime.worker.backends.light import light_imports
 
 __all__ = ["load"]
@@ -38,7 +38,10 @@ _UNLESS_SET: Mapping[str, str] = {
 }
 
 
-def load(name: BackendName, spec: ModelSpec, *, allow_pickle: bool) -> Backend:
+_DEFAULTS = LoadOptions()
+
+
+def load(name: BackendName, spec: ModelSpec, options: LoadOptions = _DEFAULTS, *, allow_pickle: bool) -> Backend:
     """A backend that has the model's weights. Takes seconds to a minute. Raises ModelRefused."""
     if name is not BackendName.FAKE and not allow_pickle:
         pickles.check(spec)
@@ -55,5 +58,5 @@ def load(name: BackendName, spec: ModelSpec, *, allow_pickle: bool) -> Backend:
             raise ModelRefused(
                 f"--backend={name} is not in this installation: {error} (an extra of embedding-runtime brings it)"
             ) from error
-        backend: Backend = module.load(spec)
+        backend: Backend = module.load(spec, options)
     return backend

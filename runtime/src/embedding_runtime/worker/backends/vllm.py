@@ -20,9 +20,10 @@ from vllm.platforms import current_platform
 from embedding_runtime.model import ModelRefused, ModelSpec, Normalize
 from embedding_runtime.protocol.messages import SECOND, TokenIds, VectorRows
 from embedding_runtime.worker.backends import own_code, tokenizer_check, vllm_coverage
+from embedding_runtime.worker.backends.base import LoadOptions
 from embedding_runtime.worker.backends.failure import batch_failed
 from embedding_runtime.worker.backends.pooling import activation
-from embedding_runtime.worker.backends.proof import Proof
+from embedding_runtime.worker.backends.self_test import SelfTest
 from embedding_runtime.worker.backends.vllm_limits import SEQ_POOLING
 from embedding_runtime.worker.backends.vllm_weights import LOAD_FORMAT, WeightsMissing
 
@@ -39,6 +40,7 @@ class VllmBackend:
     """One engine in this process."""
 
     halve = None
+    cosine = None
     batch_tokens = _CPU_BATCH_TOKENS if current_platform.is_cpu() else _GPU_BATCH_TOKENS
 
     def __init__(self, engine: LLMEngine, spec: ModelSpec, detail: str, *, types: bool) -> None:
@@ -81,7 +83,7 @@ class VllmBackend:
         return PoolingParams(task="classify", use_activation=False, extra_kwargs=types)
 
 
-def load(spec: ModelSpec) -> VllmBackend:
+def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:  # noqa: ARG001 as every backend
     """Raises ModelRefused; whatever else vLLM says against the model passes through."""
     own_code.check(spec)
     if spec.scores is None:
@@ -89,22 +91,22 @@ def load(spec: ModelSpec) -> VllmBackend:
         types = False
     else:
         types = tokenizer_check.check_pairs(spec)
-    reason = vllm_coverage.reason_for_proof(spec)
-    proof = None if reason is None else _proof(spec, reason)
+    reason = vllm_coverage.reason_for_self_test(spec)
+    test = None if reason is None else _self_test(spec, reason)
     try:
         engine, where = _engine(spec)
         backend = VllmBackend(engine, spec, f"vLLM {__version__} on {where}", types=types)
-        difference = None if proof is None else _difference(proof, backend, spec)
+        difference = None if test is None else _difference(test, backend, spec)
     except WeightsMissing as missing:
-        if proof is None:
-            _proof(spec, "some weights are missing")  # transformers names them as the files do
+        if test is None:
+            _self_test(spec, "some weights are missing")  # transformers names them as the files do
         raise ModelRefused(
             f"vLLM finds no weights in {spec.directory} for {missing}; --backend=huggingface finds all"
         ) from missing
     except Exception as error:
         # ValueError: an architecture that vLLM does not have, a setting that it does not take. What the matrix does
         # not cover: anything.
-        if proof is None and not isinstance(error, ValueError):
+        if test is None and not isinstance(error, ValueError):
             raise
         said = " ".join(str(error).split())[:_SAID]
         raise ModelRefused(f"vLLM cannot load {spec.directory}: {said}; --backend=huggingface may") from error
@@ -123,7 +125,7 @@ _SAID = 300
 """Characters of vLLM's words: it goes on to list every architecture that it has."""
 
 
-def _proof(spec: ModelSpec, reason: str) -> Proof:
+def _self_test(spec: ModelSpec, reason: str) -> SelfTest:
     """What transformers computes, of a cross-encoder before its activation, which may make 1 of every score.
 
     vLLM has classes of its own for some names, and puts its layers into other code by what they look like. Only the
@@ -132,16 +134,16 @@ def _proof(spec: ModelSpec, reason: str) -> Proof:
     from embedding_runtime.worker.backends import huggingface  # noqa: PLC0415 the few models that need it wait a second for it
 
     _log.info("comparing vLLM with transformers before it serves: %s", reason)
-    proof = huggingface.as_it_comes(_before_activation(spec))
+    test = huggingface.as_it_comes(_before_activation(spec))
     gc.collect()  # vLLM asks how much memory is free
     torch.accelerator.empty_cache()
-    return proof
+    return test
 
 
-def _difference(proof: Proof, backend: VllmBackend, spec: ModelSpec) -> str | None:
+def _difference(test: SelfTest, backend: VllmBackend, spec: ModelSpec) -> str | None:
     if spec.scores is None:
-        return proof.difference(backend)
-    return proof.difference_of_scores(backend.computing(_before_activation(spec)))
+        return test.difference(backend)
+    return test.difference_of_scores(backend.computing(_before_activation(spec)))
 
 
 def _before_activation(spec: ModelSpec) -> ModelSpec:

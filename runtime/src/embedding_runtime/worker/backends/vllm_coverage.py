@@ -1,4 +1,4 @@
-"""Which models vLLM serves without a proof at start: those whose class the correctness matrix covers.
+"""Which models vLLM serves without a self test at start: those whose class the correctness matrix covers.
 
 vLLM chooses a class by `architectures` in config.json and runs transformers' code through an adapter where it has none;
 transformers itself chooses by `model_type`. A model is covered where both lead to a class, with a pooling, that
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from embedding_runtime.model import ModelSpec, Pooling
 from embedding_runtime.model.files import object_in
 
-__all__ = ["COVERED", "Case", "case_of", "reason_for_proof"]
+__all__ = ["COVERED", "Case", "case_of", "reason_for_self_test"]
 
 
 class Case(NamedTuple):
@@ -40,7 +40,7 @@ COVERED = frozenset(
 )
 
 
-def reason_for_proof(spec: ModelSpec) -> str | None:
+def reason_for_self_test(spec: ModelSpec) -> str | None:
     """Why vLLM has to be compared with transformers before it serves the model; None: the matrix covers it.
 
     Raises ModelRefused.

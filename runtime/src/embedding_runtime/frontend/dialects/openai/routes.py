@@ -186,5 +186,6 @@ async def _model(service: Service, name: str) -> dict[str, Any]:
         "prompt": spec.prompt,
         "prompts": dict(spec.prompts),
         "dtype": spec.dtype,
+        "precision": {"dtype": spec.dtype, "quantization": spec.quantize, "cosine": service.engine.cosine},
         "assumed": spec.assumed,
     }

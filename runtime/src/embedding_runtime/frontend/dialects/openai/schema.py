@@ -108,6 +108,15 @@ class Embeddings(Answer):
     usage: _Usage
 
 
+class _Precision(Answer):
+    dtype: Annotated[str, Field(examples=["float32"])]
+    quantization: Annotated[str, Field(examples=["none"], description="of the linear layers' weights: none or int8")]
+    cosine: Annotated[
+        float | None,
+        Field(examples=[None], description="lowest cosine to float32, measured at start; null: not measured"),
+    ]
+
+
 class Model(Answer):
     """The served model: what a vector of it is. `name` and `ready` are of KServe's V1 protocol, on the same path."""
 
@@ -120,7 +129,10 @@ class Model(Answer):
     backend: Annotated[str, Field(examples=["huggingface"])]
     revision: Annotated[str | None, Field(description="commit that the initializer fetched; null: not known")]
     space: Annotated[
-        str, Field(description="equal for equal weights, tokenizer, pooling, prompts and dimensions: vectors compare")
+        str,
+        Field(
+            description="equal for equal weights, tokenizer, pooling, prompts, dimensions, precision: vectors compare"
+        ),
     ]
     dimensions: Annotated[int, Field(examples=[384])]
     sizes: Annotated[
@@ -134,6 +146,7 @@ class Model(Answer):
     prompt: Annotated[str, Field(description="stands before every text where a request asks for no other")]
     prompts: Annotated[dict[str, str], Field(examples=[{"query": "query: ", "document": "passage: "}])]
     dtype: Annotated[str, Field(examples=["float32"])]
+    precision: _Precision
     assumed: Annotated[list[str], Field(description="what the model's files do not say")]
 
 

@@ -1,4 +1,4 @@
-"""What any way through a model is held to at start: a few texts, each alone through the model's code as it comes."""
+"""The self test at start: a few texts, each computed alone by code that is trusted, against any other way."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from embedding_runtime.contract import Dtype
 from embedding_runtime.protocol.messages import TokenIds
 from embedding_runtime.worker.backends.base import Backend
 
-__all__ = ["Proof"]
+__all__ = ["SelfTest"]
 
 
 @dataclass(frozen=True)
-class Proof:
+class SelfTest:
     """Texts, and the rows that they have to get."""
 
     probes: Sequence[TokenIds]
@@ -32,7 +32,7 @@ class Proof:
 
     def problem(self, backend: Backend) -> str | None:
         """What is wrong with what it gives for the texts together, in words; None: nothing. Raises as `embed` does."""
-        off = 1 - self._cosine(_together(backend, self.probes))
+        off = 1 - self.cosine(backend)
         return None if off <= self.tolerance else f"texts together are off by {off:.1e} from each alone"  # NaN: not <=
 
     def difference(self, backend: Backend) -> str | None:
@@ -56,6 +56,10 @@ class Proof:
         if off.max().item() <= allowed:
             return None
         return f"its scores differ from transformers' own by up to {off.max().item():.1e}, and {allowed:.1e} is allowed"
+
+    def cosine(self, backend: Backend) -> float:
+        """The lowest, of what it gives for the texts together. Raises as `embed` does."""
+        return self._cosine(_together(backend, self.probes))
 
     def _cosine(self, together: Tensor) -> float:
         """The lowest."""
