@@ -3,15 +3,10 @@
 import copy
 import importlib.metadata
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.middleware.cors import CORSMiddleware
 
-from embedding_runtime.contract import ServeArgs
 from embedding_runtime.frontend import health
 from embedding_runtime.frontend.auth import KeysFile
 from embedding_runtime.frontend.dialects.cohere import routes as cohere
@@ -25,27 +20,13 @@ from embedding_runtime.frontend.dialects.tei import routes as tei
 from embedding_runtime.frontend.dialects.vllm import routes as vllm
 from embedding_runtime.frontend.middleware.api_keys import ApiKeyMiddleware
 from embedding_runtime.frontend.middleware.body_reader import BodyReader
+from embedding_runtime.frontend.middleware.cors import CorsRules
 from embedding_runtime.frontend.middleware.observe import ObservabilityMiddleware
 from embedding_runtime.frontend.pages import playground
 from embedding_runtime.frontend.pages.docs import Documented, add_docs
 from embedding_runtime.frontend.pipeline.service import Service
 
-__all__ = ["CorsRules", "create_app"]
-
-
-@dataclass(frozen=True)
-class CorsRules:
-    """Scripts of which web pages may ask, and how: as the flags of the same names."""
-
-    allowed_origins: Sequence[str] = ()
-    allowed_methods: Sequence[str] = ()
-    allowed_headers: Sequence[str] = ()
-    allow_credentials: bool = False
-
-    @classmethod
-    def of(cls, args: ServeArgs) -> Self:
-        """The flags that concern browsers."""
-        return cls(**{name: getattr(args, name) for name in cls.__dataclass_fields__})
+__all__ = ["create_app"]
 
 
 def create_app(service: Service, keys: KeysFile | None = None, cors: CorsRules | None = None) -> FastAPI:
@@ -81,15 +62,8 @@ def create_app(service: Service, keys: KeysFile | None = None, cors: CorsRules |
     app.add_middleware(BodyReader, limits=service.limits, refuse=failures.refused)
     if keys is not None:
         app.add_middleware(ApiKeyMiddleware, keys=keys, refuse=failures.refused)
-    if cors is not None and cors.allowed_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=cors.allowed_origins,
-            allow_methods=cors.allowed_methods,
-            allow_headers=cors.allowed_headers,
-            allow_credentials=cors.allow_credentials,
-            expose_headers=_OUR_HEADERS,
-        )
+    if cors is not None:
+        cors.add_to(app)
     app.add_middleware(
         ObservabilityMiddleware,
         metrics=service.engine.metrics,
@@ -97,18 +71,6 @@ def create_app(service: Service, keys: KeysFile | None = None, cors: CorsRules |
         rate_limit=service.engine.rate_limit,
     )
     return app
-
-
-_OUR_HEADERS = (
-    "X-Request-Id",
-    "X-Truncated",
-    "Retry-After",
-    "x-ratelimit-limit-tokens",
-    "x-ratelimit-remaining-tokens",
-    "x-ratelimit-reset-tokens",
-    "metadata",
-)
-"""Of answers, which scripts may read."""
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -17,12 +17,13 @@ import uvicorn
 import uvloop
 
 from embedding_runtime.contract import KILLED, ServeArgs
-from embedding_runtime.frontend.app import CorsRules, create_app
+from embedding_runtime.frontend.app import create_app
 from embedding_runtime.frontend.auth import KeysFile
 from embedding_runtime.frontend.connection import Connection
 from embedding_runtime.frontend.connection_limits import ConnectionLimits, Connections
 from embedding_runtime.frontend.draining import follow_drain_file
 from embedding_runtime.frontend.limits import Limits
+from embedding_runtime.frontend.middleware.cors import CorsRules
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.launch import WorkerProcess
 from embedding_runtime.model import ModelSpec

@@ -1,4 +1,4 @@
-"""What a request asks of its vectors beyond the texts, held against what the model can do."""
+"""Options of an embedding request, checked against what the model supports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,18 +29,18 @@ with an empty prompt, as sentence-transformers does where nobody gave one, does 
 
 @dataclass(frozen=True)
 class Options:
-    """One request's."""
+    """Of one request."""
 
     prompt: str
-    """Stands before each of its texts."""
+    """Put before each text."""
     limit: int
-    """In tokens, special ones and the prompt's included."""
+    """Most tokens of a text, special ones and the prompt's included."""
     cut: Side | None
-    """Where too long a text loses tokens; None: it is refused."""
+    """Side on which texts over the limit are cut; None: they are refused."""
     dimensions: int
-    """How many numbers of a vector are kept, from its first."""
-    to_length_one: bool
-    """Whether the vectors have to be brought to length 1 after that."""
+    """Numbers of a vector that are kept, from its first."""
+    normalize: bool
+    """Whether the vectors are scaled to length 1 after that."""
 
     @classmethod
     def of(
@@ -58,20 +58,20 @@ class Options:
         """`truncate`: a switch, or Cohere's word; `sides`: left or right, by each name that an API has for it;
         `keep_tokens`: vLLM's truncate_prompt_tokens.
 
-        Raises BadRequest with all that the model cannot do.
+        Raises BadRequest that names every option the model does not support.
         """
         prompt, no_prompt = _prompt(spec, prompt_name, input_type)
         ends = _ends(truncate, sides)
         problems = {
-            "dimensions": _no_such_size(spec, dimensions),
-            "truncate": _contradiction(truncate, keep_tokens),
-            "truncation_side": _both(ends),
-            "truncate_prompt_tokens": _no_such_limit(spec, keep_tokens),
-            "normalize": _cannot_leave_out(spec, normalize),
+            "dimensions": _size_problem(spec, dimensions),
+            "truncate": _truncate_problem(truncate, keep_tokens),
+            "truncation_side": _side_problem(ends),
+            "truncate_prompt_tokens": _limit_problem(spec, keep_tokens),
+            "normalize": _normalize_problem(spec, normalize),
             "input_type" if prompt_name is None else "prompt_name": no_prompt,
         }
-        if told := {param: words for param, words in problems.items() if words is not None}:
-            raise BadRequest("; ".join(f"{param}: {words}" for param, words in told.items()), param=next(iter(told)))
+        if found := {param: words for param, words in problems.items() if words is not None}:
+            raise BadRequest("; ".join(f"{param}: {words}" for param, words in found.items()), param=next(iter(found)))
         size = spec.dimensions if dimensions is None else dimensions
         whole = size == spec.dimensions
         cuts = truncate not in (None, False, "NONE") or keep_tokens is not None
@@ -80,13 +80,13 @@ class Options:
             limit=spec.max_length if keep_tokens in (None, -1) else keep_tokens,
             cut=next(iter(ends), spec.cut_side) if cuts else None,
             dimensions=size,
-            to_length_one=bool(normalize or spec.normalized) and not (spec.normalized and whole),
+            normalize=bool(normalize or spec.normalized) and not (spec.normalized and whole),
         )
 
     def finish(self, rows: VectorRows) -> VectorRows:
-        """(texts, the model's dimensions) -> (texts, those that were asked for)."""
+        """(texts, the model's dimensions) -> (texts, the requested dimensions)."""
         kept = rows[:, : self.dimensions]
-        if not self.to_length_one:
+        if not self.normalize:
             return np.ascontiguousarray(kept)
         lengths = np.linalg.norm(kept, axis=1, keepdims=True).astype(np.float32)
         return np.asarray(kept / np.maximum(lengths, _TINY), dtype=np.float32)
@@ -96,7 +96,7 @@ _TINY = np.float32(1e-12)
 """As in sentence-transformers: a vector of zeros stays one."""
 
 
-def _no_such_size(spec: ModelSpec, asked: int | None) -> str | None:
+def _size_problem(spec: ModelSpec, asked: int | None) -> str | None:
     if asked is None or asked == spec.dimensions or asked in spec.sizes:
         return None
     own = f"this model's vectors have {spec.dimensions}"
@@ -106,38 +106,38 @@ def _no_such_size(spec: ModelSpec, asked: int | None) -> str | None:
     return f"{own}, and may be cut to {few}"
 
 
-def _contradiction(truncate: object, keep_tokens: int | None) -> str | None:
+def _truncate_problem(truncate: object, keep_tokens: int | None) -> str | None:
     if truncate in (False, "NONE") and keep_tokens is not None:
         return "says that nothing is cut, and truncate_prompt_tokens to how much: leave one out"
     return None
 
 
 def _ends(truncate: object, sides: Sequence[str | None]) -> set[Side]:
-    """All that are asked for."""
+    """All sides that the request names."""
     words = [truncate] if truncate in ("START", "END") else []
     return {_SIDES[str(word)] for word in (*words, *(side.lower() for side in sides if side is not None))}
 
 
-def _both(ends: set[Side]) -> str | None:
+def _side_problem(ends: set[Side]) -> str | None:
     if len(ends) > 1:
         return "truncate, truncation_direction and truncation_side ask for both ends of a text: leave all but one out"
     return None
 
 
-def _no_such_limit(spec: ModelSpec, keep_tokens: int | None) -> str | None:
+def _limit_problem(spec: ModelSpec, keep_tokens: int | None) -> str | None:
     if keep_tokens is None or keep_tokens == -1 or 1 <= keep_tokens <= spec.max_length:
         return None
     return f"it is {keep_tokens}; it has to be from 1 to what the model takes, {spec.max_length}, or -1 for that"
 
 
-def _cannot_leave_out(spec: ModelSpec, normalize: object) -> str | None:
+def _normalize_problem(spec: ModelSpec, normalize: object) -> str | None:
     if normalize is False and spec.normalized:
         return "the model's own files bring its vectors to length 1: leave this out, or true"
     return None
 
 
 def _prompt(spec: ModelSpec, name: str | None, input_type: str | None) -> tuple[str, str | None]:
-    """The prompt, and what is wrong with it."""
+    """The prompt, and the problem with it if there is one."""
     if name is not None and input_type is not None:
         return "", "say which prompt by prompt_name or by input_type, not by both"
     if name is not None:

@@ -1,4 +1,4 @@
-"""Cohere's `/v1/embed` and `/v2/embed`. What its users never set is as it is there: too long a text loses its end."""
+"""Cohere's `/v1/embed` and `/v2/embed`. By default texts that are too long are cut at their end, as Cohere does."""
 
 import uuid
 from collections.abc import Sequence

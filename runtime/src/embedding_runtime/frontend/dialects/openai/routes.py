@@ -15,8 +15,8 @@ from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.dialects.bodies import Context
 from embedding_runtime.frontend.dialects.openai.errors import OPENAI
 from embedding_runtime.frontend.dialects.openai.schema import Embeddings, EmbeddingsRequest, Model, Models
-from embedding_runtime.frontend.pipeline.answers import encoded, json_of
-from embedding_runtime.frontend.pipeline.dtypes import EmbedDtype, Endianness, cast, item_size
+from embedding_runtime.frontend.pipeline.answers import encoded, json_of, packed
+from embedding_runtime.frontend.pipeline.dtypes import EmbedDtype, Endianness, item_size
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.scheduler.engine import State
@@ -80,7 +80,7 @@ async def embeddings(service: Service, body: EmbeddingsRequest, context: Request
         items = [] if encoding == "bytes_only" else _items(numbers, options.dimensions, dtype, endianness)
         _check_metadata(items)
         rows, tokens = await service.vectors(context, body.input, options)
-        content = cast(rows, dtype, endianness).tobytes()
+        content = await packed(rows, dtype, endianness)
         metadata = {**answer, "data": items, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
         headers = {"metadata": json.dumps(metadata)} if items else {}
         return Response(content, headers=headers, media_type="application/octet-stream")

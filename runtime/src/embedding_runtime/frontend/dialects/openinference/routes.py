@@ -16,8 +16,7 @@ from embedding_runtime.frontend.dialects.bodies import Context
 from embedding_runtime.frontend.dialects.openinference import schema as bodies
 from embedding_runtime.frontend.dialects.openinference.binary import HEADER
 from embedding_runtime.frontend.dialects.openinference.errors import OPEN_INFERENCE
-from embedding_runtime.frontend.pipeline.answers import encoded, flat, json_of
-from embedding_runtime.frontend.pipeline.dtypes import cast
+from embedding_runtime.frontend.pipeline.answers import encoded, flat, json_of, packed
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.model import ModelSpec
@@ -120,7 +119,7 @@ async def infer(service: Service, name: str, body: bodies.InferRequest, context:
     if not body.wants_binary:
         output["data"] = await flat(rows)
         return json_of(answer)
-    data = cast(rows).tobytes()
+    data = await packed(rows)
     output["parameters"] = {"binary_data_size": len(data)}
     head = json_of(answer).body
     return Response(bytes(head) + data, headers={HEADER: str(len(head))}, media_type="application/octet-stream")

@@ -14,11 +14,10 @@ class TeiError(Answer):
     """Text Embeddings Inference's."""
 
     error: str
-    error_type: Literal["Validation", "Tokenizer", "Overloaded", "Unhealthy", "Backend"]
+    error_type: Literal["Validation", "Overloaded", "Unhealthy", "Backend"]
 
 
 _TYPES: Mapping[int, str] = {
-    422: "Tokenizer",
     424: "Backend",
     429: "Overloaded",
     500: "Backend",
