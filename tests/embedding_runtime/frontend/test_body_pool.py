@@ -11,7 +11,7 @@ LIMIT = 8 * PROGRESS
 def a_body(pool: BodyPool, principal: str, size: int, *, at: float = 0, complete: bool = False) -> HeldBody:
     body = pool.body(principal, at)
     if complete:
-        body.stage = Stage.WAITING
+        body.complete()
     body.add(size, at)
     return body
 

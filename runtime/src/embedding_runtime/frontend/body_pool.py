@@ -32,6 +32,8 @@ class HeldBody:
         self.principal = principal
         self.held = 0
         self.stage = Stage.COMING
+        self.is_complete = False
+        """Whether all of it came."""
         self.progress_at = now
         """When the last PROGRESS bytes had come."""
         self.when_given_up: Callable[[], object] = lambda: None
@@ -46,6 +48,10 @@ class HeldBody:
         if self._since_progress >= PROGRESS:
             self._since_progress, self.progress_at = 0, now
         self._pool.grown(self, size)
+
+    def complete(self) -> None:
+        """The bytes that are added next are its last."""
+        self.is_complete, self.stage = True, Stage.WAITING
 
     def release(self) -> None:
         """Its bytes are not held any more. May be called again."""

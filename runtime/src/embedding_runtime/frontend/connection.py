@@ -4,7 +4,6 @@ All of it holds before a request is seen by the application, and so before an AP
 """
 
 import asyncio
-import ctypes
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +11,7 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from embedding_runtime.frontend import memory
 from embedding_runtime.frontend.connection_limits import Connections
 
 __all__ = ["Connection"]
@@ -65,7 +65,7 @@ class Connection(HttpToolsProtocol):
         self._stop_timers()
         self._shared.closed(self)
         if self._share.held:
-            self.loop.call_soon(_malloc_trim, 0)  # once the transport has dropped the answer
+            self.loop.call_soon(memory.trim)  # once the transport has dropped the answer
         self._share.close()
 
     def data_received(self, data: bytes) -> None:
@@ -246,9 +246,6 @@ class Connection(HttpToolsProtocol):
                 timer.cancel()
         self._read_timer = self._write_timer = None
 
-
-_malloc_trim = ctypes.CDLL(None).malloc_trim
-"""glibc gives all free memory back to the system. By itself it keeps the holes that unread answers leave."""
 
 _ONE_HOP = frozenset({b"upgrade", b"http2-settings"})
 """Header fields, and words of Connection, that go with an offer to upgrade."""

@@ -17,6 +17,7 @@ import uvicorn
 import uvloop
 
 from embedding_runtime.contract import KILLED, ServeArgs
+from embedding_runtime.frontend import memory
 from embedding_runtime.frontend.app import create_app
 from embedding_runtime.frontend.auth import KeysFile
 from embedding_runtime.frontend.connection import Connection
@@ -52,6 +53,7 @@ def serve(
 
     Raises ModelRefused.
     """
+    memory.return_large_blocks()
     tracing.configure(os.environ)
     tokenizer = TextTokenizer(spec)
     if (warning := tokenizer.check_ids(spec.vocabulary)) is not None:

@@ -106,22 +106,18 @@ class Speed:
 def measure(backend: Backend, spec: ModelSpec, *, within: float) -> Speed:
     """Compute a batch of full size; where that would take longer than `within` seconds, by one text, only that.
 
-    Where there is too little memory for it, batches are made half as large, and so on. Raises ModelRefused.
+    Where there is too little memory for it, batches are made half as large, and so on. Raises what `embed` does for
+    one text.
     """
     probe = np.arange(min(spec.max_length, _PROBE, backend.batch_tokens), dtype=np.int32) % spec.vocabulary
     tokens, speed = backend.batch_tokens, _speed(backend, [probe])
-    if tokens > within * speed:
-        return Speed(tokens, speed)
-    while True:
+    while len(probe) < tokens <= within * speed:
         try:
-            return Speed(tokens, _speed(backend, [probe] * max(1, tokens // len(probe))))
+            return Speed(tokens, _speed(backend, [probe] * (tokens // len(probe))))
         except BatchFailed as failed:
-            if tokens <= len(probe):
-                raise ModelRefused(
-                    f"{spec.directory}: a batch of {tokens} tokens cannot be computed: {failed}"
-                ) from failed
             _log.warning("a batch of %d tokens cannot be computed, batches have half as many: %s", tokens, failed)
             tokens //= 2
+    return Speed(tokens, speed)
 
 
 _PROBE = 256

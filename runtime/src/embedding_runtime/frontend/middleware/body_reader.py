@@ -51,30 +51,45 @@ class BodyReader:
         if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        context, loop = context_of(scope), asyncio.get_running_loop()
-        held = self._pool.body(context.principal.name, loop.time())
+        context = context_of(scope)
+        held = self._pool.body(context.principal.name, asyncio.get_running_loop().time())
         context.held_body.append(held.release)
+        try:
+            refusal = await self._handle(context, held, scope, receive, send)
+        finally:
+            context.tokenized()
+            held.release()
+        if refusal is None:
+            return
+        # Not where the exception is caught: it holds what was read.
+        if held.is_complete:
+            await refusal(scope, receive, send)
+        else:
+            await _end(refusal, receive, send)
+
+    async def _handle(
+        self, context: RequestContext, held: HeldBody, scope: Scope, receive: Receive, send: Send
+    ) -> Response | None:
+        """Read the body and let the application see the request, or return why not."""
+        headers = dict(scope["headers"])
         try:
             context.deadline = self._deadline(headers, scope)
             context.lane = _lane(headers)
             body = await self._read(headers, receive, context.deadline, held)
             if body is None:
-                return
+                return None
             if len(body) > LARGE:
                 context.receive = receive
                 await self._wait_for_turn(context, held)
                 if b"json" in headers.get(b"content-type", b""):
                     await run_large(partial(_check_values, body, self._limits))
-            held.stage = Stage.IN_USE
-            receive = _after(body, receive)
-            del body
-            await self._app(scope, receive, send)
         except RuntimeFault as fault:
-            await _end(await self._refuse(Request(scope), fault), receive, send)
-        finally:
-            context.tokenized()
-            held.release()
+            return await self._refuse(Request(scope), fault)
+        held.stage = Stage.IN_USE
+        receive = _after(body, receive)
+        del body
+        await self._app(scope, receive, send)
+        return None
 
     async def _wait_for_turn(self, context: RequestContext, held: HeldBody) -> None:
         """Raises ClientGone, DeadlinePassed, Overloaded."""
@@ -113,19 +128,17 @@ class BodyReader:
             seconds, end = deadline.seconds, deadline.at
         else:
             end = now() + seconds
-        parts: list[bytes] = []
-        size, whole = 0, False
+        content: bytes | bytearray = b""
         try:
             async with asyncio.timeout_at(end) as reading:
                 held.when_given_up = lambda: reading.reschedule(now())
-                while not whole and (message := await receive())["type"] == "http.request":
+                while not held.is_complete and (message := await receive())["type"] == "http.request":
                     part = message.get("body", b"")
-                    size += len(part)
-                    if size > limit:
+                    if len(content) + len(part) > limit:
                         raise BodyTooLarge(limit=limit)
-                    parts.append(part)
-                    whole = not message.get("more_body")
-                    held.stage = Stage.WAITING if whole else Stage.COMING
+                    content = _joined(content, part) if content else part
+                    if not message.get("more_body"):
+                        held.complete()
                     held.add(len(part), now())
                     if held.stage is Stage.GIVEN_UP:
                         break
@@ -134,7 +147,14 @@ class BodyReader:
                 raise BodyTooLate(seconds=seconds) from None
         if held.stage is Stage.GIVEN_UP:
             raise _no_memory()
-        return b"".join(parts) if whole else None
+        return bytes(content) if held.is_complete else None
+
+
+def _joined(content: bytes | bytearray, part: bytes) -> bytearray:
+    """One block that grows, in place of many that leave holes."""
+    whole = content if isinstance(content, bytearray) else bytearray(content)
+    whole += part
+    return whole
 
 
 def _no_memory() -> Overloaded:

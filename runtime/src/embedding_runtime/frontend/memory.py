@@ -1,0 +1,23 @@
+"""glibc's memory in the frontend: what is large is given back to the system as soon as it is freed."""
+
+import ctypes
+
+__all__ = ["return_large_blocks", "trim"]
+
+_LIBC = ctypes.CDLL(None)
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def return_large_blocks() -> None:
+    """Map blocks of a MiB and more, bodies and their texts, each by itself.
+
+    By itself glibc raises that limit to 32 MiB with the first ones, and keeps what lies below a block in use.
+    """
+    _LIBC.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+    _LIBC.mallopt(_M_TRIM_THRESHOLD, 1 << 22)
+
+
+def trim() -> None:
+    """Give all free memory back to the system. By itself glibc keeps the holes that unread answers leave."""
+    _LIBC.malloc_trim(0)

@@ -1,0 +1,107 @@
+"""Interactive and bulk requests on a real server."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from support.runtime_server import NAME, RuntimeServer, until
+
+
+@pytest.fixture
+def server() -> Iterator[RuntimeServer]:
+    with RuntimeServer("fake") as server:
+        yield server.ready()
+
+
+def ask(server: RuntimeServer, given: object, lane: str | None = None, **body: object) -> httpx.Response:
+    headers = {} if lane is None else {"X-Priority": lane}
+    with server.http() as http:
+        return http.post("/v1/embeddings", json={"model": NAME, "input": given, **body}, headers=headers)
+
+
+def queued(server: RuntimeServer, lane: str) -> float:
+    return server.metric("embedding_request_queue_duration_seconds_count", lane=lane) or 0
+
+
+def test_a_query_is_answered_before_the_bulk_request_that_was_there_first(server: RuntimeServer) -> None:
+    done: list[str] = []
+
+    def asked(name: str, given: object) -> None:
+        assert ask(server, given).status_code == 200
+        done.append(name)
+
+    os.kill(server.worker, signal.SIGSTOP)
+    with ThreadPoolExecutor(2) as pool:
+        bulk = pool.submit(asked, "bulk", ["one " * 200] * 1000)
+        until(lambda: server.tokens_in_flight == 202_000, "the bulk request to be queued")
+        query = pool.submit(asked, "query", "hello")
+        until(lambda: server.metric("embedding_queue_tokens", lane="interactive") == 3, "the query to be queued")
+        assert server.metric("embedding_queue_texts", lane="interactive") == 1
+        os.kill(server.worker, signal.SIGCONT)
+        query.result()
+        bulk.result()
+    assert done == ["query", "bulk"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "header", "priority", "lane"),
+    [
+        (1, None, None, "interactive"),
+        (8, None, None, "interactive"),
+        (9, None, None, "bulk"),
+        (1, "bulk", None, "bulk"),
+        (9, "Interactive", None, "interactive"),
+        (1, None, 1, "bulk"),
+        (9, None, -1, "interactive"),
+        (9, None, 0, "bulk"),
+        (1, "interactive", 5, "interactive"),
+    ],
+)
+def test_the_lane_is_what_the_header_says_or_the_body_or_the_number_of_texts(
+    fake_server: RuntimeServer, *, texts: int, header: str | None, priority: int | None, lane: str
+) -> None:
+    before = queued(fake_server, lane)
+    answer = ask(fake_server, ["a"] * texts, header, **({} if priority is None else {"priority": priority}))
+    assert answer.status_code == 200
+    assert queued(fake_server, lane) == before + 1
+
+
+@pytest.mark.parametrize("header", ["urgent", "", "1"])
+def test_an_unknown_lane_is_refused_with_those_that_there_are(fake_server: RuntimeServer, header: str) -> None:
+    answer = ask(fake_server, "a", header)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "X-Priority: it has to be interactive or bulk"
+
+
+@pytest.mark.parametrize("priority", ["high", 1.5, True])
+def test_a_priority_that_is_no_whole_number_is_refused(fake_server: RuntimeServer, priority: object) -> None:
+    answer = ask(fake_server, "a", priority=priority)
+    assert answer.status_code == 400
+    assert "priority" in answer.json()["error"]["message"]
+
+
+def test_after_quiet_traffic_a_large_request_is_not_taken_for_one_that_would_be_too_late(
+    server: RuntimeServer,
+) -> None:
+    with server.http() as http:
+        for _ in range(300):
+            http.post("/v1/embeddings", json={"model": NAME, "input": "hello"})
+    os.kill(server.worker, signal.SIGSTOP)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask, server, ["one " * 200] * 250)
+        until(lambda: server.tokens_in_flight == 50_500, "51,000 tokens to wait")
+        other = pool.submit(server.embeddings, input="hello", timeout="30")
+        time.sleep(0.1)
+        assert not other.done()
+        os.kill(server.worker, signal.SIGCONT)
+        assert (first.result().status_code, other.result().status_code) == (200, 200)
+
+
+def test_metrics_tell_what_was_refused_by_lane(server: RuntimeServer) -> None:
+    ask(server, "a", "bulk", dimensions=5)
+    assert server.metric("embedding_rejected_total", reason="bad_request", lane="bulk") == 1

@@ -1,0 +1,55 @@
+"""What the worker computes at start to tell how fast it is."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from embedding_runtime.protocol.messages import TokenIds, VectorRows
+from embedding_runtime.worker import main as worker
+from embedding_runtime.worker.backends.base import BatchFailed
+from embedding_runtime.worker.backends.fake import FakeBackend
+from support.services import MINILM
+
+
+class TimedBackend(FakeBackend):
+    """Computes so many tokens a second by a clock of its own, and has memory for so many at once."""
+
+    def __init__(self, per_second: float, *, memory: int = 1 << 20) -> None:
+        super().__init__(MINILM)
+        self.now, self.batches = 0.0, list[int]()
+        self._per_second, self._memory = per_second, memory
+
+    def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
+        tokens = sum(map(len, batch))
+        self.batches.append(tokens)
+        if tokens > self._memory:
+            raise BatchFailed("OutOfMemoryError")
+        self.now += tokens / self._per_second
+        return super().embed(batch)
+
+
+def measured(backend: TimedBackend, monkeypatch: pytest.MonkeyPatch, *, within: float = 0.5) -> worker.Speed:
+    monkeypatch.setattr("time.perf_counter", lambda: backend.now)
+    return worker.measure(backend, MINILM, within=within)
+
+
+def test_a_full_batch_tells_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = TimedBackend(8000)
+    speed = measured(backend, monkeypatch)
+    assert speed.batch_tokens == 2048
+    assert speed.tokens_per_second == pytest.approx(8000)
+    assert backend.batches == [256, 2048]
+
+
+def test_where_a_full_batch_takes_long_one_text_tells_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = TimedBackend(100)
+    speed = measured(backend, monkeypatch)
+    assert speed.batch_tokens == 2048
+    assert speed.tokens_per_second == pytest.approx(100)
+    assert backend.batches == [256]
+
+
+def test_where_memory_is_too_small_for_a_full_batch_batches_are_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = TimedBackend(8000, memory=600)
+    assert measured(backend, monkeypatch).batch_tokens == 512
+    assert backend.batches == [256, 2048, 1024, 512]
