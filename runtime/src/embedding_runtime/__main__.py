@@ -5,7 +5,7 @@ import signal
 
 if __name__ == "__main__":
     # Before the other imports, which take a third of a second: a container's first process ignores signals that it has
-    # no handler for. The worker ends with its front.
+    # no handler for. Workers end with this process.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
 
@@ -18,7 +18,8 @@ from pathlib import Path
 
 from embedding_runtime.contract import ContractError, ServeArgs
 from embedding_runtime.frontend.auth import BadKeys, KeysFile
-from embedding_runtime.launch import start_worker
+from embedding_runtime.launch import WorkerProcesses, weights_bytes
+from embedding_runtime.machine import detect, divide
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.observability import logs
 
@@ -69,15 +70,17 @@ def _serve(args: ServeArgs) -> int:
         _log.error("cannot listen on %s:%d: %s", args.host, args.http_port, error.strerror)
         return 1
     with listener:
-        worker = start_worker(args)
+        machine = detect()
+        layout = divide(args, machine, weights_bytes(Path(args.model_dir)))
+        workers = WorkerProcesses(args, layout.workers, machine)
         try:
-            # Imported while the worker does its own imports, which take longer.
+            # Imported while the workers do their own imports, which take longer.
             from embedding_runtime.frontend.server import serve  # noqa: PLC0415
 
             _log.info("%s on http://%s:%d, not ready yet", args.model_name, args.host, args.http_port)
-            return serve(args, spec, listener, worker, keys=keys)
+            return serve(args, spec, listener, workers, keys=keys)
         finally:
-            worker.stop()
+            workers.stop()
 
 
 def _help(*, asked: bool) -> int:

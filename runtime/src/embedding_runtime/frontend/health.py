@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import PlainTextResponse
 
-from embedding_runtime.scheduler.engine import Engine, State
+from embedding_runtime.observability import gather
+from embedding_runtime.scheduler.base import Scheduler, State
 
 __all__ = ["PROBES", "router"]
 
@@ -16,7 +17,7 @@ PROBES = frozenset({"/healthz", "/readyz", "/health", "/metrics", "/v2/health/li
 """What machines ask every few seconds, here and in `openinference`."""
 
 
-def router(engine: Engine) -> APIRouter:
+def router(engine: Scheduler) -> APIRouter:
     """The routes."""
     text = {"schema": {"type": "string"}}
     not_so: dict[int | str, dict[str, Any]] = {
@@ -36,11 +37,11 @@ def router(engine: Engine) -> APIRouter:
 
     @routes.get("/metrics", summary="For Prometheus", responses=formats)
     async def metrics(accept: Annotated[str, Header()] = "") -> Response:
-        content, kind = engine.metrics.exposition(accept)
+        content, kind = gather.exposition(await engine.collect(), accept)
         return Response(content, headers={"Content-Type": kind})
 
     return routes
 
 
-def _text(engine: Engine, *, well: bool) -> Response:
+def _text(engine: Scheduler, *, well: bool) -> Response:
     return Response(f"{engine.reason}\n", status_code=200 if well else 503, media_type="text/plain")

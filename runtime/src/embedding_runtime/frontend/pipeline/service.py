@@ -1,7 +1,7 @@
 """What the routes need of the rest: the model as it is served, the way from texts to vectors."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence, Sized
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -17,16 +17,17 @@ from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.model import ModelSpec, space
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.observability import tracing
-from embedding_runtime.protocol.messages import SECOND, TokenIds, VectorRows
+from embedding_runtime.protocol.messages import VectorRows
 from embedding_runtime.protocol.requests import Lane
-from embedding_runtime.scheduler.engine import Engine
+from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
+from embedding_runtime.scheduler.base import Scheduler
 
 __all__ = ["Service"]
 
 
 T = TypeVar("T")
 Text = TypeVar("Text", str, tuple[str, str])
-Tokens = TypeVar("Tokens", bound=Sized)
+Encoded = TypeVar("Encoded")
 
 Given = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 """A text, texts, the token ids of one or of several."""
@@ -47,7 +48,7 @@ class Service:
     backend: BackendName
     spec: ModelSpec
     tokenizer: TextTokenizer
-    engine: Engine
+    engine: Scheduler
     limits: Limits
     created: int
     """When this server started, seconds since 1970."""
@@ -91,7 +92,7 @@ class Service:
         if several and self.spec.kind is Kind.EMBEDDING_MODEL:
             await self._reserve(context, min(len(given), self.limits.max_inputs))
         texts = await self.tokenize(given, options, field=field)
-        return options.finish(await self.embed(context, texts, field=field)), sum(map(len, texts))
+        return options.finish(await self.embed(context, texts, field=field)), texts.tokens
 
     async def scores(
         self,
@@ -108,10 +109,10 @@ class Service:
         """
         tracing.annotate({"gen_ai.operation.name": operation})
         texts = await self.tokenize_pairs(pairs, truncate=truncate, field=field)
-        return await self.embed(context, texts, field=field), sum(map(len, texts))
+        return await self.embed(context, texts, field=field), texts.tokens
 
-    async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> list[TokenIds]:
-        """One array of ids a text. Raises BadRequest (for a cross-encoder, too), InputTooLong."""
+    async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> TokenBatch:
+        """The ids of each text. Raises BadRequest (for a cross-encoder, too), InputTooLong."""
         if self.spec.kind is not Kind.EMBEDDING_MODEL:
             raise BadRequest(f"{self.name} is a cross-encoder: it has no embeddings, it scores pairs at /v1/rerank")
         many = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
@@ -122,14 +123,14 @@ class Service:
             message = f"{field}: this model has a prompt before every text: send texts, and it is put there"
             raise BadRequest(message, param=field)
         else:
-            texts = [self._as_ids(field, index, ids) for index, ids in enumerate(many)]  # type: ignore[arg-type] # all are ids
+            texts = TokenBatch.of([self._as_ids(field, index, ids) for index, ids in enumerate(many)])  # type: ignore[arg-type] # all are ids
         self._check(texts, options.limit, field, more=len(texts) < len(many))
         return texts
 
     async def tokenize_pairs(
         self, pairs: Sequence[tuple[str, str]], *, truncate: bool = False, field: str = "documents"
-    ) -> list[TokenIds]:
-        """One array of ids a pair (a query and a document). Pairs that are too long are cut if asked for.
+    ) -> TokenBatch:
+        """The ids of each pair (a query and a document). Pairs that are too long are cut if asked for.
 
         `field` is what the request calls them. Raises BadRequest (for an embedding model, too), InputTooLong.
         """
@@ -143,13 +144,13 @@ class Service:
         cut_to = limit if truncate else None
         texts = await self._timed(
             characters,
-            lambda: self.sliced(pairs, lambda few: self.tokenizer.encode_pairs(few, cut_to=cut_to), field=field),
+            lambda: self._batch(pairs, lambda few: self.tokenizer.encode_pairs(few, cut_to=cut_to), field=field),
         )
         self._check(texts, limit, field, more=len(texts) < len(pairs))
         return texts
 
-    async def embed(self, context: RequestContext, texts: Sequence[TokenIds], *, field: str) -> VectorRows:
-        """As `Engine.embed`, for as long as the client is there and has time.
+    async def embed(self, context: RequestContext, texts: TokenBatch, *, field: str) -> VectorRows:
+        """As `Scheduler.embed`, for as long as the client is there and has time.
 
         Raises ClientGone and DeadlinePassed, too. `field`: where the texts came in.
         """
@@ -158,7 +159,7 @@ class Service:
             raise DeadlinePassed(seconds=deadline.seconds)
         context.lane = context.lane or Lane.by_size(len(texts))
         context.texts += len(texts)
-        context.tokens += sum(map(len, texts))
+        context.tokens += texts.tokens
         with tracing.span("embed"):
             try:
                 return await self._while_wanted(
@@ -195,7 +196,7 @@ class Service:
         finally:
             gone.cancel()
 
-    async def _timed(self, characters: int, tokenize: Callable[[], list[TokenIds]]) -> list[TokenIds]:
+    async def _timed(self, characters: int, tokenize: Callable[[], TokenBatch]) -> TokenBatch:
         with tracing.span("tokenize"), self.engine.metrics.tokenization.time():
             return await self.in_turn(characters, tokenize)
 
@@ -209,21 +210,32 @@ class Service:
             return await asyncio.to_thread(work)
 
     def sliced(
-        self, texts: Sequence[Text], encode: Callable[[Sequence[Text]], list[Tokens]], *, field: str
-    ) -> list[Tokens]:
+        self,
+        texts: Sequence[Text],
+        encode: Callable[[Sequence[Text]], Encoded],
+        *,
+        size: Callable[[Encoded], int],
+        field: str,
+    ) -> list[Encoded]:
         """`encode` of all of them, a slice at a time. It stops at more tokens than a request may have.
 
-        Then they are fewer than the texts, and the caller refuses them. Raises BadRequest for one that is far longer.
+        `size`: the tokens of a slice. Then there are fewer texts than were given, and the caller refuses them. Raises
+        BadRequest for one that is far longer.
         """
-        found: list[Tokens] = []
+        found: list[Encoded] = []
         tokens = 0
         for few in _slices(texts):
             self._refuse_endless(few[-1], field)
-            found += (encoded := encode(few))
-            tokens += sum(map(len, encoded))
+            found.append(encode(few))
+            tokens += size(found[-1])
             if tokens > self.limits.max_request_tokens:
                 break
         return found
+
+    def _batch(
+        self, texts: Sequence[Text], encode: Callable[[Sequence[Text]], TokenBatch], *, field: str
+    ) -> TokenBatch:
+        return TokenBatch.joined(self.sliced(texts, encode, size=lambda found: found.tokens, field=field))
 
     def _refuse_endless(self, text: str | tuple[str, str], field: str) -> None:
         """Counted in pieces, whose ends may add some tokens: hence far more than is taken, and never by mistake."""
@@ -236,21 +248,23 @@ class Service:
                 if tokens > most:
                     self.check_tokens(tokens, field, more=True)
 
-    def _encoded(self, texts: Sequence[str], options: Options, field: str) -> list[TokenIds]:
+    def _encoded(self, texts: Sequence[str], options: Options, field: str) -> TokenBatch:
         side, limit = options.cut, options.limit
         if side is not None and limit <= len(self.tokenizer.first) + len(self.tokenizer.last):
             message = f"truncate_prompt_tokens={limit} leaves no room beside the tokens around every text"
             raise BadRequest(message, param="truncate_prompt_tokens")
 
-        def encode(few: Sequence[str]) -> list[TokenIds]:
+        def encode(few: Sequence[str]) -> TokenBatch:
             found = self.tokenizer.encode(few, prompt=options.prompt)
-            return found if side is None else [self.tokenizer.cut(ids, limit, side) for ids in found]
+            if side is None or found.lengths.max() <= limit:
+                return found
+            return TokenBatch.of([self.tokenizer.cut(ids, limit, side) for ids in found])
 
-        return self.sliced(texts, encode, field=field)
+        return self._batch(texts, encode, field=field)
 
-    def _check(self, texts: Sequence[TokenIds], limit: int, field: str, *, more: bool = False) -> None:
+    def _check(self, texts: TokenBatch, limit: int, field: str, *, more: bool = False) -> None:
         """What one request gives the worker. Raises BadRequest, InputTooLong."""
-        lengths = [len(text) for text in texts]
+        lengths = texts.lengths.tolist()
         if not all(lengths):
             raise BadRequest(f"{field}[{lengths.index(0)}] has no tokens", param=field)
         if max(lengths) > limit:
@@ -259,12 +273,14 @@ class Service:
         self._refuse_ids_without_weights(texts, field)
         if self.backend is BackendName.VLLM and self.spec.padding is not None:
             self._refuse_what_vllm_gets_wrong(texts, self.spec.padding, field)
-        self.check_tokens(sum(lengths), field, more=more)
+        self.check_tokens(texts.tokens, field, more=more)
 
-    def _refuse_ids_without_weights(self, texts: Sequence[TokenIds], field: str) -> None:
+    def _refuse_ids_without_weights(self, texts: TokenBatch, field: str) -> None:
         """Tokens that were added to the tokenizer, where the model's embeddings were not resized."""
+        if texts.ids.max() < self.spec.vocabulary:
+            return
         for index, text in enumerate(texts):
-            if (highest := int((text & ~SECOND).max())) >= self.spec.vocabulary:
+            if (highest := int(text.max())) >= self.spec.vocabulary:
                 message = (
                     f"{field}[{index}] has {self.tokenizer.name(highest)}, and the model's weights have rows for the "
                     f"ids below {self.spec.vocabulary} only: take it out of the text"
@@ -272,10 +288,10 @@ class Service:
                 raise BadRequest(message, param=field)
 
     @staticmethod
-    def _refuse_what_vllm_gets_wrong(texts: Sequence[TokenIds], padding: int, field: str) -> None:
+    def _refuse_what_vllm_gets_wrong(texts: TokenBatch, padding: int, field: str) -> None:
         """vLLM gives a padding inside of a text the next position; RoBERTa's own code gives it the padding's."""
         for index, text in enumerate(texts):
-            if padding in text & ~SECOND:
+            if padding in text:
                 message = (
                     f"{field}[{index}] has the model's padding token, which vLLM places otherwise than the model does"
                 )

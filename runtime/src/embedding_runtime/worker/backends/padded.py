@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from embedding_runtime.protocol.messages import TokenIds
+from embedding_runtime.protocol.token_batch import TokenBatch
 
 __all__ = ["Forward", "groups", "padding", "prepare"]
 
-Forward = Callable[[Sequence[TokenIds]], Tensor]
+Forward = Callable[[TokenBatch], Tensor]
 """Texts in rising order of length -> the hidden states of their tokens, end to end: shape (tokens, hidden)."""
 
 
@@ -20,29 +21,34 @@ def prepare(model: PreTrainedModel) -> Forward:
     return partial(_forward, model)
 
 
-def _forward(model: PreTrainedModel, texts: Sequence[TokenIds]) -> Tensor:
-    return torch.cat([_group(model, group) for group in groups(texts)])
+def _forward(model: PreTrainedModel, texts: TokenBatch) -> Tensor:
+    return torch.cat([_group(model, texts.part(*group)) for group in groups(texts.lengths.tolist())])
 
 
-def groups(texts: Sequence[TokenIds]) -> Iterator[Sequence[TokenIds]]:
-    """Runs of texts of about one length: filling them up adds a fifth at most."""
+def groups(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Runs of texts of about one length, from start to stop (exclusive): filling them up adds a fifth at most."""
     start = 0
-    for stop in range(1, len(texts) + 1):
-        if stop == len(texts) or len(texts[stop]) > 1.2 * len(texts[start]):
-            yield texts[start:stop]
+    for stop in range(1, len(lengths) + 1):
+        if stop == len(lengths) or lengths[stop] > 1.2 * lengths[start]:
+            yield start, stop
             start = stop
 
 
-def padding(texts: Sequence[TokenIds]) -> int:
-    """How many places are computed beside the tokens of these texts, which are in rising order of length."""
-    return sum(len(group[-1]) - len(text) for group in groups(texts) for text in group)
+def padding(lengths: Sequence[int]) -> int:
+    """How many places are computed beside the tokens of texts with these lengths, in rising order."""
+    return sum(lengths[stop - 1] * (stop - start) - sum(lengths[start:stop]) for start, stop in groups(lengths))
 
 
-def _group(model: PreTrainedModel, texts: Sequence[TokenIds]) -> Tensor:
-    lengths = torch.tensor([len(text) for text in texts])
+def _group(model: PreTrainedModel, texts: TokenBatch) -> Tensor:
+    lengths = torch.from_numpy(texts.lengths.astype(np.int64))
     mask = torch.arange(int(lengths.max())) < lengths[:, None]
     ids = torch.full(mask.shape, getattr(model.config, "pad_token_id", None) or 0)  # own code may know of none
-    ids[mask] = torch.cat([torch.from_numpy(text).long() for text in texts])
+    ids[mask] = torch.from_numpy(texts.ids.astype(np.int64))
+    types = {}
+    if texts.types is not None:
+        padded_types = torch.zeros(mask.shape, dtype=torch.int64)
+        padded_types[mask] = torch.from_numpy(texts.types.astype(np.int64))
+        types["token_type_ids"] = padded_types.to(model.device)
     ids, mask = ids.to(model.device), mask.to(model.device)
-    hidden: Tensor = model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    hidden: Tensor = model(input_ids=ids, attention_mask=mask.long(), **types).last_hidden_state
     return hidden[mask]

@@ -82,7 +82,13 @@ def _as_tei(token: Token) -> dict[str, Any]:
 
 def _tokenized(service: Service, body: TokenizeRequest, texts: Sequence[str], field: str) -> Response:
     special = body.add_special_tokens is not False
-    found = service.sliced(texts, lambda few: service.tokenizer.tokens(few, special=special), field=field)
+    slices = service.sliced(
+        texts,
+        lambda few: service.tokenizer.tokens(few, special=special),
+        size=lambda found: sum(map(len, found)),
+        field=field,
+    )
+    found = [tokens for each in slices for tokens in each]
     service.check_tokens(sum(map(len, found)), field, more=len(found) < len(texts))
     if body.prompt is None:
         return json_of([list(map(_as_tei, text)) for text in found])
