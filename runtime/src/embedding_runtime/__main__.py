@@ -18,7 +18,7 @@ from pathlib import Path
 
 from embedding_runtime.contract import ContractError, ServeArgs
 from embedding_runtime.frontend.auth import BadKeys, KeysFile
-from embedding_runtime.launch import WorkerProcesses, weights_bytes
+from embedding_runtime.launch import ChildProcess, WorkerProcesses, start_frontend, weights_bytes
 from embedding_runtime.machine import detect, divide
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.observability import logs
@@ -74,13 +74,38 @@ def _serve(args: ServeArgs) -> int:
         layout = divide(args, machine, weights_bytes(Path(args.model_dir)))
         workers = WorkerProcesses(args, layout.workers, machine)
         try:
+            _log.info("%s on http://%s:%d, not ready yet", args.model_name, args.host, args.http_port)
+            if layout.frontends > 1:
+                return _serve_apart(args, spec, listener, workers, layout.frontends)
             # Imported while the workers do their own imports, which take longer.
             from embedding_runtime.frontend.server import serve  # noqa: PLC0415
 
-            _log.info("%s on http://%s:%d, not ready yet", args.model_name, args.host, args.http_port)
             return serve(args, spec, listener, workers, keys=keys)
         finally:
             workers.stop()
+
+
+def _serve_apart(
+    args: ServeArgs, spec: ModelSpec, listener: socket.socket, workers: WorkerProcesses, count: int
+) -> int:
+    """With several frontends: this process has the scheduler alone."""
+    children: list[ChildProcess] = []
+    receivers: list[socket.socket] = []
+    try:
+        for number in range(count):
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            receivers.append(ours)
+            with theirs:
+                share = {"number": number, "frontends": count, "created": int(time.time())}
+                children.append(start_frontend(args, theirs, share))
+        from embedding_runtime.supervisor import supervise  # noqa: PLC0415 as above
+
+        return supervise(args, spec, listener, workers, frontends=children, receivers=receivers)
+    finally:
+        for end in (*(child.link for child in children), *receivers):
+            end.close()
+        for child in children:
+            child.stop()
 
 
 def _help(*, asked: bool) -> int:

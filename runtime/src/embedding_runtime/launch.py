@@ -111,9 +111,12 @@ def keeping_memory() -> dict[str, str]:
     return {**_KEEPS_MEMORY, **os.environ}
 
 
-def start_frontend(args: ServeArgs, connections: socket.socket, frontends: int) -> ChildProcess:
-    """Start one of several frontends. It gets accepted connections from its end of the socketpair `connections`."""
-    argv = [str(connections.fileno()), str(frontends), *args.to_argv()]
+def start_frontend(args: ServeArgs, connections: socket.socket, share: Mapping[str, int]) -> ChildProcess:
+    """Start one of several frontends; `share` as `frontend.main` takes it.
+
+    It gets accepted connections over `connections`, its end of a socketpair.
+    """
+    argv = [str(connections.fileno()), json.dumps(share), *args.to_argv()]
     return _start("embedding_runtime.frontend.main", [connections], argv, dict(os.environ))
 
 

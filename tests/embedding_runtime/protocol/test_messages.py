@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as nps
 from embedding_runtime.protocol import messages
 from embedding_runtime.protocol.link import MessageLink
 from embedding_runtime.protocol.messages import Message, pack, receive_sync
-from embedding_runtime.protocol.requests import Principal, RateLimit
+from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
 from embedding_runtime.protocol.token_batch import TokenBatch
 
 NUMBER = st.integers(0, 2**63 - 1)
@@ -31,6 +31,7 @@ def batches(draw: st.DrawFn) -> TokenBatch:
 
 LIMIT = st.none() | st.builds(RateLimit, NUMBER, NUMBER, SECONDS)
 PRINCIPAL = st.builds(Principal, st.text(max_size=70), st.none() | NUMBER)
+LANE = st.sampled_from(Lane)
 SAMPLES = st.lists(st.lists(st.text() | st.floats(allow_nan=False)), max_size=3)
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(messages.Work, NUMBER, batches(), st.booleans()),
@@ -39,10 +40,13 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(messages.Failed, NUMBER),
     st.builds(messages.Broken, st.text()),
     st.builds(messages.Serving),
-    st.builds(messages.Submit, NUMBER, batches(), PRINCIPAL, SECONDS | st.just(float("inf"))),
+    st.builds(messages.Submit, NUMBER, batches(), PRINCIPAL, LANE, SECONDS | st.just(float("inf"))),
     st.builds(messages.Cancel, NUMBER),
+    st.builds(messages.Check, NUMBER, NUMBER, NUMBER, PRINCIPAL, st.none() | LANE, SECONDS | st.just(float("inf"))),
+    st.builds(messages.Charge, NUMBER, PRINCIPAL, NUMBER),
+    st.builds(messages.Granted, NUMBER, LIMIT),
     st.builds(messages.Rows, NUMBER, ROWS, SECONDS, LIMIT),
-    st.builds(messages.Fault, NUMBER, st.text(), st.dictionaries(st.text(), st.text()), LIMIT),
+    st.builds(messages.Fault, NUMBER, st.text(), st.text(), st.dictionaries(st.text(), st.text()), LIMIT),
     st.builds(messages.StateChange, st.text(), st.text()),
     st.builds(messages.Collect, NUMBER),
     st.builds(messages.Samples, NUMBER, SAMPLES),

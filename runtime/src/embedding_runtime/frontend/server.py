@@ -7,7 +7,6 @@ import gc
 import logging
 import math
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -30,8 +29,9 @@ from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.observability import tracing
 from embedding_runtime.scheduler.base import Scheduler
 from embedding_runtime.scheduler.engine import Engine
+from embedding_runtime.scheduler.signals import StopSignals
 
-__all__ = ["FrontendServer", "StopSignals", "load_tokenizer", "serve"]
+__all__ = ["FrontendServer", "load_tokenizer", "serve"]
 
 _log = logging.getLogger(__name__)
 
@@ -55,10 +55,10 @@ def serve(
         return runner.run(_serve(args, spec, tokenizer, listener, workers, keys=keys))
 
 
-def load_tokenizer(spec: ModelSpec) -> TextTokenizer:
+def load_tokenizer(spec: ModelSpec, *, warns: bool = True) -> TextTokenizer:
     """With a warning where it has tokens that the model's weights lack. Raises ModelRefused."""
     tokenizer = TextTokenizer(spec)
-    if (warning := tokenizer.check_ids(spec.vocabulary)) is not None:
+    if (warning := tokenizer.check_ids(spec.vocabulary)) is not None and warns:
         _log.warning("%s", warning)
     return tokenizer
 
@@ -74,7 +74,7 @@ async def _serve(
 ) -> int:
     engine = Engine(max_waiting_tokens=args.max_waiting_tokens, stuck_after=args.stuck_after)
     engine.metrics.serving(args.model_name, args.backend, spec, workers=lambda: workers.pids)
-    server = FrontendServer(args, spec, tokenizer, engine, keys, divided_by=1)
+    server = FrontendServer(args, spec, tokenizer, engine, keys, created=int(time.time()))
     signals = StopSignals(engine, args.grace_period, server.stop)
     talking = asyncio.create_task(engine.run(workers))
     talking.add_done_callback(lambda _: server.stop())
@@ -88,27 +88,6 @@ async def _serve(
     return KILLED if workers.exit_code == KILLED else 1
 
 
-class StopSignals:
-    """SIGTERM and SIGINT: readiness off, what is under way is finished, within the grace period. Twice: at once."""
-
-    def __init__(self, engine: Engine, grace_period: float, stop: Callable[..., None]) -> None:
-        """`stop(now=...)` ends the frontend, or all of them."""
-        self.asked_to_stop = False
-        self._engine, self._grace_period, self._stop = engine, grace_period, stop
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._asked, signal.Signals(number).name)
-
-    def _asked(self, name: str) -> None:
-        if not self.asked_to_stop:
-            _log.info("%s: finishing what is under way or waits, up to %g s", name, self._grace_period)
-            message = f"the server is stopping, and this was not done after {self._grace_period:g} s"
-            asyncio.get_running_loop().call_later(self._grace_period, self._engine.fail, message)
-        self._engine.stop()
-        self._stop(now=self.asked_to_stop)
-        self.asked_to_stop = True
-
-
 class FrontendServer:
     """The application and its connections on the running loop."""
 
@@ -120,12 +99,11 @@ class FrontendServer:
         scheduler: Scheduler,
         keys: KeysFile | None,
         *,
-        divided_by: int,
+        created: int,
+        divided_by: int = 1,
     ) -> None:
-        """`divided_by`: frontends among which limits of the whole server are divided."""
-        service = Service(
-            args.model_name, args.backend, spec, tokenizer, scheduler, Limits.of(args), created=int(time.time())
-        )
+        """`created`: when the server started. `divided_by`: frontends that share the limits of the whole server."""
+        service = Service(args.model_name, args.backend, spec, tokenizer, scheduler, Limits.of(args), created=created)
         self._connections = Connections(ConnectionLimits.of(args, divided_by), scheduler.metrics)
         self._drain_file = Path(args.drain_file)
         config = uvicorn.Config(
@@ -142,8 +120,9 @@ class FrontendServer:
         )
         self._server = _Server(config)
 
-    async def run(self, listeners: list[socket.socket]) -> None:
-        """Serve until `stop`."""
+    async def run(self, listeners: list[socket.socket], started: Callable[[], None] = lambda: None) -> None:
+        """Serve until `stop`. `started` is called once connections may come."""
+        self._server.has_started = started
         # Bodies of a million small lists are read in a third of the time where the collector does not walk all of it.
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
@@ -163,6 +142,13 @@ class FrontendServer:
 
 class _Server(uvicorn.Server):
     """uvicorn, with signals left to us: its own handlers raise the signal again once it has drained."""
+
+    has_started: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn has it."""
+        await super().startup(sockets)
+        self.has_started()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -4,8 +4,8 @@ A frame is a header (kind, bytes of body; little-endian) and a body. The end of 
 
     scheduler -> worker     Work
     worker -> scheduler     Ready once, then Vectors or Failed for each Work; or Broken, and the worker ends
-    frontend -> scheduler   Serving once, then Submit, Cancel, Scrape; Samples for each Collect
-    scheduler -> frontend   StateChange, Rows or Fault for each Submit, Collect, Scraped for each Scrape, Stop
+    frontend -> scheduler   Serving once, then Submit, Cancel, Check, Charge, Scrape; Samples for each Collect
+    scheduler -> frontend   StateChange, Rows, Granted or Fault for each request, Collect, Scraped for each Scrape, Stop
 """
 
 import json
@@ -17,17 +17,20 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from embedding_runtime.protocol.requests import Principal, RateLimit
+from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
 from embedding_runtime.protocol.token_batch import TokenBatch
 
 __all__ = [
     "HEADER",
     "Broken",
     "Cancel",
+    "Charge",
+    "Check",
     "Collect",
     "Failed",
     "Fault",
     "Frame",
+    "Granted",
     "Message",
     "Ready",
     "Rows",
@@ -113,7 +116,29 @@ class Submit:
     request: int
     texts: TokenBatch
     principal: Principal
+    lane: Lane
     seconds: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """Asks whether so many texts and tokens, or more, would be taken now."""
+
+    request: int
+    texts: int
+    tokens: int
+    principal: Principal
+    lane: Lane | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Charge:
+    """Takes tokens that are not computed from a principal's budget."""
+
+    request: int
+    principal: Principal
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -121,6 +146,14 @@ class Cancel:
     """The client of a Submit is gone, or out of time."""
 
     request: int
+
+
+@dataclass(frozen=True)
+class Granted:
+    """The answer to a Check or a Charge."""
+
+    request: int
+    rate_limit: RateLimit | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,11 +168,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Fault:
-    """The other answer to a Submit: the class of a RuntimeFault and what it is made with."""
+    """The other answer to a Submit, Check or Charge: the class of a RuntimeFault, its message, and its attributes."""
 
     request: int
     name: str
-    arguments: Mapping[str, Any]
+    message: str
+    attributes: Mapping[str, Any]
     rate_limit: RateLimit | None
 
 
@@ -190,16 +224,17 @@ class Stop:
 
 Message = (
     Work | Ready | Vectors | Failed | Broken
-    | Serving | Submit | Cancel | Rows | Fault | StateChange | Collect | Samples | Scrape | Scraped | Stop
+    | Serving | Submit | Check | Charge | Cancel | Rows | Granted | Fault
+    | StateChange | Collect | Samples | Scrape | Scraped | Stop
 )  # fmt: skip
 
 HEADER = struct.Struct("<IQ")  # kind, bytes of body
 _WORK = struct.Struct("<QI??2x")  # batch, texts, exclusive, has types; then the texts
 _VECTORS = struct.Struct("<QIII")  # batch, padding, rows, columns; then float32, row by row
-_SUBMIT = struct.Struct(
-    "<QdqII?7x"
-)  # request, seconds, tokens per minute, texts, bytes of name, has types; name, texts
+# request, seconds, tokens per minute, texts, bytes of name, has types, lane; then the name and the texts
+_SUBMIT = struct.Struct("<QdqII?B6x")
 _ROWS = struct.Struct("<QdqqdII")  # request, queue seconds, rate limit, rows, columns; then float32, row by row
+_LANES = tuple(Lane)
 _UNLIMITED = -1
 """Tokens a minute of a principal without a limit."""
 
@@ -211,11 +246,11 @@ def pack(message: Message) -> Frame:
             return _frame(message, _WORK.pack(batch, len(texts), exclusive, texts.types is not None), *_of(texts))
         case Vectors(batch, rows, padding):
             return _frame(message, _VECTORS.pack(batch, padding, *rows.shape), _bytes(rows, "<f4"))
-        case Submit(request, texts, principal, seconds):
+        case Submit(request, texts, principal, lane, seconds):
             name, limit = principal.name.encode(), principal.tokens_per_minute
             head = _SUBMIT.pack(
                 *(request, seconds, _UNLIMITED if limit is None else limit),
-                *(len(texts), len(name), texts.types is not None),
+                *(len(texts), len(name), texts.types is not None, _LANES.index(lane)),
             )
             return _frame(message, head + name, *_of(texts))
         case Rows(request, rows, queue_seconds, limit):
@@ -295,11 +330,11 @@ def _vectors(body: memoryview) -> Vectors:
 
 
 def _submit(body: memoryview) -> Submit:
-    request, seconds, limit, texts, size, has_types = _SUBMIT.unpack_from(body)
+    request, seconds, limit, texts, size, has_types, lane = _SUBMIT.unpack_from(body)
     start = _SUBMIT.size + size
     name = str(body[_SUBMIT.size : start], "utf-8")
     principal = Principal(name, None if limit == _UNLIMITED else limit)
-    return Submit(request, _texts(body, start, texts, has_types=has_types), principal, seconds)
+    return Submit(request, _texts(body, start, texts, has_types=has_types), principal, _LANES[lane], seconds)
 
 
 def _answer(body: memoryview) -> Rows:
@@ -310,16 +345,22 @@ def _answer(body: memoryview) -> Rows:
 
 def _of_json(kind: type[Any]) -> Callable[[memoryview], Any]:
     """Messages that are rare, or have text in them."""
-    limited = "rate_limit" in {field.name for field in fields(kind)}
+    makes = {field.name: _FROM_JSON[field.name] for field in fields(kind) if field.name in _FROM_JSON}
 
     def of(body: memoryview) -> Any:
         given = json.loads(bytes(body))
-        if limited and given["rate_limit"] is not None:
-            given["rate_limit"] = RateLimit(**given["rate_limit"])
+        for name, make in makes.items():
+            given[name] = None if given[name] is None else make(given[name])
         return kind(**given)
 
     return of
 
+
+_FROM_JSON: Mapping[str, Callable[[Any], Any]] = {
+    "lane": Lane,
+    "principal": lambda given: Principal(**given),
+    "rate_limit": lambda given: RateLimit(**given),
+}
 
 _UNPACK: Mapping[int, Callable[[memoryview], Message]]
 _KINDS: Mapping[type[Any], int]
@@ -329,6 +370,9 @@ _IN_BINARY: Mapping[type[Any], Callable[[memoryview], Message]] = {
     Submit: _submit,
     Rows: _answer,
 }
-_IN_JSON = (Ready, Failed, Broken, Serving, Cancel, Fault, StateChange, Collect, Samples, Scrape, Scraped, Stop)
+_IN_JSON = (
+    *(Ready, Failed, Broken, Serving, Check, Charge, Cancel, Granted, Fault),
+    *(StateChange, Collect, Samples, Scrape, Scraped, Stop),
+)
 _KINDS = {kind: number for number, kind in enumerate([*_IN_BINARY, *_IN_JSON], start=1)}
 _UNPACK = {_KINDS[kind]: _IN_BINARY.get(kind) or _of_json(kind) for kind in _KINDS}
