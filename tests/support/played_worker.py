@@ -16,7 +16,17 @@ from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.scheduler.base import State
 from embedding_runtime.scheduler.engine import Engine
 
-__all__ = ["ANYBODY", "PlayedWorker", "PlayedWorkers", "a_worker", "ids", "rows_for", "several_workers", "until_state"]
+__all__ = [
+    "ANYBODY",
+    "PlayedProcess",
+    "PlayedWorker",
+    "PlayedWorkers",
+    "a_worker",
+    "ids",
+    "rows_for",
+    "several_workers",
+    "until_state",
+]
 
 
 ANYBODY = Principal("anybody")
@@ -31,16 +41,22 @@ class PlayedProcess:
         self._works: asyncio.Queue[Work] = asyncio.Queue()
         self._link: MessageLink | None = None
         self.gone = asyncio.Event()
+        self.is_ready = False
 
     async def connect(self, end: socket.socket) -> Self:
         self._link = await MessageLink.connect(end, self._received, lambda _: self.gone.set())
         return self
+
+    @property
+    def is_connected(self) -> bool:
+        return self._link is not None and not self.gone.is_set()
 
     def say(self, message: Message) -> None:
         assert self._link is not None
         self._link.send(message)
 
     def ready(self, *, concurrent: bool = False, tokens_per_second: float | None = None) -> None:
+        self.is_ready = True
         self.say(Ready("played", concurrent, batch_tokens=2048, tokens_per_second=tokens_per_second))
 
     async def work(self) -> Work:
@@ -79,6 +95,14 @@ class PlayedWorkers:
 
     async def ended(self, number: int) -> str:
         return ENDED
+
+    def process(self, number: int) -> PlayedProcess:
+        """The latest of this number."""
+        return next(process for each, process in reversed(self.started) if each == number)
+
+    @property
+    def latest(self) -> list[PlayedProcess]:
+        return [self.process(number) for number in range(self.count)]
 
     async def all_connected(self) -> None:
         while len(self.started) < self.count:  # noqa: ASYNC110 the engine starts them in its next steps

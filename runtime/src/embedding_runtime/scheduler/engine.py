@@ -125,7 +125,7 @@ class Engine:
             texts=self._queue.texts_in,
             tokens_in_flight=lambda: self._queue.tokens + self.tokens_under_way,
         )
-        self.metrics.workers(ready=lambda: len(self._ready))
+        self.metrics.workers(ready=lambda: self.workers_ready)
         self.followers: list[Callable[[], None]] = []
         """Called after each change of the state."""
 
@@ -193,6 +193,11 @@ class Engine:
                 self._begin(worker, message)
             case Broken(reason):
                 worker.close(reason)
+
+    @property
+    def workers_ready(self) -> int:
+        """How many workers compute."""
+        return len(self._ready)
 
     @property
     def _ready(self) -> list[WorkerLink[Job]]:

@@ -66,6 +66,11 @@ class RemoteScheduler:
         """Talk over this end of a socket."""
         self._link = await MessageLink.connect(end, self._handle, self._lost)
 
+    def close(self) -> None:
+        """End the link."""
+        if self._link is not None:
+            self._link.abort()
+
     def serving(self) -> None:
         """Tell the scheduler that connections may come."""
         self._send(Serving())
