@@ -12,6 +12,7 @@ from bench.inputs import inputs_for
 from embedding_runtime.contract import BackendName, ServeArgs
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import registry
 
 __all__: list[str] = []
@@ -23,18 +24,19 @@ def _main(model_dir: str, dtype: str, seconds: float) -> None:
     backend = registry.load(BackendName.HUGGINGFACE, spec, allow_pickle=False)
     texts = inputs_for(Path(model_dir), Path(), 0, 0, dtype).workloads["mixed"].texts
     ids = TextTokenizer(spec).encode(texts)
-    batches: list[list[int]] = [[]]
-    for place, text in enumerate(ids):
-        if sum(len(ids[each]) for each in batches[-1]) + len(text) > backend.batch_tokens and batches[-1]:
-            batches.append([])
-        batches[-1].append(place)
+    batches: list[TokenBatch] = []
+    start = 0
+    for stop in range(1, len(ids) + 1):
+        if stop == len(ids) or ids.part(start, stop + 1).tokens > backend.batch_tokens:
+            batches.append(ids.part(start, stop))
+            start = stop
     for batch in batches:
-        backend.embed([ids[place] for place in batch])
+        backend.embed(batch)
     tokens, begin = 0, time.monotonic()
     while time.monotonic() < begin + seconds:
         for batch in batches:
-            backend.embed([ids[place] for place in batch])
-            tokens += sum(len(ids[place]) for place in batch)
+            backend.embed(batch)
+            tokens += batch.tokens
     print(json.dumps({"tokens_per_second": tokens / (time.monotonic() - begin)}))
 
 

@@ -27,7 +27,7 @@ def answer(backend: BackendName, directory: Path, texts: list[Any]) -> dict[str,
         prove(loaded, spec)
     except Exception as refused:  # noqa: BLE001 vLLM raises what it likes
         return {"refused": repr(refused)}
-    return {"alone": [loaded.embed([text])[0].tolist() for text in ids], "together": loaded.embed(ids).tolist()}
+    return {"alone": [loaded.embed(text)[0].tolist() for text in ids.singles()], "together": loaded.embed(ids).tolist()}
 
 
 if __name__ == "__main__":

@@ -96,15 +96,24 @@ class RuntimeServer:
 
     @property
     def worker(self) -> int:
-        """The worker's process id, as soon as it has one."""
-        children = self._children
+        """The only worker's process id, as soon as it has one."""
+        until(lambda: bool(self.workers), "the worker to be started")
+        return self.workers[0]
 
-        def started() -> bool:
-            """Not only forked: a test that stops it before it is a program of its own stops its parent, too."""
-            return children.read_text() != "" and b"embedding_runtime.worker.main" in _command_of(children)
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of the workers."""
+        return self._running("embedding_runtime.worker.main")
 
-        until(started, "the worker to be started")
-        return int(children.read_text().split()[0])
+    @property
+    def frontends(self) -> list[int]:
+        """The process ids of the frontends that are processes of their own."""
+        return self._running("embedding_runtime.frontend.main")
+
+    def _running(self, module: str) -> list[int]:
+        """Not only forked: a test that stops one before it is a program of its own stops its parent, too."""
+        children = map(int, self._children.read_text().split())
+        return [pid for pid in children if module.encode() in _command_of(pid)]
 
     @property
     def tokens_in_flight(self) -> int:
@@ -202,5 +211,5 @@ def _free_port() -> int:
         return port
 
 
-def _command_of(children: Path) -> bytes:
-    return Path(f"/proc/{children.read_text().split()[0]}/cmdline").read_bytes()
+def _command_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()

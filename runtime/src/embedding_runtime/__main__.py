@@ -5,11 +5,12 @@ import signal
 
 if __name__ == "__main__":
     # Before the other imports, which take a third of a second: a container's first process ignores signals that it has
-    # no handler for. The worker ends with its front.
+    # no handler for. Workers end with this process.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
 
 import logging
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ from pathlib import Path
 from embedding_runtime.contract import ContractError, ServeArgs
 from embedding_runtime.frontend.auth import BadKeys, KeysFile
 from embedding_runtime.frontend.listening import listen
-from embedding_runtime.launch import start_worker
+from embedding_runtime.launch import ChildProcess, WorkerProcesses, start_frontend, weights_bytes
+from embedding_runtime.machine import detect, divide
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.observability import logs
 
@@ -68,15 +70,42 @@ def _serve(args: ServeArgs) -> int:
         _log.error("cannot listen on %s:%d: %s", args.host, args.http_port, error.strerror)
         return 1
     with listener:
-        worker = start_worker(args)
+        machine = detect()
+        layout = divide(args, machine, weights_bytes(Path(args.model_dir)))
+        workers = WorkerProcesses(args, layout.workers, machine)
         try:
-            # Imported while the worker does its own imports, which take longer.
+            _log.info("%s on http://%s:%d, not ready yet", args.model_name, args.host, args.http_port)
+            if layout.frontends > 1:
+                return _serve_apart(args, spec, listener, workers, layout.frontends)
+            # Imported while the workers do their own imports, which take longer.
             from embedding_runtime.frontend.server import serve  # noqa: PLC0415
 
-            _log.info("%s on http://%s:%d, not ready yet", args.model_name, args.host, args.http_port)
-            return serve(args, spec, listener, worker, keys=keys)
+            return serve(args, spec, listener, workers, keys=keys)
         finally:
-            worker.stop()
+            workers.stop()
+
+
+def _serve_apart(
+    args: ServeArgs, spec: ModelSpec, listener: socket.socket, workers: WorkerProcesses, count: int
+) -> int:
+    """With several frontends: this process has the scheduler alone."""
+    children: list[ChildProcess] = []
+    receivers: list[socket.socket] = []
+    try:
+        for number in range(count):
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            receivers.append(ours)
+            with theirs:
+                share = {"number": number, "frontends": count, "created": int(time.time())}
+                children.append(start_frontend(args, theirs, share))
+        from embedding_runtime.supervisor import supervise  # noqa: PLC0415 as above
+
+        return supervise(args, spec, listener, workers, frontends=children, receivers=receivers)
+    finally:
+        for end in (*(child.link for child in children), *receivers):
+            end.close()
+        for child in children:
+            child.stop()
 
 
 def _help(*, asked: bool) -> int:

@@ -26,7 +26,7 @@ RuntimeFault
 import math
 import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "MAX_RETRY_AFTER",
@@ -51,6 +51,7 @@ __all__ = [
     "UnknownModel",
     "UnsupportedTask",
     "VectorNotFinite",
+    "restored",
 ]
 
 
@@ -267,3 +268,16 @@ class BackendFailed(NotServing):
     """Not any more."""
 
     code = "backend_failed"
+
+
+def restored(name: str, message: str, attributes: Mapping[str, Any]) -> RuntimeFault:
+    """A fault that another process has raised, from its class's name, its words and its attributes (`vars`)."""
+    kinds, found = [RuntimeFault], dict[str, type[RuntimeFault]]()
+    while kinds:
+        kind = kinds.pop()
+        found[kind.__name__] = kind
+        kinds += kind.__subclasses__()
+    fault = found[name].__new__(found[name])
+    RuntimeFault.__init__(fault, message)
+    vars(fault).update(attributes)
+    return fault

@@ -8,7 +8,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from embedding_runtime.model import ModelRefused, ModelSpec, Side
 from embedding_runtime.model.tokenizer import TextTokenizer, longest_first
-from embedding_runtime.protocol.messages import SECOND
 from support.models import GOLDEN_TEXT, a_model, packaged_minilm
 
 MINILM = ModelSpec.read(packaged_minilm())
@@ -59,10 +58,11 @@ def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
 
 
 def test_a_pairs_second_text_is_marked_in_its_ids() -> None:
-    (pair,) = TextTokenizer(MINILM).encode_pairs([("one", "two three")])
+    pair = TextTokenizer(MINILM).encode_pairs([("one", "two three")])
     (one, two) = TextTokenizer(MINILM).encode(["one", "two three"])
-    assert (pair & ~SECOND).tolist() == [*one, *two[1:]]
-    assert (pair >= SECOND).tolist() == [False] * 3 + [True] * 3
+    assert pair.ids.tolist() == [*one, *two[1:]]
+    assert pair.types is not None
+    assert pair.types.tolist() == [0] * 3 + [1] * 3
 
 
 def test_a_prompt_stands_before_the_first_text_of_a_pair() -> None:

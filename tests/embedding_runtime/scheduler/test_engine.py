@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from embedding_runtime.errors import BackendFailed, NotReady, Overloaded, TextFailed, VectorNotFinite
+from embedding_runtime.observability import gather
 from embedding_runtime.protocol.messages import Broken, Failed, VectorRows, Vectors
 from embedding_runtime.protocol.requests import Principal
 from embedding_runtime.scheduler import engine as engine_module
-from embedding_runtime.scheduler.engine import Engine, State
+from embedding_runtime.scheduler import worker_link
+from embedding_runtime.scheduler.base import State
+from embedding_runtime.scheduler.engine import Engine
 from support.clock import HandClock, eventually
 from support.played_worker import ANYBODY, PlayedWorker, a_worker, ids, rows_for
 
@@ -47,12 +50,12 @@ async def test_no_more_than_two_batches_are_under_way() -> None:
 
 
 async def test_a_worker_that_computes_two_batches_at_once_gets_half_of_the_texts_in_each() -> None:
-    async with a_worker(halves=True) as worker:
+    async with a_worker(concurrent=True) as worker:
         task = asked(worker.engine, 100, 200, 300, 400)
         first, second = await worker.work(), await worker.work()
         assert [[len(text) for text in work.texts] for work in (first, second)] == [[100, 200], [300, 400]]
-        assert not first.whole
-        assert not second.whole
+        assert not first.exclusive
+        assert not second.exclusive
         worker.answer(second)  # each when it is done, in any order
         worker.answer(first)
         assert (await task)[:, 0].tolist() == [100, 200, 300, 400]
@@ -60,8 +63,9 @@ async def test_a_worker_that_computes_two_batches_at_once_gets_half_of_the_texts
 
 async def test_each_of_two_halves_is_told_as_long_as_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = HandClock()
-    monkeypatch.setattr(engine_module, "time", SimpleNamespace(monotonic=clock.time))
-    async with a_worker(halves=True) as worker:
+    for module in (engine_module, worker_link):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.time))
+    async with a_worker(concurrent=True) as worker:
         task = asked(worker.engine, 300, 301)
         first, second = await worker.work(), await worker.work()
         clock.now += 1
@@ -70,7 +74,7 @@ async def test_each_of_two_halves_is_told_as_long_as_it_took(monkeypatch: pytest
         clock.now += 1
         worker.answer(second)
         await task
-        told, _ = worker.engine.metrics.exposition("")
+        told, _ = gather.exposition(await worker.engine.collect(), "")
         assert b"embedding_batch_inference_duration_seconds_sum 3.0\n" in told
 
 
@@ -347,7 +351,7 @@ async def test_a_worker_that_answers_what_nobody_asked_is_given_up() -> None:
         task = asked(worker.engine, 1)
         work = await worker.work()
         worker.say(Vectors(work.batch + 1, rows_for(work.texts)))
-        with pytest.raises(BackendFailed, match="answer cannot be understood"):
+        with pytest.raises(BackendFailed, match="its message cannot be understood"):
             await asyncio.wait_for(task, 5)
         assert worker.engine.state is State.FAILED
 
@@ -357,4 +361,4 @@ async def test_an_engine_whose_watch_fails_ends(monkeypatch: pytest.MonkeyPatch)
     async with a_worker(ready=False) as worker:
         said = await asyncio.wait_for(worker.running, 5)
         assert said is not None
-        assert "cannot be looked after" in said
+        assert "cannot be watched" in said

@@ -3,20 +3,16 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from embedding_runtime.protocol.requests import Lane
 from embedding_runtime.scheduler.queue import (
     INTERACTIVE_PER_BULK,
-    MIN_CONCURRENT_TOKENS,
     QUANTUM,
-    BatchPlan,
     Part,
     RequestQueue,
     bisect,
-    plan_batch,
 )
 
 Request = tuple[str, Lane, list[int]]
@@ -228,59 +224,3 @@ def test_halves_are_a_batchs_texts_in_order_as_even_as_can_be(one: list[int], ot
 
 
 EXCLUSIVE, BESIDE = True, False
-
-
-@pytest.mark.parametrize(
-    ("waiting", "running", "plan"),
-    [
-        ([1], [], BatchPlan(1000, exclusive=True)),
-        ([500] * 10, [], BatchPlan(1000, exclusive=True)),
-        ([MIN_CONCURRENT_TOKENS - 1], [EXCLUSIVE], None),
-        ([MIN_CONCURRENT_TOKENS], [EXCLUSIVE], BatchPlan(1000, exclusive=True)),
-        ([500] * 10, [EXCLUSIVE, EXCLUSIVE], None),
-    ],
-)
-def test_a_worker_that_computes_one_batch_at_a_time_has_a_second_one_when_enough_tokens_wait(
-    waiting: list[int], running: list[bool], plan: BatchPlan | None
-) -> None:
-    assert plan_batch(bulk(waiting), running, concurrent=False, batch_tokens=1000) == plan
-
-
-def test_where_batches_take_long_no_second_one_waits_at_the_worker() -> None:
-    queue = bulk([500] * 10)
-    assert plan_batch(queue, [EXCLUSIVE], concurrent=False, batch_tokens=1000, prefetch=False) is None
-    assert plan_batch(queue, [], concurrent=False, batch_tokens=1000, prefetch=False) is not None
-
-
-@pytest.mark.parametrize("requests", [[[500, 501]], [[500], [501]]])
-@pytest.mark.parametrize(
-    ("more", "running", "plan"),
-    [
-        (0, [], BatchPlan(501, exclusive=False)),
-        (4000, [], BatchPlan(1000, exclusive=False)),
-        (0, [BESIDE], BatchPlan(1000, exclusive=False)),
-        (4000, [BESIDE], BatchPlan(1000, exclusive=False)),
-        (4000, [BESIDE, BESIDE], None),
-        (4000, [EXCLUSIVE], None),
-    ],
-)
-def test_of_two_concurrent_batches_each_has_half_of_the_cores(
-    requests: list[list[int]], more: int, running: list[bool], plan: BatchPlan | None
-) -> None:
-    queue = bulk(*requests, [more]) if more else bulk(*requests)
-    assert plan_batch(queue, running, concurrent=True, batch_tokens=1000) == plan
-
-
-@pytest.mark.parametrize(
-    ("waiting", "running", "plan"),
-    [
-        ([100, 2 * MIN_CONCURRENT_TOKENS - 101], [], BatchPlan(1000, exclusive=True)),
-        ([5000], [], BatchPlan(1000, exclusive=True)),
-        ([MIN_CONCURRENT_TOKENS - 1], [BESIDE], None),
-        ([MIN_CONCURRENT_TOKENS], [BESIDE], BatchPlan(MIN_CONCURRENT_TOKENS, exclusive=False)),
-    ],
-)
-def test_few_tokens_and_one_text_alone_run_exclusively(
-    waiting: list[int], running: list[bool], plan: BatchPlan | None
-) -> None:
-    assert plan_batch(bulk(waiting), running, concurrent=True, batch_tokens=1000) == plan

@@ -10,16 +10,10 @@ import httpx
 
 from embedding_runtime.contract import KILLED
 from support.models import a_model
+from support.processes import is_running
 from support.runtime_server import NAME, RuntimeServer, all_of, until
 
 BODY = json.dumps({"model": NAME, "input": "hello"}).encode()
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_while_it_loads_it_lives_but_is_not_ready() -> None:

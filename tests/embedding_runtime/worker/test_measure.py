@@ -1,10 +1,9 @@
 """What the worker computes at start to tell how fast it is."""
 
-from collections.abc import Sequence
-
 import pytest
 
-from embedding_runtime.protocol.messages import TokenIds, VectorRows
+from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker import main as worker
 from embedding_runtime.worker.backends.base import BatchFailed
 from embedding_runtime.worker.backends.fake import FakeBackend
@@ -19,8 +18,8 @@ class TimedBackend(FakeBackend):
         self.now, self.batches = 0.0, list[int]()
         self._per_second, self._memory = per_second, memory
 
-    def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
-        tokens = sum(map(len, batch))
+    def embed(self, batch: TokenBatch) -> VectorRows:
+        tokens = batch.tokens
         self.batches.append(tokens)
         if tokens > self._memory:
             raise BatchFailed("OutOfMemoryError")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from embedding_runtime.protocol.messages import Broken, Failed, Message, Ready, Vectors, Work, pack, receive_sync
+from embedding_runtime.protocol.token_batch import TokenBatch
 from support.models import packaged_minilm
 
 MEETING = """
@@ -26,7 +27,7 @@ class Meeting:
     that are none.
     '''
 
-    detail, batch_tokens = "meeting", 1024
+    detail, batch_tokens, cosine = "meeting", 1024, None
     _both, _halved = threading.Barrier(2, timeout=10), threading.local()
 
     def halve(self):
@@ -34,13 +35,13 @@ class Meeting:
 
     def embed(self, batch):
         main, halved = threading.current_thread() is threading.main_thread(), hasattr(self._halved, "yes")
-        if batch[0][0] == -2:
+        if batch.ids[0] == -2:
             raise RuntimeError("out of cheese")
-        if batch[0][0] == -3:
+        if batch.ids[0] == -3:
             return np.zeros(2, dtype=np.float32)
         if not main:
             self._both.wait()
-        if batch[0][0] == -1:
+        if batch.ids[0] == -1:
             raise BatchFailed("no such text")
         return np.tile(np.array([main, halved], dtype=np.float32), (len(batch), 1))
 
@@ -53,7 +54,9 @@ worker.registry.load = lambda *_, **__: Meeting()
 sys.exit(worker.main(sys.argv[1:]))
 """
 
-TEXTS, FAILING, BREAKING, SHAPELESS = ([np.array([first, 2], dtype=np.int32)] for first in (1, -1, -2, -3))
+TEXTS, FAILING, BREAKING, SHAPELESS = (
+    TokenBatch.of([np.array([first, 2], dtype=np.int32)]) for first in (1, -1, -2, -3)
+)
 IN_THE_MAIN_THREAD, WITH_HALF_OF_THE_MACHINE = [1, 0], [0, 1]
 
 
@@ -63,15 +66,24 @@ def a_worker() -> Iterator[tuple[socket.socket, BinaryIO, "subprocess.Popen[byte
     ours, theirs = socket.socketpair()
     with ours, theirs, ours.makefile("rb") as stream:
         ours.settimeout(20)
-        argv = [sys.executable, "-c", MEETING, str(theirs.fileno())]
+        argv = [sys.executable, "-c", MEETING, str(theirs.fileno()), SHARE]
         argv += [f"--model_dir={packaged_minilm()}", "--model_name=m", "--backend=fake"]
         with subprocess.Popen(argv, pass_fds=[theirs.fileno()]) as process:
             theirs.close()
             try:
-                assert receive_sync(stream) == Ready("meeting", halves=True, batch_tokens=1024, tokens_per_second=5000)
+                assert receive_sync(stream) == Ready(
+                    "meeting", concurrent=True, batch_tokens=1024, tokens_per_second=5000
+                )
                 yield ours, stream, process
             finally:
                 process.kill()
+
+
+SHARE = '{"niceness": 0, "cores": []}'
+
+
+def send(link: socket.socket, message: Message) -> None:
+    link.sendall(b"".join(pack(message)))
 
 
 def row(message: Message | None) -> list[float]:
@@ -82,46 +94,46 @@ def row(message: Message | None) -> list[float]:
 def test_two_halves_are_computed_at_once_and_a_whole_by_the_main_thread() -> None:
     with a_worker() as (link, stream, _):
         for number in range(2):
-            link.sendall(pack(Work(number, TEXTS, whole=False)))
+            send(link, Work(number, TEXTS, exclusive=False))
         assert [row(receive_sync(stream)) for _ in range(2)] == [WITH_HALF_OF_THE_MACHINE] * 2
-        link.sendall(pack(Work(2, TEXTS)))
+        send(link, Work(2, TEXTS))
         assert row(receive_sync(stream)) == IN_THE_MAIN_THREAD
 
 
 def test_a_half_that_fails_leaves_the_other_alone_and_more_can_come() -> None:
     with a_worker() as (link, stream, _):
         for _ in range(2):
-            link.sendall(pack(Work(0, FAILING, whole=False)))
-            link.sendall(pack(Work(1, TEXTS, whole=False)))
+            send(link, Work(0, FAILING, exclusive=False))
+            send(link, Work(1, TEXTS, exclusive=False))
             answers = [receive_sync(stream), receive_sync(stream)]
             assert Failed(0) in answers
             assert [answer.batch for answer in answers if isinstance(answer, Vectors)] == [1]
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_what_the_backend_does_not_vouch_for_ends_the_process_whatever_else_it_computes(*, whole: bool) -> None:
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_what_the_backend_does_not_vouch_for_ends_the_process_whatever_else_it_computes(*, exclusive: bool) -> None:
     with a_worker() as (link, stream, process):
-        link.sendall(pack(Work(0, TEXTS, whole=False)))  # waits for another half, which does not come
-        link.sendall(pack(Work(1, BREAKING, whole=whole)))
+        send(link, Work(0, TEXTS, exclusive=False))  # waits for another half, which does not come
+        send(link, Work(1, BREAKING, exclusive=exclusive))
         assert receive_sync(stream) == Broken("the fake backend failed: RuntimeError: out of cheese")
         assert receive_sync(stream) is None
         assert process.wait(timeout=5) == 1
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_an_answer_that_cannot_be_sent_ends_the_process_and_is_told(*, whole: bool) -> None:
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_an_answer_that_cannot_be_sent_ends_the_process_and_is_told(*, exclusive: bool) -> None:
     with a_worker() as (link, stream, process):
-        link.sendall(pack(Work(0, SHAPELESS, whole=whole)))
+        send(link, Work(0, SHAPELESS, exclusive=exclusive))
         told = receive_sync(stream)
         assert isinstance(told, Broken)
         assert told.message.startswith("the fake backend failed: error: pack expected 4 items")
         assert process.wait(timeout=5) == 1
 
 
-@pytest.mark.parametrize("works", [[], [Work(0, TEXTS, whole=False)]], ids=["idle", "at work"])
+@pytest.mark.parametrize("works", [[], [Work(0, TEXTS, exclusive=False)]], ids=["idle", "at work"])
 def test_when_the_front_goes_it_ends_idle_or_at_work(works: list[Work]) -> None:
     with a_worker() as (link, _, process):
         for work in works:
-            link.sendall(pack(work))
+            send(link, work)
         link.shutdown(socket.SHUT_RDWR)
         assert process.wait(timeout=5) == 0

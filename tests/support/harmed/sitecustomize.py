@@ -3,11 +3,12 @@
 MiniLM's tokenizer gives none of these ids for any text.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from embedding_runtime.protocol.messages import TokenIds, VectorRows
+from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.base import BatchFailed
 from embedding_runtime.worker.backends.fake import FakeBackend
 
@@ -31,7 +32,7 @@ _HARM: Mapping[int, Callable[[VectorRows], None]] = {POISON: _poison, FATAL: _fa
 _unharmed = FakeBackend.embed
 
 
-def _embed(self: FakeBackend, batch: Sequence[TokenIds]) -> VectorRows:
+def _embed(self: FakeBackend, batch: TokenBatch) -> VectorRows:
     rows = _unharmed(self, batch)
     for place, ids in enumerate(batch):
         for token, harm in _HARM.items():

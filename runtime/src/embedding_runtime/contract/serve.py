@@ -10,9 +10,18 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cache
 from pathlib import PurePosixPath
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from embedding_runtime.contract.initializer import MODEL_DIR
 
@@ -104,6 +113,21 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+AUTO: Literal["auto"] = "auto"
+
+MAX_PROCESSES = 64
+
+
+def _count(given: object) -> object:
+    text = str(given)
+    if text != AUTO and not (text.isdecimal() and 1 <= int(text) <= MAX_PROCESSES):
+        raise ValueError(f"write auto, or a whole number from 1 to {MAX_PROCESSES}")
+    return given if text == AUTO else int(text)
+
+
+Count = Annotated[int | Literal["auto"], BeforeValidator(_count)]
+"""Of processes; auto: as the cores and GPUs that the server may use suggest."""
+
 _MAX_SHOWN = 100  # characters of a refused value
 _DAY = 24 * 60 * 60
 _LONGEST_NAME = 253
@@ -119,6 +143,7 @@ CANNOT_MOVE_VECTORS = frozenset(
         "allowed_origins",
         "api_keys_file",
         "drain_file",
+        "frontends",
         "grace_period",
         "host",
         "http_port",
@@ -140,6 +165,7 @@ CANNOT_MOVE_VECTORS = frozenset(
         "read_timeout",
         "request_timeout",
         "stuck_after",
+        "workers",
         "write_timeout",
     }
 )
@@ -279,6 +305,14 @@ class ServeArgs(BaseModel):
             description="serve with padded batches, which are slower, where torch cannot run attention over packed ones"
         ),
     ] = False
+    frontends: Annotated[
+        Count,
+        Field(description="processes for HTTP and tokenization; auto: as many as feed the workers"),
+    ] = AUTO
+    workers: Annotated[
+        Count,
+        Field(description="processes that compute; auto: one for every two cores, or one a GPU"),
+    ] = AUTO
     allow_pickle: Annotated[
         bool, Field(description="read weights from pickles (pytorch_model.bin), which can run code, too")
     ] = False

@@ -47,11 +47,16 @@ class ConnectionLimits:
     write_timeout: float
 
     @classmethod
-    def of(cls, args: ServeArgs) -> Self:
-        """The flags, with no more connections than the process may have open files, which is raised where it can be."""
+    def of(cls, args: ServeArgs, frontends: int = 1) -> Self:
+        """A frontend's part of the flags, with no more connections than the process may have open files.
+
+        That limit is raised where it can be.
+        """
         given: dict[str, Any] = {name: getattr(args, name) for name in cls.__dataclass_fields__}
+        for name in ("max_connections", "max_unsent_bytes"):
+            given[name] = max(1, given[name] // frontends)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = args.max_connections + RESERVED_FILES
+        wanted = given["max_connections"] + RESERVED_FILES
         if soft != resource.RLIM_INFINITY and soft < wanted:
             soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import PlainTextResponse
 
-from embedding_runtime.scheduler.engine import Engine, State
+from embedding_runtime.observability import gather
+from embedding_runtime.scheduler.base import Scheduler, State
 
 __all__ = ["PROBES", "router"]
 
@@ -16,7 +17,7 @@ PROBES = frozenset({"/healthz", "/readyz", "/health", "/ping", "/metrics", "/v2/
 """What machines ask every few seconds, here and in `openinference`."""
 
 
-def router(engine: Engine) -> APIRouter:
+def router(engine: Scheduler) -> APIRouter:
     """The routes."""
     text = {"schema": {"type": "string"}}
     not_so: dict[int | str, dict[str, Any]] = {
@@ -37,13 +38,13 @@ def router(engine: Engine) -> APIRouter:
 
     @routes.get("/metrics", summary="For Prometheus", responses=formats)
     async def metrics(accept: Annotated[str, Header()] = "") -> Response:
-        content, kind = engine.metrics.exposition(accept)
+        content, kind = gather.exposition(await engine.collect(), accept)
         return Response(content, headers={"Content-Type": kind})
 
     return routes
 
 
-def _text(engine: Engine, *, well: bool) -> Response:
+def _text(engine: Scheduler, *, well: bool) -> Response:
     """The reason of a failure may quote an exception, which is not for everybody."""
     words = "the worker has failed: the server's log says why" if engine.state is State.FAILED else engine.reason
     return Response(f"{words}\n", status_code=200 if well else 503, media_type="text/plain")

@@ -23,11 +23,14 @@ class Limits:
     request_timeout: float
     max_request_timeout: float
     read_timeout: float
+    divided_by: int = 1
+    """Frontends that share the memory for bodies."""
 
     @classmethod
-    def of(cls, args: ServeArgs) -> Self:
+    def of(cls, args: ServeArgs, divided_by: int = 1) -> Self:
         """Those that concern one request."""
-        return cls(**{name: getattr(args, name) for name in cls.__dataclass_fields__})
+        given = {name: getattr(args, name) for name in cls.__dataclass_fields__ if name != "divided_by"}
+        return cls(**given, divided_by=divided_by)
 
     def seconds(self, asked: str | None) -> float:
         """What a request may take, by its header's value. Raises BadRequest."""

@@ -1,4 +1,4 @@
-"""The front's process once its imports are done: engine, application and uvicorn on one loop, from start to exit."""
+"""A frontend on its event loop: the application and uvicorn; and the scheduler, where there is one frontend."""
 
 import asyncio
 import contextlib
@@ -7,11 +7,11 @@ import gc
 import logging
 import math
 import os
-import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -26,13 +26,15 @@ from embedding_runtime.frontend.draining import follow_drain_file
 from embedding_runtime.frontend.limits import Limits
 from embedding_runtime.frontend.middleware.cors import CorsRules
 from embedding_runtime.frontend.pipeline.service import Service
-from embedding_runtime.launch import WorkerProcess
+from embedding_runtime.launch import WorkerProcesses
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.observability import tracing
+from embedding_runtime.scheduler.base import Scheduler
 from embedding_runtime.scheduler.engine import Engine
+from embedding_runtime.scheduler.signals import StopSignals
 
-__all__ = ["serve"]
+__all__ = ["FrontendServer", "load_tokenizer", "serve"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,24 +44,27 @@ ANSWERING_SECONDS = 2
 KEEP_ALIVE_SECONDS = 75
 """Longer than the pools of clients and proxies keep a connection, so that they close it, never both at once."""
 
-STREAM_LIMIT = 2**24
-"""Bytes that may lie unread between the worker and the loop: several batches of vectors."""
-
 
 def serve(
-    args: ServeArgs, spec: ModelSpec, listener: socket.socket, worker: WorkerProcess, *, keys: KeysFile | None
+    args: ServeArgs, spec: ModelSpec, listener: socket.socket, workers: WorkerProcesses, *, keys: KeysFile | None
 ) -> int:
-    """Serves until a signal or the worker's end. Exit code: 1 when the worker failed, KILLED when it was killed.
+    """Frontend and scheduler in this process, until a signal or the loss of the workers.
 
-    Raises ModelRefused.
+    Exit code: 1 when a worker failed, KILLED when it was killed. Raises ModelRefused.
     """
     memory.return_large_blocks()
     tracing.configure(os.environ)
-    tokenizer = TextTokenizer(spec)
-    if (warning := tokenizer.check_ids(spec.vocabulary)) is not None:
-        _log.warning("%s", warning)
+    tokenizer = load_tokenizer(spec)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(args, spec, tokenizer, listener, worker, keys=keys))
+        return runner.run(_serve(args, spec, tokenizer, listener, workers, keys=keys))
+
+
+def load_tokenizer(spec: ModelSpec, *, warns: bool = True) -> TextTokenizer:
+    """With a warning where it has tokens that the model's weights lack. Raises ModelRefused."""
+    tokenizer = TextTokenizer(spec)
+    if (warning := tokenizer.check_ids(spec.vocabulary)) is not None and warns:
+        _log.warning("%s", warning)
+    return tokenizer
 
 
 async def _serve(
@@ -67,81 +72,105 @@ async def _serve(
     spec: ModelSpec,
     tokenizer: TextTokenizer,
     listener: socket.socket,
-    worker: WorkerProcess,
+    workers: WorkerProcesses,
     *,
     keys: KeysFile | None,
 ) -> int:
-    reader, writer = await asyncio.open_unix_connection(sock=worker.link, limit=STREAM_LIMIT)
-    engine = Engine(reader, writer, max_waiting_tokens=args.max_waiting_tokens, stuck_after=args.stuck_after)
-    engine.metrics.serving(args.model_name, args.backend, spec, worker=worker.process.pid)
-    service = Service(
-        args.model_name,
-        args.backend,
-        spec,
-        tokenizer,
-        engine,
-        Limits.of(args),
-        created=int(time.time()),
-        aliases=args.model_aliases,
-    )
-    connections = Connections(ConnectionLimits.of(args), engine.metrics)
-    config = uvicorn.Config(
-        create_app(service, keys, CorsRules.of(args)),
-        http=functools.partial(Connection, shared=connections),  # type: ignore[arg-type] # called as the class is
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=math.ceil(args.grace_period) + ANSWERING_SECONDS,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-    )
-    # Bodies of a million small lists are read in a third of the time where the collector does not walk all of it.
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
-    server = _Server(config, engine, args.grace_period)
-    draining = asyncio.create_task(follow_drain_file(Path(args.drain_file), connections))
-    talking = asyncio.create_task(engine.run())
+    engine = Engine(max_waiting_tokens=args.max_waiting_tokens, stuck_after=args.stuck_after)
+    engine.metrics.serving(args.model_name, args.backend, spec, workers=lambda: workers.pids)
+    server = FrontendServer(args, spec, tokenizer, engine, keys, created=int(time.time()))
+    signals = StopSignals(engine, args.grace_period, server.stop)
+    talking = asyncio.create_task(engine.run(workers))
     talking.add_done_callback(lambda _: server.stop())
-    await server.serve(sockets=[listener])
-    draining.cancel()
-    writer.transport.abort()  # close() would first wait for a worker that hangs
-    said = await talking
-    code = await asyncio.to_thread(worker.stop)
-    if server.asked_to_stop:
+    await server.run([listener])
+    engine.fail("the server has stopped")
+    reason = await talking
+    await asyncio.to_thread(workers.stop)
+    if signals.asked_to_stop:
         return 0
-    how = "killed, most often for memory" if code == KILLED else f"exit code {code}"
-    _log.error("cannot serve %s: %s", args.model_name, said or f"the worker ended unexpectedly: {how}")
-    return KILLED if code == KILLED else 1
+    _log.error("cannot serve %s: %s", args.model_name, reason)
+    return KILLED if workers.exit_code == KILLED else 1
+
+
+class FrontendServer:
+    """The application and its connections on the running loop."""
+
+    def __init__(
+        self,
+        args: ServeArgs,
+        spec: ModelSpec,
+        tokenizer: TextTokenizer,
+        scheduler: Scheduler,
+        keys: KeysFile | None,
+        *,
+        created: int,
+        divided_by: int = 1,
+    ) -> None:
+        """`created`: when the server started. `divided_by`: frontends that share the limits of the whole server."""
+        service = Service(
+            args.model_name,
+            args.backend,
+            spec,
+            tokenizer,
+            scheduler,
+            Limits.of(args, divided_by),
+            created=created,
+            aliases=args.model_aliases,
+        )
+        self._connections = Connections(ConnectionLimits.of(args, divided_by), scheduler.metrics)
+        self._drain_file = Path(args.drain_file)
+        config = uvicorn.Config(
+            create_app(service, keys, CorsRules.of(args)),
+            http=functools.partial(Connection, shared=self._connections),  # type: ignore[arg-type] # called as the class is
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=math.ceil(args.grace_period) + ANSWERING_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        )
+        self._server = _Server(config)
+
+    async def run(self, listeners: list[socket.socket], started: Callable[[], None] = lambda: None) -> None:
+        """Serve until `stop`. `started` is called once connections may come."""
+        self._server.has_started = started
+        # Bodies of a million small lists are read in a third of the time where the collector does not walk all of it.
+        gc.freeze()
+        gc.set_threshold(100_000, 50, 100)
+        draining = asyncio.create_task(follow_drain_file(self._drain_file, self._connections))
+        await self._server.serve(sockets=listeners)
+        draining.cancel()
+
+    async def accepted(self, connection: socket.socket) -> None:
+        """Serve a connection that another process has accepted."""
+        await asyncio.get_running_loop().connect_accepted_socket(self._server.new_connection, connection)
+
+    def stop(self, *, now: bool = False) -> None:
+        """No new connections; requests under way are finished, unless `now`."""
+        self._server.should_exit = True
+        self._server.force_exit = now
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, that ends with our exit code: its own handlers raise the signal again once it has drained."""
+    """uvicorn, with signals left to us: its own handlers raise the signal again once it has drained."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine, grace_period: float) -> None:
-        super().__init__(config)
-        self.asked_to_stop = False
-        self._engine, self._grace_period = engine, grace_period
+    has_started: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn has it."""
+        await super().startup(sockets)
+        self.has_started()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._asked, signal.Signals(number).name)
         yield
 
-    def stop(self) -> None:
-        """No new connections; requests under way are finished."""
-        self.should_exit = True
-
-    def _asked(self, name: str) -> None:
-        if self.asked_to_stop:
-            self.force_exit = True  # asked twice: not even what is under way
-        else:
-            _log.info("%s: finishing what is under way or waits, up to %g s", name, self._grace_period)
-            message = f"the server is stopping, and this was not done after {self._grace_period:g} s"
-            asyncio.get_running_loop().call_later(self._grace_period, self._engine.fail, message)
-        self.asked_to_stop = True
-        self._engine.stop()
-        self.stop()
+    def new_connection(self) -> asyncio.Protocol:
+        """As `startup` makes them."""
+        make: Any = self.config.http_protocol_class
+        connection: asyncio.Protocol = make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return connection

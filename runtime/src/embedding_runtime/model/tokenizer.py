@@ -7,7 +7,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer, normalizers
 
 from embedding_runtime.model import ModelRefused, ModelSpec, Side
-from embedding_runtime.protocol.messages import SECOND, TokenIds
+from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
 
 __all__ = ["TextTokenizer", "Token"]
 
@@ -46,14 +46,16 @@ class TextTokenizer:
         self.first, self.last = self._specials()
         """The tokens that stand around every text."""
 
-    def encode(self, texts: Sequence[str], *, prompt: str | None = None) -> list[TokenIds]:
-        """One array of ids a text, a prompt in front (None: the model's default one), in the order given.
+    def encode(self, texts: Sequence[str], *, prompt: str | None = None) -> TokenBatch:
+        """The ids of each text, a prompt in front (None: the model's default one), in the order given.
 
         Takes its time: call it in a thread.
         """
         before = self._prompt if prompt is None else prompt
-        whole = [before + text for text in texts]
-        return [np.array(found.ids, dtype=np.int32) for found in self._tokenizer.encode_batch_fast(whole)]
+        whole = [before + text for text in texts] if before else list(texts)
+        return TokenBatch.of(
+            [np.array(found.ids, dtype=np.int32) for found in self._tokenizer.encode_batch_fast(whole)]
+        )
 
     def encode_pairs(
         self,
@@ -61,8 +63,8 @@ class TextTokenizer:
         *,
         cut_to: int | None = None,
         cuts: list[bool] | None = None,
-    ) -> list[TokenIds]:
-        """One array of ids a pair, or single text, its prompt in front; as `encode` otherwise.
+    ) -> TokenBatch:
+        """The ids and types of each pair, or single text, its prompt in front; as `encode` otherwise.
 
         `cut_to`: the most tokens of a pair, special ones included; what is longer is cut as CrossEncoder cuts it.
         `cuts` gets, for each, whether it was.
@@ -77,7 +79,8 @@ class TextTokenizer:
                 found[place] = self._cut(whole[place], cut_to)
             if cuts is not None:
                 cuts += too_long
-        return [np.array(e.ids, dtype=np.int32) + SECOND * np.array(e.type_ids, dtype=np.int32) for e in found]
+        ids = [np.array(encoding.ids, dtype=np.int32) for encoding in found]
+        return TokenBatch.of(ids, [np.array(encoding.type_ids, dtype=np.uint8) for encoding in found])
 
     def _cut(self, given: str | tuple[str, str], length: int) -> Encoding:
         """The tokenizer's own truncation is a setting of it, which other threads would see."""
@@ -122,7 +125,7 @@ class TextTokenizer:
 
         Raises ModelRefused where they are in every text.
         """
-        (around,) = self.encode([""])
+        around = self.encode([""]).ids
         if len(around) and around.max() >= vocabulary:
             raise ModelRefused(
                 f"the tokenizer puts {self.name(int(around.max()))} into every text, and the model's weights have rows "

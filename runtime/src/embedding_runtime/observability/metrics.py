@@ -4,7 +4,7 @@ Counters and histograms are moved where things happen; gauges are read when some
 microseconds of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from prometheus_client import (
@@ -13,12 +13,14 @@ from prometheus_client import (
     Gauge,
     Histogram,
     Info,
+    Metric,
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from embedding_runtime.model import ModelSpec
+from embedding_runtime.observability.gather import merged
 from embedding_runtime.protocol.requests import Lane
 
 __all__ = ["Metrics"]
@@ -66,6 +68,7 @@ class Metrics:
             "0 where batches are packed.",
         )
         self._halves = self._counter("half_batches", "Batches run on half the cores, concurrently with another batch.")
+        self._worker_restarts = self._counter("worker_restarts", "Workers that were lost and started again.")
         self._connections_ended = self._counter(
             "connections_ended", "Connections that the server closed or refused before the client did.", ["reason"]
         )
@@ -84,15 +87,15 @@ class Metrics:
         """A request's first batch was dispatched after it had been queued for so long."""
         self._queue_seconds.labels(lane).observe(seconds)
 
-    def batch(self, *, texts: int, tokens: int, padding: int, whole: bool, seconds: float) -> None:
-        """The worker has computed a batch, with the whole machine or half; `padding` places of it are no text's."""
+    def batch(self, *, texts: int, tokens: int, padding: int, exclusive: bool, seconds: float) -> None:
+        """A worker has computed a batch, with all of its cores or half; `padding` places of it are no text's."""
         self._inference.observe(seconds)
         self._batch_texts.observe(texts)
         self._batch_tokens.observe(tokens)
         self._texts.inc(texts)
         self._tokens.inc(tokens)
         self._padding.inc(padding)
-        self._halves.inc(not whole)
+        self._halves.inc(not exclusive)
 
     def queue(
         self,
@@ -111,6 +114,14 @@ class Metrics:
                 gauge.labels(lane).set_function(partial(value, lane))
         self._gauge("tokens_in_flight", "Tokens that wait or are being computed.", tokens_in_flight)
 
+    def workers(self, *, ready: Callable[[], float]) -> None:
+        """The number of workers that compute: read at each scrape."""
+        self._gauge("workers", "Workers that are ready.", ready)
+
+    def worker_restarted(self) -> None:
+        """A worker was lost while others were left."""
+        self._worker_restarts.inc()
+
     def connections(self, *, number: Callable[[], float], unsent_bytes: Callable[[], float]) -> None:
         """Open connections, and the memory for their answers: read at each scrape."""
         self._gauge("connections", "Open connections.", number)
@@ -120,17 +131,16 @@ class Metrics:
         """The server closed or refused a connection."""
         self._connections_ended.labels(reason).inc()
 
-    def serving(self, name: str, backend: str, spec: ModelSpec, *, worker: int) -> None:
-        """The model as labels, and the memory and CPU time of the process `worker`, as long as there is one."""
+    def serving(self, name: str, backend: str, spec: ModelSpec, *, workers: Callable[[], Sequence[int]]) -> None:
+        """The model as labels, and the memory and CPU time of the processes `workers` together."""
         facts = {"name": name, "backend": backend, "pooling": "+".join(spec.pooling), "dtype": spec.dtype}
         numbers = {"dimensions": str(spec.dimensions), "max_length": str(spec.max_length)}
         Info("embedding_model", "The served model.", registry=self._registry).info(facts | numbers)
-        ProcessCollector("embedding_worker", lambda: worker, registry=self._registry)
+        self._registry.register(_Processes("embedding_worker", workers))
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """All of it, as text, and its content type: what the Accept header asks for."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+    def families(self) -> Sequence[Metric]:
+        """All of them, with their values now."""
+        return list(self._registry.collect())
 
     def _counter(self, name: str, help_: str, labels: Sequence[str] = ()) -> Counter:
         return Counter(f"embedding_{name}", help_, labels, registry=self._registry)
@@ -140,3 +150,16 @@ class Metrics:
 
     def _gauge(self, name: str, help_: str, value: Callable[[], float]) -> None:
         Gauge(f"embedding_{name}", help_, registry=self._registry).set_function(value)
+
+
+class _Processes(Collector):
+    """Memory and CPU time of several processes, summed."""
+
+    def __init__(self, namespace: str, pids: Callable[[], Sequence[int]]) -> None:
+        self._namespace, self._pids = namespace, pids
+
+    def collect(self) -> Iterable[Metric]:
+        return merged(self._of(pid).collect() for pid in self._pids())
+
+    def _of(self, pid: int) -> ProcessCollector:
+        return ProcessCollector(self._namespace, lambda: pid, registry=None)

@@ -13,13 +13,7 @@ from typing import Generic, TypeVar
 
 from embedding_runtime.protocol.requests import Lane
 
-__all__ = ["BatchPlan", "Part", "RequestQueue", "bisect", "plan_batch"]
-
-MIN_CONCURRENT_TOKENS = 256
-"""Minimum queued tokens before a second batch is dispatched. With fewer, what arrives meanwhile joins them.
-
-Measured: docs/performance.md.
-"""
+__all__ = ["Part", "RequestQueue", "bisect"]
 
 QUANTUM = 512
 """Tokens that a principal's turn is worth."""
@@ -57,42 +51,6 @@ def bisect(batch: Sequence[Part[Owner]]) -> tuple[list[Part[Owner]], list[Part[O
         if cut < part.stop:
             second.append(Part(part.owner, cut, part.stop))
     return first, second
-
-
-@dataclass(frozen=True)
-class BatchPlan:
-    """The next batch: its budget of tokens, and whether it runs exclusively or beside another one."""
-
-    tokens: int
-    exclusive: bool
-
-
-def plan_batch(
-    queue: "RequestQueue[Owner]",
-    running: Sequence[bool],
-    *,
-    concurrent: bool,
-    batch_tokens: int,
-    prefetch: bool = True,
-) -> BatchPlan | None:
-    """Plan the next batch beside those that are running, each of them exclusive or not. None: dispatch nothing yet.
-
-    There are two at most. Where the worker computes two at once (`concurrent`), few tokens, or one text, run
-    exclusively, and more are split evenly. Else the second one waits at the worker, which then never waits for us:
-    that is worth it where batches are short (`prefetch`), and makes whoever comes next wait for two where they are not.
-    """
-    exclusive = BatchPlan(batch_tokens, exclusive=True)
-    if not running:
-        if not concurrent or queue.tokens < 2 * MIN_CONCURRENT_TOKENS or queue.texts == 1:
-            return exclusive
-    elif len(running) > 1 or queue.tokens < MIN_CONCURRENT_TOKENS:
-        return None
-    elif not concurrent:
-        return exclusive if prefetch else None
-    elif any(running):
-        return None
-    free = 2 - len(running)
-    return BatchPlan(min(batch_tokens, -(-queue.tokens // free)), exclusive=False)
 
 
 @dataclass(eq=False)

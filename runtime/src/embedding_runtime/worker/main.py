@@ -1,48 +1,36 @@
 """The process of the backend: load, self test, then batches in and vectors out.
 
-`python -m embedding_runtime.worker.main FD FLAGS`, started by `launch` with its end of a socketpair as file descriptor
-FD. It ends when the front does, whatever it is doing: a thread of its own watches.
+`python -m embedding_runtime.worker.main FD SHARE FLAGS`, started by `launch` with its end of a socketpair as file
+descriptor FD, and its share of the machine as JSON. It ends when the scheduler does.
 """
 
+import json
 import logging
 import os
-import select
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from embedding_runtime.contract import BackendName, ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.observability import logs
-from embedding_runtime.protocol.messages import (
-    Broken,
-    Failed,
-    Message,
-    Ready,
-    TokenIds,
-    Vectors,
-    Work,
-    pack,
-    receive_sync,
-)
+from embedding_runtime.protocol.messages import Broken, Failed, Ready, Vectors, Work
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import registry
 from embedding_runtime.worker.backends.base import Backend, BatchFailed, LoadOptions
+from embedding_runtime.worker.io import SchedulerLink
 
 __all__ = ["Speed", "main", "measure", "prove"]
 
 _log = logging.getLogger("embedding_runtime.worker.main")
-
-NICENESS = 10
-"""The front comes first on a busy core: it needs little, and health must not wait behind a batch."""
 
 LONG = 2048
 """Tokens of the longest input that is tried at start: some decoders take 32,768, which is minutes on a CPU."""
@@ -55,22 +43,23 @@ MEASURE_SHARE = 0.1
 
 def main(argv: Sequence[str]) -> int:
     """Exit code: 1 when the model cannot be served, or the backend has failed."""
-    link = socket.socket(fileno=int(argv[0]))
-    args = ServeArgs.from_argv(argv[1:])
+    share: Mapping[str, Any] = json.loads(argv[1])
+    args = ServeArgs.from_argv(argv[2:])
     logs.configure(args.log_format, sees_texts=False)
-    front = _Front(link, args.backend)
-    os.nice(NICENESS)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to end
+    link = SchedulerLink(socket.socket(fileno=int(argv[0])))
+    os.nice(share["niceness"])
+    if share["cores"]:
+        os.sched_setaffinity(0, share["cores"])  # before any library starts its threads
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_watch, args=(link,), daemon=True).start()
     try:
         backend, speed = _load(args)
     except ModelRefused as refused:
-        front.say(Broken(str(refused)))
-    except Exception as error:  # noqa: BLE001 a library may raise anything; the front is told, and this process ends
-        front.say_broken(error)
+        link.send(Broken(str(refused)))
+    except Exception as error:  # noqa: BLE001 a library may raise anything; the scheduler is told, and this process ends
+        link.send(_broken(args.backend, error))
     else:
-        front.say(
+        link.send(
             Ready(
                 backend.detail,
                 backend.halve is not None,
@@ -79,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
                 backend.cosine,
             )
         )
-        _compute(link, front, backend)
+        _compute(link, args.backend, backend)
     return 1
 
 
@@ -87,7 +76,7 @@ def prove(backend: Backend, spec: ModelSpec) -> None:
     """Warms the backend up with one token and with a long input. Raises ModelRefused for what is not vectors."""
     longest = min(spec.max_length, LONG)
     probes = [np.arange(length, dtype=np.int32) % spec.vocabulary for length in (1, longest)]
-    rows = backend.embed(probes)
+    rows = backend.embed(TokenBatch.of(probes))
     if rows.shape != (len(probes), spec.dimensions):
         raise ModelRefused(f"{spec.directory} gives vectors of shape {rows.shape[1:]}, its files say {spec.dimensions}")
     if not np.isfinite(rows).all():
@@ -110,10 +99,10 @@ def measure(backend: Backend, spec: ModelSpec, *, within: float) -> Speed:
     one text.
     """
     probe = np.arange(min(spec.max_length, _PROBE, backend.batch_tokens), dtype=np.int32) % spec.vocabulary
-    tokens, speed = backend.batch_tokens, _speed(backend, [probe])
+    tokens, speed = backend.batch_tokens, _speed(backend, TokenBatch.of([probe]))
     while len(probe) < tokens <= within * speed:
         try:
-            return Speed(tokens, _speed(backend, [probe] * (tokens // len(probe))))
+            return Speed(tokens, _speed(backend, TokenBatch.of([probe] * (tokens // len(probe)))))
         except BatchFailed as failed:
             _log.warning("a batch of %d tokens cannot be computed, batches have half as many: %s", tokens, failed)
             tokens //= 2
@@ -124,10 +113,10 @@ _PROBE = 256
 """Tokens of a text whose time tells whether a full batch is worth its own."""
 
 
-def _speed(backend: Backend, batch: Sequence[TokenIds]) -> float:
+def _speed(backend: Backend, batch: TokenBatch) -> float:
     begin = time.perf_counter()
     backend.embed(batch)
-    return sum(map(len, batch)) / (time.perf_counter() - begin)
+    return batch.tokens / (time.perf_counter() - begin)
 
 
 def _load(args: ServeArgs) -> tuple[Backend, Speed]:
@@ -144,56 +133,32 @@ def _load(args: ServeArgs) -> tuple[Backend, Speed]:
     return backend, measure(backend, spec, within=within)
 
 
-class _Front:
-    """Whom the worker answers. Threads share it: one frame at a time."""
-
-    def __init__(self, link: socket.socket, backend: BackendName) -> None:
-        self._link, self._backend = link, backend
-        self._speaking = threading.Lock()
-
-    def say(self, message: Message) -> None:
-        """Ends the process where the front is gone."""
-        try:
-            with self._speaking:
-                self._link.sendall(pack(message))
-        except BrokenPipeError:
-            os._exit(0)
-
-    def say_broken(self, error: Exception) -> None:
-        _log.error("the %s backend has failed", self._backend, exc_info=error)
-        words = " ".join(str(error).split())
-        self.say(Broken(f"the {self._backend} backend failed: {type(error).__name__}: {words}"))
+def _broken(backend: BackendName, error: Exception) -> Broken:
+    _log.error("the %s backend has failed", backend, exc_info=error)
+    words = " ".join(str(error).split())
+    return Broken(f"the {backend} backend failed: {type(error).__name__}: {words}")
 
 
-def _compute(link: socket.socket, front: _Front, backend: Backend) -> NoReturn:
-    """Whole batches here, one after the other; halves in two threads, while this one waits for what comes next."""
-    halves: SimpleQueue[Work] = SimpleQueue()
+def _compute(link: SchedulerLink, name: BackendName, backend: Backend) -> NoReturn:
+    """Exclusive batches here, one after the other; concurrent ones in two threads."""
     if backend.halve is not None:
         for _ in range(2):
-            threading.Thread(target=_compute_halves, args=(front, backend, halves, backend.halve), daemon=True).start()
-    with _vouched_for(front), link.makefile("rb") as stream:
-        while isinstance(work := receive_sync(stream), Work):
-            if work.whole:
-                front.say(_answer(backend, work))
-            else:
-                halves.put(work)
-    os._exit(0)  # the front is gone
+            threading.Thread(
+                target=_answer_all, args=(link, name, backend, link.concurrent, backend.halve), daemon=True
+            ).start()
+    _answer_all(link, name, backend, link.exclusive, lambda: None)
 
 
-def _compute_halves(front: _Front, backend: Backend, halves: "SimpleQueue[Work]", halve: Callable[[], None]) -> None:
-    with _vouched_for(front):
-        halve()
-        while True:
-            front.say(_answer(backend, halves.get()))
-
-
-@contextmanager
-def _vouched_for(front: _Front) -> Iterator[None]:
-    """What the backend does not vouch for ends the process, whichever thread it comes up in."""
+def _answer_all(
+    link: SchedulerLink, name: BackendName, backend: Backend, works: "SimpleQueue[Work]", prepare: Callable[[], None]
+) -> NoReturn:
+    """Any exception other than BatchFailed is fatal, whichever thread it comes up in."""
     try:
-        yield
+        prepare()
+        while True:
+            link.send_soon(_answer(backend, works.get()))
     except Exception as error:  # noqa: BLE001 as while it loads
-        front.say_broken(error)
+        link.send(_broken(name, error))
         os._exit(1)
 
 
@@ -204,14 +169,6 @@ def _answer(backend: Backend, work: Work) -> Vectors | Failed:
         alone = len(work.texts) == 1  # its traceback once, not for every half on the way to it
         _log.error("the backend failed for %s: %s", "a text" if alone else "a batch", failed, exc_info=alone)
         return Failed(work.batch)
-
-
-def _watch(link: socket.socket) -> None:
-    """Ends the process when the front is gone: the main thread may be minutes deep in a library."""
-    gone = select.poll()
-    gone.register(link, select.POLLHUP)
-    gone.poll()
-    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,10 @@ def verdict(directory: Path, model_type: str, seed: int) -> str:
         backend = huggingface.load(spec)
         prove(backend, spec)
         ids = TextTokenizer(spec).encode(TEXTS)
-        found = {"alone": np.concatenate([backend.embed([text]) for text in ids]), "together": backend.embed(ids)}
+        found = {
+            "alone": np.concatenate([backend.embed(text) for text in ids.singles()]),
+            "together": backend.embed(ids),
+        }
     except (ModelRefused, BatchFailed) as refused:
         return f"refused: {refused}"
     for mates, rows in found.items():

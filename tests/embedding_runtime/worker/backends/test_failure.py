@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from embedding_runtime.model import ModelSpec
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.base import BatchFailed
 
 pytestmark = [
@@ -18,7 +19,7 @@ torch = pytest.importorskip("torch")
 huggingface = pytest.importorskip("embedding_runtime.worker.backends.huggingface")
 tiny = pytest.importorskip("support.tiny_models")
 
-TEXTS = [np.array([1, 2, 3], dtype=np.int32)]
+TEXTS = TokenBatch.of([np.array([1, 2, 3], dtype=np.int32)])
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from embedding_runtime.contract import Dtype
 from embedding_runtime.model import Dense, ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
-from embedding_runtime.protocol.messages import TokenIds
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.runs import runs_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -35,9 +35,9 @@ def bert(directory: Path, **spec: Any) -> ModelSpec:
     return replace(ModelSpec.read(tiny.a_transformer(directory, tiny.SHAPES["bert"])), **spec)
 
 
-def texts(*lengths: int) -> list[TokenIds]:
+def texts(*lengths: int) -> TokenBatch:
     random = np.random.default_rng(4)
-    return [random.integers(3, 50, length, dtype=np.int32) for length in lengths]
+    return TokenBatch.of([random.integers(3, 50, length, dtype=np.int32) for length in lengths])
 
 
 @pytest.mark.parametrize("dtype", [Dtype.BFLOAT16, Dtype.FLOAT16])
@@ -75,8 +75,7 @@ def test_runs_cover_a_row_text_by_text() -> None:
 
 
 def test_padding_adds_a_fifth_at_most() -> None:
-    grouped = [[len(text) for text in group] for group in padded.groups(texts(10, 11, 12, 13, 14, 20))]
-    assert grouped == [[10, 11, 12], [13, 14], [20]]
+    assert list(padded.groups([10, 11, 12, 13, 14, 20])) == [(0, 3), (3, 5), (5, 6)]
 
 
 @pytest.mark.parametrize("option", [{"hidden_act": "gelu_new"}, {"hidden_act": "relu"}, {"is_decoder": True}])
@@ -103,7 +102,7 @@ def test_padding_is_what_the_model_computes_beside_the_tokens(tmp_path: Path, sh
     model.register_forward_pre_hook(lambda *given: places.append(given[-1]["input_ids"].numel()), with_kwargs=True)
     batch = texts(20, 11, 10, 12)
     backend.embed(batch)
-    assert backend.padding(batch) == sum(places) - sum(map(len, batch)) == padding
+    assert backend.padding(batch) == sum(places) - batch.tokens == padding
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 from embedding_runtime.contract import Dtype, Quantization
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
-from embedding_runtime.protocol.messages import TokenIds, VectorRows
+from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.base import LoadOptions
 from support.models import packaged_minilm
 
@@ -52,9 +53,9 @@ def spec_of(directory: Path, **fields: Any) -> ModelSpec:
     return replace(ModelSpec.read(directory), **fields)
 
 
-def ids(*lengths: int) -> list[TokenIds]:
+def ids(*lengths: int) -> TokenBatch:
     random = np.random.default_rng(4)
-    return [random.integers(4, 50, length, dtype=np.int32) for length in lengths]
+    return TokenBatch.of([random.integers(4, 50, length, dtype=np.int32) for length in lengths])
 
 
 def lowest_cosine(found: VectorRows, expected: VectorRows) -> float:
@@ -97,7 +98,7 @@ def test_every_architecture_of_the_family_is_served_near_float32(
 def test_a_texts_vector_does_not_depend_on_the_texts_beside_it(reduced: dict[str, Any]) -> None:
     backend = huggingface.load(spec_of(packaged_minilm(), **reduced), ANY_COSINE)
     texts = ids(3, 7, 7, 60, 200)
-    together, alone = backend.embed(texts), np.concatenate([backend.embed([text]) for text in texts])
+    together, alone = backend.embed(texts), np.concatenate([backend.embed(text) for text in texts.singles()])
     assert lowest_cosine(together, alone) > 1 - 1e-5
 
 

@@ -117,11 +117,11 @@ def check(model: Path, note: Callable[[str, float], None]) -> None:
     assert spec.dimensions == reference.get_embedding_dimension()
     assert spec.max_length == reference.max_seq_length
     backend = huggingface.load(spec)
-    alone = np.concatenate([backend.embed([text]) for text in ids])
+    alone = np.concatenate([backend.embed(text) for text in ids.singles()])
     together = backend.embed(ids)
     order = np.random.default_rng(6).permutation(len(ids))
     shuffled = np.empty_like(together)
-    shuffled[order] = backend.embed([ids[place] for place in order])
+    shuffled[order] = backend.embed(ids.reordered(order))
     assert len({row.tobytes() for row in wanted.round(3)}) == len(
         TEXTS
     )  # nothing is shown by vectors that are all alike

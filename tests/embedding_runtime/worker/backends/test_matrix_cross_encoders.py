@@ -12,7 +12,6 @@ import pytest
 from embedding_runtime.contract import BackendName, Dtype
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
-from embedding_runtime.protocol.messages import SECOND
 from embedding_runtime.worker.backends import registry, vllm_coverage
 from support.vllm_runs import VllmRuns
 
@@ -106,11 +105,11 @@ def test_scores_are_cross_encoders_own(tmp_path: Path, compared: Any, row: Row) 
     ids = TextTokenizer(spec).encode_pairs(pairs)
     assert [len(pair) for pair in ids] == counts
     backend = registry.load(BackendName.HUGGINGFACE, spec, allow_pickle=False)
-    alone = np.concatenate([backend.embed([pair]) for pair in ids])
+    alone = np.concatenate([backend.embed(pair) for pair in ids.singles()])
     together = backend.embed(ids)
     order = np.random.default_rng(6).permutation(len(ids))
     shuffled = np.empty_like(together)
-    shuffled[order] = backend.embed([ids[place] for place in order])
+    shuffled[order] = backend.embed(ids.reordered(order))
     assert len({score.tobytes() for score in wanted.round(5)}) == len(pairs)  # equal scores would show nothing
     for mates, found in (("alone", alone), ("together", together), ("shuffled", shuffled)):
         assert found.shape == wanted.shape
@@ -122,10 +121,11 @@ def test_pairs_are_cut_as_cross_encoder_cuts_them(tmp_path: Path) -> None:
     model = a_cross_encoder(tmp_path, Row("", options=PROMPT))
     reference, spec = tiny.CrossEncoder(str(model), device="cpu"), ModelSpec.read(model)
     cut = TextTokenizer(spec).encode_pairs(TOO_LONG, cut_to=spec.max_length)
-    for pair, ids in zip(TOO_LONG, cut, strict=True):
+    for pair, ids in zip(TOO_LONG, cut.singles(), strict=True):
         found = reference.preprocess([pair], prompt="query: ")
-        assert (ids & ~SECOND).tolist() == found["input_ids"][0].tolist()
-        assert (ids >= SECOND).tolist() == found["token_type_ids"][0].bool().tolist()
+        assert ids.types is not None
+        assert ids.ids.tolist() == found["input_ids"][0].tolist()
+        assert (ids.types > 0).tolist() == found["token_type_ids"][0].bool().tolist()
     assert (
         np.abs(
             registry.load(BackendName.HUGGINGFACE, spec, allow_pickle=False).embed(cut) - predicted(reference, TOO_LONG)

@@ -12,6 +12,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import numpy as np
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import registry
 from embedding_runtime.contract import BackendName
 from embedding_runtime.model import ModelSpec
@@ -23,7 +24,8 @@ def mebibytes():
 backend = registry.load(BackendName(sys.argv[1]), ModelSpec.read(Path(sys.argv[2])), allow_pickle=False)
 begin = mebibytes()
 for tokens in (*range(100, 400), *range(100, 400)):
-    backend.embed([np.arange(1000, 1000 + part, dtype=np.int32) for part in (tokens // 2, tokens - tokens // 2)])
+    parts = [np.arange(1000, 1000 + part, dtype=np.int32) for part in (tokens // 2, tokens - tokens // 2)]
+    backend.embed(TokenBatch.of(parts))
 print(mebibytes() - begin)
 """
 

@@ -43,7 +43,7 @@ class BodyReader:
         self, app: ASGIApp, limits: Limits, refuse: Callable[[Request, RuntimeFault], Awaitable[Response]]
     ) -> None:
         self._app, self._limits, self._refuse = app, limits, refuse
-        self._pool = BodyPool(BODIES_AT_ONCE * limits.max_body_bytes)
+        self._pool = BodyPool(max(1, BODIES_AT_ONCE // limits.divided_by) * limits.max_body_bytes)
         self._large = asyncio.Lock()
         """Held for a large body while it is parsed and tokenized."""
 

@@ -15,9 +15,10 @@ from embedding_runtime.frontend.pipeline.tokenization import Admit, Given, Token
 from embedding_runtime.model import ModelSpec, space
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.observability import tracing
-from embedding_runtime.protocol.messages import TokenIds, VectorRows
+from embedding_runtime.protocol.messages import VectorRows
 from embedding_runtime.protocol.requests import Lane
-from embedding_runtime.scheduler.engine import Engine
+from embedding_runtime.protocol.token_batch import TokenBatch
+from embedding_runtime.scheduler.base import Scheduler
 
 __all__ = ["Service"]
 
@@ -30,7 +31,7 @@ class Service:
     backend: BackendName
     spec: ModelSpec
     tokenizer: TextTokenizer
-    engine: Engine
+    engine: Scheduler
     limits: Limits
     created: int
     """When this server started, seconds since 1970."""
@@ -87,13 +88,13 @@ class Service:
         tracing.annotate({"gen_ai.operation.name": operation})
         return while_wanted(context, partial(self._scores, context, pairs, field=field, truncate=truncate))
 
-    async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> list[TokenIds]:
+    async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> TokenBatch:
         """As `Tokenization.texts`, of anybody."""
         return await self.tokenization.texts(given, options, field=field)
 
     async def tokenize_pairs(
         self, pairs: Sequence[str | tuple[str, str]], *, truncate: bool = False, field: str = "documents"
-    ) -> list[TokenIds]:
+    ) -> TokenBatch:
         """As `Tokenization.pairs`, of anybody."""
         return await self.tokenization.pairs(pairs, truncate=truncate, field=field)
 
@@ -108,7 +109,7 @@ class Service:
         texts = await self.tokenization.texts(given, options, field=field, admit=admit, truncated=context.truncated)
         del given
         context.tokenized()
-        return options.finish(await self._embed(context, texts, field=field)), sum(map(len, texts))
+        return options.finish(await self._embed(context, texts, field=field)), texts.tokens
 
     async def _scores(
         self, context: RequestContext, pairs: Sequence[str | tuple[str, str]], *, field: str, truncate: bool
@@ -118,7 +119,7 @@ class Service:
             pairs, truncate=truncate, field=field, admit=admit, truncated=context.truncated
         )
         context.tokenized()
-        return await self._embed(context, texts, field=field), sum(map(len, texts))
+        return await self._embed(context, texts, field=field), texts.tokens
 
     def _admit(self, context: RequestContext, texts: int) -> Admit:
         """What refuses a request that has turned out to have so many tokens, before all of them are known."""
@@ -130,11 +131,11 @@ class Service:
 
         return admit
 
-    async def _embed(self, context: RequestContext, texts: Sequence[TokenIds], *, field: str) -> VectorRows:
-        """As `Engine.embed`. `field`: where the texts came in."""
+    async def _embed(self, context: RequestContext, texts: TokenBatch, *, field: str) -> VectorRows:
+        """As `Scheduler.embed`. `field`: where the texts came in."""
         context.lane = context.lane or Lane.by_size(len(texts))
         context.texts += len(texts)
-        context.tokens += sum(map(len, texts))
+        context.tokens += texts.tokens
         with tracing.span("embed"):
             try:
                 return await self.engine.embed(

@@ -5,7 +5,7 @@ given. So nobody gets more than a slice of work that is not allowed.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence, Sized
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,13 +20,13 @@ from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer, Token
 from embedding_runtime.observability import tracing
-from embedding_runtime.protocol.messages import SECOND, TokenIds
+from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
 
 __all__ = ["Admit", "Given", "Tokenization", "admit_any"]
 
 T = TypeVar("T")
 Input = TypeVar("Input", bound=str | tuple[str, str])
-Tokens = TypeVar("Tokens", bound=Sized)
+Encoded = TypeVar("Encoded")
 
 Given = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 """A text, texts, the token ids of one or of several."""
@@ -73,8 +73,8 @@ class Tokenization:
         field: str,
         admit: Admit = admit_any,
         truncated: list[int] | None = None,
-    ) -> list[TokenIds]:
-        """One array of ids a text. `truncated` gets the places of those that were cut.
+    ) -> TokenBatch:
+        """The ids of each text. `truncated` gets the places of those that were cut.
 
         Raises BadRequest, UnsupportedTask, InputTooLong, what `admit` does.
         """
@@ -87,14 +87,15 @@ class Tokenization:
         if isinstance(many[0], str):
             cuts: list[bool] = []
             encode = self._encoder(options, cuts)
-            texts = await self._timed(self._in_slices(many, encode, field=field, admit=admit))
+            slices = self._in_slices(many, encode, size=_tokens, field=field, admit=admit)
+            texts = TokenBatch.joined(await self._timed(slices))
             if truncated is not None:
                 truncated += np.flatnonzero(cuts).tolist()
         elif options.prompt:
             message = f"{field}: this model has a prompt before every text: send texts, and it is put there"
             raise BadRequest(message, param=field)
         else:
-            texts = [self._as_ids(field, index, ids) for index, ids in enumerate(many)]
+            texts = TokenBatch.of([self._as_ids(field, index, ids) for index, ids in enumerate(many)])
         self._check(texts, options.limit, field, more=len(texts) < len(many))
         return texts
 
@@ -106,8 +107,8 @@ class Tokenization:
         field: str,
         admit: Admit = admit_any,
         truncated: list[int] | None = None,
-    ) -> list[TokenIds]:
-        """One array of ids a pair (a query and a document). Pairs that are too long are cut if asked for.
+    ) -> TokenBatch:
+        """The ids of each pair (a query and a document). Pairs that are too long are cut if asked for.
 
         `field` is what the request calls them; `truncated` as in `texts`. Raises BadRequest, UnsupportedTask,
         InputTooLong, what `admit` does.
@@ -120,7 +121,8 @@ class Tokenization:
         limit = self._spec.max_length
         cuts: list[bool] = []
         encode = partial(self._tokenizer.encode_pairs, cut_to=limit if truncate else None, cuts=cuts)
-        texts = await self._timed(self._in_slices(pairs, encode, field=field, admit=admit))
+        slices = self._in_slices(pairs, encode, size=_tokens, field=field, admit=admit)
+        texts = TokenBatch.joined(await self._timed(slices))
         if truncated is not None:
             truncated += np.flatnonzero(cuts).tolist()
         self._check(texts, limit, field, more=len(texts) < len(pairs))
@@ -132,7 +134,8 @@ class Tokenization:
         """The tokens of each text, without a prompt. Raises BadRequest, what `admit` does."""
         self.check_number(texts, field)
         encode = partial(self._tokenizer.tokens, special=special)
-        found = await self._in_slices(texts, encode, field=field, admit=admit)
+        slices = await self._in_slices(texts, encode, size=lambda found: sum(map(len, found)), field=field, admit=admit)
+        found = [tokens for each in slices for tokens in each]
         self.check_tokens(sum(map(len, found)), field, more=len(found) < len(texts), one=len(texts) == 1)
         return found
 
@@ -157,25 +160,31 @@ class Tokenization:
             return await work
 
     async def _in_slices(
-        self, texts: Sequence[Input], encode: Callable[[Sequence[Input]], list[Tokens]], *, field: str, admit: Admit
-    ) -> list[Tokens]:
-        """`encode` of all of them. It stops at more tokens than a request may have.
+        self,
+        texts: Sequence[Input],
+        encode: Callable[[Sequence[Input]], Encoded],
+        *,
+        size: Callable[[Encoded], int],
+        field: str,
+        admit: Admit,
+    ) -> list[Encoded]:
+        """`encode` of all of them, a slice at a time; `size`: its tokens. It stops at more than a request may have.
 
         Then they are fewer than the texts, and the caller refuses them. Raises BadRequest for one that is far longer.
         """
         characters = sum(map(_characters, texts))
         if characters <= SMALL:
-            return encode(texts)
+            return [encode(texts)]
         await admit(len(texts) * max(1, len(self._tokenizer.first) + len(self._tokenizer.last)))
         if characters <= SLICE:
-            return await asyncio.to_thread(encode, texts)
-        found: list[Tokens] = []
+            return [await asyncio.to_thread(encode, texts)]
+        found: list[Encoded] = []
         tokens = 0
         for few in _slices(texts):
             if _characters(few[-1]) > SLICE:
                 await self._refuse_endless(few[-1], tokens, field, admit)
-            found += (encoded := await run_large(partial(encode, few)))
-            tokens += sum(map(len, encoded))
+            found.append(await run_large(partial(encode, few)))
+            tokens += size(found[-1])
             if tokens > self._limits.max_request_tokens:
                 break
             await admit(tokens)
@@ -191,7 +200,7 @@ class Tokenization:
                     self.check_tokens(tokens, field, more=True, one=True)
                 await admit(before + tokens // 2)
 
-    def _encoder(self, options: Options, cuts: list[bool]) -> Callable[[Sequence[str]], list[TokenIds]]:
+    def _encoder(self, options: Options, cuts: list[bool]) -> Callable[[Sequence[str]], TokenBatch]:
         """`cuts` gets, for each text, whether it was cut, where that is asked for. Raises BadRequest."""
         side, limit = options.cut, options.limit
         if side is None:
@@ -200,16 +209,18 @@ class Tokenization:
             message = f"truncate_prompt_tokens={limit} leaves no room beside the tokens around every text"
             raise BadRequest(message, param="truncate_prompt_tokens")
 
-        def encode(few: Sequence[str]) -> list[TokenIds]:
+        def encode(few: Sequence[str]) -> TokenBatch:
             found = self._tokenizer.encode(few, prompt=options.prompt)
-            cuts.extend(len(ids) > limit for ids in found)
-            return [self._tokenizer.cut(ids, limit, side) for ids in found]
+            cuts.extend((found.lengths > limit).tolist())
+            if found.lengths.max() <= limit:
+                return found
+            return TokenBatch.of([self._tokenizer.cut(ids, limit, side) for ids in found])
 
         return encode
 
-    def _check(self, texts: Sequence[TokenIds], limit: int, field: str, *, more: bool = False) -> None:
+    def _check(self, texts: TokenBatch, limit: int, field: str, *, more: bool = False) -> None:
         """What one request gives the worker. Raises BadRequest, InputTooLong."""
-        lengths = [len(text) for text in texts]
+        lengths = texts.lengths.tolist()
         if not all(lengths):
             raise BadRequest(f"{field}[{lengths.index(0)}] has no tokens", param=field)
         if max(lengths) > limit:
@@ -218,12 +229,14 @@ class Tokenization:
         self._refuse_ids_without_weights(texts, field)
         if self._backend is BackendName.VLLM and self._spec.padding is not None:
             _refuse_what_vllm_gets_wrong(texts, self._spec.padding, field)
-        self.check_tokens(sum(lengths), field, more=more, one=len(lengths) == 1 and not more)
+        self.check_tokens(texts.tokens, field, more=more, one=len(lengths) == 1 and not more)
 
-    def _refuse_ids_without_weights(self, texts: Sequence[TokenIds], field: str) -> None:
+    def _refuse_ids_without_weights(self, texts: TokenBatch, field: str) -> None:
         """Tokens that were added to the tokenizer, where the model's embeddings were not resized."""
+        if texts.ids.max() < self._spec.vocabulary:
+            return
         for index, text in enumerate(texts):
-            if (highest := int((text & ~SECOND).max())) >= self._spec.vocabulary:
+            if (highest := int(text.max())) >= self._spec.vocabulary:
                 message = (
                     f"{field}[{index}] has {self._tokenizer.name(highest)}, and the model's weights have rows for the "
                     f"ids below {self._spec.vocabulary} only: take it out of the text"
@@ -246,12 +259,16 @@ class Tokenization:
 _REMEDY = "send texts, or ids of the model's own tokenizer (LangChain: check_embedding_ctx_length=False)"
 
 
-def _refuse_what_vllm_gets_wrong(texts: Sequence[TokenIds], padding: int, field: str) -> None:
+def _refuse_what_vllm_gets_wrong(texts: TokenBatch, padding: int, field: str) -> None:
     """vLLM gives a padding inside of a text the next position; RoBERTa's own code gives it the padding's."""
     for index, text in enumerate(texts):
-        if padding in text & ~SECOND:
+        if padding in text:
             message = f"{field}[{index}] has the model's padding token, which vLLM places otherwise than the model does"
             raise BadRequest(f"{message}: take it out, or serve with --backend=huggingface", param=field)
+
+
+def _tokens(batch: TokenBatch) -> int:
+    return batch.tokens
 
 
 def _slices(texts: Sequence[Input]) -> Iterator[Sequence[Input]]:

@@ -1,10 +1,11 @@
 """All that the rest of the runtime knows of vLLM or torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from embedding_runtime.protocol.messages import TokenIds, VectorRows
+from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.token_batch import TokenBatch
 
 __all__ = ["Backend", "BatchFailed", "LoadOptions"]
 
@@ -46,7 +47,7 @@ class Backend(Protocol):
         """How many tokens of several texts make a batch that keeps the machine busy; more only make others wait."""
         ...
 
-    def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
+    def embed(self, batch: TokenBatch) -> VectorRows:
         """One row a text, in the order given: shape (len(batch), dimensions), float32.
 
         `batch` is not empty, nor is a text in it; texts have at most `max_length` tokens, ids are below `vocabulary`.
@@ -56,6 +57,6 @@ class Backend(Protocol):
         """
         ...
 
-    def padding(self, batch: Sequence[TokenIds]) -> int:
+    def padding(self, batch: TokenBatch) -> int:
         """How many places `embed` computes for this batch beside its tokens, to make rows of one length; 0: packed."""
         ...

@@ -21,7 +21,7 @@ from transformers import BertModel, CamembertModel, MPNetModel, PreTrainedModel,
 from transformers.activations import GELUActivation
 from transformers.models.mpnet.modeling_mpnet import MPNetLayer
 
-from embedding_runtime.protocol.messages import SECOND, TokenIds
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.linear import Linear, use_for_linear_layers
 from embedding_runtime.worker.backends.low_precision import LinearLayer, MakeLinear
 from embedding_runtime.worker.backends.packed import padding_of, positions_of
@@ -73,14 +73,18 @@ class _Bert:
             for projection, layer in zip(projections, encoder.layer, strict=True)
         ]
 
-    def __call__(self, texts: Sequence[TokenIds]) -> Tensor:
-        ids = np.concatenate(texts)
-        hidden = embedding(torch.from_numpy(ids & ~SECOND), self._words)
+    def __call__(self, texts: TokenBatch) -> Tensor:
+        hidden = embedding(
+            torch.from_numpy(texts.ids.astype(np.int32, copy=not texts.ids.flags.writeable)), self._words
+        )
         if self._types is not None:
-            hidden += self._types if len(self._types) == 1 else embedding(torch.from_numpy(ids // SECOND), self._types)
+            types = None if len(self._types) == 1 else texts.types
+            hidden += (
+                self._types[0] if types is None else embedding(torch.from_numpy(types.astype(np.int32)), self._types)
+            )
         hidden += embedding(torch.from_numpy(positions_of(texts, self._padding)), self._places)
         hidden = self._norm(hidden)
-        blocks = [_Block(run, self._bias_of(run)) for run in runs_of([len(text) for text in texts])]
+        blocks = [_Block(run, self._bias_of(run)) for run in runs_of(texts.lengths.tolist())]
         for layer in self._layers:
             hidden = layer(hidden, blocks)
         return hidden

@@ -27,7 +27,8 @@ from transformers import (
 
 from embedding_runtime.contract import Dtype, Quantization
 from embedding_runtime.model import ModelRefused, ModelSpec
-from embedding_runtime.protocol.messages import SECOND, TokenIds, VectorRows
+from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
 from embedding_runtime.worker.backends import (
     bert,
     cores,
@@ -84,19 +85,21 @@ class HuggingFaceBackend:
         self.batch_tokens = _GPU_BATCH_TOKENS if torch.cuda.is_available() else _CPU_BATCH_TOKENS
 
     @torch.inference_mode()
-    def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
+    def embed(self, batch: TokenBatch) -> VectorRows:
         try:
             return self._rows(batch)
         except Exception as error:
             raise batch_failed(error) from error
 
-    def padding(self, batch: Sequence[TokenIds]) -> int:
-        return 0 if self._packs else padded.padding(sorted(batch, key=len), self._width)
+    def padding(self, batch: TokenBatch) -> int:
+        return 0 if self._packs else padded.padding(sorted(batch.lengths.tolist()), self._width)
 
-    def _rows(self, batch: Sequence[TokenIds]) -> VectorRows:
-        order = sorted(range(len(batch)), key=lambda place: len(batch[place]))
-        texts = [batch[place] for place in order]
-        sorted_rows = self._head(self._forward(texts), [len(text) for text in texts]).cpu().numpy()
+    def _rows(self, batch: TokenBatch) -> VectorRows:
+        if len(batch) == 1 or (np.diff(batch.lengths.astype(np.int64)) >= 0).all():
+            return self._head(self._forward(batch), batch.lengths.tolist()).cpu().numpy()
+        order = np.argsort(batch.lengths, kind="stable")
+        texts = batch.reordered(order)
+        sorted_rows = self._head(self._forward(texts), texts.lengths.tolist()).cpu().numpy()
         rows = np.empty_like(sorted_rows)
         rows[order] = sorted_rows
         return rows
@@ -213,9 +216,9 @@ def _width(model: PreTrainedModel, spec: ModelSpec) -> Width:
     return lambda lengths: rounded_up(max(lengths), spec.max_length)
 
 
-def _one_by_one(forward: Forward, texts: Sequence[TokenIds]) -> Tensor:
+def _one_by_one(forward: Forward, texts: TokenBatch) -> Tensor:
     """For models that see the padding of a batch, whatever the mask says."""
-    return torch.cat([forward([text]) for text in texts])
+    return torch.cat([forward(text) for text in texts.singles()])
 
 
 def _ways(model: PreTrainedModel, width: Width) -> Iterator[tuple[str, Callable[[PreTrainedModel], Forward]]]:
@@ -237,7 +240,7 @@ def as_it_comes(spec: ModelSpec) -> SelfTest:
     return SelfTest.of(_trusted(model, head), probes, spec.dtype)
 
 
-def _parts(spec: ModelSpec, *, thorough: bool = False) -> tuple[PreTrainedModel, Rows, Rows, Sequence[TokenIds]]:
+def _parts(spec: ModelSpec, *, thorough: bool = False) -> tuple[PreTrainedModel, Rows, Rows, TokenBatch]:
     """The transformer, its head, what of the head's work is compared at start, and over which texts.
 
     `thorough`: with those that show how another library counts positions.
@@ -248,11 +251,11 @@ def _parts(spec: ModelSpec, *, thorough: bool = False) -> tuple[PreTrainedModel,
         head = Head(spec, model.device, prompt_tokens=prompt_tokens)
         probes = _probes(spec, model, prompt_tokens, thorough=thorough)
         if types:
-            _give_types(model, probes[0])
+            _give_types(model, next(iter(probes)))
         return model, head, head, probes
     types = tokenizer_check.check_pairs(spec)
     whole = _weights(spec)
-    pairs = [_as_pair(probe) for probe in _probes(spec, whole, 0, thorough=thorough)]
+    pairs = _as_pairs(_probes(spec, whole, 0, thorough=thorough))
     model, scores = scoring.split(whole, spec, spec.scores, pairs, types=types)
     return model, scores, scores.reads, pairs  # activations may make 1 of every score
 
@@ -321,7 +324,7 @@ def _with_zeros(
     return args, {**given, "token_type_ids": torch.zeros_like(given["input_ids"])}
 
 
-def _probes(spec: ModelSpec, model: PreTrainedModel, prompt_tokens: int, *, thorough: bool) -> list[TokenIds]:
+def _probes(spec: ModelSpec, model: PreTrainedModel, prompt_tokens: int, *, thorough: bool) -> TokenBatch:
     """Texts of few, equal, about equal and many tokens, and of more than the attention's window (where it has one).
 
     They would show if one text saw another, or padding, or its own place wrongly. `thorough`: the shortest and the
@@ -339,13 +342,14 @@ def _probes(spec: ModelSpec, model: PreTrainedModel, prompt_tokens: int, *, thor
             probe[probe == padding] = (padding + 1) % spec.vocabulary
         if spec.padding is None:
             probes[4][lengths[4] // 2] = padding
-    return probes
+    return TokenBatch.of(probes)
 
 
 _LONGEST_PROBE = 2048
 """Tokens: some decoders take 32,768, which is minutes on a CPU."""
 
 
-def _as_pair(probe: TokenIds) -> TokenIds:
-    """The second half as the second text."""
-    return np.concatenate([probe[: len(probe) // 2], probe[len(probe) // 2 :] | SECOND])
+def _as_pairs(probes: TokenBatch) -> TokenBatch:
+    """The second half of each as its second text."""
+    types = [(np.arange(len(probe)) >= len(probe) // 2).astype(np.uint8) for probe in probes]
+    return TokenBatch(probes.ids, probes.lengths, np.concatenate(types))

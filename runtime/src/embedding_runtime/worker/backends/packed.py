@@ -21,7 +21,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface
 
-from embedding_runtime.protocol.messages import SECOND, TokenIds
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.device import to_device
 from embedding_runtime.worker.backends.padded import Forward
 from embedding_runtime.worker.backends.runs import Run, runs_of
@@ -79,11 +79,13 @@ def prepare(model: PreTrainedModel) -> Forward:
     return partial(_forward, model, padding_of(model))
 
 
-def _forward(model: PreTrainedModel, padding: int | None, texts: Sequence[TokenIds]) -> Tensor:
-    ids = to_device(np.concatenate(texts).astype(np.int64), model.device)
-    positions = to_device(positions_of(texts, padding), model.device)
-    layout = Layout([len(text) for text in texts], model.device)
-    hidden: Tensor = model(input_ids=ids[None], position_ids=positions[None], layout=layout).last_hidden_state
+def _forward(model: PreTrainedModel, padding: int | None, texts: TokenBatch) -> Tensor:
+    given = {"input_ids": texts.ids.astype(np.int64), "position_ids": positions_of(texts, padding)}
+    if texts.types is not None:
+        given["token_type_ids"] = texts.types.astype(np.int64)
+    tensors = {name: to_device(values, model.device)[None] for name, values in given.items()}
+    layout = Layout(texts.lengths.tolist(), model.device)
+    hidden: Tensor = model(**tensors, layout=layout).last_hidden_state
     return hidden[0]
 
 
@@ -96,18 +98,18 @@ def padding_of(model: PreTrainedModel) -> int | None:
     return None
 
 
-def positions_of(texts: Sequence[TokenIds], padding: int | None) -> npt.NDArray[np.int64]:
+def positions_of(texts: TokenBatch, padding: int | None) -> npt.NDArray[np.int64]:
     """Of all their tokens, end to end; `padding` from `padding_of`.
 
     As the models themselves count; a text may well hold the padding's token.
     """
-    lengths = np.array([len(text) for text in texts])
+    lengths = texts.lengths.astype(np.int64)
     start = np.repeat(np.cumsum(lengths) - lengths, lengths)  # where each token's text begins
     positions: npt.NDArray[np.int64]
     if padding is None:
         positions = np.arange(len(start)) - start
         return positions
-    real = (np.concatenate(texts) & ~SECOND != padding).astype(np.int64)
+    real = (texts.ids != padding).astype(np.int64)
     counted = np.cumsum(real)
     positions = (counted - (counted - real)[start]) * real + padding
     return positions

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from embedding_runtime.protocol.messages import TokenIds
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.device import to_device
 
 __all__ = ["Forward", "Width", "groups", "padding", "prepare"]
 
-Forward = Callable[[Sequence[TokenIds]], Tensor]
+Forward = Callable[[TokenBatch], Tensor]
 """Texts in rising order of length -> the hidden states of their tokens, end to end: shape (tokens, hidden)."""
 
 Width = Callable[[Iterable[int]], int]
@@ -25,31 +25,39 @@ def prepare(model: PreTrainedModel, width: Width = max) -> Forward:
     return partial(_forward, model, width)
 
 
-def _forward(model: PreTrainedModel, width: Width, texts: Sequence[TokenIds]) -> Tensor:
-    return torch.cat([_group(model, group, width(len(text) for text in group)) for group in groups(texts)])
+def _forward(model: PreTrainedModel, width: Width, texts: TokenBatch) -> Tensor:
+    lengths = texts.lengths.tolist()
+    return torch.cat(
+        [_group(model, texts.part(start, stop), width(lengths[start:stop])) for start, stop in groups(lengths)]
+    )
 
 
-def groups(texts: Sequence[TokenIds]) -> Iterator[Sequence[TokenIds]]:
-    """Runs of texts of about one length: filling them up adds a fifth at most."""
+def groups(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Runs of texts of about one length, from start to stop (exclusive): filling them up adds a fifth at most."""
     start = 0
-    for stop in range(1, len(texts) + 1):
-        if stop == len(texts) or len(texts[stop]) > 1.2 * len(texts[start]):
-            yield texts[start:stop]
+    for stop in range(1, len(lengths) + 1):
+        if stop == len(lengths) or lengths[stop] > 1.2 * lengths[start]:
+            yield start, stop
             start = stop
 
 
-def padding(texts: Sequence[TokenIds], width: Width = max) -> int:
-    """How many places are computed beside the tokens of these texts, which are in rising order of length."""
-    widths = ((group, width(len(text) for text in group)) for group in groups(texts))
-    return sum(wide - len(text) for group, wide in widths for text in group)
+def padding(lengths: Sequence[int], width: Width = max) -> int:
+    """How many places are computed beside the tokens of texts with these lengths, in rising order."""
+    return sum(
+        width(lengths[start:stop]) * (stop - start) - sum(lengths[start:stop]) for start, stop in groups(lengths)
+    )
 
 
-def _group(model: PreTrainedModel, texts: Sequence[TokenIds], width: int) -> Tensor:
+def _group(model: PreTrainedModel, texts: TokenBatch, width: int) -> Tensor:
     """`width`: tokens of a row, its padding counted."""
-    lengths = np.array([len(text) for text in texts])
-    mask = np.arange(width) < lengths[:, None]
+    mask = np.arange(width) < texts.lengths[:, None]
     ids = np.full(mask.shape, getattr(model.config, "pad_token_id", None) or 0)  # own code may know of none
-    ids[mask] = np.concatenate(texts)
+    ids[mask] = texts.ids
+    types = {}
+    if texts.types is not None:
+        padded_types = np.zeros(mask.shape, dtype=np.int64)
+        padded_types[mask] = texts.types
+        types["token_type_ids"] = to_device(padded_types, model.device)
     seen = to_device(mask.astype(np.int64), model.device)
-    hidden: Tensor = model(input_ids=to_device(ids, model.device), attention_mask=seen).last_hidden_state
+    hidden: Tensor = model(input_ids=to_device(ids, model.device), attention_mask=seen, **types).last_hidden_state
     return hidden[seen.bool()]

@@ -14,32 +14,30 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from embedding_runtime.contract import Dtype
 from embedding_runtime.model import ModelRefused, ModelSpec, Pooling, Scores
-from embedding_runtime.protocol.messages import SECOND, TokenIds
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import padded
 from embedding_runtime.worker.backends.pooling import activation, pool
 
 __all__ = ["Head", "split"]
 
-_FIRST = int(~SECOND)
-"""The bits of a token's id."""
-
 
 def split(
-    model: PreTrainedModel, spec: ModelSpec, scores: Scores, probes: Sequence[TokenIds], *, types: bool
+    model: PreTrainedModel, spec: ModelSpec, scores: Scores, probes: TokenBatch, *, types: bool
 ) -> tuple[PreTrainedModel, "Head"]:
-    """The transformer, which takes ids with SECOND in them, and the head. `types`: whether the tokenizer gives types.
+    """The transformer, which takes token types, and the head. `types`: whether the tokenizer gives types.
 
     Proven with `probes`: both together give what the whole model gives. Raises ModelRefused.
     """
     with torch.inference_mode():
         transformer: Any = model.base_model
         types = types and "token_type_ids" in inspect.signature(transformer.forward).parameters
-        wanted = torch.cat([_whole(model, probe, types=types) for probe in probes])
+        wanted = torch.cat([_whole(model, probe, types=types) for probe in probes.singles()])
         head = Head(model, scores, spec)
-        transformer.register_forward_pre_hook(_with_types if types else _without_types, with_kwargs=True)
+        if not types:
+            transformer.register_forward_pre_hook(_without_types, with_kwargs=True)
         forward = padded.prepare(transformer)
         try:
-            found = torch.cat([head.logits(head.reads(forward([probe]), [len(probe)])) for probe in probes])
+            found = torch.cat([head.logits(head.reads(forward(probe), [probe.tokens])) for probe in probes.singles()])
             same = torch.allclose(found, wanted, rtol=_TOLERANCE[spec.dtype], atol=_TOLERANCE[spec.dtype])
         except (AttributeError, RuntimeError, TypeError, ValueError):  # it wants more of the transformer than one state
             same = False
@@ -97,22 +95,15 @@ class _Given(nn.Module):
         return BaseModelOutputWithPooling(**given)
 
 
-def _with_types(
-    _: nn.Module, args: tuple[Any, ...], given: Mapping[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    ids = given["input_ids"]
-    return args, {**given, "input_ids": ids & _FIRST, "token_type_ids": (ids & int(SECOND)).bool().long()}
-
-
 def _without_types(
     _: nn.Module, args: tuple[Any, ...], given: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return args, {**given, "input_ids": given["input_ids"] & _FIRST}
+    return args, {name: value for name, value in given.items() if name != "token_type_ids"}
 
 
-def _whole(model: PreTrainedModel, probe: TokenIds, *, types: bool) -> Tensor:
-    given = {"input_ids": torch.from_numpy(probe & ~SECOND).long()[None].to(model.device)}
-    if types:
-        given["token_type_ids"] = torch.from_numpy(probe >= SECOND).long()[None].to(model.device)
+def _whole(model: PreTrainedModel, probe: TokenBatch, *, types: bool) -> Tensor:
+    given = {"input_ids": torch.from_numpy(probe.ids.astype("i8"))[None].to(model.device)}
+    if types and probe.types is not None:
+        given["token_type_ids"] = torch.from_numpy(probe.types.astype("i8"))[None].to(model.device)
     logits: Tensor = model(**given).logits
     return logits.float()

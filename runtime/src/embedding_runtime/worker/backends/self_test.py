@@ -1,6 +1,5 @@
 """The self test at start: a few texts, each computed alone by code that is trusted, against any other way."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from embedding_runtime.contract import Dtype
-from embedding_runtime.protocol.messages import TokenIds
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.base import Backend
 
 __all__ = ["SelfTest"]
@@ -18,16 +17,16 @@ __all__ = ["SelfTest"]
 class SelfTest:
     """Texts, and the rows that they have to get."""
 
-    probes: Sequence[TokenIds]
+    probes: TokenBatch
     alone: Tensor
     """Shape (probes, dimensions)."""
     tolerance: float
     """Largest distance (1 - cosine) of a row from the one that it has to be."""
 
     @classmethod
-    def of(cls, backend: Backend, probes: Sequence[TokenIds], dtype: Dtype) -> Self:
+    def of(cls, backend: Backend, probes: TokenBatch, dtype: Dtype) -> Self:
         """`backend` is the way that is trusted."""
-        alone = torch.cat([torch.from_numpy(backend.embed([probe])) for probe in probes])
+        alone = torch.cat([torch.from_numpy(backend.embed(probe)) for probe in probes.singles()])
         return cls(probes, alone, _TOLERANCE[dtype])
 
     def problem(self, backend: Backend) -> str | None:
@@ -66,7 +65,7 @@ class SelfTest:
         return torch.cosine_similarity(self.alone.double(), together.double()).min().item()
 
 
-def _together(backend: Backend, probes: Sequence[TokenIds]) -> Tensor:
+def _together(backend: Backend, probes: TokenBatch) -> Tensor:
     return torch.from_numpy(backend.embed(probes))
 
 

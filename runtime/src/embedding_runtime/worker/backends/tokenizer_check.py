@@ -12,7 +12,6 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
-from embedding_runtime.protocol.messages import SECOND
 
 __all__ = ["Checked", "check", "check_pairs"]
 
@@ -61,9 +60,10 @@ def check_pairs(spec: ModelSpec) -> bool:
     length = min(spec.max_length, _CUT)
     found = theirs(list(map(list, pairs)), truncation="longest_first", max_length=length)
     types = found.get("token_type_ids")
-    for place, ids in enumerate(plain.encode_pairs(pairs, cut_to=length)):
-        same = np.array_equal(ids & ~SECOND, found["input_ids"][place])
-        if not same or (types is not None and not np.array_equal(ids >= SECOND, np.array(types[place]) != 0)):
+    for place, pair in enumerate(plain.encode_pairs(pairs, cut_to=length).singles()):
+        same = np.array_equal(pair.ids, found["input_ids"][place])
+        own = np.zeros(pair.tokens, np.uint8) if pair.types is None else pair.types
+        if not same or (types is not None and not np.array_equal(own != 0, np.array(types[place]) != 0)):
             raise _differ(spec, theirs, pairs[place])
     return types is not None
 

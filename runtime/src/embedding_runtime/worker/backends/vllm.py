@@ -7,7 +7,6 @@ Of a cross-encoder it computes the logits, as its task `classify`; the activatio
 
 import gc
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -18,7 +17,8 @@ from vllm.config import PoolerConfig
 from vllm.platforms import current_platform
 
 from embedding_runtime.model import ModelRefused, ModelSpec, Normalize
-from embedding_runtime.protocol.messages import SECOND, TokenIds, VectorRows
+from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import own_code, tokenizer_check, vllm_coverage
 from embedding_runtime.worker.backends.base import LoadOptions
 from embedding_runtime.worker.backends.failure import batch_failed
@@ -53,7 +53,7 @@ class VllmBackend:
         """The same engine, for a spec that differs in what comes after it."""
         return type(self)(self._engine, spec, self.detail, types=self._types)
 
-    def embed(self, batch: Sequence[TokenIds]) -> VectorRows:
+    def embed(self, batch: TokenBatch) -> VectorRows:
         try:
             return self._rows(batch)
         except Exception as error:
@@ -61,13 +61,13 @@ class VllmBackend:
             self._engine.abort_request([str(place) for place in range(len(batch))])  # those that are left
             raise failed from error
 
-    def padding(self, batch: Sequence[TokenIds]) -> int:  # noqa: ARG002 it is the protocol's
+    def padding(self, batch: TokenBatch) -> int:  # noqa: ARG002 it is the protocol's
         return 0  # but for what CUDA graphs are filled up with, which vLLM keeps to itself
 
-    def _rows(self, batch: Sequence[TokenIds]) -> VectorRows:
-        for place, ids in enumerate(batch):
-            prompt = TokensPrompt(prompt_token_ids=(ids & ~SECOND).tolist())
-            self._engine.add_request(str(place), prompt, self._params(ids))
+    def _rows(self, batch: TokenBatch) -> VectorRows:
+        for place, text in enumerate(batch.singles()):
+            prompt = TokensPrompt(prompt_token_ids=text.ids.tolist())
+            self._engine.add_request(str(place), prompt, self._params(text))
         rows: dict[int, torch.Tensor] = {}
         while self._engine.has_unfinished_requests():
             for output in self._engine.step():
@@ -75,11 +75,11 @@ class VllmBackend:
         all_rows = torch.stack([rows[place][: self._dimensions] for place in range(len(batch))])
         return (all_rows if self._activation is None else self._activation(all_rows)).numpy()
 
-    def _params(self, ids: TokenIds) -> PoolingParams:
+    def _params(self, text: TokenBatch) -> PoolingParams:
         if self._activation is None:
             return PoolingParams(task="embed")
-        second = np.flatnonzero(ids & SECOND)
-        types = {"compressed_token_type_ids": int(second[0])} if self._types and len(second) else None
+        second = [] if text.types is None else np.flatnonzero(text.types).tolist()
+        types = {"compressed_token_type_ids": second[0]} if self._types and second else None
         return PoolingParams(task="classify", use_activation=False, extra_kwargs=types)
 
 

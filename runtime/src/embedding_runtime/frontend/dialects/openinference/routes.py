@@ -21,7 +21,7 @@ from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.protocol.messages import VectorRows
-from embedding_runtime.scheduler.engine import State
+from embedding_runtime.scheduler.base import State
 
 __all__ = ["router"]
 

@@ -1,0 +1,201 @@
+"""The cores and GPUs that this process may use, and their division among the processes of a server."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedding_runtime.contract import BackendName, ServeArgs
+
+__all__ = ["Layout", "Machine", "WorkerShare", "detect", "divide"]
+
+CORES_PER_WORKER = 2
+"""On CPUs: two batches at once, with a core each, give more than any team of threads. docs/performance.md."""
+
+WORKER_BYTES = 700 << 20
+"""Memory of a worker beside the weights: libraries, and batches under way. docs/performance.md."""
+
+CORES_PER_FRONTEND = 16
+"""On CPUs: one frontend feeds as many, also with a text a request. docs/performance.md."""
+
+FRONTENDS_PER_GPU = 4
+"""A text costs a frontend 50 us, and a GPU 13 us (MiniLM on an H200)."""
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "TOKENIZERS_NUM_THREADS",
+)
+"""What the libraries read for the size of their thread pools."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the process may use."""
+
+    cores: tuple[int, ...]
+    """By number, of its affinity: a cpuset, or taskset."""
+    quota: float | None = None
+    """Cores' worth of time that its cgroup gives it; None: no limit."""
+    threads: int | None = None
+    """OMP_NUM_THREADS, as somebody has set it."""
+    gpus: tuple[str, ...] = ()
+    """As in CUDA_VISIBLE_DEVICES."""
+    memory: int | None = None
+    """Bytes that its cgroup gives it; None: no limit."""
+    is_contained: bool = False
+    """A cgroup of its own shields it from the processes of others, and them from it."""
+
+    @property
+    def usable(self) -> int:
+        """Whole cores, at least 1."""
+        limits = [len(self.cores), *(math.floor(limit) for limit in (self.quota, self.threads) if limit is not None)]
+        return max(1, min(limits))
+
+
+@dataclass(frozen=True)
+class WorkerShare:
+    """One worker's part of the machine."""
+
+    threads: int
+    cores: tuple[int, ...] = ()
+    """That it is pinned to; empty: any."""
+    gpu: str | None = None
+    workers_on_gpu: int = 1
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The thread pools of all libraries follow the same number."""
+        threads = dict.fromkeys(THREAD_VARIABLES, str(self.threads))
+        return threads if self.gpu is None else {**threads, "CUDA_VISIBLE_DEVICES": self.gpu}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The processes of a server. One frontend shares the scheduler's process."""
+
+    frontends: int
+    workers: tuple[WorkerShare, ...]
+
+
+def divide(args: ServeArgs, machine: Machine, weights: int) -> Layout:
+    """Pure. A GPU's workers, or those on a CPU, and the frontends that feed them. `weights`: bytes of the model."""
+    gpus = () if args.backend is BackendName.FAKE else machine.gpus
+    count = args.workers if isinstance(args.workers, int) else _workers(args.backend, machine, gpus, weights)
+    frontends = args.frontends if isinstance(args.frontends, int) else _frontends(machine, gpus)
+    threads = max(1, machine.usable // count)
+    if gpus:
+        on_gpu = [gpus[number % len(gpus)] for number in range(count)]
+        return Layout(frontends, tuple(WorkerShare(threads, (), gpu, on_gpu.count(gpu)) for gpu in on_gpu))
+    # With a quota of a larger machine other containers have the same cores: the kernel knows better which are free.
+    pins = count > 1 and machine.usable == len(machine.cores) >= count
+    cores = [machine.cores[n * threads : (n + 1) * threads] if pins else () for n in range(count)]
+    return Layout(frontends, tuple(WorkerShare(threads, each) for each in cores))
+
+
+def _workers(backend: BackendName, machine: Machine, gpus: Sequence[str], weights: int) -> int:
+    if gpus:
+        return len(gpus)
+    if backend is BackendName.FAKE:
+        return 1
+    fit = machine.usable if machine.memory is None else machine.memory // (WORKER_BYTES + 2 * weights)
+    return max(1, min(machine.usable // CORES_PER_WORKER, fit))
+
+
+def _frontends(machine: Machine, gpus: Sequence[str]) -> int:
+    if gpus:
+        return max(1, min(FRONTENDS_PER_GPU * len(gpus), (machine.usable - len(gpus) - 1) // 2))
+    return max(1, machine.usable // CORES_PER_FRONTEND)
+
+
+def detect(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> Machine:
+    """What this process may use, from its affinity, its cgroup, the environment and the devices below `root`."""
+    threads = environ.get("OMP_NUM_THREADS", "")
+    return Machine(
+        cores=tuple(sorted(os.sched_getaffinity(0))),
+        quota=_quota(root),
+        memory=_memory(root),
+        threads=int(threads) if threads.isdecimal() and int(threads) else None,
+        gpus=_gpus(environ, root),
+        is_contained=_is_contained(environ, root),
+    )
+
+
+def _cgroup(root: Path, controller: str) -> str | None:
+    """The path of this process's cgroup, in version 2 (controller "") or of a controller in version 1."""
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            return path
+    return None
+
+
+def _quota(root: Path) -> float | None:
+    """The lowest of its cgroup and those above."""
+    found: list[float] = []
+    unified, cpu = _cgroup(root, ""), _cgroup(root, "cpu")
+    if unified is not None:
+        for folder in _upwards(root / "sys/fs/cgroup", unified):
+            found += [int(quota) / int(period) for quota, period in _words(folder / "cpu.max", 2) if quota != "max"]
+    if cpu is not None:
+        for mount in ("cpu", "cpu,cpuacct"):
+            for folder in _upwards(root / "sys/fs/cgroup" / mount, cpu):
+                quota, period = _lines(folder / "cpu.cfs_quota_us"), _lines(folder / "cpu.cfs_period_us")
+                found += [int(quota[0]) / int(period[0])] if quota and period and int(quota[0]) > 0 else []
+    return min(found, default=None)
+
+
+def _memory(root: Path) -> int | None:
+    """The lowest of its cgroup and those above."""
+    folders: list[Path] = []
+    for controller, mount, name in (("", "", "memory.max"), ("memory", "memory", "memory.limit_in_bytes")):
+        path = _cgroup(root, controller)
+        folders += [] if path is None else [each / name for each in _upwards(root / "sys/fs/cgroup" / mount, path)]
+    limits = [int(word) for folder in folders for word in _lines(folder)[:1] if word.isdecimal()]
+    return min((limit for limit in limits if limit < _NO_LIMIT), default=None)
+
+
+_NO_LIMIT = 1 << 60
+"""Version 1 writes a number near 2**63 for: no limit."""
+
+
+def _upwards(mount: Path, path: str) -> Sequence[Path]:
+    """A cgroup's folder and those above. In a container the mount may be the cgroup itself, whatever its path says."""
+    folder = mount / path.lstrip("/")
+    if ".." in folder.parts or not folder.is_dir():
+        return [mount]
+    return [folder, *(above for above in folder.parents if above.is_relative_to(mount))]
+
+
+def _gpus(environ: Mapping[str, str], root: Path) -> tuple[str, ...]:
+    """All that the process sees: CUDA numbers them from 0."""
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        names = [name.strip() for name in visible.split(",")]
+        return tuple(name for name in names if name and name not in {"-1", "NoDevFiles", "none", "void"})
+    devices = sum(path.name.removeprefix("nvidia").isdecimal() for path in (root / "dev").glob("nvidia*"))
+    return tuple(map(str, range(devices)))
+
+
+def _is_contained(environ: Mapping[str, str], root: Path) -> bool:
+    if "KUBERNETES_SERVICE_HOST" in environ or any((root / mark).exists() for mark in _MARKS):
+        return True
+    # The root of a cgroup namespace: the machine's own root has no limits.
+    return _cgroup(root, "") == "/" and (root / "sys/fs/cgroup/cpu.max").exists()
+
+
+_MARKS = (".dockerenv", "run/.containerenv")
+
+
+def _words(path: Path, number: int) -> Sequence[Sequence[str]]:
+    return [words for words in (line.split() for line in _lines(path)) if len(words) == number]
+
+
+def _lines(path: Path) -> Sequence[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return ()

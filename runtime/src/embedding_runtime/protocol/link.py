@@ -1,0 +1,98 @@
+"""One end of a socket between two processes of a server, on an event loop."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Self, cast
+
+from embedding_runtime.protocol.messages import HEADER, Message, pack, unpack
+
+__all__ = ["MessageLink"]
+
+_log = logging.getLogger(__name__)
+
+BUFFER = 1 << 17
+"""Bytes that are read at once. A larger frame gets memory of its own, and is read into that."""
+
+
+class MessageLink(asyncio.BufferedProtocol):
+    """Sends messages, and calls back with each one that arrives and once with the end of the stream."""
+
+    def __init__(self, received: Callable[[Message], None], closed: Callable[[str | None], None]) -> None:
+        """`closed` gets what was wrong with the peer's bytes, or None."""
+        self._received, self._closed = received, closed
+        self._transport: asyncio.Transport | None = None
+        self._buffer, self._filled = bytearray(BUFFER), 0
+        self._large: bytearray | None = None
+        self._large_kind = self._large_filled = 0
+        self._problem: str | None = None
+
+    @classmethod
+    async def connect(
+        cls, end: socket.socket, received: Callable[[Message], None], closed: Callable[[str | None], None]
+    ) -> Self:
+        """Take over this end of a connected socket."""
+        link = cls(received, closed)
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: link, end)
+        return link
+
+    def send(self, message: Message) -> None:
+        """Queue a message for the peer; nothing happens once the link is closed."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines(pack(message))
+
+    def abort(self) -> None:
+        """Close without sending what is queued. `closed` is called soon."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # The transport's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 a peer that is gone is gone
+        self._closed(self._problem)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 the buffer is as large as it is
+        if self._large is not None:
+            return memoryview(self._large)[self._large_filled :]
+        return memoryview(self._buffer)[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._large is None:
+            self._filled += nbytes
+            self._parse()
+            return
+        self._large_filled += nbytes
+        if self._large_filled == len(self._large):
+            body, self._large = self._large, None
+            self._handle(self._large_kind, memoryview(body))
+
+    def _parse(self) -> None:
+        view, at = memoryview(self._buffer), 0
+        while self._filled - at >= HEADER.size:
+            kind, size = HEADER.unpack_from(view, at)
+            start = at + HEADER.size
+            if self._filled - start >= size:
+                at = start + size
+                self._handle(kind, memoryview(bytes(view[start:at])))
+            elif HEADER.size + size <= BUFFER:
+                break
+            else:
+                self._large, self._large_kind, self._large_filled = bytearray(size), kind, self._filled - start
+                self._large[: self._large_filled] = view[start : self._filled]
+                at = self._filled
+        self._filled -= at
+        view[: self._filled] = bytes(view[at : at + self._filled])
+
+    def _handle(self, kind: int, body: memoryview) -> None:
+        if self._problem is not None:
+            return
+        try:
+            self._received(unpack(kind, body))
+        except (LookupError, TypeError, ValueError) as error:
+            _log.debug("a message of kind %d", kind, exc_info=error)
+            self._problem = f"its message cannot be understood: {error!r}"
+            self.abort()

@@ -1,0 +1,205 @@
+"""The frontends of other processes, as the scheduler serves them."""
+
+import asyncio
+import itertools
+import logging
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from prometheus_client import Metric
+
+from embedding_runtime.errors import RuntimeFault
+from embedding_runtime.observability import gather
+from embedding_runtime.protocol.link import MessageLink
+from embedding_runtime.protocol.messages import (
+    Cancel,
+    Charge,
+    Check,
+    Collect,
+    Fault,
+    Granted,
+    Message,
+    Rows,
+    Samples,
+    Scrape,
+    Scraped,
+    Serving,
+    StateChange,
+    Stop,
+    Submit,
+)
+from embedding_runtime.protocol.requests import Principal
+from embedding_runtime.scheduler.engine import Engine, Job
+
+__all__ = ["Frontends"]
+
+_log = logging.getLogger(__name__)
+
+SCRAPE_SECONDS = 2.0
+"""How long a frontend's own metrics are waited for."""
+
+
+class Frontends:
+    """All frontends of a server. Lives on the engine's event loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._links: dict[int, _FrontendLink] = {}
+        self._scrapes: dict[int, tuple[list[Sequence[Any]], asyncio.Future[None]]] = {}
+        self._numbers = itertools.count()
+        self._tasks: set[asyncio.Task[None]] = set()
+        loop = asyncio.get_running_loop()
+        self.all_serve: asyncio.Future[None] = loop.create_future()
+        """Done once all of them take connections."""
+        self.stopping: asyncio.Future[None] = loop.create_future()
+        """Done once they have been told to stop."""
+        self.gone: asyncio.Event = asyncio.Event()
+        """Set once all of them are gone."""
+        engine.followers.append(self._announce)
+
+    async def connect(self, ends: Sequence[socket.socket]) -> asyncio.Future[int]:
+        """Talk to a frontend over each of these ends. The future gets the number of the first that is gone."""
+        lost: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        for number, end in enumerate(ends):
+            self._links[number] = link = _FrontendLink(self._engine, partial(self._other, number))
+            await link.connect(end, partial(self._gone, number, lost))
+        self._announce()
+        return lost
+
+    def stop(self, *, now: bool = False) -> None:
+        """All of them end, as Stop has it."""
+        self._tell(Stop(now))
+        if not self.stopping.done():
+            self.stopping.set_result(None)
+
+    def _announce(self) -> None:
+        self._tell(StateChange(self._engine.state.name, self._engine.reason, self._engine.cosine))
+
+    def _tell(self, message: Message) -> None:
+        for link in self._links.values():
+            link.send(message)
+
+    def _gone(self, number: int, lost: asyncio.Future[int], problem: str | None) -> None:
+        if problem is not None:
+            _log.error("frontend %d: %s", number, problem)
+        self._links.pop(number).withdraw_all()
+        if not self._links:
+            self.gone.set()
+        if not lost.done():
+            lost.set_result(number)
+
+    def _other(self, number: int, message: Message) -> None:
+        """What concerns more than one frontend."""
+        match message:
+            case Serving():
+                self._links[number].is_serving = True
+                if all(link.is_serving for link in self._links.values()) and not self.stopping.done():
+                    self.all_serve.set_result(None)
+            case Samples(scrape, families):
+                if scrape in self._scrapes:
+                    found, done = self._scrapes[scrape]
+                    found.append(families)
+                    if len(found) >= len(self._links) and not done.done():
+                        done.set_result(None)
+            case Scrape(request):
+                task = asyncio.create_task(self._answer_scrape(self._links[number], request))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _answer_scrape(self, link: "_FrontendLink", request: int) -> None:
+        families = gather.to_json(await self._collect())
+        link.send(Scraped(request, families))
+
+    async def _collect(self) -> Sequence[Metric]:
+        """The engine's and all frontends'. One that does not answer in time is left out."""
+        scrape, found = next(self._numbers), list[Sequence[Any]]()
+        self._scrapes[scrape] = found, asyncio.get_running_loop().create_future()
+        self._tell(Collect(scrape))
+        try:
+            await asyncio.wait([self._scrapes[scrape][1]], timeout=SCRAPE_SECONDS)
+        finally:
+            del self._scrapes[scrape]
+        return gather.merged([await self._engine.collect(), *map(gather.from_json, found)])
+
+
+class _FrontendLink:
+    """One frontend: its requests under way."""
+
+    def __init__(self, engine: Engine, other: Callable[[Message], None]) -> None:
+        self.is_serving = False
+        self._engine, self._other = engine, other
+        self._link: MessageLink | None = None
+        self._jobs: dict[int, Job] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def connect(self, end: socket.socket, closed: Callable[[str | None], None]) -> None:
+        self._link = await MessageLink.connect(end, self._handle, closed)
+
+    def send(self, message: Message) -> None:
+        if self._link is not None:
+            self._link.send(message)
+
+    def withdraw_all(self) -> None:
+        """Nobody waits for its requests any more."""
+        for job in self._jobs.values():
+            self._engine.withdraw(job)
+        self._jobs.clear()
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case Submit():
+                self._submit(message)
+            case Cancel(request):
+                job = self._jobs.pop(request, None)
+                if job is not None:
+                    self._engine.withdraw(job)
+            case Check(request, texts, tokens, principal, lane, seconds):
+                check = self._engine.check_admission(texts, tokens, principal, lane=lane, seconds=seconds)
+                self._answer_soon(request, principal, check)
+            case Charge(request, principal, tokens, only_checks):
+                charge = self._engine.check_budget if only_checks else self._engine.charge
+                self._answer_soon(request, principal, charge(principal, tokens))
+            case _:
+                self._other(message)
+
+    def _submit(self, asked: Submit) -> None:
+        try:
+            job = self._engine.submit(asked.texts, asked.principal, lane=asked.lane, seconds=asked.seconds)
+        except RuntimeFault as fault:
+            self._refuse(asked.request, asked.principal, fault)
+            return
+        self._jobs[asked.request] = job
+        job.done.add_done_callback(partial(self._done, asked.request, asked.principal, job))
+
+    def _done(self, request: int, principal: Principal, job: Job, done: "asyncio.Future[Any]") -> None:
+        if done.cancelled():
+            return
+        self._jobs.pop(request, None)
+        self._engine.withdraw(job)
+        fault = done.exception()
+        if fault is None:
+            self.send(Rows(request, done.result(), job.queued or 0.0, self._engine.rate_limit(principal)))
+        elif isinstance(fault, RuntimeFault):
+            self._refuse(request, principal, fault)
+        else:
+            raise fault
+
+    def _answer_soon(self, request: int, principal: Principal, work: Any) -> None:
+        task = asyncio.create_task(self._answer(request, principal, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, request: int, principal: Principal, work: Any) -> None:
+        try:
+            await work
+        except RuntimeFault as fault:
+            self._refuse(request, principal, fault)
+        else:
+            self.send(Granted(request, self._engine.rate_limit(principal)))
+
+    def _refuse(self, request: int, principal: Principal, fault: RuntimeFault) -> None:
+        attributes: Mapping[str, Any] = vars(fault)
+        limit = self._engine.rate_limit(principal)
+        self.send(Fault(request, type(fault).__name__, str(fault), attributes, limit))

@@ -1,0 +1,184 @@
+"""The scheduler of another process, as a frontend talks to it."""
+
+import asyncio
+import itertools
+import math
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from prometheus_client import Metric
+
+from embedding_runtime.errors import BackendFailed, NotReady, restored
+from embedding_runtime.observability import gather, tracing
+from embedding_runtime.observability.metrics import Metrics
+from embedding_runtime.protocol.link import MessageLink
+from embedding_runtime.protocol.messages import (
+    Cancel,
+    Charge,
+    Check,
+    Collect,
+    Fault,
+    Granted,
+    Message,
+    Rows,
+    Samples,
+    Scrape,
+    Scraped,
+    Serving,
+    StateChange,
+    Stop,
+    Submit,
+    VectorRows,
+)
+from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
+from embedding_runtime.protocol.token_batch import TokenBatch
+from embedding_runtime.scheduler.base import State
+
+__all__ = ["RemoteScheduler"]
+
+KEPT = 1000
+"""Rate limits of principals, before the oldest ones are dropped."""
+
+Answer = TypeVar("Answer", Rows, Granted, Scraped)
+
+
+class RemoteScheduler:
+    """As Scheduler. Lives on one event loop."""
+
+    def __init__(self, stop: Callable[..., None]) -> None:
+        """`stop(now=...)` ends this frontend."""
+        self.state = State.LOADING
+        self.reason = "the model is loading"
+        self.cosine: float | None = None
+        self.metrics = Metrics()
+        self.closed: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        """Done once the scheduler is gone."""
+        self._stop = stop
+        self._link: MessageLink | None = None
+        self._numbers = itertools.count()
+        self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._principals: dict[int, Principal] = {}
+        self._limits: dict[Principal, tuple[RateLimit, float]] = {}
+        """As they were last told, and when."""
+
+    async def connect(self, end: socket.socket) -> None:
+        """Talk over this end of a socket."""
+        self._link = await MessageLink.connect(end, self._handle, self._lost)
+
+    def close(self) -> None:
+        """End the link."""
+        if self._link is not None:
+            self._link.abort()
+
+    def serving(self) -> None:
+        """Tell the scheduler that connections may come."""
+        self._send(Serving())
+
+    async def embed(
+        self, texts: TokenBatch, principal: Principal, *, lane: Lane | None = None, seconds: float = math.inf
+    ) -> VectorRows:
+        """As Scheduler has it."""
+        self._check_state()
+        number = next(self._numbers)
+        lane = lane or Lane.by_size(len(texts))
+        try:
+            answer = await self._ask(number, Submit(number, texts, principal, lane, seconds), Rows, principal)
+        except asyncio.CancelledError:
+            self._send(Cancel(number))
+            raise
+        tracing.annotate({"embedding.queue_seconds": answer.queue_seconds})
+        return answer.rows
+
+    async def check_admission(
+        self, texts: int, tokens: int, principal: Principal, *, lane: Lane | None, seconds: float
+    ) -> None:
+        """As Scheduler has it."""
+        self._check_state()
+        number = next(self._numbers)
+        await self._ask(number, Check(number, texts, tokens, principal, lane, seconds), Granted, principal)
+
+    async def check_budget(self, principal: Principal, tokens: int) -> None:
+        """As Scheduler has it."""
+        await self._charge(principal, tokens, only_checks=True)
+
+    async def charge(self, principal: Principal, tokens: int) -> None:
+        """As Scheduler has it."""
+        await self._charge(principal, tokens, only_checks=False)
+
+    async def _charge(self, principal: Principal, tokens: int, *, only_checks: bool) -> None:
+        if principal.tokens_per_minute is not None:
+            number = next(self._numbers)
+            await self._ask(number, Charge(number, principal, tokens, only_checks), Granted, principal)
+
+    def rate_limit(self, principal: Principal) -> RateLimit | None:
+        """As the scheduler's latest answer told it, and refilled since then."""
+        if principal.tokens_per_minute is None:
+            return None
+        limit, told = self._limits.get(principal, (RateLimit(principal.tokens_per_minute, 0, 0.0), -math.inf))
+        passed = min(time.monotonic() - told, 60.0)
+        remaining = min(limit.per_minute, limit.remaining + int(passed * limit.per_minute / 60))
+        return RateLimit(limit.per_minute, remaining, max(0.0, limit.full_in - passed))
+
+    async def collect(self) -> Sequence[Metric]:
+        """As Scheduler has it; of this frontend alone, once the scheduler is gone."""
+        if self.closed.done():
+            return self.metrics.families()
+        number = next(self._numbers)
+        return gather.from_json((await self._ask(number, Scrape(number), Scraped, None)).families)
+
+    def _check_state(self) -> None:
+        if self.state is State.LOADING:
+            raise NotReady(self.reason)
+        if self.state is State.FAILED:
+            raise BackendFailed(self.reason)
+
+    async def _ask(self, number: int, message: Message, kind: type[Answer], principal: Principal | None) -> Answer:
+        """Raises the fault that the scheduler answers with."""
+        self._waiting[number] = future = asyncio.get_running_loop().create_future()
+        self._send(message)
+        try:
+            answer = await future
+        finally:
+            del self._waiting[number]
+        if not isinstance(answer, Scraped) and principal is not None and principal.tokens_per_minute is not None:
+            self._note(principal, getattr(answer, "rate_limit", None))
+        if isinstance(answer, Fault):
+            raise restored(answer.name, answer.message, answer.attributes)
+        if not isinstance(answer, kind):
+            raise TypeError(f"{type(answer).__name__} is no answer to {type(message).__name__}")
+        return answer
+
+    def _note(self, principal: Principal, limit: RateLimit | None) -> None:
+        if limit is not None:
+            self._limits.pop(principal, None)
+            self._limits[principal] = limit, time.monotonic()
+            if len(self._limits) > KEPT:
+                del self._limits[next(iter(self._limits))]
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case Rows() | Granted() | Fault() | Scraped():
+                future = self._waiting.get(message.request)
+                if future is not None and not future.done():
+                    future.set_result(message)
+            case StateChange(state, reason, cosine):
+                self.state, self.reason, self.cosine = State[state], reason, cosine
+            case Collect(scrape):
+                self._send(Samples(scrape, gather.to_json(self.metrics.families())))
+            case Stop(now):
+                self._stop(now=now)
+
+    def _lost(self, problem: str | None) -> None:
+        if self.state is not State.FAILED:
+            self.state, self.reason = State.FAILED, problem or "the scheduler ended unexpectedly"
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(BackendFailed(self.reason))
+        if not self.closed.done():
+            self.closed.set_result(problem)
+
+    def _send(self, message: Message) -> None:
+        if self._link is not None:
+            self._link.send(message)

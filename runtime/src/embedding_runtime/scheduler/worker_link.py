@@ -1,0 +1,98 @@
+"""One worker as the scheduler sees it: its link, what it can do, and the batches that it has been given."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from embedding_runtime.protocol.link import MessageLink
+from embedding_runtime.protocol.messages import Failed, Message, Ready, Vectors, Work
+from embedding_runtime.protocol.token_batch import TokenBatch
+from embedding_runtime.scheduler.dispatch import WorkerLoad
+from embedding_runtime.scheduler.queue import Part
+
+__all__ = ["Batch", "WorkerLink"]
+
+Owner = TypeVar("Owner", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Batch(Generic[Owner]):
+    """What a worker has been given."""
+
+    parts: Sequence[Part[Owner]]
+    tokens: int
+    exclusive: bool
+    sent: float
+
+    @property
+    def texts(self) -> int:
+        """How many."""
+        return sum(part.texts for part in self.parts)
+
+
+class WorkerLink(Generic[Owner]):
+    """A worker that is connected."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.ready: Ready | None = None
+        self.under_way: dict[int, Batch[Owner]] = {}
+        self.closed: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        """Done once the worker is gone: what was wrong with it, where that is known."""
+        self._link: MessageLink | None = None
+        self._answered = float("-inf")
+        self._oldest: int | None = None
+        self._waited = 0.0
+
+    async def connect(self, end: socket.socket, received: Callable[[Message], None]) -> None:
+        """Talk over this end of a socket."""
+        self._link = await MessageLink.connect(end, received, self.close)
+        if self.closed.done():  # the server has failed meanwhile
+            self._link.abort()
+
+    @property
+    def tokens(self) -> int:
+        """Of all batches under way."""
+        return sum(batch.tokens for batch in self.under_way.values())
+
+    @property
+    def load(self) -> WorkerLoad:
+        """For `next_dispatch`. Only of a worker that is ready."""
+        if self.ready is None:
+            raise RuntimeError(f"worker {self.number} is not ready")
+        exclusive = [batch.exclusive for batch in self.under_way.values()]
+        return WorkerLoad(self.ready.concurrent, self.ready.batch_tokens, exclusive, self.tokens)
+
+    def give(self, number: int, batch: Batch[Owner], texts: TokenBatch) -> None:
+        """Send a batch."""
+        self.under_way[number] = batch
+        if self._link is not None:
+            self._link.send(Work(number, texts, batch.exclusive))
+
+    def complete(self, answer: Vectors | Failed) -> tuple[Batch[Owner], float]:
+        """The batch, and how long the worker was busy with it. Raises KeyError for one that it has not been given.
+
+        Busy time starts when the batch was sent or the previous one finished, whichever is later: so the sum is right
+        for two batches at once, too.
+        """
+        batch, now = self.under_way.pop(answer.batch), time.monotonic()
+        busy = now - max(self._answered, batch.sent)
+        self._answered = now
+        return batch, busy
+
+    def waited(self, seconds: float) -> tuple[Batch[Owner] | None, float]:
+        """The oldest batch, and how long its answer has been waited for; `seconds` since the last call."""
+        number, batch = next(iter(self.under_way.items()), (None, None))
+        self._waited = self._waited + seconds if number == self._oldest else 0.0
+        self._oldest = number
+        return batch, self._waited
+
+    def close(self, reason: str | None) -> None:
+        """End the link; the first reason stays."""
+        if not self.closed.done():
+            self.closed.set_result(reason)
+        if self._link is not None:
+            self._link.abort()

@@ -1,0 +1,151 @@
+"""The scheduler of another process: what a frontend asks over the link is what it would get in the same process."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from embedding_runtime.errors import BackendFailed, NotReady, Overloaded, RateLimited, TextFailed
+from embedding_runtime.observability import gather
+from embedding_runtime.protocol.messages import Failed
+from embedding_runtime.protocol.requests import Lane, Principal
+from embedding_runtime.scheduler.base import State
+from embedding_runtime.scheduler.frontends import Frontends
+from embedding_runtime.scheduler.remote import RemoteScheduler
+from support.clock import eventually
+from support.played_worker import ANYBODY, PlayedWorker, a_worker, ids
+
+LIMITED = Principal("limited", 60)
+
+
+@asynccontextmanager
+async def apart(worker: PlayedWorker, count: int = 1) -> AsyncIterator[tuple[Frontends, list[RemoteScheduler]]]:
+    """So many frontends of the engine of this worker."""
+    frontends = Frontends(worker.engine)
+    pairs = [socket.socketpair() for _ in range(count)]
+    lost = await frontends.connect([ours for ours, _ in pairs])
+    schedulers = []
+    for _, theirs in pairs:
+        scheduler = RemoteScheduler(lambda **_: None)
+        await scheduler.connect(theirs)
+        schedulers.append(scheduler)
+    await eventually(lambda: all(each.state is worker.engine.state for each in schedulers))
+    try:
+        yield frontends, schedulers
+    finally:
+        for scheduler in schedulers:
+            scheduler.close()
+        await frontends.gone.wait()
+        assert lost.done()
+
+
+async def test_rows_come_back_to_the_frontend_that_asked() -> None:
+    async with a_worker() as worker, apart(worker, 2) as (_, (one, other)):
+        first = asyncio.create_task(one.embed(ids(3, 4), ANYBODY))
+        worker.answer(await worker.work())
+        assert (await first)[:, 0].tolist() == [3, 4]
+        second = asyncio.create_task(other.embed(ids(5), ANYBODY))
+        worker.answer(await worker.work())
+        assert (await second)[:, 0].tolist() == [5]
+
+
+async def test_a_caller_that_leaves_takes_its_texts_out_of_the_queue() -> None:
+    async with a_worker() as worker, apart(worker) as (_, (remote,)):
+        blocker = asyncio.create_task(remote.embed(ids(1), ANYBODY))
+        work = await worker.work()
+        gone = asyncio.create_task(remote.embed(ids(2), ANYBODY))
+        await eventually(lambda: worker.engine._queue.tokens == 2)
+        gone.cancel()
+        await eventually(lambda: worker.engine._queue.tokens == 0)
+        worker.answer(work)
+        await blocker
+
+
+async def test_the_requests_of_a_frontend_that_is_lost_leave_the_queue() -> None:
+    async with a_worker() as worker, apart(worker, 2) as (frontends, (one, other)):
+        blocker = asyncio.create_task(other.embed(ids(1), ANYBODY))
+        work = await worker.work()
+        lost = asyncio.create_task(one.embed(ids(2), ANYBODY))
+        await eventually(lambda: worker.engine._queue.tokens == 2)
+        one.close()
+        with pytest.raises(BackendFailed):
+            await lost
+        await eventually(lambda: worker.engine._queue.tokens == 0)
+        worker.answer(work)
+        await blocker
+        assert not frontends.gone.is_set()
+
+
+async def test_faults_arrive_as_they_were_raised() -> None:
+    async with a_worker(max_waiting_tokens=3) as worker, apart(worker) as (_, (remote,)):
+        failing = asyncio.create_task(remote.embed(ids(3), ANYBODY))
+        work = await worker.work()
+        with pytest.raises(
+            Overloaded, match="3 tokens are queued ahead of the 1 of this request: try again"
+        ) as refused:
+            await remote.embed(ids(1), ANYBODY)
+        assert refused.value.retry_after == 1
+        worker.say(Failed(work.batch))
+        with pytest.raises(TextFailed, match=r"input\[0\]") as failed:
+            await failing
+        assert (failed.value.index, failed.value.param) == (0, "input")
+
+
+async def test_admission_is_checked_and_tokens_are_charged_before_work() -> None:
+    async with a_worker() as worker, apart(worker) as (_, (remote,)):
+        await remote.check_admission(1, 60, LIMITED, lane=None, seconds=1)
+        await remote.charge(LIMITED, 60)
+        with pytest.raises(RateLimited, match="at least 10 tokens asked for"):
+            await remote.check_admission(1, 10, LIMITED, lane=Lane.BULK, seconds=1)
+
+
+async def test_a_budget_is_one_for_all_frontends_and_each_tells_what_is_left() -> None:
+    async with a_worker() as worker, apart(worker, 2) as (_, (one, other)):
+        first = asyncio.create_task(one.embed(ids(20), LIMITED))
+        worker.answer(await worker.work())
+        await first
+        second = asyncio.create_task(other.embed(ids(30), LIMITED))
+        worker.answer(await worker.work())
+        await second
+        limit = other.rate_limit(LIMITED)
+        assert limit is not None
+        assert (limit.per_minute, limit.remaining // 5) == (60, 2)
+        assert one.rate_limit(ANYBODY) is None
+
+
+async def test_the_state_is_the_schedulers() -> None:
+    async with a_worker(ready=False) as worker, apart(worker) as (_, (remote,)):
+        with pytest.raises(NotReady, match="the model is loading"):
+            await remote.embed(ids(1), ANYBODY)
+        worker.process.ready()
+        await eventually(lambda: remote.state is State.READY)
+        assert remote.reason == "played"
+        worker.engine.stop()
+        await eventually(lambda: remote.state is State.STOPPING)
+
+
+async def test_a_frontend_whose_scheduler_is_lost_answers_503() -> None:
+    async with a_worker() as worker, apart(worker) as (frontends, (remote,)):
+        task = asyncio.create_task(remote.embed(ids(1), ANYBODY))
+        await worker.work()
+        frontends._links[0]._link.abort()  # type: ignore[union-attr]
+        with pytest.raises(BackendFailed, match="the scheduler ended unexpectedly"):
+            await task
+        assert remote.state is State.FAILED
+
+
+async def test_a_scrape_of_any_frontend_has_the_sum_of_all() -> None:
+    async with a_worker() as worker, apart(worker, 2) as (_, (one, other)):
+        for scheduler, times in ((one, 2), (other, 3)):
+            for _ in range(times):
+                scheduler.metrics.request(method="POST", path="/v1/embeddings", code=200, seconds=0.1)
+        task = asyncio.create_task(one.embed(ids(7), ANYBODY))
+        worker.answer(await worker.work())
+        await task
+        for scheduler in (one, other):
+            text = gather.exposition(await scheduler.collect(), "")[0].decode()
+            assert 'embedding_requests_total{code="200",method="POST",path="/v1/embeddings"} 5.0' in text
+            assert "embedding_tokens_total 7.0" in text
+            assert "embedding_workers 1.0" in text

@@ -1,0 +1,211 @@
+"""Several frontends and several workers as real processes: who gets what, what is summed, and what ends with what."""
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from embedding_runtime.contract import KILLED
+from support.processes import is_running
+from support.runtime_server import NAME, RuntimeServer, all_of, until
+
+BODY = json.dumps({"model": NAME, "input": "hello"}).encode()
+
+
+@contextmanager
+def a_server(**flags: Any) -> Iterator[RuntimeServer]:
+    with RuntimeServer("fake", frontends=2, workers=2, **flags) as server:
+        yield server.ready()
+
+
+def connections_of(pid: int) -> int:
+    """Sockets of a process."""
+    return sum(str(path.readlink()).startswith("socket:") for path in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def test_connections_are_dealt_out_evenly() -> None:
+    with a_server() as server, ExitStack() as stack:
+        before = [connections_of(pid) for pid in server.frontends]
+        clients = [stack.enter_context(server.http()) for _ in range(64)]
+        assert {client.get("/v1/models").status_code for client in clients} == {200}
+        added = [connections_of(pid) - idle for pid, idle in zip(server.frontends, before, strict=True)]
+        assert sum(added) >= 62  # that of /readyz may have been counted before
+        assert abs(added[0] - added[1]) <= 2  # those of /readyz
+
+
+def test_both_workers_compute() -> None:
+    with a_server() as server:
+        os.kill(server.workers[0], signal.SIGSTOP)
+        with ThreadPoolExecutor() as pool:
+            answers = [pool.submit(server.embeddings, input="hello") for _ in range(2)]
+            until(lambda: any(answer.done() for answer in answers), "the other worker to answer")
+            os.kill(server.workers[0], signal.SIGCONT)
+            assert [answer.result().status_code for answer in answers] == [200, 200]
+
+
+def test_a_scrape_of_any_frontend_counts_all_requests() -> None:
+    with a_server() as server:
+        for _ in range(10):
+            assert server.embeddings(input="hello").status_code == 200
+        for _ in range(2):
+            assert server.metric("embedding_requests_total", path="/openai/v1/embeddings", code="200") == 10
+            assert server.metric("embedding_texts_total") == 10
+            assert server.metric("embedding_workers") == 2
+            assert server.metric("embedding_request_duration_seconds_count", path="/openai/v1/embeddings") == 10
+
+
+def test_a_keys_budget_is_one_for_all_frontends(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("tenant secret 12\n")
+    with a_server(api_keys_file=keys) as server:
+        codes, left = [], []
+        for _ in range(6):  # 3 tokens each, in turn with each frontend
+            with server.http() as http:
+                answer = http.post(
+                    "/v1/embeddings",
+                    content=BODY,
+                    headers={"Authorization": "Bearer secret", "Content-Type": "application/json"},
+                )
+            codes.append(answer.status_code)
+            left.append(int(answer.headers["x-ratelimit-remaining-tokens"]))
+        assert codes[:4] == [200] * 4
+        assert set(codes[4:]) <= {200, 429}  # on a slow machine the budget refills meanwhile
+        assert 429 in codes[4:]
+        assert left[:2] == sorted(left[:2], reverse=True)
+
+
+def test_sigterm_lets_requests_under_way_finish_on_all_frontends() -> None:
+    with a_server() as server:
+        workers, frontends = server.workers, server.frontends
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        connections = [server.begin_request(BODY) for _ in range(4)]
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: not server.listens(), "new connections to be refused")
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+        assert [b"200 OK" in all_of(connection) for connection in connections] == [True] * 4
+        assert server.process.wait(30) == 0
+        assert not any(map(is_running, [*workers, *frontends]))
+
+
+def test_what_is_not_done_within_the_grace_period_is_told_so_on_all_frontends() -> None:
+    with a_server(grace_period=0.5) as server:
+        for pid in server.workers:
+            os.kill(pid, signal.SIGSTOP)
+        connections = [server.begin_request(BODY) for _ in range(4)]
+        server.process.send_signal(signal.SIGTERM)
+        assert {b"503 Service Unavailable" in all_of(connection) for connection in connections} == {True}
+        assert server.process.wait(30) == 0
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_batch_is_computed_by_another_one() -> None:
+    with a_server() as server:
+        first, second = server.workers
+        for pid in (first, second):
+            os.kill(pid, signal.SIGSTOP)
+        connections = [server.begin_request(BODY) for _ in range(2)]  # one with each
+        until(lambda: server.tokens_in_flight == 6, "both to be with the workers")
+        os.kill(first, signal.SIGKILL)
+        os.kill(second, signal.SIGCONT)
+        assert [b"200 OK" in all_of(connection) for connection in connections] == [True] * 2
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+        until(lambda: server.metric("embedding_workers") == 2, "another worker to be ready")
+        assert server.metric("embedding_worker_restarts_total") == 1
+        assert first not in server.workers
+        assert "is lost, and started again; 1 are left: the worker ended unexpectedly: killed" in server.log
+        assert server.embeddings(input="hello").status_code == 200
+
+
+def test_when_all_workers_are_killed_the_server_ends_as_with_one() -> None:
+    with a_server() as server:
+        workers = server.workers
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        connection = server.begin_request(BODY)
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        answer = all_of(connection)
+        assert b"503 Service Unavailable" in answer
+        assert b'"code":"backend_failed"' in answer
+        assert server.process.wait(30) == KILLED
+        assert "killed, most often for memory" in server.log.splitlines()[-1]
+
+
+def test_when_a_frontend_is_killed_the_requests_of_the_others_get_503_and_all_end() -> None:
+    with a_server() as server:
+        workers, frontends = server.workers, server.frontends
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        connections = [server.begin_request(BODY) for _ in range(2)]  # one on each
+        os.kill(frontends[0], signal.SIGKILL)
+        answers = [all_of_or_reset(connection) for connection in connections]
+        assert sorted(b"503 Service Unavailable" in answer for answer in answers) == [False, True]
+        assert server.process.wait(30) == KILLED
+        assert "frontend 0 ended unexpectedly: killed, most often for memory" in server.log.splitlines()[-1]
+        assert not any(map(is_running, [*workers, *frontends]))
+
+
+def all_of_or_reset(connection: socket.socket) -> bytes:
+    try:
+        return all_of(connection)
+    except ConnectionResetError:
+        return b""
+
+
+def test_when_the_scheduler_is_killed_all_end() -> None:
+    with a_server() as server:
+        others = [*server.workers, *server.frontends]
+        connection = server.begin_request(BODY)
+        server.stop(signal.SIGKILL)
+        all_of_or_reset(connection)
+        until(lambda: not any(map(is_running, others)), "frontends and workers to end")
+
+
+def test_sigterm_before_it_is_ready_ends_it_with_exit_code_0() -> None:
+    with RuntimeServer("fake", frontends=2, workers=2) as server:
+        until(lambda: "not ready yet" in server.log, "it to listen")
+        assert server.stop() == 0
+
+
+def test_while_it_loads_it_lives_but_is_not_ready() -> None:
+    with RuntimeServer("fake", frontends=2, workers=2) as server:
+        until(lambda: len(server.workers) == 2, "the workers to be started")
+        os.kill(server.workers[0], signal.SIGSTOP)
+        with server.http() as http:
+            assert (http.get("/healthz").status_code, http.get("/readyz").status_code) == (200, 503)
+        os.kill(server.workers[0], signal.SIGCONT)
+        assert server.ready().stop() == 0
+
+
+def test_a_model_that_cannot_be_served_ends_all(tmp_path: Path) -> None:
+    with RuntimeServer("fake", frontends=2, workers=2, api_keys_file=tmp_path / "none") as server:
+        assert server.process.wait(30) == 1
+        assert "cannot use --api_keys_file" in server.log
+
+
+def test_limits_on_connections_are_of_the_whole_server() -> None:
+    with a_server(max_connections=8) as server, ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=30))
+        until(lambda: (server.metric("embedding_connections") or 99) <= 9, "the others to be closed")
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_every_frontend_drains(number: int, tmp_path: Path) -> None:
+    drain_file = tmp_path / "draining"
+    with a_server(drain_file=drain_file) as server, ExitStack() as stack:
+        clients = [stack.enter_context(server.http()) for _ in range(2)]
+        for client in clients:
+            client.get("/v1/models")
+        drain_file.write_text("now")
+        until(lambda: server.log.count("draining: connections are closed") == 2, "both to see it")
+        assert clients[number].get("/v1/models").headers.get("connection") == "close"
