@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from embedding_runtime.contract import (
@@ -47,6 +47,7 @@ def serve_args(draw: st.DrawFn) -> ServeArgs:
 
 
 @given(serve_args())
+@example(ServeArgs(model_name="--", host="--"))
 def test_flags_read_back_as_they_were_written(args: ServeArgs) -> None:
     assert ServeArgs.from_argv(args.to_argv()) == args
 

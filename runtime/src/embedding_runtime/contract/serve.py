@@ -429,10 +429,12 @@ class ServeArgs(BaseModel):
 
 def read_flags(argv: Sequence[str]) -> tuple[dict[str, str | Sequence[str]], list[str]]:
     """The flags that are given, by field name, as text; and what is wrong with them as flags."""
-    known, unknown = _parser().parse_known_args(list(argv))
+    # argparse drops a value of -- (Python 3.11), which no argument can be mistaken for with a NUL in its place.
+    known, unknown = _parser().parse_known_args([f"{each[:-2]}\0" if each.endswith("=--") else each for each in argv])
     given: dict[str, str | Sequence[str]] = {}
     problems = [_unknown(text) for text in unknown]
-    for name, values in vars(known).items():
+    for name, found in vars(known).items():
+        values = ["--" if value == "\0" else value for value in found]
         if None in values:
             problems.append(f"--{name} needs a value: write --{name}=VALUE")
         elif name == "model_name":
