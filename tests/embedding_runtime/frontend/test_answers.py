@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from embedding_runtime.frontend.pipeline import answers
-from embedding_runtime.frontend.pipeline.answers import encoded, flat, json_of
+from embedding_runtime.frontend.pipeline.answers import encoded, flat, json_of, packed
 
 ROWS = np.array([[1.5, -2.0, 0.25, 0.0, 3.0, -1.0, 1.0, 1.0], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, -0.8]], np.float32)
 
@@ -37,3 +37,14 @@ async def test_bits_are_set_where_a_number_is_above_zero() -> None:
 
 async def test_flat_is_row_by_row() -> None:
     assert np.array_equal(np.array(read(await flat(ROWS)), np.float32), ROWS.ravel())
+
+
+async def test_packed_is_row_by_row_in_the_type_and_order_that_were_asked_for() -> None:
+    assert await packed(ROWS) == ROWS.tobytes()
+    assert await packed(ROWS, "float16", "big") == ROWS.astype(">f2").tobytes()
+
+
+async def test_eight_bits_are_of_the_range_from_minus_one_to_one_and_no_further() -> None:
+    rows = np.array([[-1, -0.5, 0, 0.004, 1, 1.5]], np.float32)
+    assert read(await encoded(rows, "int8")) == [[-127, -64, 0, 1, 127, 127]]
+    assert read(await encoded(rows, "uint8")) == [[1, 64, 128, 129, 255, 255]]
