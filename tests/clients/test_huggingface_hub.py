@@ -27,5 +27,5 @@ def test_sentences_are_compared(url: str) -> None:
 
 
 def test_a_text_gets_its_labels(rerank_url: str) -> None:
-    (found,) = InferenceClient(model=rerank_url).text_classification("a")
+    found = InferenceClient(model=rerank_url).text_classification("a")
     assert found.label == "LABEL_0"
