@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from embedding_runtime.errors import BadRequest, BodyTooLarge, BodyTooLate, Overloaded, RuntimeFault
+from embedding_runtime.frontend import memory
 from embedding_runtime.frontend.body_pool import BodyPool, HeldBody, Stage
 from embedding_runtime.frontend.context import Deadline, RequestContext, context_of
 from embedding_runtime.frontend.limits import TIMEOUT_HEADER, Limits
@@ -28,6 +29,9 @@ BODIES_AT_ONCE = 8
 
 LARGE = 1 << 16
 """Bytes of a body from which one is parsed and tokenized at a time: in Python, it takes many times its size."""
+
+TRIMMED = 1 << 20
+"""Bytes of a body after whose request free memory is given back to the system."""
 
 LINGER_SECONDS = 5
 """How long what a refused client still sends is read and dropped: closed at once, it would not see its answer."""
@@ -58,6 +62,8 @@ class BodyReader:
             refusal = await self._handle(context, held, scope, receive, send)
         finally:
             context.tokenized()
+            if held.size > TRIMMED:
+                asyncio.get_running_loop().call_soon(memory.trim)
             held.release()
         if refusal is None:
             return
@@ -182,11 +188,17 @@ def _check_values(body: bytes, limits: Limits) -> None:
     lists = body.count(b"[") + body.count(b"{")
     if lists <= most_lists and lists + body.count(b",") <= most_values:
         return  # with those in strings
-    # Bytes, as numpy sees them; without what is escaped every quotation mark begins or ends a string.
+    lists = values = 0
+    inside = False
+    # Without what is escaped every quotation mark begins or ends a string.
     plain = np.frombuffer(body.replace(b"\\\\", b"").replace(b'\\"', b""), np.uint8)
-    outside = ~np.logical_xor.accumulate(plain == ord('"'))
-    lists = int(np.count_nonzero(outside & ((plain == ord("[")) | (plain == ord("{")))))
-    values = lists + int(np.count_nonzero(outside & (plain == ord(","))))
+    for start in range(0, len(plain), _PIECE):
+        piece = plain[start : start + _PIECE]
+        strings = np.logical_xor.accumulate(piece == ord('"')) ^ inside
+        inside = bool(strings[-1])
+        begun = int(np.count_nonzero(~strings & ((piece == ord("[")) | (piece == ord("{")))))
+        lists += begun
+        values += begun + int(np.count_nonzero(~strings & (piece == ord(","))))
     if lists > most_lists or values > most_values:
         raise BadRequest(
             f"the body has {values} values, {lists} of them lists or objects; {most_values} and {most_lists} are taken "
@@ -194,6 +206,7 @@ def _check_values(body: bytes, limits: Limits) -> None:
         )
 
 
+_PIECE = 1 << 18
 _LISTS_PER_INPUT = 4
 _OTHERS = 1024
 
