@@ -15,6 +15,7 @@ from embedding_runtime.frontend.body_pool import BodyPool, HeldBody, Stage
 from embedding_runtime.frontend.context import Deadline, RequestContext, context_of
 from embedding_runtime.frontend.limits import TIMEOUT_HEADER, Limits
 from embedding_runtime.frontend.pipeline.computing import run_large, while_wanted
+from embedding_runtime.frontend.turns import Turns
 from embedding_runtime.protocol.requests import Lane
 
 __all__ = ["LANE_HEADER", "BodyReader"]
@@ -48,8 +49,8 @@ class BodyReader:
     ) -> None:
         self._app, self._limits, self._refuse = app, limits, refuse
         self._pool = BodyPool(max(1, BODIES_AT_ONCE // limits.divided_by) * limits.max_body_bytes)
-        self._large = asyncio.Lock()
-        """Held for a large body while it is parsed and tokenized."""
+        self._large = Turns()
+        """Of large bodies, while they are parsed and tokenized."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
@@ -99,7 +100,7 @@ class BodyReader:
 
     async def _wait_for_turn(self, context: RequestContext, held: HeldBody) -> None:
         """Raises ClientGone, DeadlinePassed, Overloaded."""
-        turn = asyncio.ensure_future(self._large.acquire())
+        turn = asyncio.ensure_future(self._large.acquire(held.principal))
         held.when_given_up = turn.cancel
         try:
             await while_wanted(context, lambda: turn)
