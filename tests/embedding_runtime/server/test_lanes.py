@@ -117,7 +117,7 @@ def test_a_query_beside_a_bulk_client_waits_for_no_more_than_the_batch_under_way
         server.ready()
         bulk = [pool.submit(ask, server, ["one " * 198] * 500) for _ in range(2)]  # 100,000 tokens each
         until(lambda: server.tokens_in_flight > 150_000, "the bulk requests to be queued")
-        seconds = []
+        seconds: list[float] = []
         with server.http() as http:
             while server.tokens_in_flight > 20_000 and len(seconds) < 30:
                 begin = time.monotonic()
