@@ -126,7 +126,7 @@ def test_a_query_beside_a_bulk_client_waits_for_no_more_than_the_batch_under_way
                 time.sleep(0.03 * (len(seconds) % 7))  # at any time of a batch
         assert len(seconds) > 15
         assert max(seconds) < 2 * BATCH_SECONDS + 0.3, sorted(seconds)[-3:]  # of a busy machine
-        assert sorted(seconds)[len(seconds) // 2] < 1.5 * BATCH_SECONDS
+        assert sorted(seconds)[len(seconds) // 2] < 1.8 * BATCH_SECONDS
         server.process.kill()
         for each in bulk:
             each.exception()

@@ -347,8 +347,8 @@ class Engine:
                 self.metrics.queued(job.lane, job.queued)
 
     def _next(self, plan: BatchPlan) -> Sequence[Part[Job]]:
-        """Where batches take long, those with interactive texts are half as large: they are waited for."""
-        mixed = None if self._has_short_batches else max(MIN_CONCURRENT_TOKENS, plan.tokens // 2)
+        """Where batches take long, those with interactive texts are smaller by a quarter: they are waited for."""
+        mixed = None if self._has_short_batches else max(MIN_CONCURRENT_TOKENS, plan.tokens * 3 // 4)
         return self._queue.next_batch(plan.tokens, mixed=mixed)
 
     @property
