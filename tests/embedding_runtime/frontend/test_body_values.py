@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from embedding_runtime.contract import ServeArgs
 from embedding_runtime.errors import BadRequest
+from embedding_runtime.frontend import json_values
 from embedding_runtime.frontend.limits import Limits
-from embedding_runtime.frontend.middleware import body_reader
 
 LIMITS = Limits.of(ServeArgs(model_name="m"))
 NONE = replace(LIMITS, max_inputs=0, max_request_tokens=0)
@@ -34,10 +34,10 @@ def lists_and_commas(value: Any) -> tuple[int, int]:
 @given(value=VALUES)
 def test_commas_and_brackets_in_strings_are_not_counted(value: Any, *, ascii_alone: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(body_reader, "_PIECE", 7)
-        patch.setattr(body_reader, "_OTHERS", -1)  # so that every body has too many
+        patch.setattr(json_values, "_PIECE", 7)
+        patch.setattr(json_values, "_OTHERS", -1)  # so that every body has too many
         with pytest.raises(BadRequest) as caught:
-            body_reader._check_values(json.dumps([value], ensure_ascii=ascii_alone).encode(), NONE)
+            json_values.check_values(json.dumps([value], ensure_ascii=ascii_alone).encode(), NONE)
     lists, commas = lists_and_commas([value])
     assert f"the body has {lists + commas} values, {lists} of them lists or objects" in str(caught.value)
 
@@ -48,4 +48,4 @@ def test_commas_and_brackets_in_strings_are_not_counted(value: Any, *, ascii_alo
     ids=["texts", "token ids", "documents"],
 )
 def test_a_request_as_large_as_may_be_is_taken(given_input: object) -> None:
-    body_reader._check_values(json.dumps({"model": "m", "input": given_input}).encode(), LIMITS)
+    json_values.check_values(json.dumps({"model": "m", "input": given_input}).encode(), LIMITS)

@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
-import numpy as np
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,6 +12,7 @@ from embedding_runtime.errors import BadRequest, BodyTooLarge, BodyTooLate, Over
 from embedding_runtime.frontend import memory
 from embedding_runtime.frontend.body_pool import BodyPool, HeldBody, Stage
 from embedding_runtime.frontend.context import Deadline, RequestContext, context_of
+from embedding_runtime.frontend.json_values import check_values
 from embedding_runtime.frontend.limits import TIMEOUT_HEADER, Limits
 from embedding_runtime.frontend.pipeline.computing import run_large, while_wanted
 from embedding_runtime.frontend.turns import Turns
@@ -89,7 +89,7 @@ class BodyReader:
                 context.receive = receive
                 await self._wait_for_turn(context, held)
                 if b"json" in headers.get(b"content-type", b""):
-                    await run_large(partial(_check_values, body, self._limits))
+                    await run_large(partial(check_values, body, self._limits))
         except RuntimeFault as fault:
             return await self._refuse(Request(scope), fault)
         held.stage = Stage.IN_USE
@@ -177,39 +177,6 @@ def _lane(headers: Mapping[bytes, bytes]) -> Lane | None:
         return Lane(asked.decode("latin-1").strip().lower())
     except ValueError:
         raise BadRequest(f"{LANE_HEADER}: it has to be {' or '.join(Lane)}") from None
-
-
-def _check_values(body: bytes, limits: Limits) -> None:
-    """Bound what a body becomes in Python, which is up to thirty times its size. Raises BadRequest.
-
-    Counted are commas and opening brackets outside of strings. Whatever is not JSON may be counted wrongly.
-    """
-    most_lists = _LISTS_PER_INPUT * limits.max_inputs + _OTHERS
-    most_values = limits.max_request_tokens + most_lists
-    lists = body.count(b"[") + body.count(b"{")
-    if lists <= most_lists and lists + body.count(b",") <= most_values:
-        return  # with those in strings
-    lists = values = 0
-    inside = False
-    # Without what is escaped every quotation mark begins or ends a string.
-    plain = np.frombuffer(body.replace(b"\\\\", b"").replace(b'\\"', b""), np.uint8)
-    for start in range(0, len(plain), _PIECE):
-        piece = plain[start : start + _PIECE]
-        strings = np.logical_xor.accumulate(piece == ord('"')) ^ inside
-        inside = bool(strings[-1])
-        begun = int(np.count_nonzero(~strings & ((piece == ord("[")) | (piece == ord("{")))))
-        lists += begun
-        values += begun + int(np.count_nonzero(~strings & (piece == ord(","))))
-    if lists > most_lists or values > most_values:
-        raise BadRequest(
-            f"the body has {values} values, {lists} of them lists or objects; {most_values} and {most_lists} are taken "
-            f"(from --max_request_tokens and --max_inputs): send several requests"
-        )
-
-
-_PIECE = 1 << 18
-_LISTS_PER_INPUT = 4
-_OTHERS = 1024
 
 
 def _after(body: bytes, receive: Receive) -> Receive:
