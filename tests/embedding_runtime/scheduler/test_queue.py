@@ -138,6 +138,24 @@ def test_interactive_goes_before_bulk_but_for_that_tenth(requests: list[Request]
             assert served[Lane.BULK] * INTERACTIVE_PER_BULK <= served[Lane.INTERACTIVE]
 
 
+@given(REQUESTS, st.integers(1, 2000), st.integers(1, 2000))
+def test_a_batch_with_interactive_texts_is_filled_up_to_its_own_budget_with_bulk_ones(
+    requests: list[Request], budget: int, mixed: int
+) -> None:
+    queue = a_queue(requests)
+    dispatched: Texts = []
+    while batch := texts_of(queue.next_batch(budget, mixed=min(mixed, budget))):
+        dispatched += batch
+        lanes = [requests[owner][1] for owner, _ in batch]
+        tokens = sum(length_of(requests, text) for text in batch)
+        assert len(batch) == 1 or tokens <= budget
+        if lanes[-1] is Lane.BULK and Lane.INTERACTIVE in lanes and not queue.texts_in(Lane.INTERACTIVE):
+            last_interactive = len(lanes) - lanes[::-1].index(Lane.INTERACTIVE)
+            filling = batch[last_interactive:]
+            assert tokens <= mixed or sum(length_of(requests, text) for text in filling) <= LONGEST
+    assert sorted(dispatched) == all_texts(requests)
+
+
 @given(REQUESTS, BUDGET, st.sets(st.integers(0, 11)))
 def test_what_is_removed_is_gone_and_nothing_else(requests: list[Request], budget: int, removed: set[int]) -> None:
     queue = a_queue(requests)

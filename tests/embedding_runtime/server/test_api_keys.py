@@ -79,7 +79,7 @@ def test_whatever_else_there_is_needs_a_key(server: RuntimeServer) -> None:
     asked = {(method, path) for path, methods in document["paths"].items() for method in methods}
     with server.http() as http:
         let_in = {path for method, path in asked if http.request(method, path).status_code != 401}
-    assert let_in == {"/", "/healthz", "/readyz", "/health", "/v2/health/live", "/v2/health/ready", "/metrics"}
+    assert let_in == {"/", "/ping", "/healthz", "/readyz", "/health", "/v2/health/live", "/v2/health/ready", "/metrics"}
 
 
 def test_a_limited_key_is_told_what_it_has_left_and_when_to_come_back(server: RuntimeServer) -> None:

@@ -81,9 +81,9 @@ def test_a_body_is_not_held_while_its_request_waits_for_the_worker(server: Runti
     before = resident(server)
     waiting = []
     for number in range(24):
-        waiting.append(asked(server, body_of([" " * (2 * MIB), "a"])))
-        until(partial(in_flight, server, 5 * number + 5), "it to be queued")
-    assert resident(server) - before < 40 * MIB  # 48 are the bodies
+        waiting.append(asked(server, body_of(["a" * MIB, "a"])))
+        until(partial(in_flight, server, 6 * number + 6), "it to be queued")
+    assert resident(server) - before < 16 * MIB  # 24 are the bodies
     os.kill(server.worker, signal.SIGCONT)
     assert [b"200 OK" in all_of(connection) for connection in waiting] == [True] * 24
 

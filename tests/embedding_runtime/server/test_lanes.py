@@ -105,3 +105,28 @@ def test_after_quiet_traffic_a_large_request_is_not_taken_for_one_that_would_be_
 def test_metrics_tell_what_was_refused_by_lane(server: RuntimeServer) -> None:
     ask(server, "a", "bulk", dimensions=5)
     assert server.metric("embedding_rejected_total", reason="bad_request", lane="bulk") == 1
+
+
+SECONDS_PER_TOKEN = 0.0001
+BATCH_SECONDS = 2048 * SECONDS_PER_TOKEN
+
+
+def test_a_query_beside_a_bulk_client_waits_for_no_more_than_the_batch_under_way() -> None:
+    slow = {"FAKE_SECONDS_PER_TOKEN": str(SECONDS_PER_TOKEN)}
+    with RuntimeServer("fake", harmed=True, env=slow) as server, ThreadPoolExecutor(5) as pool:
+        server.ready()
+        bulk = [pool.submit(ask, server, ["one " * 198] * 500) for _ in range(2)]  # 100,000 tokens each
+        until(lambda: server.tokens_in_flight > 150_000, "the bulk requests to be queued")
+        seconds: list[float] = []
+        with server.http() as http:
+            while server.tokens_in_flight > 20_000 and len(seconds) < 30:
+                begin = time.monotonic()
+                assert http.post("/v1/embeddings", json={"model": NAME, "input": "hello"}).status_code == 200
+                seconds.append(time.monotonic() - begin)
+                time.sleep(0.03 * (len(seconds) % 7))  # at any time of a batch
+        assert len(seconds) > 15
+        assert max(seconds) < 2 * BATCH_SECONDS + 0.3, sorted(seconds)[-3:]  # of a busy machine
+        assert sorted(seconds)[len(seconds) // 2] < 1.8 * BATCH_SECONDS
+        server.process.kill()
+        for each in bulk:
+            each.exception()

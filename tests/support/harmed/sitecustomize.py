@@ -3,6 +3,8 @@
 MiniLM's tokenizer gives none of these ids for any text.
 """
 
+import os
+import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -29,11 +31,15 @@ def _not_a_number(rows: VectorRows) -> None:
 
 _HARM: Mapping[int, Callable[[VectorRows], None]] = {POISON: _poison, FATAL: _fatal, NOT_A_NUMBER: _not_a_number}
 
+_SECONDS_PER_TOKEN = float(os.environ.get("FAKE_SECONDS_PER_TOKEN", "0"))
+"""How slow the backend is, without taking anybody's time."""
+
 _unharmed = FakeBackend.embed
 
 
 def _embed(self: FakeBackend, batch: TokenBatch) -> VectorRows:
     rows = _unharmed(self, batch)
+    time.sleep(_SECONDS_PER_TOKEN * batch.tokens)
     for place, ids in enumerate(batch):
         for token, harm in _HARM.items():
             if len(ids) == 3 and ids[1] == token:  # not the long text of the warm-up, which has every id

@@ -30,7 +30,8 @@ class HeldBody:
 
     def __init__(self, pool: "BodyPool", principal: Hashable, now: float) -> None:
         self.principal = principal
-        self.held = 0
+        self.held = self.size = 0
+        """Bytes; `size` with those that are not held any more."""
         self.stage = Stage.COMING
         self.is_complete = False
         """Whether all of it came."""
@@ -44,6 +45,7 @@ class HeldBody:
     def add(self, size: int, now: float) -> None:
         """So many bytes came. Others may be given up for them, or this one."""
         self.held += size
+        self.size += size
         self._since_progress += size
         if self._since_progress >= PROGRESS:
             self._since_progress, self.progress_at = 0, now

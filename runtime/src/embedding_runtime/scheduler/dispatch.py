@@ -8,7 +8,7 @@ worth it where batches are short (`prefetch`), and makes an interactive request 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["BatchPlan", "WorkerLoad", "next_dispatch"]
+__all__ = ["MIN_CONCURRENT_TOKENS", "BatchPlan", "WorkerLoad", "next_dispatch"]
 
 MIN_CONCURRENT_TOKENS = 256
 """Minimum of queued tokens for another batch beside one that is computed. Fewer wait, and newcomers join them.

@@ -30,7 +30,7 @@ from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.scheduler.admission import Rate, batch_timeout, retry_after
 from embedding_runtime.scheduler.base import State
-from embedding_runtime.scheduler.dispatch import BatchPlan, next_dispatch
+from embedding_runtime.scheduler.dispatch import MIN_CONCURRENT_TOKENS, BatchPlan, next_dispatch
 from embedding_runtime.scheduler.queue import Part, RequestQueue
 from embedding_runtime.scheduler.rate_limit import Budgets
 from embedding_runtime.scheduler.worker_link import Batch, WorkerLink
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 TICK_SECONDS = 0.5
 """How often the workers are checked for batches that take too long."""
 
-PREFETCH_SECONDS = 0.05
+SHORT_BATCH_SECONDS = 0.05
 """Batches that take longer do not wait at a worker behind another one: a text that arrives then has to wait for both.
 
 The worker waits a millisecond for its next batch instead.
@@ -338,7 +338,7 @@ class Engine:
         return None if rate is None else rate * max(1, len(self._ready))
 
     def _dispatch(self) -> None:
-        while (ready := self._ready) and (plan := self._plan(ready)) and (parts := self._queue.next_batch(plan.tokens)):
+        while (ready := self._ready) and (plan := self._plan(ready)) and (parts := self._next(plan)):
             texts = TokenBatch.joined([part.owner.texts.part(part.start, part.stop) for part in parts])
             batch = Batch(parts, texts.tokens, plan.exclusive, time.monotonic())
             ready[plan.worker].give(next(self._numbers), batch, texts)
@@ -346,13 +346,22 @@ class Engine:
                 job.queued = batch.sent - job.joined
                 self.metrics.queued(job.lane, job.queued)
 
-    def _plan(self, workers: Sequence[WorkerLink[Job]]) -> BatchPlan | None:
+    def _next(self, plan: BatchPlan) -> Sequence[Part[Job]]:
+        """Where batches take long, those with interactive texts are smaller by a quarter: they are waited for."""
+        mixed = None if self._has_short_batches else max(MIN_CONCURRENT_TOKENS, plan.tokens * 3 // 4)
+        return self._queue.next_batch(plan.tokens, mixed=mixed)
+
+    @property
+    def _has_short_batches(self) -> bool:
         rate = self._rate.per_second
+        return rate is None or self._rate.full < SHORT_BATCH_SECONDS * rate
+
+    def _plan(self, workers: Sequence[WorkerLink[Job]]) -> BatchPlan | None:
         return next_dispatch(
             self._queue.tokens,
             self._queue.texts,
             [worker.load for worker in workers],
-            prefetch=rate is None or self._rate.full < PREFETCH_SECONDS * rate,
+            prefetch=self._has_short_batches,
         )
 
     def _complete(self, worker: WorkerLink[Job], answer: Vectors | Failed) -> Batch[Job]:

@@ -213,14 +213,21 @@ class RequestQueue(Generic[Owner]):
             if half:
                 self._retries.appendleft(half)
 
-    def next_batch(self, budget: int) -> list[Part[Owner]]:
-        """Take what goes next while it fits into `budget` tokens, and one text in any case. Empty: nothing waits."""
+    def next_batch(self, budget: int, *, mixed: int | None = None) -> list[Part[Owner]]:
+        """Take what goes next while it fits into `budget` tokens, and one text in any case. Empty: nothing waits.
+
+        `mixed`: with interactive texts in it, a batch is filled up to so many tokens with bulk ones.
+        """
         if self._retries:
             return self._retries.popleft()
         batch: list[Part[Owner]] = []
         room = budget
+        has_interactive = False
         while (lane := self._next_lane()) is not None:
             queue = self._lanes[lane]
+            if mixed is not None and has_interactive and not self._lanes[Lane.INTERACTIVE].texts:
+                room, mixed = room - max(0, budget - mixed), None
+            has_interactive = has_interactive or lane is Lane.INTERACTIVE
             if batch and queue.next_length() > room:
                 break
             part, tokens = queue.take(min(room, self._allowance(lane)))

@@ -5,15 +5,17 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
-import numpy as np
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from embedding_runtime.errors import BadRequest, BodyTooLarge, BodyTooLate, Overloaded, RuntimeFault
+from embedding_runtime.frontend import memory
 from embedding_runtime.frontend.body_pool import BodyPool, HeldBody, Stage
 from embedding_runtime.frontend.context import Deadline, RequestContext, context_of
+from embedding_runtime.frontend.json_values import check_values
 from embedding_runtime.frontend.limits import TIMEOUT_HEADER, Limits
 from embedding_runtime.frontend.pipeline.computing import run_large, while_wanted
+from embedding_runtime.frontend.turns import Turns
 from embedding_runtime.protocol.requests import Lane
 
 __all__ = ["LANE_HEADER", "BodyReader"]
@@ -28,6 +30,9 @@ BODIES_AT_ONCE = 8
 
 LARGE = 1 << 16
 """Bytes of a body from which one is parsed and tokenized at a time: in Python, it takes many times its size."""
+
+TRIMMED = 1 << 20
+"""Bytes of a body after whose request free memory is given back to the system."""
 
 LINGER_SECONDS = 5
 """How long what a refused client still sends is read and dropped: closed at once, it would not see its answer."""
@@ -44,8 +49,8 @@ class BodyReader:
     ) -> None:
         self._app, self._limits, self._refuse = app, limits, refuse
         self._pool = BodyPool(max(1, BODIES_AT_ONCE // limits.divided_by) * limits.max_body_bytes)
-        self._large = asyncio.Lock()
-        """Held for a large body while it is parsed and tokenized."""
+        self._large = Turns()
+        """Of large bodies, while they are parsed and tokenized."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
@@ -58,6 +63,8 @@ class BodyReader:
             refusal = await self._handle(context, held, scope, receive, send)
         finally:
             context.tokenized()
+            if held.size > TRIMMED:
+                asyncio.get_running_loop().call_soon(memory.trim)
             held.release()
         if refusal is None:
             return
@@ -82,7 +89,7 @@ class BodyReader:
                 context.receive = receive
                 await self._wait_for_turn(context, held)
                 if b"json" in headers.get(b"content-type", b""):
-                    await run_large(partial(_check_values, body, self._limits))
+                    await run_large(partial(check_values, body, self._limits))
         except RuntimeFault as fault:
             return await self._refuse(Request(scope), fault)
         held.stage = Stage.IN_USE
@@ -93,7 +100,7 @@ class BodyReader:
 
     async def _wait_for_turn(self, context: RequestContext, held: HeldBody) -> None:
         """Raises ClientGone, DeadlinePassed, Overloaded."""
-        turn = asyncio.ensure_future(self._large.acquire())
+        turn = asyncio.ensure_future(self._large.acquire(held.principal))
         held.when_given_up = turn.cancel
         try:
             await while_wanted(context, lambda: turn)
@@ -170,32 +177,6 @@ def _lane(headers: Mapping[bytes, bytes]) -> Lane | None:
         return Lane(asked.decode("latin-1").strip().lower())
     except ValueError:
         raise BadRequest(f"{LANE_HEADER}: it has to be {' or '.join(Lane)}") from None
-
-
-def _check_values(body: bytes, limits: Limits) -> None:
-    """Bound what a body becomes in Python, which is up to thirty times its size. Raises BadRequest.
-
-    Counted are commas and opening brackets outside of strings. Whatever is not JSON may be counted wrongly.
-    """
-    most_lists = _LISTS_PER_INPUT * limits.max_inputs + _OTHERS
-    most_values = limits.max_request_tokens + most_lists
-    lists = body.count(b"[") + body.count(b"{")
-    if lists <= most_lists and lists + body.count(b",") <= most_values:
-        return  # with those in strings
-    # Bytes, as numpy sees them; without what is escaped every quotation mark begins or ends a string.
-    plain = np.frombuffer(body.replace(b"\\\\", b"").replace(b'\\"', b""), np.uint8)
-    outside = ~np.logical_xor.accumulate(plain == ord('"'))
-    lists = int(np.count_nonzero(outside & ((plain == ord("[")) | (plain == ord("{")))))
-    values = lists + int(np.count_nonzero(outside & (plain == ord(","))))
-    if lists > most_lists or values > most_values:
-        raise BadRequest(
-            f"the body has {values} values, {lists} of them lists or objects; {most_values} and {most_lists} are taken "
-            f"(from --max_request_tokens and --max_inputs): send several requests"
-        )
-
-
-_LISTS_PER_INPUT = 4
-_OTHERS = 1024
 
 
 def _after(body: bytes, receive: Receive) -> Receive:

@@ -1,0 +1,41 @@
+"""How many values a JSON body has, counted without parsing it."""
+
+import numpy as np
+
+from embedding_runtime.errors import BadRequest
+from embedding_runtime.frontend.limits import Limits
+
+__all__ = ["check_values"]
+
+
+def check_values(body: bytes, limits: Limits) -> None:
+    """Bound what a body becomes in Python, which is up to thirty times its size. Raises BadRequest.
+
+    Counted are commas and opening brackets outside of strings. Whatever is not JSON may be counted wrongly.
+    """
+    most_lists = _LISTS_PER_INPUT * limits.max_inputs + _OTHERS
+    most_values = limits.max_request_tokens + most_lists
+    lists = body.count(b"[") + body.count(b"{")
+    if lists <= most_lists and lists + body.count(b",") <= most_values:
+        return  # with those in strings
+    lists = values = 0
+    inside = False
+    # Without what is escaped every quotation mark begins or ends a string.
+    plain = np.frombuffer(body.replace(b"\\\\", b"").replace(b'\\"', b""), np.uint8)
+    for start in range(0, len(plain), _PIECE):
+        piece = plain[start : start + _PIECE]
+        strings = np.logical_xor.accumulate(piece == ord('"')) ^ inside
+        inside = bool(strings[-1])
+        begun = int(np.count_nonzero(~strings & ((piece == ord("[")) | (piece == ord("{")))))
+        lists += begun
+        values += begun + int(np.count_nonzero(~strings & (piece == ord(","))))
+    if lists > most_lists or values > most_values:
+        raise BadRequest(
+            f"the body has {values} values, {lists} of them lists or objects; {most_values} and {most_lists} are taken "
+            f"(from --max_request_tokens and --max_inputs): send several requests"
+        )
+
+
+_PIECE = 1 << 18
+_LISTS_PER_INPUT = 4
+_OTHERS = 1024
