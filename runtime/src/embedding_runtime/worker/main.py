@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        backend, speed = _load(args)
+        backend, speed = _load(args, share.get("workers_on_gpu", 1))
     except ModelRefused as refused:
         link.send(Broken(str(refused)))
     except Exception as error:  # noqa: BLE001 a library may raise anything; the scheduler is told, and this process ends
@@ -120,13 +120,13 @@ def _speed(backend: Backend, batch: TokenBatch) -> float:
     return batch.tokens / (time.perf_counter() - begin)
 
 
-def _load(args: ServeArgs) -> tuple[Backend, Speed]:
+def _load(args: ServeArgs, workers_on_gpu: int) -> tuple[Backend, Speed]:
     begin = time.monotonic()
     spec = ModelSpec.asked_for(args)
     _log.info("loading %s in %s with %s", spec.directory, spec.dtype, args.backend)
     for assumption in spec.assumed:
         _log.warning("assumed: %s", assumption)
-    options = LoadOptions(minimum_cosine=args.minimum_cosine, allow_padded=args.allow_padded)
+    options = LoadOptions(args.minimum_cosine, args.allow_padded, workers_on_gpu)
     backend = registry.load(args.backend, spec, options, allow_pickle=args.allow_pickle)
     _log.info("loaded in %.1f s: %s; warming up", time.monotonic() - begin, backend.detail)
     prove(backend, spec)
