@@ -64,7 +64,7 @@ def test_a_scrape_of_any_frontend_counts_all_requests() -> None:
 
 def test_a_keys_budget_is_one_for_all_frontends(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
-    keys.write_text("tenant secret 12\n")
+    keys.write_text("tenant secret-of-sixteen 12\n")
     with a_server(api_keys_file=keys) as server:
         codes, left = [], []
         for _ in range(6):  # 3 tokens each, in turn with each frontend
@@ -72,7 +72,7 @@ def test_a_keys_budget_is_one_for_all_frontends(tmp_path: Path) -> None:
                 answer = http.post(
                     "/v1/embeddings",
                     content=BODY,
-                    headers={"Authorization": "Bearer secret", "Content-Type": "application/json"},
+                    headers={"Authorization": "Bearer secret-of-sixteen", "Content-Type": "application/json"},
                 )
             codes.append(answer.status_code)
             left.append(int(answer.headers["x-ratelimit-remaining-tokens"]))

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 
 from embedding_runtime.frontend import health
 from embedding_runtime.frontend.auth import KeysFile
+from embedding_runtime.frontend.dialects.bodies import BodyRoute
 from embedding_runtime.frontend.dialects.cohere import routes as cohere
 from embedding_runtime.frontend.dialects.failures import Failures
 from embedding_runtime.frontend.dialects.openai import routes as openai
@@ -21,6 +22,7 @@ from embedding_runtime.frontend.dialects.vllm import routes as vllm
 from embedding_runtime.frontend.middleware.api_keys import ApiKeyMiddleware
 from embedding_runtime.frontend.middleware.body_reader import BodyReader
 from embedding_runtime.frontend.middleware.cors import CorsRules
+from embedding_runtime.frontend.middleware.direct import DirectRoutes
 from embedding_runtime.frontend.middleware.observe import ObservabilityMiddleware
 from embedding_runtime.frontend.pages import playground
 from embedding_runtime.frontend.pages.docs import Documented, add_docs
@@ -58,6 +60,8 @@ def create_app(service: Service, keys: KeysFile | None = None, cors: CorsRules |
     add_docs(app)
     _answer_head(app)
     failures = Failures(app, OPENAI)
+    bodies = [route for route in app.routes if isinstance(route, BodyRoute) and route.bodies]
+    app.add_middleware(DirectRoutes, routes=bodies, refuse=failures.refused)
     # The last one added is the outermost: a request is counted, a preflight answered, then it is let in, then read.
     app.add_middleware(BodyReader, limits=service.limits, refuse=failures.refused)
     if keys is not None:

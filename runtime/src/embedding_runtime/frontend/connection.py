@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from embedding_runtime.frontend import memory
 from embedding_runtime.frontend.connection_limits import Connections
+from embedding_runtime.frontend.context import Client
 
 __all__ = ["Connection"]
 
@@ -40,6 +41,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(**options)
         self._shared, self._limits = shared, shared.limits
         self._share = shared.budget.share()
+        self._client = Client()
         self._in_head = False
         self._upgrade_offered = False
         self._refused = False
@@ -62,6 +64,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._client.go()
         self._stop_timers()
         self._shared.closed(self)
         if self._share.held:
@@ -107,6 +110,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head = True
         self.scope["state"]["answer_share"] = self._share
+        self.scope["state"]["client"] = self._client
         self.scope["state"]["begun"] = self.loop.time()
 
     def on_url(self, url: bytes) -> None:

@@ -6,16 +6,16 @@ It holds no text.
 import asyncio
 import math
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from random import getrandbits
 
 from starlette.types import Receive, Scope
 
 from embedding_runtime.frontend.answer_budget import AnswerShare
 from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
 
-__all__ = ["Deadline", "RequestContext", "context_of", "request_id"]
+__all__ = ["Client", "Deadline", "RequestContext", "context_of", "request_id"]
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -33,6 +33,21 @@ class Deadline:
     def left(self) -> float:
         """Seconds; negative once it has passed."""
         return self.at - asyncio.get_running_loop().time()
+
+
+class Client:
+    """Whether the peer of a connection is there."""
+
+    def __init__(self) -> None:
+        self.is_gone = False
+        self.when_gone: set[Callable[[], None]] = set()
+        """Called when it goes."""
+
+    def go(self) -> None:
+        """The connection is lost."""
+        self.is_gone = True
+        for leave in tuple(self.when_gone):
+            leave()
 
 
 @dataclass
@@ -59,6 +74,8 @@ class RequestContext:
     """The next ASGI message, where the body has been read."""
     answer_share: AnswerShare | None = None
     """Memory for the answer; None where no `Connection` serves it."""
+    client: Client | None = None
+    """None where no `Connection` serves it."""
     turn: list[Callable[[], None]] = field(default_factory=list)
     """What lets the next large body be parsed and tokenized."""
     held_body: list[Callable[[], None]] = field(default_factory=list)
@@ -103,4 +120,4 @@ def context_of(scope: Scope) -> RequestContext:
 
 def request_id(given: str | None) -> str:
     """The client's own id, where it is safe in a log and a header; else a new one."""
-    return given if given is not None and _SAFE_ID.fullmatch(given) else secrets.token_hex(16)
+    return given if given is not None and _SAFE_ID.fullmatch(given) else f"{getrandbits(128):032x}"

@@ -12,7 +12,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, NoReturn
@@ -53,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        backend, speed = _load(args)
+        backend, speed = _load(args, share.get("workers_on_gpu", 1))
     except ModelRefused as refused:
         link.send(Broken(str(refused)))
     except Exception as error:  # noqa: BLE001 a library may raise anything; the scheduler is told, and this process ends
@@ -68,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
                 backend.cosine,
             )
         )
-        _compute(link, args.backend, backend)
+        _compute(link, args.backend, backend, overlapped=share.get("gpu") is not None)
     return 1
 
 
@@ -119,13 +120,13 @@ def _speed(backend: Backend, batch: TokenBatch) -> float:
     return batch.tokens / (time.perf_counter() - begin)
 
 
-def _load(args: ServeArgs) -> tuple[Backend, Speed]:
+def _load(args: ServeArgs, workers_on_gpu: int) -> tuple[Backend, Speed]:
     begin = time.monotonic()
     spec = ModelSpec.asked_for(args)
     _log.info("loading %s in %s with %s", spec.directory, spec.dtype, args.backend)
     for assumption in spec.assumed:
         _log.warning("assumed: %s", assumption)
-    options = LoadOptions(minimum_cosine=args.minimum_cosine, allow_padded=args.allow_padded)
+    options = LoadOptions(args.minimum_cosine, args.allow_padded, workers_on_gpu)
     backend = registry.load(args.backend, spec, options, allow_pickle=args.allow_pickle)
     _log.info("loaded in %.1f s: %s; warming up", time.monotonic() - begin, backend.detail)
     prove(backend, spec)
@@ -139,26 +140,39 @@ def _broken(backend: BackendName, error: Exception) -> Broken:
     return Broken(f"the {backend} backend failed: {type(error).__name__}: {words}")
 
 
-def _compute(link: SchedulerLink, name: BackendName, backend: Backend) -> NoReturn:
+def _compute(link: SchedulerLink, name: BackendName, backend: Backend, *, overlapped: bool) -> NoReturn:
     """Exclusive batches here, one after the other; concurrent ones in two threads."""
+    concurrent: SimpleQueue[Work] = SimpleQueue()
     if backend.halve is not None:
         for _ in range(2):
             threading.Thread(
-                target=_answer_all, args=(link, name, backend, link.concurrent, backend.halve), daemon=True
+                target=_compute_concurrent, args=(link, name, backend, concurrent, backend.halve), daemon=True
             ).start()
-    _answer_all(link, name, backend, link.exclusive, lambda: None)
+    with _fatal(link, name):
+        for work in link.works(overlapped=overlapped):
+            if work.exclusive:
+                link.send(_answer(backend, work))
+            else:
+                concurrent.put(work)
+    raise AssertionError("the link gives work for ever")
 
 
-def _answer_all(
-    link: SchedulerLink, name: BackendName, backend: Backend, works: "SimpleQueue[Work]", prepare: Callable[[], None]
-) -> NoReturn:
-    """Any exception other than BatchFailed is fatal, whichever thread it comes up in."""
-    try:
-        prepare()
+def _compute_concurrent(
+    link: SchedulerLink, name: BackendName, backend: Backend, works: "SimpleQueue[Work]", halve: Callable[[], None]
+) -> None:
+    with _fatal(link, name):
+        halve()
         while True:
-            link.send_soon(_answer(backend, works.get()))
+            link.send(_answer(backend, works.get()))
+
+
+@contextmanager
+def _fatal(link: SchedulerLink, name: BackendName) -> Iterator[None]:
+    """Any exception other than BatchFailed ends the process, whichever thread it comes up in."""
+    try:
+        yield
     except Exception as error:  # noqa: BLE001 as while it loads
-        link.send(_broken(name, error))
+        link.send_last(_broken(name, error))
         os._exit(1)
 
 

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from http import HTTPStatus
 
 from fastapi import Request, Response
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from embedding_runtime.errors import ClientGone
@@ -51,6 +51,7 @@ class ObservabilityMiddleware:
             request_id(headers.get("x-request-id")),
             Principal(client[0] if client else ""),
             answer_share=state.get("answer_share"),
+            client=state.get("client"),
         )
         state["context"] = context
         REQUEST_ID.set(context.id)
@@ -61,7 +62,9 @@ class ObservabilityMiddleware:
             if message["type"] == "http.response.start":
                 code = message["status"]
                 context.rate_limit = self._rate_limit(context.principal)
-                MutableHeaders(scope=message).update(context.headers)
+                message["headers"] += [
+                    (name.lower().encode(), value.encode("latin-1")) for name, value in context.headers.items()
+                ]
             await send(message)
 
         probe = scope["path"] in PROBES

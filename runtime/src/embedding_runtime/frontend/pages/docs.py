@@ -6,8 +6,10 @@ from typing import Any
 import fastapi_offline
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from embedding_runtime.frontend.limits import TIMEOUT_HEADER
 from embedding_runtime.frontend.middleware.api_keys import needs_key
@@ -19,6 +21,11 @@ _FILES = Path(fastapi_offline.__file__).parent / "static"
 
 class Documented(FastAPI):
     """Its document has what all routes have in common."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Without the layer that answers exceptions: our outermost one does."""
+        outermost = super().build_middleware_stack()
+        return outermost.app if isinstance(outermost, ServerErrorMiddleware) else outermost
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:

@@ -1,8 +1,9 @@
 """Work for one request, for as long as its client is there and has time; and large work, off the loop."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from embedding_runtime.errors import ClientGone, DeadlinePassed
@@ -20,22 +21,40 @@ async def while_wanted(context: RequestContext, work: Callable[[], Awaitable[T]]
     """
     if context.deadline.left <= 0:
         raise DeadlinePassed(seconds=context.deadline.seconds)
-    gone = asyncio.ensure_future(context.disconnected())
+    is_gone = False
     try:
         async with asyncio.timeout_at(context.deadline.at) as time:
 
-            def leave(_: object) -> None:
+            def leave() -> None:
+                nonlocal is_gone
+                is_gone = True
                 time.reschedule(0)
 
-            gone.add_done_callback(leave)
-            try:
+            with _watching(context, leave):
                 begun = work()
                 del work
                 return await begun
-            finally:
-                gone.remove_done_callback(leave)
     except TimeoutError:
-        raise (ClientGone() if gone.done() else DeadlinePassed(seconds=context.deadline.seconds)) from None
+        raise (ClientGone() if is_gone else DeadlinePassed(seconds=context.deadline.seconds)) from None
+
+
+@contextmanager
+def _watching(context: RequestContext, leave: Callable[[], None]) -> Iterator[None]:
+    """Call `leave` when the client goes. A connection of ours tells it; else a task waits for the server's word."""
+    client = context.client
+    if client is not None:
+        client.when_gone.add(leave)
+        if client.is_gone:
+            leave()
+        try:
+            yield
+        finally:
+            client.when_gone.discard(leave)
+        return
+    gone = asyncio.ensure_future(context.disconnected())
+    gone.add_done_callback(lambda _: None if gone.cancelled() else leave())
+    try:
+        yield
     finally:
         gone.cancel()
 

@@ -16,10 +16,16 @@ class BatchFailed(Exception):
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What may be refused when a model is loaded: flags of the same names."""
+    """What may be refused when a model is loaded, by flags of the same names; and the worker's part of its GPU."""
 
     minimum_cosine: float = 0.999
     allow_padded: bool = False
+    workers_on_gpu: int = 1
+
+    @property
+    def gpu_memory(self) -> float:
+        """The part of a GPU's memory that this worker may take, never all of it."""
+        return 0.9 / self.workers_on_gpu
 
 
 class Backend(Protocol):

@@ -83,7 +83,7 @@ class VllmBackend:
         return PoolingParams(task="classify", use_activation=False, extra_kwargs=types)
 
 
-def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:  # noqa: ARG001 as every backend
+def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
     """Raises ModelRefused; whatever else vLLM says against the model passes through."""
     own_code.check(spec)
     if spec.scores is None:
@@ -94,7 +94,7 @@ def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:  #
     reason = vllm_coverage.reason_for_self_test(spec)
     test = None if reason is None else _self_test(spec, reason)
     try:
-        engine, where = _engine(spec)
+        engine, where = _engine(spec, options or LoadOptions())
         backend = VllmBackend(engine, spec, f"vLLM {__version__} on {where}", types=types)
         difference = None if test is None else _difference(test, backend, spec)
     except WeightsMissing as missing:
@@ -150,7 +150,7 @@ def _before_activation(spec: ModelSpec) -> ModelSpec:
     return spec if spec.scores is None else replace(spec, scores=replace(spec.scores, activation=_IDENTITY))
 
 
-def _engine(spec: ModelSpec) -> tuple[LLMEngine, str]:
+def _engine(spec: ModelSpec, options: LoadOptions) -> tuple[LLMEngine, str]:
     """And where it computes."""
     # An input of exactly max_model_len tokens would wait for ever: vLLM keeps one place for a token to generate.
     # It derives its limit from the model's files; model_max_length is its own way to lift that by the one place.
@@ -177,6 +177,7 @@ def _engine(spec: ModelSpec) -> tuple[LLMEngine, str]:
             max_num_seqs=_BATCH_TEXTS,
             skip_tokenizer_init=True,  # the front has the tokenizer
             enforce_eager=on_cpu,  # compiling on a CPU takes longer than it saves; a GPU gets its CUDA graphs
+            gpu_memory_utilization=options.gpu_memory,
             distributed_executor_backend="uni",
             disable_log_stats=True,
             use_tqdm_on_load=False,
