@@ -9,6 +9,7 @@ import pytest
 
 from embedding_runtime.contract import Quantization
 from embedding_runtime.model import ModelRefused, ModelSpec
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.base import LoadOptions
 
 pytestmark = [
@@ -81,6 +82,6 @@ def test_wider_rows_give_the_same_vectors_and_are_counted_as_padding(tmp_path: P
     plain, wider = (
         huggingface.HuggingFaceBackend(padded.prepare(model, width), head, "", width=width) for width in (max, wide)
     )
-    texts = [np.arange(4, 4 + length, dtype=np.int32) for length in (3, 9, 30)]
+    texts = TokenBatch.of([np.arange(4, 4 + length, dtype=np.int32) for length in (3, 9, 30)])
     np.testing.assert_allclose(wider.embed(texts), plain.embed(texts), atol=1e-6)
     assert (plain.padding(texts), wider.padding(texts)) == (0, 5 + 7 + 2)

@@ -64,7 +64,9 @@ def test_a_batch_for_which_the_gpu_has_no_memory_fails_once_the_memory_is_free_a
     backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     freed = []
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(True))
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.accelerator, "empty_cache", lambda: freed.append(True))
     backend._forward = failing_with(torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(BatchFailed, match="OutOfMemoryError"):
         backend.embed(TEXTS)

@@ -1,0 +1,38 @@
+"""Precision at start: a server that refuses and says what to do, or one that tells the cosine it measured."""
+
+import pytest
+
+from support.runtime_server import RuntimeServer, until
+
+pytestmark = pytest.mark.model
+
+_PATIENCE = 240
+"""Seconds: loading takes 6 to 17 of CPU time."""
+
+torch = pytest.importorskip("torch")
+
+needs_vnni = pytest.mark.skipif(
+    not any(torch.cpu.get_capabilities().get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8")),
+    reason="no VNNI on this CPU",
+)
+
+
+@needs_vnni
+def test_int8_below_the_minimum_cosine_does_not_start_and_says_what_to_do() -> None:
+    with RuntimeServer("huggingface", quantize="int8") as server:
+        until(lambda: server.process.poll() is not None, "the end", seconds=_PATIENCE)
+        assert server.process.returncode == 1
+        assert "which is below --minimum_cosine=0.999: serve it in float32, or lower the minimum" in server.log
+
+
+@needs_vnni
+@pytest.mark.parametrize("frontends", [1, 2])
+def test_the_measured_cosine_is_told_by_every_frontend_and_in_the_log(frontends: int) -> None:
+    flags = {"quantize": "int8", "minimum_cosine": 0.99, "frontends": frontends}
+    with RuntimeServer("huggingface", **flags) as server:
+        server.ready(seconds=_PATIENCE)
+        with server.http() as client:
+            (model,) = client.get("/v1/models").json()["data"]
+        assert {**model["precision"], "cosine": None} == {"dtype": "float32", "quantization": "int8", "cosine": None}
+        assert 0.99 < model["precision"]["cosine"] < 1
+        assert f"int8: the lowest cosine to float32 is {model['precision']['cosine']:.5f}" in server.log
