@@ -294,12 +294,8 @@ async def test_a_query_goes_before_the_texts_of_a_bulk_request_that_was_there_fi
         await asyncio.sleep(0)
         worker.answer(work)
         after = await worker.work()
-        assert [len(text) for text in after.texts] == [
-            7,
-            500,
-            500,
-            500,
-        ]  # three quarters of a batch: the query is waited for
+        # Three quarters of a batch: the query is waited for.
+        assert [len(text) for text in after.texts] == [7, 500, 500, 500]
         worker.answer(after)
         assert (await query)[:, 0].tolist() == [7]
         for _ in range(9):

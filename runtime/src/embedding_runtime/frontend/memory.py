@@ -1,8 +1,9 @@
 """glibc's memory in the frontend: what is large is given back to the system as soon as it is freed."""
 
 import ctypes
+import gc
 
-__all__ = ["return_large_blocks", "trim"]
+__all__ = ["collect", "return_large_blocks", "trim"]
 
 _LIBC = ctypes.CDLL(None)
 
@@ -16,6 +17,15 @@ def return_large_blocks() -> None:
     """
     _LIBC.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
     _LIBC.mallopt(_M_TRIM_THRESHOLD, 1 << 22)
+
+
+def collect() -> None:
+    """Free what is large and in a cycle, as exceptions of other threads are, with all that their frames hold.
+
+    The collector runs seldom here: see server.
+    """
+    gc.collect()
+    trim()
 
 
 def trim() -> None:

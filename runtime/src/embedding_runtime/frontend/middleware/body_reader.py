@@ -64,7 +64,7 @@ class BodyReader:
         finally:
             context.tokenized()
             if held.size > TRIMMED:
-                asyncio.get_running_loop().call_soon(memory.trim)
+                asyncio.get_running_loop().call_soon(memory.collect)
             held.release()
         if refusal is None:
             return
