@@ -70,8 +70,8 @@ def ask(connection: http.client.HTTPConnection, model: str, *, keep: bool) -> di
     raise AssertionError
 
 
-def work(address: tuple[str, int], model: str, tally: Tally, *, keep: bool) -> None:
-    connection = http.client.HTTPConnection(*address, timeout=60)
+def work(address: tuple[str, int], model: str, tally: Tally, *, keep: bool, timeout: float) -> None:
+    connection = http.client.HTTPConnection(*address, timeout=timeout)
     while not tally.is_enough:
         answer = ask(connection, model, keep=keep)
         tally.add(answer)
@@ -89,6 +89,7 @@ def main() -> int:
     parser.add_argument("--after-change", type=int, default=0, help="at least so many answers of another vector")
     parser.add_argument("--seconds", type=float, default=600, help="at most so long")
     parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--timeout", type=float, default=60, help="seconds for one request")
     parser.add_argument("--until-stopped", action="store_true", help="go on until SIGTERM, then until it is enough")
     given = parser.parse_args()
     parts = urlsplit(given.url)
@@ -96,7 +97,9 @@ def main() -> int:
     tally = Tally(given.requests, given.after_change, given.seconds, is_stopped=not given.until_stopped)
     signal.signal(signal.SIGTERM, lambda *_: setattr(tally, "is_stopped", True))
     threads = [
-        threading.Thread(target=work, args=(address, given.model, tally), kwargs={"keep": number % 2 == 0})
+        threading.Thread(
+            target=work, args=(address, given.model, tally), kwargs={"keep": number % 2 == 0, "timeout": given.timeout}
+        )
         for number in range(given.threads)
     ]
     for thread in threads:

@@ -17,7 +17,8 @@ def no_gpu() -> Iterator[None]:
 @pytest.mark.usefixtures("no_gpu")
 def test_a_service_without_a_gpu_to_run_on_says_so_and_heals_when_one_appears(namespace: str) -> None:
     with_token(namespace)
-    apply(a_service(namespace, resources={"limits": {"cpu": "1", "memory": "2Gi", "nvidia.com/gpu": "1"}}))
+    limits = {"cpu": "1", "memory": "2Gi", "nvidia.com/gpu": "1"}
+    apply(a_service(namespace, resources={"requests": {"cpu": "50m", "memory": "300Mi"}, "limits": limits}))
     service = Service("embedding-model", namespace)
 
     message = service.says("Unschedulable")
