@@ -7,7 +7,7 @@ __all__ = ["collect", "return_large_blocks", "trim"]
 
 _LIBC = ctypes.CDLL(None)
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 def return_large_blocks() -> None:
@@ -17,6 +17,7 @@ def return_large_blocks() -> None:
     """
     _LIBC.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
     _LIBC.mallopt(_M_TRIM_THRESHOLD, 1 << 22)
+    _LIBC.mallopt(_M_ARENA_MAX, 2)  # each thread's own would keep the most that it ever had
 
 
 def collect() -> None:

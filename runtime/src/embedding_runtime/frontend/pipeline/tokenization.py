@@ -40,6 +40,12 @@ SMALL = 1024
 SLICE = 1 << 16
 """Characters that are tokenized at a time: 30 MB of tokenizers' own objects where each is a token."""
 
+CHARACTERS_PER_TOKEN = 2
+"""A text of more characters for each token that a request may have is not tokenized, be it a single word.
+
+A tokenizer takes a hundred bytes for each of them. No model takes a quarter of so long a text.
+"""
+
 GROWTH = 4
 """How many times as large a slice is as the one before, until it is SLICE: what is refused costs little."""
 
@@ -192,6 +198,11 @@ class Tokenization:
 
     async def _refuse_endless(self, text: str | tuple[str, str], before: int, field: str, admit: Admit) -> None:
         """Counted in pieces, whose ends may add some tokens: so half of them is what there is at least."""
+        if (characters := _characters(text)) > (limit := CHARACTERS_PER_TOKEN * self._limits.max_request_tokens):
+            taken = f"{limit} are taken ({CHARACTERS_PER_TOKEN} for each of --max_request_tokens)"
+            raise RequestTooLarge(
+                f"{field} has a text of {characters} characters; {taken}: split or shorten it", param=field
+            )
         most, tokens = 2 * self._limits.max_request_tokens, 0
         for part in [text] if isinstance(text, str) else text:
             for start, stop in _pieces(len(part)):
