@@ -1,24 +1,21 @@
 """What the operator and the runtime agree on; all that the operator may import of this package.
 
-`serve` has the server's flags, `uri` what a model's address may look like, `initializer` where a model lies in a pod
-and how a failed download is reported. Standard library and pydantic only.
+`serve` has the server's flags, `terms` their words, `uri` what a model's address may look like, `initializer` where a
+model lies in a pod and how a failed download is reported. Standard library and pydantic only.
 """
 
 from embedding_runtime.contract.initializer import MODEL_DIR, MODEL_NOTE, PVC_ROOT, DownloadVerdict, FailedDownload
-from embedding_runtime.contract.serve import (
-    CANNOT_MOVE_VECTORS,
+from embedding_runtime.contract.serve import CANNOT_MOVE_VECTORS, ContractError, ServeArgs, read_flags
+from embedding_runtime.contract.terms import (
     DRAIN_FILE,
     KILLED,
     TASKS,
     BackendName,
-    ContractError,
     Dtype,
     Kind,
     LogFormat,
     Quantization,
-    ServeArgs,
     Task,
-    read_flags,
 )
 from embedding_runtime.contract.uri import BadUri, FileUri, ForeignUri, HuggingFaceUri, ModelUri, PvcUri, parse_uri
 
