@@ -48,5 +48,5 @@ def test_more_tokens_than_are_taken_are_refused_before_all_of_them_exist(
         answer = http.post(
             path, content=json.dumps({"model": NAME, **body}), headers={"Content-Type": "application/json"}
         )
-    assert answer.status_code == 400
+    assert answer.status_code in {400, 413}  # TEI has 413
     assert peak(server.process.pid) - before < PEAK

@@ -147,6 +147,8 @@ class Connection(HttpToolsProtocol):
         self._advanced = True
         if not self._upgrade_offered:
             super().on_message_complete()
+            if not self.pipeline:
+                self.flow.resume_reading()  # a large body has paused it: else the client's end would not be noticed
 
     def on_response_complete(self) -> None:
         self._share.written(self.transport.get_write_buffer_size() if self.flow.write_paused else 0)

@@ -25,7 +25,7 @@ LANE_HEADER = "X-Priority"
 BODY_RATE = 1 << 16
 """Bytes of a body that have to come in a second, on the whole."""
 
-BODIES_AT_ONCE = 8
+BODIES_AT_ONCE = 4
 """Times the largest body: more bytes than that are not held for all requests together."""
 
 LARGE = 1 << 16
