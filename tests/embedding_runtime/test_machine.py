@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from embedding_runtime.contract import BackendName, ServeArgs
-from embedding_runtime.machine import Layout, Machine, WorkerShare, detect, divide
+from embedding_runtime.machine import Machine, WorkerShare, detect, divide
 
 GIB = 1 << 30
 
@@ -126,7 +126,8 @@ def test_with_a_quota_of_a_larger_machine_nothing_is_pinned() -> None:
 
 
 def test_no_more_workers_than_there_is_memory_for() -> None:
-    assert len(divide(args(), cores(16, memory=2 * GIB), 90 << 20).workers) == 2
+    assert len(divide(args(), cores(16, memory=4 * GIB), 90 << 20).workers) == 4
+    assert len(divide(args(), cores(16, memory=2 * GIB), 90 << 20).workers) == 1
     assert len(divide(args(), cores(16, memory=GIB // 4), 90 << 20).workers) == 1
 
 
@@ -154,6 +155,10 @@ def test_what_is_asked_for_is_obeyed() -> None:
 @pytest.mark.parametrize(("number", "frontends"), [(1, 1), (2, 1), (16, 1), (32, 2)])
 def test_on_cpus_one_frontend_feeds_many_cores(number: int, frontends: int) -> None:
     assert divide(args(), cores(number), 0).frontends == frontends
+
+
+def test_vllm_has_one_worker_on_cpus_whose_engine_uses_all_cores() -> None:
+    assert divide(args(BackendName.VLLM), cores(16), 0).workers == (WorkerShare(16),)
 
 
 def test_the_fake_backend_needs_neither_gpus_nor_several_workers() -> None:

@@ -16,6 +16,9 @@ CORES_PER_WORKER = 2
 WORKER_BYTES = 700 << 20
 """Memory of a worker beside the weights: libraries, and batches under way. docs/performance.md."""
 
+FRONTEND_BYTES = 400 << 20
+"""Memory beside the workers: a frontend with the scheduler, and what clients may make it hold."""
+
 CORES_PER_FRONTEND = 16
 """On CPUs: one frontend feeds as many, also with a text a request. docs/performance.md."""
 
@@ -99,9 +102,11 @@ def divide(args: ServeArgs, machine: Machine, weights: int) -> Layout:
 def _workers(backend: BackendName, machine: Machine, gpus: Sequence[str], weights: int) -> int:
     if gpus:
         return len(gpus)
-    if backend is BackendName.FAKE:
-        return 1
-    fit = machine.usable if machine.memory is None else machine.memory // (WORKER_BYTES + 2 * weights)
+    if backend is not BackendName.HUGGINGFACE:
+        return 1  # an engine of vLLM has threads for all cores, and 1 GiB for its cache
+    fit = machine.usable
+    if machine.memory is not None:
+        fit = (machine.memory - FRONTEND_BYTES) // (WORKER_BYTES + 2 * weights)
     return max(1, min(machine.usable // CORES_PER_WORKER, fit))
 
 
