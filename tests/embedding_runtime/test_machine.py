@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from embedding_runtime.contract import BackendName, ServeArgs
-from embedding_runtime.machine import Machine, WorkerShare, detect, divide
+from embedding_runtime.machine import Layout, Machine, WorkerShare, detect, divide
 
 GIB = 1 << 30
 
