@@ -8,6 +8,7 @@ import pytest
 
 from embedding_runtime.contract import Dtype, Quantization
 from embedding_runtime.model import ModelSpec, space
+from embedding_runtime.model.scores import Scores
 from support.models import a_model, packaged_minilm
 
 
@@ -76,3 +77,16 @@ def test_each_precision_has_a_space_of_its_own(model: Path) -> None:
         {"quantize": Quantization.INT8},
     ]
     assert len({space.digest(replace(spec, **each)) for each in ({}, *reduced)}) == 4
+
+
+def test_the_names_of_a_cross_encoders_labels_are_no_part_of_its_space(tmp_path: Path) -> None:
+    made = a_model(tmp_path / "model")
+    (made / "tokenizer.json").write_text("{}")
+    (made / "model.safetensors").write_bytes(b"weights")
+    spec = ModelSpec.read(made)
+    scores = Scores(
+        labels=1, activation="torch.nn.modules.activation.Sigmoid", architecture="BertForSequenceClassification"
+    )
+    assert "names" not in str(scores)
+    plain, named = (space.digest(replace(spec, scores=each)) for each in (scores, replace(scores, names=("good",))))
+    assert plain == named

@@ -16,6 +16,7 @@ plain sk-plain-long-enough
 hashed sha256:{HASHED}
 limited sk-limited-long-enough 60
 small sk-small-long-enough 60
+roomy sk-roomy-long-enough 1000
 """
 
 
@@ -39,6 +40,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuntimeServer]:
 def ask(server: RuntimeServer, key: str, text: str = "hello") -> Mapping[str, str]:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as client:
         return client.embeddings.with_raw_response.create(model=NAME, input=text).headers
+
+
+def test_a_long_text_that_is_cut_costs_a_key_what_is_left_of_it(server: RuntimeServer) -> None:
+    body = {"texts": ["word " * 20_000], "input_type": "search_document", "embedding_types": ["float"]}
+    with server.http() as http:
+        answer = http.post("/v2/embed", json=body, headers={"Authorization": "Bearer sk-roomy-long-enough"})
+    assert (answer.status_code, answer.headers["X-Truncated"]) == (200, "1")
+    assert int(answer.headers["x-ratelimit-remaining-tokens"]) >= 1000 - 256
 
 
 @pytest.mark.parametrize("key", ["sk-plain-long-enough", "sk-hashed-long-enough"])

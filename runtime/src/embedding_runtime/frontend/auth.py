@@ -24,6 +24,7 @@ MIN_KEY = 16
 """Characters of a key, at least: shorter ones can be guessed."""
 
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+_DIGITS = 15
 _DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 
@@ -151,8 +152,8 @@ def _problems(words: Sequence[str], before: Sequence[ApiKey]) -> Iterator[str]:
         yield f"its key has {len(words[1])} characters, {MIN_KEY} are the least: make one with openssl rand -hex 24"
     if words[1].startswith("sha256:") and not _DIGEST.fullmatch(words[1]):
         yield "after sha256: there have to be 64 hexadecimal digits"
-    if len(words) > 2 and not (words[2].isdecimal() and int(words[2])):  # noqa: PLR2004 the third word
-        yield "tokens per minute are a whole number above 0"
+    if len(words) > 2 and not (words[2].isdecimal() and len(words[2]) <= _DIGITS and int(words[2])):  # noqa: PLR2004
+        yield f"tokens per minute are a whole number above 0, of {_DIGITS} digits at most"
     if words[0] in {key.name for key in before}:
         yield "its name has been given above"
     if _digest(words[1]) in {key.digest for key in before}:

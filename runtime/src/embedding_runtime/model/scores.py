@@ -20,7 +20,7 @@ class Scores:
     """What turns the head's logits into them: a class of torch, by its full name; made without arguments."""
     architecture: str
     """Class of the model, in transformers."""
-    names: tuple[str, ...] = field(default=(), compare=False)
+    names: tuple[str, ...] = field(default=(), compare=False, repr=False)
     """Of the labels, in their order; they move no score."""
 
     @classmethod

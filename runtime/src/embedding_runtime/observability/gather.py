@@ -55,7 +55,10 @@ def from_json(given: Sequence[Any]) -> Families:
 
 def exposition(families: Families, accept: str) -> tuple[bytes, str]:
     """As text, and its content type: what the Accept header asks for."""
-    encode, content_type = choose_encoder(accept)
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):  # of a header that is none
+        encode, content_type = choose_encoder("")
     return encode(_Collected(families)), content_type
 
 

@@ -141,3 +141,14 @@ def test_a_token_of_zeros_has_a_result() -> None:
     layer.forward(torch.randn(2, 16))
     layer.quantize()
     assert torch.equal(layer.forward(torch.zeros(2, 16)), torch.ones(2, 8))
+
+
+def test_a_number_below_all_that_were_seen_at_start_is_cut_off_and_does_not_turn_round() -> None:
+    weights = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    layer = low_precision.Int8Linear(weights, None)
+    layer.forward(torch.rand(32, 64) - 0.13)  # as if GELU came before it
+    layer.quantize()
+    low = torch.rand(32, 64) - 0.13
+    low[:, 0] = -0.5
+    exact = low.clamp_min(-0.17) @ weights.T
+    assert torch.nn.functional.cosine_similarity(layer.forward(low), exact).min() > 0.999

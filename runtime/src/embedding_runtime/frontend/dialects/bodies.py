@@ -125,7 +125,7 @@ _NO_OBJECT = "the body is not a JSON object; send it with the header Content-Typ
 def _checked(model: type[RequestBody], content: Mapping[str, Any]) -> RequestBody:
     """Raises BadRequest with all that is wrong, by place, without the values, which may be texts."""
     others = _other_fields(model, content)
-    problems: dict[str, str] = {}  # the field of each message
+    problems: dict[str, str | None] = {}  # the field of each message
     try:
         body = model.model_validate(content)
     except ValidationError as error:
@@ -136,7 +136,7 @@ def _checked(model: type[RequestBody], content: Mapping[str, Any]) -> RequestBod
             return body
     count = len(problems) + len(others)
     for name in others[: max(_MOST_PROBLEMS - len(problems), 0)]:
-        problems[_other_field(model, name)] = name
+        problems[_other_field(model, name)] = name if _NAME.fullmatch(name) else None
     more = f"; and {count - _MOST_PROBLEMS} more" if count > _MOST_PROBLEMS else ""
     raise BadRequest("; ".join(list(problems)[:_MOST_PROBLEMS]) + more, param=next(iter(problems.values())))
 

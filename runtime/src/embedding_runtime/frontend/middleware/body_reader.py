@@ -88,8 +88,8 @@ class BodyReader:
             if len(body) > LARGE:
                 context.receive = receive
                 await self._wait_for_turn(context, held)
-                if b"json" in headers.get(b"content-type", b""):
-                    await run_large(partial(check_values, body, self._limits))
+                if may_be_json := _json_part(headers, body):
+                    await run_large(partial(check_values, may_be_json, self._limits))
         except RuntimeFault as fault:
             return await self._refuse(Request(scope), fault)
         held.stage = Stage.IN_USE
@@ -199,3 +199,14 @@ async def _end(said: Response, receive: Receive, send: Send) -> None:
             while (await receive()).get("more_body"):
                 pass
     await send({"type": "http.response.body"})
+
+
+def _json_part(headers: Mapping[bytes, bytes], body: bytes) -> bytes:
+    """What may be JSON of a body: by its type, or as a header says (Open Inference's binary data follow it)."""
+    length = headers.get(b"inference-header-content-length")
+    if length is not None and length.isdigit() and len(length) <= _DIGITS:
+        return body[: int(length)]
+    return body if b"json" in headers.get(b"content-type", b"").lower() else b""
+
+
+_DIGITS = 12

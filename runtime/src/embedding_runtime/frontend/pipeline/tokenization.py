@@ -93,7 +93,8 @@ class Tokenization:
         if isinstance(many[0], str):
             cuts: list[bool] = []
             encode = self._encoder(options, cuts)
-            slices = self._in_slices(many, encode, size=_tokens, field=field, admit=admit)
+            most = None if options.cut is None else options.limit
+            slices = self._in_slices(many, encode, size=_tokens, field=field, admit=admit, cut_to=most)
             texts = TokenBatch.joined(await self._timed(slices))
             if truncated is not None:
                 truncated += np.flatnonzero(cuts).tolist()
@@ -127,7 +128,8 @@ class Tokenization:
         limit = self._spec.max_length
         cuts: list[bool] = []
         encode = partial(self._tokenizer.encode_pairs, cut_to=limit if truncate else None, cuts=cuts)
-        slices = self._in_slices(pairs, encode, size=_tokens, field=field, admit=admit)
+        most = limit if truncate else None
+        slices = self._in_slices(pairs, encode, size=_tokens, field=field, admit=admit, cut_to=most)
         texts = TokenBatch.joined(await self._timed(slices))
         if truncated is not None:
             truncated += np.flatnonzero(cuts).tolist()
@@ -173,8 +175,11 @@ class Tokenization:
         size: Callable[[Encoded], int],
         field: str,
         admit: Admit,
+        cut_to: int | None = None,
     ) -> list[Encoded]:
         """`encode` of all of them, a slice at a time; `size`: its tokens. It stops at more than a request may have.
+
+        `cut_to`: the most tokens that `encode` leaves of a text.
 
         Then they are fewer than the texts, and the caller refuses them. Raises BadRequest for one that is far longer.
         """
@@ -188,7 +193,7 @@ class Tokenization:
         tokens = 0
         for few in _slices(texts):
             if _characters(few[-1]) > SLICE:
-                await self._refuse_endless(few[-1], tokens, field, admit)
+                await self._refuse_endless(few[-1], field, partial(_admit_more, admit, tokens, cut_to))
             found.append(await run_large(partial(encode, few)))
             tokens += size(found[-1])
             if tokens > self._limits.max_request_tokens:
@@ -196,7 +201,7 @@ class Tokenization:
             await admit(tokens)
         return found
 
-    async def _refuse_endless(self, text: str | tuple[str, str], before: int, field: str, admit: Admit) -> None:
+    async def _refuse_endless(self, text: str | tuple[str, str], field: str, admit: Admit) -> None:
         """Counted in pieces, whose ends may add some tokens: so half of them is what there is at least."""
         if (characters := _characters(text)) > (limit := CHARACTERS_PER_TOKEN * self._limits.max_request_tokens):
             taken = f"{limit} are taken ({CHARACTERS_PER_TOKEN} for each of --max_request_tokens)"
@@ -209,7 +214,7 @@ class Tokenization:
                 tokens += await run_large(partial(self._tokenizer.count, part[start:stop]))
                 if tokens > most:
                     self.check_tokens(tokens, field, more=True, one=True)
-                await admit(before + tokens // 2)
+                await admit(tokens // 2)
 
     def _encoder(self, options: Options, cuts: list[bool]) -> Callable[[Sequence[str]], TokenBatch]:
         """`cuts` gets, for each text, whether it was cut, where that is asked for. Raises BadRequest."""
@@ -265,6 +270,11 @@ class Tokenization:
         if problem is not None:
             raise BadRequest(f"{field}[{index}] {problem}: {_REMEDY}", param=field)
         return np.array(ids, dtype=np.int32)
+
+
+async def _admit_more(admit: Admit, before: int, cut_to: int | None, more: int) -> None:
+    """Admit `before` and `more` tokens, of which a text that is cut keeps `cut_to`."""
+    await admit(before + (more if cut_to is None else min(more, cut_to)))
 
 
 _REMEDY = "send texts, or ids of the model's own tokenizer (LangChain: check_embedding_ctx_length=False)"

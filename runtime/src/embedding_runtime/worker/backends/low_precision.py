@@ -170,7 +170,8 @@ class Int8Linear(nn.Module):
             return linear(tokens, self.weight, self.bias)
         if self._is_shifted:
             zero, scales = 0, tokens.amax(1, keepdim=True).add_(_GELU_LEAST).div_(_UNSIGNED)
-            steps = (tokens / scales).add_(_GELU_LEAST / scales - _MIDDLE)
+            # A number below GELU's minimum, where there is one after all, would come out at the other end.
+            steps = (tokens / scales).add_(_GELU_LEAST / scales - _MIDDLE).clamp_min_(-_MIDDLE)
         else:
             tokens = tokens * self._even
             zero, scales = _MIDDLE, tokens.abs().amax(1, keepdim=True).clamp_min_(_SMALL).div_(_SIGNED)

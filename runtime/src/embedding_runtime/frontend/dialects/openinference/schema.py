@@ -69,7 +69,7 @@ class Tensor(Body):
     """One input: texts, or pairs of them for a cross-encoder."""
 
     name: Text
-    shape: Annotated[Many[Annotated[int, Field(ge=0)]], Field(examples=[[1]])]
+    shape: Annotated[Many[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=8, examples=[[1]])]
     datatype: Annotated[Literal["BYTES"], Field(description="texts; no other type is taken")]
     data: Annotated[
         Annotated[_AtLeastOne[Text] | _AtLeastOne[Many[Text]], Form("a list of strings, of whole Unicode characters")]
@@ -105,7 +105,7 @@ class InferRequest(RequestBody):
         length = headers.get(HEADER)
         if length is None:
             return super().split(content, headers)
-        if not (length.isascii() and length.isdigit() and int(length[:_DIGITS]) <= len(content)):
+        if not (length.isascii() and length.isdigit() and len(length) <= _DIGITS and int(length) <= len(content)):
             raise MalformedBody(f"{HEADER}: it has to be the number of the body's first bytes that are JSON")
         return content[: int(length)], content[int(length) :]
 

@@ -1,0 +1,65 @@
+"""Requests that no client sends by mistake: each has one clear error, and none is a fault of the server."""
+
+import json
+from http import HTTPStatus
+
+import pytest
+
+from support.runtime_server import NAME, RuntimeServer
+
+INFER = f"/v2/models/{NAME}/infer"
+
+
+def test_the_name_of_an_unknown_field_that_may_be_a_text_is_nowhere_in_the_answer(fake_server: RuntimeServer) -> None:
+    answer = fake_server.post("/v1/embeddings", **{"input": "a", "my secret text": 1})
+    assert answer.status_code == HTTPStatus.BAD_REQUEST
+    assert "secret" not in answer.text
+    assert answer.json()["error"]["param"] is None
+
+
+def test_a_field_whose_name_is_no_unicode_is_refused(fake_server: RuntimeServer) -> None:
+    with fake_server.http() as http:
+        answer = http.post(
+            "/v1/embeddings",
+            content=b'{"input": "a", "\\ud800": 1}',
+            headers={"Content-Type": "application/json"},
+        )
+    assert answer.status_code == HTTPStatus.BAD_REQUEST
+
+
+def test_a_shape_of_endless_numbers_is_refused(fake_server: RuntimeServer) -> None:
+    tensor = {"name": "text", "shape": [10**4000, 10**4000], "datatype": "BYTES", "data": ["a"]}
+    assert fake_server.post(INFER, inputs=[tensor]).status_code == HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize("length", ["0" * 12 + "9" * 5000, "-1", "1.5", ""])
+def test_a_length_of_json_that_is_none_is_refused(fake_server: RuntimeServer, length: str) -> None:
+    headers = {"Content-Type": "application/json", "Inference-Header-Content-Length": length}
+    with fake_server.http() as http:
+        answer = http.post(INFER, content=b"{}", headers=headers)
+    assert answer.status_code == HTTPStatus.BAD_REQUEST
+
+
+def test_metrics_are_told_whatever_is_accepted(fake_server: RuntimeServer) -> None:
+    with fake_server.http() as http:
+        answer = http.get("/metrics", headers={"Accept": "application/openmetrics-text;q=x;version=a"})
+    assert answer.status_code == HTTPStatus.OK
+    assert "embedding_requests" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/v1/embeddings", {"Content-Type": "application/JSON"}),
+        (INFER, {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": "900010"}),
+    ],
+    ids=["capitals", "binary"],
+)
+def test_a_body_of_too_many_values_is_refused_before_it_is_parsed(
+    fake_server: RuntimeServer, path: str, headers: dict[str, str]
+) -> None:
+    body = json.dumps({"input": [[]] * 300_000}, separators=(",", ":")).encode()
+    with fake_server.http() as http:
+        answer = http.post(path, content=body, headers=headers)
+    assert answer.status_code == HTTPStatus.BAD_REQUEST
+    assert "values, 300002 of them lists or objects" in answer.text
