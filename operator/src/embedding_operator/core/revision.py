@@ -36,11 +36,13 @@ def _identity(resolved: ResolvedService, settings: Settings, template: Mapping[s
 
     Of the initializer: whatever a storage container sets but a token, and the hub; not the built-in image, which
     fetches what the URI says in every release. With an accelerator a second pod may not fit beside the serving one, so
-    a change that goes wrong needs a way back, which only revisions have: then every change of the pods is one.
+    a change that goes wrong needs a way back, which only revisions have: then every change of the pods is one. Flags at
+    their defaults are left out, as in the pod's arguments: a flag that the runtime learns moves nothing.
     """
     container = resolved.fetcher.container.model_dump(by_alias=True, exclude_defaults=True, exclude_none=True)
     env = [each for each in container.get("env", ()) if each["name"] != TOKEN_VARIABLE]
-    flags = {name: value for name, value in resolved.serve if name not in CANNOT_MOVE_VECTORS}
+    given = resolved.serve.model_dump(exclude_defaults=True)
+    flags = {name: value for name, value in given.items() if name not in CANNOT_MOVE_VECTORS}
     return {
         "uri": resolved.service.spec.model.storage_uri,
         "flags": {name: str(value) for name, value in flags.items()},

@@ -293,6 +293,15 @@ class ServeArgs(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _the_cosine_is_measured(self) -> Self:
+        if "minimum_cosine" in self.model_fields_set and self.backend is not BackendName.HUGGINGFACE:
+            raise ValueError(
+                f"--minimum_cosine={self.minimum_cosine:g} is not measured with --backend={self.backend}: "
+                "use --backend=huggingface, or leave --minimum_cosine out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _the_default_is_within_the_maximum(self) -> Self:
         if self.request_timeout > self.max_request_timeout:
             raise ValueError(

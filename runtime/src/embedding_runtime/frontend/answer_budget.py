@@ -1,7 +1,8 @@
 """The memory for answers: how many bytes may be in the making or unread by clients, of all connections together.
 
-A request for many vectors reserves its answer's size before anything is computed, and waits, first come first served,
-while the answers of others fill the budget. What the client has read is given back.
+A request for many vectors reserves its answer's size before anything is computed, and waits while the answers of others
+fill the budget. What the client has read is given back to the first of those that wait for which it is enough: answers
+that nobody reads keep large ones waiting, not small ones.
 """
 
 import asyncio
@@ -33,8 +34,8 @@ class AnswerBudget:
         return AnswerShare(self)
 
     def has_room(self, size: int) -> bool:
-        """And nobody waits for it."""
-        return not self._waiting and self._fits(size)
+        """Whether there is so much."""
+        return self._fits(size)
 
     async def room(self, share: "AnswerShare", size: int) -> None:
         """Wait until the share has been granted so much, or is closed."""
@@ -59,12 +60,14 @@ class AnswerBudget:
         self._grant()
 
     def _grant(self) -> None:
-        """Let those in who have room now, in their order."""
-        while self._waiting and self._fits(self._waiting[0][1]):
-            share, size, granted = self._waiting.popleft()
-            if not granted.done():  # else it has just been cancelled
-                granted.set_result(None)
-                share.grant(size)
+        """Let those in that have room now, in their order."""
+        for waiter in tuple(self._waiting):
+            share, size, granted = waiter
+            if self._fits(size) and waiter in self._waiting:
+                self._waiting.remove(waiter)
+                if not granted.done():  # else it has just been cancelled
+                    granted.set_result(None)
+                    share.grant(size)
 
     def _fits(self, size: int) -> bool:
         return self.used + size <= self._limit or len(self._holders) < ALWAYS

@@ -4,6 +4,7 @@ All of it holds before a request is seen by the application, and so before an AP
 """
 
 import asyncio
+import socket
 from http import HTTPStatus
 from typing import Any
 
@@ -59,6 +60,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
+        # So little waits in the kernel that what the client reads soon shows in what is left to be written.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PROGRESS)
         self._read_timer = self.loop.call_later(self._limits.read_timeout, self._read_timed_out)
         self._shared.opened(self)
 

@@ -150,7 +150,7 @@ class FrontendServer:
     def stop(self, *, now: bool = False) -> None:
         """No new connections; requests under way are finished, unless `now`."""
         self._server.should_exit = True
-        self._server.force_exit = now
+        self._server.force_exit |= now  # who is told to stop at once does not stop later
 
 
 class _Server(uvicorn.Server):

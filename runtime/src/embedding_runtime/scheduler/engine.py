@@ -303,8 +303,10 @@ class Engine:
         computing = self.tokens_under_way
         ahead = computing + self._queue.tokens_ahead(principal.name, lane, tokens)
         limit = self._max_waiting_tokens
-        if lane is Lane.BULK and self._queue.tokens_of(principal.name):
-            limit -= limit // _RESERVED  # for interactive requests, and for principals that have nothing queued
+        if self._queue.tokens_of(principal.name):
+            limit -= limit // _RESERVED  # for principals that have nothing queued
+            if lane is Lane.BULK:
+                limit -= limit // _RESERVED  # for interactive requests
         after = retry_after(
             self._queue.tokens + computing, ahead, tokens, limit=limit, seconds=seconds, rate=self._rate_of_all
         )
@@ -365,10 +367,10 @@ class Engine:
         )
 
     def _complete(self, worker: WorkerLink[Job], answer: Vectors | Failed) -> Batch[Job]:
+        if isinstance(answer, Vectors) and len(answer.rows) != (texts := worker.under_way[answer.batch].texts):
+            raise ValueError(f"{len(answer.rows)} rows for a batch of {texts} texts")  # which it still has
         batch, busy = worker.complete(answer)
         if isinstance(answer, Vectors):
-            if len(answer.rows) != batch.texts:
-                raise ValueError(f"{len(answer.rows)} rows for a batch of {batch.texts} texts")
             self._rate.observe(batch.tokens, busy)
             self.metrics.batch(
                 texts=batch.texts,
@@ -399,12 +401,11 @@ class Engine:
 
     def _requeue(self, worker: WorkerLink[Job]) -> None:
         """Give the batches of a worker that was lost to the others, in halves, once: they may be what it died of."""
+        for job in {part.owner for batch in worker.under_way.values() for part in batch.parts}:
+            job.lost_workers += 1
+            if job.lost_workers > 1:
+                self._give_up(job, BackendFailed("two workers were lost while they computed texts of this request"))
         for batch in worker.under_way.values():
-            jobs = {part.owner for part in batch.parts}
-            for job in jobs:
-                job.lost_workers += 1
-                if job.lost_workers > 1:
-                    self._give_up(job, BackendFailed("two workers were lost while they computed texts of this request"))
             self._queue.retry([part for part in batch.parts if not part.owner.done.done()])
         self._dispatch()
 

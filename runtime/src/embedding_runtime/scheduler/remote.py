@@ -135,7 +135,9 @@ class RemoteScheduler:
             raise BackendFailed(self.reason)
 
     async def _ask(self, number: int, message: Message, kind: type[Answer], principal: Principal | None) -> Answer:
-        """Raises the fault that the scheduler answers with."""
+        """Raises the fault that the scheduler answers with, BackendFailed where it is gone."""
+        if self.closed.done():
+            raise BackendFailed(self.reason)
         self._waiting[number] = future = asyncio.get_running_loop().create_future()
         self._send(message)
         try:

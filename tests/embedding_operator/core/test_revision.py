@@ -1,0 +1,21 @@
+"""The revision of a service: a hash of what can move its vectors, and of nothing else."""
+
+import pytest
+
+from embedding_operator.core.resolve import resolve_service
+from embedding_operator.core.revision import revision_and_template
+from support.builders import SETTINGS, a_service, a_snapshot
+
+
+def revision(*args: str) -> str:
+    return revision_and_template(resolve_service(a_snapshot(a_service(args=list(args))), SETTINGS), SETTINGS)[0]
+
+
+@pytest.mark.parametrize("flag", ["--dtype=auto", "--quantize=none", "--workers=2", "--max_inputs=7", "--access_log"])
+def test_what_moves_no_vector_is_no_new_revision(flag: str) -> None:
+    assert revision(flag) == revision()
+
+
+@pytest.mark.parametrize("flag", ["--dtype=bfloat16", "--backend=huggingface", "--max_length=64"])
+def test_what_may_move_vectors_is_a_new_revision(flag: str) -> None:
+    assert revision(flag) != revision()

@@ -1,0 +1,42 @@
+"""The memory for answers, shared by all connections."""
+
+import asyncio
+
+from embedding_runtime.frontend.answer_budget import SMALL, AnswerBudget, AnswerShare
+
+MIB = 1 << 20
+
+
+def holders(budget: AnswerBudget, *sizes: int) -> list[AnswerShare]:
+    shares = [budget.share() for _ in sizes]
+    assert all(share.reserve_now(size) for share, size in zip(shares, sizes, strict=True))
+    return shares
+
+
+async def test_a_large_answer_that_waits_does_not_keep_small_ones_waiting() -> None:
+    budget = AnswerBudget(32 * MIB)
+    first, _, _ = holders(budget, 7 * MIB, 7 * MIB, 7 * MIB)
+    large = asyncio.create_task(budget.share().reserve(17 * MIB))
+    await asyncio.sleep(0)
+    assert budget.share().reserve_now(MIB)
+    assert not large.done()
+    first.close()
+    await large
+
+
+async def test_what_is_given_back_goes_to_the_first_of_those_that_wait_for_which_it_is_enough() -> None:
+    budget = AnswerBudget(10 * MIB)
+    first, second, _ = holders(budget, 3 * MIB, 3 * MIB, 3 * MIB)
+    large, small = (asyncio.create_task(budget.share().reserve(size)) for size in (7 * MIB, 4 * MIB))
+    await asyncio.sleep(0)
+    first.close()
+    await small
+    assert not large.done()
+    second.close()
+    large.cancel()
+
+
+async def test_answers_that_a_sockets_buffer_holds_reserve_nothing() -> None:
+    budget = AnswerBudget(1)
+    assert all(budget.share().reserve_now(SMALL) for _ in range(100))
+    assert budget.used == 0
