@@ -37,7 +37,7 @@ def serve_args(draw: st.DrawFn) -> ServeArgs:
             "request_timeout": draw(st.floats(0.001, 600)),
             "allow_pickle": draw(st.booleans()),
             "allow_padded": draw(st.booleans()),
-            "minimum_cosine": draw(st.floats(-1, 1)),
+            **({"minimum_cosine": draw(st.floats(-1, 1))} if backend is BackendName.HUGGINGFACE else {}),
             "trust_remote_code": draw(st.booleans()),
             "api_keys_file": draw(st.none() | WORDS.map("/{}".format)),
             "log_format": draw(st.sampled_from(LogFormat)),
@@ -69,6 +69,10 @@ def test_dashes_underscores_and_repetition_make_no_difference(argv: list[str]) -
     ("argv", "words"),
     [
         ([], ["--model_name is missing"]),
+        (
+            ["--model_name=a", "--minimum_cosine=0.9"],
+            ["--minimum_cosine=0.9 is not measured with --backend=vllm: use --backend=huggingface"],
+        ),
         (
             ["--model_name=a", "--quantize=int8"],
             ["--quantize=int8 is not available with --backend=vllm: use --backend=huggingface"],

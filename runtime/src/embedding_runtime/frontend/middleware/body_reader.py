@@ -88,8 +88,7 @@ class BodyReader:
             if len(body) > LARGE:
                 context.receive = receive
                 await self._wait_for_turn(context, held)
-                if may_be_json := _json_part(headers, body):
-                    await run_large(partial(check_values, may_be_json, self._limits))
+                await run_large(partial(check_values, _json_part(headers, body), self._limits))
         except RuntimeFault as fault:
             return await self._refuse(Request(scope), fault)
         held.stage = Stage.IN_USE
