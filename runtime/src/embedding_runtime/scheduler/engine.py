@@ -435,4 +435,5 @@ class Engine:
 
 
 _RESERVED = 10
-"""One part in so many of the queue's room is not for bulk requests of principals that have some queued already."""
+"""One part in so many of the queue's room is kept from principals that have tokens queued already, and one more from
+their bulk requests."""
