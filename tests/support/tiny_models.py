@@ -19,15 +19,15 @@ from transformers import (
     T5EncoderModel,
 )
 
-from support.own_code.configuration_novel import NovelConfig
-from support.own_code.modeling_novel import NovelModel
+from support.remote_code.configuration_novel import NovelConfig
+from support.remote_code.modeling_novel import NovelModel
 
 __all__ = [
     "SHAPES",
     "WAYS",
     "Shape",
     "a_cross_encoder",
-    "a_model_with_own_code",
+    "a_model_with_remote_code",
     "a_saved_cross_encoder",
     "a_tokenizer",
     "a_transformer",
@@ -110,8 +110,8 @@ def a_transformer(directory: Path, shape: Shape, *, make: Any = AutoModel.from_c
     return directory
 
 
-def a_model_with_own_code(directory: Path, **config: Any) -> Path:
-    """Of a kind that transformers has no code for: that of `support/own_code` comes with it."""
+def a_model_with_remote_code(directory: Path, **config: Any) -> Path:
+    """Of a kind that transformers has no code for: that of `support/remote_code` comes with it."""
     torch.manual_seed(3)
     made = a_tokenizer(SHAPES["distilbert"])
     made.save_pretrained(directory)

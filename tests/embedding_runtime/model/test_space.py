@@ -59,9 +59,9 @@ def test_weights_that_moved_have_another_space(model: Path) -> None:
 def test_code_of_the_models_own_is_part_of_its_space_where_it_is_run(model: Path) -> None:
     (model / "modeling.py").write_text("VERSION = 1")
     spec = ModelSpec.read(model)
-    before = space.digest(spec), space.digest(replace(spec, own_code=True))
+    before = space.digest(spec), space.digest(replace(spec, remote_code=True))
     (model / "modeling.py").write_text("VERSION = 2")
-    after = space.digest(spec), space.digest(replace(spec, own_code=True))
+    after = space.digest(spec), space.digest(replace(spec, remote_code=True))
     assert (before[0] == after[0], before[1] == after[1]) == (True, False)
 
 

@@ -50,7 +50,7 @@ async def test_who_cannot_pay_is_not_let_in_and_pays_nothing() -> None:
         with pytest.raises(ExceedsKeyLimit, match="7 tokens asked for, with an API key of 6 tokens a minute"):
             await worker.engine.embed(ids(3, 4), LIMITED)
         assert left_of(worker) == 6
-        assert worker.engine.tokens_under_way == 0
+        assert worker.engine.pool.tokens == 0
 
 
 async def test_a_text_that_cannot_be_computed_has_its_price() -> None:

@@ -11,7 +11,7 @@ from embedding_runtime.observability import gather
 from embedding_runtime.protocol.messages import Broken, Failed, VectorRows, Vectors
 from embedding_runtime.protocol.requests import Principal
 from embedding_runtime.scheduler import engine as engine_module
-from embedding_runtime.scheduler import worker_link
+from embedding_runtime.scheduler import worker_link, worker_pool
 from embedding_runtime.scheduler.base import State
 from embedding_runtime.scheduler.engine import Engine
 from support.clock import HandClock, eventually
@@ -70,7 +70,7 @@ async def test_each_of_two_halves_is_told_as_long_as_it_took(monkeypatch: pytest
         first, second = await worker.work(), await worker.work()
         clock.now += 1
         worker.answer(first)
-        await eventually(lambda: worker.engine.tokens_under_way == 301)
+        await eventually(lambda: worker.engine.pool.tokens == 301)
         clock.now += 1
         worker.answer(second)
         await task
@@ -265,7 +265,7 @@ async def test_halves_of_a_failed_batch_count_as_waiting_until_they_are_dispatch
         assert [len(half.texts) for half in halves] == [2, 2]
         worker.say(Failed(halves[0].batch))
         again = [await worker.work()]
-        assert worker.engine.tokens_under_way + worker.engine._queue.tokens == 2000
+        assert worker.engine.pool.tokens + worker.engine._queue.tokens == 2000
         with pytest.raises(Overloaded):
             await worker.engine.embed(ids(1), ANYBODY)
         worker.answer(halves[1])
@@ -336,7 +336,7 @@ async def test_the_rate_of_the_warm_up_lets_a_request_in_that_its_deadline_allow
 
 
 async def test_a_worker_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "TICK_SECONDS", 0.001)
+    monkeypatch.setattr(worker_pool, "TICK_SECONDS", 0.001)
     async with a_worker(stuck_after=0.01) as worker:
         task = asked(worker.engine, 1)
         with pytest.raises(BackendFailed, match="the worker is stuck: no answer to a batch of 1 tokens"):
@@ -358,7 +358,7 @@ async def test_a_worker_that_answers_what_nobody_asked_is_given_up() -> None:
 
 
 async def test_an_engine_whose_watch_fails_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "TICK_SECONDS", "no number")
+    monkeypatch.setattr(worker_pool, "TICK_SECONDS", "no number")
     async with a_worker(ready=False) as worker:
         said = await asyncio.wait_for(worker.running, 5)
         assert said is not None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from embedding_runtime.errors import BackendFailed
 from embedding_runtime.protocol.messages import Failed, VectorRows, Work
-from embedding_runtime.scheduler import engine as engine_module
+from embedding_runtime.scheduler import worker_pool
 from embedding_runtime.scheduler.base import State
 from embedding_runtime.scheduler.engine import Engine
 from support.clock import eventually
@@ -24,7 +24,7 @@ def asked(engine: Engine, *lengths: int) -> "asyncio.Task[VectorRows]":
 async def test_it_is_ready_when_all_workers_are() -> None:
     async with several_workers(2, ready=False) as (engine, workers, _):
         workers.process(0).ready()
-        await eventually(lambda: engine.workers_ready == 1)
+        await eventually(lambda: len(engine.pool.ready) == 1)
         assert engine.state is State.LOADING
         workers.process(1).ready()
         await eventually(lambda: engine.state is State.READY)
@@ -58,7 +58,7 @@ async def test_a_worker_that_is_lost_is_started_again_and_gets_batches() -> None
         await eventually(lambda: len(workers.started) == 3)
         await workers.all_connected()
         workers.process(0).ready()
-        await eventually(lambda: engine.workers_ready == 2)
+        await eventually(lambda: len(engine.pool.ready) == 2)
         tasks = [asked(engine, 10), asked(engine, 11)]
         for process in workers.latest:
             process.answer(await process.work())
@@ -81,7 +81,7 @@ async def test_a_request_with_which_two_workers_are_lost_fails_alone() -> None:
 
 
 async def test_a_worker_that_hangs_is_replaced_while_others_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "TICK_SECONDS", 0.001)
+    monkeypatch.setattr(worker_pool, "TICK_SECONDS", 0.001)
     async with several_workers(2, stuck_after=0.01) as (engine, workers, _):
         task = asked(engine, 10)
         first, second = workers.latest
@@ -104,14 +104,14 @@ async def test_when_no_worker_is_left_the_server_ends() -> None:
 
 
 async def test_a_worker_that_is_lost_again_and_again_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "MAX_RESTARTS", 3)
+    monkeypatch.setattr(worker_pool, "MAX_RESTARTS", 3)
     async with several_workers(2) as (engine, workers, running):
         for restarts in range(1, 4):
             workers.process(0).die()
             await eventually(lambda restarts=restarts: len(workers.started) == 2 + restarts)  # type: ignore[misc]
             await workers.all_connected()
             workers.process(0).ready()
-            await eventually(lambda: engine.workers_ready == 2)
+            await eventually(lambda: len(engine.pool.ready) == 2)
         workers.process(0).die()
         assert await running == ENDED
 
@@ -149,7 +149,7 @@ async def _every_text_is_answered_once(chance: random.Random, count: int, reques
                 assert isinstance(rows, BackendFailed)
             else:
                 assert rows[:, 0].tolist() == lengths
-        assert engine.tokens_under_way == 0 or engine.state is State.FAILED
+        assert engine.pool.tokens == 0 or engine.state is State.FAILED
 
 
 async def _play(engine: Engine, workers: PlayedWorkers, chance: random.Random) -> None:
@@ -161,7 +161,7 @@ async def _play(engine: Engine, workers: PlayedWorkers, chance: random.Random) -
             if not process.is_ready:
                 process.ready()
             elif process.has_work:
-                losses += _do(process, await process.work(), chance, may_die=losses < engine_module.MAX_RESTARTS)
+                losses += _do(process, await process.work(), chance, may_die=losses < worker_pool.MAX_RESTARTS)
 
 
 def _do(process: PlayedProcess, work: Work, chance: random.Random, *, may_die: bool) -> bool:

@@ -10,7 +10,8 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
-from embedding_runtime.protocol.messages import Broken, Failed, Message, Ready, Vectors, Work, pack, receive_sync
+from embedding_runtime.protocol.frames import pack, receive_sync
+from embedding_runtime.protocol.messages import Broken, Failed, Message, Ready, Vectors, Work
 from embedding_runtime.protocol.token_batch import TokenBatch
 from support.models import packaged_minilm
 
@@ -30,7 +31,7 @@ class Meeting:
     detail, batch_tokens, cosine = "meeting", 1024, None
     _both, _halved = threading.Barrier(2, timeout=10), threading.local()
 
-    def halve(self):
+    def use_half_the_cores(self):
         self._halved.yes = True
 
     def embed(self, batch):

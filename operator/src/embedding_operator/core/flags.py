@@ -8,7 +8,7 @@ from embedding_operator.core.reasons import Reason
 from embedding_operator.errors import Problem
 from embedding_operator.resources.v1alpha1 import EmbeddingService
 from embedding_operator.settings import Policy
-from embedding_runtime.contract import ContractError, ServeArgs, read_flags
+from embedding_runtime.contract import ContractError, ServeArgs
 
 __all__ = ["serve_args"]
 
@@ -24,7 +24,7 @@ def serve_args(service: EmbeddingService, policy: Policy) -> tuple[ServeArgs | N
         return None, invalid(
             f"spec.args[{index}] has characters that do not print: take them out" for index in unprintable
         )
-    given, problems = read_flags(service.spec.args)
+    given, problems = ServeArgs.read_flags(service.spec.args)
     for name in _OURS:
         if given.pop(name, None) is not None:
             problems.append(f"--{name} is set by the operator: take it out of spec.args")

@@ -1,11 +1,13 @@
 """What the operator and the runtime agree on; all that the operator may import of this package.
 
-`serve` has the server's flags, `terms` their words, `uri` what a model's address may look like, `initializer` where a
-model lies in a pod and how a failed download is reported. Standard library and pydantic only.
+`serve` has the server's flags, `flags` how they are read and written, `terms` their words, `uri` the form of a model's
+address, `initializer` where a model is in a pod and how a failed download is reported. Standard library and pydantic
+only.
 """
 
+from embedding_runtime.contract.flags import ContractError
 from embedding_runtime.contract.initializer import MODEL_DIR, MODEL_NOTE, PVC_ROOT, DownloadVerdict, FailedDownload
-from embedding_runtime.contract.serve import CANNOT_MOVE_VECTORS, ContractError, ServeArgs, read_flags
+from embedding_runtime.contract.serve import CANNOT_MOVE_VECTORS, ServeArgs
 from embedding_runtime.contract.terms import (
     DRAIN_FILE,
     KILLED,
@@ -44,5 +46,4 @@ __all__ = [
     "ServeArgs",
     "Task",
     "parse_uri",
-    "read_flags",
 ]

@@ -1,37 +1,17 @@
-"""The flags of `python -m embedding_runtime serve`: each one once, typed. Names are KServe's where it has them.
+"""The flags of `python -m embedding_runtime serve`: each one once, typed. Names are KServe's where it has them."""
 
-`-` and `_` are alike in a flag's name; what is not here is refused, never skipped.
-"""
-
-import argparse
-import difflib
 import json
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from embedding_runtime.contract.flags import FlagModel
 from embedding_runtime.contract.initializer import MODEL_DIR
 from embedding_runtime.contract.terms import DRAIN_FILE, TASKS, BackendName, Dtype, LogFormat, Quantization, Task
 
-__all__ = [
-    "CANNOT_MOVE_VECTORS",
-    "ContractError",
-    "ServeArgs",
-    "read_flags",
-]
-
+__all__ = ["CANNOT_MOVE_VECTORS", "ServeArgs"]
 
 AUTO: Literal["auto"] = "auto"
 
@@ -48,10 +28,8 @@ def _count(given: object) -> object:
 Count = Annotated[int | Literal["auto"], BeforeValidator(_count)]
 """Of processes; auto: as the cores and GPUs that the server may use suggest."""
 
-_MAX_SHOWN = 100  # characters of a refused value
 _DAY = 24 * 60 * 60
 _LONGEST_NAME = 253
-_ALWAYS = frozenset({"model_dir", "host", "http_port"})
 
 CANNOT_MOVE_VECTORS = frozenset(
     {
@@ -93,18 +71,11 @@ CANNOT_MOVE_VECTORS = frozenset(
 a service: one that is forgotten here costs a rollout, and never mixes vectors."""
 
 
-class ContractError(ValueError):
-    """Flags that cannot be served; `problems` has every one of them."""
+class ServeArgs(FlagModel):
+    """The server's whole configuration."""
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = tuple(problems)
-
-
-class ServeArgs(BaseModel):
-    """All that a server is told. `from_argv(to_argv(args)) == args`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    written_always = frozenset({"model_dir", "host", "http_port"})
+    further_values: ClassVar[Mapping[str, str]] = {"model_aliases": "model_name"}
 
     model_dir: Annotated[PurePosixPath, Field(description="directory with the model's files")] = MODEL_DIR
     model_name: Annotated[
@@ -309,109 +280,3 @@ class ServeArgs(BaseModel):
                 f"--max_request_timeout={self.max_request_timeout:g}: lower the first, or raise the second"
             )
         return self
-
-    def to_argv(self) -> list[str]:
-        """Where it reads and listens, and whatever is not as by default, in the order of the fields.
-
-        So a pod's arguments stay the same when the runtime learns a flag, and an older runtime knows all of them.
-        """
-        defaults = {name: field.default for name, field in type(self).model_fields.items() if name not in _ALWAYS}
-        given = {name: value for name, value in self if name not in defaults or value != defaults[name]}
-        return [f"--{_FLAG_OF.get(name, name)}={text}" for name, value in given.items() for text in _texts(name, value)]
-
-    @classmethod
-    def from_argv(cls, argv: Sequence[str]) -> Self:
-        """Raises ContractError with all that is wrong."""
-        return cls.from_flags(*read_flags(argv))
-
-    @classmethod
-    def from_flags(cls, given: Mapping[str, str | Sequence[str]], problems: Sequence[str] = ()) -> Self:
-        """From what `read_flags` gives. Raises ContractError with all that is wrong."""
-        try:
-            args = cls.model_validate(given)
-        except ValidationError as error:
-            problems = [*problems, *map(_in_words, error.errors(include_url=False))]
-        if problems:
-            raise ContractError(problems)
-        return args
-
-    @classmethod
-    def parser(cls) -> argparse.ArgumentParser:
-        """The flags with their help, values left as lists of text; `from_argv` gives them their types."""
-        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-        for name, field in cls.model_fields.items():
-            if name in _FLAG_OF:
-                continue
-            spellings = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
-            default = "" if field.is_required() or field.default is None else f" (default: {field.default})"
-            parser.add_argument(
-                *spellings,
-                dest=name,
-                action="append",
-                nargs="?",
-                const="true" if field.annotation is bool else None,
-                metavar="VALUE",
-                help=f"{field.description}{default}",
-            )
-        return parser
-
-
-def read_flags(argv: Sequence[str]) -> tuple[dict[str, str | Sequence[str]], list[str]]:
-    """The flags that are given, by field name, as text; and what is wrong with them as flags."""
-    # argparse drops a value of -- (Python 3.11), which no argument can be mistaken for with a NUL in its place.
-    known, unknown = _parser().parse_known_args([f"{each[:-2]}\0" if each.endswith("=--") else each for each in argv])
-    given: dict[str, str | Sequence[str]] = {}
-    problems = [_unknown(text) for text in unknown]
-    for name, found in vars(known).items():
-        values = ["--" if value == "\0" else value for value in found]
-        if None in values:
-            problems.append(f"--{name} needs a value: write --{name}=VALUE")
-        elif name == "model_name":
-            given[name], *aliases = dict.fromkeys(values)
-            if aliases:
-                given["model_aliases"] = tuple(aliases)
-        elif len(set(values)) > 1:
-            problems.append(f"--{name} is given {len(values)} times, as {' and '.join(values)}: keep one")
-        else:
-            given[name] = values[0]
-    return given, problems
-
-
-_FLAG_OF: Mapping[str, str] = {"model_aliases": "model_name"}
-"""Fields that are further values of another field's flag."""
-
-
-def _texts(name: str, value: object) -> Sequence[str]:
-    """A field's value as it is written after its flag, for each time that the flag is given."""
-    if not isinstance(value, tuple):
-        return [str(value)]
-    return value if name in _FLAG_OF else [json.dumps(value)]
-
-
-@cache
-def _parser() -> argparse.ArgumentParser:
-    """Built once: the operator reads the flags of every service at every reconcile."""
-    return ServeArgs.parser()
-
-
-def _unknown(text: str) -> str:
-    if not text.startswith("-"):
-        return f"{text!r} is not a flag: write --name=value"
-    flag = text.partition("=")[0]
-    names = [name for name in ServeArgs.model_fields if name not in _FLAG_OF]
-    near = difflib.get_close_matches(flag.lstrip("-").replace("-", "_"), names, n=1)
-    known = ", ".join(f"--{name}" for name in names)
-    return f"{flag} is not a flag of the runtime: " + (f"did you mean --{near[0]}?" if near else f"it knows {known}")
-
-
-def _in_words(error: Mapping[str, object]) -> str:
-    """pydantic's error, with the flag's name and the value in front."""
-    where, message = error["loc"], str(error["msg"]).removeprefix("Value error, ")
-    if not isinstance(where, tuple) or not where:
-        return message
-    where = (_FLAG_OF.get(str(where[0]), where[0]), *where[1:])
-    if error["type"] == "missing":
-        return f"--{where[0]} is missing"
-    given = str(error["input"])
-    shown = given if len(given) <= _MAX_SHOWN else f"{given[:_MAX_SHOWN]}... ({len(given)} characters)"
-    return f"--{where[0]}={shown}: {message}"

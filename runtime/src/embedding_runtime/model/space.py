@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from embedding_runtime.contract import Dtype, Quantization
-from embedding_runtime.model import own_code
+from embedding_runtime.model import remote_code
 from embedding_runtime.model.head import Dense
 from embedding_runtime.model.spec import ModelSpec
 
@@ -44,7 +44,7 @@ def digest(spec: ModelSpec) -> str:
     found.update(json.dumps(said, sort_keys=True).encode())
     for name in ("config.json", "tokenizer.json"):
         found.update((spec.directory / name).read_bytes())
-    for file in own_code.modules(spec.directory) if spec.own_code else ():
+    for file in remote_code.modules(spec.directory) if spec.remote_code else ():
         found.update(file.read_bytes())
     for directory in (spec.directory, *(dense.directory for dense in denses)):
         for file in _weights(directory):

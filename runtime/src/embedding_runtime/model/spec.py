@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from embedding_runtime.contract import MODEL_NOTE, TASKS, Dtype, Kind, Quantization, ServeArgs
-from embedding_runtime.model import own_code
+from embedding_runtime.model import remote_code
 from embedding_runtime.model.body import Body, Side, architecture_in, asked_of
 from embedding_runtime.model.defaults import Defaults
 from embedding_runtime.model.files import ModelRefused, number, object_in, object_or_nothing
@@ -54,7 +54,7 @@ class ModelSpec:
     """The commit that the initializer fetched, where it left a note of it."""
     assumed: tuple[str, ...] = ()
     """What the files do not say, in words: sentence-transformers' own defaults stand in."""
-    own_code: bool = False
+    remote_code: bool = False
     """Python code came with the model, and is run in place of transformers' own: the flags ask for it."""
     scores: Scores | None = None
     """What a cross-encoder gives for a pair; None for an embedding model."""
@@ -77,9 +77,9 @@ class ModelSpec:
                 f"--task={args.task}: the model in {directory} is {_A[spec.kind]}, its files say; "
                 f"write --task={right}, or leave it out"
             )
-        runs = args.trust_remote_code and own_code.comes_with(spec.directory)
+        runs = args.trust_remote_code and remote_code.comes_with(spec.directory)
         limited = spec.limited(max_length=args.max_length, dtype=args.dtype, quantize=args.quantize)
-        return replace(limited, own_code=runs)
+        return replace(limited, remote_code=runs)
 
     @classmethod
     def read(cls, directory: Path) -> Self:

@@ -6,7 +6,8 @@ import socket
 from collections.abc import Callable
 from typing import Self, cast
 
-from embedding_runtime.protocol.messages import HEADER, Message, pack, unpack
+from embedding_runtime.protocol.frames import HEADER, pack, unpack
+from embedding_runtime.protocol.messages import Message
 
 __all__ = ["MessageLink"]
 

@@ -31,7 +31,8 @@ from embedding_runtime.protocol.messages import (
     Submit,
 )
 from embedding_runtime.protocol.requests import Principal
-from embedding_runtime.scheduler.engine import Engine, Job
+from embedding_runtime.scheduler.engine import Engine
+from embedding_runtime.scheduler.job import Job
 
 __all__ = ["Frontends"]
 

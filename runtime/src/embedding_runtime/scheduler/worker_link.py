@@ -13,7 +13,7 @@ from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.scheduler.dispatch import WorkerLoad
 from embedding_runtime.scheduler.queue import Part
 
-__all__ = ["Batch", "WorkerLink"]
+__all__ = ["Batch", "Owner", "WorkerLink"]
 
 Owner = TypeVar("Owner", bound=Hashable)
 

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 
-from embedding_runtime.protocol.messages import Frame, Message, Work, pack, receive_sync
+from embedding_runtime.protocol.frames import Frame, pack, receive_sync
+from embedding_runtime.protocol.messages import Message, Work
 
 __all__ = ["SchedulerLink"]
 

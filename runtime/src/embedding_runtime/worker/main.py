@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
         link.send(
             Ready(
                 backend.detail,
-                backend.halve is not None,
+                backend.use_half_the_cores is not None,
                 speed.batch_tokens,
                 speed.tokens_per_second,
                 backend.cosine,
@@ -143,10 +143,12 @@ def _broken(backend: BackendName, error: Exception) -> Broken:
 def _compute(link: SchedulerLink, name: BackendName, backend: Backend, *, overlapped: bool) -> NoReturn:
     """Exclusive batches here, one after the other; concurrent ones in two threads."""
     concurrent: SimpleQueue[Work] = SimpleQueue()
-    if backend.halve is not None:
+    if backend.use_half_the_cores is not None:
         for _ in range(2):
             threading.Thread(
-                target=_compute_concurrent, args=(link, name, backend, concurrent, backend.halve), daemon=True
+                target=_compute_concurrent,
+                args=(link, name, backend, concurrent, backend.use_half_the_cores),
+                daemon=True,
             ).start()
     with _fatal(link, name):
         for work in link.works(overlapped=overlapped):
@@ -158,10 +160,14 @@ def _compute(link: SchedulerLink, name: BackendName, backend: Backend, *, overla
 
 
 def _compute_concurrent(
-    link: SchedulerLink, name: BackendName, backend: Backend, works: "SimpleQueue[Work]", halve: Callable[[], None]
+    link: SchedulerLink,
+    name: BackendName,
+    backend: Backend,
+    works: "SimpleQueue[Work]",
+    use_half_the_cores: Callable[[], None],
 ) -> None:
     with _fatal(link, name):
-        halve()
+        use_half_the_cores()
         while True:
             link.send(_answer(backend, works.get()))
 

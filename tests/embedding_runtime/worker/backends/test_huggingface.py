@@ -159,9 +159,9 @@ def test_a_thread_that_takes_its_half_leaves_the_main_thread_all_cores() -> None
     seen: list[int] = []
 
     def beside() -> None:
-        halve = cores.one_of_two()
-        assert halve is not None
-        halve()
+        use_half_the_cores = cores.one_of_two()
+        assert use_half_the_cores is not None
+        use_half_the_cores()
         seen.append(torch.get_num_threads())
 
     try:

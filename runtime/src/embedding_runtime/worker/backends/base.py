@@ -42,7 +42,7 @@ class Backend(Protocol):
         ...
 
     @property
-    def halve(self) -> Callable[[], None] | None:
+    def use_half_the_cores(self) -> Callable[[], None] | None:
         """What a thread does before its first batch to compute with half of the machine, beside another one that has
         done so. None: one batch at a time. The main thread has the whole machine.
         """

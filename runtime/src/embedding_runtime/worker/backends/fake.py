@@ -14,7 +14,7 @@ class FakeBackend:
     """Equal ids give equal unit vectors (scores between 0 and 1), others give others; the model says how many."""
 
     detail = "fake vectors, for tests only"
-    halve = None
+    use_half_the_cores = None
     cosine = None
     batch_tokens = 2048
 

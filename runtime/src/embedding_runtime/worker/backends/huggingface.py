@@ -4,56 +4,43 @@
 Normalize) model needs: its pooling is in `pooling`, and the tests compare every vector with its own.
 """
 
-import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForSequenceClassification,
-    MT5EncoderModel,
     PreTrainedModel,
-    T5EncoderModel,
-    UMT5EncoderModel,
 )
 
 from embedding_runtime.contract import Dtype, Quantization
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.protocol.messages import VectorRows
-from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import (
     bert,
     cores,
     linear,
     low_precision,
-    own_code,
     packed,
     padded,
-    scoring,
-    tokenizer_check,
+    remote_code,
+    transformer,
 )
 from embedding_runtime.worker.backends.base import LoadOptions
 from embedding_runtime.worker.backends.device import prepare_gpu, rounded_up
 from embedding_runtime.worker.backends.failure import batch_failed
 from embedding_runtime.worker.backends.padded import Forward, Width
-from embedding_runtime.worker.backends.pooling import Head
 from embedding_runtime.worker.backends.self_test import SelfTest
+from embedding_runtime.worker.backends.transformer import Rows
 
 __all__ = ["HuggingFaceBackend", "as_it_comes", "load"]
 
 _log = logging.getLogger(__name__)
-
-Rows = Callable[[Tensor, Sequence[int]], Tensor]
-"""Hidden states of texts end to end, and how many tokens each has -> a row a text."""
-
 
 _CPU_BATCH_TOKENS = 1024
 """Measured: 2,048 are as fast, and whoever waits does so for twice as long; 512 and 4,096 are slower."""
@@ -72,15 +59,15 @@ class HuggingFaceBackend:
         forward: Forward,
         head: Rows,
         detail: str,
-        halve: Callable[[], None] | None = None,
+        use_half_the_cores: Callable[[], None] | None = None,
         *,
         packs: bool = False,
         width: Width = max,
     ) -> None:
-        """`halve` as in Backend. `packs`: `forward` needs no padding. `width`: of the rows where it does."""
+        """`use_half_the_cores` as in Backend. `packs`: `forward` pads nothing. `width`: of the rows where it does."""
         self._forward, self._head, self.detail, self._packs = forward, head, detail, packs
         self._width = width
-        self.halve = halve
+        self.use_half_the_cores = use_half_the_cores
         self.cosine: float | None = None
         self.batch_tokens = _GPU_BATCH_TOKENS if torch.cuda.is_available() else _CPU_BATCH_TOKENS
 
@@ -109,7 +96,7 @@ def load(spec: ModelSpec, options: LoadOptions = _DEFAULTS) -> HuggingFaceBacken
     """Packed where the model's vectors stay the same, padded where they do not. Raises ModelRefused."""
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    own_code.check(spec)
+    remote_code.check(spec)
     if torch.cuda.is_available():
         prepare_gpu()
         if spec.quantize is not Quantization.NONE:
@@ -123,7 +110,8 @@ def _reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
     """With less precision than the model's files have, measured against float32. Raises ModelRefused."""
     precision = low_precision.precision_of(spec)
     asked = precision.name
-    model, head, compared, probes = _parts(replace(spec, dtype=Dtype.FLOAT32, quantize=Quantization.NONE))
+    loaded = transformer.load(replace(spec, dtype=Dtype.FLOAT32, quantize=Quantization.NONE))
+    model, compared, probes = loaded.model, loaded.compared, loaded.probes
     exact = SelfTest.of(_trusted(model, compared), probes, Dtype.FLOAT32)
     backend: HuggingFaceBackend | None = None
     if precision.make is not None and bert.written_out(model):
@@ -132,7 +120,11 @@ def _reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
         measured.embed(probes)
         precision.finish()
         backend = HuggingFaceBackend(
-            forward, head, f"{_versions(model)} in {asked}, fused, packed batches", cores.one_of_two(), packs=True
+            forward,
+            loaded.head,
+            f"{_versions(model)} in {asked}, fused, packed batches",
+            cores.one_of_two(),
+            packs=True,
         )
         problem = SelfTest.of(measured, probes, Dtype.FLOAT16).problem(measured)
         if problem is not None:
@@ -145,7 +137,7 @@ def _reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
     elif spec.scores is not None:
         return _in_its_type(spec, options)  # of one score there is no cosine
     else:
-        del model, head, compared
+        del loaded, model, compared
         measured = backend = _in_its_type(spec, options)
     cosine = exact.cosine(measured)
     if exact.alone.isfinite().all() and not cosine >= options.minimum_cosine:  # of NaN the worker has its own words
@@ -159,10 +151,11 @@ def _reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
 
 
 def _in_its_type(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
-    model, head, compared, probes = _parts(spec)
+    loaded = transformer.load(spec)
+    model, compared = loaded.model, loaded.compared
     detail = f"{_versions(model)} in {spec.dtype}"
     width = _width(model, spec)
-    test = SelfTest.of(_trusted(model, compared), probes, spec.dtype)
+    test = SelfTest.of(_trusted(model, compared), loaded.probes, spec.dtype)
     before = model.config._attn_implementation  # noqa: SLF001 transformers has a public setter, but no getter
     for way, prepare in _ways(model, width):
         try:
@@ -180,17 +173,20 @@ def _in_its_type(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
             # Packed forwards keep nothing between calls; of a model's own ways with padding, or of code that came with
             # it, nobody knows that.
             packs = way != "padded"
-            halve = cores.one_of_two() if packs and not spec.own_code and model.device.type == "cpu" else None
-            return HuggingFaceBackend(forward, head, f"{detail}, {way} batches", halve, packs=packs, width=width)
+            on_half = cores.one_of_two() if packs and not spec.remote_code and model.device.type == "cpu" else None
+            return HuggingFaceBackend(
+                forward, loaded.head, f"{detail}, {way} batches", on_half, packs=packs, width=width
+            )
         _log.warning("%s has no %s batches: %s", type(model).__name__, way, why)
         model.set_attn_implementation(before)
-    model, head, compared, _ = _parts(spec)
+    loaded = transformer.load(spec)
+    model, head, compared = loaded.model, loaded.head, loaded.compared
     detail = f"{detail}, layers as they come"
     in_rows = padded.prepare(model, width)
     why = test.problem(HuggingFaceBackend(in_rows, compared, detail))
     if why is None or not test.alone.isfinite().all():  # of NaN the worker has its own words
         return HuggingFaceBackend(in_rows, head, f"{detail}, padded batches", width=width)
-    if spec.own_code:
+    if spec.remote_code:
         raise ModelRefused(f"the code that came with {spec.directory} does not keep the texts of a batch apart: {why}")
     _log.warning("%s has no padded batches: %s", type(model).__name__, why)
     forward = partial(_one_by_one, padded.prepare(model))
@@ -236,120 +232,5 @@ def as_it_comes(spec: ModelSpec) -> SelfTest:
 
     The model itself is let go. Raises ModelRefused.
     """
-    model, head, _, probes = _parts(spec, thorough=True)
-    return SelfTest.of(_trusted(model, head), probes, spec.dtype)
-
-
-def _parts(spec: ModelSpec, *, thorough: bool = False) -> tuple[PreTrainedModel, Rows, Rows, TokenBatch]:
-    """The transformer, its head, what of the head's work is compared at start, and over which texts.
-
-    `thorough`: with those that show how another library counts positions.
-    """
-    if spec.scores is None:
-        prompt_tokens, types = tokenizer_check.check(spec)
-        model = _weights(spec)
-        head = Head(spec, model.device, prompt_tokens=prompt_tokens)
-        probes = _probes(spec, model, prompt_tokens, thorough=thorough)
-        if types:
-            _give_types(model, next(iter(probes)))
-        return model, head, head, probes
-    types = tokenizer_check.check_pairs(spec)
-    whole = _weights(spec)
-    pairs = _as_pairs(_probes(spec, whole, 0, thorough=thorough))
-    model, scores = scoring.split(whole, spec, spec.scores, pairs, types=types)
-    return model, scores, scores.reads, pairs  # activations may make 1 of every score
-
-
-_ENCODERS: Mapping[str, Any] = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel}
-"""By model type, where the model has a decoder, too, that sentence-transformers leaves out."""
-
-
-def _weights(spec: ModelSpec) -> PreTrainedModel:
-    try:
-        config = AutoConfig.from_pretrained(spec.directory, local_files_only=True, trust_remote_code=spec.own_code)
-        config.use_cache = False  # nothing is generated
-        embeds = _ENCODERS.get(config.model_type, AutoModel)
-        model, loading = (embeds if spec.scores is None else AutoModelForSequenceClassification).from_pretrained(
-            spec.directory,
-            config=config,
-            dtype=getattr(torch, spec.dtype),
-            local_files_only=True,
-            trust_remote_code=spec.own_code,
-            output_loading_info=True,
-        )
-    except (ImportError, OSError, ValueError) as error:  # its words for what is missing, or is not what it knows
-        raise ModelRefused(f"transformers cannot load {spec.directory}: {' '.join(str(error).split())}") from error
-    # transformers fills what the files lack with random numbers. Its own pooler is not used for vectors.
-    missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
-    if missing:
-        raise ModelRefused(
-            f"the weights in {spec.directory} lack {', '.join(missing[:_NAMED])} ({len(missing)} in all)"
-        )
-    if spec.scores is None and hasattr(model, "pooler") and not spec.own_code:  # which may not ask whether it is there
-        model.pooler = _NoPooler()
-    on_device: PreTrainedModel = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-    return on_device
-
-
-_NAMED = 10
-"""Of the weights that are missing."""
-
-
-class _NoPooler(nn.Module):
-    """Stands for what is not used for vectors. Some classes ask whether there is a pooler, others just call it."""
-
-    def forward(self, hidden: Tensor, *_: object, **__: object) -> Tensor:
-        """Computes nothing."""
-        return hidden
-
-
-def _give_types(model: PreTrainedModel, probe: TokenIds) -> None:
-    """Zeros with every text, as the tokenizer has them, where a model takes them for something else than none.
-
-    GPT-2 and GPT-J add the embedding of the token 0; BERT takes types that are not given for zeros.
-    """
-    if "token_type_ids" not in inspect.signature(model.forward).parameters:
-        return
-    ids = torch.from_numpy(probe).long()[None].to(model.device)
-    with torch.inference_mode():
-        without = model(input_ids=ids).last_hidden_state
-        zeros = model(input_ids=ids, token_type_ids=torch.zeros_like(ids)).last_hidden_state
-    if not torch.equal(without, zeros):
-        model.register_forward_pre_hook(_with_zeros, with_kwargs=True)
-
-
-def _with_zeros(
-    _: nn.Module, args: tuple[Any, ...], given: Mapping[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return args, {**given, "token_type_ids": torch.zeros_like(given["input_ids"])}
-
-
-def _probes(spec: ModelSpec, model: PreTrainedModel, prompt_tokens: int, *, thorough: bool) -> TokenBatch:
-    """Texts of few, equal, about equal and many tokens, and of more than the attention's window (where it has one).
-
-    They would show if one text saw another, or padding, or its own place wrongly. `thorough`: the shortest and the
-    longest, too, where positions begin and end, and one with the padding's token inside, unless no text with it is
-    served there.
-    """
-    generator = torch.Generator().manual_seed(1)
-    window = getattr(model.config, "sliding_window", None) or 0
-    added = [2, 9, 9, 10, 40, max(300, 2 * window + 50), *((1, 3, _LONGEST_PROBE) if thorough else ())]
-    lengths = [min(prompt_tokens + length, spec.max_length) for length in added]
-    probes = [torch.randint(spec.vocabulary, (n,), generator=generator, dtype=torch.int32).numpy() for n in lengths]
-    padding = getattr(model.config, "pad_token_id", None)
-    if thorough and padding is not None:
-        for probe in probes:
-            probe[probe == padding] = (padding + 1) % spec.vocabulary
-        if spec.padding is None:
-            probes[4][lengths[4] // 2] = padding
-    return TokenBatch.of(probes)
-
-
-_LONGEST_PROBE = 2048
-"""Tokens: some decoders take 32,768, which is minutes on a CPU."""
-
-
-def _as_pairs(probes: TokenBatch) -> TokenBatch:
-    """The second half of each as its second text."""
-    types = [(np.arange(len(probe)) >= len(probe) // 2).astype(np.uint8) for probe in probes]
-    return TokenBatch(probes.ids, probes.lengths, np.concatenate(types))
+    loaded = transformer.load(spec, thorough=True)
+    return SelfTest.of(_trusted(loaded.model, loaded.head), loaded.probes, spec.dtype)

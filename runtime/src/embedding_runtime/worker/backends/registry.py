@@ -50,7 +50,7 @@ def load(name: BackendName, spec: ModelSpec, options: LoadOptions = _DEFAULTS, *
     if name is BackendName.VLLM:
         vllm_limits.check(spec)  # before its import, which takes half a minute
     # vLLM needs all that it leaves out, and what a model's own code needs nobody knows.
-    light = name is BackendName.HUGGINGFACE and not spec.own_code
+    light = name is BackendName.HUGGINGFACE and not spec.remote_code
     with light_imports() if light else nullcontext():
         try:
             module = importlib.import_module(_MODULES[name])

@@ -76,10 +76,12 @@ _CUT = 32
 def _theirs(spec: ModelSpec) -> PreTrainedTokenizerBase:
     try:
         found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            spec.directory, local_files_only=True, trust_remote_code=spec.own_code
+            spec.directory, local_files_only=True, trust_remote_code=spec.remote_code
         )
     except (ImportError, OSError, ValueError) as error:  # its words for a class that it lacks, and for what that lacks
-        remedy = "" if spec.own_code else ", and code that comes with a model is run only with --trust_remote_code=true"
+        remedy = (
+            "" if spec.remote_code else ", and code that comes with a model is run only with --trust_remote_code=true"
+        )
         raise ModelRefused(
             f"transformers cannot load the tokenizer in {spec.directory}{remedy}: {' '.join(str(error).split())}"
         ) from error

@@ -19,7 +19,7 @@ from vllm.platforms import current_platform
 from embedding_runtime.model import ModelRefused, ModelSpec, Normalize
 from embedding_runtime.protocol.messages import VectorRows
 from embedding_runtime.protocol.token_batch import TokenBatch
-from embedding_runtime.worker.backends import own_code, tokenizer_check, vllm_coverage
+from embedding_runtime.worker.backends import remote_code, tokenizer_check, vllm_coverage
 from embedding_runtime.worker.backends.base import LoadOptions
 from embedding_runtime.worker.backends.failure import batch_failed
 from embedding_runtime.worker.backends.pooling import activation
@@ -39,7 +39,7 @@ _BATCH_TEXTS = 256
 class VllmBackend:
     """One engine in this process."""
 
-    halve = None
+    use_half_the_cores = None
     cosine = None
     batch_tokens = _CPU_BATCH_TOKENS if current_platform.is_cpu() else _GPU_BATCH_TOKENS
 
@@ -85,7 +85,7 @@ class VllmBackend:
 
 def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
     """Raises ModelRefused; whatever else vLLM says against the model passes through."""
-    own_code.check(spec)
+    remote_code.check(spec)
     if spec.scores is None:
         tokenizer_check.check(spec)
         types = False
@@ -111,7 +111,7 @@ def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
         said = " ".join(str(error).split())[:_SAID]
         raise ModelRefused(f"vLLM cannot load {spec.directory}: {said}; --backend=huggingface may") from error
     if difference is not None:
-        code = "the code that came with" if spec.own_code else "transformers' code for"
+        code = "the code that came with" if spec.remote_code else "transformers' code for"
         raise ModelRefused(
             f"vLLM does not compute what {code} {spec.directory} does: {difference}; "
             "--backend=huggingface runs it as it is"
@@ -165,7 +165,7 @@ def _engine(spec: ModelSpec, options: LoadOptions) -> tuple[LLMEngine, str]:
             model=str(spec.directory),
             runner="pooling",
             load_format=LOAD_FORMAT,
-            trust_remote_code=spec.own_code,
+            trust_remote_code=spec.remote_code,
             pooler_config=PoolerConfig(
                 seq_pooling_type="CLS" if spec.scores else SEQ_POOLING[spec.pooling],
                 use_activation=Normalize() in spec.steps,

@@ -45,7 +45,7 @@ def reason_for_self_test(spec: ModelSpec) -> str | None:
 
     Raises ModelRefused.
     """
-    if spec.own_code:
+    if spec.remote_code:
         return "Python code came with the model"
     case = case_of(spec)
     if case not in COVERED:

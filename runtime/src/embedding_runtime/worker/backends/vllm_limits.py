@@ -22,7 +22,7 @@ def check(spec: ModelSpec) -> None:
     problems = []
     if spec.scores is not None and spec.scores.architecture not in _CLASSIFIERS:
         problems.append(f"scores as {spec.scores.architecture} (vLLM: {', '.join(sorted(_CLASSIFIERS))})")
-    if spec.scores is not None and spec.own_code:
+    if spec.scores is not None and spec.remote_code:
         problems.append("scores by code of its own")
     if spec.scores is None and spec.pooling not in SEQ_POOLING:
         problems.append(f"pools by {' + '.join(spec.pooling)} (vLLM: by cls, mean or lasttoken)")

@@ -19,7 +19,7 @@ from embedding_runtime.frontend.pipeline.answers import encoded, json_of, packed
 from embedding_runtime.frontend.pipeline.dtypes import EmbedDtype, Endianness, item_size
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
-from embedding_runtime.scheduler.engine import State
+from embedding_runtime.scheduler.base import State
 
 __all__ = ["embeddings", "router"]
 

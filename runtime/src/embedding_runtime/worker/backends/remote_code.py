@@ -19,7 +19,7 @@ def check(spec: ModelSpec) -> None:
     """
     path = spec.directory / "config.json"
     config = object_in(path)
-    if spec.own_code:
+    if spec.remote_code:
         _log.warning("running Python code that came with the model in %s", spec.directory)
     elif config.get("auto_map") and config.get("model_type") not in CONFIG_MAPPING:
         raise ModelRefused(

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from embedding_runtime.protocol import messages
+from embedding_runtime.protocol.frames import pack, receive_sync
 from embedding_runtime.protocol.link import MessageLink
-from embedding_runtime.protocol.messages import Message, pack, receive_sync
+from embedding_runtime.protocol.messages import Message
 from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
 from embedding_runtime.protocol.token_batch import TokenBatch
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 torch = pytest.importorskip("torch")
 tiny = pytest.importorskip("support.tiny_models")
 huggingface = pytest.importorskip("embedding_runtime.worker.backends.huggingface")
-own_code = pytest.importorskip("embedding_runtime.worker.backends.own_code")
+remote_code = pytest.importorskip("embedding_runtime.worker.backends.remote_code")
 
 TEXTS = ["a", "", "the quick brown fox", "jumps over " * 12, *(f"query {n} " * n for n in range(1, 6))]
 
@@ -61,7 +61,7 @@ def with_auto_map(model: Path, code: str, **auto_map: str) -> Path:
 @pytest.mark.model
 @pytest.mark.parametrize("backend", ["huggingface", "vllm"])
 def test_a_server_that_is_not_asked_to_refuses_it_and_runs_none_of_it(tmp_path: Path, backend: str) -> None:
-    model, ran = tiny.a_model_with_own_code(tmp_path / "model"), tmp_path / "ran"
+    model, ran = tiny.a_model_with_remote_code(tmp_path / "model"), tmp_path / "ran"
     with RuntimeServer(backend, model=model, env={"OWN_CODE_RAN": str(ran)}) as server:
         assert server.process.wait(120) == 1
         assert "config.json has auto_map: a model of type 'novel' needs Python code that comes with it" in server.log
@@ -73,7 +73,7 @@ def test_a_server_that_is_not_asked_to_refuses_it_and_runs_none_of_it(tmp_path: 
 @pytest.mark.parametrize("backend", ["huggingface", "vllm"])
 def test_a_server_that_is_asked_to_gives_the_vectors_that_its_code_gives(tmp_path: Path, backend: str) -> None:
     """Its code is copied below HOME, which in a pod is the one place that can be written to."""
-    model = tiny.a_model_with_own_code(tmp_path / "model", hidden_size=128)  # vLLM wants heads of 32 or more
+    model = tiny.a_model_with_remote_code(tmp_path / "model", hidden_size=128)  # vLLM wants heads of 32 or more
     ran, home = tmp_path / "ran", tmp_path / "home"
     env = {"OWN_CODE_RAN": str(ran), "HOME": str(home)}
     with RuntimeServer(backend, model=model, env=env, trust_remote_code=True) as server:
@@ -86,7 +86,7 @@ def test_a_server_that_is_asked_to_gives_the_vectors_that_its_code_gives(tmp_pat
 
 @pytest.mark.model
 def test_code_that_vllm_cannot_put_its_attention_into_is_refused_naming_the_other_backend(tmp_path: Path) -> None:
-    model = tiny.a_model_with_own_code(tmp_path, hidden_size=128, homemade=True)
+    model = tiny.a_model_with_remote_code(tmp_path, hidden_size=128, homemade=True)
     with RuntimeServer("vllm", model=model, trust_remote_code=True) as server:
         assert server.process.wait(240) == 1
         assert "--backend=huggingface" in server.log.splitlines()[-1]
@@ -105,18 +105,18 @@ def test_a_class_that_vllm_has_another_of_under_the_same_name_is_refused_by_its_
 def test_its_batches_are_packed_where_that_is_proven_and_padded_where_not(
     tmp_path: Path, *, homemade: bool, way: str
 ) -> None:
-    model = tiny.a_model_with_own_code(tmp_path, homemade=homemade)
+    model = tiny.a_model_with_remote_code(tmp_path, homemade=homemade)
     spec = asked(model)
     backend = huggingface.load(spec)
     assert f"{way} batches" in backend.detail
-    assert backend.halve is None  # nobody knows what it keeps between calls
+    assert backend.use_half_the_cores is None  # nobody knows what it keeps between calls
     wanted, ids = reference_vectors(model), TextTokenizer(spec).encode(TEXTS)
     assert off(backend.embed(ids), wanted) < 1e-6
     assert off(np.concatenate([backend.embed(text) for text in ids.singles()]), wanted) < 1e-6
 
 
 def test_code_that_does_not_keep_texts_apart_is_refused(tmp_path: Path) -> None:
-    model = tiny.a_model_with_own_code(tmp_path, homemade=True)
+    model = tiny.a_model_with_remote_code(tmp_path, homemade=True)
     code = (model / "modeling_novel.py").read_text()
     (model / "modeling_novel.py").write_text(code.replace("(query, key, value, mask)", "(query, key, value)"))
     with pytest.raises(ModelRefused, match="does not keep the texts of a batch apart: texts together are off by"):
@@ -143,7 +143,7 @@ def test_a_package_that_it_needs_and_is_not_there_is_named(tmp_path: Path) -> No
 
 
 def test_a_model_without_any_is_served_as_ever(tmp_path: Path) -> None:
-    assert not asked(tiny.a_transformer(tmp_path, tiny.SHAPES["bert"])).own_code
+    assert not asked(tiny.a_transformer(tmp_path, tiny.SHAPES["bert"])).remote_code
 
 
 @pytest.mark.parametrize(("file", "argument"), [("config.json", "config"), ("tokenizer_config.json", "tokenizer")])

@@ -1,0 +1,146 @@
+"""Flags from a pydantic model, in both directions: each field is a flag, read from argv and written to it.
+
+`-` and `_` are alike in a flag's name; an unknown flag is refused, never skipped.
+"""
+
+import argparse
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+__all__ = ["ContractError", "FlagModel"]
+
+_MAX_SHOWN = 100
+"""Characters of a refused value that a message repeats."""
+
+
+class ContractError(ValueError):
+    """Flags that cannot be served; `problems` has every one of them."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class FlagModel(BaseModel):
+    """A model whose fields are flags. `from_argv(to_argv(args)) == args`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    written_always: ClassVar[frozenset[str]] = frozenset()
+    """Fields that `to_argv` writes with their default value, too."""
+    further_values: ClassVar[Mapping[str, str]] = {}
+    """Fields without a flag of their own, by name: they hold the further values of another field's flag."""
+
+    def to_argv(self) -> list[str]:
+        """What is always written, and whatever differs from its default, in the order of the fields.
+
+        So a pod's arguments stay the same when the runtime learns a flag, and an older runtime knows all of them.
+        """
+        argv = []
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name in self.written_always or field.is_required() or value != field.default:
+                flag = self.further_values.get(name, name)
+                argv += [f"--{flag}={text}" for text in self._texts(name, value)]
+        return argv
+
+    @classmethod
+    def from_argv(cls, argv: Sequence[str]) -> Self:
+        """Raises ContractError with all that is wrong."""
+        return cls.from_flags(*cls.read_flags(argv))
+
+    @classmethod
+    def from_flags(cls, given: Mapping[str, str | Sequence[str]], problems: Sequence[str] = ()) -> Self:
+        """From the result of `read_flags`. Raises ContractError with all that is wrong."""
+        try:
+            args = cls.model_validate(given)
+        except ValidationError as error:
+            problems = [*problems, *(cls._in_words(each) for each in error.errors(include_url=False))]
+        if problems:
+            raise ContractError(problems)
+        return args
+
+    @classmethod
+    def read_flags(cls, argv: Sequence[str]) -> tuple[dict[str, str | Sequence[str]], list[str]]:
+        """The values of the flags by field name, as text; and what is wrong with them as flags."""
+        # argparse drops a value of -- (Python 3.11), which no argument can be mistaken for with a NUL in its place.
+        escaped = [f"{each[:-2]}\0" if each.endswith("=--") else each for each in argv]
+        known, unknown = _parser(cls).parse_known_args(escaped)
+        given: dict[str, str | Sequence[str]] = {}
+        problems = [cls._unknown(text) for text in unknown]
+        further = {flag: name for name, flag in cls.further_values.items()}
+        for name, found in vars(known).items():
+            values = ["--" if value == "\0" else value for value in found]
+            if None in values:
+                problems.append(f"--{name} needs a value: write --{name}=VALUE")
+            elif name in further:
+                given[name], *rest = dict.fromkeys(values)
+                if rest:
+                    given[further[name]] = tuple(rest)
+            elif len(set(values)) > 1:
+                problems.append(f"--{name} is given {len(values)} times, as {' and '.join(values)}: keep one")
+            else:
+                given[name] = values[0]
+        return given, problems
+
+    @classmethod
+    def parser(cls) -> argparse.ArgumentParser:
+        """The flags with their help. It leaves values as lists of text; `from_flags` gives them their types."""
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+        for name, field in cls.model_fields.items():
+            if name in cls.further_values:
+                continue
+            spellings = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
+            default = "" if field.is_required() or field.default is None else f" (default: {field.default})"
+            parser.add_argument(
+                *spellings,
+                dest=name,
+                action="append",
+                nargs="?",
+                const="true" if field.annotation is bool else None,
+                metavar="VALUE",
+                help=f"{field.description}{default}",
+            )
+        return parser
+
+    @classmethod
+    def _texts(cls, name: str, value: object) -> Sequence[str]:
+        """A field's value as it is written after its flag, one text for each time that the flag is written."""
+        if not isinstance(value, tuple):
+            return [str(value)]
+        return value if name in cls.further_values else [json.dumps(value)]
+
+    @classmethod
+    def _unknown(cls, text: str) -> str:
+        if not text.startswith("-"):
+            return f"{text!r} is not a flag: write --name=value"
+        flag = text.partition("=")[0]
+        names = [name for name in cls.model_fields if name not in cls.further_values]
+        near = difflib.get_close_matches(flag.lstrip("-").replace("-", "_"), names, n=1)
+        known = ", ".join(f"--{name}" for name in names)
+        hint = f"did you mean --{near[0]}?" if near else f"the flags are {known}"
+        return f"{flag} is not a flag of the runtime: {hint}"
+
+    @classmethod
+    def _in_words(cls, error: Mapping[str, object]) -> str:
+        """pydantic's error, with the flag's name and the value in front."""
+        where, message = error["loc"], str(error["msg"]).removeprefix("Value error, ")
+        if not isinstance(where, tuple) or not where:
+            return message
+        flag = cls.further_values.get(str(where[0]), where[0])
+        if error["type"] == "missing":
+            return f"--{flag} is missing"
+        given = str(error["input"])
+        shown = given if len(given) <= _MAX_SHOWN else f"{given[:_MAX_SHOWN]}... ({len(given)} characters)"
+        return f"--{flag}={shown}: {message}"
+
+
+@cache
+def _parser(model: type[FlagModel]) -> argparse.ArgumentParser:
+    """Built once: the operator reads the flags of every service at every reconcile."""
+    return model.parser()

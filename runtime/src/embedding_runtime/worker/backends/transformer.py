@@ -1,0 +1,124 @@
+"""Loads a model's weights into transformers' code, with the head that sentence-transformers puts on it."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    MT5EncoderModel,
+    PreTrainedModel,
+    T5EncoderModel,
+    UMT5EncoderModel,
+)
+
+from embedding_runtime.model import ModelRefused, ModelSpec
+from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
+from embedding_runtime.worker.backends import scoring, tokenizer_check
+from embedding_runtime.worker.backends.pooling import Head
+from embedding_runtime.worker.backends.probes import as_pairs, probe_texts
+
+__all__ = ["Loaded", "Rows", "load"]
+
+Rows = Callable[[Tensor, Sequence[int]], Tensor]
+"""Hidden states of texts end to end, and how many tokens each has -> a row a text."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model as transformers and its head have it."""
+
+    model: PreTrainedModel
+    head: Rows
+    compared: Rows
+    """What of the head's work is compared at start."""
+    probes: TokenBatch
+    """The texts over which it is compared."""
+
+
+def load(spec: ModelSpec, *, thorough: bool = False) -> Loaded:
+    """`thorough`: with the probes that show how another library counts positions. Raises ModelRefused."""
+    if spec.scores is None:
+        prompt_tokens, types = tokenizer_check.check(spec)
+        model = _weights(spec)
+        head = Head(spec, model.device, prompt_tokens=prompt_tokens)
+        probes = probe_texts(spec, model, prompt_tokens, thorough=thorough)
+        if types:
+            _give_types(model, next(iter(probes)))
+        return Loaded(model, head, head, probes)
+    types = tokenizer_check.check_pairs(spec)
+    whole = _weights(spec)
+    pairs = as_pairs(probe_texts(spec, whole, 0, thorough=thorough))
+    model, scores = scoring.split(whole, spec, spec.scores, pairs, types=types)
+    return Loaded(model, scores, scores.reads, pairs)  # activations may make 1 of every score
+
+
+_ENCODERS: Mapping[str, Any] = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel}
+"""By model type, where the model has a decoder, too, that sentence-transformers leaves out."""
+
+
+def _weights(spec: ModelSpec) -> PreTrainedModel:
+    try:
+        config = AutoConfig.from_pretrained(spec.directory, local_files_only=True, trust_remote_code=spec.remote_code)
+        config.use_cache = False  # nothing is generated
+        embeds = _ENCODERS.get(config.model_type, AutoModel)
+        model, loading = (embeds if spec.scores is None else AutoModelForSequenceClassification).from_pretrained(
+            spec.directory,
+            config=config,
+            dtype=getattr(torch, spec.dtype),
+            local_files_only=True,
+            trust_remote_code=spec.remote_code,
+            output_loading_info=True,
+        )
+    except (ImportError, OSError, ValueError) as error:  # its words for what is missing, or is not what it knows
+        raise ModelRefused(f"transformers cannot load {spec.directory}: {' '.join(str(error).split())}") from error
+    # transformers fills what the files lack with random numbers. Its own pooler is not used for vectors.
+    missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise ModelRefused(
+            f"the weights in {spec.directory} lack {', '.join(missing[:_NAMED])} ({len(missing)} in all)"
+        )
+    if (
+        spec.scores is None and hasattr(model, "pooler") and not spec.remote_code
+    ):  # which may not ask whether it is there
+        model.pooler = _NoPooler()
+    on_device: PreTrainedModel = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    return on_device
+
+
+_NAMED = 10
+"""Of the weights that are missing."""
+
+
+class _NoPooler(nn.Module):
+    """Stands for what is not used for vectors. Some classes ask whether there is a pooler, others just call it."""
+
+    def forward(self, hidden: Tensor, *_: object, **__: object) -> Tensor:
+        """Computes nothing."""
+        return hidden
+
+
+def _give_types(model: PreTrainedModel, probe: TokenIds) -> None:
+    """Zeros with every text, as the tokenizer has them, where a model takes them for something else than none.
+
+    GPT-2 and GPT-J add the embedding of the token 0; BERT takes types that are not given for zeros.
+    """
+    if "token_type_ids" not in inspect.signature(model.forward).parameters:
+        return
+    ids = torch.from_numpy(probe).long()[None].to(model.device)
+    with torch.inference_mode():
+        without = model(input_ids=ids).last_hidden_state
+        zeros = model(input_ids=ids, token_type_ids=torch.zeros_like(ids)).last_hidden_state
+    if not torch.equal(without, zeros):
+        model.register_forward_pre_hook(_with_zeros, with_kwargs=True)
+
+
+def _with_zeros(
+    _: nn.Module, args: tuple[Any, ...], given: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return args, {**given, "token_type_ids": torch.zeros_like(given["input_ids"])}
