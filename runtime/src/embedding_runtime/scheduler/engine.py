@@ -230,7 +230,12 @@ class Engine:
         return None if rate is None else rate * max(1, len(self.pool.ready))
 
     def _dispatch(self) -> None:
-        while (ready := self.pool.ready) and (plan := self._plan(ready)) and (parts := self._next(plan)):
+        while (
+            self._queue.texts
+            and (ready := self.pool.ready)
+            and (plan := self._plan(ready))
+            and (parts := self._next(plan))
+        ):
             texts = TokenBatch.joined([part.owner.texts.part(part.start, part.stop) for part in parts])
             batch = Batch(parts, texts.tokens, plan.exclusive, time.monotonic())
             ready[plan.worker].give(next(self._numbers), batch, texts)
