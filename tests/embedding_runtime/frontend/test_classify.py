@@ -115,7 +115,7 @@ def test_a_reranker_gives_one_label_its_score(reranker: RuntimeServer) -> None:
 def test_logits_that_the_model_does_not_give_are_refused(reranker: RuntimeServer) -> None:
     answer = reranker.post("/predict", inputs=["a", "b"], raw_scores=True)
     assert answer.status_code == 422
-    assert "the model's own files put its scores through Sigmoid" in answer.json()["error"]
+    assert "the model's files apply Sigmoid to its scores" in answer.json()["error"]
 
 
 def test_three_labels_rank_nothing_and_the_answer_says_where_they_are(server: RuntimeServer) -> None:
@@ -166,4 +166,4 @@ def test_tokens_become_texts_again(fake_server: RuntimeServer) -> None:
 def test_an_id_that_no_token_has_is_refused(fake_server: RuntimeServer, id_: int) -> None:
     answer = fake_server.post("/detokenize", tokens=[101, id_])
     assert answer.status_code == 400
-    assert f"tokens: the tokenizer has no token with id {id_}" in answer.json()["error"]["message"]
+    assert f"tokens: the tokenizer has no token with the id {id_}" in answer.json()["error"]["message"]

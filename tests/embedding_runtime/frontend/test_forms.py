@@ -141,8 +141,8 @@ def test_invocations_of_a_cross_encoder_take_what_other_paths_take(
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({}, "input is missing"),
-        ({"inputs": 3}, "inputs: it has to be"),
+        ({}, "input is required"),
+        ({"inputs": 3}, "inputs: must be"),
         ({"input": "a", "zzz": 1}, "zzz: unknown field"),
     ],
 )
@@ -185,7 +185,7 @@ def test_pairs_that_were_cut_are_told(cross_encoder: RuntimeServer) -> None:
     long = "one " * 600
     ranked = cross_encoder.post("/v2/rerank", query="a", documents=["b", long])
     assert ranked.headers["X-Truncated"] == "1"
-    assert ranked.json()["meta"]["warnings"] == ["documents[1] was longer than the model takes and was cut"]
+    assert ranked.json()["meta"]["warnings"] == ["documents[1] was longer than the model's maximum and was truncated"]
     scored = cross_encoder.post("/score", text_1="a", text_2=["b", long], truncate=True).json()
     assert [item.get("truncated") for item in scored["data"]] == [None, True]
 

@@ -18,7 +18,7 @@ def test_too_long_a_text_is_refused_or_cut_as_asked(fake_server: RuntimeServer) 
     refused = fake_server.post("/embed", inputs=long)
     assert refused.status_code == 413
     assert refused.json() == {
-        "error": "inputs[0] has 302 tokens; the model takes 256 at most",
+        "error": "inputs[0] has 302 tokens; the model's maximum is 256: shorten or split the text",
         "error_type": "Validation",
     }
     right = fake_server.post("/embed", inputs=long, truncate=True).json()
@@ -85,4 +85,4 @@ def test_tokenize_takes_no_more_than_embeddings_does(
 def test_either_form_of_tokenize_is_given(fake_server: RuntimeServer, body: dict[str, str]) -> None:
     answer = fake_server.post("/tokenize", **body)
     assert answer.status_code == 422
-    assert "either inputs" in answer.json()["error"]
+    assert "exactly one of inputs" in answer.json()["error"]

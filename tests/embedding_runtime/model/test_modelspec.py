@@ -105,8 +105,8 @@ def test_weights_tell_their_type_where_the_config_does_not(tmp_path: Path) -> No
         ({"types": {"Pooling": "sentence_transformers.models.WeightedLayerPooling"}}, "WeightedLayerPooling"),
         ({"modules": ["Transformer"]}, "only Transformer"),
         ({"types": {"Pooling": "their_code.Pooling"}}, "their_code.Pooling"),
-        ({"defaults": {"default_prompt_name": "query"}}, "'query', but no such prompt"),
-        ({"defaults": {"model_type": "SparseEncoder"}}, "a SparseEncoder"),
+        ({"defaults": {"default_prompt_name": "query"}}, "'query', which is not in its prompts"),
+        ({"defaults": {"model_type": "SparseEncoder"}}, "model_type SparseEncoder"),
         ({"defaults": {"truncate_dim": "8"}}, "truncate_dim '8'"),
         ({"pooling": {"pooling_mode": ["mean", "median"]}}, "pools by median"),
         ({"pooling": {"pooling_mode": []}}, "pools by nothing"),
@@ -115,7 +115,10 @@ def test_weights_tell_their_type_where_the_config_does_not(tmp_path: Path) -> No
         ({"transformer": {"modality_config": {"text": {**TEXT, "method": "get_text_features"}}}}, "modality_config"),
         ({"transformer": {"module_output_name": "sentence_embedding"}}, "modality_config"),
         ({"transformer": {"model_args": {"a": 1}, "transformer_task": "retrieval"}}, "model_args, transformer_task"),
-        ({"modules": ["Transformer", "Pooling", "Dense"], "dense": {"in_features": 9}}, "takes 9 numbers, .* gives 8"),
+        (
+            {"modules": ["Transformer", "Pooling", "Dense"], "dense": {"in_features": 9}},
+            "has 9 inputs, .* has 8 outputs",
+        ),
         ({"modules": ["Transformer", "Pooling", "Dense"], "dense": {"activation_function": "mine.Act"}}, "mine.Act"),
         (
             {"modules": ["Transformer", "Pooling", "Dense"], "dense": {"module_input_name": "token_embeddings"}},
@@ -129,7 +132,7 @@ def test_weights_tell_their_type_where_the_config_does_not(tmp_path: Path) -> No
                 "tokenizer": {"model_max_length": 10**30},
                 "config": {"max_position_embeddings": None},
             },
-            "does not say how long",
+            "does not define a maximum length",
         ),
     ],
 )
@@ -209,7 +212,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("says", "words"),
     [
-        ({"defaults": {"prompts": ["query: "]}}, r"prompts \['query: '\]: it has to be an object"),
+        ({"defaults": {"prompts": ["query: "]}}, r"prompts \['query: '\], which must be an object"),
         ({"transformer": {"modality_config": ["text"]}}, "sets modality_config"),
     ],
 )

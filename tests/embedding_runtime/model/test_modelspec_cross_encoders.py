@@ -102,8 +102,8 @@ def test_only_a_saved_cross_encoder_has_a_prompt_and_a_length_of_sentence_transf
 @pytest.mark.parametrize(
     ("says", "words"),
     [
-        ({"modules": ["Transformer", "LogitScore"]}, "LogitScore: of cross-encoders only one Transformer"),
-        ({"modules": ["Transformer", "Pooling", "Dense"]}, "Pooling .*: of cross-encoders only one Transformer"),
+        ({"modules": ["Transformer", "LogitScore"]}, "LogitScore, but a cross-encoder must have one Transformer"),
+        ({"modules": ["Transformer", "Pooling", "Dense"]}, "Pooling .*, but a cross-encoder must have one Transformer"),
         ({"transformer": {**SAVED, "transformer_task": "text-generation"}}, "sets transformer_task"),
         ({"transformer": {}}, "sets transformer_task"),
         ({"config": {"architectures": ["BertModel"]}}, r"BertModel: of cross-encoders only \.\.\.ForSequence"),
@@ -133,7 +133,7 @@ def test_a_task_that_contradicts_the_files_is_refused_and_the_right_one_named(
     tmp_path: Path, backend: BackendName, task: Task, right: str
 ) -> None:
     args = {"model_name": "a", "model_dir": str(plain(tmp_path, config={})), "backend": backend}
-    with pytest.raises(ModelRefused, match=rf"--task={task}: .* is a cross-encoder, .* --task={right}, or leave"):
+    with pytest.raises(ModelRefused, match=rf"--task={task}: .* is a cross-encoder, .* --task={right}, or remove"):
         ModelSpec.asked_for(ServeArgs.model_validate({**args, "task": task}))
     for agreed in (None, right):
         assert ModelSpec.asked_for(ServeArgs.model_validate({**args, "task": agreed})).kind is Kind.CROSS_ENCODER

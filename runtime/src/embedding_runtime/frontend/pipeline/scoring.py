@@ -47,8 +47,8 @@ async def score_pairs(
     scores = service.spec.scores
     if scores is not None and scores.labels != 1:
         raise UnsupportedTask(
-            f"{service.name} gives a pair {scores.labels} scores, of which none ranks: they are at POST /predict and "
-            f"POST /v2/models/{service.name}/infer"
+            f"{service.name} returns {scores.labels} scores for a pair, which do not define a ranking: use "
+            f"POST /predict or POST /v2/models/{service.name}/infer"
         )
     rows, tokens = await service.scores(context, pairs, operation=operation, truncate=truncate, field=field)
     return PairScores(rows[:, 0], tokens)
@@ -71,7 +71,7 @@ async def probabilities(
     scores = service.spec.scores
     activation = "" if scores is None else scores.activation.rpartition(".")[2]
     if raw and scores is not None and activation != _NONE:
-        message = f"the model's own files put its scores through {activation}: leave this out"
+        message = f"the model's files apply {activation} to its scores, so logits are not available; remove the field"
         raise BadRequest(f"raw scores: {message}", param=field)
     rows, tokens = await service.scores(context, inputs, operation="classify", truncate=truncate, field=field)
     if raw or activation != _NONE:
