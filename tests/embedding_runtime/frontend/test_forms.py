@@ -192,4 +192,4 @@ def test_pairs_that_were_cut_are_told(cross_encoder: RuntimeServer) -> None:
 
 def test_one_text_with_too_many_tokens_is_not_told_to_be_sent_in_several_requests(fake_server: RuntimeServer) -> None:
     message = fake_server.post("/v1/embeddings", input="a " * 700_000).json()["error"]["message"]
-    assert message.endswith("600000 are taken (2 for each of --max_request_tokens): split or shorten it")
+    assert message.endswith("the maximum is 600000 (2 for each of --max_request_tokens): split or shorten it")

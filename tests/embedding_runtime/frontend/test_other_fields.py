@@ -36,8 +36,8 @@ def message_of(server: RuntimeServer, path: str, **fields: object) -> str:
 @pytest.mark.parametrize(
     ("path", "field", "value", "words"),
     [
-        ("/v1/embeddings", "embed_dtype", "float16", "use it with encoding_format base64, bytes or bytes_only"),
-        ("/v1/embeddings", "endianness", "big", "use it with encoding_format base64, bytes or bytes_only"),
+        ("/v1/embeddings", "embed_dtype", "float16", "with encoding_format float: use base64, bytes"),
+        ("/v1/embeddings", "endianness", "big", "with encoding_format float: use base64, bytes"),
         ("/v1/embeddings", "use_activation", False, "use normalize"),
         ("/v1/embeddings", "task", "retrieval.query", "use input_type or prompt_name"),
         ("/v1/embeddings", "late_chunking", True, "each text is embedded separately"),

@@ -71,8 +71,8 @@ async def test_a_padding_token_in_either_text_is_refused_where_vllm_would_place_
 
 async def test_each_kind_of_model_names_the_path_of_the_other() -> None:
     async with serving() as service:
-        with pytest.raises(BadRequest, match=r"m is a cross-encoder: .* /v1/rerank"):
+        with pytest.raises(BadRequest, match=r"m is a cross-encoder, .* /v1/rerank"):
             await service.tokenize("one", Options.of(SCORES))
     async with serving(MINILM) as service:
-        with pytest.raises(BadRequest, match=r"m is an embedding model: .* /v1/embeddings"):
+        with pytest.raises(BadRequest, match=r"m is an embedding model, .* /v1/embeddings"):
             await service.tokenize_pairs([("one", "two")])

@@ -72,7 +72,7 @@ def test_score_takes_pairs_in_vllms_ways(server: RuntimeServer, scores: list[flo
     [
         ({"text_1": "a"}, "either text_1 and text_2, or queries and documents are required"),
         ({"text_1": "a", "documents": ["b"]}, "either text_1 and text_2, or queries and documents are required"),
-        ({"text_1": ["a", "b"], "text_2": ["a", "b", "c"]}, "text_1 has 2 texts, text_2 3"),
+        ({"text_1": ["a", "b"], "text_2": ["a", "b", "c"]}, "text_1 has 2 texts, but text_2 has 3"),
         ({"text_1": "a", "text_2": "one " * 600}, "text_2[0] has 604 tokens; the model's maximum is 512"),
         ({"text_1": "a", "text_2": []}, "text_2 is an empty list"),
         ({"text_1": 3, "text_2": "a"}, "text_1: must be a string or a list of strings"),

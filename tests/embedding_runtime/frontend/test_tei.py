@@ -69,7 +69,7 @@ def test_tokens_of_a_text_are_what_embeddings_takes_for_it(fake_server: RuntimeS
     ("field", "given", "words"),
     [
         ("inputs", ["a"] * 2049, "inputs has 2049 texts"),
-        ("inputs", ["a " * 299_999] * 2, "inputs has 300001 tokens or more"),
+        ("inputs", ["a " * 299_999] * 2, "inputs has at least 300001 tokens"),
         ("prompt", "a " * 300_000, "prompt has 300002 tokens"),
     ],
 )

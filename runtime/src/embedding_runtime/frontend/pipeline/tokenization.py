@@ -204,9 +204,9 @@ class Tokenization:
     async def _refuse_endless(self, text: str | tuple[str, str], field: str, admit: Admit) -> None:
         """Counted in pieces, whose ends may add some tokens: so half of them is what there is at least."""
         if (characters := _characters(text)) > (limit := CHARACTERS_PER_TOKEN * self._limits.max_request_tokens):
-            most = f"the maximum is {limit} ({CHARACTERS_PER_TOKEN} for each of --max_request_tokens)"
+            maximum = f"the maximum is {limit} ({CHARACTERS_PER_TOKEN} for each of --max_request_tokens)"
             raise RequestTooLarge(
-                f"{field} has a text of {characters} characters; {most}: split or shorten it", param=field
+                f"{field} has a text of {characters} characters; {maximum}: split or shorten it", param=field
             )
         most, tokens = 2 * self._limits.max_request_tokens, 0
         for part in [text] if isinstance(text, str) else text:
