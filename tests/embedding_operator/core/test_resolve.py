@@ -38,12 +38,12 @@ def _with_policy(policy: Policy) -> Settings:
 @pytest.mark.parametrize(
     ("service", "words"),
     [
-        (a_service(args=["--task=text_embedding"]), "write --task=embed"),
-        (a_service(args=["--backend=huggingface", "--task=embed"]), "write --task=text_embedding"),
+        (a_service(args=["--task=text_embedding"]), "use --task=embed"),
+        (a_service(args=["--backend=huggingface", "--task=embed"]), "use --task=text_embedding"),
         (a_service(args=["--modle_name=x"]), "did you mean --model_name?"),
         (a_service(args=["--model_name"]), "write --model_name=VALUE"),
         (a_service(args=["embed"]), "'embed' is not a flag"),
-        (a_service(args=["--max_inputs=1", "--max_inputs=2"]), "as 1 and 2: keep one"),
+        (a_service(args=["--max_inputs=1", "--max_inputs=2"]), "1 and 2: keep one"),
         (a_service(args=["--model_name=a", "--model_name=b"], model={"name": "b"}), "spec.args has --model_name=a"),
         (
             a_service(args=["--model_name=a"], model={"name": "b"}),

@@ -131,7 +131,7 @@ def test_the_file_may_change_and_break_while_the_server_runs(tmp_path: Path) -> 
             lambda: status("sk-new-long-enough") == 200 and "API keys were not reloaded" in server.log,
             "the error to be told",
         )
-        assert "line 1: it has 1 words" in server.log
+        assert "line 1: expected NAME KEY" in server.log
         assert "sk-" not in server.log
 
 
@@ -140,7 +140,7 @@ def test_access_is_logged_by_the_keys_name(server: RuntimeServer) -> None:
     assert "key=plain" in server.log
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "No such file"), ("one-word", "line 1: it has 1 words")])
+@pytest.mark.parametrize(("content", "words"), [(None, "No such file"), ("one-word", "line 1: expected NAME KEY")])
 def test_without_good_keys_it_does_not_start(tmp_path: Path, content: str | None, words: str) -> None:
     path = tmp_path / "keys"
     if content is not None:

@@ -225,7 +225,7 @@ def test_half_a_body_is_408_whatever_time_the_request_has() -> None:
         connection.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\n{")
         status, answer = next_answer(connection)
         assert status == 408
-        assert b"the body was not complete after 0.3" in answer
+        assert b"the body was incomplete after 0.3" in answer
         connection.close()
 
 
@@ -274,7 +274,7 @@ def test_one_connection_too_many_is_told_so_when_all_have_requests() -> None:
             assert connection.recv(1024).startswith(b"HTTP/1.1 100 Continue")
         answer = answer_to(server, b"")
         assert status_of(answer) == 503
-        assert b"there are 2 connections already (--max_connections): try again" in answer
+        assert b"the server has reached its limit of 2 connections (--max_connections): retry later" in answer
         for connection in busy:
             connection.close()
 

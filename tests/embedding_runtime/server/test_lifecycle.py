@@ -93,7 +93,7 @@ def test_what_is_not_done_within_the_grace_period_is_told_so() -> None:
         server.process.send_signal(signal.SIGTERM)
         answer = all_of(connection)
         assert b"503 Service Unavailable" in answer
-        assert b"the server is stopping, and this was not done after 0.5 s" in answer
+        assert b"the server is stopping, and the request did not finish within 0.5 s" in answer
         assert server.process.wait(30) == 0
 
 

@@ -93,7 +93,7 @@ def test_too_many_tokens_are_refused_with_both_numbers(server: RuntimeServer) ->
 
 def test_by_default_the_limits_are_openais(fake_server: RuntimeServer) -> None:
     assert fake_server.embeddings(input=["a"] * 2048).status_code == 200
-    assert "2048 are taken" in fake_server.embeddings(input=["a"] * 2049).json()["error"]["message"]
+    assert "the maximum is 2048" in fake_server.embeddings(input=["a"] * 2049).json()["error"]["message"]
 
 
 def test_a_connection_is_kept_after_a_refusal_of_what_was_read(server: RuntimeServer) -> None:

@@ -52,5 +52,5 @@ def test_a_cross_encoder_that_is_not_compared_is_refused(tmp_path: Path) -> None
     config = {"architectures": ["ModernBertForSequenceClassification"], "id2label": {"0": "a"}}
     model = a_model(tmp_path, config=config)
     (model / "modules.json").unlink()
-    with pytest.raises(ModelRefused, match=r"scores as ModernBertForSeq.*--backend=huggingface can"):
+    with pytest.raises(ModelRefused, match=r"scores with ModernBertForSeq.*use --backend=huggingface"):
         registry.load(BackendName.VLLM, ModelSpec.read(model), allow_pickle=False)
