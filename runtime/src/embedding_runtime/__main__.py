@@ -1,11 +1,11 @@
-"""`python -m embedding_runtime serve FLAGS`. Exit code 2: the flags are wrong; 1: the model cannot be served."""
+"""`python -m embedding_runtime serve FLAGS`. Exit code 2: invalid flags; 1: the model cannot be served."""
 
 import os
 import signal
 
 if __name__ == "__main__":
-    # Before the other imports, which take a third of a second: a container's first process ignores signals that it has
-    # no handler for. Workers end with this process.
+    # Set before the other imports, which take 0.3 s: the first process of a container ignores signals without a
+    # handler. Workers exit with this process.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
 
@@ -41,7 +41,7 @@ Send a request to it:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code."""
+    """Run the command and return the exit code."""
     command, *flags = argv or ["--help"]
     if command != "serve" or {"-h", "--help"} & set(flags):
         return _help(asked=command in {"serve", "-h", "--help"})
@@ -77,7 +77,7 @@ def _serve(args: ServeArgs) -> int:
             _log.info("listening on http://%s:%d; loading %s", args.host, args.http_port, args.model_name)
             if layout.frontends > 1:
                 return _serve_apart(args, spec, listener, workers, layout.frontends)
-            # Imported while the workers do their own imports, which take longer.
+            # Imported here, while the workers run their own imports, which take longer.
             from embedding_runtime.frontend.server import serve  # noqa: PLC0415
 
             return serve(args, spec, listener, workers, keys=keys)
@@ -88,7 +88,7 @@ def _serve(args: ServeArgs) -> int:
 def _serve_apart(
     args: ServeArgs, spec: ModelSpec, listener: socket.socket, workers: WorkerProcesses, count: int
 ) -> int:
-    """With several frontends: this process has the scheduler alone."""
+    """Run several frontends. This process has only the scheduler."""
     children: list[ChildProcess] = []
     receivers: list[socket.socket] = []
     try:

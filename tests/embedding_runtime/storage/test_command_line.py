@@ -20,9 +20,9 @@ def test_help_shows_the_addresses_and_examples() -> None:
     ("uri", "words"),
     [
         ("s3://bucket/model", "use a storage container that supports s3://"),
-        ("hf://all-MiniLM-L6-v2", "write hf://owner/name or hf://owner/name:revision"),
-        ("pvc://Claim/model", "write pvc://claim/path"),
-        ("file://model", "write file:///absolute/path"),
+        ("hf://all-MiniLM-L6-v2", "use hf://owner/name or hf://owner/name:revision"),
+        ("pvc://Claim/model", "use pvc://claim/path"),
+        ("file://model", "use file:///absolute/path"),
         ("models/minilm", "write scheme://..."),
     ],
 )

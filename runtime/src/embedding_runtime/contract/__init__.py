@@ -1,8 +1,8 @@
-"""What the operator and the runtime agree on; all that the operator may import of this package.
+"""The contract between operator and runtime. The operator imports nothing else of the runtime.
 
-`serve` has the server's flags, `flags` how they are read and written, `terms` their words, `uri` the form of a model's
-address, `initializer` where a model is in a pod and how a failed download is reported. Standard library and pydantic
-only.
+`serve` has the server's flags, `flags` their parser and writer, `terms` their values, `uri` the URIs of models,
+`initializer` the paths of a model in a pod and the format of a failed download. It imports only the standard library
+and pydantic.
 """
 
 from embedding_runtime.contract.flags import ContractError

@@ -1,4 +1,4 @@
-"""The server's one queue: admission, dispatch to the workers, and the health state."""
+"""Request queue, dispatch loop and health state of the server."""
 
 import asyncio
 import itertools
@@ -35,22 +35,22 @@ __all__ = ["Engine"]
 _log = logging.getLogger(__name__)
 
 SHORT_BATCH_SECONDS = 0.05
-"""Batches that take longer do not wait at a worker behind another one: a text that arrives then has to wait for both.
+"""Batches that take longer are not prefetched: a text that arrives then would wait for two of them.
 
-The worker waits a millisecond for its next batch instead.
+Without prefetching a worker waits a millisecond for its next batch.
 """
 
 
 class Engine:
-    """Vectors for token ids, from one worker or several. Lives on one event loop."""
+    """Computes vectors with one or several workers. Use it on one event loop only."""
 
     def __init__(self, *, max_waiting_tokens: int, stuck_after: float) -> None:
-        """Both limits as in ServeArgs."""
+        """See ServeArgs for both limits."""
         self.state = State.LOADING
         self.reason = "the model is loading"
-        """The state in words; for READY, how vectors are computed."""
+        """Description of the state; for READY, how vectors are computed."""
         self.cosine: float | None = None
-        """As in Ready."""
+        """See `messages.Ready`."""
         self._max_waiting_tokens, self._stuck_after = max_waiting_tokens, stuck_after
         self.pool: WorkerPool[Job] = WorkerPool(self, self._batch_timeout)
         self._queue: RequestQueue[Job] = RequestQueue()
@@ -66,12 +66,12 @@ class Engine:
         )
         self.metrics.workers(ready=lambda: len(self.pool.ready))
         self.followers: list[Callable[[], None]] = []
-        """Called after each change of the state."""
+        """Callbacks, called after each change of the state."""
 
     async def run(self, workers: Workers) -> str:
-        """Start the workers, dispatch to them, replace those that are lost. Returns when the state is FAILED: why.
+        """Run and restart the workers until the state is FAILED, and return the reason.
 
-        Then requests that wait get BackendFailed, and so do later ones.
+        Queued and later requests then get BackendFailed.
         """
         try:
             await self.pool.run(workers)
@@ -80,12 +80,12 @@ class Engine:
         return self.reason
 
     def _changed(self) -> None:
-        """Tell those who follow the state."""
+        """Notify the followers of the state."""
         for follower in self.followers:
             follower()
 
     def stop(self) -> None:
-        """Readiness off; what is under way and what still comes is answered."""
+        """Turn readiness off. Running and new requests are still answered."""
         if self.state is State.LOADING:
             self.fail("the server is stopping")
         elif self.state is State.READY:
@@ -93,7 +93,7 @@ class Engine:
             self._changed()
 
     def fail(self, reason: str) -> None:
-        """Every request that waits, and every later one, gets BackendFailed with this reason. The first one stays."""
+        """Fail queued and later requests with BackendFailed. Only the first reason is kept."""
         if self.state is State.FAILED:
             return
         self.state, self.reason = State.FAILED, reason
@@ -103,17 +103,17 @@ class Engine:
         self._changed()
 
     def rate_limit(self, principal: Principal) -> RateLimit | None:
-        """What is left of a principal's tokens of this minute; None where it has no limit."""
+        """The remaining budget of a principal; None if it has no limit."""
         return self._budgets.state(principal, time.monotonic())
 
     async def collect(self) -> Sequence[Metric]:
-        """As Scheduler has it: this process is the whole server but for its workers."""
+        """See Scheduler. All metrics are in this process."""
         return self.metrics.families()
 
     async def embed(
         self, texts: TokenBatch, principal: Principal, *, lane: Lane | None = None, seconds: float = math.inf
     ) -> VectorRows:
-        """As `submit`, until the rows are there. A caller that is cancelled leaves the queue."""
+        """Submit a request and wait for its rows. Cancelling the call dequeues it."""
         job = self.submit(texts, principal, lane=lane, seconds=seconds)
         try:
             rows = await job.done
@@ -125,10 +125,10 @@ class Engine:
     def submit(
         self, texts: TokenBatch, principal: Principal, *, lane: Lane | None = None, seconds: float = math.inf
     ) -> Job:
-        """A job whose future gets one row a text, in order; there is at least one text. `withdraw` has to be called.
+        """Enqueue a request. The job's future gets one row per text, in order. Call `withdraw` at the end.
 
-        Without a `lane`, a request of few texts is interactive. A request that would take longer than its `seconds`
-        is refused, unless nothing else waits.
+        `texts` is not empty. Without a `lane`, a request of few texts is interactive. A request that cannot finish
+        within `seconds` is rejected, unless the queue is empty.
 
         Raises NotReady, BackendFailed, Overloaded, RateLimited, ExceedsKeyLimit; the future: BackendFailed, TextFailed,
         VectorNotFinite.
@@ -143,7 +143,7 @@ class Engine:
         return job
 
     def withdraw(self, job: Job) -> None:
-        """The job is done, or its client is gone: what still waits of it leaves the queue."""
+        """Dequeue the rest of a job, which is done or whose client has disconnected."""
         self._jobs.discard(job)
         self._queue.remove(job)
         if not job.done.done():
@@ -152,7 +152,7 @@ class Engine:
     async def check_admission(
         self, texts: int, tokens: int, principal: Principal, *, lane: Lane | None, seconds: float
     ) -> None:
-        """Refuse what `embed` would refuse if it came now with so many texts and tokens, or more. Takes nothing.
+        """Reject what `embed` would reject now for this many texts and tokens, or more. Consumes no budget.
 
         Raises NotReady, BackendFailed, Overloaded, RateLimited, ExceedsKeyLimit.
         """
@@ -160,11 +160,11 @@ class Engine:
         await self.check_budget(principal, tokens)
 
     async def check_budget(self, principal: Principal, tokens: int) -> None:
-        """Whether so many tokens, or more, could be taken from its budget. Raises RateLimited, ExceedsKeyLimit."""
+        """Check that the budget has this many tokens, or more. Raises RateLimited, ExceedsKeyLimit."""
         self._budgets.check(principal, tokens, time.monotonic(), at_least=True)
 
     async def charge(self, principal: Principal, tokens: int) -> None:
-        """Take tokens that are not computed from the principal's budget. Raises RateLimited, ExceedsKeyLimit."""
+        """Charge tokens that need no worker to the principal's budget. Raises RateLimited, ExceedsKeyLimit."""
         self._budgets.spend(principal, tokens, time.monotonic())
 
     def _check_queue(self, tokens: int, principal: Principal, lane: Lane, seconds: float) -> None:
@@ -176,9 +176,9 @@ class Engine:
         ahead = computing + self._queue.tokens_ahead(principal.name, lane, tokens)
         limit = self._max_waiting_tokens
         if self._queue.tokens_of(principal.name):
-            limit -= limit // _RESERVED  # for principals that have nothing queued
+            limit -= limit // _RESERVED  # reserved for principals without queued requests
             if lane is Lane.BULK:
-                limit -= limit // _RESERVED  # for interactive requests
+                limit -= limit // _RESERVED  # reserved for interactive requests
         after = retry_after(
             self._queue.tokens + computing, ahead, tokens, limit=limit, seconds=seconds, rate=self._rate_of_all
         )
@@ -188,7 +188,7 @@ class Engine:
             )
 
     def loaded(self, ready: Ready) -> None:
-        """As PoolUser has it: the server is ready once every worker has been."""
+        """See PoolUser. The server is ready once every worker has been."""
         if self.state is not State.LOADING:
             self._dispatch()
         elif self.pool.all_loaded:
@@ -204,7 +204,7 @@ class Engine:
             self._changed()
 
     def answered(self, worker: WorkerLink[Job], answer: Vectors | Failed) -> None:
-        """As PoolUser has it."""
+        """See PoolUser."""
         if isinstance(answer, Vectors):
             self._deliver(self._complete(worker, answer), answer.rows)
         else:
@@ -213,7 +213,7 @@ class Engine:
         self._dispatch()
 
     def lost(self, batches: Sequence[Batch[Job]]) -> None:
-        """As PoolUser has it: other workers get the batches, in halves, once, since they may be what it died of."""
+        """See PoolUser. The batches are retried once, in halves, since they may have caused the crash."""
         self.metrics.worker_restarted()
         for job in {part.owner for batch in batches for part in batch.parts}:
             job.lost_workers += 1
@@ -225,7 +225,7 @@ class Engine:
 
     @property
     def _rate_of_all(self) -> float | None:
-        """Tokens a second of all workers that are ready; None before the first batch."""
+        """Tokens per second of all ready workers; None before the first batch."""
         rate = self._rate.per_second
         return None if rate is None else rate * max(1, len(self.pool.ready))
 
@@ -244,7 +244,7 @@ class Engine:
                 self.metrics.queued(job.lane, job.queued)
 
     def _next(self, plan: BatchPlan) -> Sequence[Part[Job]]:
-        """Where batches take long, those with interactive texts are smaller by a quarter: they are waited for."""
+        """Take a batch. If batches are long, those with interactive texts are a quarter smaller, to finish earlier."""
         mixed = None if self._has_short_batches else max(MIN_CONCURRENT_TOKENS, plan.tokens * 3 // 4)
         return self._queue.next_batch(plan.tokens, mixed=mixed)
 
@@ -266,7 +266,7 @@ class Engine:
 
     def _complete(self, worker: WorkerLink[Job], answer: Vectors) -> Batch[Job]:
         if len(answer.rows) != (texts := worker.under_way[answer.batch].texts):
-            raise ValueError(f"{len(answer.rows)} rows for a batch of {texts} texts")  # which it still has
+            raise ValueError(f"{len(answer.rows)} rows for a batch of {texts} texts")  # the worker still has the batch
         batch, busy = worker.complete(answer)
         self._rate.observe(batch.tokens, busy)
         self.metrics.batch(
@@ -286,7 +286,7 @@ class Engine:
             first = after
 
     def _retry(self, parts: Sequence[Part[Job]]) -> None:
-        """Half a batch at a time, until the text that the worker cannot compute is alone."""
+        """Retry a failed batch in halves, until the text that causes the failure is alone."""
         if len(parts) == 1 and parts[0].texts == 1:
             self._give_up(parts[0].owner, TextFailed(index=parts[0].start))
         else:
@@ -298,5 +298,4 @@ class Engine:
 
 
 _RESERVED = 10
-"""One part in so many of the queue's room is kept from principals that have tokens queued already, and one more from
-their bulk requests."""
+"""Reserves 1/10 of the queue for principals without queued tokens, and a further 1/10 for interactive requests."""

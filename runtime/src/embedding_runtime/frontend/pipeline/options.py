@@ -1,4 +1,4 @@
-"""Options of an embedding request, checked against what the model supports."""
+"""Options of an embedding request, validated against the model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,25 +22,25 @@ _PROMPTS_FOR = {
     "passage": _DOCUMENT,
     "search_document": _DOCUMENT,
 }
-"""By input type, the names that sentence-transformers' encode_query and encode_document look for. One that is saved
-with an empty prompt, as sentence-transformers does where nobody gave one, does not count.
+"""Prompt names by input type, as in sentence-transformers' encode_query and encode_document. Empty prompts, which
+sentence-transformers saves by default, are skipped.
 """
 
 
 @dataclass(frozen=True)
 class Options:
-    """Of one request."""
+    """Options of one request."""
 
     prompt: str
-    """Put before each text."""
+    """Text put before each text."""
     limit: int
-    """Most tokens of a text, special ones and the prompt's included."""
+    """Maximum tokens of a text, including the prompt and special tokens."""
     cut: Side | None
-    """Side on which texts over the limit are cut; None: they are refused."""
+    """Side at which longer texts are truncated; None: they are rejected."""
     dimensions: int
-    """Numbers of a vector that are kept, from its first."""
+    """Number of dimensions to keep."""
     normalize: bool
-    """Whether the vectors are scaled to length 1 after that."""
+    """Whether to scale the vectors to length 1 after truncation."""
 
     @classmethod
     def of(
@@ -55,10 +55,10 @@ class Options:
         prompt_name: str | None = None,
         input_type: str | None = None,
     ) -> Self:
-        """`truncate`: a switch, or Cohere's word; `sides`: left or right, by each name that an API has for it;
+        """`truncate`: a boolean or Cohere's value. `sides`: left or right, from each field that an API has for it.
         `keep_tokens`: vLLM's truncate_prompt_tokens.
 
-        Raises BadRequest that names every option the model does not support.
+        Raises BadRequest that lists every option that the model does not support.
         """
         prompt, no_prompt = _prompt(spec, prompt_name, input_type)
         ends = _ends(truncate, sides)
@@ -93,7 +93,7 @@ class Options:
 
 
 _TINY = np.float32(1e-12)
-"""As in sentence-transformers: a vector of zeros stays one."""
+"""As in sentence-transformers: a vector of zeros stays zero."""
 
 
 def _size_problem(spec: ModelSpec, asked: int | None) -> str | None:
@@ -113,7 +113,7 @@ def _truncate_problem(truncate: object, keep_tokens: int | None) -> str | None:
 
 
 def _ends(truncate: object, sides: Sequence[str | None]) -> set[Side]:
-    """All sides that the request names."""
+    """The sides that the request selects."""
     words = [truncate] if truncate in ("START", "END") else []
     return {_SIDES[str(word)] for word in (*words, *(side.lower() for side in sides if side is not None))}
 
@@ -137,7 +137,7 @@ def _normalize_problem(spec: ModelSpec, normalize: object) -> str | None:
 
 
 def _prompt(spec: ModelSpec, name: str | None, input_type: str | None) -> tuple[str, str | None]:
-    """The prompt, and the problem with it if there is one."""
+    """The prompt, and its problem if there is one."""
     if name is not None and input_type is not None:
         return "", "prompt_name and input_type exclude each other: remove one of them"
     if name is not None:
