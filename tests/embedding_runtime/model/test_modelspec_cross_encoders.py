@@ -87,7 +87,7 @@ def test_the_initializers_note_tells_the_revision(tmp_path: Path) -> None:
 def test_an_activation_that_is_not_torchs_own_is_left_out_and_told(tmp_path: Path) -> None:
     spec = ModelSpec.read(plain(tmp_path, config={BEFORE_4: "their_code.Act"}))
     assert spec.scores == Scores(1, SIGMOID, BERT)
-    assert spec.assumed == (f"activation {SIGMOID}: the files name their_code.Act, which is not torch's own",)
+    assert spec.assumed == (f"activation {SIGMOID}: the files have their_code.Act, which is not a class of torch",)
 
 
 def test_only_a_saved_cross_encoder_has_a_prompt_and_a_length_of_sentence_transformers(tmp_path: Path) -> None:

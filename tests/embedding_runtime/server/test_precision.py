@@ -34,4 +34,4 @@ def test_the_measured_cosine_is_told_by_every_frontend_and_in_the_log(frontends:
             (model,) = client.get("/v1/models").json()["data"]
         assert {**model["precision"], "cosine": None} == {"dtype": "float32", "quantization": "int8", "cosine": None}
         assert 0.99 < model["precision"]["cosine"] < 1
-        assert f"int8: the lowest cosine to float32 is {model['precision']['cosine']:.5f}" in server.log
+        assert f"int8: the lowest cosine similarity to float32 is {model['precision']['cosine']:.5f}" in server.log

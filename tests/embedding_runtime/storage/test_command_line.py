@@ -23,7 +23,7 @@ def test_help_shows_the_addresses_and_examples() -> None:
         ("hf://all-MiniLM-L6-v2", "use hf://owner/name or hf://owner/name:revision"),
         ("pvc://Claim/model", "use pvc://claim/path"),
         ("file://model", "use file:///absolute/path"),
-        ("models/minilm", "write scheme://..."),
+        ("models/minilm", "use scheme://..."),
     ],
 )
 def test_an_address_that_is_not_fetched_here_ends_with_what_to_write(uri: str, words: str, tmp_path: Path) -> None:

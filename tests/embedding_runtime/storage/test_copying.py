@@ -16,7 +16,7 @@ def test_a_directory_is_copied_without_what_no_backend_reads(tmp_path: Path) -> 
     outcome = initialize(f"file://{source}", tmp_path / "models")
     assert outcome.code == 0
     assert files_of(tmp_path / "models") == dict(MODEL)
-    assert outcome.last_line.startswith(f"file://{source} is at {tmp_path / 'models'}: 2.0 MB in ")
+    assert outcome.last_line.startswith(f"downloaded file://{source} to {tmp_path / 'models'}: 2.0 MB in ")
 
 
 def test_links_are_followed_as_in_a_hugging_face_cache(tmp_path: Path) -> None:

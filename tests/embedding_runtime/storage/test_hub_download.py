@@ -38,8 +38,8 @@ def test_the_log_says_what_is_fetched_and_where_it_is(tmp_path: Path) -> None:
         outcome = initialize("hf://owner/name", tmp_path / "models", environ=hub_environment(hub))
         commit = hub.repositories["owner/name"].commit
     first, last = outcome.log.splitlines()
-    assert first == f"fetching 5 files, 2.0 MB, of hf://owner/name at commit {commit}"
-    assert last.startswith(f"hf://owner/name is at {tmp_path / 'models'}: 2.0 MB in ")
+    assert first == f"downloading 5 files, 2.0 MB, of hf://owner/name at commit {commit}"
+    assert last.startswith(f"downloaded hf://owner/name to {tmp_path / 'models'}: 2.0 MB in ")
 
 
 def test_the_token_reaches_the_hub_with_every_request(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_what_may_not_be_read_or_is_not_there_is_said_at_once(
     assert outcome.code == 1
     assert outcome.last_line.startswith(f"{verdict}: ")
     assert words in outcome.last_line
-    assert "trying again" not in outcome.log
+    assert "retrying" not in outcome.log
     assert len(repeated) == len(set(repeated))
     assert list((tmp_path / "mnt").iterdir()) == []
 
@@ -128,7 +128,7 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     assert outcome.code == 1
     assert outcome.last_line.startswith("DownloadFailed: hf://owner/name: ")
     assert "the disk is full" in outcome.last_line
-    assert "trying again" not in outcome.log
+    assert "retrying" not in outcome.log
     assert list((tmp_path / "mnt").iterdir()) == []
 
 

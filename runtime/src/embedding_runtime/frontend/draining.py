@@ -1,4 +1,4 @@
-"""Draining: the operator annotates a pod that will lose its traffic, and the kubelet writes the annotation to a file."""
+"""Draining: the operator annotates a pod that will lose its traffic; the kubelet writes the annotation to a file."""
 
 import asyncio
 import logging

@@ -1,7 +1,7 @@
 """The process of one of several frontends, which serves connections that the supervisor accepts.
 
-`launch` starts it as `python -m embedding_runtime.frontend.main FD CONNECTIONS SHARE FLAGS`: the file descriptors of its
-ends of two socketpairs, to the scheduler and for connections, and its number and the number of frontends as JSON.
+`launch` starts it as `python -m embedding_runtime.frontend.main FD CONNECTIONS SHARE FLAGS`: the file descriptors of
+its ends of two socketpairs, to the scheduler and for connections; its number and the number of frontends as JSON.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What the transformer's own files say: how long an input may be, what its tokens and weights are."""
+"""Reads the files of the transformer: maximum length, tokenizer settings, type of weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ __all__ = ["Body", "Side", "architecture_in", "asked_of"]
 
 
 class Side(StrEnum):
-    """Of a text, in transformers' words."""
+    """A side of a text, with transformers' names."""
 
     LEFT = "left"
     RIGHT = "right"
@@ -21,26 +21,26 @@ class Side(StrEnum):
 
 @dataclass(frozen=True)
 class Body:
-    """The transformer with its tokenizer."""
+    """Properties of the transformer and its tokenizer."""
 
     max_length: int
     vocabulary: int
     padding: int | None
-    """The padding's token id, for models in which it shifts the positions of the tokens after it."""
+    """Id of the padding token, for models in which it shifts positions."""
     cut_side: Side
-    """Where the tokenizer takes tokens away from a text that is too long."""
+    """Side at which the tokenizer truncates."""
     lower_case: bool
     matryoshka: Sequence[int] | bool
-    """Numbers of dimensions that the vectors were trained to be cut to; True: any."""
+    """Dimensions to which vectors can be truncated; True: any."""
     dtype: Dtype
     architecture: str
-    """Class that the weights were saved from; empty where config.json does not say."""
+    """Class of the model in transformers; empty if config.json does not have it."""
     causal: bool
-    """It was made to continue texts: a token sees those before it only, as far as `architecture` tells."""
+    """Whether it is a causal language model, according to `architecture`."""
 
     @classmethod
     def read(cls, directory: Path, asked: Mapping[str, Any]) -> Self:
-        """`asked`: what `asked_of` says of it. Raises ModelRefused."""
+        """`asked`: the result of `asked_of`. Raises ModelRefused."""
         path = directory / "config.json"
         config = object_in(path)
         architecture = architecture_in(directory)
@@ -57,20 +57,20 @@ class Body:
         )
 
     def sizes_below(self, dimensions: int) -> Sequence[int]:
-        """To what vectors of so many dimensions may be cut, in rising order."""
+        """Sizes below `dimensions` to which vectors can be truncated, in ascending order."""
         if isinstance(self.matryoshka, bool):
             return range(1, dimensions) if self.matryoshka else ()
         return tuple(sorted(size for size in set(self.matryoshka) if size < dimensions))
 
 
 def architecture_in(directory: Path) -> str:
-    """The class that the weights were saved from; empty where config.json does not say. Raises ModelRefused."""
+    """The class of the model in transformers; empty if config.json does not have it. Raises ModelRefused."""
     return str(next(iter(object_in(directory / "config.json").get("architectures") or []), ""))
 
 
 def asked_of(directory: Path, kind: Kind) -> Mapping[str, Any]:
-    """sentence_bert_config.json, once it is sure that it asks for nothing that changes rows unseen."""
-    files = sorted(directory.glob("sentence_*_config.json"))  # of old: sentence_roberta_config.json and so on
+    """Read sentence_bert_config.json. Raises ModelRefused for settings that are not supported."""
+    files = sorted(directory.glob("sentence_*_config.json"))  # formerly also sentence_roberta_config.json and others
     if not files:
         return {}
     file = files[0]
@@ -102,11 +102,11 @@ _USUAL = {
     ),
     Kind.CROSS_ENCODER: ("sequence-classification", {"method": "forward", "method_output_name": "logits"}, "scores"),
 }
-"""transformer_task, the way of a text through the model, and what its output is called."""
+"""Supported values of transformer_task, modality_config and module_output_name."""
 
 
 def _max_length(directory: Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> int:
-    """sentence_bert_config's word, else the tokenizer's; never more than the model has positions for."""
+    """The limit of sentence_bert_config, or of the tokenizer, but at most the number of positions."""
     limits = [asked.get("max_seq_length")]
     if limits == [None]:
         limits = [object_or_nothing(directory / "tokenizer_config.json").get("model_max_length")]
@@ -137,7 +137,7 @@ def _cut_side(directory: Path) -> Side:
 
 
 def _matryoshka(path: Path, config: Mapping[str, Any]) -> Sequence[int] | bool:
-    """In the two keys of config.json that vLLM reads, too; sentence-transformers has none for it."""
+    """Read the two keys of config.json that vLLM reads, too. sentence-transformers has none."""
     sizes = config.get("matryoshka_dimensions")
     if not sizes:
         return bool(config.get("is_matryoshka"))
@@ -149,19 +149,19 @@ def _matryoshka(path: Path, config: Mapping[str, Any]) -> Sequence[int] | bool:
 
 
 _NO_LIMIT = 10**9
-"""tokenizers write 10**30 for: no limit."""
+"""Tokenizers without a limit have 10**30."""
 
 _POSITIONS_AFTER_PADDING = frozenset(
     {"camembert", "data2vec-text", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"}
     | {"xlm-roberta-xl", "xmod"}
 )
-"""Their first token has the position after the padding's (two of 514 are never used), and paddings take none."""
+"""Model types whose first position follows the padding's id, so that two of 514 positions are never used."""
 
 
 def _dtype(directory: Path, config: Mapping[str, Any]) -> Dtype:
-    """As transformers' `dtype="auto"`: what config.json says, else the type of the first floating weight.
+    """As in transformers' `dtype="auto"`: the type in config.json, or that of the first floating-point weight.
 
-    float32 for weights in another format, or in several files without a word in config.json.
+    float32 if config.json has none and the weights are in another format or in several files.
     """
     named = config.get("dtype") or config.get("torch_dtype")
     named = named or weights_dtype(directory / "model.safetensors") or Dtype.FLOAT32

@@ -1,4 +1,4 @@
-"""config_sentence_transformers.json: what is done to every text and vector where nobody asks for anything else."""
+"""Reads config_sentence_transformers.json: defaults that apply unless a request overrides them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ __all__ = ["Defaults"]
 
 @dataclass(frozen=True)
 class Defaults:
-    """All of them, with sentence-transformers' own where the file is silent or missing."""
+    """The defaults, with those of sentence-transformers for missing values."""
 
     kind: Kind
     prompt: str
-    """Stands before every text, before the first one of a pair; empty for most."""
+    """Put before every text, or before the first text of a pair; empty for most models."""
     prompts: Mapping[str, str]
-    """By name, what a request may ask for instead."""
+    """Other prompts by name."""
     keep: int | None
-    """Dimensions that are kept of a vector, the first ones (matryoshka); None: all."""
+    """Number of first dimensions to keep (matryoshka); None: all."""
     similarity: str
-    """How two vectors are to be compared: cosine, dot, euclidean, manhattan."""
+    """Similarity of two vectors: cosine, dot, euclidean or manhattan."""
     activation: str | None
-    """What is done to a cross-encoder's logits: a class by its full name."""
+    """Activation of a cross-encoder's logits, as the full name of a class."""
 
     @classmethod
     def read(cls, directory: Path) -> Self:

@@ -10,11 +10,11 @@ __all__ = ["ModelRefused", "json_in", "number", "object_in", "object_or_nothing"
 
 
 class ModelRefused(Exception):
-    """A model, or a wish for it, that cannot be served exactly. The message names the file and what it says."""
+    """The model cannot be served exactly. The message has the file or flag and its value."""
 
 
 def json_in(path: Path) -> Any:
-    """Raises ModelRefused, as do all of these."""
+    """Read a JSON file. Raises ModelRefused, like all functions here."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -22,7 +22,7 @@ def json_in(path: Path) -> Any:
 
 
 def object_in(path: Path) -> Mapping[str, Any]:
-    """The file has to be there."""
+    """Read a JSON object from an existing file."""
     found = json_in(path)
     if not isinstance(found, dict):
         raise ModelRefused(f"{path} is not a JSON object")
@@ -30,12 +30,12 @@ def object_in(path: Path) -> Mapping[str, Any]:
 
 
 def object_or_nothing(path: Path) -> Mapping[str, Any]:
-    """Empty for a file that is not there."""
+    """Read a JSON object; empty if the file does not exist."""
     return object_in(path) if path.is_file() else {}
 
 
 def number(path: Path, config: Mapping[str, Any], *keys: str) -> int:
-    """The first of the keys that is there, from 1 up; `path` is where `config` was read."""
+    """The positive value of the first existing key. `path`: the file of `config`."""
     value = next((config[key] for key in keys if key in config), None)
     if not isinstance(value, int) or value < 1:
         raise ModelRefused(f"{path} has no {' or '.join(keys)}, as the configuration of a text model must")
@@ -46,7 +46,7 @@ _SAFETENSORS_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F
 
 
 def weights_dtype(path: Path) -> str | None:
-    """The type of the first floating weight, in torch's words; None where this file does not tell."""
+    """The type of the first floating-point weight, with torch's name; None if it is not known."""
     if not path.is_file():
         return None
     try:

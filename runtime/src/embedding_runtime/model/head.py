@@ -1,4 +1,4 @@
-"""What comes after the transformer: pooling, and the steps from the pooled vector to the one that is served."""
+"""Reads the modules after the transformer: pooling, and the steps after it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,39 +12,39 @@ __all__ = ["Cut", "Dense", "Head", "Modules", "Normalize", "Pooling", "Step"]
 
 
 class Pooling(StrEnum):
-    """How a text's token vectors become one, in sentence-transformers' words."""
+    """Pooling of token vectors, with sentence-transformers' names."""
 
     CLS = "cls"
     MAX = "max"
     MEAN = "mean"
     MEAN_SQRT_LEN = "mean_sqrt_len_tokens"
     WEIGHTED_MEAN = "weightedmean"
-    """The first token counts once, the second twice, and so on."""
-    LAST_TOKEN = "lasttoken"  # noqa: S105 a word of the file format
+    """Weights tokens by position: 1, 2, 3, ..."""
+    LAST_TOKEN = "lasttoken"  # noqa: S105 a value of the file format
 
 
 @dataclass(frozen=True)
 class Normalize:
-    """To length 1."""
+    """Scales the vector to length 1."""
 
 
 @dataclass(frozen=True)
 class Dense:
-    """A linear layer with an activation; its weights are in `directory`."""
+    """A linear layer with an activation. Its weights are in `directory`."""
 
     directory: Path
     inputs: int
     outputs: int
     bias: bool
     activation: str
-    """A class of torch, by its full name; made without arguments."""
+    """Full name of a class of torch, instantiated without arguments."""
     residual: bool
-    """The input is added to the output, through a second layer where the two differ in size."""
+    """Whether the input is added to the output, through a second layer if their sizes differ."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """To the first `outputs` numbers (matryoshka). What is cut has length 1 no more."""
+    """Truncates to the first `outputs` dimensions (matryoshka), without normalizing again."""
 
     outputs: int
 
@@ -54,7 +54,7 @@ Step = Dense | Normalize | Cut
 
 @dataclass(frozen=True)
 class Modules:
-    """modules.json: where the transformer's own files are, and what follows it."""
+    """The content of modules.json: the transformer's directory and the modules after it."""
 
     transformer: Path
     listed: Sequence[tuple[str, Path]]
@@ -62,7 +62,7 @@ class Modules:
 
     @classmethod
     def read(cls, directory: Path) -> Self:
-        """Raises ModelRefused for anything but Transformer + Pooling and steps that are known."""
+        """Read modules.json. Raises ModelRefused for modules that are not supported."""
         path = directory / "modules.json"
         listed = json_in(path)
         try:
@@ -82,9 +82,9 @@ class Head:
     """Pooling and the steps after it."""
 
     pooling: tuple[Pooling, ...]
-    """More than one: their vectors stand side by side, in this order."""
+    """Several poolings are concatenated in this order."""
     include_prompt: bool
-    """Whether the tokens of a prompt before the text are pooled with it."""
+    """Whether pooling includes the tokens of the prompt."""
     steps: tuple[Step, ...]
     dimensions: int
 
@@ -105,7 +105,7 @@ class Head:
         return cls(pooling, bool(config.get("include_prompt", True)), steps, dimensions)
 
 
-_OLD_POOLING = {  # in the order in which sentence-transformers puts them side by side
+_OLD_POOLING = {  # in the order in which sentence-transformers concatenates them
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
     "pooling_mode_mean_tokens": "mean",
@@ -116,7 +116,7 @@ _OLD_POOLING = {  # in the order in which sentence-transformers puts them side b
 
 
 def _pooling(path: Path, config: Mapping[str, Any]) -> tuple[Pooling, ...]:
-    """With the defaults of sentence-transformers' own loader: mean where nothing is said."""
+    """The poolings; the default is mean, as in sentence-transformers."""
     if "pooling_mode" in config:
         given = config["pooling_mode"]
         modes = [given] if isinstance(given, str) else list(given or [])
@@ -133,7 +133,7 @@ def _pooling(path: Path, config: Mapping[str, Any]) -> tuple[Pooling, ...]:
 def _dense(directory: Path) -> Dense:
     path = directory / "config.json"
     config = object_in(path)
-    _on_the_sentence(path, config)
+    _check_operates_on_sentence(path, config)
     activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
     if not isinstance(activation, str) or not activation.startswith("torch.nn."):
         raise ModelRefused(f"{path} has the activation {activation}, but only those of torch are supported")
@@ -149,15 +149,15 @@ def _dense(directory: Path) -> Dense:
 
 def _normalize(directory: Path) -> Normalize:
     path = directory / "config.json"  # since 5.4
-    _on_the_sentence(path, object_or_nothing(path))
+    _check_operates_on_sentence(path, object_or_nothing(path))
     return Normalize()
 
 
 _STEPS: Mapping[str, Callable[[Path], Step]] = {"Dense": _dense, "Normalize": _normalize}
 
 
-def _on_the_sentence(path: Path, config: Mapping[str, Any]) -> None:
-    """Models that keep a vector for each token have these modules, too."""
+def _check_operates_on_sentence(path: Path, config: Mapping[str, Any]) -> None:
+    """Refuse modules that operate on token vectors."""
     for key in ("module_input_name", "module_output_name"):
         if config.get(key) not in (None, "sentence_embedding"):
             raise ModelRefused(f"{path} has {key} {config[key]}, but only sentence_embedding is supported")

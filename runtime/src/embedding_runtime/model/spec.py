@@ -1,4 +1,4 @@
-"""The whole of a model, as it is to be served."""
+"""The specification of a model, from its files and flags."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,54 +18,54 @@ __all__ = ["ModelSpec"]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model; the same for the front, which tokenizes, and for every backend."""
+    """The specification of a model, for frontends and backends."""
 
     directory: Path
-    """Of the transformer's files: config.json, weights, tokenizer."""
+    """Directory of the transformer's files: config.json, weights, tokenizer."""
     pooling: tuple[Pooling, ...]
-    """More than one: their vectors stand side by side, in this order. None: a cross-encoder."""
+    """Several poolings are concatenated in this order. Empty for a cross-encoder."""
     include_prompt: bool
-    """Whether the prompt's tokens are pooled with the text's."""
+    """Whether pooling includes the tokens of the prompt."""
     steps: tuple[Step, ...]
-    """What is done to the pooled vector, in this order."""
+    """Steps after pooling, in order."""
     dimensions: int
-    """Numbers in a row that is served: of the vector that the steps give, or a cross-encoder's labels."""
+    """Size of a row: dimensions of a vector, or number of labels of a cross-encoder."""
     max_length: int
-    """Longest input in tokens, special ones and the prompt's included; of a pair, both texts together."""
+    """Longest input in tokens, including special tokens and the prompt; for a pair, of both texts."""
     vocabulary: int
-    """Token ids are below this."""
+    """Number of token ids."""
     padding: int | None
-    """The padding's token id, for models in which it shifts the positions of the tokens after it."""
+    """Id of the padding token, for models in which it shifts positions."""
     lower_case: bool
-    """Lower-case the text before the tokenizer's own normalizer."""
+    """Whether texts are lower-cased before the tokenizer's normalizer."""
     prompt: str
-    """Stands before every text, before the first one of a pair; empty for most."""
+    """Put before every text, or before the first text of a pair; empty for most models."""
     similarity: str
-    """How two vectors are to be compared, in sentence-transformers' words; empty for a cross-encoder."""
+    """Similarity of two vectors, with sentence-transformers' names; empty for a cross-encoder."""
     dtype: Dtype
-    """Of the weights while they compute; never AUTO."""
+    """Type of the weights in memory; never AUTO."""
     sizes: Sequence[int] = ()
-    """To how many dimensions a request may have vectors cut, in rising order; empty: the model's files know none."""
+    """Sizes to which a request may truncate vectors, in ascending order; empty if the files define none."""
     prompts: Mapping[str, str] = field(default_factory=dict)
-    """By name, what a request may ask for instead of `prompt`."""
+    """Other prompts by name."""
     cut_side: Side = Side.RIGHT
-    """Where the tokenizer takes tokens away from a text that is too long."""
+    """Side at which the tokenizer truncates."""
     revision: str | None = None
-    """The commit that the initializer fetched, where it left a note of it."""
+    """The commit that the initializer downloaded, if it is known."""
     assumed: tuple[str, ...] = ()
-    """What the files do not say, in words: sentence-transformers' own defaults stand in."""
+    """Descriptions of the defaults that are used because the files do not say."""
     remote_code: bool = False
-    """Python code came with the model, and is run in place of transformers' own: the flags ask for it."""
+    """Whether to run Python code that comes with the model instead of transformers' own."""
     scores: Scores | None = None
-    """What a cross-encoder gives for a pair; None for an embedding model."""
+    """The head of a cross-encoder; None for an embedding model."""
     files_dtype: Dtype = Dtype.FLOAT32
-    """Of the weights in the model's files."""
+    """Type of the weights in the model's files."""
     quantize: Quantization = Quantization.NONE
-    """Of the linear layers' weights while they compute."""
+    """Quantization of linear layers."""
 
     @classmethod
     def asked_for(cls, args: ServeArgs) -> Self:
-        """As the flags ask for it. Raises ModelRefused."""
+        """Read the model of the flags, with their changes. Raises ModelRefused."""
         directory = Path(args.model_dir)
         try:
             spec = cls.read(directory)
@@ -74,7 +74,7 @@ class ModelSpec:
         right = TASKS[args.backend][spec.kind]
         if args.task not in (None, right):
             raise ModelRefused(
-                f"--task={args.task} does not match the model in {directory}, which is {_A[spec.kind]}: "
+                f"--task={args.task} does not match the model in {directory}, which is {_NAMES[spec.kind]}: "
                 f"use --task={right}, or remove --task"
             )
         runs = args.trust_remote_code and remote_code.comes_with(spec.directory)
@@ -83,13 +83,13 @@ class ModelSpec:
 
     @classmethod
     def read(cls, directory: Path) -> Self:
-        """Raises ModelRefused."""
+        """Read a model from its directory. Raises ModelRefused."""
         if not directory.is_dir():
             raise ModelRefused(f"--model_dir={directory} is not a directory")
         plain = not (directory / "modules.json").is_file()
         if plain and architecture_in(directory).endswith(_CLASSIFIER):
             _refuse_chat_template(directory)
-            # Without a modules.json CrossEncoder reads none of sentence-transformers' own files.
+            # Without modules.json, CrossEncoder ignores the files of sentence-transformers.
             return cls._cross_encoder(directory, Body.read(directory, {}), prompt="", activation=None)
         defaults = Defaults.read(directory)
         if defaults.kind is Kind.CROSS_ENCODER:
@@ -156,25 +156,23 @@ class ModelSpec:
 
     @property
     def kind(self) -> Kind:
-        """What it gives."""
+        """The kind of the model."""
         return Kind.EMBEDDING_MODEL if self.scores is None else Kind.CROSS_ENCODER
 
     @property
     def normalized(self) -> bool:
-        """Whether the vectors that are served have length 1."""
+        """Whether vectors have length 1."""
         return bool(self.steps) and isinstance(self.steps[-1], Normalize)
 
     @property
     def is_reduced(self) -> bool:
-        """Whether the flags ask for less precision than the model's files have."""
+        """Whether flags select less precision than the model's files have."""
         return self.quantize is not Quantization.NONE or self.dtype not in (Dtype.FLOAT32, self.files_dtype)
 
     def limited(self, *, max_length: int | None, dtype: Dtype, quantize: Quantization = Quantization.NONE) -> Self:
-        """As the flags ask: a shorter longest input (None: as it is), another type (auto: as it is).
+        """Apply flags: a lower maximum length (None: unchanged), another type (auto: unchanged), quantization.
 
-        What is quantized computes in float32 around the quantized layers, whatever the files say.
-
-        Raises ModelRefused when the model cannot take inputs that long.
+        With quantization, the other layers compute in float32. Raises ModelRefused if `max_length` is too large.
         """
         if max_length is not None and max_length > self.max_length:
             raise ModelRefused(
@@ -193,7 +191,7 @@ class ModelSpec:
 
 _CLASSIFIER = "ForSequenceClassification"
 
-_A = {Kind.EMBEDDING_MODEL: "an embedding model", Kind.CROSS_ENCODER: "a cross-encoder"}
+_NAMES = {Kind.EMBEDDING_MODEL: "an embedding model", Kind.CROSS_ENCODER: "a cross-encoder"}
 
 
 def _refuse_chat_template(directory: Path) -> None:
@@ -206,7 +204,7 @@ def _refuse_chat_template(directory: Path) -> None:
 
 
 def _assumed(directory: Path, body: Body) -> tuple[Head, tuple[str, ...]]:
-    """As sentence-transformers takes a model that it has not saved."""
+    """The head and assumptions of a plain transformers model, as in sentence-transformers."""
     _refuse_chat_template(directory)
     pooling = Pooling.LAST_TOKEN if body.causal else Pooling.MEAN
     why = f"{directory.name} has no modules.json, and {body.architecture or 'its architecture'} is "
@@ -214,4 +212,4 @@ def _assumed(directory: Path, body: Body) -> tuple[Head, tuple[str, ...]]:
     path = directory / "config.json"
     hidden = number(path, object_in(path), "hidden_size", "d_model", "dim", "n_embd")
     head = Head(pooling=(pooling,), include_prompt=True, steps=(), dimensions=hidden)
-    return head, (f"pooling by {pooling}: {why}", "no normalization: there is no modules.json")
+    return head, (f"pooling by {pooling}: {why}", "no normalization: the model has no modules.json")

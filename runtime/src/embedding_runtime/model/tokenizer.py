@@ -1,4 +1,4 @@
-"""Texts to token ids, with the model's own tokenizer.json. Imports no transformers: that costs seconds and torch."""
+"""Tokenizes with the model's tokenizer.json, without importing transformers, which takes seconds and loads torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ __all__ = ["TextTokenizer", "Token"]
 
 @dataclass(frozen=True)
 class Token:
-    """One token of a text, and where it stands there."""
+    """A token and its position in the text."""
 
     id: int
     text: str
     special: bool
-    """Put around the text by the tokenizer."""
+    """Whether the tokenizer added it."""
     start: int
     stop: int
-    """In characters, exclusive."""
+    """End in characters, exclusive."""
 
 
 class TextTokenizer:
-    """Gives the ids that sentence-transformers would, special tokens included, cut nowhere. Safe in any thread."""
+    """Returns the same ids as sentence-transformers, with special tokens and without truncation. Thread-safe."""
 
     def __init__(self, spec: ModelSpec) -> None:
         """Raises ModelRefused."""
@@ -35,7 +35,7 @@ class TextTokenizer:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises nothing narrower
             raise ModelRefused(f"{path} is not a valid tokenizer: {error}") from error
-        # The file carries the settings of whoever saved it last (MiniLM's: cut to 128 and pad to 128).
+        # The file has settings of its last user, such as truncation and padding to 128 tokens in MiniLM's.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         if spec.lower_case:
@@ -44,12 +44,12 @@ class TextTokenizer:
             self._tokenizer.normalizer = lower if own is None else normalizers.Sequence([lower, own])
         self._prompt = spec.prompt
         self.first, self.last = self._specials()
-        """The tokens that stand around every text."""
+        """Special tokens before and after every text."""
 
     def encode(self, texts: Sequence[str], *, prompt: str | None = None) -> TokenBatch:
-        """The ids of each text, a prompt in front (None: the model's default one), in the order given.
+        """Tokenize texts with a prompt before each (None: the model's default).
 
-        Takes its time: call it in a thread.
+        Slow for many texts: call it in a thread.
         """
         before = self._prompt if prompt is None else prompt
         whole = [before + text for text in texts] if before else list(texts)
@@ -64,10 +64,10 @@ class TextTokenizer:
         cut_to: int | None = None,
         cuts: list[bool] | None = None,
     ) -> TokenBatch:
-        """The ids and types of each pair, or single text, its prompt in front; as `encode` otherwise.
+        """Tokenize pairs or single texts, with token types; see `encode`.
 
-        `cut_to`: the most tokens of a pair, special ones included; what is longer is cut as CrossEncoder cuts it.
-        `cuts` gets, for each, whether it was.
+        `cut_to`: maximum tokens of a pair, special tokens included; longer pairs are truncated as CrossEncoder does.
+        Whether each pair was truncated is added to `cuts`.
         """
         whole = [
             self._prompt + given if isinstance(given, str) else (self._prompt + given[0], given[1]) for given in pairs
@@ -83,7 +83,7 @@ class TextTokenizer:
         return TokenBatch.of(ids, [np.array(encoding.type_ids, dtype=np.uint8) for encoding in found])
 
     def _cut(self, given: str | tuple[str, str], length: int) -> Encoding:
-        """The tokenizer's own truncation is a setting of it, which other threads would see."""
+        """Truncate. The tokenizer's own truncation is a global setting, which would affect other threads."""
         special = self._tokenizer.num_special_tokens_to_add(is_pair=not isinstance(given, str))
         room = max(length - special, 0)
         if isinstance(given, str):
@@ -97,7 +97,7 @@ class TextTokenizer:
         return self._tokenizer.post_process(one, other)
 
     def decode(self, texts: Sequence[Sequence[int]], *, skip_special_tokens: bool) -> list[str]:
-        """The text of each list of ids. Raises ValueError for an id that the tokenizer does not have."""
+        """Decode token ids. Raises ValueError for an unknown id."""
         for ids in texts:
             unknown = next((id_ for id_ in ids if id_ >= _NO_ID or self._tokenizer.id_to_token(id_) is None), None)
             if unknown is not None:
@@ -108,9 +108,9 @@ class TextTokenizer:
         return found
 
     def cut(self, ids: TokenIds, length: int, side: Side) -> TokenIds:
-        """At most `length` tokens, taken away at that side, as transformers does: the special tokens around stay.
+        """Truncate token ids at a side, as transformers does: special tokens are kept.
 
-        `length` has room for the special tokens and one more.
+        `length` must be larger than the number of special tokens.
         """
         if len(ids) <= length:
             return ids
@@ -121,9 +121,9 @@ class TextTokenizer:
         return np.concatenate([ids[:first], kept, ids[len(ids) - last :]])
 
     def check_ids(self, vocabulary: int) -> str | None:
-        """Which of its tokens have ids from `vocabulary` up, in words; None: none has, as far as it is known quickly.
+        """Describe tokens with ids of at least `vocabulary`; None if there are none, as far as a quick check shows.
 
-        Raises ModelRefused where they are in every text.
+        Raises ModelRefused if such a token is added to every text.
         """
         around = self.encode([""]).ids
         if len(around) and around.max() >= vocabulary:
@@ -136,22 +136,22 @@ class TextTokenizer:
         beyond = [id_ for id_ in range(vocabulary, end) if self._tokenizer.id_to_token(id_) is not None]
         if not beyond:
             return None
-        named = ", ".join(map(self.name, beyond[:_NAMED])) + (", ..." if len(beyond) > _NAMED else "")
+        named = ", ".join(map(self.name, beyond[:_MAX_LISTED])) + (", ..." if len(beyond) > _MAX_LISTED else "")
         return (
             f"the tokenizer has {len(beyond)} tokens ({named}) that the model's weights do not cover (ids below "
             f"{vocabulary} only): a text with one of them is answered 400; resize the model's embeddings"
         )
 
     def name(self, id_: int) -> str:
-        """A token, as messages have it."""
+        """The description of a token in messages."""
         return f"the token {self._tokenizer.id_to_token(id_)!r} (id {id_})"
 
     def count(self, text: str) -> int:
-        """How many tokens it has by itself, without a prompt and special ones."""
+        """The number of tokens of a text, without prompt and special tokens."""
         return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
     def tokens(self, texts: Sequence[str], *, special: bool = True) -> list[list[Token]]:
-        """The tokens of each text as it stands, without a prompt; `special` puts the model's own around it."""
+        """The tokens of each text, without a prompt. `special`: add special tokens."""
         found = self._tokenizer.encode_batch(list(texts), add_special_tokens=special)
         return [
             [
@@ -164,7 +164,7 @@ class TextTokenizer:
         ]
 
     def _specials(self) -> tuple[list[int], list[int]]:
-        """A text's own tokens stand in the middle of those with special ones; where, one text tells for all."""
+        """The special tokens before and after every text, found with one text."""
         plain = self._tokenizer.encode(_ANY_TEXT, add_special_tokens=False).ids
         whole = self._tokenizer.encode(_ANY_TEXT).ids
         for first in range(len(whole) - len(plain) + 1):
@@ -178,16 +178,16 @@ class TextTokenizer:
 _ANY_TEXT = "a text"
 
 _NO_ID = 1 << 32
-"""tokenizers' ids are below this."""
+"""Upper bound of ids in tokenizers."""
 
-_NAMED = 5
-"""Tokens in a warning."""
+_MAX_LISTED = 5
+"""Tokens that a warning lists."""
 
 
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
-    """How many tokens of two texts stay where there is room for fewer: the longer one is cut until they are equal.
+    """The numbers of tokens to keep of two texts: the longer one is truncated until they are equal.
 
-    As tokenizers' strategy of that name, which gives the odd token to the longer text, to the second of equal ones.
+    Same as tokenizers' strategy of that name, which gives the odd token to the longer text, or to the second.
     """
     less, more = sorted((first, second))
     if less + more > room:

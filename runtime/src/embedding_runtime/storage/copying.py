@@ -1,4 +1,4 @@
-"""Copies a model from a directory that the initializer sees: `file://`, and `pvc://` through its mount."""
+"""Copies a model from a local directory: `file://`, and `pvc://` through its mount."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ __all__ = ["copy_model"]
 
 
 def copy_model(uri: str, source: Path, into: Path, say: Callable[[str], None]) -> None:
-    """Links are followed (a Hugging Face cache is made of them); owners and modes stay behind. Raises NoModel."""
+    """Copy a model. Symbolic links are followed, since a Hugging Face cache consists of them. Raises NoModel."""
     if not source.is_dir():
         what = "is not a directory" if source.exists() else "does not exist"
         raise NoModel(DownloadVerdict.MODEL_NOT_FOUND, f"{uri}: {source} {what}")
@@ -36,7 +36,7 @@ def copy_model(uri: str, source: Path, into: Path, say: Callable[[str], None]) -
 
 
 def _files(directory: Path) -> list[str]:
-    """Relative paths, sorted."""
+    """Relative paths of all files, sorted."""
 
     def fail(error: OSError) -> None:
         raise error

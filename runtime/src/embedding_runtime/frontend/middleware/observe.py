@@ -77,11 +77,15 @@ class ObservabilityMiddleware:
                     raise
                 await (await self._broken(Request(scope), error))(scope, receive, answer)
             finally:
-                path = getattr(scope.get("route"), "path", "unmatched")  # a template, so that there are few different values
+                path = getattr(
+                    scope.get("route"), "path", "unmatched"
+                )  # a template, so that there are few different values
                 seconds = time.perf_counter() - begin
                 self._report(context, scope["method"], path, code or ClientGone.status, seconds, probe=probe)
 
-    def _report(self, context: RequestContext, method: str, path: str, code: int, seconds: float, *, probe: bool) -> None:
+    def _report(
+        self, context: RequestContext, method: str, path: str, code: int, seconds: float, *, probe: bool
+    ) -> None:
         self._metrics.request(method=method, path=path, code=code, seconds=seconds)
         if context.fault is not None:
             self._metrics.rejected(context.fault, context.lane)

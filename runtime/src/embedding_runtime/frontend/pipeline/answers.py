@@ -35,8 +35,8 @@ async def encoded(
 ) -> Any:
     """Encode each row for `json_of`: `encoding` is float, base64, int8, uint8, ubinary or binary.
 
-    `dtype` and `endianness` apply to base64. The rows of a large response are serialized one by one in a thread, because
-    orjson holds the GIL during a call. Raises BadRequest for a number that exceeds the range of the dtype.
+    `dtype` and `endianness` apply to base64. The rows of a large response are serialized one by one in a thread,
+    because orjson holds the GIL during a call. Raises BadRequest for a number that exceeds the range of the dtype.
     """
     encode = _ENCODINGS.get(encoding) or functools.partial(_base64, dtype=dtype, endianness=endianness)
     return await _in_writer(lambda: _written(encode(rows))) if rows.size > _LARGE else encode(rows)

@@ -40,7 +40,7 @@ async def while_wanted(context: RequestContext, work: Callable[[], Awaitable[T]]
 
 @contextmanager
 def _watching(context: RequestContext, leave: Callable[[], None]) -> Iterator[None]:
-    """Call `leave` when the client disconnects: by a callback of our `Connection`, else by waiting for ASGI's message."""
+    """Call `leave` when the client disconnects: by a callback of `Connection`, else by waiting for ASGI's message."""
     client = context.client
     if client is not None:
         client.when_gone.add(leave)

@@ -64,8 +64,8 @@ class Service:
     ) -> Awaitable[tuple[VectorRows, int]]:
         """Compute one row per text. Returns the rows and the number of tokens. `field`: the field with the texts.
 
-        The texts and the body are freed after tokenization. Raises BadRequest, InputTooLong, ClientGone, DeadlinePassed,
-        and what `Scheduler.embed` raises.
+        The texts and the body are freed after tokenization. Raises BadRequest, InputTooLong, ClientGone,
+        DeadlinePassed, and what `Scheduler.embed` raises.
         """
         tracing.annotate({"gen_ai.operation.name": "embeddings"})
         return while_wanted(context, partial(self._vectors, context, given, options, field))

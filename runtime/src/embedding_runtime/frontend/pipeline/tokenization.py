@@ -206,7 +206,7 @@ class Tokenization:
         return found
 
     async def _reject_huge(self, text: str | tuple[str, str], field: str, admit: Admit) -> None:
-        """Reject a huge text by counting tokens in pieces. Splitting adds tokens, so it admits half of the count only."""
+        """Reject a huge text by counting tokens in pieces. Splitting adds tokens, so it admits half of the count."""
         if (characters := _characters(text)) > (limit := CHARACTERS_PER_TOKEN * self._limits.max_request_tokens):
             maximum = f"the maximum is {limit} ({CHARACTERS_PER_TOKEN} for each of --max_request_tokens)"
             raise RequestTooLarge(
