@@ -156,7 +156,7 @@ class BodyTooLarge(RuntimeFault):
     type = "invalid_request_error"
 
     def __init__(self, *, limit: int) -> None:
-        super().__init__(f"the body is larger than {limit} bytes: send fewer texts in a request")
+        super().__init__(f"the body is larger than {limit} bytes (--max_body_bytes): send fewer or shorter texts in a request")
 
 
 class ClientGone(RuntimeFault):
@@ -204,7 +204,8 @@ class ExceedsKeyLimit(BadRequest):
     code = "rate_limit_exceeded"
 
     def __init__(self, *, tokens: int, per_minute: int, at_least: bool = False) -> None:
-        super().__init__(f"{_asked(tokens, per_minute, at_least=at_least)}: send fewer texts in a request")
+        asked = _asked(tokens, per_minute, at_least=at_least)
+        super().__init__(f"{asked}: send fewer or shorter texts in a request")
 
 
 def _asked(tokens: int, per_minute: int, *, at_least: bool) -> str:

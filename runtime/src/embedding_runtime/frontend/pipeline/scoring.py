@@ -47,8 +47,8 @@ async def score_pairs(
     scores = service.spec.scores
     if scores is not None and scores.labels != 1:
         raise UnsupportedTask(
-            f"{service.name} gives a pair {scores.labels} scores, of which none ranks: they are at POST /predict and "
-            f"POST /v2/models/{service.name}/infer"
+            f"{service.name} has {scores.labels} labels, so a pair has no single score to rank by: POST /predict has "
+            f"the labels of pairs and texts (TEI's API), POST /classify those of texts (vLLM's)"
         )
     rows, tokens = await service.scores(context, pairs, operation=operation, truncate=truncate, field=field)
     return PairScores(rows[:, 0], tokens)
