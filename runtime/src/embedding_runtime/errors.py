@@ -156,7 +156,9 @@ class BodyTooLarge(RuntimeFault):
     type = "invalid_request_error"
 
     def __init__(self, *, limit: int) -> None:
-        super().__init__(f"the body is larger than {limit} bytes (--max_body_bytes): send fewer or shorter texts in a request")
+        super().__init__(
+            f"the body is larger than {limit} bytes (--max_body_bytes): send fewer or shorter texts in a request"
+        )
 
 
 class ClientGone(RuntimeFault):

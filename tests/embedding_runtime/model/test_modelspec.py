@@ -78,6 +78,10 @@ def test_the_packaged_minilm_is_read_as_it_was_saved() -> None:
         ({"defaults": {"truncate_dim": 3}}, "normalized", False),
         ({"defaults": {"truncate_dim": 300}}, "dimensions", 8),
         ({"defaults": {"prompts": {"query": "q: ", "document": None}}}, "prompts", {"query": "q: ", "document": ""}),
+        ({"transformer": {"model_args": {"torch_dtype": "float16", "device_map": "auto"}}}, "dtype", Dtype.FLOAT16),
+        ({"transformer": {"model_kwargs": {"dtype": "auto"}}}, "dtype", Dtype.FLOAT32),
+        ({"transformer": {"tokenizer_args": {"model_max_length": 32}}}, "max_length", 32),
+        ({"transformer": {"processor_kwargs": {"truncation_side": "left"}}}, "cut_side", Side.LEFT),
         ({"config": {"is_matryoshka": True}}, "sizes", range(1, 8)),
         ({"config": {"matryoshka_dimensions": [8, 4, 2]}}, "sizes", (2, 4)),
         ({"config": {"matryoshka_dimensions": [8, 4, 2]}, "defaults": {"truncate_dim": 4}}, "sizes", (2,)),
@@ -88,6 +92,20 @@ def test_the_packaged_minilm_is_read_as_it_was_saved() -> None:
 )
 def test_the_files_decide(tmp_path: Path, says: dict[str, Any], field: str, value: object) -> None:
     assert getattr(ModelSpec.read(a_model(tmp_path, **says)), field) == value
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"model_args": {"trust_remote_code": True, "attn_implementation": "flash_attention_2"}},
+        {"model_args": {"add_pooling_layer": False, "low_cpu_mem_usage": True, "use_safetensors": True}},
+        {"tokenizer_args": {"padding_side": "left", "use_fast": True, "trust_remote_code": True}},
+        {"config_args": {"trust_remote_code": True, "use_cache": False, "quantization_config": None}},
+    ],
+)
+def test_arguments_for_transformers_that_move_no_vector_are_accepted(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    plain = ModelSpec.read(a_model(tmp_path))
+    assert ModelSpec.read(a_model(tmp_path, transformer=arguments)) == plain
 
 
 def test_weights_tell_their_type_where_the_config_does_not(tmp_path: Path) -> None:
@@ -114,7 +132,18 @@ def test_weights_tell_their_type_where_the_config_does_not(tmp_path: Path) -> No
         ({"transformer": {"modality_config": {"text": TEXT, "message": TEXT}}}, "chat template"),
         ({"transformer": {"modality_config": {"text": {**TEXT, "method": "get_text_features"}}}}, "modality_config"),
         ({"transformer": {"module_output_name": "sentence_embedding"}}, "modality_config"),
-        ({"transformer": {"model_args": {"a": 1}, "transformer_task": "retrieval"}}, "model_args, transformer_task"),
+        (
+            {"transformer": {"processing_kwargs": {"a": 1}, "transformer_task": "retrieval"}},
+            "processing_kwargs, transf",
+        ),
+        ({"transformer": {"model_args": {"a": 1}, "config_args": {"b": {}}}}, "model_args.a to 1, config_args.b to {}"),
+        ({"transformer": {"model_args": {"use_safetensors": False}}}, "use_safetensors to false"),
+        ({"transformer": {"model_kwargs": {"torch_dtype": ["float16"]}}}, "model_kwargs.torch_dtype to"),
+        ({"transformer": {"model_args": {"dtype": "int8"}}}, "are int8: set --dtype"),
+        ({"transformer": {"config_args": {"attn_implementation": "mine"}}}, 'attn_implementation to "mine"'),
+        ({"transformer": {"tokenizer_args": {"truncation_side": "up"}}}, "truncation_side 'up'"),
+        ({"transformer": {"tokenizer_args": {"do_lower_case": True}}}, "if it does, write it into"),
+        ({"transformer": {"tokenizer_args": [1]}}, "it has to be an object"),
         ({"modules": ["Transformer", "Pooling", "Dense"], "dense": {"in_features": 9}}, "takes 9 numbers, .* gives 8"),
         ({"modules": ["Transformer", "Pooling", "Dense"], "dense": {"activation_function": "mine.Act"}}, "mine.Act"),
         (

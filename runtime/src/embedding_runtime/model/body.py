@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from embedding_runtime.contract import Dtype, Kind
+from embedding_runtime.model import arguments
 from embedding_runtime.model.files import ModelRefused, number, object_in, object_or_nothing, weights_dtype
 
 __all__ = ["Body", "Side", "architecture_in", "asked_of"]
@@ -48,10 +49,10 @@ class Body:
             max_length=_max_length(directory, asked, config),
             vocabulary=number(path, config, "vocab_size"),
             padding=_shifting_padding(config),
-            cut_side=_cut_side(directory),
+            cut_side=_cut_side(directory, asked),
             lower_case=bool(asked.get("do_lower_case")),
             matryoshka=_matryoshka(path, config),
-            dtype=_dtype(directory, config),
+            dtype=_dtype(directory, asked, config),
             architecture=architecture,
             causal=architecture.endswith("ForCausalLM") and bool(config.get("is_causal", True)),
         )
@@ -75,8 +76,7 @@ def asked_of(directory: Path, kind: Kind) -> Mapping[str, Any]:
         return {}
     file = files[0]
     config = object_in(file)
-    extras = ("model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args", "config_kwargs")
-    asked = [name for name in (*extras, "processing_kwargs", "query_expansion") if config.get(name)]
+    asked = [name for name in ("processing_kwargs", "query_expansion") if config.get(name)]
     task, text, output = _USUAL[kind]
     if config.get("transformer_task", "feature-extraction") != task:
         asked.append("transformer_task")
@@ -91,7 +91,8 @@ def asked_of(directory: Path, kind: Kind) -> Mapping[str, Any]:
         asked.append("modality_config.message (a chat template around every text)")
     if asked:
         raise ModelRefused(f"{file} sets {', '.join(asked)}, which is not served")
-    return config
+    said = {name: config[name] for name in ("do_lower_case", "max_seq_length") if name in config}
+    return {**said, **arguments.obeyed(file, config, kind)}
 
 
 _USUAL = {
@@ -128,9 +129,9 @@ def _shifting_padding(config: Mapping[str, Any]) -> int | None:
     return int(config.get("pad_token_id", 1)) if config.get("model_type") in _POSITIONS_AFTER_PADDING else None
 
 
-def _cut_side(directory: Path) -> Side:
+def _cut_side(directory: Path, asked: Mapping[str, Any]) -> Side:
     path = directory / "tokenizer_config.json"
-    side = object_or_nothing(path).get("truncation_side", Side.RIGHT)
+    side = asked.get("truncation_side", object_or_nothing(path).get("truncation_side", Side.RIGHT))
     if side not in set(Side):
         raise ModelRefused(f"{path} has truncation_side {side!r}: it has to be left or right")
     return Side(side)
@@ -156,12 +157,12 @@ _POSITIONS_AFTER_PADDING = frozenset(
 """Their first token has the position after the padding's (two of 514 are never used), and paddings take none."""
 
 
-def _dtype(directory: Path, config: Mapping[str, Any]) -> Dtype:
-    """As transformers' `dtype="auto"`: what config.json says, else the type of the first floating weight.
+def _dtype(directory: Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> Dtype:
+    """What model_args say; else as transformers' `dtype="auto"`: config.json's, or the first floating weight's.
 
     float32 for weights in another format, or in several files without a word in config.json.
     """
-    named = config.get("dtype") or config.get("torch_dtype")
+    named = asked.get("dtype") or config.get("dtype") or config.get("torch_dtype")
     named = named or weights_dtype(directory / "model.safetensors") or Dtype.FLOAT32
     if named not in set(Dtype) or named == Dtype.AUTO:
         raise ModelRefused(f"the weights in {directory} are {named}: set --dtype to float32, float16 or bfloat16")
