@@ -8,6 +8,7 @@ import pytest
 from embedding_runtime.contract import Dtype, ServeArgs
 from embedding_runtime.contract.initializer import MODEL_NOTE
 from embedding_runtime.model import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Side
+from support.initializer import A_POINTER
 from support.models import a_model, packaged_minilm
 
 TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
@@ -176,6 +177,31 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str, content: str | None) 
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(ModelRefused, match=path.name):
         ModelSpec.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "modules.json",
+        "config.json",
+        "model.safetensors",
+        "model-00001-of-00002.safetensors",
+        "2_Dense/model.safetensors",
+    ],
+)
+def test_a_git_lfs_pointer_is_named_with_the_remedy(tmp_path: Path, name: str) -> None:
+    model = a_model(tmp_path, modules=["Transformer", "Pooling", "Dense"])
+    (model / name).write_bytes(A_POINTER)
+    with pytest.raises(ModelRefused, match=f"{name} is a Git LFS pointer to a file of 90868376 bytes.*`git lfs pull`"):
+        ModelSpec.read(model)
+
+
+def test_a_pointer_beside_the_weights_that_are_read_is_no_obstacle(tmp_path: Path) -> None:
+    model = a_model(tmp_path)
+    header = json.dumps({"w": {"dtype": "F32"}}).encode()
+    (model / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    (model / "pytorch_model.bin").write_bytes(A_POINTER)
+    ModelSpec.read(model)
 
 
 def test_dense_layers_are_read_with_their_defaults(tmp_path: Path) -> None:

@@ -8,7 +8,14 @@ from typing import Any, Self
 
 from embedding_runtime.contract import Dtype, Kind
 from embedding_runtime.model import arguments
-from embedding_runtime.model.files import ModelRefused, number, object_in, object_or_nothing, weights_dtype
+from embedding_runtime.model.files import (
+    ModelRefused,
+    check_weights,
+    number,
+    object_in,
+    object_or_nothing,
+    weights_dtype,
+)
 
 __all__ = ["Body", "Side", "architecture_in", "asked_of"]
 
@@ -45,6 +52,7 @@ class Body:
         path = directory / "config.json"
         config = object_in(path)
         architecture = architecture_in(directory)
+        check_weights(directory)
         return cls(
             max_length=_max_length(directory, asked, config),
             vocabulary=number(path, config, "vocab_size"),
