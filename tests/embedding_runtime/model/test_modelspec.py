@@ -1,5 +1,6 @@
 import json
 import struct
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,13 @@ import pytest
 
 from embedding_runtime.contract import Dtype, ServeArgs
 from embedding_runtime.contract.initializer import MODEL_NOTE
-from embedding_runtime.model import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Side
+from embedding_runtime.model import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Side, matryoshka
 from support.initializer import A_POINTER
 from support.models import a_model, packaged_minilm
 
 TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
+
+SCORES = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
 
 NEW_TYPES = {
     "Transformer": "sentence_transformers.base.modules.transformer.Transformer",
@@ -277,6 +280,71 @@ def test_the_initializers_note_tells_the_revision(tmp_path: Path) -> None:
     model = a_model(tmp_path)
     (model / MODEL_NOTE).write_text('{"revision": "c0ffee"}')
     assert ModelSpec.read(model).revision == "c0ffee"
+
+
+def noted(model: Path, uri: str) -> Path:
+    """As the initializer notes where a model came from."""
+    (model / MODEL_NOTE).write_text(json.dumps({"uri": uri, "revision": "c0ffee"}))
+    return model
+
+
+def asked(model: Path, *flags: str) -> ModelSpec:
+    return ModelSpec.asked_for(ServeArgs.from_argv([f"--model_dir={model}", "--model_name=a", *flags]))
+
+
+@pytest.mark.parametrize(
+    ("uri", "sizes", "source"),
+    [
+        ("hf://google/embeddinggemma-300m", (128, 256, 512), "https://huggingface.co/google/embeddinggemma-300m"),
+        ("hf://google/embeddinggemma-300m:main", (128, 256, 512), "https://huggingface.co/google/embeddinggemma-300m"),
+        ("hf://Qwen/Qwen3-Embedding-0.6B", range(32, 768), "https://huggingface.co/Qwen/Qwen3-Embedding-0.6B"),
+        ("hf://somebody/embeddinggemma-300m", (), ""),
+        ("s3://google/embeddinggemma-300m", (), ""),
+        ("google/embeddinggemma-300m", (), ""),
+    ],
+)
+def test_a_known_models_card_tells_its_sizes_and_is_named(tmp_path: Path, uri: str, sizes: object, source: str) -> None:
+    spec = ModelSpec.read(noted(a_model(tmp_path, pooling={"word_embedding_dimension": 768}), uri))
+    assert (spec.sizes, spec.sizes_source) == (sizes, source)
+
+
+def test_of_sizes_the_flag_goes_before_the_config_and_the_config_before_the_card(tmp_path: Path) -> None:
+    model = a_model(
+        tmp_path, pooling={"word_embedding_dimension": 768}, config={"matryoshka_dimensions": [64, 768, 1024]}
+    )
+    noted(model, "hf://google/embeddinggemma-300m")
+    found = [asked(model, *flags) for flags in ([], ["--matryoshka=32,768"], ["--matryoshka=any"])]
+    assert [(spec.sizes, spec.sizes_source) for spec in found] == [
+        ((64,), "config.json"),
+        ((32,), "--matryoshka"),
+        (range(1, 768), "--matryoshka"),
+    ]
+
+
+def test_every_known_model_has_its_sizes_and_the_address_of_a_card() -> None:
+    families = tomllib.loads(Path(matryoshka.__file__).with_suffix(".toml").read_text())["family"]
+    for family in families:
+        assert set(family) - {"sizes", "smallest"} == {"repositories", "source"}
+        assert ("sizes" in family) != ("smallest" in family)
+        assert any(family["source"] == f"https://huggingface.co/{each}" for each in family["repositories"])
+
+
+@pytest.mark.parametrize(
+    ("flag", "config", "words"),
+    [
+        ("--matryoshka=4,9", {}, "--matryoshka=4,9: the model's vectors have 8 numbers, and cannot be cut to 9"),
+        ("--matryoshka=any", SCORES, "gives scores, no vectors: leave it out"),
+        ("--truncate=start", SCORES, "write --truncate=end, or leave it out"),
+    ],
+)
+def test_flags_that_a_model_cannot_obey_are_refused(
+    tmp_path: Path, flag: str, config: dict[str, Any], words: str
+) -> None:
+    model = a_model(tmp_path, config=config)
+    if config:
+        (model / "modules.json").unlink()
+    with pytest.raises(ModelRefused, match=words):
+        asked(model, flag)
 
 
 def test_a_chat_template_is_refused_where_sentence_transformers_would_use_it(tmp_path: Path) -> None:

@@ -9,7 +9,16 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 
 from embedding_runtime.contract.flags import FlagModel
 from embedding_runtime.contract.initializer import MODEL_DIR
-from embedding_runtime.contract.terms import DRAIN_FILE, TASKS, BackendName, Dtype, LogFormat, Quantization, Task
+from embedding_runtime.contract.terms import (
+    DRAIN_FILE,
+    TASKS,
+    BackendName,
+    Dtype,
+    LogFormat,
+    Quantization,
+    Task,
+    Truncate,
+)
 
 __all__ = ["CANNOT_MOVE_VECTORS", "ServeArgs"]
 
@@ -27,6 +36,24 @@ def _count(given: object) -> object:
 
 Count = Annotated[int | Literal["auto"], BeforeValidator(_count)]
 """Of processes; auto: as the cores and GPUs that the server may use suggest."""
+
+ANY: Literal["any"] = "any"
+
+
+def _sizes(given: object) -> object:
+    """As it is written after a flag: any, or numbers with commas, with or without the brackets of JSON."""
+    if not isinstance(given, str) or given == ANY:
+        return given
+    sizes = [size.strip() for size in given.removeprefix("[").removesuffix("]").split(",")]
+    if not all(size.isdecimal() and len(size) <= _DIGITS and int(size) for size in sizes):
+        raise ValueError("write any, or numbers from 1 up with commas between them, such as 256,512")
+    return tuple(sorted(set(map(int, sizes))))
+
+
+_DIGITS = 9
+
+Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...] | Literal["any"], BeforeValidator(_sizes)]
+"""Numbers of dimensions, in rising order; any: from 1 up."""
 
 _DAY = 24 * 60 * 60
 _LONGEST_NAME = 253
@@ -46,6 +73,7 @@ CANNOT_MOVE_VECTORS = frozenset(
         "host",
         "http_port",
         "log_format",
+        "matryoshka",
         "max_body_bytes",
         "max_connections",
         "max_header_bytes",
@@ -68,7 +96,8 @@ CANNOT_MOVE_VECTORS = frozenset(
     }
 )
 """Flags that a running server may change without its vectors becoming others. Every other flag makes a new revision of
-a service: one that is forgotten here costs a rollout, and never mixes vectors."""
+a service: one that is forgotten here costs a rollout, and never mixes vectors. `truncate` is none of them: from end to
+start, texts that are too long get other vectors."""
 
 
 class ServeArgs(FlagModel):
@@ -116,6 +145,20 @@ class ServeArgs(FlagModel):
     max_length: Annotated[
         int | None, Field(ge=1, description="longest input in tokens. Default, and limit: what the model's files say")
     ] = None
+    matryoshka: Annotated[
+        Sizes,
+        Field(
+            description="to how many dimensions a request may have vectors cut, such as 256,512; any: to any number. "
+            "Default: what config.json, or the model card of a known model, says"
+        ),
+    ] = ()
+    truncate: Annotated[
+        Truncate,
+        Field(
+            description="end or start: cut texts that are too long there, where a request does not say; off: refuse "
+            "them. A cross-encoder's pairs: end, as CrossEncoder cuts them"
+        ),
+    ] = Truncate.OFF
     host: Annotated[
         str, Field(min_length=1, description="address to listen on; 0.0.0.0 and :: are every one, of IPv4 and IPv6")
     ] = "0.0.0.0"  # noqa: S104 a pod's own

@@ -1,6 +1,6 @@
 """What the transformer's own files say: how long an input may be, what its tokens and weights are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -38,8 +38,6 @@ class Body:
     cut_side: Side
     """Where the tokenizer takes tokens away from a text that is too long."""
     lower_case: bool
-    matryoshka: Sequence[int] | bool
-    """Numbers of dimensions that the vectors were trained to be cut to; True: any."""
     dtype: Dtype
     architecture: str
     """Class that the weights were saved from; empty where config.json does not say."""
@@ -59,17 +57,10 @@ class Body:
             padding=_shifting_padding(config),
             cut_side=_cut_side(directory, asked),
             lower_case=bool(asked.get("do_lower_case")),
-            matryoshka=_matryoshka(path, config),
             dtype=_dtype(directory, asked, config),
             architecture=architecture,
             causal=architecture.endswith("ForCausalLM") and bool(config.get("is_causal", True)),
         )
-
-    def sizes_below(self, dimensions: int) -> Sequence[int]:
-        """To what vectors of so many dimensions may be cut, in rising order."""
-        if isinstance(self.matryoshka, bool):
-            return range(1, dimensions) if self.matryoshka else ()
-        return tuple(sorted(size for size in set(self.matryoshka) if size < dimensions))
 
 
 def architecture_in(directory: Path) -> str:
@@ -143,16 +134,6 @@ def _cut_side(directory: Path, asked: Mapping[str, Any]) -> Side:
     if side not in set(Side):
         raise ModelRefused(f"{path} has truncation_side {side!r}: it has to be left or right")
     return Side(side)
-
-
-def _matryoshka(path: Path, config: Mapping[str, Any]) -> Sequence[int] | bool:
-    """In the two keys of config.json that vLLM reads, too; sentence-transformers has none for it."""
-    sizes = config.get("matryoshka_dimensions")
-    if not sizes:
-        return bool(config.get("is_matryoshka"))
-    if not isinstance(sizes, list) or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ModelRefused(f"{path} has matryoshka_dimensions {sizes!r}: it has to be a list of numbers from 1 up")
-    return sizes
 
 
 _NO_LIMIT = 10**9

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from embedding_runtime.contract import MODEL_NOTE, TASKS, Dtype, Kind, Quantization, ServeArgs
+from embedding_runtime.contract import MODEL_NOTE, TASKS, Dtype, Kind, Quantization, ServeArgs, Truncate
 from embedding_runtime.model import remote_code
 from embedding_runtime.model.body import Body, Side, architecture_in, asked_of
 from embedding_runtime.model.defaults import Defaults
 from embedding_runtime.model.files import ModelRefused, number, object_in, object_or_nothing
 from embedding_runtime.model.head import Cut, Head, Modules, Normalize, Pooling, Step
+from embedding_runtime.model.matryoshka import read_sizes, sizes_of_flag
 from embedding_runtime.model.scores import Scores, check_modules
 
 __all__ = ["ModelSpec"]
@@ -45,11 +46,15 @@ class ModelSpec:
     dtype: Dtype
     """Of the weights while they compute; never AUTO."""
     sizes: Sequence[int] = ()
-    """To how many dimensions a request may have vectors cut, in rising order; empty: the model's files know none."""
+    """To how many dimensions a request may have vectors cut, in rising order; empty: to no others."""
+    sizes_source: str = ""
+    """Who says so: a flag, config.json, or the address of the model's card; empty where nobody does."""
     prompts: Mapping[str, str] = field(default_factory=dict)
     """By name, what a request may ask for instead of `prompt`."""
     cut_side: Side = Side.RIGHT
     """Where the tokenizer takes tokens away from a text that is too long."""
+    truncate: Truncate = Truncate.OFF
+    """What happens to a text that is too long where a request does not say."""
     revision: str | None = None
     """The commit that the initializer fetched, where it left a note of it."""
     assumed: tuple[str, ...] = ()
@@ -79,7 +84,7 @@ class ModelSpec:
             )
         runs = args.trust_remote_code and remote_code.comes_with(spec.directory)
         limited = spec.limited(max_length=args.max_length, dtype=args.dtype, quantize=args.quantize)
-        return replace(limited, remote_code=runs)
+        return replace(limited.offered(args), remote_code=runs)
 
     @classmethod
     def read(cls, directory: Path) -> Self:
@@ -111,13 +116,15 @@ class ModelSpec:
         dimensions, steps = head.dimensions, head.steps
         if defaults.keep is not None and defaults.keep < dimensions:
             dimensions, steps = defaults.keep, (*steps, Cut(defaults.keep))
+        sizes = read_sizes(directory, transformer, dimensions)
         return cls(
             directory=transformer,
             pooling=head.pooling,
             include_prompt=head.include_prompt,
             steps=steps,
             dimensions=dimensions,
-            sizes=body.sizes_below(dimensions),
+            sizes=sizes.below,
+            sizes_source=sizes.source,
             max_length=body.max_length,
             vocabulary=body.vocabulary,
             padding=body.padding,
@@ -168,6 +175,27 @@ class ModelSpec:
     def is_reduced(self) -> bool:
         """Whether the flags ask for less precision than the model's files have."""
         return self.quantize is not Quantization.NONE or self.dtype not in (Dtype.FLOAT32, self.files_dtype)
+
+    def offered(self, args: ServeArgs) -> Self:
+        """With what the flags offer to requests: sizes of vectors, a cut of texts that are too long.
+
+        Raises ModelRefused.
+        """
+        if self.kind is Kind.CROSS_ENCODER:
+            if args.matryoshka:
+                raise ModelRefused(
+                    f"--matryoshka: the model in {self.directory} gives scores, no vectors: leave it out"
+                )
+            if args.truncate is Truncate.START:
+                raise ModelRefused(
+                    f"--truncate=start: the model in {self.directory} scores pairs, which are cut at their end, as "
+                    "CrossEncoder does: write --truncate=end, or leave it out"
+                )
+        spec = replace(self, truncate=args.truncate)
+        if not args.matryoshka:
+            return spec
+        sizes = sizes_of_flag(args.matryoshka, self.dimensions)
+        return replace(spec, sizes=sizes.below, sizes_source=sizes.source)
 
     def limited(self, *, max_length: int | None, dtype: Dtype, quantize: Quantization = Quantization.NONE) -> Self:
         """As the flags ask: a shorter longest input (None: as it is), another type (auto: as it is).

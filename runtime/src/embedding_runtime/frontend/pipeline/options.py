@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 
+from embedding_runtime.contract import Truncate
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.model import ModelSpec, Side
 from embedding_runtime.protocol.messages import VectorRows
@@ -56,12 +57,14 @@ class Options:
         input_type: str | None = None,
     ) -> Self:
         """`truncate`: a switch, or Cohere's word; `sides`: left or right, by each name that an API has for it;
-        `keep_tokens`: vLLM's truncate_prompt_tokens.
+        `keep_tokens`: vLLM's truncate_prompt_tokens. Where neither says whether to cut, the service does.
 
         Raises BadRequest that names every option the model does not support.
         """
         prompt, no_prompt = _prompt(spec, prompt_name, input_type)
         ends = _ends(truncate, sides)
+        if truncate is None and keep_tokens is None and spec.truncate is not Truncate.OFF:
+            truncate, ends = True, ends or {_SIDES[spec.truncate.upper()]}
         problems = {
             "dimensions": _size_problem(spec, dimensions),
             "truncate": _truncate_problem(truncate, keep_tokens),
@@ -101,8 +104,10 @@ def _size_problem(spec: ModelSpec, asked: int | None) -> str | None:
         return None
     own = f"this model's vectors have {spec.dimensions}"
     if not spec.sizes:
-        return f"{own}, and its files do not say that they may be cut: {spec.dimensions}, or leave it out"
-    few = f"any from 1 to {spec.dimensions}" if isinstance(spec.sizes, range) else f"{', '.join(map(str, spec.sizes))}"
+        nobody = "neither its files nor --matryoshka say that they may be cut"
+        return f"{own}, and {nobody}: {spec.dimensions}, or leave it out"
+    sizes = spec.sizes
+    few = f"any from {sizes.start} to {spec.dimensions}" if isinstance(sizes, range) else ", ".join(map(str, sizes))
     return f"{own}, and may be cut to {few}"
 
 

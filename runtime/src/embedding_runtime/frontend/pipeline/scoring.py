@@ -39,11 +39,11 @@ async def score_pairs(
     context: RequestContext,
     pairs: Sequence[tuple[str, str]],
     *,
-    truncate: bool,
+    truncate: bool | None,
     field: str,
     operation: str = "rerank",
 ) -> PairScores:
-    """Raises UnsupportedTask for a model that gives a pair no score, or several."""
+    """`truncate` as in `Service.scores`. Raises UnsupportedTask for a model that gives a pair no score, or several."""
     scores = service.spec.scores
     if scores is not None and scores.labels != 1:
         raise UnsupportedTask(
@@ -59,7 +59,7 @@ async def probabilities(
     context: RequestContext,
     inputs: Sequence[str | tuple[str, str]],
     *,
-    truncate: bool,
+    truncate: bool | None,
     raw: bool,
     field: str,
 ) -> tuple[VectorRows, int]:

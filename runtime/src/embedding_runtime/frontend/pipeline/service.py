@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from embedding_runtime.contract import BackendName, Kind
+from embedding_runtime.contract import BackendName, Kind, Truncate
 from embedding_runtime.errors import OneText, UnknownModel
 from embedding_runtime.frontend.answer_budget import BYTES_PER_NUMBER
 from embedding_runtime.frontend.context import RequestContext
@@ -77,16 +77,18 @@ class Service:
         *,
         operation: str,
         field: str,
-        truncate: bool = False,
+        truncate: bool | None = None,
     ) -> Awaitable[tuple[VectorRows, int]]:
         """One row a pair, a score a label, as CrossEncoder gives them: after its activation. And how many tokens.
 
-        A single text instead of a pair is given to the same head.
+        A single text instead of a pair is given to the same head. `truncate`: whether those that are too long are
+        cut; None: as the service has it (--truncate).
 
         `operation`: its name in traces; OpenTelemetry has none for it. Raises as `vectors` does.
         """
         tracing.annotate({"gen_ai.operation.name": operation})
-        return while_wanted(context, partial(self._scores, context, pairs, field=field, truncate=truncate))
+        cuts = self.spec.truncate is not Truncate.OFF if truncate is None else truncate
+        return while_wanted(context, partial(self._scores, context, pairs, field=field, truncate=cuts))
 
     async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> TokenBatch:
         """As `Tokenization.texts`, of anybody."""

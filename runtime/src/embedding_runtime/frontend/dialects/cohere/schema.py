@@ -42,7 +42,9 @@ class _EmbedRequest(RequestBody):
             "binary, ubinary: a bit a dimension",
         ),
     ] = None
-    truncate: Annotated[Truncate | None, Field(description="which end of too long a text is cut; default: END")] = None
+    truncate: Annotated[
+        Truncate | None, Field(description="which end of too long a text is cut; default: --truncate, else END")
+    ] = None
 
 
 class EmbedRequest(_EmbedRequest):

@@ -49,7 +49,10 @@ class EmbeddingsRequest(RequestBody):
     user: Annotated[Text | None, Field(description="accepted and not used")] = None
     truncate: Annotated[
         Annotated[bool | Truncate, Form("true, false, NONE, START or END")] | None,
-        Field(description="for texts that are too long: cut them there (true: as the model's tokenizer does)"),
+        Field(
+            description="for texts that are too long: cut them there (true: as the model's tokenizer does), or refuse "
+            "them (false, NONE); default: --truncate"
+        ),
     ] = None
     truncation_direction: Annotated[
         Literal["left", "right", "Left", "Right"] | None, Field(description="TEI's word for the end to cut")
@@ -138,7 +141,21 @@ class Model(Answer):
     sizes: Annotated[
         list[int] | str, Field(description="what `dimensions` of a request may be, too; a range is written 1-1023")
     ]
+    sizes_source: Annotated[
+        str,
+        Field(
+            examples=["config.json"],
+            description="who says so: --matryoshka, config.json, or the address of the model's card; empty: nobody",
+        ),
+    ]
     max_length: Annotated[int, Field(examples=[256], description="longest input in tokens, special ones included")]
+    truncate: Annotated[
+        str,
+        Field(
+            examples=["off"],
+            description="which end of longer inputs is cut where a request does not say (--truncate); off: refused",
+        ),
+    ]
     kind: Annotated[str, Field(examples=["embedding model"], description="or a cross-encoder, which scores pairs")]
     pooling: Annotated[str, Field(examples=["mean"])]
     normalized: bool

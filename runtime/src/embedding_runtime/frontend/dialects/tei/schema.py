@@ -73,8 +73,12 @@ class EmbedRequest(RequestBody):
     model: ModelName | None = None
 
     inputs: Texts
-    truncate: Annotated[bool | None, Field(description="cut texts that are too long, instead of refusing them")] = None
-    truncation_direction: Annotated[Direction | None, Field(description="the end to cut; default: right")] = None
+    truncate: Annotated[
+        bool | None, Field(description="cut texts that are too long, or refuse them; default: --truncate")
+    ] = None
+    truncation_direction: Annotated[
+        Direction | None, Field(description="the end to cut; with truncate true: right")
+    ] = None
     normalize: Annotated[bool | None, Field(description="vectors of length 1; default: true")] = None
     prompt_name: Annotated[Text | None, Field(description="which of the model's prompts stands before the texts")] = (
         None
@@ -98,7 +102,9 @@ class PredictRequest(RequestBody):
         Form("a string, a pair of strings, or a list of lists of one or two strings, of whole Unicode characters"),
         Field(description="a text, a pair of texts, or a list of lists with one text or a pair", examples=[DOCUMENTS]),
     ]
-    truncate: Annotated[bool | None, Field(description="cut what is too long; default: false")] = None
+    truncate: Annotated[bool | None, Field(description="cut what is too long, or refuse it; default: --truncate")] = (
+        None
+    )
     truncation_direction: Annotated[
         Literal["right", "Right"] | None, Field(description="texts, and the longer of a pair, are cut at their end")
     ] = None
@@ -121,8 +127,12 @@ class _Sentences(Body):
 class SimilarityParameters(Body):
     """How the sentences become vectors."""
 
-    truncate: Annotated[bool | None, Field(description="cut texts that are too long; default: false")] = None
-    truncation_direction: Annotated[Direction | None, Field(description="the end to cut; default: right")] = None
+    truncate: Annotated[
+        bool | None, Field(description="cut texts that are too long, or refuse them; default: --truncate")
+    ] = None
+    truncation_direction: Annotated[
+        Direction | None, Field(description="the end to cut; with truncate true: right")
+    ] = None
     prompt_name: Annotated[Text | None, Field(description="which of the model's prompts stands before the texts")] = (
         None
     )
@@ -150,7 +160,9 @@ class TeiRerankRequest(ScoringBody):
         OnlyFalse | None, Field(description="scores are as the model's own files say; before that there are none")
     ] = None
     return_text: Annotated[bool | None, Field(description="default: false")] = None
-    truncate: Annotated[bool | None, Field(description="cut pairs that are too long; default: false")] = None
+    truncate: Annotated[
+        bool | None, Field(description="cut pairs that are too long, or refuse them; default: --truncate")
+    ] = None
     truncation_direction: Annotated[
         Literal["right", "Right"] | None, Field(description="the longer of the two is cut, at its end")
     ] = None

@@ -43,7 +43,8 @@ class ScoreRequest(ScoringBody):
     data_1: Annotated[TextOrTexts | None, Field(description="goes with `data_2`")] = None
     data_2: Annotated[TextOrTexts | None, Field(description="goes with `data_1`")] = None
     truncate: Annotated[
-        bool | None, Field(description="cut pairs that are too long, as CrossEncoder does; default: false")
+        bool | None,
+        Field(description="cut pairs that are too long, as CrossEncoder does, or refuse them; default: --truncate"),
     ] = None
     truncate_prompt_tokens: Annotated[OnlyMinusOne | None, Field(description="vLLM's word for `truncate`")] = None
     max_tokens_per_doc: Annotated[
@@ -82,7 +83,8 @@ class ClassifyRequest(RequestBody):
         Field(description="true, the default: probabilities (softmax; of one label a sigmoid); false: the logits"),
     ] = None
     truncate_prompt_tokens: Annotated[
-        OnlyMinusOne | None, Field(description="-1: cut texts that are too long at what the model takes")
+        OnlyMinusOne | None,
+        Field(description="-1: cut texts that are too long at what the model takes; default: --truncate"),
     ] = None
     add_special_tokens: Annotated[OnlyTrue | None, Field(description="texts get the model's own")] = None
     padding: Annotated[Literal["do_not_pad"] | None, Field(description="texts are not padded")] = None
