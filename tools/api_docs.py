@@ -22,9 +22,11 @@ Every field that the named APIs and their clients know is **obeyed**, **ignored*
 answer, or **refused** with 400 (422 on TEI's paths) and what to use instead. A field that no table has is refused too,
 with the nearest name that exists. `null` counts as left out.
 
-An input that is too long is refused unless the API cuts by default (Cohere's) or the request asks for it. Each answer
-to a request of which inputs were cut says how many in the header `X-Truncated`, and which ones where the API has room:
-`truncated` beside an OpenAI embedding, a vLLM score or class; `meta.warnings` of Cohere's answers.
+An input that is too long is refused, unless the API cuts by default (Cohere's, and rerank), the request asks for a cut,
+or the service's owner does: `--truncate=end`, or `spec.model.truncate`, is the default of requests that do not say, of
+pairs too. Each answer to a request of which inputs were cut says how many in the header `X-Truncated`, and which ones
+where the API has room: `truncated` beside an OpenAI embedding, a vLLM score or class; `meta.warnings` of Cohere's
+answers.
 
 `model` may be left out. An answer has the name that was asked for: the first `--model_name`, or another one, which is
 an alias.
