@@ -84,7 +84,7 @@ def test_another_type_of_content_is_no_json(prompted: RuntimeServer) -> None:
 
 def test_weaviate_waits_until_the_server_is_ready_and_reads_of_its_model(fake_server: RuntimeServer) -> None:
     with fake_server.http() as http:
-        assert [http.get(f"/.well-known/{name}").status_code for name in ("live", "ready")] == [204, 204]
+        assert [http.get(f"/.well-known/{name}").status_code for name in ("live", "ready")] == [200, 200]
         assert http.get("/meta").json()["dimensions"] == 384
 
 

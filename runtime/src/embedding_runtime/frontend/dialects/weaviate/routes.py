@@ -104,11 +104,11 @@ def router(service: Service) -> APIRouter:
 
     probes = WEAVIATE.failures(errors.Unauthorized, errors.NotServing)
 
-    @routes.get("/.well-known/live", summary="204: alive", status_code=204, responses=probes)
+    @routes.get("/.well-known/live", summary="Alive", responses=probes)
     async def live() -> Response:
         return _probed(service, well=service.engine.state is not State.FAILED)
 
-    @routes.get("/.well-known/ready", summary="204: ready", status_code=204, responses=probes)
+    @routes.get("/.well-known/ready", summary="Ready: the model is loaded", responses=probes)
     async def ready() -> Response:
         return _probed(service, well=service.engine.state is State.READY)
 
@@ -118,7 +118,7 @@ def router(service: Service) -> APIRouter:
 def _probed(service: Service, *, well: bool) -> Response:
     if not well:
         raise NotReady(service.engine.reason)
-    return Response(status_code=204)
+    return json_of({})
 
 
 async def _vectors(service: Service, body: VectorsRequest, context: RequestContext) -> Response:
