@@ -29,11 +29,11 @@ __all__ = ["main"]
 _log = logging.getLogger("embedding_runtime")
 
 EXAMPLE = """
-A flag may be written with - or _ (--model-name, --model_name). Example:
+Flags may be written with - or _ (--model-name or --model_name). Start a server:
 
   python -m embedding_runtime serve --model_dir=/mnt/models --model_name=sentence-transformer --backend=huggingface
 
-then
+Send a request to it:
 
   curl http://127.0.0.1:8080/openai/v1/embeddings -H 'Content-Type: application/json' \\
     -d '{"model": "sentence-transformer", "input": "This is an example sentence for embedding generation."}'
@@ -74,7 +74,7 @@ def _serve(args: ServeArgs) -> int:
         layout = divide(args, machine, weights_bytes(Path(args.model_dir)))
         workers = WorkerProcesses(args, layout.workers, machine)
         try:
-            _log.info("%s on http://%s:%d, not ready yet", args.model_name, args.host, args.http_port)
+            _log.info("listening on http://%s:%d; loading %s", args.host, args.http_port, args.model_name)
             if layout.frontends > 1:
                 return _serve_apart(args, spec, listener, workers, layout.frontends)
             # Imported while the workers do their own imports, which take longer.
@@ -111,7 +111,10 @@ def _serve_apart(
 def _help(*, asked: bool) -> int:
     parser = ServeArgs.parser()
     parser.prog = "python -m embedding_runtime serve"
-    parser.description = "Serves one embedding model or cross-encoder over HTTP, as OpenAI's API."
+    parser.description = (
+        "Serve one embedding model or cross-encoder over HTTP, with the APIs of OpenAI, Cohere, TEI, vLLM and Open "
+    )
+    "Inference."
     out = sys.stdout if asked else sys.stderr
     out.write(parser.format_help() + EXAMPLE)
     return 0 if asked else 2

@@ -88,7 +88,7 @@ class WorkerProcesses:
         if child is not None:
             self.exit_code = await asyncio.to_thread(child.stop)
             self._running.pop(number, None)
-        how = "killed, most often for memory" if self.exit_code == KILLED else f"exit code {self.exit_code}"
+        how = "killed, most likely out of memory" if self.exit_code == KILLED else f"exit code {self.exit_code}"
         return f"the worker ended unexpectedly: {how}"
 
     def stop(self) -> None:

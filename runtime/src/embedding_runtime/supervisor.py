@@ -55,7 +55,7 @@ class Acceptor:
             except BlockingIOError:
                 return
             except OSError as error:  # the client is gone already, or there are too many open files
-                _log.warning("a connection was not accepted: %s", error.strerror)
+                _log.warning("cannot accept a connection: %s", error.strerror)
                 return
             with connection:
                 self._hand_over(connection)
@@ -68,7 +68,7 @@ class Acceptor:
             except (BlockingIOError, BrokenPipeError):
                 continue
             return
-        _log.warning("a connection was closed: no frontend takes it")
+        _log.warning("closed a connection: every frontend's backlog is full")
 
 
 def supervise(
@@ -105,14 +105,14 @@ async def _supervise(
     code = 0
     if lost.done() and not signals.asked_to_stop:
         code = await asyncio.to_thread(children[lost.result()].stop)
-        how = "killed, most often for memory" if code == KILLED else f"exit code {code}"
+        how = "killed, most likely out of memory" if code == KILLED else f"exit code {code}"
         engine.fail(f"frontend {lost.result()} ended unexpectedly: {how}")
     frontends.stop()
     try:
         async with asyncio.timeout(math.ceil(args.grace_period) + ENDING_SECONDS):
             await frontends.gone.wait()
     except TimeoutError:
-        _log.warning("frontends did not end by themselves")
+        _log.warning("killing frontends that did not stop in time")
     engine.fail("the server has stopped")
     reason = await running
     await asyncio.to_thread(workers.stop)

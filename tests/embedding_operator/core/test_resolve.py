@@ -67,7 +67,7 @@ def _with_policy(policy: Policy) -> Settings:
         (a_service(args=["--request_timeout=1e9", "--max_request_timeout=600"]), "less than or equal to 86400"),
         (a_service(args=[f"--model_name={'x' * 4000}"]), "String should have at most 253 characters"),
         (a_service(args=["--model_name=\x1b[31m"]), "spec.args[0] has characters that do not print"),
-        (a_service(model={"name": "a\x00b"}), "use characters that print"),
+        (a_service(model={"name": "a\x00b"}), "must contain printable characters only"),
         (a_service(model={"storageUri": "hf://a/\x07b"}), "has characters that do not print"),
         (a_service(model={"storageUri": "MiniLM"}), "write scheme://..., such as hf://owner/name"),
         (a_service(model={"storageUri": "hf://MiniLM"}), "write hf://owner/name"),

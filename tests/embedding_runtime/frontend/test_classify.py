@@ -115,7 +115,7 @@ def test_a_reranker_gives_one_label_its_score(reranker: RuntimeServer) -> None:
 def test_logits_that_the_model_does_not_give_are_refused(reranker: RuntimeServer) -> None:
     answer = reranker.post("/predict", inputs=["a", "b"], raw_scores=True)
     assert answer.status_code == 422
-    assert "the model's own files put its scores through Sigmoid" in answer.json()["error"]
+    assert "the model's files apply Sigmoid to its scores" in answer.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,8 @@ def test_three_labels_rank_nothing_and_the_answer_names_the_paths_that_have_them
 ) -> None:
     answer = server.post(path, **body)
     assert answer.status_code == status
-    words = "has 3 labels, so a pair has no single score to rank by: POST /predict has the labels of pairs and texts"
-    assert words in answer.text
-    assert "POST /classify those of texts (vLLM's)" in answer.text
+    assert "has 3 labels, so a pair has no single score: use POST /predict (TEI)" in answer.text
+    assert "POST /classify (vLLM) for those of texts" in answer.text
     assert "/infer" not in answer.text
 
 
@@ -179,4 +178,4 @@ def test_tokens_become_texts_again(fake_server: RuntimeServer) -> None:
 def test_an_id_that_no_token_has_is_refused(fake_server: RuntimeServer, id_: int) -> None:
     answer = fake_server.post("/detokenize", tokens=[101, id_])
     assert answer.status_code == 400
-    assert f"tokens: the tokenizer has no token with id {id_}" in answer.json()["error"]["message"]
+    assert f"tokens: the tokenizer has no token with the id {id_}" in answer.json()["error"]["message"]

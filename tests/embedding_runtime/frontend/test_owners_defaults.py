@@ -117,7 +117,7 @@ def test_a_request_that_wants_no_cut_is_refused_as_before(
 ) -> None:
     answer = server.post(path, **body)
     assert answer.status_code in (400, 413)
-    assert "the model takes 96 at most" in answer.text
+    assert "the model's maximum is 96" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_the_model_says_what_its_owner_has_decided(server: RuntimeServer) -> Non
 
 def test_another_size_is_refused_with_those_of_the_flag(server: RuntimeServer) -> None:
     answer = server.embeddings(input="a", dimensions=20)
-    assert "may be cut to 8, 16" in answer.json()["error"]["message"]
+    assert "can be truncated to 8, 16" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

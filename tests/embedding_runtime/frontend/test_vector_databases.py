@@ -63,8 +63,8 @@ def test_weaviates_transformers_module_gets_vectors_for_a_batch(prompted: Runtim
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (one_text("one " * 300), "the model takes 64 at most"),
-        ({"config": {}}, "give either text or texts"),
+        (one_text("one " * 300), "the model's maximum is 64"),
+        ({"config": {}}, "exactly one of text and texts is required"),
         (one_text("a", task_type="poem"), "config.task_type: Input should be 'query' or 'passage'"),
     ],
 )

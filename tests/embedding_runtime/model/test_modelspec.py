@@ -127,8 +127,8 @@ def test_weights_tell_their_type_where_the_config_does_not(tmp_path: Path) -> No
         ({"types": {"Pooling": "sentence_transformers.models.WeightedLayerPooling"}}, "WeightedLayerPooling"),
         ({"modules": ["Transformer"]}, "only Transformer"),
         ({"types": {"Pooling": "their_code.Pooling"}}, "their_code.Pooling"),
-        ({"defaults": {"default_prompt_name": "query"}}, "'query', but no such prompt"),
-        ({"defaults": {"model_type": "SparseEncoder"}}, "a SparseEncoder"),
+        ({"defaults": {"default_prompt_name": "query"}}, "'query', which is not in its prompts"),
+        ({"defaults": {"model_type": "SparseEncoder"}}, "model_type SparseEncoder"),
         ({"defaults": {"truncate_dim": "8"}}, "truncate_dim '8'"),
         ({"pooling": {"pooling_mode": ["mean", "median"]}}, "pools by median"),
         ({"pooling": {"pooling_mode": []}}, "pools by nothing"),
@@ -143,12 +143,15 @@ def test_weights_tell_their_type_where_the_config_does_not(tmp_path: Path) -> No
         ({"transformer": {"model_args": {"a": 1}, "config_args": {"b": {}}}}, "model_args.a to 1, config_args.b to {}"),
         ({"transformer": {"model_args": {"use_safetensors": False}}}, "use_safetensors to false"),
         ({"transformer": {"model_kwargs": {"torch_dtype": ["float16"]}}}, "model_kwargs.torch_dtype to"),
-        ({"transformer": {"model_args": {"dtype": "int8"}}}, "are int8: set --dtype"),
+        ({"transformer": {"model_args": {"dtype": "int8"}}}, "int8"),
         ({"transformer": {"config_args": {"attn_implementation": "mine"}}}, 'attn_implementation to "mine"'),
         ({"transformer": {"tokenizer_args": {"truncation_side": "up"}}}, "truncation_side 'up'"),
-        ({"transformer": {"tokenizer_args": {"do_lower_case": True}}}, "if it does, write it into"),
-        ({"transformer": {"tokenizer_args": [1]}}, "it has to be an object"),
-        ({"modules": ["Transformer", "Pooling", "Dense"], "dense": {"in_features": 9}}, "takes 9 numbers, .* gives 8"),
+        ({"transformer": {"tokenizer_args": {"do_lower_case": True}}}, "if it does, set it in the model's config.json"),
+        ({"transformer": {"tokenizer_args": [1]}}, "must be an object"),
+        (
+            {"modules": ["Transformer", "Pooling", "Dense"], "dense": {"in_features": 9}},
+            "has 9 inputs, .* has 8 outputs",
+        ),
         ({"modules": ["Transformer", "Pooling", "Dense"], "dense": {"activation_function": "mine.Act"}}, "mine.Act"),
         (
             {"modules": ["Transformer", "Pooling", "Dense"], "dense": {"module_input_name": "token_embeddings"}},
@@ -162,7 +165,7 @@ def test_weights_tell_their_type_where_the_config_does_not(tmp_path: Path) -> No
                 "tokenizer": {"model_max_length": 10**30},
                 "config": {"max_position_embeddings": None},
             },
-            "does not say how long",
+            "does not define a maximum length",
         ),
     ],
 )
@@ -267,7 +270,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("says", "words"),
     [
-        ({"defaults": {"prompts": ["query: "]}}, r"prompts \['query: '\]: it has to be an object"),
+        ({"defaults": {"prompts": ["query: "]}}, r"prompts \['query: '\], which must be an object"),
         ({"transformer": {"modality_config": ["text"]}}, "sets modality_config"),
     ],
 )
@@ -332,9 +335,9 @@ def test_every_known_model_has_its_sizes_and_the_address_of_a_card() -> None:
 @pytest.mark.parametrize(
     ("flag", "config", "words"),
     [
-        ("--matryoshka=4,9", {}, "--matryoshka=4,9: the model's vectors have 8 numbers, and cannot be cut to 9"),
-        ("--matryoshka=any", SCORES, "gives scores, no vectors: leave it out"),
-        ("--truncate=start", SCORES, "write --truncate=end, or leave it out"),
+        ("--matryoshka=4,9", {}, "--matryoshka=4,9: 9 is more than the 8 dimensions"),
+        ("--matryoshka=any", SCORES, "returns scores, not vectors; remove the flag"),
+        ("--truncate=start", SCORES, "use --truncate=end, or remove the flag"),
     ],
 )
 def test_flags_that_a_model_cannot_obey_are_refused(

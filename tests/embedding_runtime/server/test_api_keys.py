@@ -128,7 +128,7 @@ def test_the_file_may_change_and_break_while_the_server_runs(tmp_path: Path) -> 
         )
         keys.write_text("sk-only-half-a-line\n")
         until(
-            lambda: status("sk-new-long-enough") == 200 and "last good API keys stay" in server.log,
+            lambda: status("sk-new-long-enough") == 200 and "API keys were not reloaded" in server.log,
             "the error to be told",
         )
         assert "line 1: it has 1 words" in server.log

@@ -77,7 +77,7 @@ def test_too_many_texts_are_refused_with_both_numbers(server: RuntimeServer) -> 
     answer = server.embeddings(input=["a"] * 4)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == (
-        "input has 4 texts; 3 are taken in one request (--max_inputs): send several requests"
+        "input has 4 texts; the maximum is 3 (--max_inputs): send several requests"
     )
     assert server.embeddings(input=["a"] * 3).status_code == 200
 
@@ -86,7 +86,7 @@ def test_too_many_tokens_are_refused_with_both_numbers(server: RuntimeServer) ->
     answer = server.embeddings(input=["one " * 148, "one " * 149])
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == (
-        "input has 301 tokens; 300 are taken in one request (--max_request_tokens): send several requests"
+        "input has 301 tokens; the maximum is 300 (--max_request_tokens): send several requests"
     )
     assert server.embeddings(input=["one " * 148, "one " * 148]).status_code == 200
 

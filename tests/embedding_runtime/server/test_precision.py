@@ -22,7 +22,7 @@ def test_int8_below_the_minimum_cosine_does_not_start_and_says_what_to_do() -> N
     with RuntimeServer("huggingface", quantize="int8") as server:
         until(lambda: server.process.poll() is not None, "the end", seconds=_PATIENCE)
         assert server.process.returncode == 1
-        assert "which is below --minimum_cosine=0.999: serve it in float32, or lower the minimum" in server.log
+        assert "which is below --minimum_cosine=0.999: use float32, or lower the minimum" in server.log
 
 
 @needs_vnni

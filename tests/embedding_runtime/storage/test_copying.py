@@ -33,8 +33,8 @@ def test_links_are_followed_as_in_a_hugging_face_cache(tmp_path: Path) -> None:
     ("files", "words"),
     [
         (None, "does not exist"),
-        ({}, "has no config.json or modules.json"),
-        ({"readme.md": b""}, "has no config.json or modules.json"),
+        ({}, "has neither config.json nor modules.json"),
+        ({"readme.md": b""}, "has neither config.json nor modules.json"),
     ],
 )
 def test_a_place_without_a_model_is_not_found(files: dict[str, bytes] | None, words: str, tmp_path: Path) -> None:

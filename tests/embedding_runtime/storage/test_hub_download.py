@@ -60,13 +60,18 @@ def test_a_revision_is_a_branch_or_a_commit(revision: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("uri", "token", "verdict", "words"),
     [
-        ("hf://owner/name", None, "ModelNotFound", "or it is private: no token was used"),
+        ("hf://owner/name", None, "ModelNotFound", "or it is private and HF_TOKEN is not set"),
         ("hf://owner/nmae", None, "ModelNotFound", "has no repository owner/nmae"),
-        ("hf://owner/nmae", TOKEN, "ModelNotFound", "or it is private and the token in HF_TOKEN gives no access"),
+        ("hf://owner/nmae", TOKEN, "ModelNotFound", "or it is private and the token in HF_TOKEN has no access"),
         ("hf://owner/name:v9", TOKEN, "ModelNotFound", "has no revision 'v9'"),
         ("hf://owner/words", TOKEN, "ModelNotFound", "is not a model"),
-        ("hf://owner/name", "hf_wrong", "ModelUnauthorized", "asked for with the token in HF_TOKEN"),
-        ("hf://owner/name", "hf_br\noken", "ModelUnauthorized", "HF_TOKEN holds a character that no token has"),
+        ("hf://owner/name", "hf_wrong", "ModelUnauthorized", "denied access to owner/name with the token in HF_TOKEN"),
+        (
+            "hf://owner/name",
+            "hf_br\noken",
+            "ModelUnauthorized",
+            "HF_TOKEN has a character that is not valid in a token",
+        ),
         ("hf://owner/gated", TOKEN, "ModelUnauthorized", "is gated"),
     ],
 )
@@ -109,7 +114,7 @@ def test_no_password_in_the_hubs_address_is_ever_shown(tmp_path: Path) -> None:
 def test_an_endpoint_that_is_no_address_is_refused(endpoint: str, tmp_path: Path) -> None:
     outcome = initialize("hf://owner/name", tmp_path / "models", environ={"HF_ENDPOINT": endpoint})
     assert outcome.code == 1
-    assert f"HF_ENDPOINT={endpoint.rstrip('/')} is not a hub's address" in outcome.last_line
+    assert f"HF_ENDPOINT={endpoint.rstrip('/')} is not a URL of a hub" in outcome.last_line
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
@@ -136,7 +141,7 @@ def test_a_stopped_download_ends_at_once_and_leaves_nothing(number: signal.Signa
             process.send_signal(number)
             _, log = process.communicate(timeout=5)
     assert process.returncode == 128 + number
-    assert log.splitlines()[-1] == f"DownloadFailed: stopped by {number.name} before the model was there"
+    assert log.splitlines()[-1] == f"DownloadFailed: stopped by {number.name} before the model was complete"
     assert list((tmp_path / "mnt").iterdir()) == []
 
 

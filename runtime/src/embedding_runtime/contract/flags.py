@@ -77,13 +77,13 @@ class FlagModel(BaseModel):
         for name, found in vars(known).items():
             values = ["--" if value == "\0" else value for value in found]
             if None in values:
-                problems.append(f"--{name} needs a value: write --{name}=VALUE")
+                problems.append(f"--{name} requires a value: write --{name}=VALUE")
             elif name in further:
                 given[name], *rest = dict.fromkeys(values)
                 if rest:
                     given[further[name]] = tuple(rest)
             elif len(set(values)) > 1:
-                problems.append(f"--{name} is given {len(values)} times, as {' and '.join(values)}: keep one")
+                problems.append(f"--{name} has {len(values)} values, {' and '.join(values)}: keep one")
             else:
                 given[name] = values[0]
         return given, problems
@@ -123,8 +123,8 @@ class FlagModel(BaseModel):
         names = [name for name in cls.model_fields if name not in cls.further_values]
         near = difflib.get_close_matches(flag.lstrip("-").replace("-", "_"), names, n=1)
         known = ", ".join(f"--{name}" for name in names)
-        hint = f"did you mean --{near[0]}?" if near else f"the flags are {known}"
-        return f"{flag} is not a flag of the runtime: {hint}"
+        hint = f"did you mean --{near[0]}?" if near else f"valid flags: {known}"
+        return f"unknown flag {flag}; {hint}"
 
     @classmethod
     def _in_words(cls, error: Mapping[str, object]) -> str:
@@ -134,7 +134,7 @@ class FlagModel(BaseModel):
             return message
         flag = cls.further_values.get(str(where[0]), where[0])
         if error["type"] == "missing":
-            return f"--{flag} is missing"
+            return f"--{flag} is required"
         given = str(error["input"])
         shown = given if len(given) <= _MAX_SHOWN else f"{given[:_MAX_SHOWN]}... ({len(given)} characters)"
         return f"--{flag}={shown}: {message}"

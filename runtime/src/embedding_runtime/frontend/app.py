@@ -37,7 +37,8 @@ def create_app(service: Service, keys: KeysFile | None = None, cors: CorsRules |
     app = Documented(
         title="embedding-runtime",
         version=importlib.metadata.version("embedding-runtime"),
-        description="Embeddings of one model, in the words of OpenAI, Cohere, TEI, vLLM, Open Inference and Weaviate.",
+        description="Embeddings or scores of one model, with the APIs of OpenAI, Cohere, TEI, vLLM, Open Inference "
+        "and Weaviate.",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # the Host header of a client would be in it

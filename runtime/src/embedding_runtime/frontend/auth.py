@@ -76,9 +76,9 @@ class KeysFile:
         try:
             self._keys = self._read()
         except BadKeys as bad:
-            _log.error("the last good API keys stay: %s", bad)
+            _log.error("the API keys were not reloaded, and the previous ones stay valid: %s", bad)
             return
-        _log.info("%d API keys read", len(self._keys))
+        _log.info("reloaded %d API keys", len(self._keys))
 
     def _stat(self) -> tuple[int, int, int] | None:
         """Changes with the file: a Secret's is a link into a directory that is swapped."""
@@ -135,7 +135,7 @@ def parse(text: str) -> tuple[ApiKey, ...]:
         if not found:
             keys.append(_key(words))
     if not keys and not problems:
-        problems.append("it has no keys, and nobody could ask: write a line NAME KEY")
+        problems.append("the file has no keys, so every request would be rejected: add a line NAME KEY")
     if problems:
         raise BadKeys("; ".join(problems))
     return tuple(keys)
@@ -144,20 +144,20 @@ def parse(text: str) -> tuple[ApiKey, ...]:
 def _problems(words: Sequence[str], before: Sequence[ApiKey]) -> Iterator[str]:
     """What is wrong with a line, in words that quote neither of its first two: they may be in the wrong order."""
     if len(words) not in (2, 3):
-        yield f"it has {len(words)} words, write NAME KEY [TOKENS_PER_MINUTE]"
+        yield f"expected NAME KEY [TOKENS_PER_MINUTE], found {len(words)} words"
         return
     if not _NAME.fullmatch(words[0]):
-        yield "a name is of letters, digits, . _ @ and -, 64 at most"
+        yield "the name must have at most 64 characters, all of them letters, digits, . _ @ or -"
     if not words[1].startswith("sha256:") and len(words[1]) < MIN_KEY:
-        yield f"its key has {len(words[1])} characters, {MIN_KEY} are the least: make one with openssl rand -hex 24"
+        yield f"the key has {len(words[1])} of at least {MIN_KEY} characters: create one with openssl rand -hex 24"
     if words[1].startswith("sha256:") and not _DIGEST.fullmatch(words[1]):
-        yield "after sha256: there have to be 64 hexadecimal digits"
+        yield "sha256: must be followed by 64 hexadecimal digits"
     if len(words) > 2 and not (words[2].isdecimal() and len(words[2]) <= _DIGITS and int(words[2])):  # noqa: PLR2004
-        yield f"tokens per minute are a whole number above 0, of {_DIGITS} digits at most"
+        yield f"TOKENS_PER_MINUTE must be a whole number above 0 with at most {_DIGITS} digits"
     if words[0] in {key.name for key in before}:
-        yield "its name has been given above"
+        yield "the name occurs in an earlier line"
     if _digest(words[1]) in {key.digest for key in before}:
-        yield "its key has been given above"
+        yield "the key occurs in an earlier line"
 
 
 def _key(words: Sequence[str]) -> ApiKey:

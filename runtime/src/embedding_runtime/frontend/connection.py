@@ -91,7 +91,7 @@ class Connection(HttpToolsProtocol):
             if isinstance(error.__context__, _Refused):
                 self.refuse(*error.__context__.args)
             else:
-                self.refuse(400, "invalid_http", "this is not an HTTP request")
+                self.refuse(400, "invalid_http", "the request is not valid HTTP")
         else:
             if self._read_timer is None and (self.cycle is None or self.cycle.response_complete):
                 self._read_timer = self.loop.call_later(self._limits.read_timeout, self._read_timed_out)
@@ -118,8 +118,8 @@ class Connection(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         if len(self.url) + len(url) > self._limits.max_url_bytes:
-            most = f"{self._limits.max_url_bytes} bytes (--max_url_bytes)"
-            raise _Refused(414, "url_too_long", f"the URL is longer than {most}: send texts in the body")
+            most = f"the maximum of {self._limits.max_url_bytes} bytes (--max_url_bytes)"
+            raise _Refused(414, "url_too_long", f"the URL exceeds {most}: send texts in the body")
         super().on_url(url)
 
     def on_headers_complete(self) -> None:
@@ -129,11 +129,15 @@ class Connection(HttpToolsProtocol):
         self._held_bytes = 0
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                raise _Refused(405, "invalid_http", "CONNECT: this is no proxy")
+                raise _Refused(405, "invalid_http", "CONNECT is not supported: the server is not a proxy")
             self._upgrade_offered = True  # `_feed` goes on from here
             return
         if len(self.pipeline) >= MAX_PIPELINED:
-            raise _Refused(429, "too_many_pipelined", f"{MAX_PIPELINED} requests wait on this connection already")
+            raise _Refused(
+                429,
+                "too_many_pipelined",
+                f"more than {MAX_PIPELINED} requests are pipelined on this connection: wait for responses",
+            )
         if self._read_timer is not None:
             self._read_timer.cancel()
             self._read_timer = None
@@ -219,11 +223,11 @@ class Connection(HttpToolsProtocol):
         """Raises _Refused."""
         limits = self._limits
         if size > limits.max_header_bytes:
-            most = f"{limits.max_header_bytes} bytes (--max_header_bytes)"
-            raise _Refused(431, "headers_too_large", f"the headers are larger than {most}: send less of them")
+            most = f"the maximum of {limits.max_header_bytes} bytes (--max_header_bytes)"
+            raise _Refused(431, "headers_too_large", f"the headers exceed {most}: send fewer or shorter headers")
         if self.headers is not None and len(self.headers) > limits.max_header_fields:
-            most = f"{limits.max_header_fields} header fields (--max_header_fields)"
-            raise _Refused(431, "headers_too_large", f"there are more than {most}: send less of them")
+            most = f"the maximum of {limits.max_header_fields} fields (--max_header_fields)"
+            raise _Refused(431, "headers_too_large", f"the headers exceed {most}: send fewer headers")
 
     def _read_timed_out(self) -> None:
         self._read_timer = None
@@ -231,9 +235,9 @@ class Connection(HttpToolsProtocol):
             return  # a request has its own deadline; afterwards the connection has the time of an idle one
         seconds = f"{self._limits.read_timeout:g} s (--read_timeout)"
         if self._in_head:
-            self.refuse(408, "head_too_late", f"the request's headers were not complete after {seconds}")
+            self.refuse(408, "head_too_late", f"the request's headers were incomplete after {seconds}")
         else:
-            self.drop("idle", f"no request after {seconds}")
+            self.drop("idle", f"no request within {seconds}")
 
     def _watch_writing(self) -> None:
         self._unsent = self.transport.get_write_buffer_size()
@@ -245,7 +249,7 @@ class Connection(HttpToolsProtocol):
             self._watch_writing()
             return
         seconds = f"{self._limits.write_timeout:g} s (--write_timeout)"
-        self._shared.ended("answer_not_read", f"the client read {max(read, 0)} bytes of its answer in {seconds}")
+        self._shared.ended("answer_not_read", f"the client read only {max(read, 0)} bytes of its response in {seconds}")
         self.transport.abort()
 
     def _stop_timers(self) -> None:

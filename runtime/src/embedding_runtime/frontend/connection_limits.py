@@ -63,7 +63,8 @@ class ConnectionLimits:
             if soft < wanted:
                 given["max_connections"] = max(1, soft - RESERVED_FILES)
                 _log.warning(
-                    "%d connections at most, not --max_connections=%d: the process may open %d files (ulimit -n)",
+                    "connections are limited to %d, not --max_connections=%d, because the process may open %d files: "
+                    "raise ulimit -n",
                     given["max_connections"],
                     args.max_connections,
                     soft,
@@ -96,11 +97,11 @@ class Connections:
         self._open.add(connection)
         self._unused[connection] = None
         if len(self._open) > self.limits.max_connections:
-            most = f"there are {self.limits.max_connections} connections already (--max_connections)"
+            most = f"the server has reached its limit of {self.limits.max_connections} connections (--max_connections)"
             victim = next(iter(self._unused)) if len(self._unused) > 1 else next(iter(self._idle), connection)
             self.busy(victim)
             if victim is connection:
-                victim.refuse(503, "too_many_connections", f"{most}: try again")
+                victim.refuse(503, "too_many_connections", f"{most}: retry later")
             else:
                 victim.drop("too_many_connections", most)
 
@@ -117,7 +118,7 @@ class Connections:
         """Close the connections that were idle the last time, too. A request that was just sent has arrived by now."""
         for connection in self._idle_before & self._idle.keys():
             self.busy(connection)
-            connection.drop("draining", "this server is about to lose its traffic")
+            connection.drop("draining", "the server is draining")
         self._idle_before = frozenset(self._idle)
 
     def closed(self, connection: Limited) -> None:
@@ -132,4 +133,4 @@ class Connections:
         now = asyncio.get_running_loop().time()
         if now - self._logged_at.get(reason, -LOG_SECONDS) >= LOG_SECONDS:
             self._logged_at[reason] = now
-            _log.warning("connections closed: %d, %s: %s", self._unlogged.pop(reason), reason, why)
+            _log.warning("closed %d connections (%s): %s", self._unlogged.pop(reason), reason, why)

@@ -25,7 +25,7 @@ async def follow_drain_file(path: Path, connections: Connections) -> None:
     while True:
         is_draining = bool(_text(path))
         if is_draining and not connections.is_draining:
-            _log.info("draining: connections are closed with their next answer")
+            _log.info("draining: each connection is closed with its next response")
         connections.is_draining = is_draining
         if is_draining:
             connections.close_idle()

@@ -21,22 +21,24 @@ def router(engine: Scheduler) -> APIRouter:
     """The routes."""
     text = {"schema": {"type": "string"}}
     not_so: dict[int | str, dict[str, Any]] = {
-        503: {"description": "not so: the reason", "content": {"text/plain": text}}
+        503: {"description": "not alive or not ready; the body is the reason", "content": {"text/plain": text}}
     }
     formats: dict[int | str, dict[str, Any]] = {200: {"content": {"application/openmetrics-text": text}}}
     routes = APIRouter(tags=["health"], default_response_class=PlainTextResponse)
 
-    @routes.get("/healthz", summary="Alive: 503 once the worker process is gone", responses=not_so)
+    @routes.get("/healthz", summary="Liveness: 503 once the workers have failed", responses=not_so)
     async def healthz() -> Response:
         return _text(engine, well=engine.state is not State.FAILED)
 
-    @routes.get("/health", summary="As /readyz, where TEI and vLLM have it", responses=not_so)
-    @routes.get("/ping", summary="As /readyz, where SageMaker has it", responses=not_so)
-    @routes.get("/readyz", summary="Ready: 503, with the reason, until the model is loaded and warm", responses=not_so)
+    @routes.get("/health", summary="Same as /readyz, at the path of TEI and vLLM", responses=not_so)
+    @routes.get("/ping", summary="Same as /readyz, at the path of SageMaker", responses=not_so)
+    @routes.get(
+        "/readyz", summary="Readiness: 503 with the reason until the model is loaded and warm", responses=not_so
+    )
     async def readyz() -> Response:
         return _text(engine, well=engine.state is State.READY)
 
-    @routes.get("/metrics", summary="For Prometheus", responses=formats)
+    @routes.get("/metrics", summary="Prometheus metrics", responses=formats)
     async def metrics(accept: Annotated[str, Header()] = "") -> Response:
         content, kind = gather.exposition(await engine.collect(), accept)
         return Response(content, headers={"Content-Type": kind})
@@ -46,5 +48,5 @@ def router(engine: Scheduler) -> APIRouter:
 
 def _text(engine: Scheduler, *, well: bool) -> Response:
     """The reason of a failure may quote an exception, which is not for everybody."""
-    words = "the worker has failed: the server's log says why" if engine.state is State.FAILED else engine.reason
+    words = "the worker has failed; see the server's log" if engine.state is State.FAILED else engine.reason
     return Response(f"{words}\n", status_code=200 if well else 503, media_type="text/plain")

@@ -31,8 +31,8 @@ def check_values(body: bytes, limits: Limits) -> None:
         values += begun + int(np.count_nonzero(~strings & (piece == ord(","))))
     if lists > most_lists or values > most_values:
         raise BadRequest(
-            f"the body has {values} values, {lists} of them lists or objects; {most_values} and {most_lists} are taken "
-            f"(from --max_request_tokens and --max_inputs): send several requests"
+            f"the body has {values} values, {lists} of them lists or objects; the maximum is {most_values} and "
+            f"{most_lists} (derived from --max_request_tokens and --max_inputs): send several requests"
         )
 
 

@@ -42,5 +42,5 @@ class Limits:
             seconds = math.nan
         if not 0 < seconds <= self.max_request_timeout:
             limit = f"{self.max_request_timeout:g}"
-            raise BadRequest(f"{TIMEOUT_HEADER}: it has to be a number of seconds above 0, at most {limit}")
+            raise BadRequest(f"{TIMEOUT_HEADER} must be a number of seconds above 0 and at most {limit}")
         return seconds

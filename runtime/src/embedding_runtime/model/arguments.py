@@ -33,8 +33,8 @@ def obeyed(file: Path, config: Mapping[str, Any], kind: Kind) -> Mapping[str, An
             refused.append(f"{group}.{name} to {json.dumps(value)}")
     if refused:
         raise ModelRefused(
-            f"{file} sets {', '.join(refused)}, which is not served, since it may move vectors: if it does not, take "
-            "it out of that file; if it does, write it into the model's config.json or tokenizer_config.json"
+            f"{file} sets {', '.join(refused)}, which is not supported, because it may change vectors: if it does not, "
+            "remove it from the file; if it does, set it in the model's config.json or tokenizer_config.json instead"
         )
     return found
 
@@ -54,7 +54,7 @@ def _arguments(file: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, str
     for group in _GROUPS:
         given = config.get(group) or {}
         if not isinstance(given, dict):
-            raise ModelRefused(f"{file} has {group} {given!r}: it has to be an object")
+            raise ModelRefused(f"{file} has {group} {given!r}, which must be an object")
         for name, value in given.items():
             yield group, name, value
 

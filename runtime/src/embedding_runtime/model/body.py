@@ -89,7 +89,7 @@ def asked_of(directory: Path, kind: Kind) -> Mapping[str, Any]:
     elif "message" in modalities:
         asked.append("modality_config.message (a chat template around every text)")
     if asked:
-        raise ModelRefused(f"{file} sets {', '.join(asked)}, which is not served")
+        raise ModelRefused(f"{file} sets {', '.join(asked)}, which is not supported")
     said = {name: config[name] for name in ("do_lower_case", "max_seq_length") if name in config}
     return {**said, **arguments.obeyed(file, config, kind)}
 
@@ -118,8 +118,8 @@ def _max_length(directory: Path, asked: Mapping[str, Any], config: Mapping[str, 
     known = [int(limit) for limit in limits if isinstance(limit, int | float) and 0 < limit < _NO_LIMIT]
     if not known:
         raise ModelRefused(
-            f"{directory} does not say how long an input may be: no max_seq_length in sentence_bert_config.json, "
-            "no model_max_length in tokenizer_config.json, no max_position_embeddings in config.json"
+            f"{directory} does not define a maximum length: set max_seq_length in sentence_bert_config.json, "
+            "model_max_length in tokenizer_config.json or max_position_embeddings in config.json"
         )
     return min(known)
 
@@ -132,7 +132,7 @@ def _cut_side(directory: Path, asked: Mapping[str, Any]) -> Side:
     path = directory / "tokenizer_config.json"
     side = asked.get("truncation_side", object_or_nothing(path).get("truncation_side", Side.RIGHT))
     if side not in set(Side):
-        raise ModelRefused(f"{path} has truncation_side {side!r}: it has to be left or right")
+        raise ModelRefused(f"{path} has truncation_side {side!r}, which must be left or right")
     return Side(side)
 
 

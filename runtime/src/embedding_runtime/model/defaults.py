@@ -34,17 +34,17 @@ class Defaults:
         config = object_or_nothing(path)
         kind = config.get("model_type", "SentenceTransformer")
         if kind not in _KINDS:
-            raise ModelRefused(f"{path} says that this is a {kind}: only {' and '.join(_KINDS)} are served")
+            raise ModelRefused(f"{path} has model_type {kind}, but only {' and '.join(_KINDS)} are supported")
         if config.get("keep_in_fp32_modules"):
-            raise ModelRefused(f"{path} sets keep_in_fp32_modules, which is not served")
+            raise ModelRefused(f"{path} sets keep_in_fp32_modules, which is not supported")
         prompts, name = config.get("prompts") or {}, config.get("default_prompt_name")
         if not isinstance(prompts, dict):
-            raise ModelRefused(f"{path} has prompts {prompts!r}: it has to be an object, a text by name")
+            raise ModelRefused(f"{path} has prompts {prompts!r}, which must be an object of texts")
         if name is not None and name not in prompts:
-            raise ModelRefused(f"{path} has default_prompt_name {name!r}, but no such prompt")
+            raise ModelRefused(f"{path} has default_prompt_name {name!r}, which is not in its prompts")
         keep = config.get("truncate_dim")
         if keep is not None and (not isinstance(keep, int) or keep < 1):
-            raise ModelRefused(f"{path} has truncate_dim {keep!r}: it has to be a number from 1 up")
+            raise ModelRefused(f"{path} has truncate_dim {keep!r}, which must be a positive whole number")
         return cls(
             kind=_KINDS[kind],
             prompt="" if name is None else prompts[name] or "",

@@ -63,7 +63,7 @@ def number(path: Path, config: Mapping[str, Any], *keys: str) -> int:
     """The first of the keys that is there, from 1 up; `path` is where `config` was read."""
     value = next((config[key] for key in keys if key in config), None)
     if not isinstance(value, int) or value < 1:
-        raise ModelRefused(f"{path} has no {' or '.join(keys)}: it is not a text model's")
+        raise ModelRefused(f"{path} has no {' or '.join(keys)}, as the configuration of a text model must")
     return value
 
 

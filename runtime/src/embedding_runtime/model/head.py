@@ -68,12 +68,12 @@ class Modules:
         try:
             modules = [(str(module["type"]), directory / _inside(path, str(module["path"]))) for module in listed]
         except (KeyError, TypeError) as error:
-            raise ModelRefused(f"{path} is not a list of modules with their type and path") from error
+            raise ModelRefused(f"{path} must be a list of modules with type and path") from error
         names = [kind.rpartition(".")[2] for kind, _ in modules]
         official = all(kind.startswith("sentence_transformers.") for kind, _ in modules)
         if not official or names[:2] != ["Transformer", "Pooling"] or not set(names[2:]) <= {*_STEPS, "Dropout"}:
             kinds = " + ".join(kind for kind, _ in modules) or "nothing"
-            raise ModelRefused(f"{path} has {kinds}: only Transformer + Pooling (+ Dense, Normalize) is served")
+            raise ModelRefused(f"{path} has {kinds}, but only Transformer + Pooling (+ Dense, Normalize) is supported")
         return cls(modules[0][1], [(name, where) for name, (_, where) in zip(names[1:], modules[1:], strict=True)])
 
 
@@ -99,7 +99,7 @@ class Head:
         for dense in (step for step in steps if isinstance(step, Dense)):
             if dense.inputs != dimensions:
                 raise ModelRefused(
-                    f"{dense.directory} takes {dense.inputs} numbers, what is before it gives {dimensions}"
+                    f"{dense.directory} has {dense.inputs} inputs, but the module before it has {dimensions} outputs"
                 )
             dimensions = dense.outputs
         return cls(pooling, bool(config.get("include_prompt", True)), steps, dimensions)
@@ -124,7 +124,9 @@ def _pooling(path: Path, config: Mapping[str, Any]) -> tuple[Pooling, ...]:
         modes = [mode for key, mode in _OLD_POOLING.items() if config.get(key)] or ["mean"]
     unknown = [str(mode) for mode in modes if mode not in set(Pooling)]
     if unknown or not modes:
-        raise ModelRefused(f"{path} pools by {', '.join(unknown) or 'nothing'}: known are {', '.join(Pooling)}")
+        raise ModelRefused(
+            f"{path} pools by {', '.join(unknown) or 'nothing'}, but only {', '.join(Pooling)} are supported"
+        )
     return tuple(Pooling(mode) for mode in modes)
 
 
@@ -135,7 +137,7 @@ def _dense(directory: Path) -> Dense:
     check_weights(directory)
     activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
     if not isinstance(activation, str) or not activation.startswith("torch.nn."):
-        raise ModelRefused(f"{path} has the activation {activation}: only torch's own are served")
+        raise ModelRefused(f"{path} has the activation {activation}, but only those of torch are supported")
     return Dense(
         directory=directory,
         inputs=number(path, config, "in_features"),
@@ -159,7 +161,7 @@ def _on_the_sentence(path: Path, config: Mapping[str, Any]) -> None:
     """Models that keep a vector for each token have these modules, too."""
     for key in ("module_input_name", "module_output_name"):
         if config.get(key) not in (None, "sentence_embedding"):
-            raise ModelRefused(f"{path} has {key} {config[key]}: only steps on sentence_embedding are served")
+            raise ModelRefused(f"{path} has {key} {config[key]}, but only sentence_embedding is supported")
 
 
 def _inside(path: Path, relative: str) -> str:

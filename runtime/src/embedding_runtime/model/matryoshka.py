@@ -39,8 +39,8 @@ def sizes_of_flag(asked: tuple[int, ...] | Literal["any"], dimensions: int) -> S
         return Sizes(range(1, dimensions), "--matryoshka")
     if beyond := [size for size in asked if size > dimensions]:
         raise ModelRefused(
-            f"--matryoshka={','.join(map(str, asked))}: the model's vectors have {dimensions} numbers, and cannot be "
-            f"cut to {beyond[0]}: leave it out"
+            f"--matryoshka={','.join(map(str, asked))}: {beyond[0]} is more than the {dimensions} dimensions of the "
+            "model's vectors; remove it"
         )
     return Sizes(_below(asked, dimensions), "--matryoshka")
 
@@ -61,7 +61,9 @@ def _in_config(path: Path, dimensions: int) -> Sizes:
     if not sizes:
         return Sizes(range(1, dimensions), path.name) if config.get("is_matryoshka") else NO_SIZES
     if not isinstance(sizes, list) or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ModelRefused(f"{path} has matryoshka_dimensions {sizes!r}: it has to be a list of numbers from 1 up")
+        raise ModelRefused(
+            f"{path} has matryoshka_dimensions {sizes!r}, which must be a list of positive whole numbers"
+        )
     return Sizes(_below(sizes, dimensions), path.name)
 
 

@@ -16,8 +16,8 @@ def comes_with(directory: Path) -> bool:
         for name in _classes(object_or_nothing(path).get("auto_map")):
             if "--" in name:
                 raise ModelRefused(
-                    f"{path} has auto_map {name!r}: that code is in another repository, and nothing is fetched while "
-                    "serving; put its files into the model's directory, and take the part up to -- out of the name"
+                    f"{path} has auto_map {name!r}, whose code is in another repository, and the server downloads "
+                    "nothing: copy its files into the model's directory, and remove the part up to -- from the name"
                 )
             found = True
     return found

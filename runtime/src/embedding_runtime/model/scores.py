@@ -31,16 +31,16 @@ class Scores:
         """
         path = directory / "config.json"
         config = object_in(path)
-        architecture = next(iter(config.get("architectures") or []), "of no known architecture")
+        architecture = next(iter(config.get("architectures") or []), "unknown")
         if not architecture.endswith("ForSequenceClassification"):
             raise ModelRefused(
-                f"{path} says that the model is {architecture}: of cross-encoders only "
-                "...ForSequenceClassification are served"
+                f"{path} has the architecture {architecture}, but of cross-encoders only "
+                "...ForSequenceClassification is supported"
             )
         names = config.get("id2label")
         labels = config.get("num_labels", 2) if names is None else len(names)
         if not isinstance(labels, int) or labels < 1:
-            raise ModelRefused(f"{path} has {labels} labels: a cross-encoder has one or more")
+            raise ModelRefused(f"{path} has {labels} labels, but a cross-encoder needs at least one")
         activation = _SIGMOID if labels == 1 else _IDENTITY
         foreign = []
         for name in (saved, _activation(config)):
@@ -79,10 +79,10 @@ def check_modules(directory: Path) -> None:
     try:
         modules = [(str(module["type"]), str(module["path"])) for module in listed]
     except (KeyError, TypeError) as error:
-        raise ModelRefused(f"{path} is not a list of modules with their type and path") from error
+        raise ModelRefused(f"{path} must be a list of modules with type and path") from error
     official = all(kind.startswith("sentence_transformers.") for kind, _ in modules)
     if not official or [(kind.rpartition(".")[2], where) for kind, where in modules] != [("Transformer", "")]:
         kinds = " + ".join(kind for kind, _ in modules) or "nothing"
         raise ModelRefused(
-            f"{path} has {kinds}: of cross-encoders only one Transformer with a classification head is served"
+            f"{path} has {kinds}, but a cross-encoder must have one Transformer with a classification head"
         )

@@ -79,8 +79,8 @@ class ModelSpec:
         right = TASKS[args.backend][spec.kind]
         if args.task not in (None, right):
             raise ModelRefused(
-                f"--task={args.task}: the model in {directory} is {_A[spec.kind]}, its files say; "
-                f"write --task={right}, or leave it out"
+                f"--task={args.task} does not match the model in {directory}, which is {_A[spec.kind]}: "
+                f"use --task={right}, or remove --task"
             )
         runs = args.trust_remote_code and remote_code.comes_with(spec.directory)
         limited = spec.limited(max_length=args.max_length, dtype=args.dtype, quantize=args.quantize)
@@ -90,7 +90,7 @@ class ModelSpec:
     def read(cls, directory: Path) -> Self:
         """Raises ModelRefused."""
         if not directory.is_dir():
-            raise ModelRefused(f"{directory} is not a directory: there is no model in it")
+            raise ModelRefused(f"--model_dir={directory} is not a directory")
         plain = not (directory / "modules.json").is_file()
         if plain and architecture_in(directory).endswith(_CLASSIFIER):
             _refuse_chat_template(directory)
@@ -110,8 +110,8 @@ class ModelSpec:
             head, body = Head.read(modules.listed), Body.read(transformer, asked_of(transformer, Kind.EMBEDDING_MODEL))
             if body.architecture.endswith(_CLASSIFIER):
                 raise ModelRefused(
-                    f"{transformer / 'config.json'} says {body.architecture}: it scores texts (a cross-encoder), "
-                    f"but {directory / 'modules.json'} makes embeddings of it"
+                    f"{transformer / 'config.json'} has {body.architecture}, which is a cross-encoder, but "
+                    f"{directory / 'modules.json'} describes an embedding model"
                 )
         dimensions, steps = head.dimensions, head.steps
         if defaults.keep is not None and defaults.keep < dimensions:
@@ -184,12 +184,12 @@ class ModelSpec:
         if self.kind is Kind.CROSS_ENCODER:
             if args.matryoshka:
                 raise ModelRefused(
-                    f"--matryoshka: the model in {self.directory} gives scores, no vectors: leave it out"
+                    f"--matryoshka: the model in {self.directory} returns scores, not vectors; remove the flag"
                 )
             if args.truncate is Truncate.START:
                 raise ModelRefused(
-                    f"--truncate=start: the model in {self.directory} scores pairs, which are cut at their end, as "
-                    "CrossEncoder does: write --truncate=end, or leave it out"
+                    f"--truncate=start: the model in {self.directory} scores pairs, which are truncated at their end, "
+                    "as in CrossEncoder; use --truncate=end, or remove the flag"
                 )
         spec = replace(self, truncate=args.truncate)
         if not args.matryoshka:
@@ -206,7 +206,8 @@ class ModelSpec:
         """
         if max_length is not None and max_length > self.max_length:
             raise ModelRefused(
-                f"--max_length={max_length} is more than the model in {self.directory} takes: {self.max_length} tokens"
+                f"--max_length={max_length} exceeds the {self.max_length} tokens of the model in {self.directory}: "
+                "use a smaller number, or remove the flag"
             )
         if dtype is Dtype.AUTO:
             dtype = self.dtype if quantize is Quantization.NONE else Dtype.FLOAT32
@@ -227,8 +228,8 @@ def _refuse_chat_template(directory: Path) -> None:
     tokenizer = object_or_nothing(directory / "tokenizer_config.json")
     if tokenizer.get("chat_template") or (directory / "chat_template.jinja").is_file():
         raise ModelRefused(
-            f"{directory} has a chat template and no modules.json: sentence-transformers would put every text through "
-            "the template, which is not served; save the model with sentence-transformers, so that the files say how"
+            f"{directory} has a chat template and no modules.json: sentence-transformers would apply the template to "
+            "every text, which is not supported; save the model with sentence-transformers to define its modules"
         )
 
 
@@ -237,7 +238,7 @@ def _assumed(directory: Path, body: Body) -> tuple[Head, tuple[str, ...]]:
     _refuse_chat_template(directory)
     pooling = Pooling.LAST_TOKEN if body.causal else Pooling.MEAN
     why = f"{directory.name} has no modules.json, and {body.architecture or 'its architecture'} is "
-    why += "a language model" if body.causal else "no language model"
+    why += "a language model" if body.causal else "not a language model"
     path = directory / "config.json"
     hidden = number(path, object_in(path), "hidden_size", "d_model", "dim", "n_embd")
     head = Head(pooling=(pooling,), include_prompt=True, steps=(), dimensions=hidden)

@@ -36,7 +36,7 @@ class TextTokenizer:
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises nothing narrower
-            raise ModelRefused(f"{path} cannot be read as a tokenizer: {error}") from error
+            raise ModelRefused(f"{path} is not a valid tokenizer: {error}") from error
         # The file carries the settings of whoever saved it last (MiniLM's: cut to 128 and pad to 128).
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -103,7 +103,7 @@ class TextTokenizer:
         for ids in texts:
             unknown = next((id_ for id_ in ids if id_ >= _NO_ID or self._tokenizer.id_to_token(id_) is None), None)
             if unknown is not None:
-                raise ValueError(f"the tokenizer has no token with id {unknown}")
+                raise ValueError(f"the tokenizer has no token with the id {unknown}")
         found: list[str] = self._tokenizer.decode_batch(
             [list(ids) for ids in texts], skip_special_tokens=skip_special_tokens
         )
@@ -130,8 +130,8 @@ class TextTokenizer:
         around = self.encode([""]).ids
         if len(around) and around.max() >= vocabulary:
             raise ModelRefused(
-                f"the tokenizer puts {self.name(int(around.max()))} into every text, and the model's weights have rows "
-                f"for the ids below {vocabulary} only: resize the model's embeddings to the tokenizer"
+                f"the tokenizer adds {self.name(int(around.max()))} to every text, but the model's weights cover ids "
+                f"below {vocabulary} only: resize the model's embeddings to the tokenizer"
             )
         added = self._tokenizer.get_added_tokens_decoder()
         end = max(self._tokenizer.get_vocab_size(), *(id_ + 1 for id_ in added), 0)
@@ -140,13 +140,13 @@ class TextTokenizer:
             return None
         named = ", ".join(map(self.name, beyond[:_NAMED])) + (", ..." if len(beyond) > _NAMED else "")
         return (
-            f"the tokenizer has {len(beyond)} tokens ({named}) beyond the ids below {vocabulary} that the model's "
-            "weights have rows for: a text with one of them is answered with 400; resize the model's embeddings"
+            f"the tokenizer has {len(beyond)} tokens ({named}) that the model's weights do not cover (ids below "
+            f"{vocabulary} only): a text with one of them is answered 400; resize the model's embeddings"
         )
 
     def name(self, id_: int) -> str:
         """A token, as messages have it."""
-        return f"the token {self._tokenizer.id_to_token(id_)!r} with id {id_}"
+        return f"the token {self._tokenizer.id_to_token(id_)!r} (id {id_})"
 
     def count(self, text: str) -> int:
         """How many tokens it has by itself, without a prompt and special ones."""
@@ -172,7 +172,9 @@ class TextTokenizer:
         for first in range(len(whole) - len(plain) + 1):
             if whole[first : first + len(plain)] == plain:
                 return whole[:first], whole[first + len(plain) :]
-        raise ModelRefused("the tokenizer changes a text's own tokens where it puts special ones around them")
+        raise ModelRefused(
+            "the tokenizer changes the tokens of a text when it adds special tokens, which is not supported"
+        )
 
 
 _ANY_TEXT = "a text"

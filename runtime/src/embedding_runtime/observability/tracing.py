@@ -40,7 +40,7 @@ def configure(environ: Mapping[str, str]) -> None:
     try:
         _tracing = importlib.import_module("embedding_runtime.observability.otlp").start()
     except ModuleNotFoundError as error:
-        _log.warning("no traces, although %s is set: %s (embedding-runtime[otel] brings it)", ENDPOINTS[0], error)
+        _log.warning("tracing is off although %s is set: %s; install embedding-runtime[otel]", ENDPOINTS[0], error)
 
 
 def request(method: str, headers: Mapping[str, str]) -> AbstractContextManager[object]:

@@ -80,7 +80,7 @@ def unpack(kind: int, body: memoryview) -> Message:
     try:
         of_kind = _UNPACK[kind]
     except LookupError:
-        raise ValueError(f"there is no message of kind {kind}") from None
+        raise ValueError(f"unknown kind of message: {kind}") from None
     return of_kind(body)
 
 

@@ -94,6 +94,6 @@ class MessageLink(asyncio.BufferedProtocol):
         try:
             self._received(unpack(kind, body))
         except (LookupError, TypeError, ValueError) as error:
-            _log.debug("a message of kind %d", kind, exc_info=error)
-            self._problem = f"its message cannot be understood: {error!r}"
+            _log.debug("invalid message of kind %d", kind, exc_info=error)
+            self._problem = f"it sent an invalid message: {error!r}"
             self.abort()

@@ -76,7 +76,7 @@ class Engine:
         try:
             await self.pool.run(workers)
         finally:
-            self.fail("no worker is left")
+            self.fail("all workers have ended")
         return self.reason
 
     def _changed(self) -> None:
@@ -184,7 +184,7 @@ class Engine:
         )
         if after is not None:
             raise Overloaded(
-                f"Server overloaded: {ahead} tokens are queued ahead of the {tokens} of this request", retry_after=after
+                f"Server overloaded: {ahead} tokens are queued ahead of this request's {tokens}", retry_after=after
             )
 
     def loaded(self, ready: Ready) -> None:
@@ -198,7 +198,7 @@ class Engine:
             self._rate.full = ready.batch_tokens
             if ready.tokens_per_second is not None:
                 self._rate.calibrate(ready.tokens_per_second)
-                _log.info("ready: %s; %.0f tokens/s a worker at warm-up", self.reason, ready.tokens_per_second)
+                _log.info("ready: %s; %.0f tokens/s per worker in the warm-up", self.reason, ready.tokens_per_second)
             else:
                 _log.info("ready: %s", self.reason)
             self._changed()
@@ -218,7 +218,7 @@ class Engine:
         for job in {part.owner for batch in batches for part in batch.parts}:
             job.lost_workers += 1
             if job.lost_workers > 1:
-                self._give_up(job, BackendFailed("two workers were lost while they computed texts of this request"))
+                self._give_up(job, BackendFailed("two workers crashed while they computed this request"))
         for batch in batches:
             self._queue.retry([part for part in batch.parts if not part.owner.done.done()])
         self._dispatch()
@@ -230,7 +230,12 @@ class Engine:
         return None if rate is None else rate * max(1, len(self.pool.ready))
 
     def _dispatch(self) -> None:
-        while (ready := self.pool.ready) and (plan := self._plan(ready)) and (parts := self._next(plan)):
+        while (
+            self._queue.texts
+            and (ready := self.pool.ready)
+            and (plan := self._plan(ready))
+            and (parts := self._next(plan))
+        ):
             texts = TokenBatch.joined([part.owner.texts.part(part.start, part.stop) for part in parts])
             batch = Batch(parts, texts.tokens, plan.exclusive, time.monotonic())
             ready[plan.worker].give(next(self._numbers), batch, texts)
@@ -288,7 +293,7 @@ class Engine:
             self._queue.retry([part for part in parts if not part.owner.done.done()])
 
     def _give_up(self, job: Job, fault: RuntimeFault) -> None:
-        _log.warning("a request has failed: %s", fault)
+        _log.warning("a request failed: %s", fault)
         job.fail(fault)
 
 

@@ -151,7 +151,8 @@ class RequestQueue(Generic[Owner]):
 
     def __init__(self) -> None:
         self._requests: dict[Owner, _Request[Owner]] = {}
-        self._lanes: Mapping[Lane, _LaneQueue[Owner]] = {lane: _LaneQueue() for lane in Lane}
+        self._interactive, self._bulk = _LaneQueue[Owner](), _LaneQueue[Owner]()
+        self._lanes: Mapping[Lane, _LaneQueue[Owner]] = {Lane.INTERACTIVE: self._interactive, Lane.BULK: self._bulk}
         self._retries: deque[list[Part[Owner]]] = deque()
         """Halves of batches that failed: the next batches, as they are."""
         self._bulk_due = 0.0
@@ -160,12 +161,13 @@ class RequestQueue(Generic[Owner]):
     @property
     def tokens(self) -> int:
         """How many tokens wait."""
-        return sum(map(self.tokens_in, Lane))
+        return self._interactive.tokens + self._bulk.tokens + self._tokens_retried()
 
     @property
     def texts(self) -> int:
         """How many texts wait."""
-        return sum(map(self.texts_in, Lane))
+        retried = sum(part.texts for parts in self._retries for part in parts)
+        return self._interactive.texts + self._bulk.texts + retried
 
     def tokens_in(self, lane: Lane) -> int:
         """How many tokens wait in a lane."""
@@ -177,19 +179,20 @@ class RequestQueue(Generic[Owner]):
 
     def tokens_of(self, principal: Hashable) -> int:
         """How many tokens of one principal wait, retries aside."""
-        return sum(lane.tokens_of(principal) for lane in self._lanes.values())
+        return self._interactive.tokens_of(principal) + self._bulk.tokens_of(principal)
 
     def tokens_ahead(self, principal: Hashable, lane: Lane, tokens: int) -> int:
         """At most how many waiting tokens are dispatched before the last one of a new request."""
-        queue, other = self._lanes[lane], self._lanes[Lane.BULK if lane is Lane.INTERACTIVE else Lane.INTERACTIVE]
+        is_interactive = lane is Lane.INTERACTIVE
+        queue, other = (self._interactive, self._bulk) if is_interactive else (self._bulk, self._interactive)
         own = queue.tokens_of(principal)
         others = queue.principals - (own > 0)
         fair = own + min(queue.tokens - own, others * (own + tokens + QUANTUM))
-        if lane is Lane.INTERACTIVE:
+        if is_interactive:
             before = min(other.tokens, (fair + tokens) // INTERACTIVE_PER_BULK + QUANTUM)
         else:
             before = min(other.tokens, (fair + tokens) * INTERACTIVE_PER_BULK)
-        return fair + before + sum(self._tokens_of(part) for lane in Lane for part in self._retried(lane))
+        return fair + before + self._tokens_retried()
 
     def enqueue(self, owner: Owner, lengths: Sequence[int], principal: Hashable, lane: Lane) -> None:
         """Add a request's texts, one or more, of these lengths in tokens. An owner is enqueued once."""
@@ -225,7 +228,7 @@ class RequestQueue(Generic[Owner]):
         has_interactive = False
         while (lane := self._next_lane()) is not None:
             queue = self._lanes[lane]
-            if mixed is not None and has_interactive and not self._lanes[Lane.INTERACTIVE].texts:
+            if mixed is not None and has_interactive and not self._interactive.texts:
                 room, mixed = room - max(0, budget - mixed), None
             has_interactive = has_interactive or lane is Lane.INTERACTIVE
             if batch and queue.next_length() > room:
@@ -240,32 +243,33 @@ class RequestQueue(Generic[Owner]):
         return batch
 
     def _next_lane(self) -> Lane | None:
-        interactive, bulk = self._lanes[Lane.INTERACTIVE], self._lanes[Lane.BULK]
-        if not bulk.texts:
-            return Lane.INTERACTIVE if interactive.texts else None
-        if not interactive.texts or self._bulk_due >= bulk.next_length():
+        if not self._bulk.texts:
+            return Lane.INTERACTIVE if self._interactive.texts else None
+        if not self._interactive.texts or self._bulk_due >= self._bulk.next_length():
             return Lane.BULK
         return Lane.INTERACTIVE
 
     def _allowance(self, lane: Lane) -> int:
         """Tokens that the lane may take before it is the other one's turn; more than any budget where nobody waits."""
-        bulk = self._lanes[Lane.BULK]
-        if not (bulk.texts and self._lanes[Lane.INTERACTIVE].texts):
+        if not (self._bulk.texts and self._interactive.texts):
             return 1 << 62
         if lane is Lane.BULK:
             return int(self._bulk_due)
-        return max(1, int((bulk.next_length() - self._bulk_due) * INTERACTIVE_PER_BULK))
+        return max(1, int((self._bulk.next_length() - self._bulk_due) * INTERACTIVE_PER_BULK))
 
     def _settle(self, lane: Lane, tokens: int) -> None:
         if lane is Lane.BULK:
             self._bulk_due = max(0.0, self._bulk_due - tokens)
-        elif self._lanes[Lane.BULK].texts:
+        elif self._bulk.texts:
             self._bulk_due += tokens / INTERACTIVE_PER_BULK
         else:
             self._bulk_due = 0.0
 
     def _tokens_of(self, part: Part[Owner]) -> int:
         return sum(islice(self._requests[part.owner].lengths, part.start, part.stop))
+
+    def _tokens_retried(self) -> int:
+        return sum(self._tokens_of(part) for parts in self._retries for part in parts)
 
     def _retried(self, lane: Lane) -> list[Part[Owner]]:
         return [part for parts in self._retries for part in parts if self._requests[part.owner].lane is lane]

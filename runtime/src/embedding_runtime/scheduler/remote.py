@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from prometheus_client import Metric
 
-from embedding_runtime.errors import BackendFailed, NotReady, restored
+from embedding_runtime.errors import BackendFailed, NotReady, restore_fault
 from embedding_runtime.observability import gather, tracing
 from embedding_runtime.observability.metrics import Metrics
 from embedding_runtime.protocol.link import MessageLink
@@ -147,7 +147,7 @@ class RemoteScheduler:
         if not isinstance(answer, Scraped) and principal is not None and principal.tokens_per_minute is not None:
             self._note(principal, getattr(answer, "rate_limit", None))
         if isinstance(answer, Fault):
-            raise restored(answer.name, answer.message, answer.attributes)
+            raise restore_fault(answer.name, answer.message, answer.attributes)
         if not isinstance(answer, kind):
             raise TypeError(f"{type(answer).__name__} is no answer to {type(message).__name__}")
         return answer

@@ -25,8 +25,9 @@ class StopSignals:
 
     def _asked(self, name: str) -> None:
         if not self.asked_to_stop:
-            _log.info("%s: finishing what is under way or waits, up to %g s", name, self._grace_period)
-            message = f"the server is stopping, and this was not done after {self._grace_period:g} s"
+            _log.info("received %s: finishing queued and running requests within %g s", name, self._grace_period)
+            limit = f"{self._grace_period:g} s (--grace_period)"
+            message = f"the server is stopping, and the request did not finish within {limit}"
             asyncio.get_running_loop().call_later(self._grace_period, self._engine.fail, message)
         self._engine.stop()
         self._stop(now=self.asked_to_stop)

@@ -129,7 +129,7 @@ class WorkerPool(Generic[Owner]):
         if self._loading or not self.ready or too_many:
             return False
         self._restarts.append(now)
-        _log.error("worker %d is lost, and started again; %d are left: %s", number, len(self.ready), reason)
+        _log.error("restarting worker %d, with %d others left: %s", number, len(self.ready), reason)
         return True
 
     def _handle(self, worker: WorkerLink[Owner], message: Message) -> None:
@@ -155,9 +155,11 @@ class WorkerPool(Generic[Owner]):
             for worker in list(self._workers.values()):
                 batch, waited = worker.waited(TICK_SECONDS)
                 if batch and waited > self._timeout(batch.tokens):
-                    worker.close(f"the worker is stuck: no answer to a batch of {batch.tokens} tokens for {waited:g} s")
+                    worker.close(
+                        f"the worker is stuck: a batch of {batch.tokens} tokens did not finish in {waited:g} s"
+                    )
 
     def _unwatched(self, watching: asyncio.Task[None]) -> None:
         """A server whose workers nobody watches ends, too."""
         if not watching.cancelled() and (error := watching.exception()):
-            self._user.fail(f"the workers cannot be watched: {error!r}")
+            self._user.fail(f"the watchdog of the workers failed: {error!r}")

@@ -23,7 +23,8 @@ def copy_model(uri: str, source: Path, into: Path, say: Callable[[str], None]) -
         paths = wanted(_files(source))
         if not is_model(paths):
             raise NoModel(
-                DownloadVerdict.MODEL_NOT_FOUND, f"{uri} holds no model: {source} has no config.json or modules.json"
+                DownloadVerdict.MODEL_NOT_FOUND,
+                f"{uri} is not a model: {source} has neither config.json nor modules.json",
             )
         _refuse_pointers(uri, source, paths)
         total = sum((source / path).stat().st_size for path in paths)

@@ -32,18 +32,18 @@ def fetch(text: str, directory: Path, environ: MutableMapping[str, str], log: Lo
     uri = parse_uri(text)
     if isinstance(uri, ForeignUri):
         raise BadUri(
-            f"{text!r} is not fetched here: hf://owner/name[:revision], pvc://claim/path and file:///path are; "
-            f"for {uri.scheme}:// name a storage container that knows it"
+            f"{text!r} is not supported by this initializer, but hf://owner/name[:revision], pvc://claim/path and "
+            f"file:///path are: use a storage container that supports {uri.scheme}://"
         )
     if directory.is_dir() and any(directory.iterdir()):
-        log.say(f"{directory} is already there: nothing to do")
+        log.say(f"{directory} already exists: nothing to do")
         return
     began = monotonic()
     try:
         with staged(directory) as staging:
             _put(uri, text, staging, environ, log)
     except OSError as error:
-        raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{text} cannot be put at {directory}: {error}") from error
+        raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{text} cannot be written to {directory}: {error}") from error
     log.say(f"{text} is at {directory}: {megabytes(size_of(directory))} in {monotonic() - began:.1f} seconds")
 
 

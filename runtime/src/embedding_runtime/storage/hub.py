@@ -64,7 +64,7 @@ def _attempt(request: Request, into: Path, cache: Path, log: Log) -> None:
     if not is_model(paths):
         raise NoModel(
             DownloadVerdict.MODEL_NOT_FOUND,
-            f"{request.uri} is not a model: at {request.hub.endpoint} it has no config.json and no modules.json",
+            f"{request.uri} is not a model: at {request.hub.endpoint} it has neither config.json nor modules.json",
         )
     files = [listed[path] for path in paths]
     total = sum(file.size or 0 for file in files)
@@ -90,7 +90,7 @@ def _room_for(total: int, directory: Path, uri: str) -> None:
     if free < total:
         raise NoModel(
             DownloadVerdict.DOWNLOAD_FAILED,
-            f"{uri} needs {megabytes(total)} and the volume has {megabytes(free)} free; give it more room",
+            f"{uri} needs {megabytes(total)}, but the volume has {megabytes(free)} free: enlarge the volume",
         )
 
 

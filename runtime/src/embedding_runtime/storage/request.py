@@ -28,13 +28,14 @@ class Hub:
         url = urlsplit(endpoint)
         if url.scheme not in ("http", "https") or not url.netloc:
             raise NoModel(
-                DownloadVerdict.DOWNLOAD_FAILED, f"HF_ENDPOINT={endpoint} is not a hub's address; write https://host"
+                DownloadVerdict.DOWNLOAD_FAILED, f"HF_ENDPOINT={endpoint} is not a URL of a hub: use https://host"
             )
         token = environ.get("HF_TOKEN", "").strip()  # secrets made from files end in a line break
         if not all("!" <= letter <= "~" for letter in token):
             # Refused here, because the client would refuse it in an error that shows it.
             raise NoModel(
-                DownloadVerdict.MODEL_UNAUTHORIZED, "HF_TOKEN holds a character that no token has; copy it anew"
+                DownloadVerdict.MODEL_UNAUTHORIZED,
+                "HF_TOKEN has a character that is not valid in a token: copy the token again",
             )
         return cls(endpoint, token or None)
 

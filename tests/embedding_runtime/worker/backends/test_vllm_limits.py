@@ -21,7 +21,7 @@ PROMPT = {"prompts": {"q": "query: "}, "default_prompt_name": "q"}
         ({"pooling": {"pooling_mode": "mean_sqrt_len_tokens"}}, "pools by mean_sqrt_len_tokens"),
         ({"pooling": {"pooling_mode": ["cls", "mean"]}}, r"pools by cls \+ mean"),
         ({"modules": ["Transformer", "Pooling", "Dense"]}, "has Dense layers"),
-        ({"pooling": {"include_prompt": False}, "defaults": PROMPT}, "leaves its prompt out of the pooling"),
+        ({"pooling": {"include_prompt": False}, "defaults": PROMPT}, "excludes its prompt from pooling"),
         (
             {"pooling": {"pooling_mode": "max"}, "modules": ["Transformer", "Pooling", "Dense"]},
             "pools by max .*, and has Dense layers",
@@ -29,7 +29,7 @@ PROMPT = {"prompts": {"q": "query: "}, "default_prompt_name": "q"}
     ],
 )
 def test_it_is_refused_by_name(tmp_path: Path, says: dict[str, Any], words: str) -> None:
-    with pytest.raises(ModelRefused, match=f"vLLM cannot serve .*{words}.*; --backend=huggingface can"):
+    with pytest.raises(ModelRefused, match=f"vLLM cannot serve .*{words}.*; use --backend=huggingface"):
         registry.load(BackendName.VLLM, ModelSpec.read(a_model(tmp_path, **says)), allow_pickle=False)
 
 

@@ -164,7 +164,9 @@ def _joined(content: bytes | bytearray, part: bytes) -> bytearray:
 
 
 def _no_memory() -> Overloaded:
-    return Overloaded("the bodies of requests fill the memory for them, and this one was given up", retry_after=1)
+    return Overloaded(
+        "Server overloaded: the memory for request bodies is full, and this body was dropped", retry_after=1
+    )
 
 
 def _lane(headers: Mapping[bytes, bytes]) -> Lane | None:
@@ -175,7 +177,7 @@ def _lane(headers: Mapping[bytes, bytes]) -> Lane | None:
     try:
         return Lane(asked.decode("latin-1").strip().lower())
     except ValueError:
-        raise BadRequest(f"{LANE_HEADER}: it has to be {' or '.join(Lane)}") from None
+        raise BadRequest(f"{LANE_HEADER} must be {' or '.join(Lane)}") from None
 
 
 def _after(body: bytes, receive: Receive) -> Receive:

@@ -72,7 +72,7 @@ class ObservabilityMiddleware:
             try:
                 await self._app(scope, receive, answer)
             except Exception as error:
-                _log.exception("a fault of the server")
+                _log.exception("internal server error")
                 if code is not None:  # too late for another answer
                     raise
                 await (await self._broken(Request(scope), error))(scope, receive, answer)

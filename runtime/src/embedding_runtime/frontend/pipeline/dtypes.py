@@ -86,5 +86,5 @@ _CASTS: Mapping[str, Callable[[VectorRows], Bits]] = {
 
 def _refuse(beyond: npt.NDArray[np.bool_], dtype: str) -> None:
     if beyond.any():
-        message = f"embed_dtype: a vector has numbers beyond those of {dtype}: use float32, or normalize"
+        message = f"embed_dtype: a vector has numbers that exceed the range of {dtype}: use float32, or normalize"
         raise BadRequest(message, param="embed_dtype")

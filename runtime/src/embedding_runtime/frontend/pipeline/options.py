@@ -102,18 +102,17 @@ _TINY = np.float32(1e-12)
 def _size_problem(spec: ModelSpec, asked: int | None) -> str | None:
     if asked is None or asked == spec.dimensions or asked in spec.sizes:
         return None
-    own = f"this model's vectors have {spec.dimensions}"
+    own = f"{asked} is not supported: this model's vectors have {spec.dimensions} dimensions"
     if not spec.sizes:
-        nobody = "neither its files nor --matryoshka say that they may be cut"
-        return f"{own}, and {nobody}: {spec.dimensions}, or leave it out"
+        return f"{own}, and neither its files nor --matryoshka allow fewer; remove the field"
     sizes = spec.sizes
-    few = f"any from {sizes.start} to {spec.dimensions}" if isinstance(sizes, range) else ", ".join(map(str, sizes))
-    return f"{own}, and may be cut to {few}"
+    few = f"{sizes.start} to {spec.dimensions}" if isinstance(sizes, range) else ", ".join(map(str, sizes))
+    return f"{own}, and can be truncated to {few}"
 
 
 def _truncate_problem(truncate: object, keep_tokens: int | None) -> str | None:
     if truncate in (False, "NONE") and keep_tokens is not None:
-        return "says that nothing is cut, and truncate_prompt_tokens to how much: leave one out"
+        return "it disables truncation, but truncate_prompt_tokens is set: remove one of them"
     return None
 
 
@@ -125,30 +124,30 @@ def _ends(truncate: object, sides: Sequence[str | None]) -> set[Side]:
 
 def _side_problem(ends: set[Side]) -> str | None:
     if len(ends) > 1:
-        return "truncate, truncation_direction and truncation_side ask for both ends of a text: leave all but one out"
+        return "truncate, truncation_direction and truncation_side name different ends of the text: keep one of them"
     return None
 
 
 def _limit_problem(spec: ModelSpec, keep_tokens: int | None) -> str | None:
     if keep_tokens is None or keep_tokens == -1 or 1 <= keep_tokens <= spec.max_length:
         return None
-    return f"it is {keep_tokens}; it has to be from 1 to what the model takes, {spec.max_length}, or -1 for that"
+    return f"{keep_tokens} is not valid: use 1 to {spec.max_length}, or -1 for the model's maximum"
 
 
 def _normalize_problem(spec: ModelSpec, normalize: object) -> str | None:
     if normalize is False and spec.normalized:
-        return "the model's own files bring its vectors to length 1: leave this out, or true"
+        return "false is not supported, since the model's files normalize its vectors: use true, or remove the field"
     return None
 
 
 def _prompt(spec: ModelSpec, name: str | None, input_type: str | None) -> tuple[str, str | None]:
     """The prompt, and the problem with it if there is one."""
     if name is not None and input_type is not None:
-        return "", "say which prompt by prompt_name or by input_type, not by both"
+        return "", "prompt_name and input_type exclude each other: remove one of them"
     if name is not None:
         if name not in spec.prompts:
-            known = ", ".join(spec.prompts) or "none: leave it out"
-            return "", f"this model has no such prompt; it has {known}"
+            known = f"use one of {', '.join(spec.prompts)}" if spec.prompts else "it has none; remove the field"
+            return "", f"this model has no such prompt: {known}"
         prompt = spec.prompts[name]
     elif input_type is None:
         prompt = spec.prompt
@@ -157,5 +156,8 @@ def _prompt(spec: ModelSpec, name: str | None, input_type: str | None) -> tuple[
         names = _PROMPTS_FOR.get(input_type, (input_type,))
         prompt = next((spec.prompts[name] for name in names if spec.prompts.get(name)), otherwise)
     if prompt != spec.prompt and not spec.include_prompt:
-        return "", "this model leaves its prompt out of the pooling, and is served with its default one only"
+        return (
+            "",
+            "this model excludes its prompt from pooling, so only its default prompt is supported: remove the field",
+        )
     return prompt, None

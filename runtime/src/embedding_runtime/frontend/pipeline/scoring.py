@@ -47,8 +47,8 @@ async def score_pairs(
     scores = service.spec.scores
     if scores is not None and scores.labels != 1:
         raise UnsupportedTask(
-            f"{service.name} has {scores.labels} labels, so a pair has no single score to rank by: POST /predict has "
-            f"the labels of pairs and texts (TEI's API), POST /classify those of texts (vLLM's)"
+            f"{service.name} has {scores.labels} labels, so a pair has no single score: use POST /predict (TEI) for "
+            "the labels of pairs and texts, or POST /classify (vLLM) for those of texts"
         )
     rows, tokens = await service.scores(context, pairs, operation=operation, truncate=truncate, field=field)
     return PairScores(rows[:, 0], tokens)
@@ -71,7 +71,7 @@ async def probabilities(
     scores = service.spec.scores
     activation = "" if scores is None else scores.activation.rpartition(".")[2]
     if raw and scores is not None and activation != _NONE:
-        message = f"the model's own files put its scores through {activation}: leave this out"
+        message = f"the model's files apply {activation} to its scores, so logits are not available; remove the field"
         raise BadRequest(f"raw scores: {message}", param=field)
     rows, tokens = await service.scores(context, inputs, operation="classify", truncate=truncate, field=field)
     if raw or activation != _NONE:

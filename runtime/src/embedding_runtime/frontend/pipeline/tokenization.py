@@ -86,7 +86,7 @@ class Tokenization:
         """
         if self._spec.kind is not Kind.EMBEDDING_MODEL:
             raise UnsupportedTask(
-                f"{self._name} is a cross-encoder: it has no embeddings, it scores pairs at /v1/rerank"
+                f"{self._name} is a cross-encoder, which has no embeddings: use /v1/rerank to score pairs of texts"
             )
         many: Sequence[Any] = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
         self.check_number(many, field)
@@ -99,7 +99,7 @@ class Tokenization:
             if truncated is not None:
                 truncated += np.flatnonzero(cuts).tolist()
         elif options.prompt:
-            message = f"{field}: this model has a prompt before every text: send texts, and it is put there"
+            message = f"{field}: this model has a prompt, which cannot be added to token ids: send texts"
             raise BadRequest(message, param=field)
         else:
             texts = TokenBatch.of([self._as_ids(field, index, ids) for index, ids in enumerate(many)])
@@ -122,7 +122,7 @@ class Tokenization:
         """
         if self._spec.kind is not Kind.CROSS_ENCODER:
             raise UnsupportedTask(
-                f"{self._name} is an embedding model: it scores no pairs, its vectors are at /v1/embeddings"
+                f"{self._name} is an embedding model, which does not score pairs: use /v1/embeddings for vectors"
             )
         self.check_number(pairs, field)
         limit = self._spec.max_length
@@ -150,16 +150,16 @@ class Tokenization:
     def check_number(self, texts: Sequence[object], field: str) -> None:
         """Of the texts, or pairs, in one request. Raises BadRequest."""
         if not texts:
-            raise BadRequest(f"{field} is an empty list: give at least one text", param=field)
+            raise BadRequest(f"{field} is an empty list: send at least one text", param=field)
         if len(texts) > self._limits.max_inputs:
-            most = f"{self._limits.max_inputs} are taken in one request (--max_inputs)"
+            most = f"the maximum is {self._limits.max_inputs} (--max_inputs)"
             raise RequestTooLarge(f"{field} has {len(texts)} texts; {most}: send several requests", param=field)
 
     def check_tokens(self, tokens: int, field: str, *, more: bool = False, one: bool = False) -> None:
         """Of all texts in one request, `more` where some were not counted, `one` for one text. Raises BadRequest."""
         if tokens > self._limits.max_request_tokens:
-            most = f"{self._limits.max_request_tokens} are taken in one request (--max_request_tokens)"
-            has = f"{tokens} tokens or more" if more else f"{tokens} tokens"
+            most = f"the maximum is {self._limits.max_request_tokens} (--max_request_tokens)"
+            has = f"at least {tokens} tokens" if more else f"{tokens} tokens"
             remedy = "split or shorten the text" if one else "send several requests"
             raise RequestTooLarge(f"{field} has {has}; {most}: {remedy}", param=field)
 
@@ -204,9 +204,9 @@ class Tokenization:
     async def _refuse_endless(self, text: str | tuple[str, str], field: str, admit: Admit) -> None:
         """Counted in pieces, whose ends may add some tokens: so half of them is what there is at least."""
         if (characters := _characters(text)) > (limit := CHARACTERS_PER_TOKEN * self._limits.max_request_tokens):
-            taken = f"{limit} are taken ({CHARACTERS_PER_TOKEN} for each of --max_request_tokens)"
+            maximum = f"the maximum is {limit} ({CHARACTERS_PER_TOKEN} for each of --max_request_tokens)"
             raise RequestTooLarge(
-                f"{field} has a text of {characters} characters; {taken}: split or shorten it", param=field
+                f"{field} has a text of {characters} characters; {maximum}: split or shorten it", param=field
             )
         most, tokens = 2 * self._limits.max_request_tokens, 0
         for part in [text] if isinstance(text, str) else text:
@@ -222,7 +222,9 @@ class Tokenization:
         if side is None:
             return partial(self._tokenizer.encode, prompt=options.prompt)
         if limit <= len(self._tokenizer.first) + len(self._tokenizer.last):
-            message = f"truncate_prompt_tokens={limit} leaves no room beside the tokens around every text"
+            message = (
+                f"truncate_prompt_tokens={limit} leaves no room for text beside the special tokens: use a larger number"
+            )
             raise BadRequest(message, param="truncate_prompt_tokens")
 
         def encode(few: Sequence[str]) -> TokenBatch:
@@ -238,7 +240,7 @@ class Tokenization:
         """What one request gives the worker. Raises BadRequest, InputTooLong."""
         lengths = texts.lengths.tolist()
         if not all(lengths):
-            raise BadRequest(f"{field}[{lengths.index(0)}] has no tokens", param=field)
+            raise BadRequest(f"{field}[{lengths.index(0)}] has no tokens: remove it", param=field)
         if max(lengths) > limit:
             too_long = {index: length for index, length in enumerate(lengths) if length > limit}
             raise InputTooLong(too_long, limit=limit, field=field)
@@ -254,8 +256,8 @@ class Tokenization:
         for index, text in enumerate(texts):
             if (highest := int(text.max())) >= self._spec.vocabulary:
                 message = (
-                    f"{field}[{index}] has {self._tokenizer.name(highest)}, and the model's weights have rows for the "
-                    f"ids below {self._spec.vocabulary} only: take it out of the text"
+                    f"{field}[{index}] contains {self._tokenizer.name(highest)}, but the model's weights cover ids "
+                    f"below {self._spec.vocabulary} only: remove it from the text"
                 )
                 raise BadRequest(message, param=field)
 
@@ -264,9 +266,9 @@ class Tokenization:
         first, last = self._tokenizer.first, self._tokenizer.last
         problem = None
         if (highest := max(ids, default=0)) >= self._spec.vocabulary:
-            problem = f"has a token id of {highest}, the model's are below {self._spec.vocabulary}"
+            problem = f"has the token id {highest}, but the model's ids are below {self._spec.vocabulary}"
         elif ids and not (list(ids[: len(first)]) == first and list(ids[len(ids) - len(last) :]) == last):
-            problem = f"is not as this model's tokenizer has it: {first} before every text, {last} after"
+            problem = f"lacks the special tokens of this model's tokenizer: {first} before the text and {last} after it"
         if problem is not None:
             raise BadRequest(f"{field}[{index}] {problem}: {_REMEDY}", param=field)
         return np.array(ids, dtype=np.int32)
@@ -277,15 +279,17 @@ async def _admit_more(admit: Admit, before: int, cut_to: int | None, more: int) 
     await admit(before + (more if cut_to is None else min(more, cut_to)))
 
 
-_REMEDY = "send texts, or ids of the model's own tokenizer (LangChain: check_embedding_ctx_length=False)"
+_REMEDY = "send texts, or ids from the model's own tokenizer (in LangChain, set check_embedding_ctx_length=False)"
 
 
 def _refuse_what_vllm_gets_wrong(texts: TokenBatch, padding: int, field: str) -> None:
     """vLLM gives a padding inside of a text the next position; RoBERTa's own code gives it the padding's."""
     for index, text in enumerate(texts):
         if padding in text:
-            message = f"{field}[{index}] has the model's padding token, which vLLM places otherwise than the model does"
-            raise BadRequest(f"{message}: take it out, or serve with --backend=huggingface", param=field)
+            message = (
+                f"{field}[{index}] contains the padding token, whose position vLLM computes differently from the model"
+            )
+            raise BadRequest(f"{message}: remove it, or use a server with --backend=huggingface", param=field)
 
 
 def _tokens(batch: TokenBatch) -> int:

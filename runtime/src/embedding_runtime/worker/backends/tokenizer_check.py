@@ -41,7 +41,7 @@ def check(spec: ModelSpec) -> Checked:
     for text, ids in zip(_PROBES, plain.encode(_PROBES), strict=True):
         found = theirs(text)
         if any(found.get("token_type_ids", ())):
-            raise ModelRefused(f"{type(theirs).__name__} in {spec.directory} has token types, which are not served")
+            raise ModelRefused(f"{type(theirs).__name__} in {spec.directory} has token types, which are not supported")
         if not np.array_equal(ids, found["input_ids"]):
             raise _differ(spec, theirs, text)
     types = "token_type_ids" in theirs("")
@@ -79,9 +79,7 @@ def _theirs(spec: ModelSpec) -> PreTrainedTokenizerBase:
             spec.directory, local_files_only=True, trust_remote_code=spec.remote_code
         )
     except (ImportError, OSError, ValueError) as error:  # its words for a class that it lacks, and for what that lacks
-        remedy = (
-            "" if spec.remote_code else ", and code that comes with a model is run only with --trust_remote_code=true"
-        )
+        remedy = "" if spec.remote_code else " (code that comes with a model needs --trust_remote_code=true)"
         raise ModelRefused(
             f"transformers cannot load the tokenizer in {spec.directory}{remedy}: {' '.join(str(error).split())}"
         ) from error
@@ -90,6 +88,6 @@ def _theirs(spec: ModelSpec) -> PreTrainedTokenizerBase:
 
 def _differ(spec: ModelSpec, theirs: PreTrainedTokenizerBase, given: object) -> ModelRefused:
     return ModelRefused(
-        f"tokenizer.json in {spec.directory} and transformers' {type(theirs).__name__} give different tokens "
+        f"tokenizer.json in {spec.directory} and transformers' {type(theirs).__name__} return different tokens "
         f"for {given!r}: save the tokenizer with transformers (tokenizer.save_pretrained), so that the two agree"
     )

@@ -101,7 +101,7 @@ def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
         if test is None:
             _self_test(spec, "some weights are missing")  # transformers names them as the files do
         raise ModelRefused(
-            f"vLLM finds no weights in {spec.directory} for {missing}; --backend=huggingface finds all"
+            f"vLLM finds no weights in {spec.directory} for {missing}: use --backend=huggingface"
         ) from missing
     except Exception as error:
         # ValueError: an architecture that vLLM does not have, a setting that it does not take. What the matrix does
@@ -109,12 +109,11 @@ def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
         if test is None and not isinstance(error, ValueError):
             raise
         said = " ".join(str(error).split())[:_SAID]
-        raise ModelRefused(f"vLLM cannot load {spec.directory}: {said}; --backend=huggingface may") from error
+        raise ModelRefused(f"vLLM cannot load {spec.directory}: {said}; try --backend=huggingface") from error
     if difference is not None:
         code = "the code that came with" if spec.remote_code else "transformers' code for"
         raise ModelRefused(
-            f"vLLM does not compute what {code} {spec.directory} does: {difference}; "
-            "--backend=huggingface runs it as it is"
+            f"vLLM's results differ from those of {code} {spec.directory}: {difference}; use --backend=huggingface"
         )
     return backend
 
@@ -133,7 +132,7 @@ def _self_test(spec: ModelSpec, reason: str) -> SelfTest:
     """
     from embedding_runtime.worker.backends import huggingface  # noqa: PLC0415 the few models that need it wait a second for it
 
-    _log.info("comparing vLLM with transformers before it serves: %s", reason)
+    _log.info("comparing vLLM with transformers: %s", reason)
     test = huggingface.as_it_comes(_before_activation(spec))
     gc.collect()  # vLLM asks how much memory is free
     torch.accelerator.empty_cache()

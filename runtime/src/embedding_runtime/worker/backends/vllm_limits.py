@@ -21,18 +21,18 @@ def check(spec: ModelSpec) -> None:
     """Raises ModelRefused with all that vLLM does not do, and what does."""
     problems = []
     if spec.scores is not None and spec.scores.architecture not in _CLASSIFIERS:
-        problems.append(f"scores as {spec.scores.architecture} (vLLM: {', '.join(sorted(_CLASSIFIERS))})")
+        problems.append(f"scores with {spec.scores.architecture} (vLLM supports {', '.join(sorted(_CLASSIFIERS))})")
     if spec.scores is not None and spec.remote_code:
-        problems.append("scores by code of its own")
+        problems.append("computes scores with its own code")
     if spec.scores is None and spec.pooling not in SEQ_POOLING:
-        problems.append(f"pools by {' + '.join(spec.pooling)} (vLLM: by cls, mean or lasttoken)")
+        problems.append(f"pools by {' + '.join(spec.pooling)} (vLLM supports cls, mean and lasttoken)")
     if any(isinstance(step, Dense) for step in spec.steps):
         # vLLM has a projector, for some architectures; where it cannot load a layer it logs that and leaves it out.
         problems.append("has Dense layers")
     if spec.prompt and not spec.include_prompt:
-        problems.append("leaves its prompt out of the pooling (include_prompt: false)")
+        problems.append("excludes its prompt from pooling (include_prompt: false)")
     if problems:
         raise ModelRefused(
             f"vLLM cannot serve the model in {spec.directory} exactly: it {', and '.join(problems)}; "
-            "--backend=huggingface can"
+            "use --backend=huggingface"
         )

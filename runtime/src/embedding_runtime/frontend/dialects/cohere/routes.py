@@ -1,4 +1,4 @@
-"""Cohere's `/v1/embed` and `/v2/embed`. By default texts that are too long are cut at their end, as Cohere does."""
+"""Cohere's `/v1/embed` and `/v2/embed`. As in Cohere, texts that are too long are truncated by default."""
 
 import uuid
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def router(service: Service) -> APIRouter:
 
 
 async def embed_v2(service: Service, body: EmbedRequestV2, context: RequestContext) -> Response:
-    """Answer /v2/embed."""
+    """Handle /v2/embed."""
     service.name_for(body.model)
     texts = _texts(body)
     options = Options.of(
@@ -66,19 +66,21 @@ def _truncate(service: Service, body: EmbedRequest | EmbedRequestV2) -> str | No
 
 def _texts(body: EmbedRequestV2) -> list[str]:
     if (body.texts is None) == (body.inputs is None):
-        raise BadRequest("texts: give either texts or inputs", param="texts")
+        raise BadRequest("texts: exactly one of texts and inputs is required", param="texts")
     if body.inputs is None:
         return body.texts or []
     return ["".join(part.text for part in given.content) for given in body.inputs]
 
 
 def _check_types(service: Service, types: Sequence[EmbeddingType], dimensions: int) -> None:
-    """Before anything is computed. Raises BadRequest."""
+    """Check the requested types before computing. Raises BadRequest."""
     if not service.spec.normalized and {"int8", "uint8"} & set(types):
-        message = "embedding_types: int8 and uint8 are of the range [-1, 1], and this model's vectors have any length"
+        message = "embedding_types: int8 and uint8 need vectors of length 1, which this model's are not"
         raise BadRequest(f"{message}: use float or base64", param="embedding_types")
     if dimensions % 8 and {"binary", "ubinary"} & set(types):
-        message = f"embedding_types: {dimensions} dimensions do not fill bytes: binary takes a multiple of 8"
+        message = (
+            f"embedding_types: binary needs a multiple of 8 dimensions, not {dimensions}: use another size or type"
+        )
         raise BadRequest(message, param="embedding_types")
 
 
@@ -110,5 +112,5 @@ def _answer(
 
 
 def warnings(context: RequestContext, field: str) -> list[str]:
-    """Which texts of a field were cut."""
-    return [f"{field}[{place}] was longer than the model takes and was cut" for place in context.truncated]
+    """A warning for each truncated text of a field."""
+    return [f"{field}[{place}] was longer than the model's maximum and was truncated" for place in context.truncated]

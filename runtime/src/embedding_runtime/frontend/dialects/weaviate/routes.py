@@ -34,14 +34,12 @@ WEAVIATE = Dialect("Weaviate", WeaviateError, lambda failure: {"error": failure.
 
 
 class _Config(Body):
-    pooling_strategy: Annotated[
-        str | None, Field(description="not used: the model's own files say how it pools (Weaviate sends a default)")
-    ] = None
+    pooling_strategy: Annotated[str | None, Field(description="ignored: the model's files define its pooling")] = None
     task_type: Annotated[
         Literal["query", "passage"] | None,
-        Field(description="what the texts are: the model's own prompt for that, where it has one"),
+        Field(description="selects the prompt that is put before the texts, if the model has one for it"),
     ] = None
-    dimensions: Annotated[int | None, Field(ge=1, description="cut the vectors to so many dimensions")] = None
+    dimensions: Annotated[int | None, Field(ge=1, description="truncate the vectors to this many dimensions")] = None
 
 
 class VectorsRequest(RequestBody):
@@ -123,7 +121,7 @@ def _probed(service: Service, *, well: bool) -> Response:
 
 async def _vectors(service: Service, body: VectorsRequest, context: RequestContext) -> Response:
     if (body.text is None) == (body.texts is None):
-        raise BadRequest("text: give either text or texts", param="text")
+        raise BadRequest("text: exactly one of text and texts is required", param="text")
     asked = body.config or _Config()
     options = Options.of(service.spec, dimensions=asked.dimensions, input_type=asked.task_type)
     given, field = (body.texts, "texts") if body.text is None else (body.text, "text")
