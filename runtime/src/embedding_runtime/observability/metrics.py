@@ -1,26 +1,17 @@
 """Prometheus metrics of a server, after those of text-embeddings-inference.
 
-Counters and histograms are updated as events happen, gauges are read at each scrape. The updates cost 10 us per
-request.
+Counters and histograms are updated as events happen, gauges are read at each scrape.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Info,
-    Metric,
-    ProcessCollector,
-    disable_created_metrics,
-)
+from prometheus_client import CollectorRegistry, Gauge, Info, Metric, ProcessCollector
 from prometheus_client.registry import Collector
 
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.observability.gather import merged
+from embedding_runtime.observability.tallies import CounterFamily, HistogramFamily
 from embedding_runtime.protocol.requests import Lane
 
 __all__ = ["Metrics"]
@@ -28,9 +19,6 @@ __all__ = ["Metrics"]
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 TOKENS = (16, 64, 256, 512, 1024, 2048, 4096, 8192, 32768)
-
-# In the text format each would be one more series.
-disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
@@ -49,7 +37,7 @@ class Metrics:
         )
         self.tokenization = self._histogram(
             "request_tokenization_duration_seconds", "Tokenization of a request's texts.", SECONDS
-        )
+        ).labels()
         self._queue_seconds = self._histogram(
             "request_queue_duration_seconds",
             "From enqueuing a request to the dispatch of its first batch.",
@@ -60,18 +48,22 @@ class Metrics:
             "batch_inference_duration_seconds",
             "Computation of a batch, without the time it waited for another one.",
             SECONDS,
-        )
-        self._batch_texts = self._histogram("batch_texts", "Texts in a batch.", TEXTS)
-        self._batch_tokens = self._histogram("batch_tokens", "Tokens in a batch, special tokens included.", TOKENS)
-        self._texts = self._counter("texts", "Texts computed.")
-        self._tokens = self._counter("tokens", "Tokens computed, special tokens included.")
+        ).labels()
+        self._batch_texts = self._histogram("batch_texts", "Texts in a batch.", TEXTS).labels()
+        self._batch_tokens = self._histogram(
+            "batch_tokens", "Tokens in a batch, special tokens included.", TOKENS
+        ).labels()
+        self._texts = self._counter("texts", "Texts computed.").labels()
+        self._tokens = self._counter("tokens", "Tokens computed, special tokens included.").labels()
         self._padding = self._counter(
             "padding_tokens",
             "Padding computed in addition to embedding_tokens_total, to bring the texts of a batch to one length. "
             "0 if batches are packed.",
-        )
-        self._halves = self._counter("half_batches", "Batches run on half the cores, concurrently with another batch.")
-        self._worker_restarts = self._counter("worker_restarts", "Workers that crashed and were restarted.")
+        ).labels()
+        self._halves = self._counter(
+            "half_batches", "Batches run on half the cores, concurrently with another batch."
+        ).labels()
+        self._worker_restarts = self._counter("worker_restarts", "Workers that crashed and were restarted.").labels()
         self._connections_ended = self._counter(
             "connections_ended", "Connections that the server closed or refused.", ["reason"]
         )
@@ -147,11 +139,11 @@ class Metrics:
         """All of them, with their values now."""
         return list(self._registry.collect())
 
-    def _counter(self, name: str, help_: str, labels: Sequence[str] = ()) -> Counter:
-        return Counter(f"embedding_{name}", help_, labels, registry=self._registry)
+    def _counter(self, name: str, help_: str, labels: Sequence[str] = ()) -> CounterFamily:
+        return CounterFamily(f"embedding_{name}", help_, labels, self._registry)
 
-    def _histogram(self, name: str, help_: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
-        return Histogram(f"embedding_{name}", help_, labels, buckets=buckets, registry=self._registry)
+    def _histogram(self, name: str, help_: str, bounds: Sequence[float], labels: Sequence[str] = ()) -> HistogramFamily:
+        return HistogramFamily(f"embedding_{name}", help_, labels, self._registry, bounds=bounds)
 
     def _gauge(self, name: str, help_: str, value: Callable[[], float]) -> None:
         Gauge(f"embedding_{name}", help_, registry=self._registry).set_function(value)

@@ -85,7 +85,7 @@ def _reading(
 
 async def _body(model: type[RequestBody] | Choice, request: Request) -> RequestBody:
     """Raises BadRequest."""
-    content = await request.body()
+    content = (await request.receive()).get("body", b"")  # BodyReader hands all of it over at once
     split = RequestBody.split if isinstance(model, Choice) else model.split
     parts = split(content, request.headers) if content else None
     if parts is None:

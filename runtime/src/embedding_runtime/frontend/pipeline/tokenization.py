@@ -5,12 +5,12 @@ given. So nobody gets more than a slice of work that is not allowed.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
-from prometheus_client import Histogram
 
 from embedding_runtime.contract import BackendName, Kind
 from embedding_runtime.errors import BadRequest, InputTooLong, RequestTooLarge, UnsupportedTask
@@ -20,6 +20,7 @@ from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer, Token
 from embedding_runtime.observability import tracing
+from embedding_runtime.observability.tallies import HistogramTally
 from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
 
 __all__ = ["Admit", "Given", "Tokenization", "admit_any"]
@@ -65,7 +66,7 @@ class Tokenization:
         tokenizer: TextTokenizer,
         *,
         limits: Limits,
-        seconds: Histogram,
+        seconds: HistogramTally,
     ) -> None:
         """`name`: the model's; `seconds`: observes how long a request's texts took."""
         self._name, self._backend, self._spec = name, backend, spec
@@ -97,7 +98,7 @@ class Tokenization:
             slices = self._in_slices(many, encode, size=_tokens, field=field, admit=admit, cut_to=most)
             texts = TokenBatch.joined(await self._timed(slices))
             if truncated is not None:
-                truncated += np.flatnonzero(cuts).tolist()
+                truncated += [index for index, cut in enumerate(cuts) if cut]
         elif options.prompt:
             message = f"{field}: this model has a prompt, which cannot be added to token ids: send texts"
             raise BadRequest(message, param=field)
@@ -132,7 +133,7 @@ class Tokenization:
         slices = self._in_slices(pairs, encode, size=_tokens, field=field, admit=admit, cut_to=most)
         texts = TokenBatch.joined(await self._timed(slices))
         if truncated is not None:
-            truncated += np.flatnonzero(cuts).tolist()
+            truncated += [index for index, cut in enumerate(cuts) if cut]
         self._check(texts, limit, field, more=len(texts) < len(pairs))
         return texts
 
@@ -164,8 +165,12 @@ class Tokenization:
             raise RequestTooLarge(f"{field} has {has}; {most}: {remedy}", param=field)
 
     async def _timed(self, work: Awaitable[T]) -> T:
-        with tracing.span("tokenize"), self._seconds.time():
-            return await work
+        begin = time.perf_counter()
+        with tracing.span("tokenize"):
+            try:
+                return await work
+            finally:
+                self._seconds.observe(time.perf_counter() - begin)
 
     async def _in_slices(
         self,

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,7 +73,7 @@ async def embeddings(service: Service, body: EmbeddingsRequest, context: Request
     )
     encoding = _encoding(body, options.dimensions)
     dtype, endianness = body.embed_dtype or "float32", body.endianness or "little"
-    answer = {"id": f"embd-{uuid.uuid4()}", "created": int(time.time()), "model": name}
+    answer = {"id": f"embd-{context.id}", "created": int(time.time()), "model": name}
     if encoding in ("bytes", "bytes_only"):
         numbers = range(_number(body.input))
         items = [] if encoding == "bytes_only" else _items(numbers, options.dimensions, dtype, endianness)

@@ -117,7 +117,7 @@ class _Usage(Answer):
 class Embeddings(Answer):
     """One vector for each text, in their order."""
 
-    id: Annotated[str, Field(examples=["embd-0f1f9a7c-6d0b-4b77-9a0a-1f9f5a7b2c11"])]
+    id: Annotated[str, Field(examples=["embd-0f1f9a7c6d0b4b779a0a1f9f5a7b2c11"])]
     object: Literal["list"]
     created: int
     data: list[_Embedding]
