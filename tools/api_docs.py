@@ -28,8 +28,9 @@ Each field of these APIs and their clients is in one of three groups:
 Any other field is rejected, too. If its name is similar to a valid one, the message names that one. `null` is the same
 as an absent field.
 
-**Long inputs.** An input that is too long is rejected, unless the request enables truncation. In Cohere's API it is
-enabled by default. If inputs were truncated, the header `X-Truncated` of the response has their number. Some APIs also
+**Long inputs.** An input that is too long is rejected, unless the request enables truncation. In Cohere's API and in
+`/v1/rerank` it is enabled by default. `--truncate=end` (`spec.model.truncate`) enables it for all requests that do not
+say, also for pairs. If inputs were truncated, the header `X-Truncated` of the response has their number. Some APIs also
 mark them: `truncated` in an item of OpenAI's embeddings or of vLLM's scores and classes, `meta.warnings` in Cohere's
 responses.
 

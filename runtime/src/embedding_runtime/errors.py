@@ -157,7 +157,9 @@ class BodyTooLarge(RuntimeFault):
     type = "invalid_request_error"
 
     def __init__(self, *, limit: int) -> None:
-        super().__init__(f"the body is larger than {limit} bytes: send fewer texts in a request")
+        super().__init__(
+            f"the body is larger than {limit} bytes (--max_body_bytes): send fewer or shorter texts in a request"
+        )
 
 
 class ClientGone(RuntimeFault):
@@ -205,7 +207,8 @@ class ExceedsKeyLimit(BadRequest):
     code = "rate_limit_exceeded"
 
     def __init__(self, *, tokens: int, per_minute: int, at_least: bool = False) -> None:
-        super().__init__(f"{_over_limit(tokens, per_minute, at_least=at_least)}: send fewer texts in a request")
+        over = _over_limit(tokens, per_minute, at_least=at_least)
+        super().__init__(f"{over}: send fewer or shorter texts in a request")
 
 
 def _over_limit(tokens: int, per_minute: int, *, at_least: bool) -> str:

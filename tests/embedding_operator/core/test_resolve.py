@@ -50,6 +50,12 @@ def _with_policy(policy: Policy) -> Settings:
             "spec.model.name is b and spec.args has --model_name=a",
         ),
         (a_service(args=["--backend=huggingface"], backend="vllm"), "spec.backend is vllm and spec.args has"),
+        (
+            a_service(args=["--truncate=end"], model={"truncate": "start"}),
+            "spec.model.truncate is start and spec.args has --truncate=end: keep one",
+        ),
+        (a_service(model={"truncate": "left"}), "spec.model.truncate: Input should be 'off', 'start' or 'end'"),
+        (a_service(model={"matryoshka": "256;512"}), "spec.model.matryoshka: String should match"),
         (a_service(args=["--model_dir=/x"]), "--model_dir is set by the operator"),
         (a_service(args=["--http_port=81"]), "--http_port is set by the operator"),
         (a_service(args=["--host=::"]), "--host is set by the operator"),
@@ -122,6 +128,20 @@ def test_every_problem_is_reported_at_once() -> None:
 def test_defaults_are_applied(service: Raw, name: str, backend: str) -> None:
     serve = _resolve(service).serve
     assert (serve.model_name, serve.backend, serve.task) == (name, backend, None)
+
+
+@pytest.mark.parametrize(
+    ("model", "argv"),
+    [
+        ({"matryoshka": "256,128"}, ["--matryoshka=[128, 256]"]),
+        ({"matryoshka": 256}, ["--matryoshka=[256]"]),
+        ({"matryoshka": "any", "truncate": "end"}, ["--matryoshka=any", "--truncate=end"]),
+        ({"truncate": "off"}, []),
+    ],
+)
+def test_sizes_and_the_end_that_is_cut_become_flags_of_the_server(model: Raw, argv: list[str]) -> None:
+    written = _resolve(a_service(model=model)).serve.to_argv()
+    assert [arg for arg in written if arg.startswith(("--matryoshka", "--truncate"))] == argv
 
 
 @pytest.mark.parametrize("model", [{}, {"name": "mini"}])

@@ -10,6 +10,7 @@ from embedding_runtime.contract import (
     Dtype,
     LogFormat,
     ServeArgs,
+    Truncate,
 )
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
@@ -30,6 +31,8 @@ def serve_args(draw: st.DrawFn) -> ServeArgs:
             "backend": backend,
             "task": draw(st.sampled_from([None, *TASKS[backend].values()])),
             "dtype": draw(st.sampled_from(Dtype)),
+            "matryoshka": draw(st.sampled_from([(), (64,), (256, 512), "any"])),
+            "truncate": draw(st.sampled_from(Truncate)),
             "max_length": draw(st.none() | st.integers(min_value=1)),
             "host": draw(WORDS),
             "http_port": draw(st.integers(1, 65535)),
@@ -82,6 +85,10 @@ def test_dashes_underscores_and_repetition_make_no_difference(argv: list[str]) -
             ["--quantize=int8 and --dtype=bfloat16 exclude each other"],
         ),
         (["--model_name=a", "--quantize=int4"], ["--quantize=int4", "'none' or 'int8'"]),
+        (["--model_name=a", "--matryoshka=256;512"], ["--matryoshka=256;512: write any, or numbers from 1 up"]),
+        (["--model_name=a", "--matryoshka=0"], ["--matryoshka=0: write any, or numbers"]),
+        (["--model_name=a", "--matryoshka="], ["--matryoshka=: write any, or numbers"]),
+        (["--model_name=a", "--truncate=left"], ["--truncate=left", "'off', 'start' or 'end'"]),
         (["--model_name=a", "--modle_dir=/x"], ["--modle_dir", "did you mean --model_dir?"]),
         (["--model_name=a", "--wat=1"], ["unknown flag --wat", "--backend"]),
         (["--model_name=a", "x"], ["'x' is not a flag"]),
@@ -134,6 +141,16 @@ def test_what_is_as_by_default_is_not_written_so_that_an_older_runtime_knows_eve
         "--host=0.0.0.0",
         "--http_port=8080",
     ]
+
+
+@pytest.mark.parametrize("written", ["512,256,512", "256, 512", "[256, 512]"])
+def test_sizes_are_numbers_with_commas(written: str) -> None:
+    assert ServeArgs.from_argv(["--model_name=a", f"--matryoshka={written}"]).matryoshka == (256, 512)
+
+
+def test_sizes_for_requests_move_no_vector_and_the_end_that_is_cut_may() -> None:
+    assert "matryoshka" in CANNOT_MOVE_VECTORS
+    assert "truncate" not in CANNOT_MOVE_VECTORS
 
 
 def test_help_has_every_flag() -> None:

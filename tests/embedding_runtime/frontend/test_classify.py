@@ -118,10 +118,22 @@ def test_logits_that_the_model_does_not_give_are_refused(reranker: RuntimeServer
     assert "the model's files apply Sigmoid to its scores" in answer.json()["error"]
 
 
-def test_three_labels_rank_nothing_and_the_answer_says_where_they_are(server: RuntimeServer) -> None:
-    answer = server.post("/rerank", query="a", texts=["b"])
-    assert answer.status_code == 424
-    assert "POST /predict" in answer.json()["error"]
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/rerank", {"query": "a", "texts": ["b"]}, 424),
+        ("/v1/rerank", {"query": "a", "documents": ["b"]}, 400),
+        ("/v1/score", {"text_1": "a", "text_2": "b"}, 400),
+    ],
+)
+def test_three_labels_rank_nothing_and_the_answer_names_the_paths_that_have_them(
+    server: RuntimeServer, path: str, body: dict[str, Any], status: int
+) -> None:
+    answer = server.post(path, **body)
+    assert answer.status_code == status
+    assert "has 3 labels, so a pair has no single score: use POST /predict (TEI)" in answer.text
+    assert "POST /classify (vLLM) for those of texts" in answer.text
+    assert "/infer" not in answer.text
 
 
 @pytest.mark.parametrize(

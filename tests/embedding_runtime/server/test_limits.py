@@ -38,7 +38,7 @@ def test_a_body_that_says_that_it_is_too_large_is_refused_before_it_is_sent(serv
     connection = begun(server, b"Content-Length: %d" % (LIMIT + 1))
     answer = answer_on(connection)
     assert b"413 " in answer
-    assert b"the body is larger than 10000 bytes: send fewer texts in a request" in answer
+    assert b"the body is larger than 10000 bytes (--max_body_bytes): send fewer or shorter texts in a request" in answer
     assert b"connection: close" in answer
 
 

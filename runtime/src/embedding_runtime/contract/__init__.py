@@ -18,6 +18,7 @@ from embedding_runtime.contract.terms import (
     LogFormat,
     Quantization,
     Task,
+    Truncate,
 )
 from embedding_runtime.contract.uri import BadUri, FileUri, ForeignUri, HuggingFaceUri, ModelUri, PvcUri, parse_uri
 
@@ -45,5 +46,6 @@ __all__ = [
     "Quantization",
     "ServeArgs",
     "Task",
+    "Truncate",
     "parse_uri",
 ]

@@ -9,7 +9,16 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 
 from embedding_runtime.contract.flags import FlagModel
 from embedding_runtime.contract.initializer import MODEL_DIR
-from embedding_runtime.contract.terms import DRAIN_FILE, TASKS, BackendName, Dtype, LogFormat, Quantization, Task
+from embedding_runtime.contract.terms import (
+    DRAIN_FILE,
+    TASKS,
+    BackendName,
+    Dtype,
+    LogFormat,
+    Quantization,
+    Task,
+    Truncate,
+)
 
 __all__ = ["CANNOT_MOVE_VECTORS", "ServeArgs"]
 
@@ -27,6 +36,24 @@ def _count(given: object) -> object:
 
 Count = Annotated[int | Literal["auto"], BeforeValidator(_count)]
 """A number of processes; auto derives it from the cores and GPUs that the server may use."""
+
+ANY: Literal["any"] = "any"
+
+
+def _sizes(given: object) -> object:
+    """Parse `any`, or whole numbers separated by commas, with or without the brackets of JSON. Raises ValueError."""
+    if not isinstance(given, str) or given == ANY:
+        return given
+    sizes = [size.strip() for size in given.removeprefix("[").removesuffix("]").split(",")]
+    if not all(size.isdecimal() and len(size) <= _DIGITS and int(size) for size in sizes):
+        raise ValueError("write any, or numbers from 1 up with commas between them, such as 256,512")
+    return tuple(sorted(set(map(int, sizes))))
+
+
+_DIGITS = 9
+
+Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...] | Literal["any"], BeforeValidator(_sizes)]
+"""Numbers of dimensions in ascending order; any: all from 1."""
 
 _DAY = 24 * 60 * 60
 _LONGEST_NAME = 253
@@ -46,6 +73,7 @@ CANNOT_MOVE_VECTORS = frozenset(
         "host",
         "http_port",
         "log_format",
+        "matryoshka",
         "max_body_bytes",
         "max_connections",
         "max_header_bytes",
@@ -68,7 +96,8 @@ CANNOT_MOVE_VECTORS = frozenset(
     }
 )
 """Flags that do not affect vectors. A change of any other flag creates a new revision of the service, so a flag that is
-missing here costs an unnecessary rollout, but never mixes incompatible vectors."""
+missing here costs an unnecessary rollout, but never mixes incompatible vectors. `truncate` is not one of them: a change
+from end to start gives texts that are too long other vectors."""
 
 
 class ServeArgs(FlagModel):
@@ -117,6 +146,20 @@ class ServeArgs(FlagModel):
     max_length: Annotated[
         int | None, Field(ge=1, description="longest input in tokens; default and upper bound: from the model's files")
     ] = None
+    matryoshka: Annotated[
+        Sizes,
+        Field(
+            description="dimensions to which a request may truncate vectors, such as 256,512; any: all numbers. "
+            "Default: those in config.json, or in the model card of a known model"
+        ),
+    ] = ()
+    truncate: Annotated[
+        Truncate,
+        Field(
+            description="end at which inputs that are too long are truncated if a request does not say; off rejects "
+            "them. Cross-encoders truncate pairs as CrossEncoder does: off or end"
+        ),
+    ] = Truncate.OFF
     host: Annotated[
         str, Field(min_length=1, description="address to listen on; 0.0.0.0 or ::: all addresses, IPv4 and IPv6")
     ] = "0.0.0.0"  # noqa: S104 a pod's own

@@ -4,7 +4,18 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-__all__ = ["DRAIN_FILE", "KILLED", "TASKS", "BackendName", "Dtype", "Kind", "LogFormat", "Quantization", "Task"]
+__all__ = [
+    "DRAIN_FILE",
+    "KILLED",
+    "TASKS",
+    "BackendName",
+    "Dtype",
+    "Kind",
+    "LogFormat",
+    "Quantization",
+    "Task",
+    "Truncate",
+]
 
 
 KILLED = 128 + 9
@@ -69,6 +80,14 @@ class Quantization(StrEnum):
     NONE = "none"
     INT8 = "int8"
     """Dynamic quantization, with a scale for each output of the weights and for each token."""
+
+
+class Truncate(StrEnum):
+    """Which end of a text that is too long is cut. off: neither, the text is refused."""
+
+    OFF = "off"
+    START = "start"
+    END = "end"
 
 
 class LogFormat(StrEnum):

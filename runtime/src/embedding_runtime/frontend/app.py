@@ -19,6 +19,7 @@ from embedding_runtime.frontend.dialects.rerank import routes as rerank
 from embedding_runtime.frontend.dialects.sagemaker import routes as sagemaker
 from embedding_runtime.frontend.dialects.tei import routes as tei
 from embedding_runtime.frontend.dialects.vllm import routes as vllm
+from embedding_runtime.frontend.dialects.weaviate import routes as weaviate
 from embedding_runtime.frontend.middleware.api_keys import ApiKeyMiddleware
 from embedding_runtime.frontend.middleware.body_reader import BodyReader
 from embedding_runtime.frontend.middleware.cors import CorsRules
@@ -36,7 +37,8 @@ def create_app(service: Service, keys: KeysFile | None = None, cors: CorsRules |
     app = Documented(
         title="embedding-runtime",
         version=importlib.metadata.version("embedding-runtime"),
-        description="Embeddings or scores of one model, with the APIs of OpenAI, Cohere, TEI, vLLM and Open Inference.",
+        description="Embeddings or scores of one model, with the APIs of OpenAI, Cohere, TEI, vLLM, Open Inference "
+        "and Weaviate.",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect would contain the client's Host header
@@ -53,6 +55,7 @@ def create_app(service: Service, keys: KeysFile | None = None, cors: CorsRules |
         cohere.router(service),
         tei.router(service),
         vllm.router(service),
+        weaviate.router(service),
         sagemaker.router(service),
         openai.router(service, ""),
     ):

@@ -1,13 +1,21 @@
 """Reads the files of the transformer: maximum length, tokenizer settings, type of weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
 from embedding_runtime.contract import Dtype, Kind
-from embedding_runtime.model.files import ModelRefused, number, object_in, object_or_nothing, weights_dtype
+from embedding_runtime.model import arguments
+from embedding_runtime.model.files import (
+    ModelRefused,
+    check_weights,
+    number,
+    object_in,
+    object_or_nothing,
+    weights_dtype,
+)
 
 __all__ = ["Body", "Side", "architecture_in", "asked_of"]
 
@@ -30,8 +38,6 @@ class Body:
     cut_side: Side
     """Side at which the tokenizer truncates."""
     lower_case: bool
-    matryoshka: Sequence[int] | bool
-    """Dimensions to which vectors can be truncated; True: any."""
     dtype: Dtype
     architecture: str
     """Class of the model in transformers; empty if config.json does not have it."""
@@ -44,23 +50,17 @@ class Body:
         path = directory / "config.json"
         config = object_in(path)
         architecture = architecture_in(directory)
+        check_weights(directory)
         return cls(
             max_length=_max_length(directory, asked, config),
             vocabulary=number(path, config, "vocab_size"),
             padding=_shifting_padding(config),
-            cut_side=_cut_side(directory),
+            cut_side=_cut_side(directory, asked),
             lower_case=bool(asked.get("do_lower_case")),
-            matryoshka=_matryoshka(path, config),
-            dtype=_dtype(directory, config),
+            dtype=_dtype(directory, asked, config),
             architecture=architecture,
             causal=architecture.endswith("ForCausalLM") and bool(config.get("is_causal", True)),
         )
-
-    def sizes_below(self, dimensions: int) -> Sequence[int]:
-        """Sizes below `dimensions` to which vectors can be truncated, in ascending order."""
-        if isinstance(self.matryoshka, bool):
-            return range(1, dimensions) if self.matryoshka else ()
-        return tuple(sorted(size for size in set(self.matryoshka) if size < dimensions))
 
 
 def architecture_in(directory: Path) -> str:
@@ -75,8 +75,7 @@ def asked_of(directory: Path, kind: Kind) -> Mapping[str, Any]:
         return {}
     file = files[0]
     config = object_in(file)
-    extras = ("model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args", "config_kwargs")
-    asked = [name for name in (*extras, "processing_kwargs", "query_expansion") if config.get(name)]
+    asked = [name for name in ("processing_kwargs", "query_expansion") if config.get(name)]
     task, text, output = _USUAL[kind]
     if config.get("transformer_task", "feature-extraction") != task:
         asked.append("transformer_task")
@@ -91,7 +90,8 @@ def asked_of(directory: Path, kind: Kind) -> Mapping[str, Any]:
         asked.append("modality_config.message (a chat template around every text)")
     if asked:
         raise ModelRefused(f"{file} sets {', '.join(asked)}, which is not supported")
-    return config
+    said = {name: config[name] for name in ("do_lower_case", "max_seq_length") if name in config}
+    return {**said, **arguments.obeyed(file, config, kind)}
 
 
 _USUAL = {
@@ -128,24 +128,12 @@ def _shifting_padding(config: Mapping[str, Any]) -> int | None:
     return int(config.get("pad_token_id", 1)) if config.get("model_type") in _POSITIONS_AFTER_PADDING else None
 
 
-def _cut_side(directory: Path) -> Side:
+def _cut_side(directory: Path, asked: Mapping[str, Any]) -> Side:
     path = directory / "tokenizer_config.json"
-    side = object_or_nothing(path).get("truncation_side", Side.RIGHT)
+    side = asked.get("truncation_side", object_or_nothing(path).get("truncation_side", Side.RIGHT))
     if side not in set(Side):
         raise ModelRefused(f"{path} has truncation_side {side!r}, which must be left or right")
     return Side(side)
-
-
-def _matryoshka(path: Path, config: Mapping[str, Any]) -> Sequence[int] | bool:
-    """Read the two keys of config.json that vLLM reads, too. sentence-transformers has none."""
-    sizes = config.get("matryoshka_dimensions")
-    if not sizes:
-        return bool(config.get("is_matryoshka"))
-    if not isinstance(sizes, list) or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ModelRefused(
-            f"{path} has matryoshka_dimensions {sizes!r}, which must be a list of positive whole numbers"
-        )
-    return sizes
 
 
 _NO_LIMIT = 10**9
@@ -158,12 +146,12 @@ _POSITIONS_AFTER_PADDING = frozenset(
 """Model types whose first position follows the padding's id, so that two of 514 positions are never used."""
 
 
-def _dtype(directory: Path, config: Mapping[str, Any]) -> Dtype:
-    """As in transformers' `dtype="auto"`: the type in config.json, or that of the first floating-point weight.
+def _dtype(directory: Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> Dtype:
+    """The type in model_args; else as transformers' `dtype="auto"`: in config.json, or of the first float weight.
 
     float32 if config.json has none and the weights are in another format or in several files.
     """
-    named = config.get("dtype") or config.get("torch_dtype")
+    named = asked.get("dtype") or config.get("dtype") or config.get("torch_dtype")
     named = named or weights_dtype(directory / "model.safetensors") or Dtype.FLOAT32
     if named not in set(Dtype) or named == Dtype.AUTO:
         raise ModelRefused(f"the weights in {directory} are {named}: set --dtype to float32, float16 or bfloat16")

@@ -6,11 +6,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ModelRefused", "json_in", "number", "object_in", "object_or_nothing", "weights_dtype"]
+from embedding_runtime.git_lfs import pointer_problem
+
+__all__ = [
+    "ModelRefused",
+    "check_weights",
+    "json_in",
+    "number",
+    "object_in",
+    "object_or_nothing",
+    "refuse_pointer",
+    "weights_dtype",
+]
 
 
 class ModelRefused(Exception):
     """The model cannot be served exactly. The message has the file or flag and its value."""
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raises ModelRefused for a Git LFS pointer in the place of a file; for one that is not there, nothing."""
+    if path.is_file() and (problem := pointer_problem(path)) is not None:
+        raise ModelRefused(problem)
+
+
+def check_weights(directory: Path) -> None:
+    """Raises ModelRefused where there are Git LFS pointers in the place of weights."""
+    files = sorted(directory.glob("model*.safetensors")) or sorted(directory.glob("pytorch_model*.bin"))
+    for file in files:
+        refuse_pointer(file)
 
 
 def json_in(path: Path) -> Any:
@@ -18,6 +42,7 @@ def json_in(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
+        refuse_pointer(path)
         raise ModelRefused(f"{path} cannot be read: {error}") from error
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from embedding_runtime.model.files import ModelRefused, json_in, number, object_in, object_or_nothing
+from embedding_runtime.model.files import ModelRefused, check_weights, json_in, number, object_in, object_or_nothing
 
 __all__ = ["Cut", "Dense", "Head", "Modules", "Normalize", "Pooling", "Step"]
 
@@ -134,6 +134,7 @@ def _dense(directory: Path) -> Dense:
     path = directory / "config.json"
     config = object_in(path)
     _check_operates_on_sentence(path, config)
+    check_weights(directory)
     activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
     if not isinstance(activation, str) or not activation.startswith("torch.nn."):
         raise ModelRefused(f"{path} has the activation {activation}, but only those of torch are supported")

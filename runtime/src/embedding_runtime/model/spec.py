@@ -5,12 +5,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from embedding_runtime.contract import MODEL_NOTE, TASKS, Dtype, Kind, Quantization, ServeArgs
+from embedding_runtime.contract import MODEL_NOTE, TASKS, Dtype, Kind, Quantization, ServeArgs, Truncate
 from embedding_runtime.model import remote_code
 from embedding_runtime.model.body import Body, Side, architecture_in, asked_of
 from embedding_runtime.model.defaults import Defaults
 from embedding_runtime.model.files import ModelRefused, number, object_in, object_or_nothing
 from embedding_runtime.model.head import Cut, Head, Modules, Normalize, Pooling, Step
+from embedding_runtime.model.matryoshka import read_sizes, sizes_of_flag
 from embedding_runtime.model.scores import Scores, check_modules
 
 __all__ = ["ModelSpec"]
@@ -45,11 +46,15 @@ class ModelSpec:
     dtype: Dtype
     """Type of the weights in memory; never AUTO."""
     sizes: Sequence[int] = ()
-    """Sizes to which a request may truncate vectors, in ascending order; empty if the files define none."""
+    """Sizes to which a request may truncate vectors, in ascending order; empty if there are none."""
+    sizes_source: str = ""
+    """Source of `sizes`: a flag, config.json, or the address of the model's card; empty if there are none."""
     prompts: Mapping[str, str] = field(default_factory=dict)
     """Other prompts by name."""
     cut_side: Side = Side.RIGHT
     """Side at which the tokenizer truncates."""
+    truncate: Truncate = Truncate.OFF
+    """What happens to a text that is too long if the request does not say."""
     revision: str | None = None
     """The commit that the initializer downloaded, if it is known."""
     assumed: tuple[str, ...] = ()
@@ -79,7 +84,7 @@ class ModelSpec:
             )
         runs = args.trust_remote_code and remote_code.comes_with(spec.directory)
         limited = spec.limited(max_length=args.max_length, dtype=args.dtype, quantize=args.quantize)
-        return replace(limited, remote_code=runs)
+        return replace(limited.offered(args), remote_code=runs)
 
     @classmethod
     def read(cls, directory: Path) -> Self:
@@ -111,13 +116,15 @@ class ModelSpec:
         dimensions, steps = head.dimensions, head.steps
         if defaults.keep is not None and defaults.keep < dimensions:
             dimensions, steps = defaults.keep, (*steps, Cut(defaults.keep))
+        sizes = read_sizes(directory, transformer, dimensions)
         return cls(
             directory=transformer,
             pooling=head.pooling,
             include_prompt=head.include_prompt,
             steps=steps,
             dimensions=dimensions,
-            sizes=body.sizes_below(dimensions),
+            sizes=sizes.below,
+            sizes_source=sizes.source,
             max_length=body.max_length,
             vocabulary=body.vocabulary,
             padding=body.padding,
@@ -168,6 +175,27 @@ class ModelSpec:
     def is_reduced(self) -> bool:
         """Whether flags select less precision than the model's files have."""
         return self.quantize is not Quantization.NONE or self.dtype not in (Dtype.FLOAT32, self.files_dtype)
+
+    def offered(self, args: ServeArgs) -> Self:
+        """Apply the flags for what requests may choose: sizes of vectors, truncation of texts that are too long.
+
+        Raises ModelRefused.
+        """
+        if self.kind is Kind.CROSS_ENCODER:
+            if args.matryoshka:
+                raise ModelRefused(
+                    f"--matryoshka: the model in {self.directory} returns scores, not vectors; remove the flag"
+                )
+            if args.truncate is Truncate.START:
+                raise ModelRefused(
+                    f"--truncate=start: the model in {self.directory} scores pairs, which are truncated at their end, "
+                    "as in CrossEncoder; use --truncate=end, or remove the flag"
+                )
+        spec = replace(self, truncate=args.truncate)
+        if not args.matryoshka:
+            return spec
+        sizes = sizes_of_flag(args.matryoshka, self.dimensions)
+        return replace(spec, sizes=sizes.below, sizes_source=sizes.source)
 
     def limited(self, *, max_length: int | None, dtype: Dtype, quantize: Quantization = Quantization.NONE) -> Self:
         """Apply flags: a lower maximum length (None: unchanged), another type (auto: unchanged), quantization.

@@ -7,6 +7,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer, normalizers
 
 from embedding_runtime.model import ModelRefused, ModelSpec, Side
+from embedding_runtime.model.files import refuse_pointer
 from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
 
 __all__ = ["TextTokenizer", "Token"]
@@ -31,6 +32,7 @@ class TextTokenizer:
     def __init__(self, spec: ModelSpec) -> None:
         """Raises ModelRefused."""
         path = spec.directory / "tokenizer.json"
+        refuse_pointer(path)
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises nothing narrower

@@ -2,10 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from embedding_runtime.contract import DownloadVerdict
+from embedding_runtime.git_lfs import pointer_problem
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.progress import megabytes, progress
 from embedding_runtime.storage.selection import is_model, wanted
@@ -25,6 +26,7 @@ def copy_model(uri: str, source: Path, into: Path, say: Callable[[str], None]) -
                 DownloadVerdict.MODEL_NOT_FOUND,
                 f"{uri} is not a model: {source} has neither config.json nor modules.json",
             )
+        _refuse_pointers(uri, source, paths)
         total = sum((source / path).stat().st_size for path in paths)
         say(f"copying {len(paths)} files, {megabytes(total)}, from {source}")
         with progress(into, total, say):
@@ -33,6 +35,17 @@ def copy_model(uri: str, source: Path, into: Path, say: Callable[[str], None]) -
                 shutil.copyfile(source / path, into / path)
     except OSError as error:
         raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{uri} cannot be copied: {error}") from error
+
+
+_NEEDED = frozenset({".bin", ".json", ".safetensors"})
+"""Endings of files without which no backend serves the model: weights, configuration, tokenizer."""
+
+
+def _refuse_pointers(uri: str, source: Path, paths: Iterable[str]) -> None:
+    """Raises NoModel."""
+    for path in paths:
+        if Path(path).suffix in _NEEDED and (problem := pointer_problem(source / path)) is not None:
+            raise NoModel(DownloadVerdict.MODEL_NOT_FOUND, f"{uri} holds no model: {problem}")
 
 
 def _files(directory: Path) -> list[str]:

@@ -52,6 +52,31 @@ def test_a_smaller_type_is_obeyed_and_stays_near(tmp_path: Path, dtype: Dtype) -
     assert cosines.min() > 0.999
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"model_args": {"attn_implementation": "eager", "add_pooling_layer": False, "trust_remote_code": True}},
+        {"model_args": {"torch_dtype": "bfloat16"}, "tokenizer_args": {"padding_side": "left"}},
+        {"tokenizer_args": {"model_max_length": 20, "truncation_side": "left"}},
+    ],
+)
+def test_arguments_for_transformers_that_are_accepted_leave_encodes_vectors(
+    tmp_path: Path, arguments: dict[str, Any]
+) -> None:
+    body = tiny.a_transformer(tmp_path / "body", tiny.SHAPES["bert"])
+    model = tiny.saved(tmp_path / "model", body)
+    file = model / "sentence_bert_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **arguments}))
+    reference = tiny.SentenceTransformer(str(model), device="cpu")
+    spec = ModelSpec.read(model)
+    text = "the quick brown fox " * 5
+    tokenizer = TextTokenizer(spec)
+    (ids,) = tokenizer.encode([text])
+    (found,) = huggingface.load(spec).embed(TokenBatch.of([tokenizer.cut(ids, spec.max_length, spec.cut_side)]))
+    wanted = reference.encode(text, convert_to_tensor=True).float().numpy()
+    assert found @ wanted / np.linalg.norm(found) / np.linalg.norm(wanted) > 0.9999
+
+
 def test_weights_that_are_missing_are_refused_never_made_up(tmp_path: Path) -> None:
     spec = bert(tmp_path)
     weights = transformers.AutoModel.from_pretrained(tmp_path)

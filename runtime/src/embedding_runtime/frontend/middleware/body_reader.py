@@ -207,7 +207,8 @@ def _json_part(headers: Mapping[bytes, bytes], body: bytes) -> bytes:
     length = headers.get(b"inference-header-content-length")
     if length is not None and length.isdigit() and len(length) <= _DIGITS:
         return body[: int(length)]
-    return body if b"json" in headers.get(b"content-type", b"").lower() else b""
+    kind = headers.get(b"content-type")
+    return body if kind is None or b"json" in kind.lower() else b""
 
 
 _DIGITS = 12

@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 
+from embedding_runtime.contract import Truncate
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.model import ModelSpec, Side
 from embedding_runtime.protocol.messages import VectorRows
@@ -56,12 +57,14 @@ class Options:
         input_type: str | None = None,
     ) -> Self:
         """`truncate`: a boolean or Cohere's value. `sides`: left or right, from each field that an API has for it.
-        `keep_tokens`: vLLM's truncate_prompt_tokens.
+        `keep_tokens`: vLLM's truncate_prompt_tokens. If neither says whether to truncate, --truncate applies.
 
         Raises BadRequest that lists every option that the model does not support.
         """
         prompt, no_prompt = _prompt(spec, prompt_name, input_type)
         ends = _ends(truncate, sides)
+        if truncate is None and keep_tokens is None and spec.truncate is not Truncate.OFF:
+            truncate, ends = True, ends or {_SIDES[spec.truncate.upper()]}
         problems = {
             "dimensions": _size_problem(spec, dimensions),
             "truncate": _truncate_problem(truncate, keep_tokens),
@@ -101,8 +104,9 @@ def _size_problem(spec: ModelSpec, asked: int | None) -> str | None:
         return None
     own = f"{asked} is not supported: this model's vectors have {spec.dimensions} dimensions"
     if not spec.sizes:
-        return f"{own}, and its files do not allow fewer; remove the field"
-    few = f"1 to {spec.dimensions}" if isinstance(spec.sizes, range) else ", ".join(map(str, spec.sizes))
+        return f"{own}, and neither its files nor --matryoshka allow fewer; remove the field"
+    sizes = spec.sizes
+    few = f"{sizes.start} to {spec.dimensions}" if isinstance(sizes, range) else ", ".join(map(str, sizes))
     return f"{own}, and can be truncated to {few}"
 
 

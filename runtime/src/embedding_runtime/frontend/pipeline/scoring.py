@@ -39,16 +39,19 @@ async def score_pairs(
     context: RequestContext,
     pairs: Sequence[tuple[str, str]],
     *,
-    truncate: bool,
+    truncate: bool | None,
     field: str,
     operation: str = "rerank",
 ) -> PairScores:
-    """Score pairs. Raises UnsupportedTask for a model without exactly one score per pair."""
+    """Score pairs; `truncate` as in `Service.scores`.
+
+    Raises UnsupportedTask for a model without exactly one score per pair.
+    """
     scores = service.spec.scores
     if scores is not None and scores.labels != 1:
         raise UnsupportedTask(
-            f"{service.name} returns {scores.labels} scores for a pair, which do not define a ranking: use "
-            f"POST /predict or POST /v2/models/{service.name}/infer"
+            f"{service.name} has {scores.labels} labels, so a pair has no single score: use POST /predict (TEI) for "
+            "the labels of pairs and texts, or POST /classify (vLLM) for those of texts"
         )
     rows, tokens = await service.scores(context, pairs, operation=operation, truncate=truncate, field=field)
     return PairScores(rows[:, 0], tokens)
@@ -59,7 +62,7 @@ async def probabilities(
     context: RequestContext,
     inputs: Sequence[str | tuple[str, str]],
     *,
-    truncate: bool,
+    truncate: bool | None,
     raw: bool,
     field: str,
 ) -> tuple[VectorRows, int]:

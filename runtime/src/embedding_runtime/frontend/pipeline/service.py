@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from embedding_runtime.contract import BackendName, Kind
+from embedding_runtime.contract import BackendName, Kind, Truncate
 from embedding_runtime.errors import OneText, UnknownModel
 from embedding_runtime.frontend.answer_budget import BYTES_PER_NUMBER
 from embedding_runtime.frontend.context import RequestContext
@@ -77,15 +77,17 @@ class Service:
         *,
         operation: str,
         field: str,
-        truncate: bool = False,
+        truncate: bool | None = None,
     ) -> Awaitable[tuple[VectorRows, int]]:
         """Compute one row per pair, with a score per label after the activation, as CrossEncoder does.
 
-        A single text is passed to the same head. Returns the rows and the number of tokens. `operation`: name of the
-        operation in traces. Raises as `vectors` does.
+        A single text is passed to the same head. Returns the rows and the number of tokens. `truncate`: whether inputs
+        that are too long are truncated; None: as --truncate says. `operation`: name of the operation in traces. Raises
+        as `vectors` does.
         """
         tracing.annotate({"gen_ai.operation.name": operation})
-        return while_wanted(context, partial(self._scores, context, pairs, field=field, truncate=truncate))
+        cuts = self.spec.truncate is not Truncate.OFF if truncate is None else truncate
+        return while_wanted(context, partial(self._scores, context, pairs, field=field, truncate=cuts))
 
     async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> TokenBatch:
         """See `Tokenization.texts`; without admission."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from embedding_runtime.contract import Truncate
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.dialects.bodies import Context
@@ -27,7 +28,7 @@ def router(service: Service) -> APIRouter:
     @routes.post("/v1/embed", summary="Vectors for texts", response_model=Embedded, responses=can_fail)
     async def embed(body: EmbedRequest, context: Context) -> Response:
         service.name_for(body.model)
-        options = Options.of(service.spec, truncate=body.truncate or "END", input_type=body.input_type)
+        options = Options.of(service.spec, truncate=_truncate(service, body), input_type=body.input_type)
         _check_types(service, body.embedding_types or (), options.dimensions)
         rows, tokens = await service.vectors(context, body.texts, options, field="texts")
         if body.embedding_types is None:
@@ -47,7 +48,7 @@ async def embed_v2(service: Service, body: EmbedRequestV2, context: RequestConte
     texts = _texts(body)
     options = Options.of(
         service.spec,
-        truncate=body.truncate or "END",
+        truncate=_truncate(service, body),
         input_type=body.input_type,
         dimensions=body.output_dimension,
     )
@@ -56,6 +57,11 @@ async def embed_v2(service: Service, body: EmbedRequestV2, context: RequestConte
     field = "texts" if body.inputs is None else "inputs"
     rows, tokens = await service.vectors(context, texts, options, field=field)
     return _answer("2", await _by_type(rows, types), texts, tokens, context, field=field)
+
+
+def _truncate(service: Service, body: EmbedRequest | EmbedRequestV2) -> str | None:
+    """END, as at Cohere, where neither the request nor the service says anything."""
+    return body.truncate or ("END" if service.spec.truncate is Truncate.OFF else None)
 
 
 def _texts(body: EmbedRequestV2) -> list[str]:

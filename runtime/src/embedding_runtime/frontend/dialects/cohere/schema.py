@@ -45,7 +45,10 @@ class _EmbedRequest(RequestBody):
     ] = None
     truncate: Annotated[
         Truncate | None,
-        Field(description="end at which texts that are too long are truncated; NONE rejects them; default: END"),
+        Field(
+            description="end at which texts that are too long are truncated; NONE rejects them; default: "
+            "--truncate, or END if that is off"
+        ),
     ] = None
 
 

@@ -56,6 +56,7 @@ class EmbeddingsRequest(RequestBody):
         Annotated[bool | Truncate, Form("true, false, NONE, START or END")] | None,
         Field(
             description="truncate texts that are too long, at this end (true: the end that the model's tokenizer sets)"
+            "; false and NONE reject them; default: --truncate"
         ),
     ] = None
     truncation_direction: Annotated[
@@ -157,7 +158,21 @@ class Model(Answer):
     sizes: Annotated[
         list[int] | str, Field(description="smaller values that `dimensions` of a request may have; a range is 1-1023")
     ]
+    sizes_source: Annotated[
+        str,
+        Field(
+            examples=["config.json"],
+            description="where `sizes` come from: --matryoshka, config.json, or the URL of the model card; or empty",
+        ),
+    ]
     max_length: Annotated[int, Field(examples=[256], description="longest input in tokens, special tokens included")]
+    truncate: Annotated[
+        str,
+        Field(
+            examples=["off"],
+            description="--truncate: the end at which longer inputs are truncated if a request does not say; off: none",
+        ),
+    ]
     kind: Annotated[str, Field(examples=["embedding model"], description="embedding model or cross-encoder")]
     pooling: Annotated[str, Field(examples=["mean"])]
     normalized: bool

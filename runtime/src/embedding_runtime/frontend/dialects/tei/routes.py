@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Response
 
 from embedding_runtime import errors
-from embedding_runtime.contract import Kind
+from embedding_runtime.contract import Kind, Truncate
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.dialects.base import RequestBody, Vector
@@ -109,7 +109,7 @@ def router(service: Service) -> APIRouter:
                 if spec.scores is None
                 else {"reranker": {"labels": spec.scores.labels}},
                 "max_input_length": spec.max_length,
-                "auto_truncate": False,
+                "auto_truncate": spec.truncate is not Truncate.OFF,
                 "version": importlib.metadata.version("embedding-runtime"),
             }
         )
@@ -165,12 +165,17 @@ async def embed(service: Service, body: EmbedRequest, context: RequestContext) -
         service.spec,
         dimensions=body.dimensions,
         truncate=body.truncate,
-        sides=(body.truncation_direction or "right",),
+        sides=_sides(body),
         normalize=True if body.normalize is None else body.normalize,
         prompt_name=body.prompt_name,
     )
     rows, _ = await service.vectors(context, body.inputs, options, field="inputs")
     return json_of(await encoded(rows, "float"))
+
+
+def _sides(asked: EmbedRequest | SimilarityParameters) -> tuple[str | None]:
+    """The end to cut, as TEI has it: the right one where a request asks for a cut and does not say which."""
+    return (asked.truncation_direction or ("right" if asked.truncate else None),)
 
 
 async def predict(service: Service, body: PredictRequest, context: RequestContext) -> Response:
@@ -180,7 +185,7 @@ async def predict(service: Service, body: PredictRequest, context: RequestContex
     single = isinstance(given, str) or any(isinstance(each, str) for each in given)
     inputs = [_text_or_pair(each) for each in ([given] if single else given)]
     rows, _ = await probabilities(
-        service, context, inputs, truncate=bool(body.truncate), raw=bool(body.raw_scores), field="inputs"
+        service, context, inputs, truncate=body.truncate, raw=bool(body.raw_scores), field="inputs"
     )
     found = [
         [{"score": row[place], "label": label(service, int(place))} for place in np.argsort(-row, kind="stable")]
@@ -202,7 +207,7 @@ async def similarity(service: Service, body: SimilarityRequest, context: Request
     options = Options.of(
         service.spec,
         truncate=asked.truncate,
-        sides=(asked.truncation_direction or "right",),
+        sides=_sides(asked),
         normalize=True,
         prompt_name=asked.prompt_name,
     )
@@ -227,7 +232,7 @@ async def rerank(service: Service, body: TeiRerankRequest, context: RequestConte
         return await ranking(service, context, RerankRequest.model_validate(body.model_dump()), "1")
     service.name_for(body.model)
     pairs = [(body.query, text) for text in body.texts]
-    scores = await score_pairs(service, context, pairs, truncate=bool(body.truncate), field="texts")
+    scores = await score_pairs(service, context, pairs, truncate=body.truncate, field="texts")
     return json_of(
         [
             {

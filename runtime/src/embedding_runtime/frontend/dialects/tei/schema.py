@@ -73,9 +73,9 @@ class EmbedRequest(RequestBody):
     model: ModelName | None = None
 
     inputs: Texts
-    truncate: Annotated[bool | None, Field(description="truncate texts that are too long; default: false")] = None
+    truncate: Annotated[bool | None, Field(description="truncate texts that are too long; default: --truncate")] = None
     truncation_direction: Annotated[
-        Direction | None, Field(description="end at which texts are truncated; default: right")
+        Direction | None, Field(description="end at which texts are truncated; default with truncate: right")
     ] = None
     normalize: Annotated[bool | None, Field(description="scale vectors to length 1; default: true")] = None
     prompt_name: Annotated[
@@ -101,7 +101,7 @@ class PredictRequest(RequestBody):
         Form("a string, a pair of strings, or a list of lists of one or two strings, in valid Unicode"),
         Field(description="a text, a pair of texts, or a list of lists with one or two texts", examples=[DOCUMENTS]),
     ]
-    truncate: Annotated[bool | None, Field(description="truncate inputs that are too long; default: false")] = None
+    truncate: Annotated[bool | None, Field(description="truncate inputs that are too long; default: --truncate")] = None
     truncation_direction: Annotated[
         Literal["right", "Right"] | None,
         Field(description="the text, or the longer text of a pair, is truncated at its end"),
@@ -127,9 +127,9 @@ class _Sentences(Body):
 class SimilarityParameters(Body):
     """Options of embedding the sentences."""
 
-    truncate: Annotated[bool | None, Field(description="truncate texts that are too long; default: false")] = None
+    truncate: Annotated[bool | None, Field(description="truncate texts that are too long; default: --truncate")] = None
     truncation_direction: Annotated[
-        Direction | None, Field(description="end at which texts are truncated; default: right")
+        Direction | None, Field(description="end at which texts are truncated; default with truncate: right")
     ] = None
     prompt_name: Annotated[
         Text | None,
@@ -164,7 +164,7 @@ class TeiRerankRequest(ScoringBody):
         None
     )
     return_text: Annotated[bool | None, Field(description="include the texts in the response; default: false")] = None
-    truncate: Annotated[bool | None, Field(description="truncate pairs that are too long; default: false")] = None
+    truncate: Annotated[bool | None, Field(description="truncate pairs that are too long; default: --truncate")] = None
     truncation_direction: Annotated[
         Literal["right", "Right"] | None, Field(description="the longer text of a pair is truncated at its end")
     ] = None

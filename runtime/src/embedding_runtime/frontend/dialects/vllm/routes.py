@@ -83,7 +83,7 @@ async def score(service: Service, body: ScoreRequest, context: RequestContext) -
     """Handle /score."""
     name = service.name_for(body.model)
     field, pairs = _pairs(body)
-    truncate = bool(body.truncate) or body.truncate_prompt_tokens is not None
+    truncate = body.truncate if body.truncate_prompt_tokens is None else True
     scores = await score_pairs(service, context, pairs, operation="score", truncate=truncate, field=field)
     data = [{"object": "score", "index": index, "score": each} for index, each in enumerate(scores.values)]
     return _listed("score", name, data, scores.usage, context)
@@ -97,7 +97,7 @@ async def classify(service: Service, body: ClassifyRequest, context: RequestCont
         service,
         context,
         texts,
-        truncate=body.truncate_prompt_tokens is not None,
+        truncate=None if body.truncate_prompt_tokens is None else True,
         raw=body.use_activation is False,
         field="input",
     )

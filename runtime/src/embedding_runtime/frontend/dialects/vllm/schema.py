@@ -46,7 +46,7 @@ class ScoreRequest(ScoringBody):
     data_1: Annotated[TextOrTexts | None, Field(description="requires `data_2`")] = None
     data_2: Annotated[TextOrTexts | None, Field(description="requires `data_1`")] = None
     truncate: Annotated[
-        bool | None, Field(description="truncate pairs that are too long, as CrossEncoder does; default: false")
+        bool | None, Field(description="truncate pairs that are too long, as CrossEncoder does; default: --truncate")
     ] = None
     truncate_prompt_tokens: Annotated[OnlyMinusOne | None, Field(description="from vLLM: the same as `truncate`")] = (
         None
@@ -92,7 +92,7 @@ class ClassifyRequest(RequestBody):
         ),
     ] = None
     truncate_prompt_tokens: Annotated[
-        OnlyMinusOne | None, Field(description="-1: truncate texts to the model's maximum length")
+        OnlyMinusOne | None, Field(description="-1: truncate texts to the model's maximum length; default: --truncate")
     ] = None
     add_special_tokens: Annotated[OnlyTrue | None, Field(description="special tokens are always added")] = None
     padding: Annotated[Literal["do_not_pad"] | None, Field(description="texts are not padded")] = None
