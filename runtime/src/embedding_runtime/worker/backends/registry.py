@@ -27,8 +27,8 @@ _ALWAYS: Mapping[str, str] = {
 }
 _UNLESS_SET: Mapping[str, str] = {
     "DO_NOT_TRACK": "1",
-    "GLOO_SOCKET_IFNAME": "lo",  # vLLM starts Gloo even for one process, and it would resolve the host name
-    # of 1,024 entries the caches take 1 GiB.
+    # Torch and oneDNN cache compiled products by number of tokens, which differs in nearly every batch. With their
+    # default of 1,024 entries the caches take 1 GiB.
     "LRU_CACHE_CAPACITY": "128",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
     "TQDM_DISABLE": "1",
