@@ -335,7 +335,7 @@ def test_every_known_model_has_its_sizes_and_the_address_of_a_card() -> None:
 @pytest.mark.parametrize(
     ("flag", "config", "words"),
     [
-        ("--matryoshka=4,9", {}, "--matryoshka=4,9: 9 is more than the 8 dimensions"),
+        ("--matryoshka=4,9", {}, "--matryoshka=4,9: 9 exceeds the 8 dimensions"),
         ("--matryoshka=any", SCORES, "returns scores, not vectors; remove the flag"),
         ("--truncate=start", SCORES, "use --truncate=end, or remove the flag"),
     ],

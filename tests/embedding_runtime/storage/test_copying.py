@@ -62,9 +62,9 @@ def test_a_git_lfs_pointer_is_told_with_its_file_and_the_remedy(name: str, tmp_p
     outcome = initialize(f"file://{source}", tmp_path / "models")
     assert outcome.code == 1
     assert outcome.last_line == (
-        f"ModelNotFound: file://{source} holds no model: {source / name} is a Git LFS pointer to a file of 90868376 "
-        "bytes, which was not fetched: run `git lfs pull` in the repository that it was copied from, or fetch the "
-        "model from its hub (hf://owner/name)"
+        f"ModelNotFound: file://{source} is not a complete model: {source / name} is a Git LFS pointer to a file of "
+        "90868376 bytes, which was not downloaded: run `git lfs pull` in the repository that it was copied from, or "
+        "download the model from its hub (hf://owner/name)"
     )
     assert not (tmp_path / "models").exists()
 
