@@ -22,6 +22,7 @@ device = pytest.importorskip("embedding_runtime.worker.backends.device")
 huggingface = pytest.importorskip("embedding_runtime.worker.backends.huggingface")
 packed = pytest.importorskip("embedding_runtime.worker.backends.packed")
 padded = pytest.importorskip("embedding_runtime.worker.backends.padded")
+transformer = pytest.importorskip("embedding_runtime.worker.backends.transformer")
 tiny = pytest.importorskip("support.tiny_models")
 
 
@@ -76,13 +77,14 @@ def test_a_padded_length_is_never_more_than_the_model_takes() -> None:
 
 def test_wider_rows_give_the_same_vectors_and_are_counted_as_padding(tmp_path: Path) -> None:
     spec = ModelSpec.read(tiny.a_transformer(tmp_path, tiny.SHAPES["t5"]))
-    model, head, _, _ = huggingface._parts(spec)
+    loaded = transformer.load(spec)
 
     def wide(lengths: Any) -> int:
         return int(device.rounded_up(max(lengths), spec.max_length))
 
     plain, wider = (
-        huggingface.HuggingFaceBackend(padded.prepare(model, width), head, "", width=width) for width in (max, wide)
+        huggingface.HuggingFaceBackend(padded.prepare(loaded.model, width), loaded.head, "", width=width)
+        for width in (max, wide)
     )
     texts = TokenBatch.of([np.arange(4, 4 + length, dtype=np.int32) for length in (3, 9, 30)])
     np.testing.assert_allclose(wider.embed(texts), plain.embed(texts), atol=1e-6)
