@@ -35,9 +35,7 @@ def distilbert(directory: Path) -> ModelSpec:
     return ModelSpec.read(tiny.a_transformer(directory, tiny.SHAPES["distilbert"]))
 
 
-def test_a_model_that_could_be_packed_is_refused_where_torch_cannot(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_packable_model_is_refused_if_torch_cannot_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_its_kernel(monkeypatch)
     with pytest.raises(
         ModelRefused, match=r"attention over packed batches failed for DistilBertModel .*\(torch .*--allow_padded"
@@ -65,13 +63,13 @@ def test_int8_on_a_gpu_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.Mo
         huggingface.load(spec)
 
 
-def test_padded_lengths_are_few_and_hardly_longer() -> None:
+def test_padded_lengths_are_few_and_close() -> None:
     widths = {length: device.rounded_up(length, 512) for length in range(1, 513)}
     assert len(set(widths.values())) <= 32
     assert all(length <= width <= max(length + 7, length * 9 / 8) for length, width in widths.items())
 
 
-def test_a_padded_length_is_never_more_than_the_model_takes() -> None:
+def test_a_padded_length_never_exceeds_the_models_maximum() -> None:
     assert device.rounded_up(509, 510) == 510
 
 
