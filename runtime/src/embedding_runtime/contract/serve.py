@@ -28,6 +28,9 @@ def _count(given: object) -> object:
 Count = Annotated[int | Literal["auto"], BeforeValidator(_count)]
 """Of processes; auto: as the cores and GPUs that the server may use suggest."""
 
+_MEASURE = (BackendName.AUTO, BackendName.HUGGINGFACE)
+"""Backends that quantize, and measure what that costs; auto is huggingface where one of the two is asked for."""
+
 _DAY = 24 * 60 * 60
 _LONGEST_NAME = 253
 
@@ -88,12 +91,15 @@ class ServeArgs(FlagModel):
     ]
     model_aliases: tuple[Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)], ...] = ()
     """Further values of --model_name; no flag of its own."""
-    backend: Annotated[BackendName, Field(description="what computes the vectors")] = BackendName.VLLM
+    backend: Annotated[
+        BackendName,
+        Field(description="what computes the vectors; auto: vllm where it serves the model exactly, else huggingface"),
+    ] = BackendName.AUTO
     task: Annotated[
         Task | None,
         Field(
-            description="vllm: embed, or score for a cross-encoder; huggingface: text_embedding, text_ranking. "
-            "Default: what the model's files say"
+            description="vllm: embed, or score for a cross-encoder; huggingface: text_embedding, text_ranking; auto: "
+            "either. Default: what the model's files say"
         ),
     ] = None
     dtype: Annotated[Dtype, Field(description="type of the weights; auto: as the model's files say")] = Dtype.AUTO
@@ -242,19 +248,19 @@ class ServeArgs(FlagModel):
     @classmethod
     def _task_is_the_backends_own(cls, task: Task | None, given: ValidationInfo) -> Task | None:
         backend = given.data.get("backend")  # missing where it was refused itself
-        if backend is None or task is None or task in TASKS[backend].values():
+        if backend is None or task is None or any(task in words.values() for words in TASKS[backend]):
             return task
-        kind = next(kind for words in TASKS.values() for kind, word in words.items() if word == task)
-        raise ValueError(f"--backend={backend} has another word for it: write --task={TASKS[backend][kind]}")
+        kind = next(kind for words in TASKS[BackendName.AUTO] for kind, word in words.items() if word == task)
+        raise ValueError(f"--backend={backend} has another word for it: write --task={TASKS[backend][0][kind]}")
 
     @model_validator(mode="after")
     def _quantization_is_possible(self) -> Self:
         if self.quantize is Quantization.NONE:
             return self
-        if self.backend is not BackendName.HUGGINGFACE:
+        if self.backend not in _MEASURE:
             raise ValueError(
                 f"--quantize={self.quantize} is not available with --backend={self.backend}: "
-                "use --backend=huggingface, or leave --quantize out"
+                "use --backend=huggingface, or leave --backend or --quantize out"
             )
         if self.dtype not in (Dtype.AUTO, Dtype.FLOAT32):
             raise ValueError(
@@ -265,10 +271,10 @@ class ServeArgs(FlagModel):
 
     @model_validator(mode="after")
     def _the_cosine_is_measured(self) -> Self:
-        if "minimum_cosine" in self.model_fields_set and self.backend is not BackendName.HUGGINGFACE:
+        if "minimum_cosine" in self.model_fields_set and self.backend not in _MEASURE:
             raise ValueError(
                 f"--minimum_cosine={self.minimum_cosine:g} is not measured with --backend={self.backend}: "
-                "use --backend=huggingface, or leave --minimum_cosine out"
+                "use --backend=huggingface, or leave --backend or --minimum_cosine out"
             )
         return self
 

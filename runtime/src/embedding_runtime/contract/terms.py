@@ -1,6 +1,6 @@
 """The words of the server's flags: backends, tasks, types; and what its process and its pod agree on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import PurePosixPath
 
@@ -22,6 +22,8 @@ with its next answer."""
 class BackendName(StrEnum):
     """What computes the vectors."""
 
+    AUTO = "auto"
+    """vllm where it serves the model exactly, else huggingface. The server says which one it is, and why."""
     VLLM = "vllm"
     HUGGINGFACE = "huggingface"
     FAKE = "fake"
@@ -47,11 +49,15 @@ class Task(StrEnum):
 
 _VLLMS_WORDS = {Kind.EMBEDDING_MODEL: Task.EMBED, Kind.CROSS_ENCODER: Task.SCORE}
 
-TASKS: Mapping[BackendName, Mapping[Kind, Task]] = {
-    BackendName.VLLM: _VLLMS_WORDS,
-    BackendName.HUGGINGFACE: {Kind.EMBEDDING_MODEL: Task.TEXT_EMBEDDING, Kind.CROSS_ENCODER: Task.TEXT_RANKING},
-    BackendName.FAKE: _VLLMS_WORDS,
+_HUGGINGFACES_WORDS = {Kind.EMBEDDING_MODEL: Task.TEXT_EMBEDDING, Kind.CROSS_ENCODER: Task.TEXT_RANKING}
+
+TASKS: Mapping[BackendName, Sequence[Mapping[Kind, Task]]] = {
+    BackendName.AUTO: (_VLLMS_WORDS, _HUGGINGFACES_WORDS),
+    BackendName.VLLM: (_VLLMS_WORDS,),
+    BackendName.HUGGINGFACE: (_HUGGINGFACES_WORDS,),
+    BackendName.FAKE: (_VLLMS_WORDS,),
 }
+"""The words of each backend; the first ones are those that messages write."""
 
 
 class Dtype(StrEnum):

@@ -62,6 +62,15 @@ class ModelSpec:
     """Of the weights in the model's files."""
     quantize: Quantization = Quantization.NONE
     """Of the linear layers' weights while they compute."""
+    converted_tokenizer: Path | None = None
+    """Where the worker writes a tokenizer.json that does what transformers does, if the model's own is missing or does
+    something else. None: nowhere; such a model is refused."""
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """What texts are tokenized with; it may not be there yet."""
+        converted = self.converted_tokenizer
+        return self.directory / "tokenizer.json" if converted is None or not converted.is_file() else converted
 
     @classmethod
     def asked_for(cls, args: ServeArgs) -> Self:
@@ -71,11 +80,11 @@ class ModelSpec:
             spec = cls.read(directory)
         except OSError as error:
             raise ModelRefused(f"{error.filename} cannot be read: {error.strerror}") from error
-        right = TASKS[args.backend][spec.kind]
-        if args.task not in (None, right):
+        right = [words[spec.kind] for words in TASKS[args.backend] if args.task in words.values()]
+        if args.task not in (None, *right):
             raise ModelRefused(
                 f"--task={args.task}: the model in {directory} is {_A[spec.kind]}, its files say; "
-                f"write --task={right}, or leave it out"
+                f"write --task={right[0]}, or leave it out"
             )
         runs = args.trust_remote_code and remote_code.comes_with(spec.directory)
         limited = spec.limited(max_length=args.max_length, dtype=args.dtype, quantize=args.quantize)

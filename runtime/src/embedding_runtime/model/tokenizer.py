@@ -1,7 +1,11 @@
-"""Texts to token ids, with the model's own tokenizer.json. Imports no transformers: that costs seconds and torch."""
+"""Texts to token ids, with the model's own tokenizer.json, or one made from its files.
+
+Imports no transformers: that costs seconds and torch.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer, normalizers
@@ -28,9 +32,20 @@ class Token:
 class TextTokenizer:
     """Gives the ids that sentence-transformers would, special tokens included, cut nowhere. Safe in any thread."""
 
-    def __init__(self, spec: ModelSpec) -> None:
-        """Raises ModelRefused."""
-        path = spec.directory / "tokenizer.json"
+    _tokenizer: Tokenizer
+    first: Sequence[int]
+    """The tokens that stand before every text."""
+    last: Sequence[int]
+    """The tokens that stand after every text."""
+
+    def __init__(self, spec: ModelSpec, *, reads: bool = True) -> None:
+        """`reads`: else it is of no use until `read` has been called. Raises ModelRefused."""
+        self._prompt, self._lower_case = spec.prompt, spec.lower_case
+        if reads:
+            self.read(spec.tokenizer_file)
+
+    def read(self, path: Path) -> None:
+        """Tokenize as this file says, in place of an earlier one. Raises ModelRefused."""
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises nothing narrower
@@ -38,13 +53,11 @@ class TextTokenizer:
         # The file carries the settings of whoever saved it last (MiniLM's: cut to 128 and pad to 128).
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        if spec.lower_case:
+        if self._lower_case:
             own = self._tokenizer.normalizer
             lower = normalizers.Lowercase()
             self._tokenizer.normalizer = lower if own is None else normalizers.Sequence([lower, own])
-        self._prompt = spec.prompt
         self.first, self.last = self._specials()
-        """The tokens that stand around every text."""
 
     def encode(self, texts: Sequence[str], *, prompt: str | None = None) -> TokenBatch:
         """The ids of each text, a prompt in front (None: the model's default one), in the order given.

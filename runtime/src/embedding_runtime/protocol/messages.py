@@ -25,6 +25,7 @@ __all__ = [
     "Failed",
     "Fault",
     "Granted",
+    "LoadedModel",
     "Message",
     "Ready",
     "Rows",
@@ -55,6 +56,18 @@ class Work:
 
 
 @dataclass(frozen=True)
+class LoadedModel:
+    """What a worker found out while it loaded the model, and frontends have to know."""
+
+    backend: str
+    """That computes the vectors."""
+    reason: str
+    """Why it is this one, in words."""
+    tokenizer: str | None = None
+    """A tokenizer.json in place of the model's own, which is missing, or not what transformers makes of it."""
+
+
+@dataclass(frozen=True)
 class Ready:
     """The worker is loaded and warm, and has passed its self test."""
 
@@ -68,6 +81,7 @@ class Ready:
     """How fast a full batch was computed at warm-up."""
     cosine: float | None = None
     """Lowest cosine to float32 that was measured at start; None: there was nothing to measure."""
+    model: LoadedModel | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +189,8 @@ class StateChange:
     state: str
     reason: str
     cosine: float | None
-    """As in Ready."""
+    """As in Ready, also the next one."""
+    model: LoadedModel | None = None
 
 
 @dataclass(frozen=True)

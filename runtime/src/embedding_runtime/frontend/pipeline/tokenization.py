@@ -60,14 +60,14 @@ class Tokenization:
     def __init__(
         self,
         name: str,
-        backend: BackendName,
+        backend: Callable[[], str],
         spec: ModelSpec,
         tokenizer: TextTokenizer,
         *,
         limits: Limits,
         seconds: Histogram,
     ) -> None:
-        """`name`: the model's; `seconds`: observes how long a request's texts took."""
+        """`name`: the model's. `backend`: the one that computes. `seconds`: observes how long texts took."""
         self._name, self._backend, self._spec = name, backend, spec
         self._tokenizer, self._limits, self._seconds = tokenizer, limits, seconds
 
@@ -243,7 +243,7 @@ class Tokenization:
             too_long = {index: length for index, length in enumerate(lengths) if length > limit}
             raise InputTooLong(too_long, limit=limit, field=field)
         self._refuse_ids_without_weights(texts, field)
-        if self._backend is BackendName.VLLM and self._spec.padding is not None:
+        if self._backend() == BackendName.VLLM and self._spec.padding is not None:
             _refuse_what_vllm_gets_wrong(texts, self._spec.padding, field)
         self.check_tokens(texts.tokens, field, more=more, one=len(lengths) == 1 and not more)
 

@@ -126,7 +126,16 @@ class Model(Answer):
     object: Literal["model"]
     created: int
     owned_by: str
-    backend: Annotated[str, Field(examples=["huggingface"])]
+    backend: Annotated[
+        str, Field(examples=["huggingface"], description="that computes; auto: not known before the model is loaded")
+    ]
+    backend_reason: Annotated[
+        str | None,
+        Field(
+            examples=["vLLM has no class of its own for DistilBertModel"],
+            description="why it is this one; null: not known before the model is loaded",
+        ),
+    ]
     revision: Annotated[str | None, Field(description="commit that the initializer fetched; null: not known")]
     space: Annotated[
         str,
