@@ -1,4 +1,4 @@
-"""LangChain's OpenAI embeddings. (Its Hugging Face endpoint takes names of the hub only, no addresses.)
+"""LangChain's OpenAI embeddings and Cohere reranker. (Its Hugging Face endpoint takes names of the hub only.)
 
 By default OpenAIEmbeddings cuts texts with OpenAI's own tokenizer and sends token ids. tiktoken would download its
 vocabulary; the one here is made of bytes, which is as foreign to the model as OpenAI's.
@@ -8,6 +8,8 @@ import openai
 import pytest
 import tiktoken
 from conftest import NAME
+from langchain_cohere import CohereRerank
+from langchain_core.documents import Document
 from langchain_openai import OpenAIEmbeddings
 
 
@@ -29,3 +31,11 @@ def test_foreign_token_ids_are_refused_and_the_remedy_is_named(url: str, monkeyp
     monkeypatch.setattr(tiktoken, "encoding_for_model", lambda _: of_bytes)
     with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False"):
         embeddings(url).embed_query("a text")
+
+
+def test_the_cohere_reranker_keeps_the_best_documents_with_their_scores(rerank_url: str) -> None:
+    reranker = CohereRerank(model=NAME, cohere_api_key="none", base_url=rerank_url, top_n=2)
+    kept = reranker.compress_documents([Document(text) for text in ("cats", "stones", "dogs")], "what sleeps?")
+    scores = [document.metadata["relevance_score"] for document in kept]
+    assert len(scores) == 2
+    assert scores == sorted(scores, reverse=True)

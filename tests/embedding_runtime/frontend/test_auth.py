@@ -41,17 +41,17 @@ def test_a_line_is_a_name_a_key_plain_or_hashed_and_perhaps_a_limit() -> None:
     [
         ("", "no keys"),
         ("# nobody", "no keys"),
-        ("sk-one-long-enough", "line 1: it has 1 words"),
-        ("a sk-one-long-enough 5 6", "line 1: it has 4 words"),
-        ("a/b sk-one-long-enough", "line 1: a name is of letters"),
-        ("\na sk-one-long-enough 0", "line 2: tokens per minute"),
-        ("a sk-one-long-enough -5", "line 1: tokens per minute"),
-        ("a sk-one-long-enough 1e6", "line 1: tokens per minute"),
-        ("a sha256:sk-one-long-enough", "line 1: after sha256:"),
-        ("a sk-one-long-enough\na sk-two-long-enough", "line 2: its name"),
-        (f"a sk-two-long-enough\nb sha256:{DIGEST}", "line 2: its key"),
-        ("a sk-one-long-enough 0\nb c d e", "line 2: it has 4"),
-        ("a sk-15-character", "line 1: its key has 15 characters, 16 are the least"),
+        ("sk-one-long-enough", "line 1: expected NAME KEY [TOKENS_PER_MINUTE], found 1 words"),
+        ("a sk-one-long-enough 5 6", "line 1: expected NAME KEY [TOKENS_PER_MINUTE], found 4 words"),
+        ("a/b sk-one-long-enough", "line 1: the name must have"),
+        ("\na sk-one-long-enough 0", "line 2: TOKENS_PER_MINUTE must be"),
+        ("a sk-one-long-enough -5", "line 1: TOKENS_PER_MINUTE must be"),
+        ("a sk-one-long-enough 1e6", "line 1: TOKENS_PER_MINUTE must be"),
+        ("a sha256:sk-one-long-enough", "line 1: sha256: must be followed"),
+        ("a sk-one-long-enough\na sk-two-long-enough", "line 2: the name occurs"),
+        (f"a sk-two-long-enough\nb sha256:{DIGEST}", "line 2: the key occurs"),
+        ("a sk-one-long-enough 0\nb c d e", "line 2: expected NAME KEY [TOKENS_PER_MINUTE], found 4"),
+        ("a sk-15-character", "line 1: the key has 15 of at least 16 characters"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line_and_without_a_key(text: str, words: str) -> None:
@@ -94,7 +94,7 @@ def test_of_a_file_that_turns_bad_the_last_good_keys_stay_and_it_is_told_once(
     assert keys.find("sk-one-long-enough", 1) is not None
     assert keys.find("sk-one-long-enough", 5) is not None
     (record,) = caplog.records
-    assert (record.levelno, "the last good API keys stay" in record.message) == (logging.ERROR, True)
+    assert (record.levelno, "the API keys were not reloaded" in record.message) == (logging.ERROR, True)
     assert "sk-" not in record.message
     mounted(tmp_path, "other sk-new-long-enough")
     assert keys.find("sk-new-long-enough", 9) is not None

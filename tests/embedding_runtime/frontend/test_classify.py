@@ -115,13 +115,25 @@ def test_a_reranker_gives_one_label_its_score(reranker: RuntimeServer) -> None:
 def test_logits_that_the_model_does_not_give_are_refused(reranker: RuntimeServer) -> None:
     answer = reranker.post("/predict", inputs=["a", "b"], raw_scores=True)
     assert answer.status_code == 422
-    assert "the model's own files put its scores through Sigmoid" in answer.json()["error"]
+    assert "the model's files apply Sigmoid to its scores" in answer.json()["error"]
 
 
-def test_three_labels_rank_nothing_and_the_answer_says_where_they_are(server: RuntimeServer) -> None:
-    answer = server.post("/rerank", query="a", texts=["b"])
-    assert answer.status_code == 424
-    assert "POST /predict" in answer.json()["error"]
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/rerank", {"query": "a", "texts": ["b"]}, 424),
+        ("/v1/rerank", {"query": "a", "documents": ["b"]}, 400),
+        ("/v1/score", {"text_1": "a", "text_2": "b"}, 400),
+    ],
+)
+def test_three_labels_rank_nothing_and_the_answer_names_the_paths_that_have_them(
+    server: RuntimeServer, path: str, body: dict[str, Any], status: int
+) -> None:
+    answer = server.post(path, **body)
+    assert answer.status_code == status
+    assert "has 3 labels, so a pair has no single score: use POST /predict (TEI)" in answer.text
+    assert "POST /classify (vLLM) for those of texts" in answer.text
+    assert "/infer" not in answer.text
 
 
 @pytest.mark.parametrize(
@@ -166,4 +178,4 @@ def test_tokens_become_texts_again(fake_server: RuntimeServer) -> None:
 def test_an_id_that_no_token_has_is_refused(fake_server: RuntimeServer, id_: int) -> None:
     answer = fake_server.post("/detokenize", tokens=[101, id_])
     assert answer.status_code == 400
-    assert f"tokens: the tokenizer has no token with id {id_}" in answer.json()["error"]["message"]
+    assert f"tokens: the tokenizer has no token with the id {id_}" in answer.json()["error"]["message"]

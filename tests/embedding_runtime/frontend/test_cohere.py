@@ -48,7 +48,7 @@ async def test_eight_bits_are_refused_for_a_model_whose_vectors_have_any_length(
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
             answer = await http.post("/v1/embed", json={"texts": ["a"], "embedding_types": ["int8"]})
     assert answer.status_code == 400
-    assert "this model's vectors have any length" in answer.json()["message"]
+    assert "int8 and uint8 need vectors of length 1" in answer.json()["message"]
 
 
 def test_contents_are_texts_too(fake_server: RuntimeServer) -> None:
@@ -61,7 +61,7 @@ def test_too_long_a_text_loses_its_end_unless_told_otherwise(fake_server: Runtim
     long = "one " * 300
     cut = fake_server.post("/v2/embed", model=NAME, texts=[long])
     assert cut.json()["meta"]["billed_units"] == {"input_tokens": 256}
-    assert cut.json()["meta"]["warnings"] == ["texts[0] was longer than the model takes and was cut"]
+    assert cut.json()["meta"]["warnings"] == ["texts[0] was longer than the model's maximum and was truncated"]
     assert cut.headers["X-Truncated"] == "1"
     assert fake_server.post("/v2/embed", model=NAME, texts=[long], truncate="NONE").status_code == 400
 
@@ -69,7 +69,7 @@ def test_too_long_a_text_loses_its_end_unless_told_otherwise(fake_server: Runtim
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({}, "give either texts or inputs"),
+        ({}, "exactly one of texts and inputs is required"),
         ({"texts": ["a"], "embedding_types": ["int4"]}, "embedding_types[0]: Input should be 'float', 'base64'"),
         ({"texts": ["a"], "input_type": "image"}, "input_type"),
         ({"texts": [3], "truncate": "LEFT"}, "; texts[0]: Input should be a valid string"),
@@ -90,4 +90,4 @@ async def test_bits_that_fill_no_bytes_are_refused_before_anything_is_computed()
             body = {"model": "m", "texts": ["a"], "output_dimension": 100, "embedding_types": ["float", "binary"]}
             answer = await http.post("/v2/embed", json=body)
     assert answer.status_code == 400
-    assert "100 dimensions do not fill bytes" in answer.json()["message"]
+    assert "binary needs a multiple of 8 dimensions, not 100" in answer.json()["message"]

@@ -39,6 +39,7 @@ PATHS: list[tuple[str, Shape]] = [
     ("/rerank", TEI),
     ("/predict", TEI),
     ("/decode", TEI),
+    ("/vectors", INFERENCE),
 ]
 NOWHERE: list[tuple[str, Shape]] = [
     ("/v1/nowhere", OPENAI),

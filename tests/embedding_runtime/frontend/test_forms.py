@@ -141,8 +141,8 @@ def test_invocations_of_a_cross_encoder_take_what_other_paths_take(
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({}, "input is missing"),
-        ({"inputs": 3}, "inputs: it has to be"),
+        ({}, "input is required"),
+        ({"inputs": 3}, "inputs: must be"),
         ({"input": "a", "zzz": 1}, "zzz: unknown field"),
     ],
 )
@@ -185,11 +185,29 @@ def test_pairs_that_were_cut_are_told(cross_encoder: RuntimeServer) -> None:
     long = "one " * 600
     ranked = cross_encoder.post("/v2/rerank", query="a", documents=["b", long])
     assert ranked.headers["X-Truncated"] == "1"
-    assert ranked.json()["meta"]["warnings"] == ["documents[1] was longer than the model takes and was cut"]
+    assert ranked.json()["meta"]["warnings"] == ["documents[1] was longer than the model's maximum and was truncated"]
     scored = cross_encoder.post("/score", text_1="a", text_2=["b", long], truncate=True).json()
     assert [item.get("truncated") for item in scored["data"]] == [None, True]
 
 
-def test_one_text_with_too_many_tokens_is_not_told_to_be_sent_in_several_requests(fake_server: RuntimeServer) -> None:
-    message = fake_server.post("/v1/embeddings", input="a " * 700_000).json()["error"]["message"]
-    assert message.endswith("600000 are taken (2 for each of --max_request_tokens): split or shorten it")
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"input": "a " * 700_000}),
+        ("/v1/embeddings", {"input": ["b", "x" * 3_500_000], "truncate": True}),
+        ("/v2/embed", {"texts": ["x" * 3_500_000]}),
+        ("/embed", {"inputs": "x" * 3_500_000}),
+        ("/tokenize", {"prompt": "x" * 3_500_000}),
+    ],
+)
+def test_one_text_with_too_many_tokens_is_not_told_to_be_sent_in_several_requests(
+    fake_server: RuntimeServer, path: str, body: dict[str, Any]
+) -> None:
+    answer = fake_server.post(path, **body)
+    assert "the maximum is 600000 (2 for each of --max_request_tokens): split or shorten it" in answer.text
+
+
+def test_a_body_that_is_too_large_may_be_one_text_and_the_remedy_fits_that_too(fake_server: RuntimeServer) -> None:
+    answer = fake_server.post("/v1/embeddings", input="x" * 5_000_000)
+    assert answer.status_code == 413
+    assert "larger than 4194304 bytes (--max_body_bytes): send fewer or shorter texts" in answer.text

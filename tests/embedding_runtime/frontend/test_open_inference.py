@@ -45,11 +45,11 @@ def test_v2_tells_server_and_model(fake_server: RuntimeServer) -> None:
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ([a_tensor("a", shape=[2])], "the shape [2] has room for 2 texts, data has 1"),
+        ([a_tensor("a", shape=[2])], "the shape [2] means 2 texts, but data has 1"),
         ([a_tensor("a", datatype="INT32")], "inputs[0].datatype: Input should be 'BYTES'"),
         ([a_tensor("a", parameters={"content_type": "base64"})], "inputs[0].parameters.content_type: Input should be"),
         ([a_tensor("a"), a_tensor("b")], "inputs: List should have at most 1 item"),
-        ([{"name": "t", "shape": [1], "datatype": "BYTES", "data": [3]}], "inputs[0].data: it has to be a list"),
+        ([{"name": "t", "shape": [1], "datatype": "BYTES", "data": [3]}], "inputs[0].data: must be a list"),
     ],
 )
 def test_errors_are_told_as_v2_tells_them(fake_server: RuntimeServer, inputs: list[Any], words: str) -> None:
@@ -94,13 +94,13 @@ def test_binary_data_of_an_output_goes_before_that_of_all(fake_server: RuntimeSe
 @pytest.mark.parametrize(
     ("rest", "fields", "words"),
     [
-        (binary("a"), {}, "the shape [2] has room for 2 texts, data has 1"),
-        (binary("a", "b")[:-1], {}, "text 1 ends beyond the binary data"),
+        (binary("a"), {}, "the shape [2] means 2 texts, but data has 1"),
+        (binary("a", "b")[:-1], {}, "text 1 is longer than the rest of the binary data"),
         (struct.pack("<I", 1) + b"\xff", {}, "text 0 of the binary data is not UTF-8"),
-        (b"", {"tensor": {"parameters": {"binary_data_size": 9}}}, "binary_data_size is 9, and 0 bytes follow"),
-        (b"x", {"tensor": {"data": ["a", "b"], "parameters": None}}, "binary_data_size is 0, and 1 bytes follow"),
-        (binary("a", "b"), {"tensor": {"data": ["a", "b"]}}, "give either data, or binary_data_size"),
-        (b"", {"length": 10**9}, "Inference-Header-Content-Length: it has to be the number"),
+        (b"", {"tensor": {"parameters": {"binary_data_size": 9}}}, "binary_data_size is 9, but 0 bytes follow"),
+        (b"x", {"tensor": {"data": ["a", "b"], "parameters": None}}, "binary_data_size is 0, but 1 bytes follow"),
+        (binary("a", "b"), {"tensor": {"data": ["a", "b"]}}, "exactly one of data and parameters.binary_data_size"),
+        (b"", {"length": 10**9}, "Inference-Header-Content-Length must be the size"),
     ],
 )
 def test_binary_tensors_that_do_not_fit_are_refused(
@@ -155,13 +155,16 @@ def test_what_other_servers_clients_say_unasked_is_known(fake_server: RuntimeSer
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"parameters": {"timeout": 1}}, "parameters: only content_type and binary_data_output may be here"),
-        ({"inputs": [a_tensor("a", parameters={"truncate": 1})]}, "inputs[0].parameters: only content_type and binary"),
+        (
+            {"parameters": {"timeout": 1}},
+            "parameters: unknown parameter; valid parameters: content_type, binary_data_output",
+        ),
+        ({"inputs": [a_tensor("a", parameters={"truncate": 1})]}, "inputs[0].parameters: unknown parameter"),
         (
             {"outputs": [{"name": "embedding", "parameters": {"classification": 1}}]},
-            "outputs[0].parameters: only binary",
+            "outputs[0].parameters: unknown parameter",
         ),
-        ({"outputs": [{"name": "score"}]}, "outputs: this model has one, embedding"),
+        ({"outputs": [{"name": "score"}]}, "outputs: unknown output; the only output of this model is embedding"),
     ],
 )
 def test_what_nobody_would_obey_is_refused(fake_server: RuntimeServer, fields: dict[str, Any], words: str) -> None:

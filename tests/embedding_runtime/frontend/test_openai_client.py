@@ -119,5 +119,5 @@ def test_another_model_is_not_found(fake_server: RuntimeServer) -> None:
 def test_the_longest_input_is_taken_and_one_token_more_is_refused_with_both_numbers(fake_server: RuntimeServer) -> None:
     client = fake_server.client()
     assert client.embeddings.create(model=NAME, input="one " * 254).usage.prompt_tokens == 256
-    with pytest.raises(openai.BadRequestError, match=r"input\[1\] has 257 tokens; the model takes 256"):
+    with pytest.raises(openai.BadRequestError, match=r"input\[1\] has 257 tokens; the model's maximum is 256"):
         client.embeddings.create(model=NAME, input=["fits", "one " * 255])

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from embedding_runtime.contract import Truncate
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.model import ModelSpec, Side
@@ -63,6 +64,29 @@ def test_texts_are_cut_only_where_it_is_asked_for(asked: dict[str, Any], limit: 
     assert (options.limit, options.cut) == (limit, cut)
 
 
+@pytest.mark.parametrize(
+    ("truncate", "asked", "cut"),
+    [
+        (Truncate.END, {}, Side.RIGHT),
+        (Truncate.START, {}, Side.LEFT),
+        (Truncate.END, {"sides": ["left"]}, Side.LEFT),
+        (Truncate.END, {"truncate": "START"}, Side.LEFT),
+        (Truncate.START, {"truncate": "END"}, Side.RIGHT),
+        (Truncate.END, {"truncate": False}, None),
+        (Truncate.END, {"truncate": "NONE"}, None),
+    ],
+)
+def test_the_services_word_counts_where_the_request_has_none(
+    truncate: Truncate, asked: dict[str, Any], cut: Side | None
+) -> None:
+    assert Options.of(replace(MINILM, truncate=truncate), **asked).cut is cut
+
+
+def test_the_services_word_leaves_a_request_for_fewer_tokens_as_it_is() -> None:
+    options = Options.of(replace(MINILM, truncate=Truncate.START), keep_tokens=7)
+    assert (options.limit, options.cut) == (7, Side.RIGHT)
+
+
 def test_the_tokenizers_own_side_stands_in() -> None:
     assert Options.of(replace(MINILM, cut_side=Side.LEFT), truncate=True).cut is Side.LEFT
 
@@ -70,19 +94,24 @@ def test_the_tokenizers_own_side_stands_in() -> None:
 @pytest.mark.parametrize(
     ("spec", "asked", "words"),
     [
-        (MINILM, {"dimensions": 128}, "dimensions: this model's vectors have 384, and its files do not say"),
-        (MATRYOSHKA, {"dimensions": 100}, "may be cut to 64, 128"),
-        (replace(MINILM, sizes=range(1, 384)), {"dimensions": 385}, "may be cut to any from 1 to 384"),
-        (MINILM, {"normalize": False}, "normalize: the model's own files bring its vectors to length 1"),
-        (MINILM, {"prompt_name": "query"}, "prompt_name: this model has no such prompt; it has none"),
-        (PROMPTED, {"prompt_name": "q"}, "it has query, passage, clustering"),
-        (PROMPTED, {"prompt_name": "query", "input_type": "query"}, "not by both"),
-        (replace(PROMPTED, include_prompt=False), {"prompt_name": "query"}, "out of the pooling"),
-        (MINILM, {"keep_tokens": 257}, "truncate_prompt_tokens: it is 257"),
-        (MINILM, {"keep_tokens": 0}, "truncate_prompt_tokens: it is 0"),
-        (MINILM, {"keep_tokens": 5, "truncate": False}, "truncate: says that nothing is cut"),
-        (MINILM, {"truncate": "START", "sides": ["right"]}, "ask for both ends of a text"),
-        (MINILM, {"sides": ["Left", "right"]}, "ask for both ends of a text"),
+        (
+            MINILM,
+            {"dimensions": 128},
+            "dimensions: 128 is not supported: this model's vectors have 384 dimensions, and neither its files",
+        ),
+        (MATRYOSHKA, {"dimensions": 100}, "can be truncated to 64, 128"),
+        (replace(MINILM, sizes=range(1, 384)), {"dimensions": 385}, "can be truncated to 1 to 384"),
+        (replace(MINILM, sizes=range(32, 384)), {"dimensions": 16}, "can be truncated to 32 to 384"),
+        (MINILM, {"normalize": False}, "normalize: false is not supported"),
+        (MINILM, {"prompt_name": "query"}, "prompt_name: this model has no such prompt: it has none"),
+        (PROMPTED, {"prompt_name": "q"}, "use one of query, passage, clustering"),
+        (PROMPTED, {"prompt_name": "query", "input_type": "query"}, "exclude each other"),
+        (replace(PROMPTED, include_prompt=False), {"prompt_name": "query"}, "excludes its prompt from pooling"),
+        (MINILM, {"keep_tokens": 257}, "truncate_prompt_tokens: 257 is not valid"),
+        (MINILM, {"keep_tokens": 0}, "truncate_prompt_tokens: 0 is not valid"),
+        (MINILM, {"keep_tokens": 5, "truncate": False}, "truncate: it disables truncation"),
+        (MINILM, {"truncate": "START", "sides": ["right"]}, "name different ends of the text"),
+        (MINILM, {"sides": ["Left", "right"]}, "name different ends of the text"),
     ],
 )
 def test_what_the_model_cannot_do_is_refused(spec: ModelSpec, asked: dict[str, Any], words: str) -> None:

@@ -22,7 +22,7 @@ async def tokenized(backend: BackendName, padding: int | None) -> int:
 
 
 async def test_vllm_would_place_it_wrongly_and_says_so() -> None:
-    with pytest.raises(BadRequest, match=r"input\[1\] has the model's padding token.*--backend=huggingface"):
+    with pytest.raises(BadRequest, match=r"input\[1\] contains the padding token.*--backend=huggingface"):
         await tokenized(BackendName.VLLM, PADDING)
 
 

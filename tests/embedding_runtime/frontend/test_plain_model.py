@@ -29,7 +29,7 @@ def test_the_model_list_tells_what_was_assumed(server: RuntimeServer) -> None:
 
 
 def test_the_log_tells_what_was_assumed(server: RuntimeServer) -> None:
-    assert "assumed: pooling by mean: " in server.log
+    assert "assumption: pooling by mean: " in server.log
 
 
 def test_the_prompt_counts_as_tokens(server: RuntimeServer) -> None:

@@ -79,7 +79,7 @@ def test_a_cut_text_keeps_its_prompt_and_the_tokens_around_it(served: Served) ->
 def test_another_size_is_refused_with_those_that_there_are(served: Served) -> None:
     answer = served.server.embeddings(input="a", dimensions=20)
     assert answer.status_code == 400
-    assert "may be cut to 8, 16" in answer.json()["error"]["message"]
+    assert "can be truncated to 8, 16" in answer.json()["error"]["message"]
 
 
 def test_an_unknown_prompt_is_refused_with_those_that_there_are(served: Served) -> None:

@@ -70,12 +70,12 @@ def test_score_takes_pairs_in_vllms_ways(server: RuntimeServer, scores: list[flo
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"text_1": "a"}, "give text_1 and text_2, or queries and documents"),
-        ({"text_1": "a", "documents": ["b"]}, "give text_1 and text_2, or queries and documents"),
-        ({"text_1": ["a", "b"], "text_2": ["a", "b", "c"]}, "text_1 has 2 texts, text_2 3"),
-        ({"text_1": "a", "text_2": "one " * 600}, "text_2[0] has 604 tokens; the model takes 512"),
+        ({"text_1": "a"}, "either text_1 and text_2, or queries and documents are required"),
+        ({"text_1": "a", "documents": ["b"]}, "either text_1 and text_2, or queries and documents are required"),
+        ({"text_1": ["a", "b"], "text_2": ["a", "b", "c"]}, "text_1 has 2 texts, but text_2 has 3"),
+        ({"text_1": "a", "text_2": "one " * 600}, "text_2[0] has 604 tokens; the model's maximum is 512"),
         ({"text_1": "a", "text_2": []}, "text_2 is an empty list"),
-        ({"text_1": 3, "text_2": "a"}, "text_1: it has to be a string or a list of strings"),
+        ({"text_1": 3, "text_2": "a"}, "text_1: must be a string or a list of strings"),
     ],
 )
 def test_pairs_that_are_none_are_refused(server: RuntimeServer, body: dict[str, Any], words: str) -> None:
@@ -138,6 +138,4 @@ def test_open_inference_takes_pairs_and_says_so(server: RuntimeServer, scores: l
 
 def test_a_wrong_document_is_told_what_it_has_to_be_and_nothing_else(server: RuntimeServer) -> None:
     answer = server.post("/v1/rerank", model=NAME, query=QUERY, documents=[3])
-    assert answer.json()["message"] == (
-        "documents[0]: it has to be a string, or an object with text, of whole Unicode characters"
-    )
+    assert answer.json()["message"] == ("documents[0]: must be a string, or an object with text, in valid Unicode")

@@ -18,7 +18,7 @@ def test_too_long_a_text_is_refused_or_cut_as_asked(fake_server: RuntimeServer) 
     refused = fake_server.post("/embed", inputs=long)
     assert refused.status_code == 413
     assert refused.json() == {
-        "error": "inputs[0] has 302 tokens; the model takes 256 at most",
+        "error": "inputs[0] has 302 tokens; the model's maximum is 256: shorten or split the text",
         "error_type": "Validation",
     }
     right = fake_server.post("/embed", inputs=long, truncate=True).json()
@@ -69,7 +69,7 @@ def test_tokens_of_a_text_are_what_embeddings_takes_for_it(fake_server: RuntimeS
     ("field", "given", "words"),
     [
         ("inputs", ["a"] * 2049, "inputs has 2049 texts"),
-        ("inputs", ["a " * 299_999] * 2, "inputs has 300001 tokens or more"),
+        ("inputs", ["a " * 299_999] * 2, "inputs has at least 300001 tokens"),
         ("prompt", "a " * 300_000, "prompt has 300002 tokens"),
     ],
 )
@@ -85,4 +85,4 @@ def test_tokenize_takes_no_more_than_embeddings_does(
 def test_either_form_of_tokenize_is_given(fake_server: RuntimeServer, body: dict[str, str]) -> None:
     answer = fake_server.post("/tokenize", **body)
     assert answer.status_code == 422
-    assert "either inputs" in answer.json()["error"]
+    assert "exactly one of inputs" in answer.json()["error"]

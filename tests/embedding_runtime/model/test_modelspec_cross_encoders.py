@@ -87,7 +87,7 @@ def test_the_initializers_note_tells_the_revision(tmp_path: Path) -> None:
 def test_an_activation_that_is_not_torchs_own_is_left_out_and_told(tmp_path: Path) -> None:
     spec = ModelSpec.read(plain(tmp_path, config={BEFORE_4: "their_code.Act"}))
     assert spec.scores == Scores(1, SIGMOID, BERT)
-    assert spec.assumed == (f"activation {SIGMOID}: the files name their_code.Act, which is not torch's own",)
+    assert spec.assumed == (f"activation {SIGMOID}: the files have their_code.Act, which is not a class of torch",)
 
 
 def test_only_a_saved_cross_encoder_has_a_prompt_and_a_length_of_sentence_transformers(tmp_path: Path) -> None:
@@ -102,11 +102,11 @@ def test_only_a_saved_cross_encoder_has_a_prompt_and_a_length_of_sentence_transf
 @pytest.mark.parametrize(
     ("says", "words"),
     [
-        ({"modules": ["Transformer", "LogitScore"]}, "LogitScore: of cross-encoders only one Transformer"),
-        ({"modules": ["Transformer", "Pooling", "Dense"]}, "Pooling .*: of cross-encoders only one Transformer"),
+        ({"modules": ["Transformer", "LogitScore"]}, "LogitScore, but a cross-encoder must have one Transformer"),
+        ({"modules": ["Transformer", "Pooling", "Dense"]}, "Pooling .*, but a cross-encoder must have one Transformer"),
         ({"transformer": {**SAVED, "transformer_task": "text-generation"}}, "sets transformer_task"),
         ({"transformer": {}}, "sets transformer_task"),
-        ({"config": {"architectures": ["BertModel"]}}, r"BertModel: of cross-encoders only \.\.\.ForSequence"),
+        ({"config": {"architectures": ["BertModel"]}}, r"BertModel, but of cross-encoders only \.\.\.ForSequence"),
         ({"config": {**ONE, "id2label": {}}}, "has 0 labels"),
         ({"defaults": {"keep_in_fp32_modules": ["0.model.classifier"]}}, "keep_in_fp32_modules"),
     ],
@@ -133,7 +133,7 @@ def test_a_task_that_contradicts_the_files_is_refused_and_the_right_one_named(
     tmp_path: Path, backend: BackendName, task: Task, right: str
 ) -> None:
     args = {"model_name": "a", "model_dir": str(plain(tmp_path, config={})), "backend": backend}
-    with pytest.raises(ModelRefused, match=rf"--task={task}: .* is a cross-encoder, .* --task={right}, or leave"):
+    with pytest.raises(ModelRefused, match=rf"--task={task} .* is a cross-encoder: use --task={right}, or remove"):
         ModelSpec.asked_for(ServeArgs.model_validate({**args, "task": task}))
     for agreed in (None, right):
         assert ModelSpec.asked_for(ServeArgs.model_validate({**args, "task": agreed})).kind is Kind.CROSS_ENCODER
@@ -141,5 +141,5 @@ def test_a_task_that_contradicts_the_files_is_refused_and_the_right_one_named(
 
 def test_an_embedding_model_is_not_scored_with(tmp_path: Path) -> None:
     args = ServeArgs.model_validate({"model_name": "a", "model_dir": str(a_model(tmp_path)), "task": Task.SCORE})
-    with pytest.raises(ModelRefused, match=r"is an embedding model, .* --task=embed"):
+    with pytest.raises(ModelRefused, match=r"is an embedding model: use --task=embed"):
         ModelSpec.asked_for(args)

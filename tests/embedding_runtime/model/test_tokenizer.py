@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from embedding_runtime.model import ModelRefused, ModelSpec, Side
 from embedding_runtime.model.tokenizer import TextTokenizer, longest_first
+from support.initializer import A_POINTER
 from support.models import GOLDEN_TEXT, a_model, packaged_minilm
 
 MINILM = ModelSpec.read(packaged_minilm())
@@ -55,6 +56,13 @@ def test_the_tokens_around_a_text_are_known() -> None:
 def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match=r"tokenizer\.json"):
         TextTokenizer(ModelSpec.read(a_model(tmp_path)))
+
+
+def test_a_git_lfs_pointer_in_the_place_of_a_tokenizer_is_named(tmp_path: Path) -> None:
+    model = a_model(tmp_path)
+    (model / "tokenizer.json").write_bytes(A_POINTER)
+    with pytest.raises(ModelRefused, match=r"tokenizer.json is a Git LFS pointer.*`git lfs pull`"):
+        TextTokenizer(ModelSpec.read(model))
 
 
 def test_a_pairs_second_text_is_marked_in_its_ids() -> None:

@@ -47,7 +47,9 @@ async def test_who_comes_before_the_model_is_loaded_pays_nothing() -> None:
 
 async def test_who_cannot_pay_is_not_let_in_and_pays_nothing() -> None:
     async with a_worker() as worker:
-        with pytest.raises(ExceedsKeyLimit, match="7 tokens asked for, with an API key of 6 tokens a minute"):
+        with pytest.raises(
+            ExceedsKeyLimit, match="the request has 7 tokens; the API key's limit is 6 tokens per minute"
+        ):
             await worker.engine.embed(ids(3, 4), LIMITED)
         assert left_of(worker) == 6
         assert worker.engine.pool.tokens == 0
@@ -64,10 +66,10 @@ async def test_a_text_that_cannot_be_computed_has_its_price() -> None:
 
 async def test_a_request_that_could_not_pay_is_refused_before_its_texts_are_known_and_pays_nothing() -> None:
     async with a_worker() as worker:
-        with pytest.raises(ExceedsKeyLimit, match="at least 7 tokens asked for"):
+        with pytest.raises(ExceedsKeyLimit, match="the request has at least 7 tokens"):
             await worker.engine.check_admission(1, 7, LIMITED, lane=None, seconds=60)
         await worker.engine.charge(LIMITED, 4)
-        with pytest.raises(RateLimited, match="at least 3 tokens asked for"):
+        with pytest.raises(RateLimited, match="the request has at least 3 tokens"):
             await worker.engine.check_admission(1, 3, LIMITED, lane=None, seconds=60)
         await worker.engine.check_admission(1, 2, LIMITED, lane=None, seconds=60)
         assert left_of(worker) == 2

@@ -73,7 +73,7 @@ async def test_a_request_with_which_two_workers_are_lost_fails_alone() -> None:
         first.die()
         await second.work()
         second.die()
-        with pytest.raises(BackendFailed, match="two workers were lost while they computed texts of this request"):
+        with pytest.raises(BackendFailed, match="two workers crashed while they computed this request"):
             await poison
         healthy = asked(engine, 11)
         third.answer(await third.work())

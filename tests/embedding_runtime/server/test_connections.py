@@ -128,7 +128,7 @@ def test_the_refusal_says_which_flag_it_was(locked: RuntimeServer) -> None:
     answer = answer_to(locked, GET + b"a: b\r\n" * 101 + b"\r\n")
     error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     assert error["code"] == "headers_too_large"
-    assert error["message"] == "there are more than 100 header fields (--max_header_fields): send less of them"
+    assert error["message"] == "the headers exceed the maximum of 100 fields (--max_header_fields): send fewer headers"
 
 
 def test_a_large_body_in_one_read_is_no_head(fake_server: RuntimeServer) -> None:
@@ -225,7 +225,7 @@ def test_half_a_body_is_408_whatever_time_the_request_has() -> None:
         connection.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\n{")
         status, answer = next_answer(connection)
         assert status == 408
-        assert b"the body was not complete after 0.3" in answer
+        assert b"the body was incomplete after 0.3" in answer
         connection.close()
 
 
@@ -255,8 +255,11 @@ def test_idle_connections_do_not_keep_others_out() -> None:
         assert httpx.get(f"{server.url}/healthz").status_code == 200
         assert (server.metric("embedding_connections") or 0) <= 136
         assert (server.metric("embedding_connections_ended_total", reason="too_many_connections") or 0) > 100
-        assert "136 connections at most, not --max_connections=4096: the process may open 200 files" in server.log
-        assert "there are 136 connections already (--max_connections)" in server.log
+        assert (
+            "connections are limited to 136, not --max_connections=4096, because the process may open 200 files"
+            in server.log
+        )
+        assert "the server has reached its limit of 136 connections (--max_connections)" in server.log
         for connection in idle:
             connection.close()
 
@@ -271,7 +274,7 @@ def test_one_connection_too_many_is_told_so_when_all_have_requests() -> None:
             assert connection.recv(1024).startswith(b"HTTP/1.1 100 Continue")
         answer = answer_to(server, b"")
         assert status_of(answer) == 503
-        assert b"there are 2 connections already (--max_connections): try again" in answer
+        assert b"the server has reached its limit of 2 connections (--max_connections): retry later" in answer
         for connection in busy:
             connection.close()
 

@@ -75,5 +75,5 @@ def test_a_worker_that_is_stuck_is_given_up() -> None:
             until(lambda: "the worker is stuck" in server.log, "the watchdog")
             for answer in [each.result() for each in waiting]:
                 assert (answer.status_code, answer.json()["error"]["code"]) == (503, "backend_failed")
-                assert "the worker is stuck: no answer to a batch of 3 tokens" in answer.json()["error"]["message"]
+                assert "the worker is stuck: a batch of 3 tokens" in answer.json()["error"]["message"]
         assert server.process.wait(30) == 1

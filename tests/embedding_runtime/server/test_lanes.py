@@ -75,7 +75,7 @@ def test_the_lane_is_what_the_header_says_or_the_body_or_the_number_of_texts(
 def test_an_unknown_lane_is_refused_with_those_that_there_are(fake_server: RuntimeServer, header: str) -> None:
     answer = ask(fake_server, "a", header)
     assert answer.status_code == 400
-    assert answer.json()["error"]["message"] == "X-Priority: it has to be interactive or bulk"
+    assert answer.json()["error"]["message"] == "X-Priority must be interactive or bulk"
 
 
 @pytest.mark.parametrize("priority", ["high", 1.5, True])

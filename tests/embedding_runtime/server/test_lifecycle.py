@@ -50,7 +50,7 @@ def test_ctrl_c_ends_it_as_well() -> None:
 
 def test_sigterm_before_it_is_ready_ends_it_with_exit_code_0() -> None:
     with RuntimeServer("fake") as server:
-        until(lambda: "not ready yet" in server.log, "the front to listen")
+        until(lambda: "listening on " in server.log, "the front to listen")
         assert server.stop() == 0
 
 
@@ -93,7 +93,7 @@ def test_what_is_not_done_within_the_grace_period_is_told_so() -> None:
         server.process.send_signal(signal.SIGTERM)
         answer = all_of(connection)
         assert b"503 Service Unavailable" in answer
-        assert b"the server is stopping, and this was not done after 0.5 s" in answer
+        assert b"the server is stopping, and the request did not finish within 0.5 s" in answer
         assert server.process.wait(30) == 0
 
 
@@ -107,7 +107,7 @@ def test_when_the_worker_dies_who_waits_gets_503_and_the_process_ends() -> None:
         assert b"503 Service Unavailable" in answer
         assert b'"code":"backend_failed"' in answer
         assert server.process.wait(30) == KILLED
-        assert "killed, most often for memory" in server.log.splitlines()[-1]
+        assert "killed, most likely out of memory" in server.log.splitlines()[-1]
 
 
 def test_a_worker_that_hangs_does_not_keep_the_server_from_stopping() -> None:
@@ -174,4 +174,4 @@ def test_a_shorter_longest_input_can_be_asked_for() -> None:
     with RuntimeServer("fake", max_length=4) as server:
         answer = server.ready().embeddings(input="three words here")
         assert answer.status_code == 400
-        assert "has 5 tokens; the model takes 4" in answer.json()["error"]["message"]
+        assert "has 5 tokens; the model's maximum is 4" in answer.json()["error"]["message"]

@@ -38,7 +38,7 @@ def test_a_body_that_says_that_it_is_too_large_is_refused_before_it_is_sent(serv
     connection = begun(server, b"Content-Length: %d" % (LIMIT + 1))
     answer = answer_on(connection)
     assert b"413 " in answer
-    assert b"the body is larger than 10000 bytes: send fewer texts in a request" in answer
+    assert b"the body is larger than 10000 bytes (--max_body_bytes): send fewer or shorter texts in a request" in answer
     assert b"connection: close" in answer
 
 
@@ -77,7 +77,7 @@ def test_too_many_texts_are_refused_with_both_numbers(server: RuntimeServer) -> 
     answer = server.embeddings(input=["a"] * 4)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == (
-        "input has 4 texts; 3 are taken in one request (--max_inputs): send several requests"
+        "input has 4 texts; the maximum is 3 (--max_inputs): send several requests"
     )
     assert server.embeddings(input=["a"] * 3).status_code == 200
 
@@ -86,14 +86,14 @@ def test_too_many_tokens_are_refused_with_both_numbers(server: RuntimeServer) ->
     answer = server.embeddings(input=["one " * 148, "one " * 149])
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == (
-        "input has 301 tokens; 300 are taken in one request (--max_request_tokens): send several requests"
+        "input has 301 tokens; the maximum is 300 (--max_request_tokens): send several requests"
     )
     assert server.embeddings(input=["one " * 148, "one " * 148]).status_code == 200
 
 
 def test_by_default_the_limits_are_openais(fake_server: RuntimeServer) -> None:
     assert fake_server.embeddings(input=["a"] * 2048).status_code == 200
-    assert "2048 are taken" in fake_server.embeddings(input=["a"] * 2049).json()["error"]["message"]
+    assert "the maximum is 2048" in fake_server.embeddings(input=["a"] * 2049).json()["error"]["message"]
 
 
 def test_a_connection_is_kept_after_a_refusal_of_what_was_read(server: RuntimeServer) -> None:

@@ -25,10 +25,7 @@ def test_who_finds_the_line_full_is_told_when_to_try_again() -> None:
         answer = server.embeddings(input="hello")
         error = answer.json()["error"]
         assert (answer.status_code, error["type"], error["code"]) == (429, "rate_limit_error", "overloaded")
-        assert (
-            error["message"]
-            == "Server overloaded: 9 tokens are queued ahead of the 3 of this request: try again in 1 s"
-        )
+        assert error["message"] == "Server overloaded: 9 tokens are queued ahead of this request's 3: retry in 1 s"
         assert answer.headers["Retry-After"] == "1"
         assert httpx.get(f"{server.url}/readyz").status_code == 200  # it is as well as before
         os.kill(server.worker, signal.SIGCONT)
@@ -90,5 +87,5 @@ def test_a_header_that_is_no_number_of_seconds_is_refused(fake_server: RuntimeSe
     answer = fake_server.embeddings(input="hello", timeout=timeout)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == (
-        "X-Request-Timeout: it has to be a number of seconds above 0, at most 600"
+        "X-Request-Timeout must be a number of seconds above 0 and at most 600"
     )

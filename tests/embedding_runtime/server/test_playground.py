@@ -138,7 +138,7 @@ def test_a_server_with_keys_is_asked_with_one(browser: Chrome, tmp_path: Path) -
     (tmp_path / "keys").write_text("somebody sk-some-long-enough\n")
     with RuntimeServer("fake", api_keys_file=tmp_path / "keys") as server:
         browser.get(server.ready().url)
-        until(lambda: "wants an API key" in text(browser, "error"), "the key to be asked for")
+        until(lambda: "missing API key" in text(browser, "error"), "the key to be asked for")
         by_id(browser, "key").send_keys("sk-some-long-enough", Keys.TAB)
         until(lambda: text(browser, "model") == NAME, "the model to be shown")
         compare(browser, "a cat", "a dog")

@@ -19,11 +19,11 @@ def test_help_shows_the_addresses_and_examples() -> None:
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("s3://bucket/model", "for s3:// name a storage container that knows it"),
-        ("hf://all-MiniLM-L6-v2", "write hf://owner/name or hf://owner/name:revision"),
-        ("pvc://Claim/model", "write pvc://claim/path"),
-        ("file://model", "write file:///absolute/path"),
-        ("models/minilm", "write scheme://..."),
+        ("s3://bucket/model", "use a storage container that supports s3://"),
+        ("hf://all-MiniLM-L6-v2", "use hf://owner/name or hf://owner/name:revision"),
+        ("pvc://Claim/model", "use pvc://claim/path"),
+        ("file://model", "use file:///absolute/path"),
+        ("models/minilm", "use scheme://..."),
     ],
 )
 def test_an_address_that_is_not_fetched_here_ends_with_what_to_write(uri: str, words: str, tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_a_wrong_number_of_arguments_ends_with_a_verdict(arguments: tuple[str, .
     assert outcome.code == 2
     failed = FailedDownload.from_log(outcome.log)
     assert failed.verdict is DownloadVerdict.DOWNLOAD_FAILED
-    assert "write URI DIRECTORY" in failed.message
+    assert "usage: URI DIRECTORY" in failed.message
 
 
 def test_a_model_that_is_there_already_is_left_as_it_is(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_model_that_is_there_already_is_left_as_it_is(tmp_path: Path) -> None:
     (models / "config.json").write_text("mine")
     outcome = initialize("hf://owner/name", models)
     assert outcome.code == 0
-    assert outcome.last_line == f"{models} is already there: nothing to do"
+    assert outcome.last_line == f"{models} already exists: nothing to do"
     assert (models / "config.json").read_text() == "mine"
 
 

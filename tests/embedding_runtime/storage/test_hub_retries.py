@@ -104,7 +104,7 @@ def test_a_volume_without_room_fails_before_the_download(
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: _Usage(free=1_000_000))
     with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
-        with pytest.raises(NoModel, match=r"needs 2\.0 MB and the volume has 1\.0 MB free"):
+        with pytest.raises(NoModel, match=r"needs 2\.0 MB, but the volume has 1\.0 MB free"):
             download.from_hub(hub.url)
         assert not any("/resolve/" in request.path for request in hub.seen)
 
@@ -113,7 +113,7 @@ def test_an_answer_that_is_no_json_is_not_asked_for_again() -> None:
     error = json.JSONDecodeError("Expecting value", "<html>", 0)
     request = Request("hf://owner/name", "owner/name", None, Hub("http://proxy.example", None))
     assert not may_pass(error)
-    words = "hf://owner/name: attempt 1 failed at http://proxy.example: what answers there is not a Hugging Face hub"
+    words = "hf://owner/name: attempt 1 failed at http://proxy.example: the response is not from a Hugging Face hub"
     assert no_model(error, request, 1).failed.message.startswith(words)
 
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from embedding_operator.resources.base import ObjectMeta, SpecModel, StatusModel, cel
-from embedding_operator.resources.kubernetes import Condition, Container, Name, ResourceRequirements
+from embedding_operator.resources.kubernetes import Condition, Container, Name, ResourceRequirements, as_text
 
 __all__ = [
     "ApiKeysSecretRef",
@@ -38,6 +38,24 @@ _Conditions = Annotated[
     list[Condition],
     Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
 ]
+
+
+_SIZES = "^(any|[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*)$"
+
+_Sizes = Annotated[
+    str,
+    BeforeValidator(as_text),
+    Field(max_length=256, pattern=_SIZES),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 256,
+            "pattern": _SIZES,
+        }
+    ),
+]
+"""Numbers with commas between them, or any; YAML has a single one as a number."""
 
 
 class TokenSecretRef(SpecModel):
@@ -73,6 +91,15 @@ class ModelSpec(SpecModel):
     best."""
     token_secret_ref: TokenSecretRef | None = None
     """Token for a private model. It reaches the initializer alone, and wins over a storage container's HF_TOKEN."""
+    matryoshka: _Sizes | None = None
+    """To how many dimensions a request may have vectors cut, such as "256,512"; any: to any number. It changes no
+    vector of a request that does not ask. Default: what the model's config.json, or the card of a known model, says.
+    The flag --matryoshka."""
+    truncate: Literal["off", "start", "end"] | None = None
+    """Which end of a text that is too long is cut where a request does not say; "off" (in quotes: YAML has off for
+    false) refuses it. With end the text is cut as sentence-transformers cuts it, and the answer says so (X-Truncated).
+    A change is a new revision, since start and end give such a text different vectors. Default: "off". The flag
+    --truncate."""
 
 
 class ApiKeysSecretRef(SpecModel):

@@ -38,7 +38,9 @@ def test_a_model_that_could_be_packed_is_refused_where_torch_cannot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_its_kernel(monkeypatch)
-    with pytest.raises(ModelRefused, match=r"DistilBertModel .* attention over them failed \(torch .*--allow_padded"):
+    with pytest.raises(
+        ModelRefused, match=r"attention over packed batches failed for DistilBertModel .*\(torch .*--allow_padded"
+    ):
         huggingface.load(distilbert(tmp_path))
 
 
@@ -58,7 +60,7 @@ def test_int8_on_a_gpu_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.Mo
     spec = replace(distilbert(tmp_path), quantize=Quantization.INT8)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(huggingface, "prepare_gpu", lambda: None)
-    with pytest.raises(ModelRefused, match=r"--quantize=int8 is for CPUs: on a GPU, use --dtype=float16"):
+    with pytest.raises(ModelRefused, match=r"--quantize=int8 is not supported on GPUs: use --dtype=float16"):
         huggingface.load(spec)
 
 

@@ -52,6 +52,31 @@ def test_a_smaller_type_is_obeyed_and_stays_near(tmp_path: Path, dtype: Dtype) -
     assert cosines.min() > 0.999
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"model_args": {"attn_implementation": "eager", "add_pooling_layer": False, "trust_remote_code": True}},
+        {"model_args": {"torch_dtype": "bfloat16"}, "tokenizer_args": {"padding_side": "left"}},
+        {"tokenizer_args": {"model_max_length": 20, "truncation_side": "left"}},
+    ],
+)
+def test_arguments_for_transformers_that_are_accepted_leave_encodes_vectors(
+    tmp_path: Path, arguments: dict[str, Any]
+) -> None:
+    body = tiny.a_transformer(tmp_path / "body", tiny.SHAPES["bert"])
+    model = tiny.saved(tmp_path / "model", body)
+    file = model / "sentence_bert_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **arguments}))
+    reference = tiny.SentenceTransformer(str(model), device="cpu")
+    spec = ModelSpec.read(model)
+    text = "the quick brown fox " * 5
+    tokenizer = TextTokenizer(spec)
+    (ids,) = tokenizer.encode([text])
+    (found,) = huggingface.load(spec).embed(TokenBatch.of([tokenizer.cut(ids, spec.max_length, spec.cut_side)]))
+    wanted = reference.encode(text, convert_to_tensor=True).float().numpy()
+    assert found @ wanted / np.linalg.norm(found) / np.linalg.norm(wanted) > 0.9999
+
+
 def test_weights_that_are_missing_are_refused_never_made_up(tmp_path: Path) -> None:
     spec = bert(tmp_path)
     weights = transformers.AutoModel.from_pretrained(tmp_path)
@@ -91,7 +116,7 @@ def test_a_way_that_moves_a_vector_is_not_taken(
     right = written.prepare
     monkeypatch.setattr(written, "prepare", lambda model: lambda texts: right(model)(texts) + 0.1)
     assert huggingface.load(bert(tmp_path)).detail.endswith("in float32, packed batches")
-    assert "BertModel has no fused, packed batches: texts together are off by" in caplog.text
+    assert "BertModel cannot use fused, packed batches: vectors of a batch differ by" in caplog.text
 
 
 @pytest.mark.parametrize(("shape", "padding"), [("t5", 3), ("distilbert", 0)])
@@ -107,7 +132,7 @@ def test_padding_is_what_the_model_computes_beside_the_tokens(tmp_path: Path, sh
 
 @pytest.mark.parametrize(
     ("activation", "words"),
-    [("torch.nn.functional.gelu", "no module of torch"), ("torch.nn.Nothing", "torch has none such")],
+    [("torch.nn.functional.gelu", "not a module of torch"), ("torch.nn.Nothing", "torch does not have")],
 )
 def test_an_activation_that_is_none_is_refused(tmp_path: Path, activation: str, words: str) -> None:
     dense = Dense(tmp_path, inputs=32, outputs=8, bias=True, activation=activation, residual=False)
@@ -117,7 +142,7 @@ def test_an_activation_that_is_none_is_refused(tmp_path: Path, activation: str, 
 
 def test_dense_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     dense = Dense(tmp_path, inputs=32, outputs=8, bias=True, activation="torch.nn.Tanh", residual=False)
-    with pytest.raises(ModelRefused, match=r"do not fit: .*linear\.weight"):
+    with pytest.raises(ModelRefused, match=r"do not match its config.json: .*linear\.weight"):
         huggingface.load(bert(tmp_path, steps=(dense,)))  # they are the transformer's
 
 
@@ -139,7 +164,7 @@ def test_tokens_that_transformers_would_make_otherwise_are_refused(tmp_path: Pat
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
     said = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(said))
-    with pytest.raises(ModelRefused, match="BertTokenizer give different tokens"):
+    with pytest.raises(ModelRefused, match="BertTokenizer return different tokens"):
         huggingface.load(spec)
 
 
@@ -187,7 +212,7 @@ def test_a_model_that_counts_positions_by_itself_is_never_run_past_its_last_one(
     backend = huggingface.load(ModelSpec.read(tiny.a_transformer(tmp_path, shape, d_model=32, **sizes)))
     assert backend.detail.endswith("padded batches")
     # On a GPU it would be a device-side assertion, after which the process computes nothing more.
-    assert "BartModel has no packed batches: it counts positions by itself" in caplog.text
+    assert "BartModel cannot use packed batches: the model computes positions itself" in caplog.text
 
 
 BART_SIZES = {"layers": 2, "attention_heads": 4, "ffn_dim": 64}

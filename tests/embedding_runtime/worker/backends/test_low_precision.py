@@ -105,13 +105,15 @@ def test_a_texts_vector_does_not_depend_on_the_texts_beside_it(reduced: dict[str
 @pytest.mark.parametrize("reduced", [BFLOAT16, INT8])
 def test_what_is_below_the_minimum_cosine_is_refused_with_both_numbers(tmp_path: Path, reduced: dict[str, Any]) -> None:
     spec = spec_of(tiny.a_transformer(tmp_path, tiny.SHAPES["bert"]), **reduced)
-    with pytest.raises(ModelRefused, match=r"a cosine of 0\.99\d+ to float32.*--minimum_cosine=1: serve it in float32"):
+    with pytest.raises(
+        ModelRefused, match=r"a cosine similarity of 0\.99\d+ to float32.*--minimum_cosine=1: use float32"
+    ):
         huggingface.load(spec, LoadOptions(minimum_cosine=1))
 
 
 def test_int8_of_a_model_outside_of_the_family_is_refused_by_name(tmp_path: Path) -> None:
     spec = spec_of(tiny.a_transformer(tmp_path, tiny.SHAPES["modernbert"]), quantize=Quantization.INT8)
-    with pytest.raises(ModelRefused, match=r"--quantize=int8 is not available for ModernBertModel.*Bert, .*leave"):
+    with pytest.raises(ModelRefused, match=r"--quantize=int8 is not supported for ModernBertModel.*Bert, .*remove"):
         huggingface.load(spec, ANY_COSINE)
 
 

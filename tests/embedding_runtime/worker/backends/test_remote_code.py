@@ -65,7 +65,7 @@ def test_a_server_that_is_not_asked_to_refuses_it_and_runs_none_of_it(tmp_path: 
     with RuntimeServer(backend, model=model, env={"OWN_CODE_RAN": str(ran)}) as server:
         assert server.process.wait(120) == 1
         assert "config.json has auto_map: a model of type 'novel' needs Python code that comes with it" in server.log
-        assert "serve it with --trust_remote_code=true if you trust it" in server.log.splitlines()[-1]
+        assert "review it and set --trust_remote_code=true" in server.log.splitlines()[-1]
     assert not ran.exists()
 
 
@@ -98,7 +98,7 @@ def test_a_class_that_vllm_has_another_of_under_the_same_name_is_refused_by_its_
     model = with_auto_map(bert, SQUARING_BERT, AutoModel="modeling.SquaringBert")
     with RuntimeServer("vllm", model=model, trust_remote_code=True) as server:
         assert server.process.wait(240) == 1
-        assert "vLLM does not compute what the code that came with" in server.log.splitlines()[-1]
+        assert "vLLM's results differ from those of the code that came with" in server.log.splitlines()[-1]
 
 
 @pytest.mark.parametrize(("homemade", "way"), [(False, "packed"), (True, "padded")])
@@ -119,7 +119,7 @@ def test_code_that_does_not_keep_texts_apart_is_refused(tmp_path: Path) -> None:
     model = tiny.a_model_with_remote_code(tmp_path, homemade=True)
     code = (model / "modeling_novel.py").read_text()
     (model / "modeling_novel.py").write_text(code.replace("(query, key, value, mask)", "(query, key, value)"))
-    with pytest.raises(ModelRefused, match="does not keep the texts of a batch apart: texts together are off by"):
+    with pytest.raises(ModelRefused, match="mixes the texts of a batch: vectors of a batch differ by"):
         huggingface.load(asked(model))
 
 

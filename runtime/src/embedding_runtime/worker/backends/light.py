@@ -64,7 +64,10 @@ def _are_known() -> bool:
     found = {name: version(name) for name in KNOWN}
     others = [f"{name} {found[name]}" for name, known in KNOWN.items() if not f"{found[name]}.".startswith(f"{known}.")]
     if others:
-        _log.warning("the start takes seconds longer: %s may need what is left out for others", " and ".join(others))
+        _log.warning(
+            "the startup takes seconds longer: the imports of %s are not known, and none is skipped",
+            " and ".join(others),
+        )
     return not others
 
 

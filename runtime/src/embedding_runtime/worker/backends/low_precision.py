@@ -61,7 +61,7 @@ def precision_of(spec: ModelSpec) -> Precision:
         if not _cpu_has("avx512_vnni", "avx_vnni", "amx_int8"):
             raise ModelRefused(
                 "--quantize=int8 needs a CPU with VNNI instructions (avx512_vnni, avx_vnni or amx_int8), which this "
-                "one lacks: leave it out"
+                "one lacks: remove the flag"
             )
         return _int8()
     if spec.dtype is Dtype.BFLOAT16:

@@ -16,6 +16,6 @@ def check(spec: ModelSpec) -> None:
         pickles = sorted(file for pattern in _PICKLES for file in directory.glob(pattern))
         if pickles and not any((directory / name).is_file() for name in _SAFE):
             raise ModelRefused(
-                f"{pickles[0]} is a pickle, which can run code when it is read, and there is no model.safetensors "
-                "beside it: save the model with safetensors, or serve it with --allow_pickle=true if you trust it"
+                f"{pickles[0]} is a pickle, which can execute code when it is loaded, and no model.safetensors is "
+                "beside it: save the model with safetensors, or use --allow_pickle=true if you trust it"
             )

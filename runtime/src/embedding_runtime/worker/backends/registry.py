@@ -56,7 +56,7 @@ def load(name: BackendName, spec: ModelSpec, options: LoadOptions = _DEFAULTS, *
             module = importlib.import_module(_MODULES[name])
         except ModuleNotFoundError as error:
             raise ModelRefused(
-                f"--backend={name} is not in this installation: {error} (an extra of embedding-runtime brings it)"
+                f"--backend={name} is not installed: {error}; install the extra of embedding-runtime that has it"
             ) from error
         backend: Backend = module.load(spec, options)
     return backend

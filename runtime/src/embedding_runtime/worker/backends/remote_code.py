@@ -23,7 +23,7 @@ def check(spec: ModelSpec) -> None:
         _log.warning("running Python code that came with the model in %s", spec.directory)
     elif config.get("auto_map") and config.get("model_type") not in CONFIG_MAPPING:
         raise ModelRefused(
-            f"{path} has auto_map: a model of type {config.get('model_type')!r} needs Python code that comes with it, "
-            "which may do all that this server may; read it, and serve it with --trust_remote_code=true if you trust "
-            "it, or choose a model of a type that transformers has"
+            f"{path} has auto_map: a model of type {config.get('model_type')!r} needs Python code that comes with it "
+            "and runs with all rights of the server: review it and set --trust_remote_code=true, or use a model of a "
+            "type that transformers supports"
         )

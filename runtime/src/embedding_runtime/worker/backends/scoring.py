@@ -43,8 +43,8 @@ def split(
             same = False
     if not same:
         raise ModelRefused(
-            f"{type(model).__name__} in {spec.directory} has a head that is not served: it reads more of a pair than "
-            "its first token (or the mean of all, where config.json has classifier_pooling: mean)"
+            f"{type(model).__name__} in {spec.directory} has a head that is not supported: it reads more than the "
+            "first token (or the mean of all tokens, if config.json has classifier_pooling: mean)"
         )
     return transformer, head
 

@@ -32,7 +32,9 @@ class SelfTest:
     def problem(self, backend: Backend) -> str | None:
         """What is wrong with what it gives for the texts together, in words; None: nothing. Raises as `embed` does."""
         off = 1 - self.cosine(backend)
-        return None if off <= self.tolerance else f"texts together are off by {off:.1e} from each alone"  # NaN: not <=
+        return (
+            None if off <= self.tolerance else f"vectors of a batch differ by {off:.1e} from those of single texts"
+        )  # NaN: not <=
 
     def difference(self, backend: Backend) -> str | None:
         """How the vectors of another library differ, in words with both numbers; None: they do not.
@@ -42,10 +44,10 @@ class SelfTest:
         together = _together(backend, self.probes)
         cosine, required = self._cosine(together), 1 - self.tolerance
         if not cosine >= required:  # NaN is not
-            return f"cosine {cosine:.7f} between its vectors and transformers' own, {required:.7f} is required"
+            return f"the cosine similarity to transformers is {cosine:.7f}, and {required:.7f} is required"
         lengths = together.norm(dim=1) / self.alone.norm(dim=1)
         if not torch.allclose(lengths, torch.ones_like(lengths), rtol=0, atol=self.tolerance**0.5):
-            return f"its vectors are {lengths.min():.5f} to {lengths.max():.5f} times as long as transformers' own"
+            return f"its vectors are {lengths.min():.5f} to {lengths.max():.5f} times as long as those of transformers"
         return None
 
     def difference_of_scores(self, backend: Backend) -> str | None:
@@ -54,7 +56,8 @@ class SelfTest:
         allowed = self.tolerance**0.5
         if off.max().item() <= allowed:
             return None
-        return f"its scores differ from transformers' own by up to {off.max().item():.1e}, and {allowed:.1e} is allowed"
+        most = off.max().item()
+        return f"its scores differ from those of transformers by up to {most:.1e}, and {allowed:.1e} is allowed"
 
     def cosine(self, backend: Backend) -> float:
         """The lowest, of what it gives for the texts together. Raises as `embed` does."""

@@ -46,17 +46,19 @@ def reason_for_self_test(spec: ModelSpec) -> str | None:
     Raises ModelRefused.
     """
     if spec.remote_code:
-        return "Python code came with the model"
+        return "the model comes with Python code"
     case = case_of(spec)
     if case not in COVERED:
         how = " + ".join(case.pooling) if case.pooling else "a classification head"
-        return f"{case.architecture or 'no architecture'} of type {case.model_type} with {how} is not in the matrix"
+        return (
+            f"{case.architecture or 'no architecture'} of type {case.model_type} with {how} is not in the test matrix"
+        )
     compared = _COMPARED[case.model_type]
     if spec.padding not in (None, 1):
-        return f"config.json sets pad_token_id to {spec.padding}, from which positions are counted"
+        return f"config.json sets pad_token_id to {spec.padding}, at which positions start"
     for name, value in _settings(object_in(spec.directory / "config.json")):
         if value not in compared.get(name, ()):
-            return f"config.json sets {name} to {value!r}, which the matrix does not cover"
+            return f"config.json sets {name} to {value!r}, which the test matrix does not cover"
     return None
 
 

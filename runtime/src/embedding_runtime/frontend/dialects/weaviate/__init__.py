@@ -1,0 +1,1 @@
+"""What Weaviate's text2vec-transformers asks its inference server."""
