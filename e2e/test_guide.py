@@ -22,7 +22,7 @@ LAST = [0.09077603369951248, 0.03257409855723381, -0.02999882400035858]
     ("manifest", "backend", "storage"),
     [
         ("embedding-hf.yaml", "huggingface", "e2e/guide/storage.yaml"),
-        ("embedding-vllm.yaml", "vllm", "examples/huggingface-storage.yaml"),
+        ("embedding-vllm.yaml", "auto", "examples/huggingface-storage.yaml"),
     ],
 )
 def test_the_guide_leads_to_its_vector(manifest: str, backend: str, storage: str) -> None:

@@ -24,7 +24,7 @@ def answer(backend: BackendName, directory: Path, texts: list[Any]) -> dict[str,
         tokenizer = TextTokenizer(spec)
         ids = tokenizer.encode(texts) if spec.scores is None else tokenizer.encode_pairs(list(map(tuple, texts)))
         loaded = registry.load(backend, spec, allow_pickle=True)
-        prove(loaded, spec)
+        prove(loaded, spec, backend)
     except Exception as refused:  # noqa: BLE001 vLLM raises what it likes
         return {"refused": repr(refused)}
     return {"alone": [loaded.embed(text)[0].tolist() for text in ids.singles()], "together": loaded.embed(ids).tolist()}

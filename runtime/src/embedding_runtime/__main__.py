@@ -10,19 +10,23 @@ if __name__ == "__main__":
         signal.signal(number, lambda *_: os._exit(0))
 
 import logging
+import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from embedding_runtime.contract import ContractError, ServeArgs
+from embedding_runtime.contract import BackendName, ContractError, ServeArgs
 from embedding_runtime.frontend.auth import BadKeys, KeysFile
 from embedding_runtime.frontend.listening import listen
 from embedding_runtime.launch import ChildProcess, WorkerProcesses, start_frontend, weights_bytes
 from embedding_runtime.machine import detect, divide
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.observability import logs
+from embedding_runtime.worker.backends.choice import choose
 
 __all__ = ["main"]
 
@@ -63,6 +67,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _serve(args: ServeArgs) -> int:
     spec = ModelSpec.asked_for(args)
+    choice = choose(args, spec)
+    if args.backend is BackendName.AUTO:
+        _log.info("backend: %s (%s)", choice.backend, choice.reason)
     keys = None if args.api_keys_file is None else KeysFile(Path(args.api_keys_file), time.monotonic())
     try:
         listener = listen(args.host, args.http_port)
@@ -71,8 +78,10 @@ def _serve(args: ServeArgs) -> int:
         return 1
     with listener:
         machine = detect()
-        layout = divide(args, machine, weights_bytes(Path(args.model_dir)))
-        workers = WorkerProcesses(args, layout.workers, machine)
+        loads = args.model_copy(update={"backend": choice.backend})
+        layout = divide(loads, machine, weights_bytes(Path(args.model_dir)))
+        scratch = _scratch()
+        workers = WorkerProcesses(args, {"choice": asdict(choice), "scratch": scratch}, layout.workers, machine)
         try:
             _log.info("listening on http://%s:%d; loading %s", args.host, args.http_port, args.model_name)
             if layout.frontends > 1:
@@ -83,6 +92,22 @@ def _serve(args: ServeArgs) -> int:
             return serve(args, spec, listener, workers, keys=keys)
         finally:
             workers.stop()
+            _remove(scratch)
+
+
+def _scratch() -> str | None:
+    """A directory that workers may create for what they make of the model's files; None: there is no place for one."""
+    try:
+        path = Path(tempfile.gettempdir(), f"embedding-runtime-{os.getuid()}-{os.getpid()}")
+    except OSError:
+        return None
+    _remove(str(path))  # a container's first process has the same number after each restart
+    return str(path)
+
+
+def _remove(scratch: str | None) -> None:
+    if scratch is not None:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _serve_apart(

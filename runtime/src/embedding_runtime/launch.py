@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from embedding_runtime.contract import KILLED, ServeArgs
 from embedding_runtime.machine import Machine, WorkerShare
@@ -58,9 +59,11 @@ class ChildProcess:
 class WorkerProcesses:
     """The workers of a server, by number. Implements `Workers`."""
 
-    def __init__(self, args: ServeArgs, shares: Sequence[WorkerShare], machine: Machine) -> None:
-        """Start all workers. Each sends `Ready` or `Broken` later."""
-        self._args, self._shares = args, shares
+    def __init__(
+        self, args: ServeArgs, common: Mapping[str, Any], shares: Sequence[WorkerShare], machine: Machine
+    ) -> None:
+        """Start all workers. Each sends `Ready` or `Broken` later. `common`: added to every worker's share."""
+        self._args, self._common, self._shares = args, common, shares
         self._niceness = NICENESS if machine.is_contained else 0
         self._unclaimed = {number: self._start(number) for number in range(len(shares))}
         self._running = dict(self._unclaimed)
@@ -103,7 +106,7 @@ class WorkerProcesses:
     def _start(self, number: int) -> ChildProcess:
         share = self._shares[number]
         environment = {**keeping_memory(), **share.environment}
-        given = json.dumps({**asdict(share), "niceness": self._niceness})
+        given = json.dumps({**asdict(share), "niceness": self._niceness, **self._common})
         return _start("embedding_runtime.worker.main", [], [given, *self._args.to_argv()], environment)
 
 

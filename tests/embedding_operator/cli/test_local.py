@@ -205,7 +205,7 @@ def test_a_server_that_dies_ends_the_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("service", "words"),
     [
-        (a_service(args=["--task=text_embedding"]), "--task=embed"),
+        (a_service(args=["--task=text_embedding"], backend="vllm"), "--task=embed"),
         (a_service(model={"storageUri": "pvc://models/minilm"}), "pvc://models/... needs a cluster"),
         (a_service(model={"tokenSecretRef": {"name": "hf-secret"}}), "put it into a file given with -f"),
     ],

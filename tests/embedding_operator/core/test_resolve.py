@@ -38,7 +38,7 @@ def _with_policy(policy: Policy) -> Settings:
 @pytest.mark.parametrize(
     ("service", "words"),
     [
-        (a_service(args=["--task=text_embedding"]), "use --task=embed"),
+        (a_service(args=["--task=text_embedding"], backend="vllm"), "use --task=embed"),
         (a_service(args=["--backend=huggingface", "--task=embed"]), "use --task=text_embedding"),
         (a_service(args=["--modle_name=x"]), "did you mean --model_name?"),
         (a_service(args=["--model_name"]), "write --model_name=VALUE"),
@@ -72,7 +72,7 @@ def _with_policy(policy: Policy) -> Settings:
         (a_service(model={"storageUri": "MiniLM"}), "use scheme://..., such as hf://owner/name"),
         (a_service(model={"storageUri": "hf://MiniLM"}), "use hf://owner/name"),
         (a_service(model={"storageURI": "x"}), "spec.model.storageURI: unknown field; did you mean storageUri?"),
-        (a_service(backend="tensorflow"), "spec.backend: Input should be 'vllm' or 'huggingface'"),
+        (a_service(backend="tensorflow"), "spec.backend: Input should be 'auto', 'vllm' or 'huggingface'"),
         (a_service(name="2nd"), "metadata.name '2nd' cannot be a host name"),
         (a_service(name="a" * 64), "at most 63"),
         (a_service(resources={"limits": {"memory": "two"}}), "spec.resources.limits.memory: String should match"),
@@ -108,6 +108,7 @@ def test_an_invalid_spec_has_one_message_that_says_what_to_change(service: Raw, 
 def test_every_problem_is_reported_at_once() -> None:
     service = a_service(
         args=["--task=text_embedding", "--nonsense=1"],
+        backend="vllm",
         model={"storageUri": "hf:/x", "tokenSecretRef": {"name": "gone"}},
         surprise=1,
     )
@@ -117,11 +118,13 @@ def test_every_problem_is_reported_at_once() -> None:
 @pytest.mark.parametrize(
     ("service", "name", "backend"),
     [
-        (a_service(), "embedding-model", "vllm"),
-        (a_service(model={"name": "mini"}), "mini", "vllm"),
-        (a_service(model={"name": "mini"}, args=["--model-name=mini"]), "mini", "vllm"),
+        (a_service(), "embedding-model", "auto"),
+        (a_service(model={"name": "mini"}), "mini", "auto"),
+        (a_service(model={"name": "mini"}, args=["--model-name=mini"]), "mini", "auto"),
         (a_service(args=["--backend=huggingface"]), "embedding-model", "huggingface"),
         (a_service(backend="huggingface"), "embedding-model", "huggingface"),
+        (a_service(backend="vllm"), "embedding-model", "vllm"),
+        (a_service(backend="auto"), "embedding-model", "auto"),
         (a_service(backend="huggingface", args=["--backend=huggingface"]), "embedding-model", "huggingface"),
     ],
 )

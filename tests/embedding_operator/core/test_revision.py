@@ -30,3 +30,12 @@ def test_what_moves_no_vector_is_no_new_revision(flag: str) -> None:
 @pytest.mark.parametrize("flag", ["--dtype=bfloat16", "--backend=huggingface", "--max_length=64", "--truncate=end"])
 def test_what_may_move_vectors_is_a_new_revision(flag: str) -> None:
     assert revision(flag) != revision()
+
+
+def test_a_service_that_names_no_backend_or_vllm_keeps_the_revision_that_it_had_when_vllm_was_the_default() -> None:
+    assert {revision(), revision("--backend=vllm"), revision("--backend=auto")} == {"35a46982"}
+
+
+def test_pods_of_a_service_that_names_no_backend_are_those_that_it_had() -> None:
+    _, template = revision_and_template(resolve_service(a_snapshot(a_service()), SETTINGS), SETTINGS)
+    assert template["metadata"]["annotations"] == {"serving.embeddings.dev/template": "a1f4434647bc4b7a"}

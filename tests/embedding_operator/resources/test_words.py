@@ -23,7 +23,7 @@ def _error(raw: Raw) -> ValidationError:
         (a_service(replicas=-1), "spec.replicas: Input should be greater than or equal to 0, not -1"),
         (
             a_service(backend="x" * 4000),
-            f"spec.backend: Input should be 'vllm' or 'huggingface', not '{'x' * 99}...",
+            f"spec.backend: Input should be 'auto', 'vllm' or 'huggingface', not '{'x' * 99}...",
         ),
         (a_service(args=[1]), "spec.args[0]: Input should be a valid string, not 1"),
         (a_service(model={"tokenSecretRef": {"key": "k"}}), "spec.model.tokenSecretRef.name is missing"),

@@ -29,7 +29,7 @@ def serve_args(draw: st.DrawFn) -> ServeArgs:
             "allowed_origins": tuple(draw(st.lists(WORDS, max_size=2))),
             "allowed_headers": tuple(draw(st.lists(WORDS, max_size=2))),
             "backend": backend,
-            "task": draw(st.sampled_from([None, *TASKS[backend].values()])),
+            "task": draw(st.sampled_from([None, *(word for words in TASKS[backend] for word in words.values())])),
             "dtype": draw(st.sampled_from(Dtype)),
             "matryoshka": draw(st.sampled_from([(), (64,), (256, 512), "any"])),
             "truncate": draw(st.sampled_from(Truncate)),
@@ -73,11 +73,11 @@ def test_dashes_underscores_and_repetition_make_no_difference(argv: list[str]) -
     [
         ([], ["--model_name is required"]),
         (
-            ["--model_name=a", "--minimum_cosine=0.9"],
+            ["--model_name=a", "--backend=vllm", "--minimum_cosine=0.9"],
             ["--minimum_cosine=0.9 is not measured with --backend=vllm: use --backend=huggingface"],
         ),
         (
-            ["--model_name=a", "--quantize=int8"],
+            ["--model_name=a", "--backend=vllm", "--quantize=int8"],
             ["--quantize=int8 is not supported with --backend=vllm: use --backend=huggingface"],
         ),
         (
@@ -103,10 +103,13 @@ def test_dashes_underscores_and_repetition_make_no_difference(argv: list[str]) -
         (["--model_name"], ["--model_name requires a value"]),
         (["--model_name=a", "--http_port=70000"], ["--http_port=70000"]),
         (["--model_name=a", "--backend=onnx"], ["--backend=onnx", "vllm"]),
-        (["--model_name=a", "--task=text_embedding"], ["--task=text_embedding", "--backend=vllm", "--task=embed"]),
+        (
+            ["--model_name=a", "--backend=vllm", "--task=text_embedding"],
+            ["--task=text_embedding", "--backend=vllm", "--task=embed"],
+        ),
         (["--model_name=a", "--backend=huggingface", "--task=embed"], ["use --task=text_embedding"]),
         (["--model_name=a", "--backend=huggingface", "--task=score"], ["use --task=text_ranking"]),
-        (["--model_name=a", "--task=text_ranking"], ["--backend=vllm", "use --task=score"]),
+        (["--model_name=a", "--backend=vllm", "--task=text_ranking"], ["--backend=vllm", "use --task=score"]),
         (["--model_name=a", "--max_inputs=0"], ["--max_inputs=0"]),
         (["--model_name=a", "--request_timeout=inf"], ["--request_timeout=inf"]),
         (["--model_name=a", "--allow_pickle=perhaps"], ["--allow_pickle=perhaps"]),

@@ -86,6 +86,7 @@ def test_the_model_list_says_what_a_vector_is(fake_server: RuntimeServer) -> Non
         "name": NAME,
         "ready": True,
         "backend": "fake",
+        "backend_reason": "--backend=fake is set",
         "dimensions": 384,
         "max_length": 256,
         "sizes": [],

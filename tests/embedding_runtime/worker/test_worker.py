@@ -1,5 +1,7 @@
 """The worker as a process, with a backend that computes two batches at once: what it answers, and how it ends."""
 
+import json
+import os
 import socket
 import subprocess
 import sys
@@ -11,12 +13,12 @@ import numpy as np
 import pytest
 
 from embedding_runtime.protocol.frames import pack, receive_sync
-from embedding_runtime.protocol.messages import Broken, Failed, Message, Ready, Vectors, Work
+from embedding_runtime.protocol.messages import Broken, Failed, LoadedModel, Message, Ready, Vectors, Work
 from embedding_runtime.protocol.token_batch import TokenBatch
 from support.models import packaged_minilm
 
 MEETING = """
-import sys, threading
+import os, sys, threading
 import numpy as np
 from embedding_runtime.worker import main as worker
 from embedding_runtime.worker.backends.base import BatchFailed
@@ -51,7 +53,12 @@ class Meeting:
 
 worker.prove = lambda *_: None
 worker.measure = lambda *_, **__: worker.Speed(1024, 5000)
-worker.registry.load = lambda *_, **__: Meeting()
+def load(name, *_, **__):
+    if name == "vllm":
+        raise worker.ModelRefused(os.environ.pop("REFUSAL"))
+    return Meeting()
+
+worker.registry.load = load
 sys.exit(worker.main(sys.argv[1:]))
 """
 
@@ -62,25 +69,32 @@ IN_THE_MAIN_THREAD, WITH_HALF_OF_THE_MACHINE = [1, 0], [0, 1]
 
 
 @contextmanager
-def a_worker() -> Iterator[tuple[socket.socket, BinaryIO, "subprocess.Popen[bytes]"]]:
-    """The front's end of the link, what comes over it after Ready, and the process."""
+def a_worker(*, refusal: str = "") -> Iterator[tuple[socket.socket, BinaryIO, "subprocess.Popen[bytes]"]]:
+    """The front's end of the link, what comes over it after Ready, and the process.
+
+    `refusal`: what vllm says, from which huggingface takes over.
+    """
     ours, theirs = socket.socketpair()
     with ours, theirs, ours.makefile("rb") as stream:
         ours.settimeout(20)
-        argv = [sys.executable, "-c", MEETING, str(theirs.fileno()), SHARE]
-        argv += [f"--model_dir={packaged_minilm()}", "--model_name=m", "--backend=fake"]
-        with subprocess.Popen(argv, pass_fds=[theirs.fileno()]) as process:
+        share = json.dumps({**json.loads(SHARE), "choice": {**CHOICE, "backend": "vllm", "falls_back": True}})
+        argv = [sys.executable, "-c", MEETING, str(theirs.fileno()), share if refusal else SHARE]
+        argv += [f"--model_dir={packaged_minilm()}", "--model_name=m"]
+        environment = {**os.environ, "REFUSAL": refusal}
+        with subprocess.Popen(argv, pass_fds=[theirs.fileno()], env=environment) as process:
             theirs.close()
             try:
                 assert receive_sync(stream) == Ready(
-                    "meeting", concurrent=True, batch_tokens=1024, tokens_per_second=5000
+                    *("meeting", True, 1024, 5000),
+                    model=LoadedModel("huggingface", refusal) if refusal else LoadedModel("fake", "asked for"),
                 )
                 yield ours, stream, process
             finally:
                 process.kill()
 
 
-SHARE = '{"niceness": 0, "cores": []}'
+CHOICE = {"backend": "fake", "reason": "asked for", "falls_back": False}
+SHARE = json.dumps({"niceness": 0, "cores": [], "choice": CHOICE})
 
 
 def send(link: socket.socket, message: Message) -> None:
@@ -138,3 +152,10 @@ def test_the_worker_exits_with_its_frontend(works: list[Work]) -> None:
             send(link, work)
         link.shutdown(socket.SHUT_RDWR)
         assert process.wait(timeout=5) == 0
+
+
+def test_huggingface_takes_over_from_a_refusal_in_the_same_process_and_says_why() -> None:
+    with a_worker(refusal="vLLM cannot serve it exactly") as (link, stream, process):
+        send(link, Work(0, TEXTS))
+        assert row(receive_sync(stream)) == IN_THE_MAIN_THREAD
+        assert process.poll() is None

@@ -13,7 +13,7 @@ from embedding_operator.core.build.base import digest
 from embedding_operator.core.build.pods import pod_template
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
 from embedding_operator.settings import CPU, Settings
-from embedding_runtime.contract import CANNOT_MOVE_VECTORS, HuggingFaceUri
+from embedding_runtime.contract import CANNOT_MOVE_VECTORS, BackendName, HuggingFaceUri
 
 __all__ = ["revision_and_template"]
 
@@ -37,11 +37,15 @@ def _identity(resolved: ResolvedService, settings: Settings, template: Mapping[s
     Of the initializer: whatever a storage container sets but a token, and the hub; not the built-in image, which
     fetches what the URI says in every release. With an accelerator a second pod may not fit beside the serving one, so
     a change that goes wrong needs a way back, which only revisions have: then every change of the pods is one. Flags at
-    their defaults are left out, as in the pod's arguments: a flag that the runtime learns moves nothing.
+    their defaults are left out, as in the pod's arguments: a flag that the runtime learns moves nothing. vllm is left
+    out as auto is, which took its place as the default: services keep their revision, whichever of the two they had.
+    Where auto is huggingface, its vectors are those that vllm would give, to a cosine of 0.9999, or vllm refuses.
     """
     container = resolved.fetcher.container.model_dump(by_alias=True, exclude_defaults=True, exclude_none=True)
     env = [each for each in container.get("env", ()) if each["name"] != TOKEN_VARIABLE]
     given = resolved.serve.model_dump(exclude_defaults=True)
+    if resolved.serve.backend is BackendName.VLLM:
+        del given["backend"]
     flags = {name: value for name, value in given.items() if name not in CANNOT_MOVE_VECTORS}
     return {
         "uri": resolved.service.spec.model.storage_uri,

@@ -10,6 +10,7 @@ from embedding_operator.core.diagnosis.events import STUCK_AFTER, is_waiting
 from embedding_operator.core.objects import Raw, condition_of
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Condition, State
+from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.rollout_state import SETTLE
 from embedding_operator.core.snapshot import StorageRead
 from embedding_operator.core.view import View
@@ -23,12 +24,13 @@ from embedding_operator.resources.v1alpha1 import (
     StorageContainerStatus,
     StorageStatus,
 )
+from embedding_runtime.contract import BackendName
 
 __all__ = ["next_deadline", "of_service", "of_storage_container"]
 
 _NAME_LENGTH = 64
 """The most characters of the model's name: `kubectl get` prints it, in a column as wide as the longest name."""
-_KEPT = ("url", "address", "backend", "model", "storageContainer", "selector", "revision")
+_KEPT = ("url", "address", "backend", "backendReason", "model", "storageContainer", "selector", "revision")
 """What stays while the spec is rejected, or not known: clients and autoscalers go on with the pods that run."""
 
 
@@ -76,12 +78,24 @@ def _of_resolved(view: View) -> dict[str, Any]:
         "url": url,
         "address": Address(url=url).to_dict(),
         "backend": resolved.serve.backend,
+        "backendReason": _backend_reason(resolved, url),
         "model": ModelStatus(name=shortened(resolved.serve.model_name, _NAME_LENGTH)).to_dict(),
         "storageContainer": StorageStatus(
             kind=resolved.fetcher.kind, name=resolved.fetcher.name, chosen_by=resolved.fetcher.chosen_by
         ).to_dict(),
         **_revision(view),
     }
+
+
+def _backend_reason(resolved: ResolvedService, url: str) -> str:
+    """The operator asks no pod, and has no way into the pods' network: of auto the server itself says what it chose."""
+    if resolved.serve.backend is not BackendName.AUTO:
+        where = "spec.backend" if resolved.service.spec.backend else "--backend in spec.args"
+        return f"{where} is {resolved.serve.backend}."
+    return (
+        "The spec names no backend: vllm serves what it serves exactly, huggingface everything else. "
+        f"GET {url}/v1/models says which of the two computes, and why (backend, backend_reason)."
+    )
 
 
 def _revision(view: View) -> dict[str, Any]:

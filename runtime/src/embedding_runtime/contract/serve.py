@@ -55,6 +55,9 @@ _DIGITS = 9
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...] | Literal["any"], BeforeValidator(_sizes)]
 """Sizes of vectors in ascending order; any: all sizes from 1."""
 
+_MEASURE = (BackendName.AUTO, BackendName.HUGGINGFACE)
+"""Backends that quantize, and measure what that costs; auto is huggingface where one of the two is asked for."""
+
 _DAY = 24 * 60 * 60
 _LONGEST_NAME = 253
 
@@ -117,12 +120,17 @@ class ServeArgs(FlagModel):
     ]
     model_aliases: tuple[Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)], ...] = ()
     """Values of --model_name after the first; not a flag."""
-    backend: Annotated[BackendName, Field(description="library that computes the vectors")] = BackendName.VLLM
+    backend: Annotated[
+        BackendName,
+        Field(
+            description="library that computes the vectors; auto: vllm if it serves the model exactly, else huggingface"
+        ),
+    ] = BackendName.AUTO
     task: Annotated[
         Task | None,
         Field(
             description="vllm: embed, or score for a cross-encoder; huggingface: text_embedding, or text_ranking for a "
-            "cross-encoder; default: from the model's files"
+            "cross-encoder; auto: any of them; default: from the model's files"
         ),
     ] = None
     dtype: Annotated[Dtype, Field(description="type of the weights; auto: from the model's files")] = Dtype.AUTO
@@ -309,19 +317,19 @@ class ServeArgs(FlagModel):
     @classmethod
     def _task_matches_backend(cls, task: Task | None, given: ValidationInfo) -> Task | None:
         backend = given.data.get("backend")  # absent if it is invalid itself
-        if backend is None or task is None or task in TASKS[backend].values():
+        if backend is None or task is None or any(task in tasks.values() for tasks in TASKS[backend]):
             return task
-        kind = next(kind for tasks in TASKS.values() for kind, name in tasks.items() if name == task)
-        raise ValueError(f"not a task of --backend={backend}: use --task={TASKS[backend][kind]}")
+        kind = next(kind for tasks in TASKS[BackendName.AUTO] for kind, name in tasks.items() if name == task)
+        raise ValueError(f"not a task of --backend={backend}: use --task={TASKS[backend][0][kind]}")
 
     @model_validator(mode="after")
     def _quantization_is_possible(self) -> Self:
         if self.quantize is Quantization.NONE:
             return self
-        if self.backend is not BackendName.HUGGINGFACE:
+        if self.backend not in _MEASURE:
             raise ValueError(
                 f"--quantize={self.quantize} is not supported with --backend={self.backend}: "
-                "use --backend=huggingface, or remove --quantize"
+                "use --backend=huggingface, or remove --backend or --quantize"
             )
         if self.dtype not in (Dtype.AUTO, Dtype.FLOAT32):
             raise ValueError(
@@ -332,10 +340,10 @@ class ServeArgs(FlagModel):
 
     @model_validator(mode="after")
     def _cosine_is_measured(self) -> Self:
-        if "minimum_cosine" in self.model_fields_set and self.backend is not BackendName.HUGGINGFACE:
+        if "minimum_cosine" in self.model_fields_set and self.backend not in _MEASURE:
             raise ValueError(
                 f"--minimum_cosine={self.minimum_cosine:g} is not measured with --backend={self.backend}: "
-                "use --backend=huggingface, or remove --minimum_cosine"
+                "use --backend=huggingface, or remove --backend or --minimum_cosine"
             )
         return self
 

@@ -1,6 +1,6 @@
 """Values of flags (backends, tasks, types), and constants that the server and its pod share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import PurePosixPath
 
@@ -33,6 +33,8 @@ response."""
 class BackendName(StrEnum):
     """Library that computes the vectors."""
 
+    AUTO = "auto"
+    """vllm where it serves the model exactly, else huggingface. The server says which one it is, and why."""
     VLLM = "vllm"
     HUGGINGFACE = "huggingface"
     FAKE = "fake"
@@ -58,11 +60,15 @@ class Task(StrEnum):
 
 _VLLM_TASKS = {Kind.EMBEDDING_MODEL: Task.EMBED, Kind.CROSS_ENCODER: Task.SCORE}
 
-TASKS: Mapping[BackendName, Mapping[Kind, Task]] = {
-    BackendName.VLLM: _VLLM_TASKS,
-    BackendName.HUGGINGFACE: {Kind.EMBEDDING_MODEL: Task.TEXT_EMBEDDING, Kind.CROSS_ENCODER: Task.TEXT_RANKING},
-    BackendName.FAKE: _VLLM_TASKS,
+_HUGGINGFACE_TASKS = {Kind.EMBEDDING_MODEL: Task.TEXT_EMBEDDING, Kind.CROSS_ENCODER: Task.TEXT_RANKING}
+
+TASKS: Mapping[BackendName, Sequence[Mapping[Kind, Task]]] = {
+    BackendName.AUTO: (_VLLM_TASKS, _HUGGINGFACE_TASKS),
+    BackendName.VLLM: (_VLLM_TASKS,),
+    BackendName.HUGGINGFACE: (_HUGGINGFACE_TASKS,),
+    BackendName.FAKE: (_VLLM_TASKS,),
 }
+"""The words of each backend; the first ones are those that messages write."""
 
 
 class Dtype(StrEnum):

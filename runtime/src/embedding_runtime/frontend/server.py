@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from embedding_runtime.contract import KILLED, ServeArgs
+from embedding_runtime.contract import KILLED, BackendName, ServeArgs
 from embedding_runtime.frontend import memory
 from embedding_runtime.frontend.app import create_app
 from embedding_runtime.frontend.auth import KeysFile
@@ -54,13 +54,18 @@ def serve(
     """
     memory.return_large_blocks()
     tracing.configure(os.environ)
-    tokenizer = load_tokenizer(spec)
+    tokenizer = load_tokenizer(args, spec)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(args, spec, tokenizer, listener, workers, keys=keys))
 
 
-def load_tokenizer(spec: ModelSpec, *, warns: bool = True) -> TextTokenizer:
-    """Load the tokenizer, and warn of tokens without weights. Raises ModelRefused."""
+def load_tokenizer(args: ServeArgs, spec: ModelSpec, *, warns: bool = True) -> TextTokenizer:
+    """Load the tokenizer, and warn of tokens without weights. Raises ModelRefused.
+
+    If the model has no tokenizer.json, the worker creates one or refuses the model.
+    """
+    if args.backend is not BackendName.FAKE and not spec.tokenizer_file.is_file():
+        return TextTokenizer(spec, reads=False)
     tokenizer = TextTokenizer(spec)
     if (warning := tokenizer.check_ids(spec.vocabulary)) is not None and warns:
         _log.warning("%s", warning)
@@ -117,6 +122,9 @@ class FrontendServer:
             created=created,
             aliases=args.model_aliases,
         )
+        self._tokenizer, self._scheduler = tokenizer, scheduler
+        self._made_tokenizer: str | None = None
+        scheduler.followers.append(self._follow)
         self._connections = Connections(ConnectionLimits.of(args, divided_by), scheduler.metrics)
         self._drain_file = Path(args.drain_file)
         config = uvicorn.Config(
@@ -132,6 +140,14 @@ class FrontendServer:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
         self._server = _Server(config)
+
+    def _follow(self) -> None:
+        """Take the worker's tokenizer, where it has made one: nothing was tokenized before."""
+        model = self._scheduler.model
+        made = None if model is None else model.tokenizer
+        if made is not None and made != self._made_tokenizer:
+            self._tokenizer.read(Path(made))
+            self._made_tokenizer = made
 
     async def run(self, listeners: list[socket.socket], started: Callable[[], None] = lambda: None) -> None:
         """Serve until `stop`. Calls `started` once connections are accepted."""

@@ -42,8 +42,8 @@ def digest(spec: ModelSpec) -> str:
         **_precision(spec),
     }
     found.update(json.dumps(settings, sort_keys=True).encode())
-    for name in ("config.json", "tokenizer.json"):
-        found.update((spec.directory / name).read_bytes())
+    for file in (spec.directory / "config.json", *_tokenizer(spec.directory)):
+        found.update(file.read_bytes())
     for file in remote_code.modules(spec.directory) if spec.remote_code else ():
         found.update(file.read_bytes())
     for directory in (spec.directory, *(dense.directory for dense in denses)):
@@ -51,6 +51,29 @@ def digest(spec: ModelSpec) -> str:
             for block in _sample(file):
                 found.update(block)
     return f"sha256:{found.hexdigest()}"
+
+
+def _tokenizer(directory: Path) -> list[Path]:
+    """The model's own files: a tokenizer.json that is created from them may differ between releases of transformers."""
+    whole = directory / "tokenizer.json"
+    if whole.is_file():
+        return [whole]
+    return [file for name in _VOCABULARIES if (file := directory / name).is_file()]
+
+
+_VOCABULARIES = (
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *(
+        "vocab.txt",
+        "vocab.json",
+        "merges.txt",
+        "sentencepiece.bpe.model",
+        "spiece.model",
+        "tokenizer.model",
+        "spm.model",
+    ),
+)
+"""Files of a tokenizer without tokenizer.json."""
 
 
 def _precision(spec: ModelSpec) -> dict[str, str]:

@@ -67,6 +67,15 @@ class ModelSpec:
     """Type of the weights in the model's files."""
     quantize: Quantization = Quantization.NONE
     """Quantization of linear layers."""
+    converted_tokenizer: Path | None = None
+    """Path at which the worker creates a tokenizer.json if the model has none, or one that transformers changes when it
+    loads it. None: such a model is refused."""
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """The tokenizer.json to use, which may not exist yet."""
+        converted = self.converted_tokenizer
+        return self.directory / "tokenizer.json" if converted is None or not converted.is_file() else converted
 
     @classmethod
     def asked_for(cls, args: ServeArgs) -> Self:
@@ -76,11 +85,11 @@ class ModelSpec:
             spec = cls.read(directory)
         except OSError as error:
             raise ModelRefused(f"{error.filename} cannot be read: {error.strerror}") from error
-        right = TASKS[args.backend][spec.kind]
-        if args.task not in (None, right):
+        right = [words[spec.kind] for words in TASKS[args.backend] if args.task in words.values()]
+        if args.task not in (None, *right):
             raise ModelRefused(
                 f"--task={args.task} does not match the model in {directory}, which is {_NAMES[spec.kind]}: "
-                f"use --task={right}, or remove --task"
+                f"use --task={right[0]}, or remove --task"
             )
         runs = args.trust_remote_code and remote_code.comes_with(spec.directory)
         limited = spec.limited(max_length=args.max_length, dtype=args.dtype, quantize=args.quantize)

@@ -1,7 +1,8 @@
-"""Tokenizes with the model's tokenizer.json, without importing transformers, which takes seconds and loads torch."""
+"""Tokenizes with a tokenizer.json, without importing transformers, which takes seconds and loads torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer, normalizers
@@ -29,9 +30,20 @@ class Token:
 class TextTokenizer:
     """Returns the same ids as sentence-transformers, with special tokens and without truncation. Thread-safe."""
 
-    def __init__(self, spec: ModelSpec) -> None:
-        """Raises ModelRefused."""
-        path = spec.directory / "tokenizer.json"
+    _tokenizer: Tokenizer
+    first: Sequence[int]
+    """Special tokens before every text."""
+    last: Sequence[int]
+    """Special tokens after every text."""
+
+    def __init__(self, spec: ModelSpec, *, reads: bool = True) -> None:
+        """`reads`: whether to read the tokenizer now; else call `read` before any other method. Raises ModelRefused."""
+        self._prompt, self._lower_case = spec.prompt, spec.lower_case
+        if reads:
+            self.read(spec.tokenizer_file)
+
+    def read(self, path: Path) -> None:
+        """Use this tokenizer.json from now on. Not thread-safe. Raises ModelRefused."""
         refuse_pointer(path)
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
@@ -40,13 +52,11 @@ class TextTokenizer:
         # The file has settings of its last user, such as truncation and padding to 128 tokens in MiniLM's.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        if spec.lower_case:
+        if self._lower_case:
             own = self._tokenizer.normalizer
             lower = normalizers.Lowercase()
             self._tokenizer.normalizer = lower if own is None else normalizers.Sequence([lower, own])
-        self._prompt = spec.prompt
         self.first, self.last = self._specials()
-        """Special tokens before and after every text."""
 
     def encode(self, texts: Sequence[str], *, prompt: str | None = None) -> TokenBatch:
         """Tokenize texts with a prompt before each (None: the model's default).

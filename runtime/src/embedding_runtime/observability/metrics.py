@@ -3,7 +3,7 @@
 Counters and histograms are updated as events happen, gauges are read at each scrape.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Gauge, Info, Metric, ProcessCollector
@@ -67,6 +67,8 @@ class Metrics:
         self._connections_ended = self._counter(
             "connections_ended", "Connections that the server closed or refused.", ["reason"]
         )
+        self._model: Info | None = None
+        self._facts: Mapping[str, str] = {}
         ProcessCollector(registry=self._registry)
 
     def request(self, *, method: str, path: str, code: int, seconds: float) -> None:
@@ -132,8 +134,15 @@ class Metrics:
         """The model as labels, and the memory and CPU time of the processes `workers` together."""
         facts = {"name": name, "backend": backend, "pooling": "+".join(spec.pooling), "dtype": spec.dtype}
         numbers = {"dimensions": str(spec.dimensions), "max_length": str(spec.max_length)}
-        Info("embedding_model", "The served model.", registry=self._registry).info(facts | numbers)
+        self._facts = facts | numbers
+        self._model = Info("embedding_model", "The served model.", registry=self._registry)
+        self._model.info(self._facts)
         self._registry.register(_Processes("embedding_worker", workers))
+
+    def loaded(self, backend: str) -> None:
+        """The backend that computes, once it is known."""
+        if self._model is not None:
+            self._model.info({**self._facts, "backend": backend})
 
     def families(self) -> Sequence[Metric]:
         """All of them, with their values now."""

@@ -21,6 +21,7 @@ from embedding_runtime.protocol.messages import (
     Failed,
     Fault,
     Granted,
+    LoadedModel,
     Message,
     Ready,
     Rows,
@@ -170,6 +171,7 @@ def _of_json(kind: type[Any]) -> Callable[[memoryview], Any]:
 
 _FROM_JSON: Mapping[str, Callable[[Any], Any]] = {
     "lane": Lane,
+    "model": lambda given: LoadedModel(**given),
     "principal": lambda given: Principal(**given),
     "rate_limit": lambda given: RateLimit(**given),
 }

@@ -25,6 +25,7 @@ __all__ = [
     "Failed",
     "Fault",
     "Granted",
+    "LoadedModel",
     "Message",
     "Ready",
     "Rows",
@@ -55,6 +56,18 @@ class Work:
 
 
 @dataclass(frozen=True)
+class LoadedModel:
+    """Properties of the loaded model that frontends need."""
+
+    backend: str
+    """Backend that computes the vectors."""
+    reason: str
+    """Why this backend."""
+    tokenizer: str | None = None
+    """Path of the tokenizer.json to use instead of the model's own; None: the model's own."""
+
+
+@dataclass(frozen=True)
 class Ready:
     """The worker has loaded the model, passed its self test and warmed up."""
 
@@ -68,6 +81,7 @@ class Ready:
     """Speed of a full batch in the warm-up."""
     cosine: float | None = None
     """Lowest cosine similarity to float32 measured at startup; None: not measured."""
+    model: LoadedModel | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +190,7 @@ class StateChange:
     reason: str
     cosine: float | None
     """See Ready."""
+    model: LoadedModel | None = None
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """The interface of the scheduler for frontends in the same or another process."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Protocol
 
 from prometheus_client import Metric
 
 from embedding_runtime.observability.metrics import Metrics
-from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.messages import LoadedModel, VectorRows
 from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
 from embedding_runtime.protocol.token_batch import TokenBatch
 
@@ -39,6 +39,16 @@ class Scheduler(Protocol):
     @property
     def cosine(self) -> float | None:
         """See `messages.Ready`."""
+        ...
+
+    @property
+    def model(self) -> LoadedModel | None:
+        """As in Ready; None while it loads."""
+        ...
+
+    @property
+    def followers(self) -> list[Callable[[], None]]:
+        """Called after each change of the state, before anything else happens."""
         ...
 
     @property

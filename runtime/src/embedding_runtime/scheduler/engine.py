@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import Metric
 
+from embedding_runtime.contract import BackendName
 from embedding_runtime.errors import (
     BackendFailed,
     NotReady,
@@ -18,7 +19,7 @@ from embedding_runtime.errors import (
 )
 from embedding_runtime.observability import tracing
 from embedding_runtime.observability.metrics import Metrics
-from embedding_runtime.protocol.messages import Failed, Ready, VectorRows, Vectors
+from embedding_runtime.protocol.messages import Failed, LoadedModel, Ready, VectorRows, Vectors
 from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.scheduler.admission import Rate, batch_timeout, retry_after
@@ -50,6 +51,8 @@ class Engine:
         self.reason = "the model is loading"
         """Description of the state; for READY, how vectors are computed."""
         self.cosine: float | None = None
+        """See `messages.Ready`."""
+        self.model: LoadedModel | None = None
         """See `messages.Ready`."""
         self._max_waiting_tokens, self._stuck_after = max_waiting_tokens, stuck_after
         self.pool: WorkerPool[Job] = WorkerPool(self, self._batch_timeout)
@@ -189,6 +192,7 @@ class Engine:
 
     def loaded(self, ready: Ready) -> None:
         """See PoolUser. The server is ready once every worker has been."""
+        self._take_model(ready.model)
         if self.state is not State.LOADING:
             self._dispatch()
         elif self.pool.all_loaded:
@@ -201,6 +205,20 @@ class Engine:
                 _log.info("ready: %s; %.0f tokens/s per worker in the warm-up", self.reason, ready.tokens_per_second)
             else:
                 _log.info("ready: %s", self.reason)
+            self._changed()
+
+    def _take_model(self, model: LoadedModel | None) -> None:
+        """Report vllm if workers have different backends, since it rejects more texts."""
+        if model is None or model == self.model:
+            return
+        if self.model is not None and self.model.backend != model.backend:
+            differ = "workers have different backends: %s, and %s (%s)"
+            _log.warning(differ, self.model.backend, model.backend, model.reason)
+            if model.backend != BackendName.VLLM:
+                return
+        self.model = model
+        self.metrics.loaded(model.backend)
+        if self.state is State.READY:
             self._changed()
 
     def answered(self, worker: WorkerLink[Job], answer: Vectors | Failed) -> None:

@@ -76,7 +76,8 @@ class Frontends:
             self.stopping.set_result(None)
 
     def _announce(self) -> None:
-        self._broadcast(StateChange(self._engine.state.name, self._engine.reason, self._engine.cosine))
+        engine = self._engine
+        self._broadcast(StateChange(engine.state.name, engine.reason, engine.cosine, engine.model))
 
     def _broadcast(self, message: Message) -> None:
         for link in self._links.values():

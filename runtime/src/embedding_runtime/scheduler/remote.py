@@ -21,6 +21,7 @@ from embedding_runtime.protocol.messages import (
     Collect,
     Fault,
     Granted,
+    LoadedModel,
     Message,
     Rows,
     Samples,
@@ -52,6 +53,8 @@ class RemoteScheduler:
         self.state = State.LOADING
         self.reason = "the model is loading"
         self.cosine: float | None = None
+        self.model: LoadedModel | None = None
+        self.followers: list[Callable[[], None]] = []
         self.metrics = Metrics()
         self.closed: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         """Done once the scheduler has exited."""
@@ -165,8 +168,10 @@ class RemoteScheduler:
                 future = self._waiting.get(message.request)
                 if future is not None and not future.done():
                     future.set_result(message)
-            case StateChange(state, reason, cosine):
-                self.state, self.reason, self.cosine = State[state], reason, cosine
+            case StateChange(state, reason, cosine, model):
+                self.state, self.reason, self.cosine, self.model = State[state], reason, cosine, model
+                for follower in self.followers:
+                    follower()
             case Collect(scrape):
                 self._send(Samples(scrape, gather.to_json(self.metrics.families())))
             case Stop(now):

@@ -14,19 +14,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NoReturn
 
 import numpy as np
 
-from embedding_runtime.contract import BackendName, ServeArgs
+from embedding_runtime.contract import BackendName, Dtype, ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.observability import logs
-from embedding_runtime.protocol.messages import Broken, Failed, Ready, Vectors, Work
+from embedding_runtime.protocol.messages import Broken, Failed, LoadedModel, Ready, Vectors, Work
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import registry
 from embedding_runtime.worker.backends.base import Backend, BatchFailed, LoadOptions
+from embedding_runtime.worker.backends.choice import Choice
 from embedding_runtime.worker.io import SchedulerLink
 
 __all__ = ["Speed", "main", "measure", "prove"]
@@ -44,7 +46,10 @@ MEASURE_SHARE = 0.1
 
 def main(argv: Sequence[str]) -> int:
     """Exit code: 1 when the model cannot be served, or the backend has failed."""
+    environment = dict(os.environ)  # before libraries change it
     share: Mapping[str, Any] = json.loads(argv[1])
+    choice = Choice(**share["choice"])
+    choice = replace(choice, backend=BackendName(choice.backend))
     args = ServeArgs.from_argv(argv[2:])
     logs.configure(args.log_format, sees_texts=False)
     link = SchedulerLink(socket.socket(fileno=int(argv[0])))
@@ -54,11 +59,17 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        backend, speed = _load(args, share.get("workers_on_gpu", 1))
-    except ModelRefused as refused:
-        link.send(Broken(str(refused)))
+        spec = ModelSpec.asked_for(args)
+        if (scratch := share.get("scratch")) is not None:
+            spec = replace(spec, converted_tokenizer=Path(scratch, "tokenizer.json"))
+        backend, speed = _load(args, spec, choice, share.get("workers_on_gpu", 1))
+        made = spec.converted_tokenizer
+        tokenizer = str(made) if made is not None and made.is_file() else None
     except Exception as error:  # noqa: BLE001 a library may raise anything; the scheduler is told, and this process ends
-        link.send(_broken(args.backend, error))
+        if choice.falls_back:
+            _fall_back(argv, error, environment)
+        refused = isinstance(error, ModelRefused)
+        link.send(Broken(str(error)) if refused else _broken(choice.backend, error))
     else:
         link.send(
             Ready(
@@ -67,13 +78,30 @@ def main(argv: Sequence[str]) -> int:
                 speed.batch_tokens,
                 speed.tokens_per_second,
                 backend.cosine,
+                LoadedModel(choice.backend, choice.reason, tokenizer),
             )
         )
-        _compute(link, args.backend, backend, overlapped=share.get("gpu") is not None)
+        _compute(link, choice.backend, backend, overlapped=share.get("gpu") is not None)
     return 1
 
 
-def prove(backend: Backend, spec: ModelSpec) -> None:
+def _fall_back(argv: Sequence[str], error: Exception, environment: Mapping[str, str]) -> NoReturn:
+    """Start anew in this process, with huggingface: what vLLM has changed and holds is gone.
+
+    The program keeps its descriptors, its cores and its niceness.
+    """
+    words = " ".join(str(error).split())
+    said = words if isinstance(error, ModelRefused) else f"vllm failed: {type(error).__name__}: {words}"
+    _log.warning("falling back to huggingface: %s", said, exc_info=None if isinstance(error, ModelRefused) else error)
+    choice = Choice(BackendName.HUGGINGFACE, said)
+    share = {**json.loads(argv[1]), "niceness": 0, "choice": asdict(choice)}
+    os.set_inheritable(int(argv[0]), True)
+    sys.stdout.flush()
+    program = [*sys.orig_argv[: -len(argv)], argv[0], json.dumps(share), *argv[2:]]
+    os.execve(sys.executable, program, environment)  # noqa: S606 ourselves
+
+
+def prove(backend: Backend, spec: ModelSpec, name: BackendName = BackendName.HUGGINGFACE) -> None:
     """Warms the backend up with one token and with a long input. Raises ModelRefused for what is not vectors."""
     longest = min(spec.max_length, LONG)
     probes = [np.arange(length, dtype=np.int32) % spec.vocabulary for length in (1, longest)]
@@ -83,7 +111,18 @@ def prove(backend: Backend, spec: ModelSpec) -> None:
             f"{spec.directory}: vectors have the shape {rows.shape[1:]}, but its files say {spec.dimensions}"
         )
     if not np.isfinite(rows).all():
-        raise ModelRefused(f"{spec.directory} returns NaN or infinity in {spec.dtype}: try --dtype=float32")
+        raise ModelRefused(
+            f"{spec.directory} returns NaN or infinity in {spec.dtype} with {name}: {_remedy(spec, name)}"
+        )
+
+
+def _remedy(spec: ModelSpec, name: BackendName) -> str:
+    """What to do about vectors that are not finite."""
+    if spec.dtype is not Dtype.FLOAT32:
+        return "use --dtype=float32"
+    if name is BackendName.VLLM:
+        return "use --backend=huggingface, or remove --backend"
+    return "the weights are damaged or unusable; download the model again, or use another model"
 
 
 @dataclass(frozen=True)
@@ -122,16 +161,15 @@ def _speed(backend: Backend, batch: TokenBatch) -> float:
     return batch.tokens / (time.perf_counter() - begin)
 
 
-def _load(args: ServeArgs, workers_on_gpu: int) -> tuple[Backend, Speed]:
+def _load(args: ServeArgs, spec: ModelSpec, choice: Choice, workers_on_gpu: int) -> tuple[Backend, Speed]:
     begin = time.monotonic()
-    spec = ModelSpec.asked_for(args)
-    _log.info("loading %s in %s with %s", spec.directory, spec.dtype, args.backend)
+    _log.info("loading %s in %s with %s: %s", spec.directory, spec.dtype, choice.backend, choice.reason)
     for assumption in spec.assumed:
         _log.warning("assumption: %s", assumption)
     options = LoadOptions(args.minimum_cosine, args.allow_padded, workers_on_gpu)
-    backend = registry.load(args.backend, spec, options, allow_pickle=args.allow_pickle)
+    backend = registry.load(choice.backend, spec, options, allow_pickle=args.allow_pickle)
     _log.info("loaded in %.1f s: %s; warming up", time.monotonic() - begin, backend.detail)
-    prove(backend, spec)
+    prove(backend, spec, choice.backend)
     within = max(MEASURE_SECONDS, MEASURE_SHARE * (time.monotonic() - begin))
     return backend, measure(backend, spec, within=within)
 

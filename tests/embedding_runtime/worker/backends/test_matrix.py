@@ -49,16 +49,16 @@ class Row:
     options: tuple[tuple[str, Any], ...] = ()
 
 
-def steps(kind: str) -> Sequence[Any]:
+def steps(kind: str, inputs: int = 32) -> Sequence[Any]:
     torch.manual_seed(5)
     made: dict[str, list[Any]] = {
         "nothing": [],
         "normalize": [tiny.Normalize()],
-        "dense": [tiny.Dense(32, 12)],
-        "dense + normalize": [tiny.Dense(32, 12, bias=False, activation_function=None), tiny.Normalize()],
-        "dense + dense": [tiny.Dense(32, 48, activation_function=torch.nn.GELU()), tiny.Dense(48, 8)],
-        "normalize + dense": [tiny.Normalize(), tiny.Dense(32, 32, use_residual=True)],
-        "residual": [tiny.Dense(32, 16, use_residual=True), tiny.Normalize()],
+        "dense": [tiny.Dense(inputs, 12)],
+        "dense + normalize": [tiny.Dense(inputs, 12, bias=False, activation_function=None), tiny.Normalize()],
+        "dense + dense": [tiny.Dense(inputs, 48, activation_function=torch.nn.GELU()), tiny.Dense(48, 8)],
+        "normalize + dense": [tiny.Normalize(), tiny.Dense(inputs, inputs, use_residual=True)],
+        "residual": [tiny.Dense(inputs, 16, use_residual=True), tiny.Normalize()],
         "dense of two": [tiny.Dense(64, 16), tiny.Normalize()],
     }
     return made[kind]
@@ -196,7 +196,11 @@ VLLM_SIZES: dict[str, Any] = {"hidden_size": 128}  # its attention on CPUs wants
 VLLM_ROWS = [
     Row("bert-mean-old"),
     Row("bert-cls-new", pooling="cls", steps="nothing", options=(*PROMPT, ("truncate_dim", 20))),
+    Row("bert-cls-dense-new", pooling="cls", steps="dense + normalize"),  # LaBSE
+    Row("bert-mean-dense-old", steps="dense"),
+    Row("bert-mean-residual-new", steps="normalize + dense", options=(("truncate_dim", 20),)),
     Row("roberta-mean-new", "roberta"),
+    Row("roberta-mean-dense-new", "roberta", steps="dense + dense"),
     Row("xlm-roberta-mean-old", "xlm-roberta"),
     Row("xlm-roberta-cls-new", "xlm-roberta", "cls"),
     Row("qwen3-lasttoken-new", "qwen3", "lasttoken"),
@@ -213,7 +217,7 @@ def vllm_models(directory: Path) -> dict[str, Path]:
         plain = tiny.a_transformer(directory / row.name / "plain", tiny.SHAPES[row.shape], **VLLM_SIZES, **heads)
         options = dict(row.options)
         found[row.name] = tiny.saved(
-            directory / row.name / "saved", plain, pooling=row.pooling, steps=steps(row.steps), **options
+            directory / row.name / "saved", plain, pooling=row.pooling, steps=steps(row.steps, 128), **options
         )
         if row.name.endswith("old"):
             tiny.as_old_format(found[row.name])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from embedding_runtime.contract import BackendName, Kind, Truncate
-from embedding_runtime.errors import OneText, UnknownModel
+from embedding_runtime.errors import NotReady, OneText, UnknownModel
 from embedding_runtime.frontend.answer_budget import BYTES_PER_NUMBER
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.limits import Limits
@@ -18,7 +18,7 @@ from embedding_runtime.observability import tracing
 from embedding_runtime.protocol.messages import VectorRows
 from embedding_runtime.protocol.requests import Lane
 from embedding_runtime.protocol.token_batch import TokenBatch
-from embedding_runtime.scheduler.base import Scheduler
+from embedding_runtime.scheduler.base import Scheduler, State
 
 __all__ = ["Service"]
 
@@ -28,7 +28,8 @@ class Service:
     """One served model."""
 
     name: str
-    backend: BackendName
+    named_backend: BackendName
+    """As the flags have it."""
     spec: ModelSpec
     tokenizer: TextTokenizer
     engine: Scheduler
@@ -38,16 +39,29 @@ class Service:
     aliases: tuple[str, ...] = ()
     """Other names of the model in requests."""
 
+    @property
+    def backend(self) -> str:
+        """The one that computes; while the model loads, as the flags have it."""
+        return self.named_backend if self.engine.model is None else self.engine.model.backend
+
     @cached_property
     def space(self) -> str:
         """See `model.space`. The first access reads files: call it in a thread."""
         return space.digest(self.spec)
 
-    @cached_property
+    @property
     def tokenization(self) -> Tokenization:
-        """The tokenization of this model."""
+        """The tokenization of this model. Raises NotReady while the model loads, since its tokenizer may change."""
+        if self.engine.state is State.LOADING:
+            raise NotReady(self.engine.reason)
+        return self._tokenization
+
+    @cached_property
+    def _tokenization(self) -> Tokenization:
         seconds = self.engine.metrics.tokenization
-        return Tokenization(self.name, self.backend, self.spec, self.tokenizer, limits=self.limits, seconds=seconds)
+        return Tokenization(
+            self.name, lambda: self.backend, self.spec, self.tokenizer, limits=self.limits, seconds=seconds
+        )
 
     def name_for(self, asked: str | None) -> str:
         """The model name for a response: the requested one, or the default. Raises UnknownModel."""

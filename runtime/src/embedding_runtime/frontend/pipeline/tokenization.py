@@ -61,14 +61,14 @@ class Tokenization:
     def __init__(
         self,
         name: str,
-        backend: BackendName,
+        backend: Callable[[], str],
         spec: ModelSpec,
         tokenizer: TextTokenizer,
         *,
         limits: Limits,
         seconds: HistogramTally,
     ) -> None:
-        """`name`: name of the model. `seconds`: metric of the duration."""
+        """`name`: name of the model. `backend`: returns the backend. `seconds`: metric of the duration."""
         self._name, self._backend, self._spec = name, backend, spec
         self._tokenizer, self._limits, self._seconds = tokenizer, limits, seconds
 
@@ -249,7 +249,7 @@ class Tokenization:
             too_long = {index: length for index, length in enumerate(lengths) if length > limit}
             raise InputTooLong(too_long, limit=limit, field=field)
         self._reject_ids_without_weights(texts, field)
-        if self._backend is BackendName.VLLM and self._spec.padding is not None:
+        if self._backend() == BackendName.VLLM and self._spec.padding is not None:
             _reject_padding_tokens(texts, self._spec.padding, field)
         self.check_tokens(texts.tokens, field, more=more, one=len(lengths) == 1 and not more)
 

@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from embedding_runtime.model import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Step
 
-__all__ = ["Head", "activation", "pool"]
+__all__ = ["Head", "activation", "pool", "steps_of"]
 
 
 class Head:
@@ -25,7 +25,7 @@ class Head:
         """`prompt_tokens`: how many at the start of every text are its prompt's. Raises ModelRefused."""
         self._spec = spec
         self._skip = 0 if spec.include_prompt else prompt_tokens
-        self._steps = [_step(step, device) for step in spec.steps]
+        self._steps = steps_of(spec, device)
 
     def __call__(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
         """(tokens, hidden), texts end to end -> (texts, dimensions)."""
@@ -33,6 +33,11 @@ class Head:
         for step in self._steps:
             rows = step(rows)
         return rows
+
+
+def steps_of(spec: ModelSpec, device: torch.device) -> Sequence[Callable[[Tensor], Tensor]]:
+    """What is done to pooled rows in float32, in this order. Raises ModelRefused."""
+    return [_step(step, device) for step in spec.steps]
 
 
 def pool(hidden: Tensor, lengths: Sequence[int], modes: Sequence[Pooling], *, skip: int = 0) -> Tensor:

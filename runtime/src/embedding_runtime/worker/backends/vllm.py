@@ -14,15 +14,16 @@ import numpy as np
 import torch
 from vllm import EngineArgs, LLMEngine, PoolingParams, TokensPrompt, __version__
 from vllm.config import PoolerConfig
+from vllm.model_executor.layers.pooler.seqwise import poolers
 from vllm.platforms import current_platform
 
-from embedding_runtime.model import ModelRefused, ModelSpec, Normalize
+from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.protocol.messages import VectorRows
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import remote_code, tokenizer_check, vllm_coverage
 from embedding_runtime.worker.backends.base import LoadOptions
 from embedding_runtime.worker.backends.failure import batch_failed
-from embedding_runtime.worker.backends.pooling import activation
+from embedding_runtime.worker.backends.pooling import activation, steps_of
 from embedding_runtime.worker.backends.self_test import SelfTest
 from embedding_runtime.worker.backends.vllm_limits import SEQ_POOLING
 from embedding_runtime.worker.backends.vllm_weights import LOAD_FORMAT, WeightsMissing
@@ -30,6 +31,8 @@ from embedding_runtime.worker.backends.vllm_weights import LOAD_FORMAT, WeightsM
 __all__ = ["VllmBackend", "load"]
 
 _log = logging.getLogger(__name__)
+
+poolers._load_st_projector = lambda _: None  # noqa: SLF001 Dense layers are ours, see `pooling`: vLLM leaves out what it cannot load
 
 _CPU_BATCH_TOKENS = 2048
 _GPU_BATCH_TOKENS = 16_384
@@ -44,10 +47,14 @@ class VllmBackend:
     batch_tokens = _CPU_BATCH_TOKENS if current_platform.is_cpu() else _GPU_BATCH_TOKENS
 
     def __init__(self, engine: LLMEngine, spec: ModelSpec, detail: str, *, types: bool) -> None:
-        """`types`: whether the model gets token types."""
+        """`types`: whether the model gets token types. Raises ModelRefused."""
         self.detail = detail
-        self._engine, self._dimensions, self._types = engine, spec.dimensions, types
-        self._activation = None if spec.scores is None else activation(spec.scores.activation, spec.directory)
+        self._engine, self._types = engine, types
+        self._scores = spec.scores is not None
+        if spec.scores is None:
+            self._steps = steps_of(spec, torch.device("cpu"))
+        else:
+            self._steps = [activation(spec.scores.activation, spec.directory)]
 
     def computing(self, spec: ModelSpec) -> Self:
         """The same engine, for a spec that differs in what comes after it."""
@@ -72,12 +79,14 @@ class VllmBackend:
         while self._engine.has_unfinished_requests():
             for output in self._engine.step():
                 rows[int(output.request_id)] = output.outputs.data.float()
-        all_rows = torch.stack([rows[place][: self._dimensions] for place in range(len(batch))])
-        return (all_rows if self._activation is None else self._activation(all_rows)).numpy()
+        all_rows = torch.stack([rows[place] for place in range(len(batch))])
+        for step in self._steps:
+            all_rows = step(all_rows)
+        return all_rows.numpy()
 
     def _params(self, text: TokenBatch) -> PoolingParams:
-        if self._activation is None:
-            return PoolingParams(task="embed")
+        if not self._scores:
+            return PoolingParams(task="embed", use_activation=False)  # what follows the pooling is ours
         second = [] if text.types is None else np.flatnonzero(text.types).tolist()
         types = {"compressed_token_type_ids": second[0]} if self._types and second else None
         return PoolingParams(task="classify", use_activation=False, extra_kwargs=types)
@@ -101,7 +110,7 @@ def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
         if test is None:
             _self_test(spec, "some weights are missing")  # transformers names them as the files do
         raise ModelRefused(
-            f"vLLM finds no weights in {spec.directory} for {missing}: use --backend=huggingface"
+            f"vLLM finds no weights in {spec.directory} for {missing}: use --backend=huggingface, or remove --backend"
         ) from missing
     except Exception as error:
         # ValueError: an architecture that vLLM does not have, a setting that it does not take. What the matrix does
@@ -109,11 +118,14 @@ def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
         if test is None and not isinstance(error, ValueError):
             raise
         said = " ".join(str(error).split())[:_SAID]
-        raise ModelRefused(f"vLLM cannot load {spec.directory}: {said}; try --backend=huggingface") from error
+        raise ModelRefused(
+            f"vLLM cannot load {spec.directory}: {said}; try --backend=huggingface, or remove --backend"
+        ) from error
     if difference is not None:
         code = "the code that came with" if spec.remote_code else "transformers' code for"
         raise ModelRefused(
-            f"vLLM's results differ from those of {code} {spec.directory}: {difference}; use --backend=huggingface"
+            f"vLLM's results differ from those of {code} {spec.directory}: {difference}; "
+            "use --backend=huggingface, or remove --backend"
         )
     return backend
 
@@ -167,7 +179,7 @@ def _engine(spec: ModelSpec, options: LoadOptions) -> tuple[LLMEngine, str]:
             trust_remote_code=spec.remote_code,
             pooler_config=PoolerConfig(
                 seq_pooling_type="CLS" if spec.scores else SEQ_POOLING[spec.pooling],
-                use_activation=Normalize() in spec.steps,
+                use_activation=False,
             ),
             dtype=spec.dtype.value,
             max_model_len=places,

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from embedding_runtime.model import Dense, ModelRefused, ModelSpec, Pooling
+from embedding_runtime.model import ModelRefused, ModelSpec, Pooling
 
-__all__ = ["SEQ_POOLING", "check"]
+__all__ = ["SEQ_POOLING", "check", "problems"]
 
 SEQ_POOLING: Mapping[tuple[Pooling, ...], str] = {
     (Pooling.CLS,): "CLS",
@@ -19,6 +19,15 @@ _CLASSIFIERS = frozenset(f"{name}ForSequenceClassification" for name in ("Bert",
 
 def check(spec: ModelSpec) -> None:
     """Raises ModelRefused with all that vLLM does not do, and what does."""
+    if found := problems(spec):
+        raise ModelRefused(
+            f"vLLM cannot serve the model in {spec.directory} exactly: it {', and '.join(found)}; "
+            "use --backend=huggingface, or remove --backend"
+        )
+
+
+def problems(spec: ModelSpec) -> list[str]:
+    """What of the model vLLM does not do, each with the model as its subject."""
     problems = []
     if spec.scores is not None and spec.scores.architecture not in _CLASSIFIERS:
         problems.append(f"scores with {spec.scores.architecture} (vLLM supports {', '.join(sorted(_CLASSIFIERS))})")
@@ -26,13 +35,6 @@ def check(spec: ModelSpec) -> None:
         problems.append("computes scores with its own code")
     if spec.scores is None and spec.pooling not in SEQ_POOLING:
         problems.append(f"pools by {' + '.join(spec.pooling)} (vLLM supports cls, mean and lasttoken)")
-    if any(isinstance(step, Dense) for step in spec.steps):
-        # vLLM has a projector, for some architectures; where it cannot load a layer it logs that and leaves it out.
-        problems.append("has Dense layers")
     if spec.prompt and not spec.include_prompt:
         problems.append("excludes its prompt from pooling (include_prompt: false)")
-    if problems:
-        raise ModelRefused(
-            f"vLLM cannot serve the model in {spec.directory} exactly: it {', and '.join(problems)}; "
-            "use --backend=huggingface"
-        )
+    return problems

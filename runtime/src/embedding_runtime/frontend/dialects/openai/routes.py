@@ -175,6 +175,7 @@ async def _model(service: Service, name: str) -> dict[str, Any]:
         "name": name,
         "ready": service.engine.state is State.READY,
         "backend": service.backend,
+        "backend_reason": None if service.engine.model is None else service.engine.model.reason,
         "revision": spec.revision,
         "space": await asyncio.to_thread(lambda: service.space),
         "dimensions": spec.dimensions,

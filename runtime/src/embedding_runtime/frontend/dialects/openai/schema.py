@@ -145,7 +145,16 @@ class Model(Answer):
     object: Literal["model"]
     created: int
     owned_by: str
-    backend: Annotated[str, Field(examples=["huggingface"])]
+    backend: Annotated[
+        str, Field(examples=["huggingface"], description="library that computes; auto until the model is loaded")
+    ]
+    backend_reason: Annotated[
+        str | None,
+        Field(
+            examples=["vLLM has no class of its own for DistilBertModel"],
+            description="why this backend; null until the model is loaded",
+        ),
+    ]
     revision: Annotated[str | None, Field(description="commit that the initializer downloaded; null: unknown")]
     space: Annotated[
         str,
