@@ -54,9 +54,7 @@ def test_the_queue_never_outgrows_its_limit(
 
 
 @given(TOKENS, TOKENS, TOKENS, SECONDS, st.floats(1, 10**7))
-def test_waiting_for_retry_after_is_enough(
-    waiting: int, tokens: int, limit: int, seconds: float, rate: float
-) -> None:
+def test_waiting_for_retry_after_is_enough(waiting: int, tokens: int, limit: int, seconds: float, rate: float) -> None:
     after = retry_after(waiting, waiting, tokens, limit=limit, seconds=seconds, rate=rate)
     assert after is None or 1 <= after <= MAX_RETRY_AFTER
     left = max(0, int(waiting - rate * (after or 0)))
