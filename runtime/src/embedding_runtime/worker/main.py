@@ -143,33 +143,38 @@ def _broken(backend: BackendName, error: Exception) -> Broken:
 
 
 def _compute(link: SchedulerLink, name: BackendName, backend: Backend, *, overlapped: bool) -> NoReturn:
-    """Exclusive batches here, one after the other; concurrent ones in two threads."""
+    """Exclusive batches here, one after the other, or as many at once as the backend takes; concurrent ones in two threads."""
     concurrent: SimpleQueue[Work] = SimpleQueue()
     if backend.use_half_the_cores is not None:
         for _ in range(2):
             threading.Thread(
-                target=_compute_concurrent,
+                target=_compute_all,
                 args=(link, name, backend, concurrent, backend.use_half_the_cores),
                 daemon=True,
             ).start()
+    exclusive: SimpleQueue[Work] = SimpleQueue()
+    for _ in range(backend.ahead if backend.ahead > 1 else 0):
+        threading.Thread(target=_compute_all, args=(link, name, backend, exclusive), daemon=True).start()
     with _fatal(link, name):
-        for work in link.works(overlapped=overlapped):
-            if work.exclusive:
-                link.send(_answer(backend, work))
-            else:
+        for work in link.works(overlapped=overlapped and backend.ahead == 1):
+            if not work.exclusive:
                 concurrent.put(work)
+            elif backend.ahead > 1:
+                exclusive.put(work)
+            else:
+                link.send(_answer(backend, work))
     raise AssertionError("the link gives work for ever")
 
 
-def _compute_concurrent(
+def _compute_all(
     link: SchedulerLink,
     name: BackendName,
     backend: Backend,
     works: "SimpleQueue[Work]",
-    use_half_the_cores: Callable[[], None],
+    begin: Callable[[], None] = lambda: None,
 ) -> None:
     with _fatal(link, name):
-        use_half_the_cores()
+        begin()
         while True:
             link.send(_answer(backend, works.get()))
 

@@ -49,6 +49,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def ahead(self) -> int:
+        """How many threads may call `embed` at once; on a GPU one launches its batch while another's is computed."""
+        ...
+
+    @property
     def batch_tokens(self) -> int:
         """How many tokens of several texts make a batch that keeps the machine busy; more only make others wait."""
         ...

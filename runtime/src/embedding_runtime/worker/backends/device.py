@@ -1,12 +1,14 @@
 """What a GPU needs and a CPU does not: few shapes, pinned memory for copies, attention that starts at once."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["prepare_gpu", "rounded_up", "to_device"]
+__all__ = ["prepare_gpu", "rounded_up", "to_device", "to_host", "together_to_device"]
 
 
 def prepare_gpu() -> None:
@@ -18,6 +20,28 @@ def to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     """Copy an array to the device. To a GPU the copy goes on while the next operators are launched."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def together_to_device(arrays: Sequence[npt.NDArray[Any]], device: torch.device) -> Sequence[Tensor]:
+    """Copy arrays of one dimension as int32, in one copy."""
+    joined = to_device(np.concatenate(arrays, dtype=np.int32, casting="unsafe"), device)
+    return joined.split([len(array) for array in arrays])
+
+
+def to_host(tensor: Tensor) -> Callable[[], npt.NDArray[Any]]:
+    """Begin to copy a tensor to the host. What is returned waits for the end of that, and for nothing later."""
+    if tensor.device.type != "cuda":
+        return tensor.numpy
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+
+    def wait() -> npt.NDArray[Any]:
+        copied.synchronize()
+        return host.numpy()
+
+    return wait
 
 
 def rounded_up(length: int, longest: int) -> int:

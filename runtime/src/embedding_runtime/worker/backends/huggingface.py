@@ -5,6 +5,7 @@ Normalize) model needs: its pooling is in `pooling`, and the tests compare every
 """
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,7 @@ from embedding_runtime.protocol.messages import VectorRows
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import (
     bert,
+    bert_gpu,
     cores,
     linear,
     low_precision,
@@ -32,7 +34,7 @@ from embedding_runtime.worker.backends import (
     transformer,
 )
 from embedding_runtime.worker.backends.base import LoadOptions
-from embedding_runtime.worker.backends.device import prepare_gpu, rounded_up
+from embedding_runtime.worker.backends.device import prepare_gpu, rounded_up, to_host
 from embedding_runtime.worker.backends.failure import batch_failed
 from embedding_runtime.worker.backends.padded import Forward, Width
 from embedding_runtime.worker.backends.self_test import SelfTest
@@ -63,13 +65,19 @@ class HuggingFaceBackend:
         *,
         packs: bool = False,
         width: Width = max,
+        sorts: bool = True,
     ) -> None:
-        """`use_half_the_cores` as in Backend. `packs`: `forward` pads nothing. `width`: of the rows where it does."""
+        """`use_half_the_cores` as in Backend. `packs`: `forward` pads nothing. `width`: of the rows where it does.
+
+        `sorts`: `forward` wants texts in rising order of length.
+        """
         self._forward, self._head, self.detail, self._packs = forward, head, detail, packs
-        self._width = width
+        self._width, self._sorts = width, sorts
+        self._launching = threading.Lock()
         self.use_half_the_cores = use_half_the_cores
         self.cosine: float | None = None
         self.batch_tokens = _GPU_BATCH_TOKENS if torch.cuda.is_available() else _CPU_BATCH_TOKENS
+        self.ahead = 2 if torch.cuda.is_available() else 1
 
     @torch.inference_mode()
     def embed(self, batch: TokenBatch) -> VectorRows:
@@ -82,13 +90,17 @@ class HuggingFaceBackend:
         return 0 if self._packs else padded.padding(sorted(batch.lengths.tolist()), self._width)
 
     def _rows(self, batch: TokenBatch) -> VectorRows:
-        if len(batch) == 1 or (np.diff(batch.lengths.astype(np.int64)) >= 0).all():
-            return self._head(self._forward(batch), batch.lengths.tolist()).cpu().numpy()
-        order = np.argsort(batch.lengths, kind="stable")
-        texts = batch.reordered(order)
-        sorted_rows = self._head(self._forward(texts), texts.lengths.tolist()).cpu().numpy()
-        rows = np.empty_like(sorted_rows)
-        rows[order] = sorted_rows
+        """On a GPU the next batch is launched by another thread while this one waits for its rows."""
+        in_order = not self._sorts or len(batch) == 1 or (np.diff(batch.lengths.astype(np.int64)) >= 0).all()
+        order = None if in_order else np.argsort(batch.lengths, kind="stable")
+        texts = batch if order is None else batch.reordered(order)
+        with self._launching:
+            there = to_host(self._head(self._forward(texts), texts.lengths.tolist()))
+        found = there()
+        if order is None:
+            return found
+        rows = np.empty_like(found)
+        rows[order] = found
         return rows
 
 
@@ -174,8 +186,9 @@ def _in_its_type(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
             # it, nobody knows that.
             packs = way != "padded"
             on_half = cores.one_of_two() if packs and not spec.remote_code and model.device.type == "cpu" else None
+            sorts = not packs or packed.wants_order(model)
             return HuggingFaceBackend(
-                forward, loaded.head, f"{detail}, {way} batches", on_half, packs=packs, width=width
+                forward, loaded.head, f"{detail}, {way} batches", on_half, packs=packs, width=width, sorts=sorts
             )
         _log.warning("%s cannot use %s batches: %s", type(model).__name__, way, why)
         model.set_attn_implementation(before)
@@ -225,6 +238,8 @@ def _ways(model: PreTrainedModel, width: Width) -> Iterator[tuple[str, Callable[
         if bert.written_out(model):
             yield "fused, packed", bert.prepare
         linear.use_for_linear_layers(model)
+    if model.device.type == "cuda" and bert_gpu.written_out(model):
+        yield "fused, packed", bert_gpu.prepare
     yield "packed", packed.prepare
     yield "padded", partial(padded.prepare, width=width)
 

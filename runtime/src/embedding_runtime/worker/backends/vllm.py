@@ -7,15 +7,18 @@ Of a cross-encoder it computes the logits, as its task `classify`; the activatio
 
 import gc
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
+from transformers import AutoConfig
 from vllm import EngineArgs, LLMEngine, PoolingParams, TokensPrompt, __version__
 from vllm.config import PoolerConfig
 from vllm.platforms import current_platform
 
+from embedding_runtime.contract import Dtype
 from embedding_runtime.model import ModelRefused, ModelSpec, Normalize
 from embedding_runtime.protocol.messages import VectorRows
 from embedding_runtime.protocol.token_batch import TokenBatch
@@ -41,6 +44,7 @@ class VllmBackend:
 
     use_half_the_cores = None
     cosine = None
+    ahead = 1
     batch_tokens = _CPU_BATCH_TOKENS if current_platform.is_cpu() else _GPU_BATCH_TOKENS
 
     def __init__(self, engine: LLMEngine, spec: ModelSpec, detail: str, *, types: bool) -> None:
@@ -176,10 +180,39 @@ def _engine(spec: ModelSpec, options: LoadOptions) -> tuple[LLMEngine, str]:
             max_num_seqs=_BATCH_TEXTS,
             skip_tokenizer_init=True,  # the front has the tokenizer
             enforce_eager=on_cpu,  # compiling on a CPU takes longer than it saves; a GPU gets its CUDA graphs
-            gpu_memory_utilization=options.gpu_memory,
+            **({} if on_cpu else _memory(spec, places, options.gpu_memory)),
             distributed_executor_backend="uni",
             disable_log_stats=True,
             use_tqdm_on_load=False,
         )
     )
     return engine, "cpu" if on_cpu else current_platform.get_device_name()
+
+
+def _memory(spec: ModelSpec, places: int, share: float) -> Mapping[str, Any]:
+    """What of a GPU an engine takes: what this model needs, and not a part of whatever is there.
+
+    Told how large its cache is, vLLM does not measure what is left of the GPU, which changes while others start on it.
+    """
+    config = AutoConfig.from_pretrained(spec.directory, local_files_only=True, trust_remote_code=spec.own_code)
+    text = config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    a_token = 2 * text.num_hidden_layers * heads * size * _ITEM_BYTES[spec.dtype]
+    cache = a_token * (max(VllmBackend.batch_tokens, places) + _BATCH_TEXTS * _BLOCK)
+    weights = sum(path.stat().st_size for kind in ("*.safetensors", "*.bin") for path in spec.directory.glob(kind))
+    total = torch.cuda.get_device_properties(0).total_memory
+    needed = cache + _WEIGHTS_FACTOR * weights + _WORK_BYTES
+    return {"kv_cache_memory_bytes": cache, "gpu_memory_utilization": min(share, needed / total)}
+
+
+_ITEM_BYTES: Mapping[Dtype, int] = {Dtype.FLOAT32: 4, Dtype.FLOAT16: 2, Dtype.BFLOAT16: 2}
+
+_BLOCK = 16
+"""Tokens of a block of the cache, of which each text fills the last one partly."""
+
+_WEIGHTS_FACTOR = 2
+"""Files in float16 may be served in float32."""
+
+_WORK_BYTES = 4 << 30
+"""For a full batch, CUDA's own and its graphs."""
