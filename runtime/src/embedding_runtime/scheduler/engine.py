@@ -56,6 +56,8 @@ class Engine:
         self._queue: RequestQueue[Job] = RequestQueue()
         self._jobs: set[Job] = set()
         self._numbers = itertools.count()
+        self._is_dispatch_due = False
+        """Once a turn of the loop: requests that come in one share a batch, and its cost."""
         self._rate = Rate()
         self._budgets = Budgets()
         self.metrics = Metrics()
@@ -139,7 +141,9 @@ class Engine:
         job = Job(texts, lane, asyncio.get_running_loop().create_future(), missing=len(texts))
         self._jobs.add(job)
         self._queue.enqueue(job, texts.lengths.tolist(), principal.name, lane)
-        self._dispatch()
+        if not self._is_dispatch_due:
+            self._is_dispatch_due = True
+            asyncio.get_running_loop().call_soon(self._dispatch)
         return job
 
     def withdraw(self, job: Job) -> None:
@@ -230,6 +234,7 @@ class Engine:
         return None if rate is None else rate * max(1, len(self.pool.ready))
 
     def _dispatch(self) -> None:
+        self._is_dispatch_due = False
         while (
             self._queue.texts
             and (ready := self.pool.ready)

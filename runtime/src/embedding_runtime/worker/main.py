@@ -23,10 +23,11 @@ import numpy as np
 from embedding_runtime.contract import BackendName, ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.observability import logs
-from embedding_runtime.protocol.messages import Broken, Failed, Ready, Vectors, Work
+from embedding_runtime.protocol.messages import Broken, Ready, Work
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import registry
 from embedding_runtime.worker.backends.base import Backend, BatchFailed, LoadOptions
+from embedding_runtime.worker.computing import answer, compute_ahead
 from embedding_runtime.worker.io import SchedulerLink
 
 __all__ = ["Speed", "main", "measure", "prove"]
@@ -105,7 +106,8 @@ def measure(backend: Backend, spec: ModelSpec, *, within: float) -> Speed:
     tokens, speed = backend.batch_tokens, _speed(backend, TokenBatch.of([probe]))
     while len(probe) < tokens <= within * speed:
         try:
-            return Speed(tokens, _speed(backend, TokenBatch.of([probe] * (tokens // len(probe)))))
+            full = TokenBatch.of([probe] * (tokens // len(probe)))
+            return Speed(tokens, max(_speed(backend, full) for _ in range(2)))  # the first one allocates, and compiles
         except BatchFailed as failed:
             _log.warning("a batch of %d tokens failed, trying batches of half the size: %s", tokens, failed)
             tokens //= 2
@@ -143,40 +145,37 @@ def _broken(backend: BackendName, error: Exception) -> Broken:
 
 
 def _compute(link: SchedulerLink, name: BackendName, backend: Backend, *, overlapped: bool) -> NoReturn:
-    """Exclusive batches here, one after the other, or as many at once as the backend takes; concurrent ones in two threads."""
+    """Exclusive batches here, one after the other; concurrent ones in two threads."""
     concurrent: SimpleQueue[Work] = SimpleQueue()
     if backend.use_half_the_cores is not None:
         for _ in range(2):
             threading.Thread(
-                target=_compute_all,
+                target=_compute_concurrent,
                 args=(link, name, backend, concurrent, backend.use_half_the_cores),
                 daemon=True,
             ).start()
-    exclusive: SimpleQueue[Work] = SimpleQueue()
-    for _ in range(backend.ahead if backend.ahead > 1 else 0):
-        threading.Thread(target=_compute_all, args=(link, name, backend, exclusive), daemon=True).start()
     with _fatal(link, name):
-        for work in link.works(overlapped=overlapped and backend.ahead == 1):
-            if not work.exclusive:
-                concurrent.put(work)
-            elif backend.ahead > 1:
-                exclusive.put(work)
+        if backend.launch is not None:
+            compute_ahead(link.overlapped(), backend, backend.launch, link.send)
+        for work in link.works(overlapped=overlapped):
+            if work.exclusive:
+                link.send(answer(backend, work))
             else:
-                link.send(_answer(backend, work))
+                concurrent.put(work)
     raise AssertionError("the link gives work for ever")
 
 
-def _compute_all(
+def _compute_concurrent(
     link: SchedulerLink,
     name: BackendName,
     backend: Backend,
     works: "SimpleQueue[Work]",
-    begin: Callable[[], None] = lambda: None,
+    use_half_the_cores: Callable[[], None],
 ) -> None:
     with _fatal(link, name):
-        begin()
+        use_half_the_cores()
         while True:
-            link.send(_answer(backend, works.get()))
+            link.send(answer(backend, works.get()))
 
 
 @contextmanager
@@ -187,15 +186,6 @@ def _fatal(link: SchedulerLink, name: BackendName) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 as while it loads
         link.send_last(_broken(name, error))
         os._exit(1)
-
-
-def _answer(backend: Backend, work: Work) -> Vectors | Failed:
-    try:
-        return Vectors(work.batch, backend.embed(work.texts), backend.padding(work.texts))
-    except BatchFailed as failed:
-        alone = len(work.texts) == 1  # its traceback once, not for every half on the way to it
-        _log.error("cannot compute a %s: %s", "text" if alone else "batch", failed, exc_info=alone)
-        return Failed(work.batch)
 
 
 if __name__ == "__main__":

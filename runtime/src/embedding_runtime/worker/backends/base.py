@@ -7,7 +7,7 @@ from typing import Protocol
 from embedding_runtime.protocol.messages import VectorRows
 from embedding_runtime.protocol.token_batch import TokenBatch
 
-__all__ = ["Backend", "BatchFailed", "LoadOptions"]
+__all__ = ["Backend", "BatchFailed", "Launched", "LoadOptions"]
 
 
 class BatchFailed(Exception):
@@ -26,6 +26,18 @@ class LoadOptions:
     def gpu_memory(self) -> float:
         """The part of a GPU's memory that this worker may take, never all of it."""
         return 0.9 / self.workers_on_gpu
+
+
+class Launched(Protocol):
+    """A batch that is computed while the caller does other things."""
+
+    def is_done(self) -> bool:
+        """Whether `rows` would return at once."""
+        ...
+
+    def rows(self) -> VectorRows:
+        """As `Backend.embed`; waits until they are there."""
+        ...
 
 
 class Backend(Protocol):
@@ -49,8 +61,8 @@ class Backend(Protocol):
         ...
 
     @property
-    def ahead(self) -> int:
-        """How many threads may call `embed` at once; on a GPU one launches its batch while another's is computed."""
+    def launch(self) -> Callable[[TokenBatch], Launched] | None:
+        """`embed` in two steps, on a GPU: the next batch may be launched while this one is computed. None: in one."""
         ...
 
     @property

@@ -55,8 +55,8 @@ class _Bert:
 
     def __call__(self, texts: TokenBatch) -> Tensor:
         device = self._words.device
-        ends = np.cumsum([0, *texts.lengths.tolist()])
-        ids, places, ends_there = together_to_device([texts.ids, packed.positions_of(texts, self._padding), ends], device)
+        positions = packed.positions_of(texts, self._padding)
+        ids, places, ends = together_to_device([texts.ids, positions, np.cumsum([0, *texts.lengths.tolist()])], device)
         hidden = embedding(ids, self._words)
         if texts.types is None or len(self._types) == 1:
             hidden += self._types[0]
@@ -64,7 +64,7 @@ class _Bert:
             hidden += embedding(to_device(texts.types.astype(np.int32), device), self._types)
         hidden += embedding(places, self._places)
         hidden = self._norm(hidden)
-        layout = packed.Layout(texts.lengths.tolist(), device, ends_there)
+        layout = packed.Layout(texts.lengths.tolist(), device, ends)
         for layer in self._layers:
             hidden = layer(hidden, layout)
         return hidden

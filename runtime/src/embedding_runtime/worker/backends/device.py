@@ -1,6 +1,6 @@
 """What a GPU needs and a CPU does not: few shapes, pinned memory for copies, attention that starts at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["prepare_gpu", "rounded_up", "to_device", "to_host", "together_to_device"]
+__all__ = ["HostCopy", "prepare_gpu", "rounded_up", "to_device", "together_to_device"]
 
 
 def prepare_gpu() -> None:
@@ -28,20 +28,26 @@ def together_to_device(arrays: Sequence[npt.NDArray[Any]], device: torch.device)
     return joined.split([len(array) for array in arrays])
 
 
-def to_host(tensor: Tensor) -> Callable[[], npt.NDArray[Any]]:
-    """Begin to copy a tensor to the host. What is returned waits for the end of that, and for nothing later."""
-    if tensor.device.type != "cuda":
-        return tensor.numpy
-    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    host.copy_(tensor, non_blocking=True)
-    copied = torch.cuda.Event()
-    copied.record()
+class HostCopy:
+    """A tensor on its way to the host, from when it has been computed; other operators may be launched meanwhile."""
 
-    def wait() -> npt.NDArray[Any]:
-        copied.synchronize()
-        return host.numpy()
+    def __init__(self, tensor: Tensor) -> None:
+        self._host, self._copied = tensor, None
+        if tensor.device.type == "cuda":
+            self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self._host.copy_(tensor, non_blocking=True)
+            self._copied = torch.cuda.Event()
+            self._copied.record()
 
-    return wait
+    def is_done(self) -> bool:
+        """Whether `wait` would return at once."""
+        return self._copied is None or self._copied.query()
+
+    def wait(self) -> npt.NDArray[Any]:
+        """The array, once it is there."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._host.numpy()
 
 
 def rounded_up(length: int, longest: int) -> int:

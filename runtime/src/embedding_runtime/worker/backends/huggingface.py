@@ -5,12 +5,12 @@ Normalize) model needs: its pooling is in `pooling`, and the tests compare every
 """
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import transformers
 from torch import Tensor
@@ -34,7 +34,7 @@ from embedding_runtime.worker.backends import (
     transformer,
 )
 from embedding_runtime.worker.backends.base import LoadOptions
-from embedding_runtime.worker.backends.device import prepare_gpu, rounded_up, to_host
+from embedding_runtime.worker.backends.device import HostCopy, prepare_gpu, rounded_up
 from embedding_runtime.worker.backends.failure import batch_failed
 from embedding_runtime.worker.backends.padded import Forward, Width
 from embedding_runtime.worker.backends.self_test import SelfTest
@@ -73,34 +73,49 @@ class HuggingFaceBackend:
         """
         self._forward, self._head, self.detail, self._packs = forward, head, detail, packs
         self._width, self._sorts = width, sorts
-        self._launching = threading.Lock()
         self.use_half_the_cores = use_half_the_cores
         self.cosine: float | None = None
         self.batch_tokens = _GPU_BATCH_TOKENS if torch.cuda.is_available() else _CPU_BATCH_TOKENS
-        self.ahead = 2 if torch.cuda.is_available() else 1
+        self.launch = self._launch if torch.cuda.is_available() else None
+
+    def embed(self, batch: TokenBatch) -> VectorRows:
+        return self._launch(batch).rows()
 
     @torch.inference_mode()
-    def embed(self, batch: TokenBatch) -> VectorRows:
+    def _launch(self, batch: TokenBatch) -> "_Launched":
         try:
-            return self._rows(batch)
+            order = self._order(batch)
+            texts = batch if order is None else batch.reordered(order)
+            return _Launched(HostCopy(self._head(self._forward(texts), texts.lengths.tolist())), order)
         except Exception as error:
             raise batch_failed(error) from error
 
     def padding(self, batch: TokenBatch) -> int:
         return 0 if self._packs else padded.padding(sorted(batch.lengths.tolist()), self._width)
 
-    def _rows(self, batch: TokenBatch) -> VectorRows:
-        """On a GPU the next batch is launched by another thread while this one waits for its rows."""
-        in_order = not self._sorts or len(batch) == 1 or (np.diff(batch.lengths.astype(np.int64)) >= 0).all()
-        order = None if in_order else np.argsort(batch.lengths, kind="stable")
-        texts = batch if order is None else batch.reordered(order)
-        with self._launching:
-            there = to_host(self._head(self._forward(texts), texts.lengths.tolist()))
-        found = there()
-        if order is None:
+    def _order(self, batch: TokenBatch) -> npt.NDArray[np.int64] | None:
+        """In which texts are computed; None: as they come."""
+        if not self._sorts or len(batch) == 1 or (np.diff(batch.lengths.astype(np.int64)) >= 0).all():
+            return None
+        return np.argsort(batch.lengths, kind="stable")
+
+
+class _Launched:
+    """A batch that a GPU computes, or a CPU has computed."""
+
+    def __init__(self, rows: HostCopy, order: npt.NDArray[np.int64] | None) -> None:
+        self._rows, self._order = rows, order
+        self.is_done = rows.is_done
+
+    def rows(self) -> VectorRows:
+        try:
+            found: VectorRows = self._rows.wait()
+        except Exception as error:
+            raise batch_failed(error) from error
+        if self._order is None:
             return found
         rows = np.empty_like(found)
-        rows[order] = found
+        rows[self._order] = found
         return rows
 
 

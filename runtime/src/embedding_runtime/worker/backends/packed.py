@@ -26,7 +26,16 @@ from embedding_runtime.worker.backends.device import to_device
 from embedding_runtime.worker.backends.padded import Forward
 from embedding_runtime.worker.backends.runs import Run, runs_of
 
-__all__ = ["KernelFailed", "Layout", "NotPackable", "attend_at_once", "padding_of", "positions_of", "prepare", "wants_order"]
+__all__ = [
+    "KernelFailed",
+    "Layout",
+    "NotPackable",
+    "attend_at_once",
+    "padding_of",
+    "positions_of",
+    "prepare",
+    "wants_order",
+]
 
 _NAME = "embedding_runtime_packed"
 

@@ -14,9 +14,10 @@ from typing import Any, Self
 import numpy as np
 import torch
 from transformers import AutoConfig
-from vllm import EngineArgs, LLMEngine, PoolingParams, TokensPrompt, __version__
+from vllm import EngineArgs, LLMEngine, PoolingParams, __version__
 from vllm.config import PoolerConfig
 from vllm.platforms import current_platform
+from vllm.v1.engine import EngineCoreRequest
 
 from embedding_runtime.contract import Dtype
 from embedding_runtime.model import ModelRefused, ModelSpec, Normalize
@@ -44,13 +45,16 @@ class VllmBackend:
 
     use_half_the_cores = None
     cosine = None
-    ahead = 1
+    launch = None
     batch_tokens = _CPU_BATCH_TOKENS if current_platform.is_cpu() else _GPU_BATCH_TOKENS
 
     def __init__(self, engine: LLMEngine, spec: ModelSpec, detail: str, *, types: bool) -> None:
         """`types`: whether the model gets token types."""
         self.detail = detail
         self._engine, self._dimensions, self._types = engine, spec.dimensions, types
+        self._embeds = PoolingParams(
+            task="embed", use_activation=Normalize() in spec.steps, skip_reading_prefix_cache=False
+        )
         self._activation = None if spec.scores is None else activation(spec.scores.activation, spec.directory)
 
     def computing(self, spec: ModelSpec) -> Self:
@@ -62,29 +66,45 @@ class VllmBackend:
             return self._rows(batch)
         except Exception as error:
             failed = batch_failed(error)
-            self._engine.abort_request([str(place) for place in range(len(batch))])  # those that are left
+            self._engine.engine_core.abort_requests([str(place) for place in range(len(batch))])  # those that are left
             raise failed from error
 
     def padding(self, batch: TokenBatch) -> int:  # noqa: ARG002 it is the protocol's
         return 0  # but for what CUDA graphs are filled up with, which vLLM keeps to itself
 
     def _rows(self, batch: TokenBatch) -> VectorRows:
+        """Past LLMEngine, whose work for each prompt is a third of a short text's time: frontends have done it."""
+        core = self._engine.engine_core
         for place, text in enumerate(batch.singles()):
-            prompt = TokensPrompt(prompt_token_ids=text.ids.tolist())
-            self._engine.add_request(str(place), prompt, self._params(text))
+            core.add_request(self._request(str(place), text))
         rows: dict[int, torch.Tensor] = {}
-        while self._engine.has_unfinished_requests():
-            for output in self._engine.step():
-                rows[int(output.request_id)] = output.outputs.data.float()
+        while len(rows) < len(batch):
+            for output in core.get_output().outputs:
+                if output.pooling_output is None:
+                    raise RuntimeError(f"vLLM has ended a text without a vector: {output.finish_reason}")
+                rows[int(output.request_id)] = output.pooling_output.float()
         all_rows = torch.stack([rows[place][: self._dimensions] for place in range(len(batch))])
         return (all_rows if self._activation is None else self._activation(all_rows)).numpy()
 
+    def _request(self, name: str, text: TokenBatch) -> EngineCoreRequest:
+        return EngineCoreRequest(
+            request_id=name,
+            prompt_token_ids=text.ids.tolist(),
+            mm_features=None,
+            sampling_params=None,
+            pooling_params=self._params(text),
+            arrival_time=0.0,  # by which nothing is put in order: all of a batch come at once
+            lora_request=None,
+            cache_salt=None,
+            data_parallel_rank=None,
+        )
+
     def _params(self, text: TokenBatch) -> PoolingParams:
         if self._activation is None:
-            return PoolingParams(task="embed")
+            return self._embeds
         second = [] if text.types is None else np.flatnonzero(text.types).tolist()
         types = {"compressed_token_type_ids": second[0]} if self._types and second else None
-        return PoolingParams(task="classify", use_activation=False, extra_kwargs=types)
+        return PoolingParams(task="classify", use_activation=False, skip_reading_prefix_cache=False, extra_kwargs=types)
 
 
 def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
@@ -194,7 +214,7 @@ def _memory(spec: ModelSpec, places: int, share: float) -> Mapping[str, Any]:
 
     Told how large its cache is, vLLM does not measure what is left of the GPU, which changes while others start on it.
     """
-    config = AutoConfig.from_pretrained(spec.directory, local_files_only=True, trust_remote_code=spec.own_code)
+    config = AutoConfig.from_pretrained(spec.directory, local_files_only=True, trust_remote_code=spec.remote_code)
     text = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
