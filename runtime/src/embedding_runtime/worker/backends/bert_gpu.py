@@ -88,7 +88,8 @@ class _Layer:
     def __call__(self, hidden: Tensor, layout: packed.Layout) -> Tensor:
         tokens, size = hidden.shape
         projected = linear(hidden, self._weight, self._bias).view(tokens, 3, self._heads, size // self._heads)
-        seen = packed.attend_at_once(*projected.unbind(1), layout).view(tokens, size)
+        query, key, value = projected.unbind(1)
+        seen = packed.attend_at_once(query, key, value, layout).view(tokens, size)
         hidden = self._norms[0](self._merge(seen).add_(hidden))
         return self._norms[1](self._narrow(gelu(self._widen(hidden))).add_(hidden))
 
