@@ -22,8 +22,17 @@ FRONTEND_BYTES = 400 << 20
 CORES_PER_FRONTEND = 16
 """On CPUs. One frontend can feed this many cores, even with one text per request: docs/performance.md."""
 
-FRONTENDS_PER_GPU = 4
-"""A text takes 50 us in a frontend and 13 us on a GPU (MiniLM on an H200)."""
+FRONTENDS_PER_GPU = 8
+"""A small model on an H200 takes what so many send; they have half of the cores at most. docs/performance.md."""
+
+VLLM_ENGINES_PER_GPU = 4
+"""Of small models: an engine computes as fast as its Python goes, on a core of its own. docs/performance.md."""
+
+CORES_PER_ENGINE = 4
+"""With those of the frontends that feed it."""
+
+SMALL_WEIGHTS = 1 << 30
+"""Bytes of a model for which several engines share a GPU; one of a larger model keeps it busy."""
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -101,7 +110,9 @@ def divide(args: ServeArgs, machine: Machine, weights: int) -> Layout:
 
 def _workers(backend: BackendName, machine: Machine, gpus: Sequence[str], weights: int) -> int:
     if gpus:
-        return len(gpus)
+        several = backend is BackendName.VLLM and weights <= SMALL_WEIGHTS
+        engines = min(VLLM_ENGINES_PER_GPU, machine.usable // (CORES_PER_ENGINE * len(gpus))) if several else 1
+        return max(1, engines) * len(gpus)
     if backend is not BackendName.HUGGINGFACE:
         return 1  # one engine of vLLM uses all cores, and takes 1 GiB for its cache
     fit = machine.usable
@@ -112,7 +123,7 @@ def _workers(backend: BackendName, machine: Machine, gpus: Sequence[str], weight
 
 def _frontends(machine: Machine, gpus: Sequence[str]) -> int:
     if gpus:
-        return max(1, min(FRONTENDS_PER_GPU * len(gpus), (machine.usable - len(gpus) - 1) // 2))
+        return max(1, min(FRONTENDS_PER_GPU * len(gpus), machine.usable // 2))
     return max(1, machine.usable // CORES_PER_FRONTEND)
 
 
