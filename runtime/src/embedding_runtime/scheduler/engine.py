@@ -56,8 +56,6 @@ class Engine:
         self._queue: RequestQueue[Job] = RequestQueue()
         self._jobs: set[Job] = set()
         self._numbers = itertools.count()
-        self._is_dispatch_due = False
-        """Once a turn of the loop: requests that come in one share a batch, and its cost."""
         self._rate = Rate()
         self._budgets = Budgets()
         self.metrics = Metrics()
@@ -141,9 +139,7 @@ class Engine:
         job = Job(texts, lane, asyncio.get_running_loop().create_future(), missing=len(texts))
         self._jobs.add(job)
         self._queue.enqueue(job, texts.lengths.tolist(), principal.name, lane)
-        if not self._is_dispatch_due:
-            self._is_dispatch_due = True
-            asyncio.get_running_loop().call_soon(self._dispatch)
+        self._dispatch()
         return job
 
     def withdraw(self, job: Job) -> None:
@@ -234,10 +230,9 @@ class Engine:
         return None if rate is None else rate * max(1, len(self.pool.ready))
 
     def _dispatch(self) -> None:
-        self._is_dispatch_due = False
         while (
             self._queue.texts
-            and (ready := self.pool.ready)
+            and (ready := [worker for worker in self.pool.ready if worker.has_room])
             and (plan := self._plan(ready))
             and (parts := self._next(plan))
         ):
