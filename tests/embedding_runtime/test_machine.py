@@ -132,7 +132,7 @@ def test_no_more_workers_than_there_is_memory_for() -> None:
 
 
 def test_every_gpu_has_a_worker_that_sees_it_alone() -> None:
-    layout = divide(args(), cores(16, gpus=("0", "1")), 0)
+    layout = divide(args(), cores(16, gpus=("0", "1")), GIB)
     assert [share.environment["CUDA_VISIBLE_DEVICES"] for share in layout.workers] == ["0", "1"]
     assert layout.frontends == 8
 
@@ -147,6 +147,16 @@ def test_a_small_model_has_several_engines_of_vllm_on_a_gpu(number: int, gpus: i
     machine = cores(number, gpus=tuple(map(str, range(gpus))))
     layout = divide(args(BackendName.VLLM), machine, 90 << 20)
     assert [share.workers_on_gpu for share in layout.workers] == [engines // gpus] * engines
+
+
+@pytest.mark.parametrize(("number", "workers"), [(2, 1), (4, 1), (8, 2), (16, 2)])
+def test_a_small_model_has_two_workers_on_a_gpu_where_there_are_cores(number: int, workers: int) -> None:
+    layout = divide(args(), cores(number, gpus=("0",)), 90 << 20)
+    assert [share.workers_on_gpu for share in layout.workers] == [workers] * workers
+
+
+def test_a_model_that_keeps_a_gpu_busy_has_one_worker() -> None:
+    assert len(divide(args(), cores(16, gpus=("0",)), 440 << 20).workers) == 1
 
 
 def test_a_large_model_has_one_engine_of_vllm_on_a_gpu() -> None:

@@ -23,16 +23,22 @@ CORES_PER_FRONTEND = 16
 """On CPUs. One frontend can feed this many cores, even with one text per request: docs/performance.md."""
 
 FRONTENDS_PER_GPU = 8
-"""A small model on an H200 takes what so many send; they have half of the cores at most. docs/performance.md."""
+"""At most; they get half of the cores. A small model on an H200 needs all of them: docs/performance.md."""
+
+WORKERS_PER_GPU = 2
+"""For models limited by launch overhead: each worker launches kernels from its own core. docs/performance.md."""
+
+LAUNCH_BOUND_WEIGHTS = 256 << 20
+"""Size of such models, at most. MiniLM has 90 MB. BERT-base, with 440 MB, keeps a GPU busy from one worker."""
 
 VLLM_ENGINES_PER_GPU = 4
-"""Of small models: an engine computes as fast as its Python goes, on a core of its own. docs/performance.md."""
-
-CORES_PER_ENGINE = 4
-"""With those of the frontends that feed it."""
+"""For models that vLLM's Python code limits: each engine runs on its own core. docs/performance.md."""
 
 SMALL_WEIGHTS = 1 << 30
-"""Bytes of a model for which several engines share a GPU; one of a larger model keeps it busy."""
+"""Size of models with several vLLM engines per GPU, at most."""
+
+CORES_PER_GPU_WORKER = 4
+"""Needed for each of several workers on a GPU, including the frontends that feed it."""
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -110,15 +116,21 @@ def divide(args: ServeArgs, machine: Machine, weights: int) -> Layout:
 
 def _workers(backend: BackendName, machine: Machine, gpus: Sequence[str], weights: int) -> int:
     if gpus:
-        several = backend is BackendName.VLLM and weights <= SMALL_WEIGHTS
-        engines = min(VLLM_ENGINES_PER_GPU, machine.usable // (CORES_PER_ENGINE * len(gpus))) if several else 1
-        return max(1, engines) * len(gpus)
+        fit = machine.usable // (CORES_PER_GPU_WORKER * len(gpus))
+        return max(1, min(_most_on_gpu(backend, weights), fit)) * len(gpus)
     if backend is not BackendName.HUGGINGFACE:
         return 1  # one engine of vLLM uses all cores, and takes 1 GiB for its cache
     fit = machine.usable
     if machine.memory is not None:
         fit = (machine.memory - FRONTEND_BYTES) // (WORKER_BYTES + 2 * weights)
     return max(1, min(machine.usable // CORES_PER_WORKER, fit))
+
+
+def _most_on_gpu(backend: BackendName, weights: int) -> int:
+    """Number of workers that one GPU serves faster than a single one."""
+    if backend is BackendName.VLLM:
+        return VLLM_ENGINES_PER_GPU if weights <= SMALL_WEIGHTS else 1
+    return WORKERS_PER_GPU if weights <= LAUNCH_BOUND_WEIGHTS else 1
 
 
 def _frontends(machine: Machine, gpus: Sequence[str]) -> int:
