@@ -11,7 +11,7 @@ from embedding_runtime.protocol.messages import Failed, Message, VectorRows, Vec
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.base import Backend, BatchFailed, Launched
 
-__all__ = ["answer", "compute_ahead"]
+__all__ = ["MOST_LAUNCHED", "answer", "compute_ahead"]
 
 _log = logging.getLogger("embedding_runtime.worker.main")
 
