@@ -1,8 +1,8 @@
-"""The token ids of words, kept: BERT's tokenizers take each word by itself, and most texts are made of few words.
+"""Token ids of known words. BERT tokenizers treat each word by itself, and most texts consist of few different words.
 
-tokenizers computes them anew every time, a microsecond or two a token, which is most of what a frontend does for a
-request of many texts. A text is put together from words here where it is ASCII, without control characters, and all its
-words are known; tokenizers gets the others as a whole. The tests compare both.
+The tokenizers library computes them each time, at 1-2 us per token, which is most of a frontend's work for a request
+with many texts. A text is assembled from known words here if it is ASCII without control characters and all its words
+are known. All other texts go to the tokenizer. The tests compare the two.
 """
 
 import json
@@ -17,26 +17,26 @@ from tokenizers import Tokenizer
 __all__ = ["KnownWords"]
 
 _WORDS = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
-"""As BertPreTokenizer splits printable ASCII: at white space, and around each punctuation mark."""
+"""How BertPreTokenizer splits printable ASCII: at white space, and before and after each punctuation mark."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]")
-"""What BertNormalizer takes away, which joins what stands around it."""
+"""Removed by BertNormalizer, which joins the characters around it."""
 
 MOST_WORDS = 1 << 16
-"""Words that are kept, 10 MB or so; then it begins anew."""
+"""Words that are kept, about 13 MB. When there are more, all are dropped."""
 
 MOST_CHARACTERS = 32
-"""Of a word that is kept."""
+"""Length of a word that is kept."""
 
 LEARNED = 64
-"""Words that are learned from one call of `learn`: texts made of words that nobody else uses cost little more."""
+"""Words learned per call of `learn`, so that texts of unusual words cost little more than without it."""
 
 
 class KnownWords:
-    """The ids of words that were met, as bytes of int32. Safe in any thread."""
+    """Token ids of words, as bytes of int32. Thread-safe."""
 
     def __init__(self, tokenizer: Tokenizer, first: Sequence[int], last: Sequence[int]) -> None:
-        """`first` and `last`: the ids around every text."""
+        """`first` and `last`: ids of the special tokens before and after every text."""
         self._tokenizer = tokenizer
         self._first, self._last = _bytes(first), _bytes(last)
         self._ids: dict[str, bytes] = {}
@@ -44,7 +44,7 @@ class KnownWords:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, first: Sequence[int], last: Sequence[int]) -> Self | None:
-        """None: the tokenizer does not take words one by one, or has tokens that begin as words do."""
+        """None if the tokenizer does not treat words one by one, or has added tokens that start like words."""
         found: Mapping[str, Any] = json.loads(tokenizer.to_str())
         kinds = found["model"].get("type"), (found["pre_tokenizer"] or {}).get("type")
         if kinds != ("WordPiece", "BertPreTokenizer") or not _by_character(found["normalizer"]):
@@ -53,7 +53,7 @@ class KnownWords:
         return words if all(mark in _PUNCTUATION for mark in words._marks) else None
 
     def ids(self, text: str) -> bytes | None:
-        """Of the whole text; None: tokenizers has to be asked."""
+        """The ids of a text, special tokens included. None: use the tokenizer."""
         if not text.isascii() or any(mark in text for mark in self._marks) or _CONTROL.search(text):
             return None
         try:
@@ -62,8 +62,8 @@ class KnownWords:
             return None
 
     def learn(self, texts: Sequence[str]) -> None:
-        """Keep the words of texts of which `ids` did not know all."""
-        words = (word for text in texts for word in _WORDS.findall(text))
+        """Keep words of texts for which `ids` returned None."""
+        words = (found.group() for text in texts for found in _WORDS.finditer(text))
         unknown = (word for word in words if word not in self._ids and len(word) <= MOST_CHARACTERS)
         new = list(dict.fromkeys(islice(unknown, LEARNED)))
         if len(self._ids) + len(new) > MOST_WORDS:
@@ -78,7 +78,7 @@ _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
 def _by_character(normalizer: Mapping[str, Any] | None) -> bool:
-    """Whether it changes characters of ASCII one by one, so that words may be cut before it."""
+    """Whether it changes ASCII characters one by one, so that a text may be split into words before it."""
     match (normalizer or {}).get("type"):
         case None | "BertNormalizer" | "Lowercase":
             return True
