@@ -30,7 +30,7 @@ class Meeting:
     that are none.
     '''
 
-    detail, batch_tokens, cosine = "meeting", 1024, None
+    detail, batch_tokens, cosine, launch = "meeting", 1024, None, None
     _both, _halved = threading.Barrier(2, timeout=10), threading.local()
 
     def use_half_the_cores(self):

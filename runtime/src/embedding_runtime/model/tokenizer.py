@@ -1,5 +1,6 @@
 """Tokenizes with a tokenizer.json, without importing transformers, which takes seconds and loads torch."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,13 @@ from tokenizers import Encoding, Tokenizer, normalizers
 
 from embedding_runtime.model import ModelRefused, ModelSpec, Side
 from embedding_runtime.model.files import refuse_pointer
+from embedding_runtime.model.words import KnownWords
 from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
 
 __all__ = ["TextTokenizer", "Token"]
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+"""Requests are tokenized in parallel to each other. A pool with a thread per core for each of them costs more time."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class TextTokenizer:
     """Special tokens before every text."""
     last: Sequence[int]
     """Special tokens after every text."""
+    _words: KnownWords | None
 
     def __init__(self, spec: ModelSpec, *, reads: bool = True) -> None:
         """`reads`: whether to read the tokenizer now; else call `read` before any other method. Raises ModelRefused."""
@@ -57,6 +63,7 @@ class TextTokenizer:
             lower = normalizers.Lowercase()
             self._tokenizer.normalizer = lower if own is None else normalizers.Sequence([lower, own])
         self.first, self.last = self._specials()
+        self._words = KnownWords.of(self._tokenizer, self.first, self.last)
 
     def encode(self, texts: Sequence[str], *, prompt: str | None = None) -> TokenBatch:
         """Tokenize texts with a prompt before each (None: the model's default).
@@ -65,9 +72,19 @@ class TextTokenizer:
         """
         before = self._prompt if prompt is None else prompt
         whole = [before + text for text in texts] if before else list(texts)
-        return TokenBatch.of(
-            [np.array(found.ids, dtype=np.int32) for found in self._tokenizer.encode_batch_fast(whole)]
-        )
+        if self._words is None:
+            return TokenBatch.of(
+                [np.array(found.ids, dtype=np.int32) for found in self._tokenizer.encode_batch_fast(whole)]
+            )
+        ids = [self._words.ids(text) for text in whole]
+        if unknown := [place for place, found in enumerate(ids) if found is None]:
+            rest = [whole[place] for place in unknown]
+            for place, encoding in zip(unknown, self._tokenizer.encode_batch_fast(rest), strict=True):
+                ids[place] = np.array(encoding.ids, dtype=np.int32).tobytes()
+            self._words.learn(rest)
+        joined = b"".join(found for found in ids if found is not None)
+        lengths = np.array([len(found) // 4 for found in ids if found is not None], dtype=np.uint32)
+        return TokenBatch(np.frombuffer(joined, dtype=np.int32), lengths)
 
     def encode_pairs(
         self,

@@ -250,7 +250,7 @@ class Engine:
     def _dispatch(self) -> None:
         while (
             self._queue.texts
-            and (ready := self.pool.ready)
+            and (ready := [worker for worker in self.pool.ready if worker.has_room])
             and (plan := self._plan(ready))
             and (parts := self._next(plan))
         ):

@@ -35,20 +35,28 @@ class SchedulerLink:
         self._send_now(pack(message))
 
     def works(self, *, overlapped: bool) -> Iterator[Work]:
-        """What comes. `overlapped`: it is received, and answers are sent, by threads, while this one computes.
+        """What comes, for ever. `overlapped`: as `overlapped` has it.
 
-        On a GPU that wins a millisecond a batch. On the few cores of a CPU it would lose one: with two busy cores each
-        hand-over between threads waits for its turn.
+        On the few cores of a CPU that would lose time: with two busy cores each hand-over between threads waits for its
+        turn.
         """
         if not overlapped:
             yield from self._receive()
             os._exit(0)
+        works = self.overlapped()
+        while True:
+            yield works.get()
+
+    def overlapped(self) -> "SimpleQueue[Work]":
+        """What comes from now on, received by a thread while the caller computes; another one sends answers.
+
+        On a GPU that wins a millisecond a batch.
+        """
         self._outgoing = SimpleQueue()
         incoming: SimpleQueue[Work] = SimpleQueue()
         threading.Thread(target=self._forward, args=(incoming,), daemon=True).start()
         threading.Thread(target=self._send_all, args=(self._outgoing,), daemon=True).start()
-        while True:
-            yield incoming.get()
+        return incoming
 
     def _receive(self) -> Iterator[Work]:
         with self._end.makefile("rb", buffering=1 << 18) as stream:

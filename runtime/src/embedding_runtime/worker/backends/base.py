@@ -7,7 +7,7 @@ from typing import Protocol
 from embedding_runtime.protocol.messages import VectorRows
 from embedding_runtime.protocol.token_batch import TokenBatch
 
-__all__ = ["Backend", "BatchFailed", "LoadOptions"]
+__all__ = ["Backend", "BatchFailed", "Launched", "LoadOptions"]
 
 
 class BatchFailed(Exception):
@@ -28,6 +28,18 @@ class LoadOptions:
         return 0.9 / self.workers_on_gpu
 
 
+class Launched(Protocol):
+    """A batch that is computed while the caller does other things."""
+
+    def is_done(self) -> bool:
+        """Whether `rows` would return at once."""
+        ...
+
+    def rows(self) -> VectorRows:
+        """As `Backend.embed`; waits until they are there."""
+        ...
+
+
 class Backend(Protocol):
     """Turns texts into vectors, pairs into scores. Lives in the worker process."""
 
@@ -46,6 +58,11 @@ class Backend(Protocol):
         """What a thread does before its first batch to compute with half of the machine, beside another one that has
         done so. None: one batch at a time. The main thread has the whole machine.
         """
+        ...
+
+    @property
+    def launch(self) -> Callable[[TokenBatch], Launched] | None:
+        """`embed` in two steps, on a GPU: the next batch may be launched while this one is computed. None: in one."""
         ...
 
     @property
