@@ -11,7 +11,7 @@ from dataclasses import dataclass
 __all__ = ["MIN_CONCURRENT_TOKENS", "MOST_BATCHES", "BatchPlan", "WorkerLoad", "next_dispatch"]
 
 MOST_BATCHES = 2
-"""At a worker, computed or waiting there."""
+"""Batches per worker: computed, or waiting there."""
 
 MIN_CONCURRENT_TOKENS = 256
 """Minimum queued tokens before a second batch is dispatched to a worker: docs/performance.md."""

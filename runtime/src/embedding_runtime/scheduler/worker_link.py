@@ -60,7 +60,7 @@ class WorkerLink(Generic[Owner]):
 
     @property
     def has_room(self) -> bool:
-        """Whether it may get another batch; most of the time, under load, it may not."""
+        """Whether it can take another batch. Under load it usually cannot."""
         return len(self.under_way) < MOST_BATCHES
 
     @property

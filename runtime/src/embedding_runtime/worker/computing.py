@@ -1,4 +1,4 @@
-"""Batches and their answers: one after the other, or on a GPU the next one launched while one is computed."""
+"""Computes batches, one after the other. On a GPU, the next batch is launched while one is computed."""
 
 import logging
 import time
@@ -16,14 +16,14 @@ __all__ = ["MOST_LAUNCHED", "answer", "compute_ahead"]
 _log = logging.getLogger("embedding_runtime.worker.main")
 
 MOST_LAUNCHED = 2
-"""Batches: one that is computed and one that follows it at once. The scheduler gives a worker no more."""
+"""Batches that are launched and not finished. The scheduler sends no more to a worker."""
 
 NAP_SECONDS = 50e-6
-"""Between two looks at the GPU and at what comes; a batch takes a millisecond or more."""
+"""Pause between checks of the GPU and of the queue. A batch takes a millisecond or more."""
 
 
 def answer(backend: Backend, work: Work) -> Vectors | Failed:
-    """Compute a batch."""
+    """Compute a batch, and return the answer."""
     return _answer(backend, work, lambda: backend.embed(work.texts))
 
 
@@ -33,9 +33,9 @@ def compute_ahead(
     launch: Callable[[TokenBatch], Launched],
     send: Callable[[Message], None],
 ) -> NoReturn:
-    """Compute what comes, for ever, in its order. `launch` is the backend's.
+    """Compute all batches of the queue, in order. `launch`: of the backend.
 
-    In one thread: a second one would wait for the interpreter at every operator that the first one launches.
+    One thread is faster than two, which would compete for the interpreter at each operator.
     """
     launched: deque[tuple[Work, Launched]] = deque()
     while True:

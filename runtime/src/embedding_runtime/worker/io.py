@@ -35,10 +35,8 @@ class SchedulerLink:
         self._send_now(pack(message))
 
     def works(self, *, overlapped: bool) -> Iterator[Work]:
-        """What comes, for ever. `overlapped`: as `overlapped` has it.
-
-        On the few cores of a CPU that would lose time: with two busy cores each hand-over between threads waits for its
-        turn.
+        """Yield batches, forever. `overlapped`: see the method. On few CPU cores it is slower, because each hand-over
+        between threads waits for a core.
         """
         if not overlapped:
             yield from self._receive()
@@ -48,9 +46,9 @@ class SchedulerLink:
             yield works.get()
 
     def overlapped(self) -> "SimpleQueue[Work]":
-        """What comes from now on, received by a thread while the caller computes; another one sends answers.
+        """Receive and send in two threads from now on, while the caller computes. Return the queue of batches.
 
-        On a GPU that wins a millisecond a batch.
+        On a GPU this saves a millisecond per batch.
         """
         self._outgoing = SimpleQueue()
         incoming: SimpleQueue[Work] = SimpleQueue()

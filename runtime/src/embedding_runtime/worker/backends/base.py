@@ -29,14 +29,14 @@ class LoadOptions:
 
 
 class Launched(Protocol):
-    """A batch that is computed while the caller does other things."""
+    """A batch on a GPU, which computes it in the background."""
 
     def is_done(self) -> bool:
-        """Whether `rows` would return at once."""
+        """Whether `rows` returns immediately."""
         ...
 
     def rows(self) -> VectorRows:
-        """As `Backend.embed`; waits until they are there."""
+        """Wait for the result, and return it. See `Backend.embed`."""
         ...
 
 
@@ -62,7 +62,7 @@ class Backend(Protocol):
 
     @property
     def launch(self) -> Callable[[TokenBatch], Launched] | None:
-        """`embed` in two steps, on a GPU: the next batch may be launched while this one is computed. None: in one."""
+        """`embed` in two steps, so that the next batch can be launched while this one is computed. None: not a GPU."""
         ...
 
     @property

@@ -22,18 +22,18 @@ def to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     if device.type != "cuda":
         return tensor.to(device)
     pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    pinned.numpy()[...] = array  # torch would wake a thread for every core, which then spin for longer than this takes
+    pinned.numpy()[...] = array  # torch would use a thread per core, which then spin
     return pinned.to(device, non_blocking=True)
 
 
 def together_to_device(arrays: Sequence[npt.NDArray[Any]], device: torch.device) -> Sequence[Tensor]:
-    """Copy arrays of one dimension as int32, in one copy."""
+    """Copy one-dimensional arrays to the device as int32, all in one copy."""
     joined = to_device(np.concatenate(arrays, dtype=np.int32, casting="unsafe"), device)
     return torch.split(joined, [len(array) for array in arrays])
 
 
 class HostCopy:
-    """A tensor on its way to the host, from when it has been computed; other operators may be launched meanwhile."""
+    """An asynchronous copy of a tensor to the host. It starts when the tensor has been computed."""
 
     def __init__(self, tensor: Tensor) -> None:
         self._host, self._copied = tensor, None
@@ -44,11 +44,11 @@ class HostCopy:
             self._copied.record()
 
     def is_done(self) -> bool:
-        """Whether `wait` would return at once."""
+        """Whether `wait` returns immediately."""
         return self._copied is None or bool(self._copied.query())  # type: ignore[no-untyped-call]
 
     def wait(self) -> npt.NDArray[Any]:
-        """The array, once it is there."""
+        """Wait for the copy, and return it."""
         if self._copied is not None:
             self._copied.synchronize()
         return self._host.numpy()

@@ -94,14 +94,14 @@ class HuggingFaceBackend:
         return 0 if self._packs else padded.padding(sorted(batch.lengths.tolist()), self._width)
 
     def _order(self, batch: TokenBatch) -> npt.NDArray[np.int64] | None:
-        """In which texts are computed; None: as they come."""
+        """The order in which texts are computed; None: as they are."""
         if not self._sorts or len(batch) == 1 or (np.diff(batch.lengths.astype(np.int64)) >= 0).all():
             return None
         return np.argsort(batch.lengths, kind="stable")
 
 
 class _Launched:
-    """A batch that a GPU computes, or a CPU has computed."""
+    """A batch that a GPU is computing, or a CPU has computed."""
 
     def __init__(self, rows: HostCopy, order: npt.NDArray[np.int64] | None) -> None:
         self._rows, self._order = rows, order

@@ -55,7 +55,7 @@ class Layout:
     """Where each text of a row stands: for attention text by text, and all at once. Computed once for all layers."""
 
     def __init__(self, lengths: Sequence[int], device: torch.device, ends: Tensor | None = None) -> None:
-        """`ends`: as the property has them, where they are on the device already."""
+        """`ends`: see the property; if they are already on the device."""
         self.longest = max(lengths)
         self._lengths, self._device = lengths, device
         if ends is not None:
@@ -102,7 +102,7 @@ def _forward(model: PreTrainedModel, padding: int | None, texts: TokenBatch) -> 
 
 
 def wants_order(model: PreTrainedModel) -> bool:
-    """Whether texts of one length are computed together, and so should be neighbours."""
+    """Whether texts should be sorted by length, because those of equal length are computed together."""
     return model.device.type != "cuda" or (model.dtype is torch.float32 and hasattr(model.config, "sliding_window"))
 
 
@@ -191,9 +191,9 @@ def attend_at_once(
     window: int | None = None,
     scale: float | None = None,
 ) -> Tensor:
-    """Over texts end to end on a GPU, one launch: query, key, value, and what is returned: (tokens, heads, size).
+    """Attention over concatenated texts on a GPU, in one launch. All tensors: (tokens, heads, size).
 
-    Key and value may have fewer heads. A window only where `_takes_flash`. Raises KernelFailed.
+    Key and value may have fewer heads. `window` needs `_takes_flash`. Raises KernelFailed.
     """
     try:
         if _takes_flash(query):

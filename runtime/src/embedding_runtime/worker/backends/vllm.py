@@ -79,7 +79,9 @@ class VllmBackend:
         return 0  # but for what CUDA graphs are filled up with, which vLLM keeps to itself
 
     def _rows(self, batch: TokenBatch) -> VectorRows:
-        """Past LLMEngine, whose work for each prompt is a third of a short text's time: frontends have done it."""
+        """Use the engine core directly. LLMEngine's work per prompt takes a third of a short text's time, and frontends
+        have done it.
+        """
         core = self._engine.engine_core
         for place, text in enumerate(batch.singles()):
             core.add_request(self._request(str(place), text))
@@ -87,7 +89,7 @@ class VllmBackend:
         while len(rows) < len(batch):
             for output in core.get_output().outputs:
                 if output.pooling_output is None:
-                    raise RuntimeError(f"vLLM ended a text without a vector: {output.finish_reason}")
+                    raise RuntimeError(f"vLLM returned no vector for a text: {output.finish_reason}")
                 rows[int(output.request_id)] = output.pooling_output.float()
         all_rows = torch.stack([rows[place] for place in range(len(batch))])
         for step in self._steps:
@@ -101,7 +103,7 @@ class VllmBackend:
             mm_features=None,
             sampling_params=None,
             pooling_params=self._params(text),
-            arrival_time=0.0,  # by which nothing is put in order: all of a batch come at once
+            arrival_time=0.0,  # not used: all texts of a batch arrive together
             lora_request=None,
             cache_salt=None,
             data_parallel_rank=None,
@@ -221,9 +223,9 @@ def _engine(spec: ModelSpec, options: LoadOptions) -> tuple[LLMEngine, str]:
 
 
 def _memory(spec: ModelSpec, places: int, share: float) -> Mapping[str, Any]:
-    """What of a GPU an engine takes: what this model needs, and not a part of whatever is there.
+    """Arguments that limit an engine to the GPU memory that its model needs, at most `share` of the GPU.
 
-    Told how large its cache is, vLLM does not measure what is left of the GPU, which changes while others start on it.
+    With a given cache size, vLLM does not measure the free memory, which changes while other engines start.
     """
     config = AutoConfig.from_pretrained(spec.directory, local_files_only=True, trust_remote_code=spec.remote_code)
     text = config.get_text_config()
@@ -240,10 +242,10 @@ def _memory(spec: ModelSpec, places: int, share: float) -> Mapping[str, Any]:
 _ITEM_BYTES: Mapping[Dtype, int] = {Dtype.FLOAT32: 4, Dtype.FLOAT16: 2, Dtype.BFLOAT16: 2}
 
 _BLOCK = 16
-"""Tokens of a block of the cache, of which each text fills the last one partly."""
+"""Tokens per block of the cache. The last block of each text is partly empty."""
 
 _WEIGHTS_FACTOR = 2
-"""Files in float16 may be served in float32."""
+"""Weights in float16 may be served in float32."""
 
 _WORK_BYTES = 4 << 30
-"""For a full batch, CUDA's own and its graphs."""
+"""Memory for a full batch, CUDA and its graphs."""
