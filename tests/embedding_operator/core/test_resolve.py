@@ -69,7 +69,7 @@ def _with_policy(policy: Policy) -> Settings:
         (a_service(args=["--model_name=\x1b[31m"]), "spec.args[0] has characters that do not print"),
         (a_service(model={"name": "a\x00b"}), "must contain printable characters only"),
         (a_service(model={"storageUri": "hf://a/\x07b"}), "has characters that do not print"),
-        (a_service(model={"storageUri": "MiniLM"}), "write scheme://..., such as hf://owner/name"),
+        (a_service(model={"storageUri": "MiniLM"}), "use scheme://..., such as hf://owner/name"),
         (a_service(model={"storageUri": "hf://MiniLM"}), "use hf://owner/name"),
         (a_service(model={"storageURI": "x"}), "spec.model.storageURI: unknown field; did you mean storageUri?"),
         (a_service(backend="tensorflow"), "spec.backend: Input should be 'auto', 'vllm' or 'huggingface'"),

@@ -90,6 +90,8 @@ def test_the_model_list_says_what_a_vector_is(fake_server: RuntimeServer) -> Non
         "dimensions": 384,
         "max_length": 256,
         "sizes": [],
+        "sizes_source": "",
+        "truncate": "off",
         "kind": "embedding model",
         "pooling": "mean",
         "normalized": True,
