@@ -24,7 +24,7 @@ def test_texts_get_vectors_once_they_are_sent_as_texts(url: str) -> None:
     assert client.embed_query("a") == rows[0]
 
 
-def test_foreign_token_ids_are_refused_and_the_remedy_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_foreign_token_ids_are_rejected_with_a_remedy(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     of_bytes = tiktoken.Encoding(
         "bytes", pat_str=r"[\s\S]", mergeable_ranks={bytes([n]): n for n in range(256)}, special_tokens={}
     )

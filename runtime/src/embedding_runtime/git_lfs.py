@@ -1,4 +1,4 @@
-"""Git LFS pointers: the few lines that a clone without `git lfs pull` has in the place of a large file."""
+"""Detects Git LFS pointers, which a clone has instead of large files before `git lfs pull`."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 __all__ = ["pointer_problem"]
 
 _LONGEST = 1024
-"""Bytes of a pointer, as its specification has it."""
+"""Maximum size of a pointer in bytes, according to the specification."""
 
 _POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v\d+\n(?:.*\n)*?size (\d+)(?:\n|$)")
 
 
 def pointer_problem(path: Path) -> str | None:
-    """What is wrong with the file, and what to do, in words; None: it is no pointer. Raises OSError."""
+    """Describe a pointer and what to do; None if the file is not a pointer. Raises OSError."""
     if path.stat().st_size > _LONGEST:
         return None
     with path.open("rb") as stream:
@@ -20,6 +20,6 @@ def pointer_problem(path: Path) -> str | None:
     if found is None:
         return None
     return (
-        f"{path} is a Git LFS pointer to a file of {int(found[1])} bytes, which was not fetched: run `git lfs pull` in "
-        "the repository that it was copied from, or fetch the model from its hub (hf://owner/name)"
+        f"{path} is a Git LFS pointer to a file of {int(found[1])} bytes, which was not downloaded: run `git lfs pull` "
+        "in the repository that it was copied from, or download the model from its hub (hf://owner/name)"
     )

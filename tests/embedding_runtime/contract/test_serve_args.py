@@ -85,9 +85,9 @@ def test_dashes_underscores_and_repetition_make_no_difference(argv: list[str]) -
             ["--quantize=int8 and --dtype=bfloat16 exclude each other"],
         ),
         (["--model_name=a", "--quantize=int4"], ["--quantize=int4", "'none' or 'int8'"]),
-        (["--model_name=a", "--matryoshka=256;512"], ["--matryoshka=256;512: write any, or numbers from 1 up"]),
-        (["--model_name=a", "--matryoshka=0"], ["--matryoshka=0: write any, or numbers"]),
-        (["--model_name=a", "--matryoshka="], ["--matryoshka=: write any, or numbers"]),
+        (["--model_name=a", "--matryoshka=256;512"], ["--matryoshka=256;512: must be any, or positive whole numbers"]),
+        (["--model_name=a", "--matryoshka=0"], ["--matryoshka=0: must be any, or positive"]),
+        (["--model_name=a", "--matryoshka="], ["--matryoshka=: must be any, or positive"]),
         (["--model_name=a", "--truncate=left"], ["--truncate=left", "'off', 'start' or 'end'"]),
         (["--model_name=a", "--modle_dir=/x"], ["--modle_dir", "did you mean --model_dir?"]),
         (["--model_name=a", "--wat=1"], ["unknown flag --wat", "--backend"]),
@@ -120,13 +120,13 @@ def test_dashes_underscores_and_repetition_make_no_difference(argv: list[str]) -
         (["--wat=1", "--max_length=0"], ["--wat", "--max_length=0", "--model_name is required"]),
     ],
 )
-def test_a_wrong_flag_is_refused_in_words_that_say_what_to_write(argv: list[str], words: list[str]) -> None:
+def test_an_invalid_flag_has_a_message_that_says_what_to_write(argv: list[str], words: list[str]) -> None:
     with pytest.raises(ContractError) as caught:
         ServeArgs.from_argv(argv)
     assert [word for word in words if word not in str(caught.value)] == []
 
 
-def test_a_flag_that_is_on_or_off_may_stand_alone_as_kserves_do() -> None:
+def test_a_boolean_flag_needs_no_value() -> None:
     args = ServeArgs.from_argv(["--trust_remote_code", "--model_name=a", "--allow-pickle"])
     assert (args.trust_remote_code, args.allow_pickle, args.access_log) == (True, True, False)
 
@@ -135,7 +135,7 @@ def test_without_a_task_the_models_files_decide() -> None:
     assert ServeArgs.from_argv(["--model_name=a"]).task is None
 
 
-def test_what_is_as_by_default_is_not_written_so_that_an_older_runtime_knows_every_flag() -> None:
+def test_default_values_are_not_written() -> None:
     args = ServeArgs.from_argv(["--model_name=a", "--max_inputs=2048", "--max_length=5"])
     assert args.to_argv() == [
         "--model_dir=/mnt/models",
@@ -151,7 +151,7 @@ def test_sizes_are_numbers_with_commas(written: str) -> None:
     assert ServeArgs.from_argv(["--model_name=a", f"--matryoshka={written}"]).matryoshka == (256, 512)
 
 
-def test_sizes_for_requests_move_no_vector_and_the_end_that_is_cut_may() -> None:
+def test_matryoshka_does_not_affect_vectors_but_truncate_does() -> None:
     assert "matryoshka" in CANNOT_MOVE_VECTORS
     assert "truncate" not in CANNOT_MOVE_VECTORS
 

@@ -90,7 +90,7 @@ def test_a_body_without_a_content_type_is_refused(fake_server: RuntimeServer) ->
         ("GET", "/v1/embeddings", 405),
     ],
 )
-def test_a_wrong_path_or_method_is_the_envelope_too(
+def test_a_wrong_path_or_method_has_the_error_envelope(
     fake_server: RuntimeServer, method: str, path: str, status: int
 ) -> None:
     with fake_server.http() as http:
@@ -110,14 +110,14 @@ def test_there_are_no_redirects_which_would_repeat_the_clients_host(
 
 
 @pytest.mark.parametrize(("path", "methods"), [("/", "GET, HEAD, POST"), ("/embed", "POST"), ("/docs", "GET, HEAD")])
-def test_a_wrong_method_is_told_the_right_ones(fake_server: RuntimeServer, path: str, methods: str) -> None:
+def test_a_wrong_method_gets_the_allowed_ones(fake_server: RuntimeServer, path: str, methods: str) -> None:
     with fake_server.http() as http:
         answer = http.delete(path)
         assert http.delete("/docs/files/favicon.png").status_code == 405
     assert (answer.status_code, answer.headers["Allow"]) == (405, methods)
 
 
-def test_all_that_is_wrong_is_told_at_once(fake_server: RuntimeServer) -> None:
+def test_all_problems_are_reported_at_once(fake_server: RuntimeServer) -> None:
     message = error_of(fake_server.embeddings(dimensions="many", truncate=SECRET, user=3))["message"]
     assert message.split("; ") == [
         "input is required",
@@ -165,7 +165,7 @@ def test_docs_are_served(fake_server: RuntimeServer) -> None:
         ),
     ],
 )
-def test_what_would_give_another_vector_than_was_meant_is_refused_by_name(
+def test_options_that_contradict_each_other_are_rejected_by_name(
     fake_server: RuntimeServer, asked: dict[str, Any], words: str
 ) -> None:
     answer = fake_server.embeddings(input="a", **asked)

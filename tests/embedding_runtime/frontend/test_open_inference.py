@@ -17,7 +17,7 @@ def a_tensor(*texts: str, shape: list[int] | None = None, **fields: object) -> d
     return {"name": "text", "shape": shape or [len(texts)], "datatype": "BYTES", "data": list(texts), **fields}
 
 
-def test_v1_predicts_a_vector_an_instance(fake_server: RuntimeServer) -> None:
+def test_v1_predicts_a_vector_per_instance(fake_server: RuntimeServer) -> None:
     found = fake_server.post(f"/v1/models/{NAME}:predict", instances=["a", "b"]).json()
     assert np.array(found["predictions"]).shape == (2, 384)
 
@@ -31,7 +31,7 @@ def test_v2_infers_one_tensor_of_vectors(fake_server: RuntimeServer) -> None:
     assert np.array_equal(np.reshape(output["data"], (2, 384)), by_v1)
 
 
-def test_v2_tells_server_and_model(fake_server: RuntimeServer) -> None:
+def test_v2_describes_server_and_model(fake_server: RuntimeServer) -> None:
     with fake_server.http() as http:
         assert http.get("/v2").json()["name"] == "embedding-runtime"
         assert http.get("/v2/health/live").json() == {"live": True}
@@ -52,7 +52,7 @@ def test_v2_tells_server_and_model(fake_server: RuntimeServer) -> None:
         ([{"name": "t", "shape": [1], "datatype": "BYTES", "data": [3]}], "inputs[0].data: must be a list"),
     ],
 )
-def test_errors_are_told_as_v2_tells_them(fake_server: RuntimeServer, inputs: list[Any], words: str) -> None:
+def test_errors_have_v2s_format(fake_server: RuntimeServer, inputs: list[Any], words: str) -> None:
     answer = fake_server.post(INFER, inputs=inputs)
     assert answer.status_code == 400
     (message,) = answer.json().values()
@@ -75,7 +75,7 @@ def infer_binary(server: RuntimeServer, rest: bytes, *, length: int | None = Non
         )
 
 
-def test_binary_tensors_are_taken_and_given(fake_server: RuntimeServer) -> None:
+def test_binary_tensors_are_accepted_and_returned(fake_server: RuntimeServer) -> None:
     rows = np.reshape(fake_server.post(INFER, inputs=[a_tensor("a", "ü")]).json()["outputs"][0]["data"], (2, 384))
     answer = infer_binary(fake_server, binary("a", "ü"), parameters={"binary_data_output": True})
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/octet-stream")
@@ -85,7 +85,7 @@ def test_binary_tensors_are_taken_and_given(fake_server: RuntimeServer) -> None:
     assert np.array_equal(np.frombuffer(answer.content[length:], "<f4").reshape(2, 384), rows.astype(np.float32))
 
 
-def test_binary_data_of_an_output_goes_before_that_of_all(fake_server: RuntimeServer) -> None:
+def test_binary_data_of_an_output_overrides_the_default(fake_server: RuntimeServer) -> None:
     outputs = [{"name": "embedding", "parameters": {"binary_data": False}}]
     answer = infer_binary(fake_server, binary("a", "b"), outputs=outputs, parameters={"binary_data_output": True})
     assert len(answer.json()["outputs"][0]["data"]) == 2 * 384
@@ -111,7 +111,7 @@ def test_binary_tensors_that_do_not_fit_are_refused(
     assert words in answer.json()["error"]
 
 
-def test_a_models_one_version_may_be_named(fake_server: RuntimeServer) -> None:
+def test_the_only_version_of_a_model_can_be_requested(fake_server: RuntimeServer) -> None:
     with fake_server.http() as http:
         assert http.get(f"/v2/models/{NAME}/versions/1").json()["versions"] == ["1"]
         assert http.get(f"/v2/models/{NAME}/versions/1/ready").json() == {"ready": True}
@@ -120,7 +120,7 @@ def test_a_models_one_version_may_be_named(fake_server: RuntimeServer) -> None:
     assert (answer.json()["model_name"], answer.json()["model_version"]) == (NAME, "1")
 
 
-def test_v1_says_that_the_model_is_ready_where_openai_has_the_model(fake_server: RuntimeServer) -> None:
+def test_v1s_readiness_is_at_openais_path_of_the_model(fake_server: RuntimeServer) -> None:
     with fake_server.http() as http:
         model = http.get(f"/v1/models/{NAME}").json()
         assert http.get("/v1/models").json()["models"] == [NAME]
@@ -147,7 +147,7 @@ def test_another_model_is_not_found(fake_server: RuntimeServer, path: str, body:
         {"parameters": {"content_type": "str"}, "inputs": [a_tensor("a", parameters={"content_type": "str"})]},
     ],
 )
-def test_what_other_servers_clients_say_unasked_is_known(fake_server: RuntimeServer, fields: dict[str, Any]) -> None:
+def test_default_parameters_of_clients_are_accepted(fake_server: RuntimeServer, fields: dict[str, Any]) -> None:
     answer = fake_server.post(INFER, **{"inputs": [a_tensor("a")], **fields})
     assert (answer.status_code, answer.json()["outputs"][0]["shape"]) == (200, [1, 384])
 
@@ -167,7 +167,7 @@ def test_what_other_servers_clients_say_unasked_is_known(fake_server: RuntimeSer
         ({"outputs": [{"name": "score"}]}, "outputs: unknown output; the only output of this model is embedding"),
     ],
 )
-def test_what_nobody_would_obey_is_refused(fake_server: RuntimeServer, fields: dict[str, Any], words: str) -> None:
+def test_unsupported_parameters_are_rejected(fake_server: RuntimeServer, fields: dict[str, Any], words: str) -> None:
     answer = fake_server.post(INFER, **{"inputs": [a_tensor("a")], **fields})
     assert answer.status_code == 400
     assert words in answer.json()["error"]

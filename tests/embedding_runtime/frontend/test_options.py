@@ -34,7 +34,7 @@ ROWS = np.array([[3.0, 4.0, 12.0], [0.0, 0.0, 0.0]], dtype=np.float32)
         ({"input_type": "classification"}, ""),
     ],
 )
-def test_a_prompt_goes_by_its_name_or_by_what_the_texts_are(asked: dict[str, Any], prompt: str) -> None:
+def test_a_prompt_is_selected_by_name_or_input_type(asked: dict[str, Any], prompt: str) -> None:
     assert Options.of(PROMPTED, **asked).prompt == prompt
 
 
@@ -59,7 +59,7 @@ def test_a_model_without_prompts_puts_none_before_queries_even_where_it_has_a_de
         ({"keep_tokens": 7, "sides": ["left"]}, 7, Side.LEFT),
     ],
 )
-def test_texts_are_cut_only_where_it_is_asked_for(asked: dict[str, Any], limit: int, cut: Side | None) -> None:
+def test_texts_are_truncated_on_request_only(asked: dict[str, Any], limit: int, cut: Side | None) -> None:
     options = Options.of(MINILM, **asked)
     assert (options.limit, options.cut) == (limit, cut)
 
@@ -76,18 +76,18 @@ def test_texts_are_cut_only_where_it_is_asked_for(asked: dict[str, Any], limit: 
         (Truncate.END, {"truncate": "NONE"}, None),
     ],
 )
-def test_the_services_word_counts_where_the_request_has_none(
+def test_the_services_default_applies_without_a_request_value(
     truncate: Truncate, asked: dict[str, Any], cut: Side | None
 ) -> None:
     assert Options.of(replace(MINILM, truncate=truncate), **asked).cut is cut
 
 
-def test_the_services_word_leaves_a_request_for_fewer_tokens_as_it_is() -> None:
+def test_the_services_default_keeps_a_requested_token_limit() -> None:
     options = Options.of(replace(MINILM, truncate=Truncate.START), keep_tokens=7)
     assert (options.limit, options.cut) == (7, Side.RIGHT)
 
 
-def test_the_tokenizers_own_side_stands_in() -> None:
+def test_the_default_side_is_the_tokenizers() -> None:
     assert Options.of(replace(MINILM, cut_side=Side.LEFT), truncate=True).cut is Side.LEFT
 
 
@@ -114,13 +114,13 @@ def test_the_tokenizers_own_side_stands_in() -> None:
         (MINILM, {"sides": ["Left", "right"]}, "name different ends of the text"),
     ],
 )
-def test_what_the_model_cannot_do_is_refused(spec: ModelSpec, asked: dict[str, Any], words: str) -> None:
+def test_unsupported_options_are_rejected(spec: ModelSpec, asked: dict[str, Any], words: str) -> None:
     with pytest.raises(BadRequest) as caught:
         Options.of(spec, **asked)
     assert words in str(caught.value)
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(BadRequest) as caught:
         Options.of(MINILM, dimensions=2, prompt_name="q", keep_tokens=999, sides=["left", "right"])
     for field in ("dimensions", "truncate_prompt_tokens", "truncation_side", "prompt_name"):
@@ -139,9 +139,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         (MINILM, {"dimensions": 3, "normalize": True}, [3, 4, 12]),
     ],
 )
-def test_vectors_are_cut_and_then_brought_to_length_one(
-    spec: ModelSpec, asked: dict[str, Any], first: list[float]
-) -> None:
+def test_vectors_are_truncated_and_then_normalized(spec: ModelSpec, asked: dict[str, Any], first: list[float]) -> None:
     rows = Options.of(replace(spec, dimensions=3), **asked).finish(ROWS)
     assert rows[0] == pytest.approx(first)
     assert rows.dtype == np.float32

@@ -58,7 +58,7 @@ def message_of(server: RuntimeServer, path: str, **fields: object) -> str:
         (f"/v1/models/{NAME}:predict", "parameters", {"dimensions": 3}, "use POST /v1/embeddings for dimensions"),
     ],
 )
-def test_a_field_that_would_change_numbers_is_refused_and_the_remedy_is_told(
+def test_a_field_that_would_change_the_result_is_rejected_with_a_remedy(
     fake_server: RuntimeServer, path: str, field: str, value: object, words: str
 ) -> None:
     message = message_of(fake_server, path, **{field: value})
@@ -67,7 +67,7 @@ def test_a_field_that_would_change_numbers_is_refused_and_the_remedy_is_told(
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_an_unknown_field_is_refused_with_those_that_there_are(fake_server: RuntimeServer, path: str) -> None:
+def test_an_unknown_field_is_rejected_with_the_valid_ones(fake_server: RuntimeServer, path: str) -> None:
     message = message_of(fake_server, path, zzz=1)
     assert message.startswith("zzz: unknown field; valid fields: ")
     assert message_of(fake_server, path, **{"a secret text": 1}) == (
@@ -75,26 +75,26 @@ def test_an_unknown_field_is_refused_with_those_that_there_are(fake_server: Runt
     )
 
 
-def test_a_misspelt_field_is_told_its_name(fake_server: RuntimeServer) -> None:
+def test_a_misspelt_field_gets_a_suggestion(fake_server: RuntimeServer) -> None:
     assert (
         message_of(fake_server, "/v1/embeddings", dimension=128) == "dimension: unknown field; did you mean dimensions?"
     )
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if "rerank" not in path and "score" not in path])
-def test_what_changes_no_number_may_be_said(fake_server: RuntimeServer, path: str) -> None:
+def test_harmless_fields_are_accepted(fake_server: RuntimeServer, path: str) -> None:
     harmless = {"priority": 3, "request_id": "x", "user": "somebody", "metadata": {"a": "b"}, "task": None, "zzz": None}
     answer = fake_server.post(path, **PATHS[path], **harmless)
     assert answer.status_code == 200, answer.text
 
 
-def test_the_values_of_other_servers_that_mean_what_is_done_may_be_said(fake_server: RuntimeServer) -> None:
+def test_values_that_match_the_behaviour_are_accepted(fake_server: RuntimeServer) -> None:
     asked: dict[str, Any] = {"embed_dtype": "float32", "endianness": "little", "late_chunking": False}
     answer = fake_server.embeddings(input="a", padding="do_not_pad", embedding_type="float", **asked)
     assert answer.status_code == 200
 
 
-def test_all_that_is_wrong_is_told_together(fake_server: RuntimeServer) -> None:
+def test_all_problems_are_reported_together(fake_server: RuntimeServer) -> None:
     assert message_of(fake_server, "/v1/embeddings", dimensions="many", task="x") == (
         "dimensions: Input should be a valid integer; task is not supported: use input_type or prompt_name"
     )

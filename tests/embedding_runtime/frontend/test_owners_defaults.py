@@ -89,7 +89,7 @@ def cosines(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt
         ),
     ],
 )
-def test_a_text_that_is_too_long_is_cut_as_encode_cuts_it_on_every_path(
+def test_a_long_text_is_truncated_as_in_encode_on_every_path(
     server: RuntimeServer, reference: Any, path: str, body: dict[str, Any]
 ) -> None:
     answer = server.post(path, **body)
@@ -112,9 +112,7 @@ def test_the_prompt_of_a_cut_text_stays(server: RuntimeServer, reference: Any) -
         ("/v2/embed", {"texts": [LONG], "truncate": "NONE"}),
     ],
 )
-def test_a_request_that_wants_no_cut_is_refused_as_before(
-    server: RuntimeServer, path: str, body: dict[str, Any]
-) -> None:
+def test_a_request_that_disables_truncation_is_rejected(server: RuntimeServer, path: str, body: dict[str, Any]) -> None:
     answer = server.post(path, **body)
     assert answer.status_code in (400, 413)
     assert "the model's maximum is 96" in answer.text
@@ -140,7 +138,7 @@ def test_the_start_is_cut_where_the_owner_says_so(
 
 
 @pytest.mark.parametrize("size", [8, 16])
-def test_a_size_of_the_flag_is_as_encode_has_it(server: RuntimeServer, reference: Any, size: int) -> None:
+def test_a_size_of_the_flag_gives_the_vectors_of_encode(server: RuntimeServer, reference: Any, size: int) -> None:
     found = rows_of("", server.embeddings(input=TEXTS, dimensions=size).json())
     assert found.shape == (len(TEXTS), size)
     assert np.allclose(np.linalg.norm(found, axis=1), 1)
@@ -154,7 +152,7 @@ def test_the_model_says_what_its_owner_has_decided(server: RuntimeServer) -> Non
     assert (model["sizes"], model["sizes_source"], model["truncate"]) == ([8, 16], "--matryoshka", "end")
 
 
-def test_another_size_is_refused_with_those_of_the_flag(server: RuntimeServer) -> None:
+def test_another_size_is_rejected_with_those_of_the_flag(server: RuntimeServer) -> None:
     answer = server.embeddings(input="a", dimensions=20)
     assert "can be truncated to 8, 16" in answer.json()["error"]["message"]
 

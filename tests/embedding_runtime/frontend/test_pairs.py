@@ -38,7 +38,7 @@ async def test_a_pair_that_is_too_long_is_refused_with_both_numbers() -> None:
             await service.tokenize_pairs([("one", "two"), ("one", "two " * 20)])
 
 
-async def test_a_pair_that_is_too_long_is_cut_where_it_is_asked_for() -> None:
+async def test_a_long_pair_is_truncated_on_request() -> None:
     async with serving() as service:
         (pair,) = await service.tokenize_pairs([("one", "two " * 20)], truncate=True)
     assert len(pair) == 16
@@ -62,14 +62,14 @@ async def test_too_many_tokens_in_pairs_are_refused_with_both_numbers() -> None:
             await service.tokenize_pairs([("one", "two")] * 2, field="texts")
 
 
-async def test_a_padding_token_in_either_text_is_refused_where_vllm_would_place_it_wrongly() -> None:
+async def test_a_padding_token_in_either_text_is_rejected_with_vllm() -> None:
     (plain,) = TextTokenizer(SCORES).encode_pairs([("one", "two")])
     async with serving(replace(SCORES, padding=int(plain[3])), BackendName.VLLM) as service:
         with pytest.raises(BadRequest, match=r"documents\[0\] contains the padding token"):
             await service.tokenize_pairs([("one", "two")])
 
 
-async def test_each_kind_of_model_names_the_path_of_the_other() -> None:
+async def test_each_kind_of_model_names_the_path_of_the_other_kind() -> None:
     async with serving() as service:
         with pytest.raises(BadRequest, match=r"m is a cross-encoder, .* /v1/rerank"):
             await service.tokenize("one", Options.of(SCORES))

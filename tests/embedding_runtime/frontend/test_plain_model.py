@@ -28,7 +28,7 @@ def test_the_model_list_tells_what_was_assumed(server: RuntimeServer) -> None:
     assert [words.partition(":")[0] for words in said["assumed"]] == ["pooling by mean", "no normalization"]
 
 
-def test_the_log_tells_what_was_assumed(server: RuntimeServer) -> None:
+def test_the_log_lists_assumptions(server: RuntimeServer) -> None:
     assert "assumption: pooling by mean: " in server.log
 
 

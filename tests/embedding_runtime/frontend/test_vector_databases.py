@@ -68,21 +68,19 @@ def test_weaviates_transformers_module_gets_vectors_for_a_batch(prompted: Runtim
         (one_text("a", task_type="poem"), "config.task_type: Input should be 'query' or 'passage'"),
     ],
 )
-def test_what_weaviate_cannot_have_is_told_where_it_looks_for_it(
-    prompted: RuntimeServer, body: dict[str, object], words: str
-) -> None:
+def test_errors_have_weaviates_format(prompted: RuntimeServer, body: dict[str, object], words: str) -> None:
     status, found = sent(prompted, "/vectors", body)
     assert status == 400
     assert words in found["error"]
 
 
-def test_another_type_of_content_is_no_json(prompted: RuntimeServer) -> None:
+def test_another_content_type_is_not_json(prompted: RuntimeServer) -> None:
     status, found = sent(prompted, "/vectors", one_text("a"), **{"Content-Type": "text/plain"})
     assert status == 400
     assert "application/json" in found["error"]
 
 
-def test_weaviate_waits_until_the_server_is_ready_and_reads_of_its_model(fake_server: RuntimeServer) -> None:
+def test_weaviate_waits_for_readiness_and_reads_the_model(fake_server: RuntimeServer) -> None:
     with fake_server.http() as http:
         assert [http.get(f"/.well-known/{name}").status_code for name in ("live", "ready")] == [200, 200]
         assert http.get("/meta").json()["dimensions"] == 384

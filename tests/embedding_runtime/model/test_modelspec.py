@@ -107,12 +107,12 @@ def test_the_files_decide(tmp_path: Path, says: dict[str, Any], field: str, valu
         {"config_args": {"trust_remote_code": True, "use_cache": False, "quantization_config": None}},
     ],
 )
-def test_arguments_for_transformers_that_move_no_vector_are_accepted(tmp_path: Path, arguments: dict[str, Any]) -> None:
+def test_arguments_that_do_not_affect_vectors_are_accepted(tmp_path: Path, arguments: dict[str, Any]) -> None:
     plain = ModelSpec.read(a_model(tmp_path))
     assert ModelSpec.read(a_model(tmp_path, transformer=arguments)) == plain
 
 
-def test_weights_tell_their_type_where_the_config_does_not(tmp_path: Path) -> None:
+def test_the_type_of_the_weights_is_read_without_a_config(tmp_path: Path) -> None:
     header = json.dumps({"__metadata__": {}, "ids": {"dtype": "I64"}, "w": {"dtype": "F16"}}).encode()
     model = a_model(tmp_path, config={"dtype": None})
     (model / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
@@ -169,14 +169,14 @@ def test_weights_tell_their_type_where_the_config_does_not(tmp_path: Path) -> No
         ),
     ],
 )
-def test_what_cannot_be_served_exactly_is_refused_by_name(tmp_path: Path, says: dict[str, Any], words: str) -> None:
+def test_unsupported_models_are_refused_by_name(tmp_path: Path, says: dict[str, Any], words: str) -> None:
     with pytest.raises(ModelRefused, match=words.replace("+", r"\+")):
         ModelSpec.read(a_model(tmp_path, **says))
 
 
 @pytest.mark.parametrize("name", ["modules.json", "config.json", "1_Pooling/config.json"])
 @pytest.mark.parametrize("content", [None, "", "{", "[1]", "3"])
-def test_a_broken_file_is_named(tmp_path: Path, name: str, content: str | None) -> None:
+def test_an_invalid_file_is_named(tmp_path: Path, name: str, content: str | None) -> None:
     if (name, content) == ("modules.json", None):
         name = "config.json"  # a plain transformers model is to have it all there
     path = a_model(tmp_path) / name
@@ -202,7 +202,7 @@ def test_a_git_lfs_pointer_is_named_with_the_remedy(tmp_path: Path, name: str) -
         ModelSpec.read(model)
 
 
-def test_a_pointer_beside_the_weights_that_are_read_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_pointer_next_to_the_loaded_weights_is_ignored(tmp_path: Path) -> None:
     model = a_model(tmp_path)
     header = json.dumps({"w": {"dtype": "F32"}}).encode()
     (model / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
@@ -247,7 +247,7 @@ def test_the_transformer_may_have_a_directory_of_its_own(tmp_path: Path) -> None
         ({"architectures": ["Qwen3ForCausalLM"], "is_causal": False}, Pooling.MEAN),
     ],
 )
-def test_without_modules_sentence_transformers_defaults_are_assumed_and_told(
+def test_without_modules_the_defaults_are_used_and_reported(
     tmp_path: Path, config: dict[str, Any], pooling: Pooling
 ) -> None:
     model = a_model(tmp_path, config={"hidden_size": 12, **config})
@@ -257,7 +257,7 @@ def test_without_modules_sentence_transformers_defaults_are_assumed_and_told(
     assert spec.assumed[0].startswith(f"pooling by {pooling}: ")
 
 
-def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(path: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(path))
 
@@ -311,7 +311,7 @@ def test_a_known_models_card_tells_its_sizes_and_is_named(tmp_path: Path, uri: s
     assert (spec.sizes, spec.sizes_source) == (sizes, source)
 
 
-def test_of_sizes_the_flag_goes_before_the_config_and_the_config_before_the_card(tmp_path: Path) -> None:
+def test_the_flag_overrides_the_config_which_overrides_the_card(tmp_path: Path) -> None:
     model = a_model(
         tmp_path, pooling={"word_embedding_dimension": 768}, config={"matryoshka_dimensions": [64, 768, 1024]}
     )
@@ -335,12 +335,12 @@ def test_every_known_model_has_its_sizes_and_the_address_of_a_card() -> None:
 @pytest.mark.parametrize(
     ("flag", "config", "words"),
     [
-        ("--matryoshka=4,9", {}, "--matryoshka=4,9: 9 is more than the 8 dimensions"),
+        ("--matryoshka=4,9", {}, "--matryoshka=4,9: 9 exceeds the 8 dimensions"),
         ("--matryoshka=any", SCORES, "returns scores, not vectors; remove the flag"),
         ("--truncate=start", SCORES, "use --truncate=end, or remove the flag"),
     ],
 )
-def test_flags_that_a_model_cannot_obey_are_refused(
+def test_flags_that_a_model_does_not_support_are_refused(
     tmp_path: Path, flag: str, config: dict[str, Any], words: str
 ) -> None:
     model = a_model(tmp_path, config=config)
@@ -358,12 +358,12 @@ def test_a_chat_template_is_refused_where_sentence_transformers_would_use_it(tmp
         ModelSpec.read(model)
 
 
-def test_no_directory_is_no_model(tmp_path: Path) -> None:
+def test_a_missing_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match="not a directory"):
         ModelSpec.read(tmp_path / "nothing")
 
 
-def test_flags_make_inputs_shorter_never_longer(tmp_path: Path) -> None:
+def test_flags_can_only_lower_the_maximum_length(tmp_path: Path) -> None:
     spec = ModelSpec.read(a_model(tmp_path))
     assert spec.limited(max_length=None, dtype=Dtype.AUTO) == spec
     assert spec.limited(max_length=10, dtype=Dtype.AUTO).max_length == 10

@@ -20,11 +20,11 @@ def test_the_golden_sentence_has_thirteen_tokens() -> None:
     assert (ids[0], ids[-1]) == (101, 102)
 
 
-def test_texts_are_neither_cut_nor_filled_up() -> None:
+def test_texts_are_neither_truncated_nor_padded() -> None:
     assert [len(ids) for ids in TextTokenizer(MINILM).encode(["", "one", "one " * 1000])] == [2, 3, 1002]
 
 
-def test_lower_casing_is_added_where_the_model_asks_for_it() -> None:
+def test_lower_casing_is_added_if_the_model_requires_it() -> None:
     plain, lower = TextTokenizer(MINILM), TextTokenizer(replace(MINILM, lower_case=True))
     assert [ids.tolist() for ids in lower.encode(["ÉCLAIR"])] == [ids.tolist() for ids in plain.encode(["éclair"])]
 
@@ -79,7 +79,7 @@ def test_a_prompt_stands_before_the_first_text_of_a_pair() -> None:
     assert [ids.tolist() for ids in prompted] == [ids.tolist() for ids in plain]
 
 
-def test_pairs_are_cut_only_where_it_is_asked_for() -> None:
+def test_pairs_are_truncated_on_request_only() -> None:
     pairs = [("one", "two " * 1000), ("one", "two")]
     tokenizer = TextTokenizer(MINILM)
     assert [len(ids) for ids in tokenizer.encode_pairs(pairs)] == [1004, 5]

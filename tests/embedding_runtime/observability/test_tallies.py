@@ -43,7 +43,7 @@ def test_a_histogram_says_what_prometheus_clients_says(events: list[tuple[str, f
     assert _said(ours) == _said(theirs)
 
 
-def test_without_labels_both_are_there_before_anything_has_happened() -> None:
+def test_metrics_without_labels_exist_from_the_start() -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     CounterFamily("answers", "Answers sent.", [], ours)
     HistogramFamily("texts", "Texts in an answer.", [], ours, bounds=BOUNDS)

@@ -34,7 +34,7 @@ def answer_on(connection: socket.socket) -> bytes:
     return first + all_of(connection)
 
 
-def test_a_body_that_says_that_it_is_too_large_is_refused_before_it_is_sent(server: RuntimeServer) -> None:
+def test_a_body_whose_content_length_is_too_large_is_rejected_before_it_is_sent(server: RuntimeServer) -> None:
     connection = begun(server, b"Content-Length: %d" % (LIMIT + 1))
     answer = answer_on(connection)
     assert b"413 " in answer
@@ -49,13 +49,13 @@ def test_a_body_in_chunks_is_refused_as_soon_as_it_is_too_large(server: RuntimeS
     assert b"413 " in answer_on(connection)  # though its end is still to come
 
 
-def test_a_client_that_sends_all_of_a_large_body_still_sees_the_answer(server: RuntimeServer) -> None:
+def test_a_client_that_sends_a_large_body_receives_the_response(server: RuntimeServer) -> None:
     with pytest.raises(openai.APIStatusError) as caught:
         server.client().embeddings.create(model=NAME, input="one " * 5_000_000)
     assert caught.value.status_code == 413
 
 
-def test_a_body_that_does_not_come_is_408(server: RuntimeServer) -> None:
+def test_a_body_that_does_not_arrive_is_408(server: RuntimeServer) -> None:
     connection = begun(server, b"Content-Length: 100", b"X-Request-Timeout: 0.2")
     connection.sendall(b"{")
     answer = answer_on(connection)
@@ -63,7 +63,7 @@ def test_a_body_that_does_not_come_is_408(server: RuntimeServer) -> None:
     assert b"0.2 s" in answer
 
 
-def test_bodies_that_are_slow_do_not_fill_the_memory(server: RuntimeServer) -> None:
+def test_slow_bodies_do_not_fill_the_memory(server: RuntimeServer) -> None:
     connections = [begun(server, b"Content-Length: %d" % LIMIT) for _ in range(5)]
     for connection in connections:
         connection.sendall(b" " * (LIMIT - 1))  # four of them is what is held at once

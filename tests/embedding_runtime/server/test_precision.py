@@ -27,7 +27,7 @@ def test_int8_below_the_minimum_cosine_does_not_start_and_says_what_to_do() -> N
 
 @needs_vnni
 @pytest.mark.parametrize("frontends", [1, 2])
-def test_the_measured_cosine_is_told_by_every_frontend_and_in_the_log(frontends: int) -> None:
+def test_every_frontend_and_the_log_report_the_measured_cosine(frontends: int) -> None:
     with RuntimeServer("huggingface", quantize="int8", minimum_cosine=0.99, frontends=frontends) as server:
         server.ready(seconds=_PATIENCE)
         with server.http() as client:

@@ -38,7 +38,9 @@ def with_an_added_token(directory: Path, model: Path) -> Path:
         *(pytest.param(name, marks=pytest.mark.model) for name in (BackendName.HUGGINGFACE, BackendName.VLLM)),
     ],
 )
-def test_a_text_with_one_is_answered_with_400_and_the_server_stays(tmp_path: Path, backend: BackendName) -> None:
+def test_a_text_with_a_token_without_weights_is_400_and_the_server_continues(
+    tmp_path: Path, backend: BackendName
+) -> None:
     model = with_an_added_token(tmp_path / "model", packaged_minilm())
     with RuntimeServer(backend, model=model) as server:
         server.ready(seconds=240)
@@ -51,7 +53,7 @@ def test_a_text_with_one_is_answered_with_400_and_the_server_stays(tmp_path: Pat
         assert f"({ADDED}) that the model's weights do not cover (ids below {ROWS} only)" in server.log
 
 
-def test_a_pair_with_one_is_answered_with_400(tmp_path: Path) -> None:
+def test_a_pair_with_a_token_without_weights_is_400(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.mkdir()
     model = with_an_added_token(tmp_path / "model", a_cross_encoder(plain))
@@ -61,7 +63,7 @@ def test_a_pair_with_one_is_answered_with_400(tmp_path: Path) -> None:
         assert f"documents[1] contains {ADDED}" in refused.text
 
 
-def test_the_log_says_at_start_which_there_are(tmp_path: Path) -> None:
+def test_the_log_lists_uncovered_tokens_at_startup(tmp_path: Path) -> None:
     spec = replace(MINILM, directory=with_an_added_token(tmp_path / "model", packaged_minilm()))
     warning = TextTokenizer(spec).check_ids(ROWS)
     assert warning is not None
@@ -74,7 +76,7 @@ def test_a_model_with_a_row_for_every_token_has_no_warning() -> None:
     assert TextTokenizer(MINILM).check_ids(ROWS) is None
 
 
-def test_one_that_stands_in_every_text_is_refused(tmp_path: Path) -> None:
+def test_an_uncovered_token_in_every_text_is_refused(tmp_path: Path) -> None:
     model = with_an_added_token(tmp_path / "model", packaged_minilm())
     prompted = TextTokenizer(replace(MINILM, directory=model, prompt="<added>"))
     with pytest.raises(ModelRefused, match=re.escape(f"adds {ADDED} to every text")):

@@ -11,7 +11,7 @@ from embedding_runtime.storage.log import Log
 from support.initializer import A_POINTER, MODEL, a_model, files_of, initialize
 
 
-def test_a_directory_is_copied_without_what_no_backend_reads(tmp_path: Path) -> None:
+def test_only_files_that_backends_read_are_copied(tmp_path: Path) -> None:
     source = a_model(tmp_path / "source", {**MODEL, "onnx/model.onnx": b"graph", ".git/HEAD": b"ref"})
     outcome = initialize(f"file://{source}", tmp_path / "models")
     assert outcome.code == 0
@@ -57,19 +57,19 @@ def test_a_file_is_not_a_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "1_Pooling/config.json"])
-def test_a_git_lfs_pointer_is_told_with_its_file_and_the_remedy(name: str, tmp_path: Path) -> None:
+def test_a_git_lfs_pointer_is_reported_with_its_file_and_a_remedy(name: str, tmp_path: Path) -> None:
     source = a_model(tmp_path / "source", {**MODEL, name: A_POINTER})
     outcome = initialize(f"file://{source}", tmp_path / "models")
     assert outcome.code == 1
     assert outcome.last_line == (
-        f"ModelNotFound: file://{source} holds no model: {source / name} is a Git LFS pointer to a file of 90868376 "
-        "bytes, which was not fetched: run `git lfs pull` in the repository that it was copied from, or fetch the "
-        "model from its hub (hf://owner/name)"
+        f"ModelNotFound: file://{source} is not a complete model: {source / name} is a Git LFS pointer to a file of "
+        "90868376 bytes, which was not downloaded: run `git lfs pull` in the repository that it was copied from, or "
+        "download the model from its hub (hf://owner/name)"
     )
     assert not (tmp_path / "models").exists()
 
 
-def test_a_pointer_that_no_backend_would_read_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_pointer_that_no_backend_reads_is_ignored(tmp_path: Path) -> None:
     pointers = dict.fromkeys(["onnx/model.onnx", "pytorch_model.bin", "openvino/model.bin", "card.png"], A_POINTER)
     source = a_model(tmp_path / "source", {**MODEL, **pointers})
     assert initialize(f"file://{source}", tmp_path / "models").code == 0
@@ -82,7 +82,7 @@ def test_a_claim_is_read_through_its_mount(tmp_path: Path, monkeypatch: pytest.M
     assert files_of(tmp_path / "mnt" / "models") == dict(MODEL)
 
 
-def test_a_claim_is_looked_for_where_claims_are_mounted(tmp_path: Path) -> None:
+def test_a_claim_is_read_from_its_mount_point(tmp_path: Path) -> None:
     outcome = initialize("pvc://no-such-claim/minilm", tmp_path / "models")
     assert outcome.code == 1
     words = "ModelNotFound: pvc://no-such-claim/minilm: /pvc/no-such-claim/minilm does not exist"

@@ -12,7 +12,7 @@ from support.initializer import MODEL, a_model, files_of, hub_environment, initi
 TOKEN = "hf_secret"
 
 
-def test_a_model_arrives_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_a_model_is_downloaded_completely_and_nothing_else_remains(tmp_path: Path) -> None:
     served = a_model(tmp_path / "served", {**MODEL, "tf_model.h5": b"tensorflow", ".gitattributes": b""})
     home = tmp_path / "home"
     home.mkdir()
@@ -33,7 +33,7 @@ def test_a_note_among_the_files_tells_the_commit(tmp_path: Path) -> None:
     assert note == {"uri": "hf://owner/name:main", "revision": commit}
 
 
-def test_the_log_says_what_is_fetched_and_where_it_is(tmp_path: Path) -> None:
+def test_the_log_has_the_download_and_its_directory(tmp_path: Path) -> None:
     with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
         outcome = initialize("hf://owner/name", tmp_path / "models", environ=hub_environment(hub))
         commit = hub.repositories["owner/name"].commit
@@ -75,7 +75,7 @@ def test_a_revision_is_a_branch_or_a_commit(revision: str, tmp_path: Path) -> No
         ("hf://owner/gated", TOKEN, "ModelUnauthorized", "is gated"),
     ],
 )
-def test_what_may_not_be_read_or_is_not_there_is_said_at_once(
+def test_missing_and_private_models_are_reported_without_a_retry(
     uri: str, token: str | None, verdict: str, words: str, tmp_path: Path
 ) -> None:
     model, words_only = a_model(tmp_path / "served"), a_model(tmp_path / "words", {"README.md": b"words"})
@@ -111,7 +111,7 @@ def test_no_password_in_the_hubs_address_is_ever_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["hub.example", "ftp://hub.example", "http://"])
-def test_an_endpoint_that_is_no_address_is_refused(endpoint: str, tmp_path: Path) -> None:
+def test_an_endpoint_that_is_not_a_url_is_rejected(endpoint: str, tmp_path: Path) -> None:
     outcome = initialize("hf://owner/name", tmp_path / "models", environ={"HF_ENDPOINT": endpoint})
     assert outcome.code == 1
     assert f"HF_ENDPOINT={endpoint.rstrip('/')} is not a URL of a hub" in outcome.last_line

@@ -46,14 +46,14 @@ def _sizes(given: object) -> object:
         return given
     sizes = [size.strip() for size in given.removeprefix("[").removesuffix("]").split(",")]
     if not all(size.isdecimal() and len(size) <= _DIGITS and int(size) for size in sizes):
-        raise ValueError("write any, or numbers from 1 up with commas between them, such as 256,512")
+        raise ValueError("must be any, or positive whole numbers separated by commas, such as 256,512")
     return tuple(sorted(set(map(int, sizes))))
 
 
 _DIGITS = 9
 
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...] | Literal["any"], BeforeValidator(_sizes)]
-"""Numbers of dimensions in ascending order; any: all from 1."""
+"""Sizes of vectors in ascending order; any: all sizes from 1."""
 
 _MEASURE = (BackendName.AUTO, BackendName.HUGGINGFACE)
 """Backends that quantize, and measure what that costs; auto is huggingface where one of the two is asked for."""
@@ -99,8 +99,8 @@ CANNOT_MOVE_VECTORS = frozenset(
     }
 )
 """Flags that do not affect vectors. A change of any other flag creates a new revision of the service, so a flag that is
-missing here costs an unnecessary rollout, but never mixes incompatible vectors. `truncate` is not one of them: a change
-from end to start gives texts that are too long other vectors."""
+missing here costs an unnecessary rollout, but never mixes incompatible vectors. `truncate` is not in the list: with
+start instead of end, long texts have different vectors."""
 
 
 class ServeArgs(FlagModel):
@@ -157,15 +157,15 @@ class ServeArgs(FlagModel):
     matryoshka: Annotated[
         Sizes,
         Field(
-            description="dimensions to which a request may truncate vectors, such as 256,512; any: all numbers. "
-            "Default: those in config.json, or in the model card of a known model"
+            description="sizes to which a request may truncate vectors, such as 256,512; any: all sizes; default: "
+            "those in config.json, or in the model card of a known model"
         ),
     ] = ()
     truncate: Annotated[
         Truncate,
         Field(
-            description="end at which inputs that are too long are truncated if a request does not say; off rejects "
-            "them. Cross-encoders truncate pairs as CrossEncoder does: off or end"
+            description="end at which inputs that are too long are truncated, unless the request overrides it; off: "
+            "they are rejected. For cross-encoders off or end, which truncates as CrossEncoder does"
         ),
     ] = Truncate.OFF
     host: Annotated[

@@ -89,7 +89,7 @@ class Quantization(StrEnum):
 
 
 class Truncate(StrEnum):
-    """Which end of a text that is too long is cut. off: neither, the text is refused."""
+    """End at which a text that is too long is truncated. off: the text is rejected."""
 
     OFF = "off"
     START = "start"

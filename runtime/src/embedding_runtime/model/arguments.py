@@ -1,7 +1,7 @@
-"""`model_args`, `tokenizer_args` and `config_args` of sentence_bert_config.json, and their newer names.
+"""Reads `model_args`, `tokenizer_args` and `config_args` of sentence_bert_config.json, and their newer names.
 
-sentence-transformers passes them on to transformers' `from_pretrained`. Those that move no vector are accepted, those
-that other files say, too, are obeyed, and all others are refused by name.
+sentence-transformers passes them to transformers' `from_pretrained`. Arguments that do not affect vectors are ignored,
+those that override values of other files are applied, and all others are refused by name.
 """
 
 import json
@@ -12,23 +12,23 @@ from typing import Any
 from embedding_runtime.contract import Kind
 from embedding_runtime.model.files import ModelRefused
 
-__all__ = ["obeyed"]
+__all__ = ["overrides"]
 
 Accepts = Callable[[object], bool]
 
 
-def obeyed(file: Path, config: Mapping[str, Any], kind: Kind) -> Mapping[str, Any]:
-    """What they say in place of other files: `dtype`, `max_seq_length`, `truncation_side`.
+def overrides(file: Path, config: Mapping[str, Any], kind: Kind) -> Mapping[str, Any]:
+    """Return the arguments that override values of other files: `dtype`, `max_seq_length`, `truncation_side`.
 
-    `config`: the content of `file`. Raises ModelRefused that names each argument that is not served.
+    `config`: the content of `file`. Raises ModelRefused that lists the unsupported arguments.
     """
     refused: list[str] = []
     found: dict[str, Any] = {}
     for group, name, value in _arguments(file, config):
         if value is None or _accepts(group, name, kind)(value):
             continue
-        if isinstance(value, _OBEYED.get((_GROUPS[group], name), ())) and not isinstance(value, bool):
-            found[_SAYS.get(name, name)] = value
+        if isinstance(value, _OVERRIDES.get((_GROUPS[group], name), ())) and not isinstance(value, bool):
+            found[_OTHER_NAMES.get(name, name)] = value
         else:
             refused.append(f"{group}.{name} to {json.dumps(value)}")
     if refused:
@@ -50,7 +50,7 @@ _GROUPS: Mapping[str, str] = {
 
 
 def _arguments(file: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, str, object]]:
-    """The group as the file has it, the name and the value of each."""
+    """Group, name and value of each argument."""
     for group in _GROUPS:
         given = config.get(group) or {}
         if not isinstance(given, dict):
@@ -70,16 +70,16 @@ def _one_of(*values: object) -> Accepts:
 _HUB = dict.fromkeys(
     ("cache_dir", "local_files_only", "revision", "subfolder", "token", "trust_remote_code"), _anything
 )
-"""sentence-transformers puts its own values over these, whatever the file says."""
+"""sentence-transformers overrides these."""
 
 _ATTENTION = _one_of("eager", "sdpa", "flash_attention_2", "flash_attention_3")
-"""Ways to compute the same numbers."""
+"""Implementations of attention with equal results."""
 
 _ACCEPTED: Mapping[str, Mapping[str, Accepts]] = {
     "model": {
         **_HUB,
         "attn_implementation": _ATTENTION,
-        # where weights are put, and how they get there
+        # placement and loading of weights
         **dict.fromkeys(("device_map", "low_cpu_mem_usage", "max_memory", "offload_folder"), _anything),
         "use_safetensors": _one_of(True),
         "dtype": _one_of("auto"),
@@ -87,22 +87,22 @@ _ACCEPTED: Mapping[str, Mapping[str, Accepts]] = {
     },
     "tokenizer": {
         **_HUB,
-        "clean_up_tokenization_spaces": _anything,  # where tokens become text
-        "padding_side": _one_of("left", "right"),  # a text alone has no padding
+        "clean_up_tokenization_spaces": _anything,  # only for decoding
+        "padding_side": _one_of("left", "right"),  # single texts are not padded
         "use_fast": _one_of(True),
     },
     "config": {**_HUB, "attn_implementation": _ATTENTION, "use_cache": _one_of(True, False)},
 }
 
-_OBEYED: Mapping[tuple[str, str], type] = {
+_OVERRIDES: Mapping[tuple[str, str], type] = {
     ("model", "dtype"): str,
     ("model", "torch_dtype"): str,
     ("tokenizer", "model_max_length"): int,
     ("tokenizer", "truncation_side"): str,
 }
 
-_SAYS = {"torch_dtype": "dtype", "model_max_length": "max_seq_length"}
-"""The name of the same in another file."""
+_OTHER_NAMES = {"torch_dtype": "dtype", "model_max_length": "max_seq_length"}
+"""Names of the same setting in other files."""
 
 
 def _accepts(group: str, name: str, kind: Kind) -> Accepts:

@@ -90,8 +90,8 @@ def asked_of(directory: Path, kind: Kind) -> Mapping[str, Any]:
         asked.append("modality_config.message (a chat template around every text)")
     if asked:
         raise ModelRefused(f"{file} sets {', '.join(asked)}, which is not supported")
-    said = {name: config[name] for name in ("do_lower_case", "max_seq_length") if name in config}
-    return {**said, **arguments.obeyed(file, config, kind)}
+    known = {name: config[name] for name in ("do_lower_case", "max_seq_length") if name in config}
+    return {**known, **arguments.overrides(file, config, kind)}
 
 
 _USUAL = {

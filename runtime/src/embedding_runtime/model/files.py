@@ -25,13 +25,13 @@ class ModelRefused(Exception):
 
 
 def refuse_pointer(path: Path) -> None:
-    """Raises ModelRefused for a Git LFS pointer in the place of a file; for one that is not there, nothing."""
+    """Raises ModelRefused if the file exists and is a Git LFS pointer."""
     if path.is_file() and (problem := pointer_problem(path)) is not None:
         raise ModelRefused(problem)
 
 
 def check_weights(directory: Path) -> None:
-    """Raises ModelRefused where there are Git LFS pointers in the place of weights."""
+    """Raises ModelRefused if weights are Git LFS pointers."""
     files = sorted(directory.glob("model*.safetensors")) or sorted(directory.glob("pytorch_model*.bin"))
     for file in files:
         refuse_pointer(file)

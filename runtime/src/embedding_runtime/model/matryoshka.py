@@ -1,9 +1,9 @@
-"""To how many dimensions a request may have vectors cut (matryoshka), and who says so.
+"""Sizes to which a request may truncate vectors (matryoshka), and their source.
 
-The flag goes first, then the model's config.json, then its model card, for the models in matryoshka.toml. These are
-known by the address that the initializer has noted (`hf://owner/name`), since nothing in their files tells them from a
-model that was trained further without regard to the cut: architecture and sizes are the same. A model that came another
-way (pvc://, file://, another initializer) needs the flag.
+--matryoshka overrides the model's config.json, which overrides the model card of models in matryoshka.toml. These are
+identified by the URI that the initializer recorded (`hf://owner/name`), because their files are indistinguishable from
+those of a model that was fine-tuned without matryoshka loss. A model from elsewhere (pvc://, file://, another
+initializer) needs the flag.
 """
 
 import tomllib
@@ -23,39 +23,39 @@ _FAMILIES = Path(__file__).with_name("matryoshka.toml")
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of dimensions below the model's own, in rising order."""
+    """Sizes below the model's own, in ascending order."""
 
     below: Sequence[int]
     source: str
-    """Who says so: a flag, a file, or the address of a model card; empty where nobody does."""
+    """A flag, a file, or the URL of a model card; empty if there are no sizes."""
 
 
 NO_SIZES = Sizes((), "")
 
 
 def sizes_of_flag(asked: tuple[int, ...] | Literal["any"], dimensions: int) -> Sizes:
-    """`asked`: the value of --matryoshka. Raises ModelRefused for a size that the model's vectors do not have."""
+    """The sizes of --matryoshka (`asked`). Raises ModelRefused for a size above `dimensions`."""
     if isinstance(asked, str):
         return Sizes(range(1, dimensions), "--matryoshka")
     if beyond := [size for size in asked if size > dimensions]:
         raise ModelRefused(
-            f"--matryoshka={','.join(map(str, asked))}: {beyond[0]} is more than the {dimensions} dimensions of the "
-            "model's vectors; remove it"
+            f"--matryoshka={','.join(map(str, asked))}: {beyond[0]} exceeds the {dimensions} dimensions of the model's "
+            "vectors; remove it"
         )
     return Sizes(_below(asked, dimensions), "--matryoshka")
 
 
 def read_sizes(directory: Path, transformer: Path, dimensions: int) -> Sizes:
-    """What the model's files say of vectors of so many dimensions.
+    """Read the sizes from the model's files.
 
     `directory`: of the model; `transformer`: of its config.json. Raises ModelRefused.
     """
-    said = _in_config(transformer / "config.json", dimensions)
-    return said if said is not NO_SIZES else _on_the_card(directory, dimensions)
+    configured = _in_config(transformer / "config.json", dimensions)
+    return configured if configured is not NO_SIZES else _on_the_card(directory, dimensions)
 
 
 def _in_config(path: Path, dimensions: int) -> Sizes:
-    """In the two keys that vLLM reads, too; sentence-transformers has none for it."""
+    """Read the two keys that vLLM reads, too. sentence-transformers has none."""
     config = object_or_nothing(path)
     sizes = config.get("matryoshka_dimensions")
     if not sizes:
@@ -76,7 +76,7 @@ def _on_the_card(directory: Path, dimensions: int) -> Sizes:
 
 
 def _repository(directory: Path) -> str:
-    """`owner/name`, as the initializer has noted it; empty where it has not."""
+    """`owner/name` that the initializer recorded; empty if it is not known."""
     try:
         uri = parse_uri(str(object_or_nothing(directory / MODEL_NOTE).get("uri")))
     except BadUri:
@@ -86,7 +86,7 @@ def _repository(directory: Path) -> str:
 
 @cache
 def _families() -> Mapping[str, Mapping[str, Any]]:
-    """By repository."""
+    """Families by repository."""
     listed = tomllib.loads(_FAMILIES.read_text())["family"]
     return {repository: family for family in listed for repository in family["repositories"]}
 

@@ -54,7 +54,7 @@ class ModelSpec:
     cut_side: Side = Side.RIGHT
     """Side at which the tokenizer truncates."""
     truncate: Truncate = Truncate.OFF
-    """What happens to a text that is too long if the request does not say."""
+    """End at which long texts are truncated by default."""
     revision: str | None = None
     """The commit that the initializer downloaded, if it is known."""
     assumed: tuple[str, ...] = ()
@@ -186,7 +186,7 @@ class ModelSpec:
         return self.quantize is not Quantization.NONE or self.dtype not in (Dtype.FLOAT32, self.files_dtype)
 
     def offered(self, args: ServeArgs) -> Self:
-        """Apply the flags for what requests may choose: sizes of vectors, truncation of texts that are too long.
+        """Apply the flags of options that requests may override: sizes of vectors and truncation.
 
         Raises ModelRefused.
         """

@@ -38,14 +38,14 @@ def copy_model(uri: str, source: Path, into: Path, say: Callable[[str], None]) -
 
 
 _NEEDED = frozenset({".bin", ".json", ".safetensors"})
-"""Endings of files without which no backend serves the model: weights, configuration, tokenizer."""
+"""Suffixes of files that backends need: weights, configuration, tokenizer."""
 
 
 def _refuse_pointers(uri: str, source: Path, paths: Iterable[str]) -> None:
-    """Raises NoModel."""
+    """Raises NoModel for a Git LFS pointer."""
     for path in paths:
         if Path(path).suffix in _NEEDED and (problem := pointer_problem(source / path)) is not None:
-            raise NoModel(DownloadVerdict.MODEL_NOT_FOUND, f"{uri} holds no model: {problem}")
+            raise NoModel(DownloadVerdict.MODEL_NOT_FOUND, f"{uri} is not a complete model: {problem}")
 
 
 def _files(directory: Path) -> list[str]:

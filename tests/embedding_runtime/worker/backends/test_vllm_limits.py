@@ -46,11 +46,11 @@ def test_it_is_refused_by_name(tmp_path: Path, says: dict[str, Any], words: str)
         {"modules": ["Transformer", "Pooling", "Dense"]},
     ],
 )
-def test_the_rest_is_not(tmp_path: Path, says: dict[str, Any]) -> None:
+def test_models_that_vllm_supports_are_accepted(tmp_path: Path, says: dict[str, Any]) -> None:
     vllm_limits.check(ModelSpec.read(a_model(tmp_path, **says)))
 
 
-def test_a_cross_encoder_that_is_not_compared_is_refused(tmp_path: Path) -> None:
+def test_a_cross_encoder_outside_of_the_matrix_is_refused(tmp_path: Path) -> None:
     config = {"architectures": ["ModernBertForSequenceClassification"], "id2label": {"0": "a"}}
     model = a_model(tmp_path, config=config)
     (model / "modules.json").unlink()

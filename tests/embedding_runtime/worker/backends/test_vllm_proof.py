@@ -120,7 +120,7 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_what_agrees_with_transformers_is_served_exactly(vllm: VllmRuns, name: str) -> None:
+def test_models_that_match_transformers_are_served(vllm: VllmRuns, name: str) -> None:
     answer = vllm.answer(name)
     assert "refused" not in answer, answer
     reference = tiny.SentenceTransformer(str(vllm.models[name]), device="cpu")
@@ -130,11 +130,11 @@ def test_what_agrees_with_transformers_is_served_exactly(vllm: VllmRuns, name: s
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_differs_is_refused_with_both_numbers_and_the_backend_that_can(vllm: VllmRuns, name: str) -> None:
+def test_models_that_differ_are_refused_with_both_numbers(vllm: VllmRuns, name: str) -> None:
     assert re.search(f"^ModelRefused.*vLLM's results differ from .*{NUMBERS}", vllm.answer(name)["refused"])
 
 
 @pytest.mark.parametrize("name", LACKING)
-def test_a_weight_that_the_files_lack_is_refused_by_name(vllm: VllmRuns, name: str) -> None:
+def test_a_missing_weight_is_reported_by_name(vllm: VllmRuns, name: str) -> None:
     refused = vllm.answer(name)["refused"]
     assert re.search(rf"^ModelRefused.*lack {re.escape(LACKING[name][1])} \(1 in all\)", refused), refused

@@ -95,8 +95,8 @@ class Service:
     ) -> Awaitable[tuple[VectorRows, int]]:
         """Compute one row per pair, with a score per label after the activation, as CrossEncoder does.
 
-        A single text is passed to the same head. Returns the rows and the number of tokens. `truncate`: whether inputs
-        that are too long are truncated; None: as --truncate says. `operation`: name of the operation in traces. Raises
+        A single text is passed to the same head. Returns the rows and the number of tokens. `truncate`: whether
+        long inputs are truncated; None: --truncate. `operation`: name of the operation in traces. Raises
         as `vectors` does.
         """
         tracing.annotate({"gen_ai.operation.name": operation})

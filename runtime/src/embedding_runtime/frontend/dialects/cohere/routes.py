@@ -60,7 +60,7 @@ async def embed_v2(service: Service, body: EmbedRequestV2, context: RequestConte
 
 
 def _truncate(service: Service, body: EmbedRequest | EmbedRequestV2) -> str | None:
-    """END, as at Cohere, where neither the request nor the service says anything."""
+    """The request's value, or END, as in Cohere, if --truncate is off."""
     return body.truncate or ("END" if service.spec.truncate is Truncate.OFF else None)
 
 

@@ -174,7 +174,7 @@ async def embed(service: Service, body: EmbedRequest, context: RequestContext) -
 
 
 def _sides(asked: EmbedRequest | SimilarityParameters) -> tuple[str | None]:
-    """The end to cut, as TEI has it: the right one where a request asks for a cut and does not say which."""
+    """The end to truncate: as in TEI, the right one if the request enables truncation without a direction."""
     return (asked.truncation_direction or ("right" if asked.truncate else None),)
 
 

@@ -1,1 +1,1 @@
-"""What Weaviate's text2vec-transformers asks its inference server."""
+"""The API of Weaviate's text2vec-transformers."""

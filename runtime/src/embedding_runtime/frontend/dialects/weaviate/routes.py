@@ -1,6 +1,6 @@
-"""The API of Weaviate's text2vec-transformers module, for a text or for a batch; a service is its `inferenceUrl`.
+"""The API that Weaviate's text2vec-transformers module calls at its `inferenceUrl`, for single texts and batches.
 
-As usecases/modulecomponents/clients/transformers of weaviate/weaviate has it. Weaviate sends no API key.
+Source: usecases/modulecomponents/clients/transformers in weaviate/weaviate. Weaviate sends no API key.
 """
 
 import importlib.metadata
@@ -25,7 +25,7 @@ __all__ = ["WEAVIATE", "router"]
 
 
 class WeaviateError(Answer):
-    """Weaviate's."""
+    """Weaviate's error format."""
 
     error: str
 
@@ -45,20 +45,20 @@ class _Config(Body):
 class VectorsRequest(RequestBody):
     """`POST /vectors`: either `text` or `texts`."""
 
-    ignored = frozenset({"dims", "vector", "error"})  # fields of the answer, which Weaviate sends empty
+    ignored = frozenset({"dims", "vector", "error"})  # fields of the response, which Weaviate sends empty
 
-    text: Annotated[Text | None, Field(examples=[EXAMPLE])] = None
-    texts: Annotated[Many[Text] | None, Field(min_length=1)] = None
-    config: _Config | None = None
+    text: Annotated[Text | None, Field(description="a single text; exclusive with `texts`", examples=[EXAMPLE])] = None
+    texts: Annotated[Many[Text] | None, Field(min_length=1, description="texts; exclusive with `text`")] = None
+    config: Annotated[_Config | None, Field(description="pooling_strategy, task_type, dimensions")] = None
 
     @classmethod
     def split(cls, content: bytes, headers: Headers) -> tuple[bytes, bytes] | None:
-        """As JSON without a Content-Type, too: Weaviate has none with a single text."""
+        """Accept JSON without a Content-Type, too: Weaviate sends none with a single text."""
         return (content, b"") if is_json(headers) or "content-type" not in headers else None
 
 
 class OneVector(Answer):
-    """Of `text`."""
+    """The vector of `text`."""
 
     text: str
     dims: int
@@ -66,14 +66,14 @@ class OneVector(Answer):
 
 
 class Vectors(Answer):
-    """Of `texts`, in their order."""
+    """The vectors of `texts`, in order."""
 
     vectors: list[Vector]
     dims: int
 
 
 class Meta(Answer):
-    """The model, for Weaviate's own /v1/meta."""
+    """The model, for Weaviate's /v1/meta."""
 
     model: str
     version: str
@@ -97,16 +97,16 @@ def router(service: Service) -> APIRouter:
     @routes.get("/meta", summary="The model", response_model=Meta, responses=WEAVIATE.failures(errors.Unauthorized))
     async def meta() -> Response:
         spec, version = service.spec, importlib.metadata.version("embedding-runtime")
-        said = {"dimensions": spec.dimensions, "max_length": spec.max_length}
-        return json_of({"model": service.name, "version": version, **said})
+        limits = {"dimensions": spec.dimensions, "max_length": spec.max_length}
+        return json_of({"model": service.name, "version": version, **limits})
 
     probes = WEAVIATE.failures(errors.Unauthorized, errors.NotServing)
 
-    @routes.get("/.well-known/live", summary="Alive", responses=probes)
+    @routes.get("/.well-known/live", summary="Liveness", responses=probes)
     async def live() -> Response:
         return _probed(service, well=service.engine.state is not State.FAILED)
 
-    @routes.get("/.well-known/ready", summary="Ready: the model is loaded", responses=probes)
+    @routes.get("/.well-known/ready", summary="Readiness", responses=probes)
     async def ready() -> Response:
         return _probed(service, well=service.engine.state is State.READY)
 
