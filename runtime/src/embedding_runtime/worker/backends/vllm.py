@@ -80,8 +80,9 @@ class VllmBackend:
             for output in self._engine.step():
                 rows[int(output.request_id)] = output.outputs.data.float()
         all_rows = torch.stack([rows[place] for place in range(len(batch))])
-        for step in self._steps:
-            all_rows = step(all_rows)
+        with torch.inference_mode():
+            for step in self._steps:
+                all_rows = step(all_rows)
         return all_rows.numpy()
 
     def _params(self, text: TokenBatch) -> PoolingParams:
