@@ -72,6 +72,17 @@ def a_bert(directory: Path, **sizes: Any) -> Path:
     return a_model(directory, "bert", like="bert", **sizes)
 
 
+def an_embeddinggemma(directory: Path) -> Path:
+    """A decoder that looks both ways, with two Dense layers after the pooling."""
+    layers = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 16}
+    sizes = {"num_key_value_heads": 1, "head_dim": 32, "use_bidirectional_attention": True, **layers}
+    shape = replace(tiny.SHAPES["qwen3"], kind="gemma3_text", sizes=sizes)
+    plain = tiny.a_transformer(directory / "plain", shape, **HEADS_OF_32)
+    steps = [tiny.Dense(*sizes, bias=False, activation_function=None) for sizes in ((128, 256), (256, 128))]
+    model: Path = tiny.saved(directory / "saved", plain, steps=[*steps, tiny.Normalize()])
+    return model
+
+
 def a_qwen3(directory: Path) -> Path:
     return a_model(directory, "qwen3", like="qwen3", head_dim=32)
 
@@ -95,6 +106,7 @@ LACKING: Mapping[str, tuple[Build, str]] = {
 EXACT: Mapping[str, Build] = {
     "a covered class with another activation": lambda directory: a_bert(directory, hidden_act="relu"),
     "another file of weights beside it": lambda directory: with_another_safetensors_beside_it(a_bert(directory)),
+    "embeddinggemma": an_embeddinggemma,
     "gamma and beta": lambda directory: with_gamma_and_beta(a_bert(directory)),
     "a class of another kind": lambda directory: as_architecture(a_model(directory, "camembert"), "RobertaModel"),
     "electra, through the adapter": lambda directory: a_model(directory, "electra", like="bert", embedding_size=128),

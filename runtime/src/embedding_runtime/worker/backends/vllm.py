@@ -92,8 +92,9 @@ class VllmBackend:
                     raise RuntimeError(f"vLLM returned no vector for a text: {output.finish_reason}")
                 rows[int(output.request_id)] = output.pooling_output.float()
         all_rows = torch.stack([rows[place] for place in range(len(batch))])
-        for step in self._steps:
-            all_rows = step(all_rows)
+        with torch.inference_mode():
+            for step in self._steps:
+                all_rows = step(all_rows)
         return all_rows.numpy()
 
     def _request(self, name: str, text: TokenBatch) -> EngineCoreRequest:
