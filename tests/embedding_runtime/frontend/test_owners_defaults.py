@@ -1,4 +1,4 @@
-"""--truncate and --matryoshka: what a service's owner decides where a request does not say; as encode has it.
+"""--truncate and --matryoshka: defaults of the service's owner, compared with encode.
 
 The clients of RAG tools cannot be told to send a field.
 """

@@ -1,4 +1,4 @@
-"""The page at `/`, as a person sees it: in a real browser, against a real server."""
+"""The playground in a real browser, with a real server."""
 
 import shlex
 import shutil
