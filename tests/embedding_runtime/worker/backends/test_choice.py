@@ -69,7 +69,7 @@ def test_vllm_tries_what_it_has_a_class_of_its_own_for(tmp_path: Path) -> None:
     ("flags", "says", "changes", "reason"),
     [
         ([], DISTIL, {}, "no class of its own for DistilBertModel"),
-        ([], {"architectures": None}, {}, "no class of its own for a model of no architecture"),
+        ([], {"architectures": None}, {}, "no class of its own for a model without architecture"),
         ([], {}, {"pooling": (Pooling.MAX,)}, "cannot serve it exactly: the model pools by max"),
         (["--quantize=int8"], {}, {}, "not used with --quantize=int8"),
         (["--minimum_cosine=0.99"], {}, {}, "--minimum_cosine is set"),
@@ -85,7 +85,7 @@ def test_everything_else_is_huggingfaces(
 
 def test_without_vllm_huggingface_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "_installed", lambda: None)
-    assert chosen(tmp_path) == Choice(BackendName.HUGGINGFACE, "vLLM is not in this installation")
+    assert chosen(tmp_path) == Choice(BackendName.HUGGINGFACE, "vLLM is not installed")
 
 
 def test_vllms_own_classes_are_read_from_its_source() -> None:

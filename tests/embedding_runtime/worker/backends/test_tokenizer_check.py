@@ -70,7 +70,7 @@ def test_a_tokenizer_in_python_is_refused_by_its_name(tmp_path: Path) -> None:
     old.without_tokenizer(spec.directory)
     (spec.directory / "config.json").write_text(json.dumps({"model_type": "canine"}))
     with pytest.raises(
-        ModelRefused, match="transformers' CanineTokenizer cannot be written as one: save the tokenizer"
+        ModelRefused, match="transformers' CanineTokenizer cannot be converted to one: save the tokenizer"
     ):
         tokenizer_check.check(spec)
 
