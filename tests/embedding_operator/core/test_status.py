@@ -46,7 +46,7 @@ def test_the_status_says_where_the_service_answers_and_what_was_decided() -> Non
         "manager": "default/embedding-operator",
         "backend": "auto",
         "backendReason": "The backend is auto: vllm if it serves the model exactly, else huggingface. "
-        f"GET {URL}/v1/models says which of the two computes, and why (backend, backend_reason).",
+        f"GET {URL}/v1/models reports the choice and its reason (backend, backend_reason).",
         "model": {"name": "mini"},
         "storageContainer": {"kind": "BuiltIn", "chosenBy": "no storage container matches"},
         "revision": {"serving": desired(view), "generation": 1},
