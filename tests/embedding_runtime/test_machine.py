@@ -1,4 +1,4 @@
-"""What a process may use, and how a server divides it: from files below a root of the test, and pure."""
+"""Detection of cores and GPUs from files of the test, and their division among processes."""
 
 from collections.abc import Mapping
 from pathlib import Path

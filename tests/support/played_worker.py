@@ -1,4 +1,4 @@
-"""Workers that the test plays: an engine with their ends of the sockets in the test's hand."""
+"""Workers that the test plays, through their ends of the engine's sockets."""
 
 import asyncio
 import socket

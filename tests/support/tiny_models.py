@@ -1,4 +1,4 @@
-"""Tiny models of every shape, with random weights and tokenizers of their own, as sentence-transformers saves them."""
+"""Tiny models of all architectures, with random weights and their own tokenizers, saved by sentence-transformers."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Who is given up when bodies fill the memory for them."""
+"""Which bodies are dropped when the memory for bodies is full."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""What probes are told."""
+"""Responses to probes."""
 
 import httpx
 import pytest

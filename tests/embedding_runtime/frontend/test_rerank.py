@@ -1,4 +1,4 @@
-"""Scores of pairs, of a cross-encoder on the fake backend."""
+"""Scores of pairs from a cross-encoder on the fake backend."""
 
 from collections.abc import Iterator
 from typing import Any

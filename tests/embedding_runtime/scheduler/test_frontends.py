@@ -1,4 +1,4 @@
-"""The scheduler of another process: what a frontend asks over the link is what it would get in the same process."""
+"""The scheduler in another process: a frontend gets the same results as in one process."""
 
 import asyncio
 import socket

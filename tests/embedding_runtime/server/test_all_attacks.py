@@ -1,4 +1,4 @@
-"""Two hundred hostile connections at once, of every kind: the frontend stays small, and answers probes."""
+"""Two hundred hostile connections of all kinds: the frontend's memory stays small, and it answers probes."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What connections may take of the server: clients that send headers without end, stay silent, or read no answer."""
+"""Limits of connections: clients that send endless headers, stay silent, or do not read the response."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""Bodies that would hold up others, or take the memory for all: each does its harm to a real server."""
+"""Bodies that try to block other requests or exhaust memory, sent to a real server."""
 
 import json
 import os

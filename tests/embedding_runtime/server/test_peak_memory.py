@@ -1,4 +1,4 @@
-"""What one body may take of the front's memory before it is refused."""
+"""Peak memory of the frontend for one rejected body."""
 
 import json
 from collections.abc import Iterator

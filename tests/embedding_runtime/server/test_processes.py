@@ -1,4 +1,4 @@
-"""Several frontends and several workers as real processes: who gets what, what is summed, and what ends with what."""
+"""Several frontends and workers as real processes: distribution of work, sums of metrics, crashes."""
 
 import json
 import os

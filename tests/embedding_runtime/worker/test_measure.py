@@ -1,4 +1,4 @@
-"""What the worker computes at start to tell how fast it is."""
+"""Measurement of the worker's speed at startup."""
 
 import pytest
 

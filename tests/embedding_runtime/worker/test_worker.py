@@ -1,4 +1,4 @@
-"""The worker as a process, with a backend that computes two batches at once: what it answers, and how it ends."""
+"""The worker process with a concurrent backend: its answers, and how it exits."""
 
 import json
 import os

@@ -123,7 +123,7 @@ class FrontendServer:
             aliases=args.model_aliases,
         )
         self._tokenizer, self._scheduler = tokenizer, scheduler
-        self._made_tokenizer: str | None = None
+        self._created_tokenizer: str | None = None
         scheduler.followers.append(self._follow)
         self._connections = Connections(ConnectionLimits.of(args, divided_by), scheduler.metrics)
         self._drain_file = Path(args.drain_file)
@@ -142,12 +142,12 @@ class FrontendServer:
         self._server = _Server(config)
 
     def _follow(self) -> None:
-        """Take the worker's tokenizer, where it has made one: nothing was tokenized before."""
+        """Switch to the tokenizer that the worker has created, if it has. Nothing has been tokenized before."""
         model = self._scheduler.model
-        made = None if model is None else model.tokenizer
-        if made is not None and made != self._made_tokenizer:
-            self._tokenizer.read(Path(made))
-            self._made_tokenizer = made
+        created = None if model is None else model.tokenizer
+        if created is not None and created != self._created_tokenizer:
+            self._tokenizer.read(Path(created))
+            self._created_tokenizer = created
 
     async def run(self, listeners: list[socket.socket], started: Callable[[], None] = lambda: None) -> None:
         """Serve until `stop`. Calls `started` once connections are accepted."""

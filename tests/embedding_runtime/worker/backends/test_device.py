@@ -1,4 +1,4 @@
-"""What is chosen for GPUs, as far as a machine without one can tell: nothing here has run on a GPU."""
+"""Settings for GPUs, tested without a GPU."""
 
 from dataclasses import replace
 from itertools import pairwise

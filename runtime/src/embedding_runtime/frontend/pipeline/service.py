@@ -29,7 +29,7 @@ class Service:
 
     name: str
     named_backend: BackendName
-    """As the flags have it."""
+    """The value of --backend."""
     spec: ModelSpec
     tokenizer: TextTokenizer
     engine: Scheduler
@@ -41,7 +41,7 @@ class Service:
 
     @property
     def backend(self) -> str:
-        """The one that computes; while the model loads, as the flags have it."""
+        """The backend that computes; while the model is loading, the value of --backend."""
         return self.named_backend if self.engine.model is None else self.engine.model.backend
 
     @cached_property
@@ -51,7 +51,7 @@ class Service:
 
     @property
     def tokenization(self) -> Tokenization:
-        """The tokenization of this model. Raises NotReady while the model loads, since its tokenizer may change."""
+        """The tokenization of this model. Raises NotReady while the model is loading: its tokenizer may change."""
         if self.engine.state is State.LOADING:
             raise NotReady(self.engine.reason)
         return self._tokenization

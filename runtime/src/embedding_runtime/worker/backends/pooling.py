@@ -37,7 +37,7 @@ class Head:
 
 
 def steps_of(spec: ModelSpec, device: torch.device) -> Sequence[Callable[[Tensor], Tensor]]:
-    """What is done to pooled rows in float32, in this order. Raises ModelRefused."""
+    """The steps after pooling, in order, in float32. Raises ModelRefused."""
     return [_step(step, device) for step in spec.steps]
 
 
