@@ -1,9 +1,14 @@
 """Who is given up when bodies fill the memory for them."""
 
+import asyncio
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedding_runtime.errors import Overloaded
 from embedding_runtime.frontend.body_pool import PROGRESS, BodyPool, HeldBody, Stage
+from support.clock import settle
 
 LIMIT = 8 * PROGRESS
 
@@ -86,3 +91,30 @@ def test_no_more_than_the_limit_is_ever_held(sizes: list[tuple[str, int, bool]])
         body.release()
         body.release()
     assert pool.used == 0
+
+
+async def test_a_body_that_waits_is_counted_with_what_was_made_of_it_and_may_be_given_up() -> None:
+    pool = BodyPool(LIMIT)
+    waiting = a_body(pool, "a", PROGRESS, complete=True)
+
+    async def wait() -> None:
+        async with waiting.waiting(6 * PROGRESS):
+            await asyncio.Event().wait()
+
+    request = asyncio.create_task(wait())
+    await settle()
+    assert pool.used == 7 * PROGRESS
+    a_body(pool, "b", 2 * PROGRESS, at=1)
+    with pytest.raises(Overloaded):
+        await request
+    assert pool.used == 2 * PROGRESS
+
+
+async def test_a_body_that_has_waited_is_not_given_up_any_more() -> None:
+    pool = BodyPool(LIMIT)
+    waited = a_body(pool, "a", PROGRESS, complete=True)
+    async with waited.waiting(PROGRESS):
+        pass
+    assert pool.used == PROGRESS
+    other = a_body(pool, "b", 8 * PROGRESS, at=1)
+    assert given_up(waited, other) == [False, True]

@@ -1,17 +1,20 @@
 """The memory for answers: how many bytes may be in the making or unread by clients, of all connections together.
 
-A request for many vectors reserves its answer's size before anything is computed, and waits while the answers of others
-fill the budget. What the client has read is given back to the first of those that wait for which it is enough: answers
+A request for many vectors reserves its answer's size once it is tokenized, and waits while the answers of others fill
+the budget. What the client has read is given back to the first of those that wait for which it is enough: answers
 that nobody reads keep large ones waiting, not small ones.
 """
 
 import asyncio
 from collections import deque
 
-__all__ = ["BYTES_PER_NUMBER", "AnswerBudget", "AnswerShare"]
+__all__ = ["BYTES_PER_NUMBER", "BYTES_PER_SCORE", "AnswerBudget", "AnswerShare"]
 
 BYTES_PER_NUMBER = 24
 """Peak of an answer in the making: float32, its text in JSON (10 to 12 bytes), and the whole body once more."""
+
+BYTES_PER_SCORE = 256
+"""As much of a score, or of a label's probability: a dict of Python, its name, and 40 characters of JSON or more."""
 
 SMALL = 1 << 16
 """Bytes of an answer that reserves nothing: a socket's buffer holds as much."""

@@ -5,10 +5,14 @@ longest, else the last body that waits for its turn. So stalled uploads make roo
 sends little is not refused for the bytes of others.
 """
 
-from collections.abc import Callable, Hashable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
 from enum import Enum, auto
 
-__all__ = ["BodyPool", "HeldBody", "Stage"]
+from embedding_runtime.errors import Overloaded
+
+__all__ = ["BodyPool", "HeldBody", "Stage", "no_memory"]
 
 PROGRESS = 1 << 16
 """Bytes of an upload that count as progress."""
@@ -19,7 +23,7 @@ class Stage(Enum):
 
     COMING = auto()
     WAITING = auto()
-    """All of it is here."""
+    """Its request waits for its turn, or for memory for its answer."""
     IN_USE = auto()
     """It is being parsed and tokenized, and not given up any more."""
     GIVEN_UP = auto()
@@ -44,12 +48,11 @@ class HeldBody:
 
     def add(self, size: int, now: float) -> None:
         """So many bytes came. Others may be given up for them, or this one."""
-        self.held += size
         self.size += size
         self._since_progress += size
         if self._since_progress >= PROGRESS:
             self._since_progress, self.progress_at = 0, now
-        self._pool.grown(self, size)
+        self._pool.grow(self, size)
 
     def complete(self) -> None:
         """The bytes that are added next are its last."""
@@ -57,8 +60,24 @@ class HeldBody:
 
     def release(self) -> None:
         """Its bytes are not held any more. May be called again."""
-        self._pool.released(self, self.held)
-        self.held = 0
+        self._pool.shrink(self, self.held)
+
+    @asynccontextmanager
+    async def waiting(self, more: int = 0) -> AsyncIterator[None]:
+        """The request waits, with `more` bytes made of its body: all may be given up. Raises Overloaded where it is."""
+        try:
+            async with asyncio.timeout(None) as wait:
+                self.when_given_up = lambda: wait.reschedule(0)
+                self.stage = Stage.WAITING
+                self._pool.grow(self, more)
+                yield
+        except TimeoutError:
+            if self.stage is not Stage.GIVEN_UP:
+                raise
+        if self.stage is Stage.GIVEN_UP:
+            raise no_memory()
+        self._pool.shrink(self, more)
+        self.stage = Stage.IN_USE
 
     def give_up(self) -> None:
         """Take its memory back."""
@@ -85,16 +104,20 @@ class BodyPool:
         """A new one, which holds nothing yet."""
         return HeldBody(self, principal, now)
 
-    def grown(self, body: HeldBody, size: int) -> None:
+    def grow(self, body: HeldBody, size: int) -> None:
         """A body holds so many bytes more. Some are given up for them where the pool is full."""
+        body.held += size
         self.used += size
         self._by_principal.setdefault(body.principal, set()).add(body)
         while self.used > self._limit and (victim := self._victim()) is not None:
             victim.give_up()
 
-    def released(self, body: HeldBody, size: int) -> None:
-        """A body that held so many bytes holds none any more."""
+    def shrink(self, body: HeldBody, size: int) -> None:
+        """A body holds so many bytes less."""
+        body.held -= size
         self.used -= size
+        if body.held:
+            return
         bodies = self._by_principal.get(body.principal, set())
         bodies.discard(body)
         if not bodies:
@@ -105,3 +128,8 @@ class BodyPool:
             if given_up := [body for body in bodies if body.stage in {Stage.COMING, Stage.WAITING}]:
                 return min(given_up, key=lambda body: body.order)
         return None
+
+
+def no_memory() -> Overloaded:
+    """What a request gets whose body was given up."""
+    return Overloaded("the bodies of requests fill the memory for them, and this one was given up", retry_after=1)

@@ -13,6 +13,7 @@ from random import getrandbits
 from starlette.types import Receive, Scope
 
 from embedding_runtime.frontend.answer_budget import AnswerShare
+from embedding_runtime.frontend.body_pool import HeldBody
 from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
 
 __all__ = ["Client", "Deadline", "RequestContext", "context_of", "request_id"]
@@ -78,6 +79,8 @@ class RequestContext:
     """None where no `Connection` serves it."""
     turn: list[Callable[[], None]] = field(default_factory=list)
     """What lets the next large body be parsed and tokenized."""
+    body: HeldBody | None = None
+    """Memory for the request's body; None where no BodyReader has read it."""
     held_body: list[Callable[[], None]] = field(default_factory=list)
     """What frees the request's body and its texts."""
 

@@ -8,9 +8,9 @@ from functools import partial
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from embedding_runtime.errors import BadRequest, BodyTooLarge, BodyTooLate, Overloaded, RuntimeFault
+from embedding_runtime.errors import BadRequest, BodyTooLarge, BodyTooLate, RuntimeFault
 from embedding_runtime.frontend import memory
-from embedding_runtime.frontend.body_pool import BodyPool, HeldBody, Stage
+from embedding_runtime.frontend.body_pool import BodyPool, HeldBody, Stage, no_memory
 from embedding_runtime.frontend.context import Deadline, RequestContext, context_of
 from embedding_runtime.frontend.json_values import check_values
 from embedding_runtime.frontend.limits import TIMEOUT_HEADER, Limits
@@ -58,6 +58,7 @@ class BodyReader:
             return
         context = context_of(scope)
         held = self._pool.body(context.principal.name, asyncio.get_running_loop().time())
+        context.body = held
         context.held_body.append(held.release)
         try:
             refusal = await self._handle(context, held, scope, receive, send)
@@ -87,7 +88,8 @@ class BodyReader:
                 return None
             if len(body) > LARGE:
                 context.receive = receive
-                await self._wait_for_turn(context, held)
+                async with held.waiting():
+                    await while_wanted(context, partial(self._take_turn, context))
                 await run_large(partial(check_values, _json_part(headers, body), self._limits))
         except RuntimeFault as fault:
             return await self._refuse(Request(scope), fault)
@@ -97,22 +99,9 @@ class BodyReader:
         await self._app(scope, receive, send)
         return None
 
-    async def _wait_for_turn(self, context: RequestContext, held: HeldBody) -> None:
-        """Raises ClientGone, DeadlinePassed, Overloaded."""
-        turn = asyncio.ensure_future(self._large.acquire(held.principal))
-        held.when_given_up = turn.cancel
-        try:
-            await while_wanted(context, lambda: turn)
-        except asyncio.CancelledError:
-            if held.stage is Stage.GIVEN_UP:
-                raise _no_memory() from None
-            raise
-        finally:
-            if turn.done() and not turn.cancelled():
-                context.turn.append(self._large.release)
-            else:
-                turn.cancel()
-        held.stage = Stage.IN_USE
+    async def _take_turn(self, context: RequestContext) -> None:
+        await self._large.acquire(context.principal.name)
+        context.turn.append(self._large.release)
 
     def _deadline(self, headers: Mapping[bytes, bytes], scope: Scope) -> Deadline:
         asked = headers.get(TIMEOUT_HEADER.lower().encode())
@@ -152,7 +141,7 @@ class BodyReader:
             if held.stage is not Stage.GIVEN_UP:
                 raise BodyTooLate(seconds=seconds) from None
         if held.stage is Stage.GIVEN_UP:
-            raise _no_memory()
+            raise no_memory()
         return bytes(content) if held.is_complete else None
 
 
@@ -161,10 +150,6 @@ def _joined(content: bytes | bytearray, part: bytes) -> bytearray:
     whole = content if isinstance(content, bytearray) else bytearray(content)
     whole += part
     return whole
-
-
-def _no_memory() -> Overloaded:
-    return Overloaded("the bodies of requests fill the memory for them, and this one was given up", retry_after=1)
 
 
 def _lane(headers: Mapping[bytes, bytes]) -> Lane | None:

@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 from embedding_runtime.errors import ClientGone, DeadlinePassed
 from embedding_runtime.frontend.context import RequestContext
 
-__all__ = ["run_large", "while_wanted"]
+__all__ = ["reserve", "run_large", "while_wanted"]
 
 T = TypeVar("T")
+
+TEXTS_IN_ANSWER = 2
+"""Times the body's size: its texts in an answer that repeats them, as JSON and once more in the whole answer."""
 
 
 async def while_wanted(context: RequestContext, work: Callable[[], Awaitable[T]]) -> T:
@@ -36,6 +39,21 @@ async def while_wanted(context: RequestContext, work: Callable[[], Awaitable[T]]
                 return await begun
     except TimeoutError:
         raise (ClientGone() if is_gone else DeadlinePassed(seconds=context.deadline.seconds)) from None
+
+
+async def reserve(context: RequestContext, size: int, *, holding: int) -> None:
+    """Wait until there is memory for an answer of `size` bytes.
+
+    Meanwhile the request has `holding` bytes beside its body, which are given up with it where others need the memory.
+    Raises Overloaded then.
+    """
+    if context.keeps_texts and context.body is not None:
+        size += TEXTS_IN_ANSWER * context.body.held
+    share = context.answer_share
+    if share is None or share.reserve_now(size):
+        return
+    async with context.body.waiting(holding) if context.body is not None else nullcontext():
+        await share.reserve(size)
 
 
 @contextmanager

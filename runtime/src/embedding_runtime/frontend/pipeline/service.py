@@ -6,10 +6,10 @@ from functools import cached_property, partial
 
 from embedding_runtime.contract import BackendName, Kind
 from embedding_runtime.errors import OneText, UnknownModel
-from embedding_runtime.frontend.answer_budget import BYTES_PER_NUMBER
+from embedding_runtime.frontend.answer_budget import BYTES_PER_NUMBER, BYTES_PER_SCORE
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.limits import Limits
-from embedding_runtime.frontend.pipeline.computing import while_wanted
+from embedding_runtime.frontend.pipeline.computing import reserve, while_wanted
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.tokenization import Admit, Given, Tokenization
 from embedding_runtime.model import ModelSpec, space
@@ -103,12 +103,11 @@ class Service:
     ) -> tuple[VectorRows, int]:
         several = not isinstance(given, str) and given and not isinstance(given[0], int)
         number = len(given) if several else 1
-        if several and self.spec.kind is Kind.EMBEDDING_MODEL:
-            await self._reserve(context, min(number, self.limits.max_inputs))
         admit = self._admit(context, number)
         texts = await self.tokenization.texts(given, options, field=field, admit=admit, truncated=context.truncated)
         del given
         context.tokenized()
+        await reserve(context, self._answer_size(texts), holding=texts.ids.nbytes)
         return options.finish(await self._embed(context, texts, field=field)), texts.tokens
 
     async def _scores(
@@ -119,7 +118,13 @@ class Service:
             pairs, truncate=truncate, field=field, admit=admit, truncated=context.truncated
         )
         context.tokenized()
+        await reserve(context, self._answer_size(texts), holding=texts.ids.nbytes)
         return await self._embed(context, texts, field=field), texts.tokens
+
+    def _answer_size(self, texts: TokenBatch) -> int:
+        """Bytes."""
+        one = BYTES_PER_NUMBER if self.spec.kind is Kind.EMBEDDING_MODEL else BYTES_PER_SCORE
+        return len(texts) * self.spec.dimensions * one
 
     def _admit(self, context: RequestContext, texts: int) -> Admit:
         """What refuses a request that has turned out to have so many tokens, before all of them are known."""
@@ -143,10 +148,3 @@ class Service:
                 )
             except OneText as fault:
                 raise type(fault)(index=fault.index, field=field) from fault
-
-    async def _reserve(self, context: RequestContext, texts: int) -> None:
-        """Wait until there is memory for the answer to so many."""
-        size = texts * self.spec.dimensions * BYTES_PER_NUMBER
-        share = context.answer_share
-        if share is not None and not share.reserve_now(size):
-            await share.reserve(size)

@@ -1,0 +1,47 @@
+"""The memory for answers: requests that wait for it hold up no others, and every large answer counts."""
+
+import json
+import socket
+
+from support.runtime_server import RuntimeServer, until
+
+MIB = 1 << 20
+
+MANY_TEXTS = ["a"] * 2048
+"""9 MB of numbers, as JSON."""
+
+
+def asked(server: RuntimeServer, path: str, **body: object) -> socket.socket:
+    """A connection whose client does not read the answer."""
+    content = json.dumps(body).encode()
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(30)
+    connection.connect(("127.0.0.1", server.port))
+    head = b"POST %s HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    connection.sendall(head % (path.encode(), len(content)) + content)
+    return connection
+
+
+def unsent(server: RuntimeServer) -> float:
+    return server.metric("embedding_unsent_bytes") or 0
+
+
+def fill(server: RuntimeServer) -> list[socket.socket]:
+    """Two large answers that nobody reads: with --max_unsent_bytes=1 a third one waits."""
+    connections = []
+    for number in range(1, 3):
+        connections.append(asked(server, "/v1/embeddings", input=MANY_TEXTS))
+        until(lambda: unsent(server) > 4 * MIB * number, "an answer that is not read")  # noqa: B023 called at once
+    return connections
+
+
+def test_a_large_body_that_waits_for_answer_memory_does_not_hold_up_another_large_body() -> None:
+    with RuntimeServer("fake", max_unsent_bytes=1, write_timeout=60) as server:
+        connections = fill(server.ready())
+        body = {"input": MANY_TEXTS, "user": "u" * 100_000}
+        connections += [asked(server, "/v1/embeddings", **body) for _ in range(4)]
+        answer = server.embeddings(input="one " * 50_000, truncate=True, timeout="5")
+        assert answer.status_code == 200, answer.text
+        for connection in connections:
+            connection.close()
