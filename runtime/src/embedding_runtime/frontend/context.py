@@ -93,6 +93,11 @@ class RequestContext:
             while calls:
                 calls.pop()()
 
+    def answering(self) -> None:
+        """Its answer is made: free all that its body takes. May be called again."""
+        self.keeps_texts = False
+        self.tokenized()
+
     async def disconnected(self) -> None:
         """Return when the client is gone."""
         if self.receive is None:

@@ -1,7 +1,7 @@
 """Texts to token ids, with the model's own tokenizer.json. Imports no transformers: that costs seconds and torch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer, normalizers
@@ -11,9 +11,10 @@ from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
 
 __all__ = ["TextTokenizer", "Token"]
 
+Written = TypeVar("Written")
 
-@dataclass(frozen=True)
-class Token:
+
+class Token(NamedTuple):
     """One token of a text, and where it stands there."""
 
     id: int
@@ -150,18 +151,15 @@ class TextTokenizer:
         """How many tokens it has by itself, without a prompt and special ones."""
         return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
-    def tokens(self, texts: Sequence[str], *, special: bool = True) -> list[list[Token]]:
-        """The tokens of each text as it stands, without a prompt; `special` puts the model's own around it."""
+    def tokens(
+        self, texts: Sequence[str], write: Callable[[Iterable[Token]], Written], *, special: bool = True
+    ) -> list[tuple[int, Written]]:
+        """For each text as it stands, without a prompt, the number of its tokens and what `write` makes of them.
+
+        They are not kept: each takes hundreds of bytes. `special` puts the model's own around a text.
+        """
         found = self._tokenizer.encode_batch(list(texts), add_special_tokens=special)
-        return [
-            [
-                Token(id_, token, bool(is_special), *place)
-                for id_, token, is_special, place in zip(
-                    each.ids, each.tokens, each.special_tokens_mask, each.offsets, strict=True
-                )
-            ]
-            for each in found
-        ]
+        return [(len(each), write(_tokens_of(each))) for each in found]
 
     def _specials(self) -> tuple[list[int], list[int]]:
         """A text's own tokens stand in the middle of those with special ones; where, one text tells for all."""
@@ -171,6 +169,11 @@ class TextTokenizer:
             if whole[first : first + len(plain)] == plain:
                 return whole[:first], whole[first + len(plain) :]
         raise ModelRefused("the tokenizer changes a text's own tokens where it puts special ones around them")
+
+
+def _tokens_of(encoding: Encoding) -> Iterable[Token]:
+    columns = zip(encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True)
+    return (Token(id_, token, bool(is_special), *place) for id_, token, is_special, place in columns)
 
 
 _ANY_TEXT = "a text"

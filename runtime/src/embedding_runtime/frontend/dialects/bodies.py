@@ -77,7 +77,9 @@ def _reading(
         given = {**scope["path_params"], "body": body}
         if asks_for_context:
             given["context"] = context
+        del body
         response = await endpoint(**given)
+        given.clear()  # sending may wait for a client that has not read the answer before this one
         await response(scope, receive, send)
 
     return app

@@ -63,10 +63,9 @@ class BodyReader:
         try:
             refusal = await self._handle(context, held, scope, receive, send)
         finally:
-            context.tokenized()
+            context.answering()
             if held.size > TRIMMED:
                 asyncio.get_running_loop().call_soon(memory.collect)
-            held.release()
         if refusal is None:
             return
         # Not where the exception is caught: it holds what was read.
@@ -96,7 +95,12 @@ class BodyReader:
         held.stage = Stage.IN_USE
         receive = _after(body, receive)
         del body
-        await self._app(scope, receive, send)
+
+        async def answer(message: Message) -> None:
+            context.answering()  # now, since sending may wait for a client that has not read the answer before this one
+            await send(message)
+
+        await self._app(scope, receive, answer)
         return None
 
     async def _take_turn(self, context: RequestContext) -> None:

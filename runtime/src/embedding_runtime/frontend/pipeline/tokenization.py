@@ -5,7 +5,7 @@ given. So nobody gets more than a slice of work that is not allowed.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -137,15 +137,26 @@ class Tokenization:
         return texts
 
     async def tokens(
-        self, texts: Sequence[str], *, special: bool, field: str, admit: Admit = admit_any
-    ) -> list[list[Token]]:
-        """The tokens of each text, without a prompt. Raises BadRequest, what `admit` does."""
+        self,
+        texts: Sequence[str],
+        write: Callable[[Iterable[Token]], T],
+        *,
+        special: bool,
+        field: str,
+        admit: Admit = admit_any,
+    ) -> tuple[list[T], int]:
+        """What `write` makes of the tokens of each text, without a prompt; and their number.
+
+        Raises BadRequest, what `admit` does.
+        """
         self.check_number(texts, field)
-        encode = partial(self._tokenizer.tokens, special=special)
-        slices = await self._in_slices(texts, encode, size=lambda found: sum(map(len, found)), field=field, admit=admit)
-        found = [tokens for each in slices for tokens in each]
-        self.check_tokens(sum(map(len, found)), field, more=len(found) < len(texts), one=len(texts) == 1)
-        return found
+        encode = partial(self._tokenizer.tokens, write=write, special=special)
+        # One at a time: what is made of a text beside its ids takes several times as much.
+        slices = await self._in_slices(texts, encode, size=_counted, field=field, admit=admit, run=run_large)
+        found = [written for each in slices for _, written in each]
+        tokens = sum(map(_counted, slices))
+        self.check_tokens(tokens, field, more=len(found) < len(texts), one=len(texts) == 1)
+        return found, tokens
 
     def check_number(self, texts: Sequence[object], field: str) -> None:
         """Of the texts, or pairs, in one request. Raises BadRequest."""
@@ -176,10 +187,11 @@ class Tokenization:
         field: str,
         admit: Admit,
         cut_to: int | None = None,
+        run: Callable[[Callable[[], Encoded]], Awaitable[Encoded]] = asyncio.to_thread,
     ) -> list[Encoded]:
         """`encode` of all of them, a slice at a time; `size`: its tokens. It stops at more than a request may have.
 
-        `cut_to`: the most tokens that `encode` leaves of a text.
+        `cut_to`: the most tokens that `encode` leaves of a text. `run`: where a single slice is encoded.
 
         Then they are fewer than the texts, and the caller refuses them. Raises BadRequest for one that is far longer.
         """
@@ -188,7 +200,7 @@ class Tokenization:
             return [encode(texts)]
         await admit(len(texts) * max(1, len(self._tokenizer.first) + len(self._tokenizer.last)))
         if characters <= SLICE:
-            return [await asyncio.to_thread(encode, texts)]
+            return [await run(partial(encode, texts))]
         found: list[Encoded] = []
         tokens = 0
         for few in _slices(texts):
@@ -290,6 +302,10 @@ def _refuse_what_vllm_gets_wrong(texts: TokenBatch, padding: int, field: str) ->
 
 def _tokens(batch: TokenBatch) -> int:
     return batch.tokens
+
+
+def _counted(found: Iterable[tuple[int, object]]) -> int:
+    return sum(tokens for tokens, _ in found)
 
 
 def _slices(texts: Sequence[Input]) -> Iterator[Sequence[Input]]:

@@ -4,39 +4,56 @@ An API key with a limit pays a tenth of these tokens: they take the time of the 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import TypeVar
 
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.frontend.context import RequestContext
-from embedding_runtime.frontend.pipeline.computing import run_large, while_wanted
+from embedding_runtime.frontend.pipeline.computing import reserve, run_large, while_wanted
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.model.tokenizer import Token
 
 __all__ = ["decode", "tokenize"]
 
+Written = TypeVar("Written")
+
 TOKENS_PER_CHARGED = 10
+
+BYTES_PER_TOKEN = 72
+"""Of an answer: TEI's object of a short token, as JSON."""
 
 _FEW = 10_000
 """Tokens that are decoded in a thread of their own; more wait for those of others."""
 
 
 async def tokenize(
-    service: Service, context: RequestContext, texts: Sequence[str], *, special: bool, field: str
-) -> list[list[Token]]:
-    """The tokens of each text as it stands, without a prompt.
+    service: Service,
+    context: RequestContext,
+    texts: Sequence[str],
+    write: Callable[[Iterable[Token]], Written],
+    *,
+    special: bool,
+    field: str,
+) -> tuple[list[Written], int]:
+    """What `write` makes of the tokens of each text as it stands, without a prompt; and their number.
 
-    Raises BadRequest, RateLimited, ClientGone, DeadlinePassed.
+    `write` is called in a thread; there is memory for BYTES_PER_TOKEN of each token when it is all written.
+
+    Raises BadRequest, RateLimited, Overloaded, ClientGone, DeadlinePassed.
     """
 
     async def admit(tokens: int) -> None:
         await service.engine.check_budget(context.principal, tokens // TOKENS_PER_CHARGED)
 
-    found = await while_wanted(
-        context, lambda: service.tokenization.tokens(texts, special=special, field=field, admit=admit)
-    )
-    await _charge(service, context, sum(map(len, found)))
-    return found
+    async def work() -> tuple[list[Written], int]:
+        found, tokens = await service.tokenization.tokens(texts, write, special=special, field=field, admit=admit)
+        await _charge(service, context, tokens)
+        context.tokenized()
+        await reserve(context, 2 * BYTES_PER_TOKEN * tokens, holding=BYTES_PER_TOKEN * tokens)
+        return found, tokens
+
+    return await while_wanted(context, work)
 
 
 async def decode(
@@ -48,8 +65,15 @@ async def decode(
     service.tokenization.check_tokens(tokens, field, one=len(texts) == 1)
     await _charge(service, context, tokens)
     work = partial(service.tokenizer.decode, texts, skip_special_tokens=skip_special)
+
+    async def decoded() -> list[str]:
+        found = await (asyncio.to_thread(work) if tokens <= _FEW else run_large(work))
+        size = sum(map(len, found))
+        await reserve(context, 3 * size, holding=size)
+        return found
+
     try:
-        return await while_wanted(context, lambda: asyncio.to_thread(work) if tokens <= _FEW else run_large(work))
+        return await while_wanted(context, decoded)
     except ValueError as error:
         raise BadRequest(f"{field}: {error}", param=field) from error
 
