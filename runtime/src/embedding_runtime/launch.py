@@ -63,8 +63,6 @@ class WorkerProcesses:
         self._niceness = NICENESS if machine.is_contained else 0
         self._unclaimed = {number: self._start(number) for number in range(len(shares))}
         self._running = dict(self._unclaimed)
-        self.exit_code = 1
-        """Of the worker that ended last."""
 
     @property
     def count(self) -> int:
@@ -82,14 +80,15 @@ class WorkerProcesses:
         self._running[number] = child
         return child.link
 
-    async def ended(self, number: int) -> str:
-        """Wait until the process is gone, which is killed after five seconds. How it ended."""
+    async def ended(self, number: int) -> tuple[str, int]:
+        """Wait until the process is gone, which is killed after five seconds. As `Workers` has it."""
+        code = 1
         child = self._running.get(number)
         if child is not None:
-            self.exit_code = await asyncio.to_thread(child.stop)
+            code = await asyncio.to_thread(child.stop)
             self._running.pop(number, None)
-        how = "killed, most often for memory" if self.exit_code == KILLED else f"exit code {self.exit_code}"
-        return f"the worker ended unexpectedly: {how}"
+        how = "killed, most often for memory" if code == KILLED else f"exit code {code}"
+        return f"the worker ended unexpectedly: {how}", KILLED if code == KILLED else 1
 
     def stop(self) -> None:
         """End all of them."""

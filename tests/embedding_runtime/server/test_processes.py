@@ -154,6 +154,15 @@ def test_when_a_frontend_is_killed_the_requests_of_the_others_get_503_and_all_en
         assert not any(map(is_running, [*workers, *frontends]))
 
 
+def test_a_worker_that_was_replaced_long_ago_has_no_part_in_the_exit_code() -> None:
+    with a_server() as server:
+        os.kill(server.workers[0], signal.SIGKILL)
+        until(lambda: "is ready again" in server.log, "another worker to be ready")
+        os.kill(server.frontends[0], signal.SIGABRT)
+        assert server.process.wait(30) == 1
+        assert "frontend 0 ended unexpectedly: exit code 134" in server.log.splitlines()[-1]
+
+
 def all_of_or_reset(connection: socket.socket) -> bytes:
     try:
         return all_of(connection)

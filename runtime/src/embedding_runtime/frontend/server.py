@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from embedding_runtime.contract import KILLED, ServeArgs
+from embedding_runtime.contract import ServeArgs
 from embedding_runtime.frontend import memory
 from embedding_runtime.frontend.app import create_app
 from embedding_runtime.frontend.auth import KeysFile
@@ -89,7 +89,7 @@ async def _serve(
     if signals.asked_to_stop:
         return 0
     _log.error("cannot serve %s: %s", args.model_name, reason)
-    return KILLED if workers.exit_code == KILLED else 1
+    return engine.exit_code
 
 
 class FrontendServer:

@@ -51,6 +51,8 @@ class Engine:
         """The state in words; for READY, how vectors are computed."""
         self.cosine: float | None = None
         """As in Ready."""
+        self.exit_code = 1
+        """Of a server that ends because the state is FAILED."""
         self._max_waiting_tokens, self._stuck_after = max_waiting_tokens, stuck_after
         self.pool: WorkerPool[Job] = WorkerPool(self, self._batch_timeout)
         self._queue: RequestQueue[Job] = RequestQueue()
@@ -92,11 +94,11 @@ class Engine:
             self.state, self.reason = State.STOPPING, "the server is stopping"
             self._changed()
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, *, exit_code: int = 1) -> None:
         """Every request that waits, and every later one, gets BackendFailed with this reason. The first one stays."""
         if self.state is State.FAILED:
             return
-        self.state, self.reason = State.FAILED, reason
+        self.state, self.reason, self.exit_code = State.FAILED, reason, exit_code
         for job in self._jobs:
             job.fail(BackendFailed(reason))
         self.pool.close(reason)

@@ -37,8 +37,8 @@ class Workers(Protocol):
         """Start a worker. Our end of the socket to it."""
         ...
 
-    async def ended(self, number: int) -> str:
-        """Wait until the worker's process is gone. How it ended."""
+    async def ended(self, number: int) -> tuple[str, int]:
+        """Wait until the worker's process is gone. How it ended, and the exit code of a server that ends with it."""
         ...
 
 
@@ -57,8 +57,8 @@ class PoolUser(Protocol[Owner]):
         """A worker is lost and will be replaced; it had these batches."""
         ...
 
-    def fail(self, reason: str) -> None:
-        """The workers cannot go on."""
+    def fail(self, reason: str, *, exit_code: int = 1) -> None:
+        """The workers cannot go on. `exit_code`: the server's."""
         ...
 
 
@@ -113,11 +113,11 @@ class WorkerPool(Generic[Owner]):
             await worker.connect(workers.start(number), partial(self._handle, worker))
             known = await worker.closed
             del self._workers[number]
-            reason = known or await workers.ended(number)
+            reason, exit_code = (known, 1) if known else await workers.ended(number)
             if self._is_closed:
                 break
             if not self._replaces(number, reason):
-                self._user.fail(reason)
+                self._user.fail(reason, exit_code=exit_code)
                 break
             self._user.lost(tuple(worker.under_way.values()))
             await workers.ended(number)
