@@ -86,3 +86,12 @@ def test_either_form_of_tokenize_is_given(fake_server: RuntimeServer, body: dict
     answer = fake_server.post("/tokenize", **body)
     assert answer.status_code == 422
     assert "either inputs" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_vllms_word_for_the_tokens_texts_is_refused_where_tei_has_them(
+    fake_server: RuntimeServer, value: object
+) -> None:
+    answer = fake_server.post("/tokenize", inputs="a", return_token_strs=value)
+    assert answer.status_code == 422
+    assert "return_token_strs goes with prompt" in answer.json()["error"]

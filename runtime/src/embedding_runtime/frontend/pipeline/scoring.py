@@ -12,7 +12,7 @@ from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.protocol.messages import VectorRows
 
-__all__ = ["PairScores", "label", "probabilities", "score_pairs"]
+__all__ = ["PairScores", "cuts_pairs", "label", "probabilities", "score_pairs"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,14 @@ async def score_pairs(
         )
     rows, tokens = await service.scores(context, pairs, operation=operation, truncate=truncate, field=field)
     return PairScores(rows[:, 0], tokens)
+
+
+def cuts_pairs(*, truncate: bool | None, keep_tokens: int | None, default: bool = False) -> bool:
+    """Whether pairs that are too long are cut. `keep_tokens`: vLLM's truncate_prompt_tokens. Raises BadRequest."""
+    if truncate is False and keep_tokens is not None:
+        message = "truncate: says that nothing is cut, and truncate_prompt_tokens to how much: leave one out"
+        raise BadRequest(message, param="truncate")
+    return keep_tokens is not None or (default if truncate is None else truncate)
 
 
 async def probabilities(

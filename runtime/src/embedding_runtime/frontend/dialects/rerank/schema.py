@@ -19,7 +19,7 @@ from embedding_runtime.frontend.dialects.base import (
 )
 from embedding_runtime.frontend.dialects.rerank.fields import IGNORED, REFUSED
 
-__all__ = ["DOCUMENTS", "QUERY", "Document", "RerankRequest", "Reranked", "ScoringBody", "Usage"]
+__all__ = ["DOCUMENTS", "QUERY", "Document", "RankingBody", "RerankRequest", "Reranked", "ScoringBody", "Usage"]
 
 QUERY = "What is the capital of France?"
 DOCUMENTS = ["Paris is the capital of France.", "Cats sleep a lot."]
@@ -44,6 +44,16 @@ class ScoringBody(RequestBody):
     padding: Annotated[Literal["do_not_pad"] | None, Field(description="vLLM's: texts are not padded")] = None
 
 
+class RankingBody(ScoringBody):
+    """Fields of others' requests for a ranking, of which only the value that changes nothing is taken."""
+
+    truncate_prompt_tokens: Annotated[OnlyMinusOne | None, Field(description="vLLM's word for `truncate`")] = None
+    rank_fields: Annotated[
+        Many[Literal["text"]] | None, Field(description="Cohere's; a document is ranked by its `text`")
+    ] = None
+    return_embeddings: Annotated[OnlyFalse | None, Field(description="Jina's; there are none")] = None
+
+
 class _Document(Body):
     text: Text
 
@@ -51,7 +61,7 @@ class _Document(Body):
 Document = Annotated[Text | _Document, Form("a string, or an object with text, of whole Unicode characters")]
 
 
-class RerankRequest(ScoringBody):
+class RerankRequest(RankingBody):
     """`POST /v1/rerank` and `/v2/rerank`."""
 
     model: ModelName | None = None
@@ -72,11 +82,6 @@ class RerankRequest(ScoringBody):
         bool | None,
         Field(description="cut pairs that are too long, as the model's CrossEncoder does; default: true, as Cohere"),
     ] = None
-    truncate_prompt_tokens: Annotated[OnlyMinusOne | None, Field(description="vLLM's word for `truncate`")] = None
-    rank_fields: Annotated[
-        Many[Literal["text"]] | None, Field(description="Cohere's; a document is ranked by its `text`")
-    ] = None
-    return_embeddings: Annotated[OnlyFalse | None, Field(description="Jina's; there are none")] = None
 
 
 class _Text(Answer):

@@ -241,7 +241,14 @@ async def rerank(service: Service, body: TeiRerankRequest, context: RequestConte
 
 _GOES_WITH = {
     "texts": ("return_text", "truncation_direction", "raw_scores"),
-    "documents": ("return_documents", "top_n", "max_tokens_per_doc", "truncate_prompt_tokens"),
+    "documents": (
+        "return_documents",
+        "top_n",
+        "max_tokens_per_doc",
+        "truncate_prompt_tokens",
+        "rank_fields",
+        "return_embeddings",
+    ),
 }
 
 

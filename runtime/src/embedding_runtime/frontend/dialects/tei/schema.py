@@ -11,14 +11,13 @@ from embedding_runtime.frontend.dialects.base import (
     Many,
     ModelName,
     OnlyFalse,
-    OnlyMinusOne,
     RequestBody,
     Text,
     TextOrTexts,
     Texts,
     TokenId,
 )
-from embedding_runtime.frontend.dialects.rerank.schema import DOCUMENTS, QUERY, Document, ScoringBody
+from embedding_runtime.frontend.dialects.rerank.schema import DOCUMENTS, QUERY, Document, RankingBody
 from embedding_runtime.frontend.dialects.tei.fields import (
     IGNORED,
     IN_DECODE,
@@ -139,7 +138,7 @@ class SimilarityRequest(RequestBody):
     parameters: SimilarityParameters | None = None
 
 
-class TeiRerankRequest(ScoringBody):
+class TeiRerankRequest(RankingBody):
     """`POST /rerank`: either TEI's `texts`, or vLLM's `documents` with what goes with them at /v1/rerank."""
 
     refused = IN_RERANK
@@ -159,7 +158,6 @@ class TeiRerankRequest(ScoringBody):
     top_n: Annotated[int | None, Field(ge=0)] = None
     max_tokens_per_doc: Annotated[int | None, Field(ge=0)] = None
     return_documents: bool | None = None
-    truncate_prompt_tokens: Annotated[OnlyMinusOne | None, Field(description="goes with `documents`")] = None
 
 
 class Ranked(Answer):
