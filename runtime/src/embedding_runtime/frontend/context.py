@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope
 
 from embedding_runtime.frontend.answer_budget import AnswerShare
 from embedding_runtime.frontend.body_pool import HeldBody
+from embedding_runtime.frontend.limits import Limits
 from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
 
 __all__ = ["Client", "Deadline", "RequestContext", "context_of", "request_id"]
@@ -81,6 +82,8 @@ class RequestContext:
     """What lets the next large body be parsed and tokenized."""
     body: HeldBody | None = None
     """Memory for the request's body; None where no BodyReader has read it."""
+    limits: Limits | None = None
+    """None where no BodyReader has read its body."""
     held_body: list[Callable[[], None]] = field(default_factory=list)
     """What frees the request's body and its texts."""
 

@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from embedding_runtime.errors import BadRequest, MalformedBody
 from embedding_runtime.frontend.context import RequestContext, context_of
 from embedding_runtime.frontend.dialects.base import RequestBody
+from embedding_runtime.frontend.json_values import check_values
+from embedding_runtime.frontend.limits import Limits
 from embedding_runtime.frontend.pipeline.computing import run_large
 
 __all__ = ["BodyRoute", "Choice", "Context"]
@@ -94,11 +96,18 @@ async def _body(model: type[RequestBody] | Choice, request: Request) -> RequestB
         raise MalformedBody(_NO_OBJECT)
     if len(content) <= _LARGE:
         return _read(model, *parts)
-    return await run_large(partial(_read, model, *parts))
+    return await run_large(partial(_read_large, model, *parts, context_of(request.scope).limits))
 
 
 _LARGE = 1 << 16
 """Bytes of a body above which it is parsed beside the loop."""
+
+
+def _read_large(model: type[RequestBody] | Choice, head: bytes, rest: bytes, limits: Limits | None) -> RequestBody:
+    """Raises BadRequest."""
+    if limits is not None:
+        check_values(head, limits)
+    return _read(model, head, rest)
 
 
 def _read(model: type[RequestBody] | Choice, head: bytes, rest: bytes) -> RequestBody:

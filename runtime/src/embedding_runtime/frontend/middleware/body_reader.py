@@ -12,9 +12,8 @@ from embedding_runtime.errors import BadRequest, BodyTooLarge, BodyTooLate, Runt
 from embedding_runtime.frontend import memory
 from embedding_runtime.frontend.body_pool import BodyPool, HeldBody, Stage, no_memory
 from embedding_runtime.frontend.context import Deadline, RequestContext, context_of
-from embedding_runtime.frontend.json_values import check_values
 from embedding_runtime.frontend.limits import TIMEOUT_HEADER, Limits
-from embedding_runtime.frontend.pipeline.computing import run_large, while_wanted
+from embedding_runtime.frontend.pipeline.computing import while_wanted
 from embedding_runtime.frontend.turns import Turns
 from embedding_runtime.protocol.requests import Lane
 
@@ -58,7 +57,7 @@ class BodyReader:
             return
         context = context_of(scope)
         held = self._pool.body(context.principal.name, asyncio.get_running_loop().time())
-        context.body = held
+        context.body, context.limits = held, self._limits
         context.held_body.append(held.release)
         try:
             refusal = await self._handle(context, held, scope, receive, send)
@@ -89,7 +88,6 @@ class BodyReader:
                 context.receive = receive
                 async with held.waiting():
                     await while_wanted(context, partial(self._take_turn, context))
-                await run_large(partial(check_values, _json_part(headers, body), self._limits))
         except RuntimeFault as fault:
             return await self._refuse(Request(scope), fault)
         held.stage = Stage.IN_USE
@@ -187,14 +185,3 @@ async def _end(said: Response, receive: Receive, send: Send) -> None:
             while (await receive()).get("more_body"):
                 pass
     await send({"type": "http.response.body"})
-
-
-def _json_part(headers: Mapping[bytes, bytes], body: bytes) -> bytes:
-    """What may be JSON of a body: by its type, or as a header says (Open Inference's binary data follow it)."""
-    length = headers.get(b"inference-header-content-length")
-    if length is not None and length.isdigit() and len(length) <= _DIGITS:
-        return body[: int(length)]
-    return body if b"json" in headers.get(b"content-type", b"").lower() else b""
-
-
-_DIGITS = 12

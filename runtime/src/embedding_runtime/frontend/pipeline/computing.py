@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 from embedding_runtime.errors import ClientGone, DeadlinePassed
 from embedding_runtime.frontend.context import RequestContext
 
-__all__ = ["reserve", "run_large", "while_wanted"]
+__all__ = ["reserve", "run_large", "waiting", "while_wanted"]
 
 T = TypeVar("T")
 
@@ -52,8 +52,13 @@ async def reserve(context: RequestContext, size: int, *, holding: int) -> None:
     share = context.answer_share
     if share is None or share.reserve_now(size):
         return
-    async with context.body.waiting(holding) if context.body is not None else nullcontext():
+    async with waiting(context, holding):
         await share.reserve(size)
+
+
+def waiting(context: RequestContext, holding: int = 0) -> AbstractAsyncContextManager[None]:
+    """As `HeldBody.waiting`."""
+    return nullcontext() if context.body is None else context.body.waiting(holding)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What the routes need of the rest: the model as it is served, the way from texts to vectors."""
 
 from collections.abc import Awaitable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -9,7 +10,7 @@ from embedding_runtime.errors import OneText, UnknownModel
 from embedding_runtime.frontend.answer_budget import BYTES_PER_NUMBER, BYTES_PER_SCORE
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.limits import Limits
-from embedding_runtime.frontend.pipeline.computing import reserve, while_wanted
+from embedding_runtime.frontend.pipeline.computing import reserve, waiting, while_wanted
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.tokenization import Admit, Given, Tokenization
 from embedding_runtime.model import ModelSpec, space
@@ -141,10 +142,13 @@ class Service:
         context.lane = context.lane or Lane.by_size(len(texts))
         context.texts += len(texts)
         context.tokens += texts.tokens
+        # A body whose texts are kept is held to the end: it makes room for others until then.
+        held = waiting(context) if context.keeps_texts else nullcontext()
         with tracing.span("embed"):
             try:
-                return await self.engine.embed(
-                    texts, context.principal, lane=context.lane, seconds=context.deadline.left
-                )
+                async with held:
+                    return await self.engine.embed(
+                        texts, context.principal, lane=context.lane, seconds=context.deadline.left
+                    )
             except OneText as fault:
                 raise type(fault)(index=fault.index, field=field) from fault
