@@ -62,6 +62,29 @@ def test_a_scrape_of_any_frontend_counts_all_requests() -> None:
             assert server.metric("embedding_request_duration_seconds_count", path="/openai/v1/embeddings") == 10
 
 
+def test_no_counter_goes_back_while_a_frontend_is_silent() -> None:
+    with a_server() as server, ExitStack() as stack:
+        clients = [stack.enter_context(server.http()) for _ in range(2)]  # one on each
+        for client in clients:
+            assert client.get("/v1/models").status_code == 200
+        assert 'path="/v1/models"} 2.0' in clients[0].get("/metrics").text
+        for pid in server.frontends:
+            os.kill(pid, signal.SIGSTOP)
+            if answers(clients[0]):
+                break
+            os.kill(pid, signal.SIGCONT)
+        text = clients[0].get("/metrics").text
+        assert 'path="/v1/models"} 2.0' in text
+        assert "embedding_stale_frontends 1.0" in text
+
+
+def answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/healthz", timeout=1).status_code == 200
+    except httpx.TimeoutException:
+        return False
+
+
 def test_a_keys_budget_is_one_for_all_frontends(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("tenant secret-of-sixteen 12\n")

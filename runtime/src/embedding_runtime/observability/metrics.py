@@ -72,6 +72,11 @@ class Metrics:
         self._connections_ended = self._counter(
             "connections_ended", "Connections that the server closed or refused before the client did.", ["reason"]
         )
+        self._stale_frontends = Gauge(
+            "embedding_stale_frontends",
+            "Frontends that did not tell their metrics in time: here are those of the scrape before.",
+            registry=self._registry,
+        )
         ProcessCollector(registry=self._registry)
 
     def request(self, *, method: str, path: str, code: int, seconds: float) -> None:
@@ -121,6 +126,10 @@ class Metrics:
     def worker_restarted(self) -> None:
         """A worker was lost while others were left."""
         self._worker_restarts.inc()
+
+    def stale_frontends(self, number: int) -> None:
+        """So many frontends did not tell their samples in time for a scrape."""
+        self._stale_frontends.set(number)
 
     def connections(self, *, number: Callable[[], float], unsent_bytes: Callable[[], float]) -> None:
         """Open connections, and the memory for their answers: read at each scrape."""

@@ -182,15 +182,12 @@ class StateChange:
 class Collect:
     """Asks a frontend for its own samples."""
 
-    scrape: int
-
 
 @dataclass(frozen=True)
 class Samples:
-    """The answer to the Collect of the same number: a process's metrics, as `observability.gather` has them."""
+    """The answer to a Collect: a process's metrics, as `observability.gather` has them."""
 
-    scrape: int
-    families: Sequence[Any]
+    families: str
 
 
 @dataclass(frozen=True)
@@ -202,10 +199,10 @@ class Scrape:
 
 @dataclass(frozen=True)
 class Scraped:
-    """The answer to the Scrape of the same number."""
+    """The answer to the Scrape of the same number: the metrics of each process."""
 
     request: int
-    families: Sequence[Any]
+    parts: Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class RemoteScheduler:
         if self.closed.done():
             return self.metrics.families()
         number = next(self._numbers)
-        return gather.from_json((await self._ask(number, Scrape(number), Scraped, None)).families)
+        return gather.merged(map(gather.from_json, (await self._ask(number, Scrape(number), Scraped, None)).parts))
 
     def _check_state(self) -> None:
         if self.state is State.LOADING:
@@ -167,8 +167,8 @@ class RemoteScheduler:
                     future.set_result(message)
             case StateChange(state, reason, cosine):
                 self.state, self.reason, self.cosine = State[state], reason, cosine
-            case Collect(scrape):
-                self._send(Samples(scrape, gather.to_json(self.metrics.families())))
+            case Collect():
+                self._send(Samples(gather.to_json(self.metrics.families())))
             case Stop(now):
                 self._stop(now=now)
 
