@@ -3,6 +3,9 @@
 None waits behind a batch.
 """
 
+import asyncio
+import functools
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
@@ -24,6 +27,7 @@ def router(engine: Scheduler) -> APIRouter:
         503: {"description": "not so: the reason", "content": {"text/plain": text}}
     }
     formats: dict[int | str, dict[str, Any]] = {200: {"content": {"application/openmetrics-text": text}}}
+    scrapes = _Scrapes(engine)
     routes = APIRouter(tags=["health"], default_response_class=PlainTextResponse)
 
     @routes.get("/healthz", summary="Alive: 503 once the worker process is gone", responses=not_so)
@@ -38,10 +42,33 @@ def router(engine: Scheduler) -> APIRouter:
 
     @routes.get("/metrics", summary="For Prometheus", responses=formats)
     async def metrics(accept: Annotated[str, Header()] = "") -> Response:
-        content, kind = gather.exposition(await engine.collect(), accept)
+        content, kind = await scrapes.exposition(accept)
         return Response(content, headers={"Content-Type": kind})
 
     return routes
+
+
+class _Scrapes:
+    """One collection answers all scrapes that came before it begins: two hundred cost little more than one."""
+
+    def __init__(self, engine: Scheduler) -> None:
+        self._engine = engine
+        self._next: asyncio.Task[Callable[[str], tuple[bytes, str]]] | None = None
+
+    async def exposition(self, accept: str) -> tuple[bytes, str]:
+        """The metrics, and their content type: what the Accept header asks for."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._collect())
+        return (await asyncio.shield(self._next))(accept)
+
+    async def _collect(self) -> Callable[[str], tuple[bytes, str]]:
+        await asyncio.sleep(0)  # the others that the loop has at hand
+        self._next = None
+        return functools.lru_cache(_FORMATS)(functools.partial(gather.exposition, await self._engine.collect()))
+
+
+_FORMATS = 4
+"""Accept headers that may differ between the scrapes of one collection, before the same text is written again."""
 
 
 def _text(engine: Scheduler, *, well: bool) -> Response:
