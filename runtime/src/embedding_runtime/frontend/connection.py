@@ -24,6 +24,10 @@ MAX_PIPELINED = 64
 PROGRESS = 1 << 16
 """Bytes of an answer that a client has to read within the write timeout; of a smaller rest, half."""
 
+FIRST_CREDIT, CREDIT = 2 * PROGRESS, 4 * PROGRESS
+"""Bytes that a client may have read before, at the begin of its answer and later: the kernels on both ends take as many
+at a time, and then none while it reads them."""
+
 LINGER_SECONDS = 2
 """How long what a refused client still sends is read and dropped: closed at once, it might not see its answer."""
 
@@ -52,7 +56,7 @@ class Connection(HttpToolsProtocol):
         """Of the latest reads that brought neither the end of a head, nor a piece of a body, nor the end of one."""
         self._advanced = False
         """Whether this read brought one of these."""
-        self._unsent = 0
+        self._unsent = self._credit = 0
         self._read_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
@@ -98,6 +102,7 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self._credit = FIRST_CREDIT
         self._watch_writing()
 
     def resume_writing(self) -> None:
@@ -241,7 +246,8 @@ class Connection(HttpToolsProtocol):
 
     def _check_writing(self) -> None:
         read = self._unsent - self.transport.get_write_buffer_size()
-        if read >= min(PROGRESS, self._unsent // 2):
+        self._credit = min(CREDIT, self._credit + read - min(PROGRESS, self._unsent // 2))
+        if self._credit >= 0:
             self._watch_writing()
             return
         seconds = f"{self._limits.write_timeout:g} s (--write_timeout)"
