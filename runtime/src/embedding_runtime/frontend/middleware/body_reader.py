@@ -30,7 +30,7 @@ BODIES_AT_ONCE = 4
 LARGE = 1 << 16
 """Bytes of a body from which one is parsed and tokenized at a time: in Python, it takes many times its size."""
 
-TRIMMED = 1 << 20
+TRIMMED = 1 << 18
 """Bytes of a body after whose request free memory is given back to the system."""
 
 LINGER_SECONDS = 5

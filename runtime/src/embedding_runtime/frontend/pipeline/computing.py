@@ -41,7 +41,7 @@ async def while_wanted(context: RequestContext, work: Callable[[], Awaitable[T]]
         raise (ClientGone() if is_gone else DeadlinePassed(seconds=context.deadline.seconds)) from None
 
 
-async def reserve(context: RequestContext, size: int, *, holding: int) -> None:
+async def reserve(context: RequestContext, size: int, *, holding: int = 0) -> None:
     """Wait until there is memory for an answer of `size` bytes.
 
     Meanwhile the request has `holding` bytes beside its body, which are given up with it where others need the memory.

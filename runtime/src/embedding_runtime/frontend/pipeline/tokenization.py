@@ -70,6 +70,8 @@ class Tokenization:
         """`name`: the model's; `seconds`: observes how long a request's texts took."""
         self._name, self._backend, self._spec = name, backend, spec
         self._tokenizer, self._limits, self._seconds = tokenizer, limits, seconds
+        self.listing = asyncio.Lock()
+        """Of requests for the tokens of long texts: one at a time."""
 
     async def texts(
         self,

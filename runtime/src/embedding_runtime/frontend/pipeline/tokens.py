@@ -5,6 +5,7 @@ An API key with a limit pays a tenth of these tokens: they take the time of the 
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import TypeVar
 
@@ -12,16 +13,21 @@ from embedding_runtime.errors import BadRequest
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.pipeline.computing import reserve, run_large, while_wanted
 from embedding_runtime.frontend.pipeline.service import Service
+from embedding_runtime.frontend.pipeline.tokenization import SLICE
 from embedding_runtime.model.tokenizer import Token
 
 __all__ = ["decode", "tokenize"]
 
 Written = TypeVar("Written")
+Answer = TypeVar("Answer")
 
 TOKENS_PER_CHARGED = 10
 
 BYTES_PER_TOKEN = 72
 """Of an answer: TEI's object of a short token, as JSON."""
+
+_SPECIAL = 4
+"""Tokens around a text, at most."""
 
 _FEW = 10_000
 """Tokens that are decoded in a thread of their own; more wait for those of others."""
@@ -32,26 +38,32 @@ async def tokenize(
     context: RequestContext,
     texts: Sequence[str],
     write: Callable[[Iterable[Token]], Written],
+    join: Callable[[list[Written], int], Answer],
     *,
     special: bool,
     field: str,
-) -> tuple[list[Written], int]:
-    """What `write` makes of the tokens of each text as it stands, without a prompt; and their number.
+) -> Answer:
+    """What `join` makes of what `write` makes of the tokens of each text as it stands, and of their number.
 
-    `write` is called in a thread; there is memory for BYTES_PER_TOKEN of each token when it is all written.
-
-    Raises BadRequest, RateLimited, Overloaded, ClientGone, DeadlinePassed.
+    `write` is called in a thread. There is memory for BYTES_PER_TOKEN of each token, twice. Raises BadRequest,
+    RateLimited, Overloaded, ClientGone, DeadlinePassed.
     """
 
     async def admit(tokens: int) -> None:
         await service.engine.check_budget(context.principal, tokens // TOKENS_PER_CHARGED)
 
-    async def work() -> tuple[list[Written], int]:
-        found, tokens = await service.tokenization.tokens(texts, write, special=special, field=field, admit=admit)
-        await _charge(service, context, tokens)
+    async def work() -> Answer:
+        service.tokenization.check_number(texts, field)
+        characters = sum(map(len, texts))
+        most = min(characters + _SPECIAL * len(texts), service.limits.max_request_tokens)
+        # Before, since what is written is many times as large as the texts; and without the turn of large bodies.
         context.tokenized()
-        await reserve(context, 2 * BYTES_PER_TOKEN * tokens, holding=BYTES_PER_TOKEN * tokens)
-        return found, tokens
+        await reserve(context, 2 * BYTES_PER_TOKEN * most)
+        async with service.tokenization.listing if characters > SLICE else nullcontext():
+            found, tokens = await service.tokenization.tokens(texts, write, special=special, field=field, admit=admit)
+            answer = join(found, tokens)
+        await _charge(service, context, tokens)
+        return answer
 
     return await while_wanted(context, work)
 

@@ -1,15 +1,11 @@
 """Text Embeddings Inference's paths, so that its clients move over; /tokenize and /rerank in vLLM's words, too."""
 
 import importlib.metadata
-import itertools
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
-import orjson
 from fastapi import APIRouter, Response
 
 from embedding_runtime import errors
@@ -35,12 +31,12 @@ from embedding_runtime.frontend.dialects.tei.schema import (
     Tokenized,
     TokenizeRequest,
 )
+from embedding_runtime.frontend.dialects.tei.tokens import as_tei, as_vllm, join_tei, join_vllm
 from embedding_runtime.frontend.pipeline.answers import encoded, json_of
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.scoring import label, probabilities, score_pairs
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.frontend.pipeline.tokens import decode, tokenize
-from embedding_runtime.model.tokenizer import Token
 
 __all__ = ["at_root", "embed", "predict", "request_at_root", "rerank", "router", "similarity"]
 
@@ -263,43 +259,7 @@ async def _tokens(service: Service, body: TokenizeRequest, context: RequestConte
         if body.return_token_strs is not None:
             message = "return_token_strs goes with prompt; with inputs every token has its text: leave it out"
             raise BadRequest(message, param="return_token_strs")
-        written, _ = await tokenize(service, context, texts, _as_tei, special=special, field=field)
-        return json_of(written)
-    ((ids, strings),), count = await tokenize(
-        service, context, texts, partial(_as_vllm, strings=bool(body.return_token_strs)), special=special, field=field
-    )
-    return json_of({"count": count, "max_model_len": service.spec.max_length, "tokens": ids, "token_strs": strings})
-
-
-def _as_tei(tokens: Iterable[Token]) -> orjson.Fragment:
-    return _listed(map(_tei_token, tokens))
-
-
-def _tei_token(token: Token) -> dict[str, Any]:
-    place = {"start": None, "stop": None} if token.special else {"start": token.start, "stop": token.stop}
-    return {"id": token.id, "text": token.text, "special": token.special, **place}
-
-
-def _as_vllm(tokens: Iterable[Token], *, strings: bool) -> tuple[npt.NDArray[np.int64], orjson.Fragment | None]:
-    """The ids and, if asked for, the texts of the tokens."""
-    ids = array("q")
-
-    def texts() -> Iterator[str]:
-        for token in tokens:
-            ids.append(token.id)
-            yield token.text
-
-    if strings:
-        found = _listed(texts())
-        return np.array(ids), found
-    return np.fromiter((token.id for token in tokens), np.int64), None
-
-
-def _listed(items: Iterable[object]) -> orjson.Fragment:
-    """A list of them, some at a time: all take ten times as much, and so does each one: orjson begins with 1 KiB."""
-    rest = iter(items)
-    pieces = iter(lambda: orjson.dumps(list(itertools.islice(rest, _AT_ONCE)))[1:-1], b"")
-    return orjson.Fragment(b"[" + b",".join(pieces) + b"]")
-
-
-_AT_ONCE = 1000
+        return await tokenize(service, context, texts, as_tei, join_tei, special=special, field=field)
+    write = partial(as_vllm, strings=bool(body.return_token_strs))
+    join = partial(join_vllm, max_length=service.spec.max_length)
+    return await tokenize(service, context, texts, write, join, special=special, field=field)
