@@ -171,6 +171,8 @@ class Connection(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
+        if self.headers is not None:
+            self.headers.clear()  # one read may have brought fifty thousand
         self._stop_timers()
         self._shared.ended(reason, message)
         if self.cycle is not None and not self.cycle.response_complete:

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -92,6 +93,11 @@ async def _serve(
     return engine.exit_code
 
 
+SWITCH_SECONDS = 0.001
+"""How long a thread that parses or writes something large keeps the interpreter from the loop. Python's own is five
+times as long, and a probe has to wait for it several times."""
+
+
 class FrontendServer:
     """The application and its connections on the running loop."""
 
@@ -139,6 +145,7 @@ class FrontendServer:
         # Bodies of a million small lists are read in a third of the time where the collector does not walk all of it.
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
+        sys.setswitchinterval(SWITCH_SECONDS)
         draining = asyncio.create_task(follow_drain_file(self._drain_file, self._connections))
         await self._server.serve(sockets=listeners)
         draining.cancel()

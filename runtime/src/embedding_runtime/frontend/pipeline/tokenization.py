@@ -40,6 +40,9 @@ SMALL = 1024
 SLICE = 1 << 16
 """Characters that are tokenized at a time: 30 MB of tokenizers' own objects where each is a token."""
 
+FEW_IDS = 10_000
+"""Token ids in a request that are checked on the loop, in a millisecond."""
+
 CHARACTERS_PER_TOKEN = 2
 """A text of more characters for each token that a request may have is not tokenized, be it a single word.
 
@@ -104,7 +107,8 @@ class Tokenization:
             message = f"{field}: this model has a prompt before every text: send texts, and it is put there"
             raise BadRequest(message, param=field)
         else:
-            texts = TokenBatch.of([self._as_ids(field, index, ids) for index, ids in enumerate(many)])
+            check = partial(self._ids, many, field)
+            texts = await run_large(check) if sum(map(len, many)) > FEW_IDS else check()
         self._check(texts, options.limit, field, more=len(texts) < len(many))
         return texts
 
@@ -272,6 +276,10 @@ class Tokenization:
                     f"ids below {self._spec.vocabulary} only: take it out of the text"
                 )
                 raise BadRequest(message, param=field)
+
+    def _ids(self, many: Sequence[Sequence[int]], field: str) -> TokenBatch:
+        """Raises BadRequest."""
+        return TokenBatch.of([self._as_ids(field, index, ids) for index, ids in enumerate(many)])
 
     def _as_ids(self, field: str, index: int, ids: Sequence[int]) -> TokenIds:
         """Another tokenizer's ids would give a wrong vector; they rarely stand between our special tokens."""
