@@ -97,6 +97,17 @@ def test_a_head_without_end_is_refused_before_it_takes_memory(
     assert resident(locked) - before < 20 * MIB
 
 
+def test_the_fields_of_refused_heads_are_not_held_while_their_clients_stay(locked: RuntimeServer) -> None:
+    before = resident(locked)
+    connections = [connected(locked) for _ in range(50)]
+    for connection in connections:
+        connection.sendall(GET + b"a:b\r\n" * 40_000)
+    assert [connection.recv(12) for connection in connections] == [b"HTTP/1.1 431"] * 50
+    assert resident(locked) - before < 30 * MIB
+    for connection in connections:
+        connection.close()
+
+
 def test_a_client_that_sends_all_of_60_megabytes_still_sees_the_refusal(locked: RuntimeServer) -> None:
     before = resident(locked)
     connection = connected(locked)
