@@ -93,8 +93,8 @@ class PlayedWorkers:
         self.started.append((number, process))
         return ours
 
-    async def ended(self, number: int) -> str:
-        return ENDED
+    async def ended(self, number: int) -> tuple[str, int]:
+        return ENDED, 1
 
     def process(self, number: int) -> PlayedProcess:
         """The latest of this number."""

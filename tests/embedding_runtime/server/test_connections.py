@@ -97,6 +97,17 @@ def test_endless_headers_are_rejected_before_they_take_memory(
     assert resident(locked) - before < 20 * MIB
 
 
+def test_rejected_headers_are_freed_while_their_clients_stay_connected(locked: RuntimeServer) -> None:
+    before = resident(locked)
+    connections = [connected(locked) for _ in range(50)]
+    for connection in connections:
+        connection.sendall(GET + b"a:b\r\n" * 40_000)
+    assert [connection.recv(12) for connection in connections] == [b"HTTP/1.1 431"] * 50
+    assert resident(locked) - before < 30 * MIB
+    for connection in connections:
+        connection.close()
+
+
 def test_a_client_that_sends_60_megabytes_receives_the_error(locked: RuntimeServer) -> None:
     before = resident(locked)
     connection = connected(locked)

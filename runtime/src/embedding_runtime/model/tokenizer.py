@@ -1,9 +1,9 @@
 """Tokenizes with a tokenizer.json, without importing transformers, which takes seconds and loads torch."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer, normalizers
@@ -18,9 +18,10 @@ __all__ = ["TextTokenizer", "Token"]
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 """Requests are tokenized in parallel to each other. A pool with a thread per core for each of them costs more time."""
 
+Written = TypeVar("Written")
 
-@dataclass(frozen=True)
-class Token:
+
+class Token(NamedTuple):
     """A token and its position in the text."""
 
     id: int
@@ -179,18 +180,15 @@ class TextTokenizer:
         """The number of tokens of a text, without prompt and special tokens."""
         return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
-    def tokens(self, texts: Sequence[str], *, special: bool = True) -> list[list[Token]]:
-        """The tokens of each text, without a prompt. `special`: add special tokens."""
+    def tokens(
+        self, texts: Sequence[str], write: Callable[[Iterable[Token]], Written], *, special: bool = True
+    ) -> list[tuple[int, Written]]:
+        """Return for each text, without a prompt, the number of its tokens and the result of `write` for them.
+
+        The tokens are not kept, because each takes hundreds of bytes. `special`: add special tokens.
+        """
         found = self._tokenizer.encode_batch(list(texts), add_special_tokens=special)
-        return [
-            [
-                Token(id_, token, bool(is_special), *place)
-                for id_, token, is_special, place in zip(
-                    each.ids, each.tokens, each.special_tokens_mask, each.offsets, strict=True
-                )
-            ]
-            for each in found
-        ]
+        return [(len(each), write(_tokens_of(each))) for each in found]
 
     def _specials(self) -> tuple[list[int], list[int]]:
         """The special tokens before and after every text, found with one text."""
@@ -202,6 +200,11 @@ class TextTokenizer:
         raise ModelRefused(
             "the tokenizer changes the tokens of a text when it adds special tokens, which is not supported"
         )
+
+
+def _tokens_of(encoding: Encoding) -> Iterable[Token]:
+    columns = zip(encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True)
+    return (Token(id_, token, bool(is_special), *place) for id_, token, is_special, place in columns)
 
 
 _ANY_TEXT = "a text"

@@ -68,6 +68,11 @@ class Metrics:
         self._connections_ended = self._counter(
             "connections_ended", "Connections that the server closed or refused.", ["reason"]
         )
+        self._stale_frontends = Gauge(
+            "embedding_stale_frontends",
+            "Frontends that did not report in time, so that this scrape has their previous samples.",
+            registry=self._registry,
+        )
         self._model: Info | None = None
         self._facts: Mapping[str, str] = {}
         ProcessCollector(registry=self._registry)
@@ -119,6 +124,10 @@ class Metrics:
     def worker_restarted(self) -> None:
         """A worker was lost while others were left."""
         self._worker_restarts.inc()
+
+    def stale_frontends(self, number: int) -> None:
+        """Set how many frontends did not report in time for a scrape."""
+        self._stale_frontends.set(number)
 
     def connections(self, *, number: Callable[[], float], unsent_bytes: Callable[[], float]) -> None:
         """Open connections, and the memory for their answers: read at each scrape."""
