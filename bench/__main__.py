@@ -1,4 +1,4 @@
-"""Compares this runtime with what else serves the same model, on this machine, in one run.
+"""Compares this runtime with other servers of the same model, in one run on this machine.
 
 Examples:
   python -m bench                                               all systems, all cells, three rounds: under half an hour
@@ -6,9 +6,9 @@ Examples:
                                                                 two systems in about two minutes
   python -m bench --systems huggingface --cells short/1/64,mixed/32/8 --rounds 1
                                                                 two cells of one system, in half a minute
-  python -m bench --redraw bench/results/RUN.json               table and plots once more, from what was measured
+  python -m bench --redraw bench/results/RUN.json               write the table and plots of an earlier run again
 
-A cell is WORKLOAD/TEXTS A REQUEST/CLIENTS. `make bench ARGS="..."` installs what is needed first.
+A cell is WORKLOAD/TEXTS PER REQUEST/CLIENTS. `make bench ARGS="..."` first installs what the benchmark needs.
 """
 
 import argparse
@@ -39,7 +39,7 @@ RESULTS = ROOT / "bench/results"
 
 
 def main() -> int:
-    """Exit code: 0 when it ran, whatever was found; 1 when it could not; 130 after Ctrl-C."""
+    """Exit code: 0 after a run, whatever the results are; 1 if it could not run; 130 after Ctrl-C."""
     args = _parser().parse_args()
     if args.redraw:
         _write(Run.model_validate_json(args.redraw.read_text()), args.redraw)
@@ -55,7 +55,7 @@ def main() -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped: nothing is left running, nothing was written", file=sys.stderr)
+        print("bench: stopped; all processes have ended, and no results were written", file=sys.stderr)
         return 130
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"{run.started[:10]}-{_slug(run.machine.gpu or run.machine.cpu)}.json"
@@ -66,7 +66,7 @@ def main() -> int:
 
 def _run(args: argparse.Namespace) -> Run:
     cores = sorted(args.cores)
-    os.sched_setaffinity(0, cores)  # every process of the run inherits it: the systems, and the clients too
+    os.sched_setaffinity(0, cores)  # every process of the run inherits it, systems and clients
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         inputs = minilm(Path(directory), args.seconds, args.warm_up, args.dtype)
@@ -87,11 +87,11 @@ def _write(run: Run, path: Path) -> None:
     text = table.markdown(run, path.name, [each.name for each in drawn])
     path.with_suffix(".md").write_text(text)
     print(table.systems_table(run) if run.machine.gpu else table.goals_table(run))
-    print(f"\n{path.with_suffix('.md')} has the whole table, {path} all that was measured", file=sys.stderr)
+    print(f"\n{path.with_suffix('.md')} has all tables, {path} all measurements", file=sys.stderr)
 
 
 _SIMD = {"avx512f": "AVX-512", "avx2": "AVX2"}
-"""Flags in /proc/cpuinfo, the widest vectors first: clouds have CPUs of one name with and without them."""
+"""Flags in /proc/cpuinfo, widest vectors first. In clouds, CPUs of one name may or may not have them."""
 
 
 def _machine(cores: Sequence[int]) -> Machine:
@@ -113,8 +113,8 @@ def _machine(cores: Sequence[int]) -> Machine:
 def _gpu() -> str | None:
     if DEVICE == "cpu":
         return None
-    asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.splitlines()[0]  # noqa: S603
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[0]  # noqa: S603
 
 
 def _slug(name: str) -> str:
@@ -126,31 +126,45 @@ def _parser() -> argparse.ArgumentParser:
         "bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     cells = [str(cell) for cell in CELLS]
-    parser.add_argument("--systems", type=_some_of(SYSTEMS), default=SYSTEMS, help=f"from {', '.join(SYSTEMS)}")
+    parser.add_argument(
+        "--systems",
+        type=_some_of(SYSTEMS),
+        default=SYSTEMS,
+        help=f"systems to measure, from {', '.join(SYSTEMS)} (default: all)",
+    )
     parser.add_argument(
         "--cells",
         type=lambda text: tuple(cell for cell in CELLS if str(cell) in _some_of(cells)(text)),
         default=CELLS,
         metavar="CELL,...",
-        help=f"from {', '.join(cells)}",
+        help=f"cells to measure, from {', '.join(cells)} (default: all)",
     )
-    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the weights, everywhere")
-    parser.add_argument("--rounds", type=int, default=3, help="the order of the systems alternates (default: 3)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float16"),
+        default="float32",
+        help="data type of the weights, in every system (default: float32)",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="number of rounds; the order of the systems alternates (default: 3)"
+    )
     parser.add_argument(
         "--seconds",
         type=float,
         default=2.8,
-        help="a cell's window; with 64 texts or more under way twice that (default: 2.8)",
+        help="how long each cell is measured; twice as long if 64 or more texts are in flight (default: 2.8)",
     )
-    parser.add_argument("--warm-up", type=float, default=1, help="seconds before it, not counted (default: 1)")
+    parser.add_argument("--warm-up", type=float, default=1, help="seconds of load before each measurement (default: 1)")
     parser.add_argument(
         "--cores",
         type=lambda text: {int(core) for core in text.split(",")},
         default=os.sched_getaffinity(0),
-        help="to pin every process to, as 0,1 (default: all)",
+        help="cores that every process is pinned to, for example 0,1 (default: all)",
     )
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where to write (default: bench/results)")
-    parser.add_argument("--redraw", type=Path, metavar="RUN.json", help="measure nothing; draw this run once more")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="directory for the results (default: bench/results)")
+    parser.add_argument(
+        "--redraw", type=Path, metavar="RUN.json", help="measure nothing; write the table and plots of this run again"
+    )
     return parser
 
 

@@ -1,7 +1,7 @@
-"""What the linear layers allow on this machine: `python -m bench.bound MODEL_DIR DTYPE`, GFLOP/s by library as JSON.
+"""Measures the bound of the linear layers: `python -m bench.bound MODEL_DIR DTYPE` prints GFLOP/s by library as JSON.
 
-Matrix products only, without bias, at the shapes of the model's own linear layers. On a CPU for 2,048 tokens: MKL by
-torch's `linear`, and oneDNN by the operator that torch.compile puts in its place. On a GPU for 16,384: cuBLAS.
+It times matrix products alone, without bias, at the shapes of the model's linear layers. On a CPU for 2,048 tokens:
+MKL through torch's `linear`, and oneDNN through the operator that torch.compile uses. On a GPU for 16,384: cuBLAS.
 """
 
 import collections
@@ -36,7 +36,7 @@ def _on_gpu(tokens: Tensor, weight: Tensor) -> None:
 
 
 def _seconds(multiply: _Multiply, tokens: Tensor, weight: Tensor) -> float:
-    """The median of several, after two to warm up."""
+    """The median of several repetitions after a warm-up of two."""
     took = []
     for _ in range(_REPETITIONS + 2):
         begin = time.perf_counter()

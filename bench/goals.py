@@ -1,4 +1,4 @@
-"""What has to be reached: each a figure of one round, judged by its median over the rounds."""
+"""The goals on CPUs. Each is a figure of one round; its median over the rounds decides whether the goal is met."""
 
 import statistics
 from collections.abc import Callable
@@ -12,10 +12,10 @@ __all__ = ["GOALS", "Goal", "Verdict", "judge"]
 
 @dataclass(frozen=True)
 class Goal:
-    """`find` gives a round's figure, None where the round has not measured what it takes."""
+    """`find` returns the figure of a round, or None if the round did not measure the cells that it needs."""
 
-    words: str
-    demanded: float
+    title: str
+    target: float
     find: Callable[[Round], float | None]
     unit: str = "x"
     at_least: bool = True
@@ -23,23 +23,23 @@ class Goal:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`found` is the median; `met` is None where nothing was found."""
+    """`found` is the median of the rounds. `met` is None if no round has a figure."""
 
     goal: Goal
     found: float | None
     low: float | None
     high: float | None
-    """The least and the greatest round."""
+    """`low` and `high` are the lowest and the highest round."""
 
     @property
     def met(self) -> bool | None:
         if self.found is None:
             return None
-        return self.found >= self.goal.demanded if self.goal.at_least else self.found <= self.goal.demanded
+        return self.found >= self.goal.target if self.goal.at_least else self.found <= self.goal.target
 
 
 def judge(run: Run) -> list[Verdict]:
-    """One verdict a goal, in the order of GOALS."""
+    """One verdict for each goal, in the order of GOALS."""
     return [_judged(goal, run) for goal in GOALS]
 
 
@@ -51,7 +51,7 @@ def _judged(goal: Goal, run: Run) -> Verdict:
 
 
 def _of(seen: Round, system: str, cell: Cell, value: Callable[[Measured], float | None]) -> float | None:
-    """A figure of one cell; None where it was not measured."""
+    """A figure of one cell; None if the cell was not measured."""
     found = seen.systems[system].find(cell) if system in seen.systems else None
     return None if found is None else value(found)
 
@@ -60,8 +60,8 @@ def _ratio(ours: float | None, theirs: float | None) -> float | None:
     return None if ours is None or theirs is None else ours / theirs
 
 
-def _speed(system: str, other: str, workload: str, demanded: float) -> Goal:
-    """By tokens/s: the same ratio as by texts/s, but for the luck of having answered the shorter texts."""
+def _speed(system: str, other: str, workload: str, target: float) -> Goal:
+    """Compares tokens/s. Unlike texts/s, they do not depend on whether a system happened to get the shorter texts."""
     ours = Cell(workload, 1, 64)
     theirs = Cell(workload, 32, 1) if other == "encode" else ours
 
@@ -71,33 +71,33 @@ def _speed(system: str, other: str, workload: str, demanded: float) -> Goal:
             _of(seen, other, theirs, lambda each: each.tokens_per_second),
         )
 
-    what = "encode's, in process at batch 32" if other == "encode" else f"{other}'s"
-    return Goal(f"{system}, {workload}, 64 clients: speed by {what}", demanded, find)
+    what = "encode (in process, batches of 32)" if other == "encode" else other
+    return Goal(f"{system}, {workload}, 64 clients: speed relative to {what}", target, find)
 
 
-def _latency(system: str, other: str, demanded: float) -> Goal:
+def _latency(system: str, other: str, target: float) -> Goal:
     cell = Cell("short", 1, 1)
 
     def find(seen: Round) -> float | None:
         return _ratio(_of(seen, system, cell, lambda each: each.p50), _of(seen, other, cell, lambda each: each.p50))
 
-    return Goal(f"{system}, short, 1 client: p50 by {other}'s", demanded, find, at_least=False)
+    return Goal(f"{system}, short, 1 client: p50 relative to {other}", target, find, at_least=False)
 
 
-def _bound(system: str, workload: str, demanded: float) -> Goal:
+def _bound(system: str, workload: str, target: float) -> Goal:
     cell = Cell(workload, 32, 8)
 
     def find(seen: Round) -> float | None:
         return _of(seen, system, cell, seen.share)
 
-    return Goal(f"{system}, {workload}, 32 a request, 8 clients: share of the bound", demanded, find, unit="")
+    return Goal(f"{system}, {workload}, 32 texts per request, 8 clients: share of the bound", target, find, unit="")
 
 
-def _ready(system: str, demanded: float) -> Goal:
+def _ready(system: str, target: float) -> Goal:
     def find(seen: Round) -> float | None:
         return seen.systems[system].ready if system in seen.systems else None
 
-    return Goal(f"{system}: ready", demanded, find, unit="s", at_least=False)
+    return Goal(f"{system}: start", target, find, unit="s", at_least=False)
 
 
 def _health(system: str) -> Goal:

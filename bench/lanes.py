@@ -1,11 +1,12 @@
-"""What a bulk client does to a search query: single queries alone, bulk requests alone, and both at once.
+"""How bulk requests slow down search queries: queries alone, bulk requests alone, and both at once.
 
 Examples:
   python -m bench.lanes                                    both backends, three rounds: about five minutes
   python -m bench.lanes --systems huggingface --rounds 1   one backend, once: a minute
   python -m bench.lanes -o json                            every figure of every round
 
-A query is one short text a request. Bulk requests have 32 mixed texts; 64 clients keep about 100,000 tokens waiting.
+A query is a request with one short text. Bulk requests have 32 mixed texts; their 64 clients keep about 100,000 tokens
+waiting.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from bench.inputs import minilm
 from bench.progress import Progress
 from bench.results import Measured
 from bench.rounds import START
-from bench.sessions import REFUSED, Session, session
+from bench.sessions import TURN_ERRORS, Session, session
 from bench.systems import OURS
 from bench.table import markdown_table
 from bench.workloads import Cell
@@ -41,14 +42,14 @@ class Lanes:
     query_beside: tuple[float, float]
     bulk_alone: float
     bulk_beside: float
-    """With eight clients that send queries all the time."""
+    """Under eight clients that send queries without pause."""
     query_beside_eight: tuple[float, float]
     batch: float
-    """Of a bulk request's 32 texts, alone on the machine: p50 of one client."""
+    """p50 of one client that sends bulk requests of 32 texts, without other load."""
 
 
 def main() -> int:
-    """Exit status: 0; 1 when a system could not be measured."""
+    """Exit status: 0, or 1 if a system could not be measured."""
     args = _parser().parse_args()
     found: list[Lanes] = []
     failed = False
@@ -63,7 +64,7 @@ def main() -> int:
                 ):
                     try:
                         found.append(_measure(system, up.enter_context(session(system, inputs))))
-                    except REFUSED as error:
+                    except TURN_ERRORS as error:
                         failed = True
                         progress.say(f"failed: {error}")
     print(json.dumps([asdict(each) for each in found], indent=1) if args.output == "json" else table(found))
@@ -71,7 +72,7 @@ def main() -> int:
 
 
 def _measure(system: str, running: Session) -> Lanes:
-    running.measure(BULK)  # the load that does not count
+    running.measure(BULK)  # warm-up, not measured
     running.settle()
     alone = _seen(running.measure(QUERY))
     batch = _seen(running.measure(REQUEST))
@@ -106,7 +107,7 @@ def _times(found: Measured) -> tuple[float, float]:
 
 
 def table(found: Sequence[Lanes]) -> str:
-    """Medians of the rounds."""
+    """The table of medians over the rounds."""
     rows = []
     for system in dict.fromkeys(each.system for each in found):
         rounds = [each for each in found if each.system == system]
@@ -128,8 +129,8 @@ def table(found: Sequence[Lanes]) -> str:
             )
         )
     head = (
-        *("system", "a query alone, p50, ms", "p99", "beside bulk, p50", "p99", "one bulk request alone, p50, ms"),
-        *("p99 beside bulk by that", "bulk alone, tokens/s", "bulk beside 8 query clients by alone"),
+        *("system", "query alone: p50, ms", "p99", "query during bulk: p50", "p99", "one bulk request alone: p50, ms"),
+        *("p99 during bulk / one bulk request", "bulk alone, tokens/s", "bulk with 8 query clients / bulk alone"),
     )
     return markdown_table(head, rows)
 
@@ -139,13 +140,20 @@ def _parser() -> argparse.ArgumentParser:
         "bench.lanes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument(
-        "--systems", type=lambda text: text.split(","), default=list(OURS), help="backends, with flags if you like"
+        "--systems",
+        type=lambda text: text.split(","),
+        default=list(OURS),
+        help="backends, each with optional flags (default: huggingface,vllm)",
     )
-    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
-    parser.add_argument("--seconds", type=float, default=4, help="of each measurement (default: 4)")
-    parser.add_argument("--warm-up", type=float, default=1, help="seconds before it, not counted (default: 1)")
-    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the weights")
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="default: table")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds (default: 3)")
+    parser.add_argument("--seconds", type=float, default=4, help="seconds of each measurement (default: 4)")
+    parser.add_argument("--warm-up", type=float, default=1, help="seconds of load before each measurement (default: 1)")
+    parser.add_argument(
+        "--dtype", choices=("float32", "float16"), default="float32", help="data type of the weights (default: float32)"
+    )
+    parser.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="output format (default: table)"
+    )
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The clients: wrk with load.lua, which reports every answer; and what its report says of a window of time."""
+"""The clients: wrk with load.lua, which reports every answer, and the evaluation of its report."""
 
 import math
 import subprocess
@@ -16,21 +16,21 @@ from bench.workloads import Cell
 __all__ = ["Answer", "BadAnswers", "Clients", "Meanwhile", "Window", "measured", "read_report", "under_load"]
 
 Meanwhile = Callable[[float], None]
-"""What is done while the clients run, for as many seconds as it is told."""
+"""Called while the clients run; it takes the number of seconds to spend."""
 
 _SCRIPT = Path(__file__).with_name("load.lua")
 
 _ERRORS = ("connect", "read", "write", "timeout")
-"""What wrk counts, in the order in which load.lua prints it."""
+"""The errors that wrk counts, in the order in which load.lua prints them."""
 
 
 class BadAnswers(Exception):
-    """A system answered with something else than 200, or dropped connections: its figures would mean nothing."""
+    """A system gave answers other than 200 or dropped connections, so its figures would be meaningless."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One request: when it began and ended (seconds of time.monotonic), and which body it had."""
+    """One request: its start and end (seconds of time.monotonic), and the number of its body."""
 
     begun: float
     ended: float
@@ -39,9 +39,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Window:
-    """What is measured: from `begin` to `end`, seconds of time.monotonic.
+    """The measured time, from `begin` to `end` in seconds of time.monotonic.
 
-    Within it the system took `cpu_seconds`, and all others on the same cores `others`.
+    Within it the system used `cpu_seconds` of CPU time, and other processes on the same cores used `others`.
     """
 
     begin: float
@@ -52,16 +52,16 @@ class Window:
 
 @dataclass(frozen=True)
 class Clients:
-    """What they ask, and for how many seconds before it counts."""
+    """Where the clients send which bodies, and the seconds of load before the window."""
 
     url: str
     bodies: Path
-    """A body a line."""
+    """One body per line."""
     warm_up: float
 
 
 def read_report(report: str) -> list[Answer]:
-    """The answers in it. Raises BadAnswers, with counts, where one was not 200, or a connection failed."""
+    """The answers in a report. Raises BadAnswers, with counts, if an answer was not 200 or a connection failed."""
     answers: list[Answer] = []
     bad: Counter[str] = Counter()
     complete = False
@@ -81,7 +81,7 @@ def read_report(report: str) -> list[Answer]:
 
 
 def measured(cell: Cell, answers: Sequence[Answer], window: Window, body_tokens: Sequence[int]) -> Measured:
-    """The answers that ended within the window. Every body has `cell.batch` texts."""
+    """The figures of the answers that ended within the window. Every body has `cell.batch` texts."""
     inside = [answer for answer in answers if window.begin <= answer.ended < window.end]
     seconds = [answer.ended - answer.begun for answer in inside]
     enough = len(inside) >= 2 * cell.clients
@@ -102,7 +102,7 @@ def measured(cell: Cell, answers: Sequence[Answer], window: Window, body_tokens:
 
 @contextmanager
 def _wrk(clients: Clients, count: int, seconds: float) -> Iterator[subprocess.Popen[str]]:
-    """Stops by itself after the seconds, rounded up; at once where its context is left before."""
+    """A context in which wrk runs. wrk ends after `seconds`, rounded up, or when the context ends."""
     argv = ["wrk", f"-t{count}", f"-c{count}", f"-d{math.ceil(seconds)}s", "--timeout", "300s"]
     argv += ["-s", str(_SCRIPT), clients.url, "--", str(clients.bodies), str(count)]
     with subprocess.Popen(  # noqa: S603 a fixed command
@@ -117,7 +117,7 @@ def _wrk(clients: Clients, count: int, seconds: float) -> Iterator[subprocess.Po
 def under_load(
     clients: Clients, cell: Cell, seconds: float, tree: Tree, meanwhile: Meanwhile = time.sleep
 ) -> tuple[list[Answer], Window]:
-    """All answers of one run of the clients, and the window in it. After the window `tree`'s memory is noted.
+    """Runs the clients; returns all answers and the window. After the window it records the memory of `tree`.
 
     Raises BadAnswers.
     """
@@ -126,6 +126,6 @@ def under_load(
         begin, before, all_before = time.monotonic(), tree.cpu_seconds(), busy_seconds()
         meanwhile(seconds)
         end, after, all_after = time.monotonic(), tree.cpu_seconds(), busy_seconds()
-        tree.note_memory()  # the clients have not stopped; what it costs, a tenth of a second, is nobody's
+        tree.note_memory()  # the clients still run; this takes a tenth of a second outside the window
         report, _ = wrk.communicate()
     return read_report(report), Window(begin, end, after - before, (all_after - all_before) - (after - before))

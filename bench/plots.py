@@ -1,4 +1,4 @@
-"""What one run found, drawn: one message a picture. Colours are Okabe and Ito's, told apart by the colour-blind too."""
+"""Plots of one run. The colours are Okabe and Ito's, which colour-blind readers can tell apart."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ _STYLE = {
 
 
 def draw(run: Run, base: Path) -> list[Path]:
-    """Writes BASE-throughput.png, -latency.png and -start.png; returns those that had something to show."""
+    """Writes BASE-throughput.png, BASE-latency.png and BASE-start.png, and returns their paths."""
     mpl.use("agg")
     drawn = []
     with mpl.rc_context(_STYLE):
@@ -49,7 +49,7 @@ def draw(run: Run, base: Path) -> list[Path]:
 
 
 def _throughput(run: Run) -> Any:
-    """Bars of texts/s with everybody busy, a line where the linear layers' bound is."""
+    """Bars of texts/s under full load, and a line at the bound of the linear layers."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.9), layout="constrained")
     bound = sorted(each.bound.tokens_per_second for each in run.rounds)[len(run.rounds) // 2]
     rows = run.systems[::-1]
@@ -65,10 +65,10 @@ def _throughput(run: Run) -> Any:
         ax.text(most, len(rows) - 0.42, "bound of the\nlinear layers ", ha="right", va="bottom", fontsize=9)
         ax.set_yticks(range(len(rows)), [TITLES[each].replace(", ", ",\n") for each in rows])
         ax.set(xlabel="texts/s", xlim=(0, most * 1.08), ylim=(-0.6, len(rows) - 0.4))
-        ax.set_title(f"{workload} ({run.tokens_a_text[workload]:.0f} tokens a text)", pad=34)
+        ax.set_title(f"{workload} ({run.tokens_a_text[workload]:.0f} tokens per text)", pad=34)
     axes[1].set_yticklabels([])
     figure.suptitle(
-        "Throughput: dark, 64 clients with one text a request; light, 8 clients with 32\n"
+        "Throughput: dark, 64 clients with one text per request; light, 8 clients with 32 texts per request\n"
         "(encode: no clients, batches of 32)",
         fontsize=11,
         x=0.01,
@@ -78,7 +78,7 @@ def _throughput(run: Run) -> Any:
 
 
 def _texts(run: Run, system: str, cell: Cell) -> float | None:
-    """encode has no clients; its one figure goes with the dark bars."""
+    """`encode` has no clients; its one figure is shown with the dark bars."""
     if system == "encode":
         if cell.batch > 1:
             return None
@@ -87,7 +87,7 @@ def _texts(run: Run, system: str, cell: Cell) -> float | None:
 
 
 def _latency(run: Run) -> Any:
-    """Lines of p50, and p99 above it, by clients; one text a request."""
+    """Lines of p50 and p99 by number of clients, with one text per request."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained", sharey=True)
     servers = [each for each in run.systems if each != "encode"]
     clients = (1, 8, 64)
@@ -101,29 +101,29 @@ def _latency(run: Run) -> Any:
             ax.plot(xs, p99, linestyle="none", markersize=7, markerfacecolor="white", **look)
             ax.vlines(xs, p50, p99, color=_COLOURS[system], linewidth=1, alpha=0.6)
         alone = _ms(run, "encode", Cell(workload, 1, 1), lambda found: found.p50)
-        if alone == alone:  # noqa: PLR0124 not a number where it was not measured
+        if alone == alone:  # noqa: PLR0124 NaN if it was not measured
             ax.axhline(alone, color=_COLOURS["encode"], linestyle="--", linewidth=1)
             ax.text(2.25, alone, "one text by encode", ha="right", va="bottom", fontsize=9, color="#555555")
         ax.set(yscale="log", xlabel="clients", xlim=(-0.3, 2.3))
         ax.set_xticks(range(len(clients)), [str(each) for each in clients])
         ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         ax.grid(axis="y", alpha=0.3)
-        ax.set_title(f"{workload} ({run.tokens_a_text[workload]:.0f} tokens a text)")
+        ax.set_title(f"{workload} ({run.tokens_a_text[workload]:.0f} tokens per text)")
     axes[0].set_ylabel("ms, logarithmic")
-    figure.suptitle("Latency, one text a request: filled, p50; hollow, p99", fontsize=11, x=0.01, ha="left")
+    figure.suptitle("Latency, one text per request: filled, p50; hollow, p99", fontsize=11, x=0.01, ha="left")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(servers))
     return figure
 
 
 def _ms(run: Run, system: str, cell: Cell, value: Callable[[Measured], float | None]) -> float:
-    """Not a number, which nothing is drawn for, where it was not measured."""
+    """NaN if the cell was not measured; matplotlib draws nothing for it."""
     found = run.median(system, cell, value)
     return float("nan") if found is None else 1000 * found
 
 
 def _start(run: Run) -> Any:
-    """Bars of seconds to ready, and of memory."""
+    """Bars of the seconds to the first vector, and of peak memory."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 2.9), layout="constrained")
     rows = run.systems[::-1]
     ready = [run.median_of(each, lambda found: found.ready) for each in rows]

@@ -1,4 +1,4 @@
-"""A started process with all that it starts: its CPU time, its memory, its end."""
+"""A process with its children: their CPU time, memory and end."""
 
 import contextlib
 import os
@@ -20,17 +20,17 @@ _GRACE = 15
 
 
 def busy_seconds() -> float:
-    """CPU time that the cores we are pinned to have given to anyone since boot, and what the hypervisor stole."""
+    """CPU time of all processes since boot on the cores of this process, including time stolen by the hypervisor."""
     times = psutil.cpu_times(percpu=True)
     busy: float = sum(sum(times[core]) - times[core].idle - times[core].iowait for core in os.sched_getaffinity(0))
     return busy
 
 
 class Tree:
-    """As a context: the process runs inside, and nothing of it is left after."""
+    """A context in which the process runs. At the end the process and all its children have ended."""
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str], log: Path, *, piped: bool = False) -> None:
-        """`piped` opens its stdin and stdout to us; else what it prints goes to the log."""
+        """`piped` connects its stdin and stdout to pipes; otherwise its output goes to the log."""
         self.started = time.monotonic()
         with log.open("wb") as output:
             self.process = subprocess.Popen(  # noqa: S603 the systems' own commands
@@ -39,24 +39,24 @@ class Tree:
                 stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if piped else output,
                 stderr=output,
-                start_new_session=True,  # Ctrl-C is for the harness, which stops the rest in order
+                start_new_session=True,  # Ctrl-C reaches only the benchmark, which stops the others in order
             )
         self.log = log
         self._root = psutil.Process(self.process.pid)
         self._seen: dict[int, psutil.Process] = {}
         self.peak_memory = 0
-        """Bytes; the greatest that `note_memory` saw."""
+        """Bytes: the maximum of all calls of `note_memory`."""
 
     def __enter__(self) -> Self:
         return self
 
     def pause(self) -> None:
-        """It takes no CPU time until `resumed`: servers that wait for work poll, some a thousand times a second."""
+        """Stops the processes until `resumed`. Idle servers poll for work, some a thousand times a second."""
         self._signal(signal.SIGSTOP)
 
     @contextmanager
     def resumed(self) -> Iterator[None]:
-        """Goes on inside, and is paused after."""
+        """A context in which the processes run; they are paused at its end."""
         self._signal(signal.SIGCONT)
         try:
             yield
@@ -69,7 +69,7 @@ class Tree:
                 each.send_signal(number)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        processes = self._processes()  # before the root ends, and with it the list of its children
+        processes = self._processes()  # before the root ends, because then the list of its children is lost
         self._signal(signal.SIGCONT)  # a paused process does not end
         if self.process.poll() is None:
             self.process.terminate()
@@ -78,7 +78,7 @@ class Tree:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        left = [each for each in processes if each.is_running()]  # what outlives the root is killed
+        left = [each for each in processes if each.is_running()]  # processes that outlive the root
         for each in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
@@ -88,12 +88,12 @@ class Tree:
                 stream.close()
 
     def last_words(self) -> str:
-        """The last line of its log that says something."""
+        """The last line of the log that is not empty."""
         lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        return lines[-1][:300] if lines else "it said nothing"
+        return lines[-1][:300] if lines else "its log is empty"
 
     def cpu_seconds(self) -> float:
-        """User and system time since the start, of all processes that live or were waited for."""
+        """User and system time since the start of all processes, including ended children that were waited for."""
         total = 0.0
         for each in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -101,7 +101,7 @@ class Tree:
         return total
 
     def note_memory(self) -> None:
-        """Of the whole tree. A file's pages count once, whoever else has them, too: another process, another system."""
+        """Records the memory of the whole tree. A file's pages count once, even if other processes map them too."""
         anonymous, files = 0, dict[str, int]()
         for each in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -109,11 +109,11 @@ class Tree:
                     if mapped.path.startswith("/"):
                         files[mapped.path] = max(mapped.rss, files.get(mapped.path, 0))
                     else:
-                        anonymous += mapped.pss  # shared after a fork, if at all: 1/n in each of n processes
+                        anonymous += mapped.pss  # pages shared after a fork count 1/n in each of n processes
         self.peak_memory = max(self.peak_memory, anonymous + sum(files.values()))
 
     def wait_until_idle(self, limit: float) -> None:
-        """Until it computes no more: what clients left behind would be paid for by the next ones. Up to `limit` s."""
+        """Waits up to `limit` seconds until the processes are idle, so that the next cell starts without old work."""
         end = time.monotonic() + limit
         while time.monotonic() < end:
             before, begin = self.cpu_seconds(), time.monotonic()

@@ -1,4 +1,4 @@
-"""What is running and how long is left, a line each, on stderr."""
+"""Progress on stderr: one line for each part, with the estimated remaining time."""
 
 import sys
 import time
@@ -9,30 +9,30 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """Of work whose parts are known beforehand, in seconds, about; what is left is judged by how the parts went."""
+    """Progress of work with estimated parts, in seconds. The remaining time is corrected by how long the parts took."""
 
     def __init__(self, expected: float) -> None:
         self._expected = expected
         self._done = 0.0
         self._pace = 1.0
-        """Seconds gone for each that was expected."""
+        """Elapsed seconds per expected second."""
         self._label = ""
         self._begin = time.monotonic()
 
     @contextmanager
     def part(self, label: str, expected: float) -> Iterator[None]:
-        """As a context, while it lasts; `expected` is what the whole counts it as."""
+        """A context for one part; `expected` is its estimate in seconds."""
         self._label = label
         self.say("starting")
         yield
         self._done += expected
         self._pace = (time.monotonic() - self._begin) / self._done
 
-    def say(self, words: str) -> None:
-        """A line, about the part under way."""
+    def say(self, text: str) -> None:
+        """Prints a line about the current part."""
         gone = time.monotonic() - self._begin
         left = max(0.0, self._expected * self._pace - gone)
-        print(f"{_clock(gone)} (about {_clock(left)} left) {self._label}: {words}", file=sys.stderr, flush=True)
+        print(f"{_clock(gone)} (about {_clock(left)} left) {self._label}: {text}", file=sys.stderr, flush=True)
 
 
 def _clock(seconds: float) -> str:

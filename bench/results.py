@@ -1,4 +1,4 @@
-"""What was measured, as it is written to bench/results/*.json: every round, every system, every cell."""
+"""The measurements of a run, as bench/results/*.json stores them: every round, every system, every cell."""
 
 import math
 import statistics
@@ -16,7 +16,7 @@ class _Record(BaseModel):
 
 
 class Measured(_Record):
-    """One cell of one system in one round. Times in seconds; the window is what lies between warm-up and end."""
+    """One cell of one system in one round. Times are in seconds. The window begins after the warm-up."""
 
     workload: str
     batch: int
@@ -26,12 +26,12 @@ class Measured(_Record):
     texts: int
     tokens: int
     p50: float | None
-    """None where the window is too short to tell: fewer than two answers for each client."""
+    """None if the window is too short: fewer than two answers per client."""
     p99: float | None
     cpu_seconds: float
-    """Of the whole process tree, within the window."""
+    """CPU time of the whole process tree within the window."""
     others: float
-    """CPU-seconds that everything else on these cores took meanwhile: clients, and what should not be there."""
+    """CPU-seconds of all other processes on these cores within the window: the clients, and any unrelated work."""
 
     @property
     def cell(self) -> Cell:
@@ -39,7 +39,7 @@ class Measured(_Record):
 
     @property
     def texts_per_second(self) -> float | None:
-        """None where no answer came within the window: the system may be slow, and may as well be about to answer."""
+        """None if no answer came within the window, which tells nothing about the speed."""
         return self.texts / self.seconds if self.texts else None
 
     @property
@@ -52,7 +52,7 @@ class Measured(_Record):
 
 
 class Health(_Record):
-    """Answers of /healthz, in seconds, while the cell's load ran."""
+    """Response times of /healthz, in seconds, under the load of the cell."""
 
     workload: str
     batch: int
@@ -66,13 +66,13 @@ class SystemRound(_Record):
     """One system in one round: started, measured, stopped."""
 
     failed: str | None = None
-    """Why there is nothing more: not installed, did not start, wrong vectors, an error under load."""
+    """Why the turn ended: not installed, did not start, wrong vectors, an error under load. None without a failure."""
     ready: float | None = None
     """Seconds from exec to the first vector."""
     cosine: float | None = None
-    """The least, of 64 vectors with sentence-transformers' own."""
+    """The lowest cosine of 64 vectors with those of sentence-transformers."""
     peak_memory: int | None = None
-    """Bytes of the process tree, a shared page counted once; the greatest found under a load."""
+    """Bytes of the process tree, shared pages counted once: the maximum under load."""
     cells: tuple[Measured, ...] = ()
     health: tuple[Health, ...] = ()
 
@@ -81,22 +81,22 @@ class SystemRound(_Record):
 
 
 class Bound(_Record):
-    """What the linear layers allow: matrix products alone, without bias, at the model's own shapes."""
+    """The speed of the linear layers' matrix products alone, without bias, at the model's shapes."""
 
     gflops: dict[str, float]
     """GFLOP/s by library."""
     flop_per_token: int
-    """Twice the weights of the linear layers; attention counts as nothing."""
+    """Two per weight of the linear layers; attention is not counted."""
     tokens: int = 2048
-    """That were multiplied at once."""
+    """Tokens in one matrix product."""
 
     @classmethod
     def middle(cls, several: Sequence["Bound"]) -> "Bound":
-        """The median, library by library."""
+        """The median of each library."""
         gflops = {name: statistics.median(each.gflops[name] for each in several) for name in several[0].gflops}
         return several[0].model_copy(update={"gflops": gflops})
 
-    @computed_field  # type: ignore[prop-decorator]  # mypy does not follow it
+    @computed_field  # type: ignore[prop-decorator]  # mypy does not support it
     @property
     def tokens_per_second(self) -> float:
         return 1e9 * max(self.gflops.values()) / self.flop_per_token
@@ -106,32 +106,32 @@ class Round(_Record):
     """The systems in the order of their start, and the bound."""
 
     bound: Bound
-    """The middle of all."""
+    """The median of all measurements of the bound in this round."""
     bounds: dict[str, Bound] = {}
-    """Of each cell, measured beside it."""
+    """By cell: the bound measured directly before or after it."""
     systems: dict[str, SystemRound]
 
     def share(self, found: Measured | None) -> float | None:
-        """Of the bound; None where nothing was found."""
+        """The share of the bound that `found` reaches; None without a measurement."""
         if found is None or found.tokens_per_second is None:
             return None
         return found.tokens_per_second / self.bounds.get(str(found.cell), self.bound).tokens_per_second
 
 
 class Machine(_Record):
-    """Where it ran."""
+    """The machine of the run."""
 
     cpu: str
     gpu: str | None = None
     cores: tuple[int, ...]
-    """Those that every process was pinned to, the clients' too."""
+    """The cores that every process was pinned to, clients included."""
     memory_gib: float
     kernel: str
     versions: dict[str, str]
 
 
 class Run(_Record):
-    """All of one run."""
+    """One run."""
 
     started: str
     machine: Machine
@@ -147,28 +147,28 @@ class Run(_Record):
 
     @property
     def whole(self) -> bool:
-        """Whether every cell was measured, of one system at least: a picture of fewer would have gaps."""
+        """Whether at least one system has every cell. The plots of other runs would have gaps."""
         found = {cell.cell for each in self.rounds for system in each.systems.values() for cell in system.cells}
         return found.issuperset(CELLS)
 
     def median(self, system: str, cell: Cell, value: Callable[[Measured], float | None]) -> float | None:
-        """Over the rounds that measured it; None when none did."""
+        """The median over the rounds that measured the cell; None if no round did."""
         found = [each.systems[system].find(cell) for each in self.rounds if system in each.systems]
         values = [value(each) for each in found if each is not None]
         return _median(values)
 
     def median_of(self, system: str, value: Callable[[SystemRound], float | None]) -> float | None:
-        """As `median`, of what a system has once a round."""
+        """Like `median`, for figures that a system has once per round."""
         return _median([value(each.systems[system]) for each in self.rounds if system in each.systems])
 
     def failure(self, system: str) -> str | None:
-        """The first one, in words."""
+        """Why the system failed first; None if it never did."""
         failures = [each.systems[system].failed for each in self.rounds if system in each.systems]
         return next(filter(None, failures), None)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of them do not pass."""
+    """The smallest of the values that at least `share` of them do not exceed."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 

@@ -1,4 +1,4 @@
-"""The run: in each round all systems are started and checked, and measured in turn, cell by cell."""
+"""The run. Each round starts and checks all systems, then measures them in turn, cell by cell."""
 
 import subprocess
 import sys
@@ -11,29 +11,29 @@ import numpy as np
 
 from bench.progress import Progress
 from bench.results import Bound, Measured, Round, SystemRound
-from bench.sessions import REFUSED, Inputs, Session, SystemFailed, Vectors, session
+from bench.sessions import TURN_ERRORS, Inputs, Session, SystemFailed, Vectors, session
 from bench.systems import ENCODE, SERVERS
 from bench.workloads import Cell
 from embedding_runtime.launch import keeping_memory
 
-__all__ = ["Plan", "check_vectors", "reference", "run", "words"]
+__all__ = ["Plan", "check_vectors", "reference", "run", "summary"]
 
 EXACT = 0.9999
-"""The least cosine with sentence-transformers' own vectors."""
+"""The lowest accepted cosine with the vectors of sentence-transformers."""
 
 FIRST = Cell("mixed", 1, 64)
-"""A load that does not count: what is compiled or allocated at first use belongs to no cell."""
+"""A load that is not measured, so that no cell includes compilation and allocation at first use."""
 
 START = {"encode": 15.0, "huggingface": 10.0, "infinity": 20.0, "vllm": 35.0, "vllm-server": 50.0}
-"""What a start and a stop take, about, in seconds: for the time that is left, nothing else."""
+"""Estimated seconds of a start and a stop; used only for the remaining time that is printed."""
 
 BOUND = 5.0
-"""What one measurement of the bound takes, about, in seconds."""
+"""Estimated seconds of one measurement of the bound."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run."""
+    """The systems, cells, rounds and inputs of a run."""
 
     systems: tuple[str, ...]
     cells: tuple[Cell, ...]
@@ -42,16 +42,16 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """What all of it takes, about."""
+        """The estimated seconds of the run."""
         starts = sum(map(self.start_seconds, self.systems))
         cells = sum(self.cell_seconds(cell, system) for cell in self.cells for system in self.systems)
         return START[ENCODE] + self.rounds * (starts + len(self.steps) * BOUND + cells)
 
     @property
     def steps(self) -> list[list[Cell]]:
-        """The cells of one turn each: mostly one.
+        """The cells that are measured in one turn: mostly one.
 
-        What 64 clients get, a text a request, is compared with encode's batches of 32: both belong to one turn.
+        64 clients with one text per request are compared with `encode` in batches of 32, so both are in one turn.
         """
         steps: list[list[Cell]] = []
         for cell in self.cells:
@@ -106,24 +106,24 @@ def _round(number: int, plan: Plan, expected: Vectors, progress: Progress) -> Ro
 
 
 def reference(inputs: Inputs, progress: Progress) -> Vectors:
-    """sentence-transformers' own vectors. Without them nothing can be compared: raises SystemFailed."""
-    with progress.part("sentence-transformers' own vectors", START[ENCODE]), session(ENCODE, inputs) as encoder:
+    """The vectors of sentence-transformers, which all others are compared with. Raises SystemFailed."""
+    with progress.part("reference vectors of sentence-transformers", START[ENCODE]), session(ENCODE, inputs) as encoder:
         return encoder.vectors()
 
 
 def _measure_bound(inputs: Inputs) -> Bound:
-    """In a process of its own, which loads torch and, as our worker, keeps its memory. Raises SystemFailed."""
+    """Runs bench.bound, which like a worker does not return freed memory. Raises SystemFailed."""
     command = [sys.executable, "-m", "bench.bound", str(inputs.model_dir), inputs.dtype]
-    done = subprocess.run(  # noqa: S603 ours
+    done = subprocess.run(  # noqa: S603 a fixed command
         command, check=False, capture_output=True, text=True, env=keeping_memory()
     )
     if done.returncode != 0:
-        raise SystemFailed(f"bench.bound ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+        raise SystemFailed(f"bench.bound failed with exit status {done.returncode}: {done.stderr.strip()[-300:]}")
     return Bound.model_validate_json(done.stdout.splitlines()[-1])
 
 
 class _Turn:
-    """One system in one round. A failure ends it, and is in its record, beside what was measured before."""
+    """One system in one round. A failure ends the turn; the record has it and the earlier measurements."""
 
     def __init__(self, system: str) -> None:
         self._system = system
@@ -132,8 +132,8 @@ class _Turn:
         self._running: Session | None = None
 
     def start(self, inputs: Inputs, expected: Vectors, progress: Progress) -> None:
-        """Starts it, checks its vectors, and gives it the load that does not count."""
-        with self._told(progress):
+        """Starts the system, checks its vectors, and warms it up."""
+        with self._failures_recorded(progress):
             self._running = running = self._stack.enter_context(session(self._system, inputs))
             self._found["ready"] = running.ready
             progress.say(f"ready after {running.ready:.1f} s")
@@ -143,8 +143,8 @@ class _Turn:
             running.tree.pause()
 
     def measure(self, cell: Cell, progress: Progress, *, last: bool) -> None:
-        """Nothing where it has failed. After the last cell it is stopped, whatever its clients left behind."""
-        with self._told(progress):
+        """Measures a cell, unless the system has failed. After the last cell it stops the system."""
+        with self._failures_recorded(progress):
             if self._running is not None:
                 with self._running.tree.resumed():
                     self._measure(self._running, cell, progress, last=last)
@@ -155,7 +155,7 @@ class _Turn:
         if (figures := running.measure(cell)) is None:
             return
         self._found["cells"].append(figures)
-        progress.say(words(figures))
+        progress.say(summary(figures))
         if _probed(cell):
             running.settle()
             if (probed := running.health(cell)) is not None:
@@ -166,7 +166,7 @@ class _Turn:
             running.settle()
 
     def close(self) -> None:
-        """Stops it, where it runs."""
+        """Stops the system if it runs."""
         self._running = None
         self._stack.close()
 
@@ -174,16 +174,16 @@ class _Turn:
         return SystemRound.model_validate(self._found)
 
     @contextmanager
-    def _told(self, progress: Progress) -> Iterator[None]:
+    def _failures_recorded(self, progress: Progress) -> Iterator[None]:
         try:
             yield
-        except REFUSED as error:
+        except TURN_ERRORS as error:
             self._found["failed"] = str(error) or repr(error)
             progress.say(f"failed: {self._found['failed']}")
             self.close()
 
 
-def words(figures: Measured) -> str:
+def summary(figures: Measured) -> str:
     if not figures.texts:
         return f"no answer within {figures.seconds:.1f} s"
     p50 = "" if figures.p50 is None else f", p50 {1000 * figures.p50:.1f} ms"
@@ -191,16 +191,16 @@ def words(figures: Measured) -> str:
 
 
 def _probed(cell: Cell) -> bool:
-    """The cells under which the front has most to do: most requests, and largest answers."""
+    """Whether /healthz is probed: in the cells with the most requests and the largest answers."""
     return cell.workload == "short" and cell.clients == 64  # noqa: PLR2004
 
 
 def check_vectors(found: Vectors, expected: Vectors) -> float:
-    """The least cosine of a vector with the one expected. Raises SystemFailed where it is below EXACT."""
+    """The lowest cosine of a vector with the expected one. Raises SystemFailed if it is below EXACT."""
     if found.shape != expected.shape:
-        raise SystemFailed(f"wrong vectors: shape {found.shape}, not {expected.shape}")
+        raise SystemFailed(f"wrong vectors: their shape is {found.shape}, expected {expected.shape}")
     lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
     least = float((np.einsum("ij,ij->i", found, expected) / lengths).min())
-    if not least >= EXACT:  # not a number fails too
-        raise SystemFailed(f"wrong vectors: cosine {least:.6f} with sentence-transformers', less than {EXACT}")
+    if not least >= EXACT:  # also true for NaN
+        raise SystemFailed(f"wrong vectors: a cosine with the reference is {least:.6f}, below {EXACT}")
     return least

@@ -1,4 +1,4 @@
-"""How this runtime scales with cores, workers and frontends, beside sentence-transformers' `encode`.
+"""How this runtime scales with cores, workers and frontends, compared with `encode` of sentence-transformers.
 
 Examples:
   python -m bench.scaling                                        1, 2, 4... cores of this machine, three rounds
@@ -7,8 +7,9 @@ Examples:
   python -m bench.scaling --gpu                                  float16 on a GPU, MiniLM and BERT-base's shape
   python -m bench.scaling -o json >run.json                      every figure of every round
 
-A server has the first cores; clients have others where there are enough, else the same. With --gpu all processes have
-all cores. Figures are medians of the rounds; ratios are to the same system with two cores, in the same round.
+A server gets the first cores. Clients get the other cores if at least two are left, otherwise all. With --gpu all
+processes have all cores. Figures are medians of the rounds; ratios are to the same system on two cores in the same
+round.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from bench.inputs import bert_base, minilm
 from bench.progress import Progress
 from bench.results import Measured
 from bench.rounds import START, check_vectors, reference
-from bench.sessions import REFUSED, Inputs, Vectors, session
+from bench.sessions import TURN_ERRORS, Inputs, Vectors, session
 from bench.systems import ENCODE, server
 from bench.table import markdown_table
 from bench.workloads import Cell
@@ -43,7 +44,7 @@ _OF_ENCODE: Mapping[Cell, Cell] = {
     Cell("mixed", 32, 16): Cell("mixed", 32, 1),
     Cell("short", 1, 1): Cell("short", 1, 1),
 }
-"""What of `encode`, which has no clients, stands in a column."""
+"""The cell of `encode`, which has no clients, that is shown in a column."""
 
 _GPU_SYSTEMS = (
     "huggingface --frontends=1 --workers=1",
@@ -60,21 +61,21 @@ _GPU_SYSTEMS = (
 
 @dataclass(frozen=True)
 class Point:
-    """One system in one round on so many cores. `failed`: why there is nothing."""
+    """One system in one round on a number of cores. `failed` says why it has no figures."""
 
     model: str
     system: str
     cores: int
     round: int
     found: dict[str, Measured]
-    """By the column's cell."""
+    """By the cell of the column."""
     tokens_per_second: float | None = None
-    """Of the backend in process."""
+    """Only for the backend in process."""
     failed: str | None = None
 
 
 def main() -> int:
-    """Exit status: 0; 1 when a system could not be measured."""
+    """Exit status: 0, or 1 if a system could not be measured."""
     args = _parser().parse_args()
     if not shutil.which("wrk"):
         print("bench.scaling: wrk is not installed: run make bench, or apt-get install wrk", file=sys.stderr)
@@ -104,14 +105,14 @@ def main() -> int:
 
 
 def _counts(available: int) -> list[int]:
-    """1, 2, 4... and what there is."""
+    """1, 2, 4... and the number of available cores."""
     powers = [2**place for place in range(available.bit_length()) if 2**place <= available]
     return powers if powers[-1] == available else [*powers, available]
 
 
 @dataclass(frozen=True)
 class _Conditions:
-    """What all systems of a model have in common."""
+    """The conditions that are the same for all systems of a model."""
 
     model: str
     columns: Sequence[Cell]
@@ -121,9 +122,9 @@ class _Conditions:
 
 
 def _measure(system: str, cores: int, number: int, same: _Conditions) -> Point:
-    """Start it, check its vectors, measure every column."""
+    """Starts the system, checks its vectors, and measures every column."""
     others = same.all_cores[cores:]
-    clients = others if len(others) >= 2 else same.all_cores  # noqa: PLR2004 wrk takes a core, and the kernel for it
+    clients = others if len(others) >= 2 else same.all_cores  # noqa: PLR2004 one for wrk, one for the kernel
     found: dict[str, Measured] = {}
     try:
         with _pinned(same.all_cores[:cores]):
@@ -138,14 +139,14 @@ def _measure(system: str, cores: int, number: int, same: _Conditions) -> Point:
                         if cell is not None and (figures := running.measure(cell)) is not None:
                             found[str(column)] = figures
                         running.settle()
-    except REFUSED as error:
+    except TURN_ERRORS as error:
         return Point(same.model, system, cores, number, found, failed=str(error) or repr(error))
     return Point(same.model, system, cores, number, found)
 
 
 @contextmanager
 def _pinned(cores: Sequence[int]) -> Iterator[None]:
-    """What is started inside has these cores."""
+    """A context whose child processes run on these cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -155,7 +156,7 @@ def _pinned(cores: Sequence[int]) -> Iterator[None]:
 
 
 def _in_process(inputs: Inputs) -> float:
-    """Mixed tokens/s. Raises OSError where it ended without an answer."""
+    """Tokens/s of mixed texts. Raises OSError if the process fails."""
     command = [sys.executable, "-m", "bench.in_process", str(inputs.model_dir), inputs.dtype, str(inputs.seconds)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 ours
     if done.returncode != 0:
@@ -165,7 +166,7 @@ def _in_process(inputs: Inputs) -> float:
 
 
 def table(points: Sequence[Point], columns: Sequence[Cell]) -> str:
-    """A table a model: a row for each system and number of cores."""
+    """One table for each model, with a row for each system and number of cores."""
     models = {each.model: [point for point in points if point.model == each.model] for each in points}
     return "\n\n".join(
         f"{model}, texts/s (tokens/s), medians\n\n{_of_model(mine, columns)}" for model, mine in models.items()
@@ -177,14 +178,14 @@ def _of_model(points: Sequence[Point], columns: Sequence[Cell]) -> str:
     for system, cores in dict.fromkeys((each.system, each.cores) for each in points):
         mine = [each for each in points if (each.system, each.cores) == (system, cores)]
         two = {each.round: each for each in points if (each.system, each.cores) == (system, 2)}
-        trouble = next((each.failed for each in mine if each.failed), None) or ""
+        failure = next((each.failed for each in mine if each.failed), None) or ""
         cells = [_figure(mine, two, column) for column in columns]
         speeds = [each.tokens_per_second for each in mine if each.tokens_per_second is not None]
         if speeds:
             cells[-1] = f"({statistics.median(speeds):,.0f})"
-        rows.append((system, str(cores), *cells, trouble))
-    heads = [f"{column.workload}, {column.batch} a request, {column.clients} clients" for column in columns]
-    return markdown_table(("system", "cores", *heads, "trouble"), rows)
+        rows.append((system, str(cores), *cells, failure))
+    heads = [f"{column.workload}, {column.batch} per request, {column.clients} clients" for column in columns]
+    return markdown_table(("system", "cores", *heads, "failure"), rows)
 
 
 def _figure(points: Sequence[Point], two: Mapping[int, Point], column: Cell) -> str:
@@ -226,17 +227,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--systems",
         type=lambda text: tuple(map(_system, text.split(","))),
-        help=f"servers, with flags if you like, {ENCODE}, {IN_PROCESS!r}",
+        help=f"servers, each with optional flags, {ENCODE}, {IN_PROCESS!r}",
     )
     parser.add_argument(
-        "--cores", type=lambda text: [int(each) for each in text.split(",")], help="numbers of cores, as 1,2,4"
+        "--cores", type=lambda text: [int(each) for each in text.split(",")], help="numbers of cores, for example 1,2,4"
     )
-    parser.add_argument("--gpu", action="store_true", help="the cells and set-ups of a GPU, in float16, on all cores")
-    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the weights, on CPUs")
-    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
-    parser.add_argument("--seconds", type=float, default=4, help="of each measurement (default: 4)")
-    parser.add_argument("--warm-up", type=float, default=1, help="seconds before it, not counted (default: 1)")
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="default: table")
+    parser.add_argument(
+        "--gpu", action="store_true", help="measure the GPU's cells and configurations, in float16, on all cores"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float16"),
+        default="float32",
+        help="data type of the weights on CPUs (default: float32)",
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds (default: 3)")
+    parser.add_argument("--seconds", type=float, default=4, help="seconds of each measurement (default: 4)")
+    parser.add_argument("--warm-up", type=float, default=1, help="seconds of load before each measurement (default: 1)")
+    parser.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="output format (default: table)"
+    )
     return parser
 
 

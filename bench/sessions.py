@@ -1,4 +1,4 @@
-"""A system that runs: ready, checked, measured cell by cell. A server behind HTTP and `encode` look alike here."""
+"""A running system that is checked and measured cell by cell. Servers and `encode` have the same interface."""
 
 import http.client
 import json
@@ -21,40 +21,40 @@ from bench.results import Health, Measured, percentile
 from bench.systems import ENCODE, OFFLINE, Server, server
 from bench.workloads import MODEL, Cell, Workload
 
-__all__ = ["CHECKED", "REFUSED", "Inputs", "Session", "SystemFailed", "Vectors", "session"]
+__all__ = ["CHECKED", "TURN_ERRORS", "Inputs", "Session", "SystemFailed", "Vectors", "session"]
 
 Vectors = npt.NDArray[np.float32]
 
 CHECKED = 64
-"""Texts whose vectors are compared, the first of mixed."""
+"""How many of the first mixed texts have their vectors compared."""
 
 START_AND_REPORT = 2
-"""Seconds that clients take beside their warm-up and window, at most."""
+"""Seconds that clients need at most in addition to warm-up and window."""
 
 IDLE_WITHIN = 120
-"""Seconds that a server gets to finish what clients left behind."""
+"""Seconds that a server gets to finish the requests of stopped clients."""
 
 
 class SystemFailed(Exception):
-    """It cannot be measured; the message says why, for the table."""
+    """A system cannot be measured. The message, which the table shows, says why."""
 
 
-REFUSED = (SystemFailed, load.BadAnswers, OSError, http.client.HTTPException)
-"""What ends one system's turn, but not the run."""
+TURN_ERRORS = (SystemFailed, load.BadAnswers, OSError, http.client.HTTPException)
+"""Errors that end the turn of one system, but not the run."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What every system is given, and how long each cell takes."""
+    """The model and workloads, the same for every system, and the duration of each cell."""
 
     model_dir: Path
     directory: Path
-    """For bodies and logs; goes with the run."""
+    """For request bodies and logs; deleted after the run."""
     workloads: Mapping[str, Workload]
     seconds: float
     warm_up: float
     dtype: str
-    """Of the weights, as torch calls it."""
+    """torch's name of the weights' data type."""
 
 
 class Session(Protocol):
@@ -65,24 +65,24 @@ class Session(Protocol):
     """Seconds from exec to the first vector."""
 
     def vectors(self) -> Vectors:
-        """Of the first CHECKED mixed texts. Raises one of REFUSED."""
+        """The vectors of the first CHECKED mixed texts. Raises one of TURN_ERRORS."""
 
     def measure(self, cell: Cell) -> Measured | None:
-        """None for a cell that this system does not have. Raises one of REFUSED."""
+        """Measures a cell; None if this system does not have it. Raises one of TURN_ERRORS."""
 
     def measure_beside(self, cell: Cell, others: Cell) -> tuple[Measured, Measured] | None:
-        """Both cells at once; `others` begins first and ends last. None without a server. Raises one of REFUSED."""
+        """Measures both cells at once; `others` starts first and ends last. None for `encode`. Raises TURN_ERRORS."""
 
     def settle(self) -> None:
-        """Waits until it has finished what clients left behind: the next one measured would pay for it."""
+        """Waits until requests of stopped clients are finished, so that they do not slow down the next cell."""
 
     def health(self, cell: Cell) -> Health | None:
-        """While the cell's load runs. None for a system whose /healthz is not ours."""
+        """Probes /healthz under the load of the cell. None for systems of other projects."""
 
 
 @contextmanager
 def session(system: str, inputs: Inputs) -> Iterator[Session]:
-    """Starts it, waits until it is ready, and stops it. Raises SystemFailed."""
+    """A context with the started, ready system; it is stopped at the end. Raises SystemFailed."""
     log = inputs.directory / f"{system}.log"
     if system == ENCODE:
         workloads = inputs.directory / "workloads.json"
@@ -93,7 +93,7 @@ def session(system: str, inputs: Inputs) -> Iterator[Session]:
         return
     found = server(system)
     if not found.program.exists():
-        raise SystemFailed(f"not installed: there is no {found.program.name}")
+        raise SystemFailed(f"not installed: {found.program} does not exist")
     port = _free_port()
     with Tree(found.argv(inputs.model_dir, port, inputs.dtype), {**OFFLINE, **found.environment}, log) as tree:
         yield _Served(found, inputs, tree, port)
@@ -106,7 +106,7 @@ def _free_port() -> int:
 
 
 class _Encoder:
-    """sentence-transformers' `encode`, asked through its process's stdin (bench.encoder)."""
+    """`encode` of sentence-transformers, in a process (bench.encoder) that takes commands on stdin."""
 
     def __init__(self, inputs: Inputs, tree: Tree) -> None:
         self.tree, self._inputs = tree, inputs
@@ -114,40 +114,40 @@ class _Encoder:
         self.ready = time.monotonic() - tree.started
 
     def vectors(self) -> Vectors:
-        return np.asarray(self._ask("reference")["vectors"], dtype=np.float32)
+        return np.asarray(self._call("reference")["vectors"], dtype=np.float32)
 
     def measure(self, cell: Cell) -> Measured | None:
-        """One client only: it is no server. Batches of 32, or one text at a time."""
+        """Only cells with one client: batches of 32, or one text at a time."""
         if cell.clients != 1:
             return None
-        said = self._ask(f"{cell.workload} {cell.batch} {self._inputs.seconds}")
+        reply = self._call(f"{cell.workload} {cell.batch} {self._inputs.seconds}")
         self.tree.note_memory()
         tokens = self._inputs.workloads[cell.workload].tokens
-        took = said["took"]
+        took = reply["took"]
         return Measured(
             workload=cell.workload,
             batch=cell.batch,
             clients=1,
-            seconds=said["seconds"],
-            requests=len(said["texts"]),
-            texts=len(said["texts"]),
-            tokens=sum(tokens[text] for text in said["texts"]),
+            seconds=reply["seconds"],
+            requests=len(reply["texts"]),
+            texts=len(reply["texts"]),
+            tokens=sum(tokens[text] for text in reply["texts"]),
             p50=percentile(took, 0.5) if took else None,
             p99=percentile(took, 0.99) if took else None,
-            cpu_seconds=said["cpu"],
-            others=said["others"],
+            cpu_seconds=reply["cpu"],
+            others=reply["others"],
         )
 
-    def measure_beside(self, cell: Cell, others: Cell) -> None:  # noqa: ARG002 it is no server
+    def measure_beside(self, cell: Cell, others: Cell) -> None:  # noqa: ARG002 not a server
         return None
 
     def settle(self) -> None:
-        """It leaves nothing."""
+        """Does nothing: `encode` has no requests left."""
 
-    def health(self, cell: Cell) -> None:  # noqa: ARG002 it has none
+    def health(self, cell: Cell) -> None:  # noqa: ARG002 no /healthz
         return None
 
-    def _ask(self, line: str) -> dict[str, Any]:
+    def _call(self, line: str) -> dict[str, Any]:
         assert self.tree.process.stdin
         self.tree.process.stdin.write(f"{line}\n".encode())
         self.tree.process.stdin.flush()
@@ -157,13 +157,13 @@ class _Encoder:
         assert self.tree.process.stdout
         line = self.tree.process.stdout.readline()
         if not line:
-            raise SystemFailed(f"ended: {self.tree.last_words()}")
-        said: dict[str, Any] = json.loads(line)
-        return said
+            raise SystemFailed(f"the process ended: {self.tree.last_words()}")
+        reply: dict[str, Any] = json.loads(line)
+        return reply
 
 
 class _Served:
-    """A server, asked over HTTP: once by us, then by the clients."""
+    """A server, called over HTTP by the benchmark and its clients."""
 
     def __init__(self, server: Server, inputs: Inputs, tree: Tree, port: int) -> None:
         self.tree, self._server, self._inputs, self._port = tree, server, inputs, port
@@ -171,7 +171,7 @@ class _Served:
         self.ready = time.monotonic() - tree.started
 
     def vectors(self) -> Vectors:
-        """Half of them 32 in one request, half of them alone."""
+        """Requests half of the vectors with 32 texts in one request, and half with one text per request."""
         texts = self._inputs.workloads["mixed"].texts[:CHECKED]
         rows = self._embed(texts[:32])
         for text in texts[32:]:
@@ -218,10 +218,12 @@ class _Served:
         return self._inputs.workloads[cell.workload].body_tokens(cell.batch)
 
     def _wait(self) -> None:
-        """Until the first vector."""
+        """Waits for the first vector."""
         while time.monotonic() - self.tree.started < self._server.ready_within:
             if self.tree.process.poll() is not None:
-                raise SystemFailed(f"ended with {self.tree.process.returncode} at start: {self.tree.last_words()}")
+                raise SystemFailed(
+                    f"ended with exit status {self.tree.process.returncode} during start: {self.tree.last_words()}"
+                )
             try:
                 self._embed(["ready?"])
             except (OSError, http.client.HTTPException, SystemFailed):
@@ -244,4 +246,4 @@ class _Served:
         try:
             return [row["embedding"] for row in json.loads(answer)["data"]]
         except (ValueError, KeyError, TypeError) as error:
-            raise SystemFailed(f"answered no vectors: {answer[:200].decode(errors='replace')}") from error
+            raise SystemFailed(f"the answer has no vectors: {answer[:200].decode(errors='replace')}") from error

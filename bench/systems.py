@@ -1,4 +1,4 @@
-"""The systems under test, and how each is started: the same model, the same type, the same longest input."""
+"""The systems under test and their commands. All get the same model, data type and longest input."""
 
 import shutil
 import sys
@@ -23,11 +23,11 @@ class Server:
     """A system that speaks OpenAI's embeddings over HTTP."""
 
     argv: Callable[[Path, int, str], list[str]]
-    """From the model's directory, the port, and the type of the weights."""
+    """Builds the command from the model directory, the port, and the data type of the weights."""
     path: str = "/v1/embeddings"
     environment: Mapping[str, str] = field(default_factory=dict)
     health: str | None = None
-    """The path to probe under load, of this project's own."""
+    """The path to probe under load; only the servers of this project have one."""
     program: Path = Path(sys.executable)
     ready_within: float = 240
     """Seconds."""
@@ -77,13 +77,13 @@ OURS = ("huggingface", "vllm")
 """Systems that take flags of this runtime."""
 
 SYSTEMS = ("huggingface", ENCODE, "infinity", "vllm-server", "vllm")
-"""In the order of their turns: those that are compared most closely are measured one after the other."""
+"""In the order of their turns: systems that the goals compare are neighbours."""
 
 
 def server(system: str) -> Server:
-    """The server of a system. Ours may have flags after the name: `huggingface --workers=2 --frontends=2`.
+    """The server of a system. This project's may have flags after the name: `huggingface --workers=2 --frontends=2`.
 
-    Raises ValueError for a name that is unknown, and for flags of another system.
+    Raises ValueError for an unknown name, and for flags after the name of another system.
     """
     name, *flags = system.split()
     if name not in SERVERS:

@@ -1,4 +1,4 @@
-"""What one run found, as Markdown."""
+"""The results of one run as Markdown."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -19,20 +19,21 @@ TITLES = {
 
 
 def markdown(run: Run, raw: str, plots: Sequence[str]) -> str:
-    """The whole page. `raw` and `plots` are names of files beside it."""
-    machine, bound = run.machine, _bound_words(run)
+    """The whole page. `raw` and `plots` are the names of files in the same directory."""
+    machine, bound = run.machine, _bound_text(run)
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     drawn = "\n".join(f"![{plot.rpartition('-')[2]}]({plot})" for plot in plots)
     sections = [_workload(run, name, batch) for name in WORKLOADS for batch in (1, 32)]
     return f"""\
 # {run.started[:10]}, {", ".join(filter(None, (machine.gpu, machine.cpu)))}, {len(machine.cores)} cores
 
-Written by `make bench`: do not edit. all-MiniLM-L6-v2 in {run.dtype}; medians of rounds ({len(run.rounds)}); a \
-cell's window is {run.seconds:g} s, twice that with 64 texts or more under way. \
-[How it is measured](../../docs/performance.md); [all that was measured]({raw}).
+Written by `make bench`: do not edit. The model is all-MiniLM-L6-v2 in {run.dtype}. The figures are medians of \
+{len(run.rounds)} {"rounds" if len(run.rounds) > 1 else "round"}. A cell is measured for {run.seconds:g} s, or twice \
+as long if 64 or more texts are in flight. \
+[How the benchmark measures](../../docs/performance.md); [all measurements]({raw}).
 
-{machine.memory_gib:.0f} GiB of memory, Linux {machine.kernel}; every process, the clients' too, on cores \
-{", ".join(map(str, machine.cores))}. {versions}. {_others_words(run)}
+The machine has {machine.memory_gib:.0f} GiB of memory and Linux {machine.kernel}. Every process, clients included, \
+runs on cores {", ".join(map(str, machine.cores))}. Versions: {versions}. {_other_load_text(run)}
 
 {bound}
 
@@ -43,18 +44,18 @@ cell's window is {run.seconds:g} s, twice that with 64 texts or more under way. 
 
 
 def _goals(run: Run) -> str:
-    """They were set for CPUs."""
-    return "" if run.machine.gpu else f"## What has to be reached\n{goals_table(run)}\n\n"
+    """The table of goals; empty on a GPU, because the goals are for CPUs."""
+    return "" if run.machine.gpu else f"## Goals\n{goals_table(run)}\n\n"
 
 
 def goals_table(run: Run) -> str:
-    """Demanded, found, met."""
+    """For each goal the target, the measured value, and whether it is met."""
     rows = [_goal_row(verdict) for verdict in judge(run)]
-    return markdown_table(("what", "demanded", "found (median of rounds)", "rounds", "met"), rows)
+    return markdown_table(("goal", "target", "measured (median of rounds)", "range of rounds", "met"), rows)
 
 
 def systems_table(run: Run) -> str:
-    """What a system has once: start, memory, exactness, and what went wrong."""
+    """The figures that a system has once: start, memory, exactness, and its failure, if any."""
     rows = []
     for system in run.systems:
         memory = run.median_of(system, lambda each: each.peak_memory)
@@ -69,12 +70,12 @@ def systems_table(run: Run) -> str:
                 run.failure(system) or "",
             )
         )
-    head = ("system", "ready, s", "peak memory, MiB", "least cosine", "/healthz p99 under load, ms", "trouble")
+    head = ("system", "start, s", "peak memory, MiB", "lowest cosine", "/healthz p99 under load, ms", "failure")
     return markdown_table(head, rows)
 
 
 def cells_table(run: Run, workload: str, batch: int) -> str:
-    """A row a system and number of clients."""
+    """One row for each system and number of clients."""
     rows = [
         (TITLES[system], str(cell.clients), *_figures(run, system, cell))
         for system in run.systems
@@ -82,18 +83,27 @@ def cells_table(run: Run, workload: str, batch: int) -> str:
         if (cell.workload, cell.batch) == (workload, batch)
         and run.median(system, cell, lambda each: each.seconds) is not None
     ]
-    head = ("system", "clients", "texts/s", "tokens/s", "of the bound", "p50, ms", "p99, ms", "CPU-s per 1,000 texts")
+    head = (
+        "system",
+        "clients",
+        "texts/s",
+        "tokens/s",
+        "share of the bound",
+        "p50, ms",
+        "p99, ms",
+        "CPU-s per 1,000 texts",
+    )
     return markdown_table(head, rows)
 
 
 def _workload(run: Run, workload: str, batch: int) -> str:
-    """Nothing where none of its cells was measured."""
+    """The section of one workload and batch size; empty if none of its cells was measured."""
     cells = (cell.cell for each in run.rounds for system in each.systems.values() for cell in system.cells)
     if not any((cell.workload, cell.batch) == (workload, batch) for cell in cells):
         return ""
     return (
-        f"## {workload}, {'one text' if batch == 1 else f'{batch} texts'} a request "
-        f"({run.tokens_a_text[workload]:.1f} tokens a text)\n{cells_table(run, workload, batch)}\n\n"
+        f"## {workload}, {'one text' if batch == 1 else f'{batch} texts'} per request "
+        f"({run.tokens_a_text[workload]:.1f} tokens per text)\n{cells_table(run, workload, batch)}\n\n"
     )
 
 
@@ -112,26 +122,26 @@ def _figures(run: Run, system: str, cell: Cell) -> list[str]:
     ]
 
 
-def _bound_words(run: Run) -> str:
+def _bound_text(run: Run) -> str:
     middle = sorted(run.rounds, key=lambda each: each.bound.tokens_per_second)[len(run.rounds) // 2].bound
     libraries = ", ".join(f"{name} {gflops:.0f}" for name, gflops in middle.gflops.items())
     texts = ", ".join(f"{middle.tokens_per_second / n:.0f} {name} texts/s" for name, n in run.tokens_a_text.items())
     return (
-        f"The bound of the linear layers (matrix products alone, at the model's shapes, {middle.tokens:,} tokens): "
-        f"{libraries} GFLOP/s; {middle.flop_per_token / 1e6:.1f} MFLOP a token; the best allows "
-        f"{middle.tokens_per_second:,.0f} tokens/s, which is {texts}."
+        "The bound is the speed of the linear layers' matrix products alone, at the model's shapes, for "
+        f"{middle.tokens:,} tokens: {libraries} GFLOP/s. At {middle.flop_per_token / 1e6:.1f} MFLOP per token, the "
+        f"fastest allows {middle.tokens_per_second:,.0f} tokens/s, which is {texts}."
     )
 
 
-def _others_words(run: Run) -> str:
-    """How much of the cores went to others: a run beside other work shows itself."""
+def _other_load_text(run: Run) -> str:
+    """The share of the cores that other processes used. It shows whether other work ran during the benchmark."""
     cells = [cell for each in run.rounds for system in each.systems.values() for cell in system.cells]
     shares = [cell.others / (cell.seconds * len(run.machine.cores)) for cell in cells]
     if not shares:
         return ""
     return (
-        f"All that is not the measured system, the clients included, took {statistics.median(shares):.0%} of the cores "
-        f"(median of cells; {max(shares):.0%} in the worst)."
+        f"Processes other than the measured system, clients included, used {statistics.median(shares):.0%} of the "
+        f"cores (median of cells; at most {max(shares):.0%})."
     )
 
 
@@ -142,7 +152,7 @@ def _goal_row(verdict: Verdict) -> tuple[str, ...]:
     met = {True: "yes", False: "**no**", None: "not measured"}[verdict.met]
     found = _number(verdict.found, "{:.2f}" + unit)
     spread = "" if verdict.low is None else f"{verdict.low:.2f} to {verdict.high:.2f}"
-    return (goal.words, f"{sign} {goal.demanded:g}{unit}", found, spread, met)
+    return (goal.title, f"{sign} {goal.target:g}{unit}", found, spread, met)
 
 
 def _number(value: float | None, form: str) -> str:

@@ -1,4 +1,4 @@
-"""What is asked: texts, the cells of the matrix, and bodies for requests. The same in every run, for every system."""
+"""The texts, the request bodies and the cells of the benchmark: the same in every run, for every system."""
 
 import itertools
 import json
@@ -10,20 +10,20 @@ from pathlib import Path
 __all__ = ["CELLS", "MAX_TOKENS", "MODEL", "TEXTS", "WORKLOADS", "Cell", "Workload", "workload"]
 
 MODEL = "all-MiniLM-L6-v2"
-"""The name that requests call the model by."""
+"""The model name in requests."""
 
 MAX_TOKENS = 256
-"""The model's own limit. No text is longer, so that no system has to cut."""
+"""The limit of the model. No text is longer, so no system truncates."""
 
 TEXTS = 512
-"""A workload's size. One pass of sentence-transformers over the longer workload takes about six seconds."""
+"""The texts per workload. One pass of sentence-transformers over the longer workload takes about six seconds."""
 
 SEED = 7
 
 WORKLOADS = ("short", "mixed")
 
 _MANY = 64
-"""Texts under way at once from which an answer may take seconds."""
+"""From this many texts in flight, an answer may take seconds."""
 
 _WORDS = """a about after all also an and any as at back be because but by can come could day do even first for from get
 give go good have he her him his how i if in into it its just know like look make me most my new no not now of on one
@@ -34,7 +34,7 @@ world house water night river letter music garden paper market winter""".split()
 
 @dataclass(frozen=True)
 class Cell:
-    """One place in the matrix: a workload, how many texts a request has, and how many clients ask at once."""
+    """One combination of workload, texts per request and number of clients."""
 
     workload: str
     batch: int
@@ -45,17 +45,17 @@ class Cell:
 
     @property
     def duration(self) -> int:
-        """In units of the run's seconds: with many texts under way a window has room for fewer answers."""
+        """How long the cell is measured, in units of --seconds: with many texts in flight, answers take longer."""
         return 2 if self.clients * self.batch >= _MANY else 1
 
 
 CELLS = tuple(itertools.starmap(Cell, itertools.product(WORKLOADS, (1, 32), (1, 8, 64))))
-"""The matrix, in the order in which it is measured: what leaves most work behind comes last."""
+"""All cells in the order of measurement. Those that leave most unfinished work behind come last."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Texts and their lengths in tokens, special tokens counted."""
+    """Texts and their lengths in tokens, including special tokens."""
 
     name: str
     texts: tuple[str, ...]
@@ -66,7 +66,7 @@ class Workload:
         return sum(self.tokens) / len(self.tokens)
 
     def bodies(self, batch: int) -> list[str]:
-        """Bodies of `batch` texts each, JSON in one line. No encoding_format: what a client without options gets."""
+        """Bodies of `batch` texts each, as one line of JSON, without encoding_format like a client without options."""
         starts = range(0, len(self.texts), batch)
         return [json.dumps({"model": MODEL, "input": self.texts[start : start + batch]}) for start in starts]
 
@@ -75,14 +75,14 @@ class Workload:
         return [sum(self.tokens[start : start + batch]) for start in range(0, len(self.tokens), batch)]
 
     def write(self, directory: Path, batch: int) -> Path:
-        """The bodies as a file, a body a line."""
+        """Writes the bodies to a file, one per line."""
         path = directory / f"{self.name}-{batch}.jsonl"
         path.write_text("".join(f"{body}\n" for body in self.bodies(batch)))
         return path
 
 
 def workload(name: str, count_tokens: Callable[[Sequence[str]], Sequence[int]]) -> Workload:
-    """short: 15 words. mixed: log-normal, 4 to 250 words. Raises ValueError for a text that passes MAX_TOKENS."""
+    """short: 15 words. mixed: log-normal, 4 to 250 words. Raises ValueError for a text longer than MAX_TOKENS."""
     dice = random.Random(SEED)  # noqa: S311 texts, not secrets
     sizes = [15 if name == "short" else _mixed_words(dice) for _ in range(TEXTS)]
     texts = tuple(" ".join(dice.choices(_WORDS, k=size)) for size in sizes)

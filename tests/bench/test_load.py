@@ -13,21 +13,21 @@ errors 0 0 0 0
 """
 
 
-def test_the_report_says_when_each_answer_began_and_ended_and_what_was_asked() -> None:
+def test_the_report_has_start_end_and_body_of_each_answer() -> None:
     assert read_report(REPORT) == [Answer(10.0, 10.25, 0), Answer(10.25, 10.75, 1)]
 
 
-def test_an_answer_that_is_not_200_fails_the_run_with_counts_by_status() -> None:
+def test_an_answer_other_than_200_fails_with_counts_by_status() -> None:
     with pytest.raises(BadAnswers, match="of 3 answers: 1 x status 503"):
         read_report(REPORT + "answer 11.0 11.5 503 2\n")
 
 
-def test_a_connection_that_failed_fails_the_run() -> None:
+def test_a_connection_error_fails_with_its_count() -> None:
     with pytest.raises(BadAnswers, match="of 2 answers: 3 x read error"):
         read_report(REPORT.replace("errors 0 0 0 0", "errors 0 3 0 0"))
 
 
-def test_a_report_that_was_cut_off_is_no_result() -> None:
+def test_an_incomplete_report_fails() -> None:
     with pytest.raises(BadAnswers, match="cut off"):
         read_report(REPORT.replace("errors 0 0 0 0\n", ""))
 
@@ -46,8 +46,8 @@ def test_only_answers_that_ended_within_the_window_count() -> None:
     assert figures.p99 == pytest.approx(0.4)
 
 
-def test_fewer_than_two_answers_a_client_tell_no_latency() -> None:
-    """The slow ones are still under way when the window ends: a percentile of the others flatters."""
+def test_latency_needs_two_answers_per_client() -> None:
+    """Slow requests are still in flight when the window ends, so a percentile of the others would be too low."""
     answers = [Answer(1.0, 1.5, 0)] * 15
 
     figures = measured(Cell("short", 1, 8), answers, Window(begin=1.0, end=3.0, cpu_seconds=2.5, others=0.1), [17])

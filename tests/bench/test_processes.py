@@ -30,7 +30,7 @@ def line(tree: Tree) -> str:
     return tree.process.stdout.readline().decode()
 
 
-def test_what_a_process_started_goes_with_it(tmp_path: Path) -> None:
+def test_children_end_with_their_process(tmp_path: Path) -> None:
     with a_tree(STARTS_ANOTHER, tmp_path) as tree:
         child = int(line(tree))
         assert psutil.pid_exists(child)
@@ -39,37 +39,37 @@ def test_what_a_process_started_goes_with_it(tmp_path: Path) -> None:
     assert not psutil.pid_exists(child)
 
 
-def test_the_cpu_time_of_a_child_that_ended_counts(tmp_path: Path) -> None:
+def test_cpu_time_includes_ended_children(tmp_path: Path) -> None:
     with a_tree(COMPUTES_IN_A_CHILD, tmp_path) as tree:
         line(tree)
         assert tree.cpu_seconds() >= 0.3
 
 
-def test_memory_is_that_of_the_whole_tree(tmp_path: Path) -> None:
+def test_memory_includes_the_whole_tree(tmp_path: Path) -> None:
     with a_tree(STARTS_ANOTHER, tmp_path) as tree:
         line(tree)
         tree.note_memory()
         assert tree.peak_memory > psutil.Process(tree.process.pid).memory_full_info().uss
 
 
-def test_the_last_line_of_the_log_says_why_it_ended(tmp_path: Path) -> None:
+def test_last_words_is_the_last_line_of_the_log(tmp_path: Path) -> None:
     with a_tree("import sys; sys.exit('no model here')", tmp_path) as tree:
         tree.process.wait()
 
         assert tree.last_words() == "no model here"
 
 
-def test_a_paused_process_stands_still_with_all_that_it_started_and_ends_as_any_other(tmp_path: Path) -> None:
+def test_pause_stops_all_processes_and_they_still_end(tmp_path: Path) -> None:
     with a_tree(STARTS_ANOTHER, tmp_path) as tree:
         both = [psutil.Process(pid) for pid in (tree.process.pid, int(line(tree)))]
 
-        def stand_still() -> bool:
+        def stopped() -> bool:
             return all(each.status() == psutil.STATUS_STOPPED for each in both)
 
         tree.pause()
-        until(stand_still, "both stopped")
+        until(stopped, "both stopped")
         with tree.resumed():
-            until(lambda: not any(each.status() == psutil.STATUS_STOPPED for each in both), "both go on")
-        until(stand_still, "both stopped once more")
+            until(lambda: not any(each.status() == psutil.STATUS_STOPPED for each in both), "both run again")
+        until(stopped, "both stopped again")
 
     assert not any(each.is_running() for each in both)

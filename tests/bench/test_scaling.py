@@ -1,4 +1,4 @@
-"""The tables of bench.scaling and bench.lanes, from figures that are written down here."""
+"""The tables of bench.scaling and bench.lanes, from given figures."""
 
 import pytest
 
@@ -13,7 +13,7 @@ MIXED, ALONE = Cell("mixed", 32, 16), Cell("short", 1, 1)
 
 
 def measured(cell: Cell, tokens: int, p50: float | None = None) -> Measured:
-    """Of one second; a text has ten tokens."""
+    """Figures of one second; each text has ten tokens."""
     return Measured(
         workload=cell.workload,
         batch=cell.batch,
@@ -34,14 +34,14 @@ def point(cores: int, tokens: int, number: int = 0) -> Point:
     return Point("a model", "huggingface", cores, number, found)
 
 
-def test_more_cores_are_compared_with_two_of_the_same_round() -> None:
+def test_ratios_are_to_two_cores_in_the_same_round() -> None:
     points = [point(2, 1000), point(4, 1800), point(2, 2000, 1), point(4, 4000, 1)]
     *_, two, four = table(points, [MIXED, ALONE]).splitlines()
     assert two == "| huggingface | 2 | 150 (1,500) | p50 5.0 ms |  |"
     assert four == "| huggingface | 4 | 290 (2,900), 1.90x | p50 5.0 ms |  |"
 
 
-def test_what_failed_is_named_and_the_backend_in_process_stands_in_the_last_column() -> None:
+def test_the_table_shows_failures_and_the_backend_in_process() -> None:
     failed = Point("a model", "vllm", 2, 0, {}, failed="did not start")
     alone = Point("a model", IN_PROCESS, 2, 0, {}, tokens_per_second=12345.0)
     *_, first, second = table([failed, alone], [MIXED]).splitlines()
@@ -49,7 +49,7 @@ def test_what_failed_is_named_and_the_backend_in_process_stands_in_the_last_colu
     assert second == "| in process | 2 | (12,345) |  |"
 
 
-def test_lanes_are_told_in_milliseconds_and_as_ratios_within_a_round() -> None:
+def test_the_table_of_lanes_has_milliseconds_and_ratios_within_rounds() -> None:
     rounds = [
         Lanes("huggingface", (0.005, 0.008), (0.2, 0.3), 10000, 9500, (0.2, 0.4), batch=0.2),
         Lanes("huggingface", (0.005, 0.008), (0.2, 0.5), 5000, 4500, (0.2, 0.4), batch=0.25),
@@ -59,7 +59,7 @@ def test_lanes_are_told_in_milliseconds_and_as_ratios_within_a_round() -> None:
     )
 
 
-def test_flags_go_to_our_own_servers_only(tmp_path: object) -> None:
+def test_only_servers_of_this_project_take_flags(tmp_path: object) -> None:
     assert server("vllm --workers=2").argv(tmp_path, 1, "float32")[-1] == "--workers=2"  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="only huggingface and vllm take flags"):
         server("infinity --workers=2")

@@ -7,11 +7,11 @@ from bench.workloads import CELLS, MAX_TOKENS, TEXTS, Cell, workload
 
 
 def words(texts: Sequence[str]) -> list[int]:
-    """What a tokenizer gives whose tokens are words, between two special ones."""
+    """Counts tokens like a tokenizer whose tokens are words, with two special tokens."""
     return [len(text.split()) + 2 for text in texts]
 
 
-def test_every_run_asks_the_same_texts() -> None:
+def test_every_run_has_the_same_texts() -> None:
     assert workload("mixed", words) == workload("mixed", words)
 
 
@@ -19,28 +19,28 @@ def test_a_short_text_has_fifteen_words() -> None:
     assert {len(text.split()) for text in workload("short", words).texts} == {15}
 
 
-def test_mixed_texts_are_of_all_lengths_up_to_the_limit() -> None:
+def test_mixed_texts_have_all_lengths_up_to_the_limit() -> None:
     tokens = workload("mixed", words).tokens
 
     assert min(tokens) < 10
     assert 240 < max(tokens) <= MAX_TOKENS
 
 
-def test_a_text_that_a_system_would_have_to_cut_is_refused() -> None:
+def test_a_text_above_the_limit_is_rejected() -> None:
     with pytest.raises(ValueError, match="a text has 257 tokens, the limit is 256"):
         workload("short", lambda texts: [257] * len(texts))
 
 
-def test_bodies_hold_every_text_once_and_their_tokens_in_the_same_order() -> None:
+def test_bodies_have_every_text_once_and_body_tokens_their_counts() -> None:
     mixed = workload("mixed", words)
 
-    asked = [json.loads(body)["input"] for body in mixed.bodies(32)]
+    sent = [json.loads(body)["input"] for body in mixed.bodies(32)]
 
-    assert [text for texts in asked for text in texts] == list(mixed.texts)
-    assert mixed.body_tokens(32) == [sum(words(texts)) for texts in asked]
+    assert [text for texts in sent for text in texts] == list(mixed.texts)
+    assert mixed.body_tokens(32) == [sum(words(texts)) for texts in sent]
 
 
-def test_the_matrix_is_two_workloads_one_and_thirty_two_texts_one_eight_and_sixty_four_clients() -> None:
+def test_the_matrix_has_twelve_cells_with_full_bodies() -> None:
     assert len(CELLS) == 12
     assert Cell("mixed", 32, 64) in CELLS
     assert TEXTS % 32 == 0  # so that every body of a cell has as many texts
