@@ -1,9 +1,9 @@
-"""`make bench`: this runtime, and what else serves the same model, on one machine in one run.
+"""`make bench` compares this runtime with other servers of the same model, in one run on one machine.
 
-- `workloads`: what is asked (pure); `results`: what was measured; `goals`: what has to be reached (pure)
-- `systems`: the systems under test, and how each is started; `processes`: a started one, its CPU time and memory
-- `load`: the clients (wrk); `health`: a prober beside them; `encoder`, `bound`: in processes of their own
-- `rounds`: the run itself; `table`, `plots`: what is written about it
+- `workloads`: texts, request bodies and cells (pure); `results`: the measurements; `goals`: the goals (pure)
+- `systems`: the systems under test and their commands; `processes`: a started system, its CPU time and memory
+- `load`: the clients (wrk); `health`: the prober of /healthz; `encoder`, `bound`: processes that the run starts
+- `rounds`: the run; `table`, `plots`: its page
 """
 
 __all__: list[str] = []

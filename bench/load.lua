@@ -1,5 +1,5 @@
--- One client a thread: asks, waits for the answer, asks again. Prints a line for every answer, for load.py.
--- wrk's own summary cannot leave the warm-up out, nor say which bodies were answered.
+-- One client per thread, which sends a request, waits for the answer and repeats. Prints a line for every answer, for load.py.
+-- wrk's summary includes the warm-up and does not tell which bodies were answered.
 local ffi = require("ffi")
 ffi.cdef("typedef struct { long s; long ns; } bench_time; int clock_gettime(int clock, bench_time *time);")
 
@@ -16,7 +16,7 @@ function setup(thread)
   table.insert(clients, thread)
 end
 
-function init(args) -- the file of bodies, and how many clients there are
+function init(args) -- the file of bodies and the number of clients
   bodies, step, turn, answers = {}, tonumber(args[2]), number, {}
   for body in io.lines(args[1]) do
     table.insert(bodies, wrk.format("POST", nil, {["Content-Type"] = "application/json"}, body))

@@ -1,19 +1,19 @@
-"""Measures the operator at scale: one process of it from this checkout, against the API server of the kubeconfig.
+"""Measures the operator at scale: one operator process from this checkout, against the API server of the kubeconfig.
 
-Pods need not run: every service has replicas: 0. A proxy between the two counts the operator's requests; the operator's
-CPU time and memory are the kernel's figures. The CRDs must be installed, and no other operator may run.
+No pods run: every service has replicas: 0. A proxy between operator and API server counts the requests; CPU time and
+memory come from the kernel. The CRDs must be installed, and no other operator may run.
 
 Examples:
   python -m bench.operator                              1,000 services, then 3,000: about half an hour
   python -m bench.operator --services 100 --idle-minutes 1
                                                         a quick look, in three minutes
-  python -m bench.operator --phases create,restart      no idle minutes, no changes
-  python -m bench.operator --foreign 20000              then once more beside as many Secrets, ConfigMaps and pods
+  python -m bench.operator --phases create,restart      only the phases create and restart
+  python -m bench.operator --foreign 20000              then again with 20,000 Secrets, ConfigMaps and pods
   python -m bench.operator -o json >run.json; python -m bench.operator --redraw run.json --write
-                                                        keep what was measured; write docs/scale.md from it
+                                                        keep the results; write them to docs/scale.md
 
-Exit status: 0 when every range of bench/operator/ranges.yaml is met, 1 when one is missed, 2 when it could not measure,
-130 after Ctrl-C, when it deletes all that it made, too, and prints what it had measured until then.
+Exit status: 0 if every range of bench/operator/ranges.yaml is met, 1 if one is missed, 2 if it could not measure, 130
+after Ctrl-C. It always deletes the objects that it created; after Ctrl-C it prints the results so far.
 """
 
 import argparse
@@ -139,17 +139,17 @@ def _parser() -> argparse.ArgumentParser:
         type=_growing,
         default=(1000, 3000),
         metavar="N,...",
-        help="how many, growing; the ranges are for 1000,3000, the default",
+        help="numbers of services, ascending (default: 1000,3000, which the ranges are for)",
     )
     parser.add_argument(
         "--phases",
         type=_some_of(PHASES),
         default=PHASES,
         metavar="PHASE,...",
-        help=f"from {', '.join(PHASES)} (default: all); create is always done",
+        help=f"phases to run, from {', '.join(PHASES)} (default: all); create always runs",
     )
-    parser.add_argument("--idle-minutes", type=float, default=10, help="how long nothing happens (default: 10)")
-    parser.add_argument("--foreign", type=int, default=0, metavar="N", help="objects of others (default: none)")
+    parser.add_argument("--idle-minutes", type=float, default=10, help="minutes of the idle phase (default: 10)")
+    parser.add_argument("--foreign", type=int, default=0, metavar="N", help="number of foreign objects (default: 0)")
     parser.add_argument("--limit", type=float, default=600, help="seconds that each wait may take (default: 600)")
     parser.add_argument(
         "--set",
@@ -157,14 +157,22 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of the operator, without EMBEDDING_OPERATOR_; again for more",
+        help="a setting of the operator, without EMBEDDING_OPERATOR_; repeatable",
     )
-    parser.add_argument("--ranges", type=Path, default=FILE, help="another range file")
+    parser.add_argument(
+        "--ranges", type=Path, default=FILE, help="file with the ranges (default: bench/operator/ranges.yaml)"
+    )
     parser.add_argument("--kubeconfig", type=Path, default=os.environ.get("KUBECONFIG", Path.home() / ".kube/config"))
-    parser.add_argument("--keep-log", type=Path, metavar="FILE", help="copy the log of the last operator there")
-    parser.add_argument("--redraw", type=Path, metavar="RUN.json", help="measure nothing; print this run once more")
-    parser.add_argument("--write", action="store_true", help="write the tables into docs/scale.md, too")
-    parser.add_argument("-o", "--output", choices=("markdown", "json"), default="markdown", help="what is printed")
+    parser.add_argument(
+        "--keep-log", type=Path, metavar="FILE", help="copy the log of the last operator process to FILE"
+    )
+    parser.add_argument(
+        "--redraw", type=Path, metavar="RUN.json", help="measure nothing; print the tables of this run again"
+    )
+    parser.add_argument("--write", action="store_true", help="also write the tables to docs/scale.md")
+    parser.add_argument(
+        "-o", "--output", choices=("markdown", "json"), default="markdown", help="output format (default: markdown)"
+    )
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Requests to the API server, and where it is according to a kubeconfig."""
+"""Requests to the API server of a kubeconfig."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ _LONGEST_LINE = 2**22  # bytes; one watch event
 
 
 class RequestFailed(Exception):
-    """The API server refused a request; the text says which and why."""
+    """The API server rejected a request; the message says which and why."""
 
     def __init__(self, call: str, status: int, text: str) -> None:
         super().__init__(f"{call}: {status} {text[:300]}")
@@ -32,7 +32,7 @@ class RequestFailed(Exception):
 
 @dataclass(frozen=True)
 class Access:
-    """Where the API server is, and credentials for it."""
+    """The address of the API server and the credentials."""
 
     server: URL
     tls: ssl.SSLContext | bool
@@ -40,7 +40,7 @@ class Access:
 
 
 async def access(kubeconfig: Path) -> Access:
-    """Raises kubernetes' ConfigException when the file cannot be used."""
+    """Reads a kubeconfig. Raises kubernetes' ConfigException if it cannot be used."""
     configuration = Configuration()
     await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
     token = await configuration.get_api_key_with_prefix("BearerToken")
@@ -53,25 +53,25 @@ async def access(kubeconfig: Path) -> Access:
 
 
 class Client:
-    """Sends requests; answers 429 by waiting for as long as the server says."""
+    """Sends requests; after 429 it waits for as long as the server says, and repeats."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
     async def get(self, path: str, **query: str) -> Json:
-        """An object or a list."""
+        """Read an object or a list."""
         return await self._send("GET", path, query=query)
 
     async def create(self, path: str, obj: Json) -> None:
-        """An object, into the collection at `path`."""
+        """Create an object in the collection at `path`."""
         await self._send("POST", path, body=obj)
 
     async def merge(self, path: str, patch: Json) -> None:
-        """A JSON merge patch."""
+        """Apply a JSON merge patch."""
         await self._send("PATCH", path, body=patch, content_type="application/merge-patch+json")
 
     async def delete(self, path: str, **query: str) -> None:
-        """An object or a collection; nothing when it is gone already."""
+        """Delete an object or a collection; no error if it does not exist."""
         try:
             await self._send("DELETE", path, query=query)
         except RequestFailed as error:
@@ -79,7 +79,7 @@ class Client:
                 raise
 
     async def watch(self, path: str, **query: str) -> AsyncIterator[bytes]:
-        """The events of one watch, a JSON object each, until the server ends it. It begins with what is there."""
+        """The events of one watch, as JSON texts, until the server ends it. It starts with the existing objects."""
         timeout = aiohttp.ClientTimeout(total=None)
         async with self._session.get(path, params={**query, "watch": "true"}, timeout=timeout) as response:
             if response.status != 200:  # noqa: PLR2004 HTTP's ok

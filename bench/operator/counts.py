@@ -39,10 +39,10 @@ def classify(method: str, path: str, query: Mapping[str, str]) -> str:
 
 @dataclass
 class Counts:
-    """What went through the proxy, from its start on, or between two moments."""
+    """The traffic through the proxy, since its start or between two moments."""
 
     requests: Counter[str] = field(default_factory=Counter)
-    """By what `classify` returns."""
+    """Numbers of requests by the key that `classify` returns."""
     failures: Counter[str] = field(default_factory=Counter)
     """Answers of 400 and above, by status."""
     sent: int = 0
@@ -50,7 +50,7 @@ class Counts:
     received: int = 0
     """Bytes of the bodies of answers, watches included."""
     last: float | None = None
-    """When the latest request came that is neither a watch nor about a Lease, by the machine's monotonic clock."""
+    """Time of the latest request, on the monotonic clock; watches and requests about Leases are ignored."""
 
     def note(self, request: str) -> None:
         """Count one request."""
@@ -70,12 +70,12 @@ class Counts:
 
     @property
     def writes(self) -> int:
-        """Requests that change something, those about a Lease left out."""
+        """Requests that change objects, except Leases."""
         return sum(n for verb, resource, n in self._split() if verb not in _READS)
 
     @property
     def gets(self) -> int:
-        """Reads of one object, or of the API's own description; those about a Lease left out."""
+        """Reads of single objects, except Leases, and of the API's description."""
         return sum(n for verb, _, n in self._split() if verb == "get")
 
     @property

@@ -1,4 +1,4 @@
-"""Two phases with harm: the operator is killed, and the API server is away."""
+"""Two phases with faults: the operator is killed, and the API server is unreachable."""
 
 import asyncio
 
@@ -11,14 +11,14 @@ from bench.operator.session import Session
 __all__ = ["NEW_SERVICES", "crash", "outage"]
 
 NEW_SERVICES = 30
-"""That each of the two phases adds."""
+"""Services that each of the two phases creates."""
 _BEFORE_THE_CRASH = 10
 _OUTAGE = 60.0
 """Seconds."""
 
 
 async def crash(session: Session, there: int) -> Phase:
-    """SIGKILL in the middle of new services; the next process has to wait until the Lease has expired."""
+    """SIGKILL while services are created; the next process must wait until the Lease expires."""
     services = there + NEW_SERVICES
     async with asyncio.TaskGroup() as group:
         group.create_task(generator.create_services(session.client, there, services))
@@ -39,7 +39,7 @@ async def crash(session: Session, there: int) -> Phase:
 
 
 async def outage(session: Session, there: int) -> Phase:
-    """No connection to the API server for a minute, in which services are created."""
+    """No connection to the API server for a minute, during which services are created."""
     services = there + NEW_SERVICES
     begin = await session.now()
     await session.controls.cut()

@@ -1,4 +1,4 @@
-"""Which of the created services are level, from what watches say."""
+"""Tracks through watches which of the created services are up to date."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -24,19 +24,19 @@ class Fleet:
     """
 
     marker: str = ""
-    """A text that is new in the Deployments when they carry the change that is waited for."""
+    """A text that Deployments contain once they have the change that the phase waits for."""
     most_under_way: int = 0
     """The most services at one moment whose Deployments the Deployment controller had not caught up with."""
     _current: dict[str, bool] = field(default_factory=dict)
-    """By service: its status is about its present generation and has a Ready condition."""
+    """By service: whether its status has a Ready condition and is of the current generation."""
     _deployments: defaultdict[str, dict[str, _Deployment]] = field(default_factory=lambda: defaultdict(dict))
-    """By owner, then by their own UID."""
+    """By UID of the owner, then by their own UID."""
     _services: dict[str, str] = field(default_factory=dict)
-    """Owners by Service."""
+    """UIDs of the owners by UID of the Service."""
     _under_way: set[str] = field(default_factory=set)
 
     def expect(self, marker: str) -> None:
-        """From now on count the Deployments that carry the marker, and those under way at once."""
+        """Start to count the Deployments that contain the marker, and those being rolled out at once."""
         self.marker = marker
         self.most_under_way = len(self._under_way)
         for owned in self._deployments.values():
@@ -45,7 +45,7 @@ class Fleet:
 
     @property
     def level(self) -> int:
-        """Services with a Deployment, a Service, and a status that is about their present generation."""
+        """Services with a Deployment, a Service, and a status of the current generation."""
         have_service = set(self._services.values())
         return sum(
             current and bool(self._deployments.get(uid)) and uid in have_service
@@ -54,11 +54,11 @@ class Fleet:
 
     @property
     def marked(self) -> int:
-        """Services with a Deployment that carries the marker, and that its controller has caught up with."""
+        """Services whose Deployment contains the marker and has been observed by its controller."""
         return sum(any(each.marked and each.settled for each in owned.values()) for owned in self._deployments.values())
 
     def see(self, kind: str, event: str, obj: Mapping[str, Any], raw: bytes = b"") -> None:
-        """One event of a watch; `raw` is the text it came in."""
+        """Processes one event of a watch; `raw` is its JSON text."""
         metadata = obj["metadata"]
         uid: str = metadata["uid"]
         gone = event == "DELETED"

@@ -1,4 +1,4 @@
-"""The objects that the benchmark creates, all of them labelled, and their deletion."""
+"""Creates the objects of the benchmark, all with its label, and deletes them."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
@@ -21,7 +21,7 @@ __all__ = [
 
 LABEL = "bench.serving.embeddings.dev/scale"
 HOME = "bench-operator"
-"""Namespace of the Lease, name of the storage container, and how the names of the namespaces begin."""
+"""Namespace of the Lease, name of the storage container, and prefix of the other namespaces."""
 SERVICES = "/apis/serving.embeddings.dev/v1alpha1/embeddingservices"
 
 _GROUP = "/apis/serving.embeddings.dev/v1alpha1"
@@ -42,7 +42,7 @@ def is_fetched_by_ours(index: int) -> bool:
 
 
 async def missing(client: Client) -> str | None:
-    """What the cluster lacks, or has too much of, for a measurement."""
+    """Why the cluster cannot be measured, and what to do; None if it can."""
     try:
         await client.get(SERVICES, limit="1")
     except RequestFailed as error:
@@ -56,14 +56,14 @@ async def missing(client: Client) -> str | None:
 
 
 async def create_namespaces(client: Client) -> None:
-    """And the storage container, for which there is no namespace."""
+    """Create the namespaces, and the storage container, which has none."""
     names = [HOME, *(_namespace(index) for index in range(_NUMBER_OF_NAMESPACES))]
     await _all(client.create(_NAMESPACES, _object("v1", "Namespace", name)) for name in names)
     await client.create(_CONTAINERS, _storage_container("first"))
 
 
 async def create_services(client: Client, first: int, last: int) -> None:
-    """The services from `first` up to but without `last`, as fast as the API server takes them."""
+    """Create services `first` to `last` (exclusive) as fast as the API server accepts them."""
     await _all(
         client.create(f"{_GROUP}/namespaces/{_namespace(index)}/embeddingservices", _service(index))
         for index in range(first, last)
@@ -77,7 +77,7 @@ async def edit_storage_container(client: Client, marker: str) -> None:
 
 
 async def create_foreign(client: Client, number: int) -> None:
-    """Secrets, ConfigMaps and pods that nothing schedules, a third each, in namespaces of their own."""
+    """Create Secrets, ConfigMaps and unscheduled pods, a third each, in separate namespaces."""
     namespaces = [f"{HOME}-foreign-{index}" for index in range(_NUMBER_OF_FOREIGN_NAMESPACES)]
     await _all(client.create(_NAMESPACES, _object("v1", "Namespace", name)) for name in namespaces)
     await _all(_service_account(client, name) for name in namespaces)
@@ -91,7 +91,7 @@ async def create_foreign(client: Client, number: int) -> None:
 
 
 async def delete_all(client: Client, say: Say) -> None:
-    """Everything that carries our label, of this run or an earlier one, and wait until it is gone."""
+    """Delete every object with the label, of this run or an earlier one, and wait until they are gone."""
     await client.delete(f"{_CONTAINERS}/{HOME}")
     found = (await client.get(_NAMESPACES, labelSelector=LABEL))["items"]
     await _all(client.delete(f"{_NAMESPACES}/{each['metadata']['name']}") for each in found)
@@ -112,7 +112,7 @@ async def _service_account(client: Client, namespace: str) -> None:
 
 
 async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """A few at a time; the first failure ends the others."""
+    """Runs a few at a time; the first failure cancels the others."""
     waiting = iter(work)
 
     async def one_by_one() -> None:

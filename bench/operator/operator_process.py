@@ -19,7 +19,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class OperatorEnded(Exception):
-    """The operator ended by itself; the text has the last line of its log."""
+    """The operator process ended unexpectedly; the message has the last line of its log."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def parse_memory(status: str) -> Memory:
 
 
 class Operator:
-    """One operator process with a Lease of its own; as a context, it runs inside."""
+    """A context in which one operator process runs, with its own Lease."""
 
     def __init__(self, kubeconfig: Path, directory: Path, settings: Mapping[str, str]) -> None:
         """`settings`: environment variables without EMBEDDING_OPERATOR_, beside those that the benchmark sets."""
@@ -75,7 +75,7 @@ class Operator:
         return parse_cpu_seconds(self._read("stat"))
 
     def waited_seconds(self) -> float:
-        """What its event loop's thread has waited for a core, ready to run. Raises OperatorEnded."""
+        """Time that the event loop's thread was ready to run but had no core. Raises OperatorEnded."""
         return int(self._read("schedstat").split()[1]) / 1e9
 
     def memory(self) -> Memory:
@@ -83,7 +83,7 @@ class Operator:
         return parse_memory(self._read("status"))
 
     def kill(self) -> None:
-        """SIGKILL: it gives nothing back."""
+        """SIGKILL: the operator does not release its Lease."""
         self._tree.process.kill()
         self._tree.process.wait()
 

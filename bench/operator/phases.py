@@ -1,4 +1,4 @@
-"""The phases: what is done to the operator, and the figures that come of it."""
+"""The phases of the benchmark and their figures."""
 
 import asyncio
 import secrets
@@ -12,7 +12,7 @@ __all__ = ["create", "edit", "idle", "phase_of", "restart", "seconds_after", "se
 
 
 async def create(session: Session, first: int, last: int, foreign: int = 0, smaller: Phase | None = None) -> Phase:
-    """Services `first` to `last` are created as fast as the API server takes them; `smaller` is to compare with."""
+    """Creates services `first` to `last` as fast as the API server accepts them; `smaller` is for comparison."""
     new = last - first
     begin = await session.now()
     async with asyncio.TaskGroup() as group:
@@ -48,7 +48,7 @@ async def create(session: Session, first: int, last: int, foreign: int = 0, smal
 
 
 async def idle(session: Session, services: int, minutes: float, foreign: int = 0) -> Phase:
-    """Nothing happens."""
+    """No changes; the operator is idle."""
     begin = await session.now()
     while (gone := (time.monotonic() - begin.at) / 60) < minutes:
         session.say(f"{gone:.0f} of {minutes:g} minutes")
@@ -68,7 +68,7 @@ async def idle(session: Session, services: int, minutes: float, foreign: int = 0
 
 
 async def restart(session: Session, services: int, foreign: int = 0) -> Phase:
-    """A new process finds everything as it should be."""
+    """A new process starts; all objects are up to date."""
     begin = await session.start_operator()
     rest = await session.rest(begin)
     used = (await session.now()).since(begin)
@@ -87,7 +87,7 @@ async def restart(session: Session, services: int, foreign: int = 0) -> Phase:
 
 
 async def edit(session: Session, services: int, foreign: int = 0) -> Phase:
-    """A ClusterStorageContainer changes that three services in ten use."""
+    """Changes the ClusterStorageContainer that three of ten services use."""
     marker = f"edit-{secrets.token_hex(4)}"
     concerned = sum(generator.is_fetched_by_ours(index) for index in range(services))
     session.fleet.expect(marker)
@@ -112,7 +112,7 @@ async def edit(session: Session, services: int, foreign: int = 0) -> Phase:
 
 
 async def settings(session: Session, services: int, foreign: int = 0) -> Phase:
-    """The operator comes back with another image for services on CPUs."""
+    """Restarts the operator with another image for services on CPUs."""
     marker = f"bench-{secrets.token_hex(4)}"
     session.fleet.expect(marker)
     images = f'{{"cpu": "embedding-runtime:{marker}", "nvidia.com/gpu": "embedding-runtime:cuda"}}'
@@ -138,7 +138,7 @@ async def settings(session: Session, services: int, foreign: int = 0) -> Phase:
 def phase_of(
     name: str, session: Session, used: Moment, *, services: int, foreign: int = 0, **figures: float | None
 ) -> Phase:
-    """What came of a phase that ends now: its own figures, and those that every phase has."""
+    """The result of a phase that ends now: its own figures and those of every phase."""
     memory = session.operator.memory()
     return Phase(
         name=name,
@@ -151,7 +151,7 @@ def phase_of(
 
 
 def seconds_after(begin: float, moment: float | None) -> float | None:
-    """None: the moment never came."""
+    """Seconds until the moment; None if it did not come."""
     return None if moment is None else moment - begin
 
 

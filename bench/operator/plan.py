@@ -1,4 +1,4 @@
-"""One run: the phases in their order, and everything it made deleted after."""
+"""One run: the phases in order, and the deletion of all created objects."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ PHASES = ("create", "idle", "restart", "edit", "settings", "crash", "outage")
 
 
 class CannotMeasure(Exception):
-    """The cluster is not fit for a measurement; the text says why and what to do."""
+    """The cluster cannot be used for a measurement; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,18 @@ class Plan:
     directory: Path
     """For logs and the operator's kubeconfig."""
     services: tuple[int, ...]
-    """Growing; the others are added to the first."""
+    """Ascending numbers of services; each step adds the missing ones."""
     phases: tuple[str, ...]
     idle_minutes: float
     foreign: int
     limit: float
     """Seconds that each wait may take."""
     settings: Mapping[str, str]
-    """The operator's own, beside those that the benchmark sets."""
+    """Settings of the operator in addition to those of the benchmark."""
 
     @property
     def seconds(self) -> dict[str, float]:
-        """What each phase takes, about, at the first number of services."""
+        """Estimated seconds of each phase with the first number of services."""
         first = self.services[0]
         return {
             "create": 20 + 0.15 * first,
@@ -87,7 +87,7 @@ class _Run:
     done: list[Phase]
 
     async def all(self) -> None:
-        """Every phase with the first number of services; only what shows growth with the others."""
+        """Every phase with the first number of services; with the others only the phases that show growth."""
         with self.progress.part("start", 10):
             await self.session.rest(await self.session.start_operator(**self.plan.settings))
         first, *more = self.plan.services
@@ -116,7 +116,7 @@ class _Run:
         await self._phase("idle", services, phases.idle, services, self.plan.idle_minutes, foreign)
 
     async def _phase(self, name: str, services: int, phase: Callable[..., Awaitable[Phase]], *args: Any) -> bool:
-        """Whether it was asked for, and so was done."""
+        """Whether the phase is part of the run."""
         if name not in self.plan.phases:
             return False
         with self.progress.part(f"{name}, {services:,} services", self.plan.seconds[name]):

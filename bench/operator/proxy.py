@@ -41,7 +41,7 @@ class Proxy:
         self._to = to
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """The answer of the API server, passed on as it comes: a watch is an answer that goes on."""
+        """Streams the response of the API server, because the response of a watch does not end."""
         self.counts.note(classify(request.method, request.path, request.query))
         body = await request.read()
         self.counts.sent += len(body)
@@ -72,7 +72,7 @@ class Proxy:
 
 
 class _Port:
-    """Where the operator connects; can be closed and opened again."""
+    """The port that the operator connects to; it can be closed and opened again."""
 
     def __init__(self, runner: web.AppRunner) -> None:
         self._runner = runner

@@ -1,4 +1,4 @@
-"""The range file: what each figure may be, and whether a run keeps to it."""
+"""The file of ranges, and the check of a run against it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Range(BaseModel):
 
     max: float
     at: int | None = None
-    """Holds with so many services only; None: with any number."""
+    """The number of services that the range is for; None: any number."""
 
     def __str__(self) -> str:
         return f"≤ {self.max:g}" + (f" at {self.at:,}" if self.at else "")
@@ -31,7 +31,7 @@ class Ranges(RootModel[dict[str, dict[str, Range]]]):
     """By phase, then by figure."""
 
     def find(self, phase: str, figure: str) -> Range | None:
-        """None: the figure may be anything."""
+        """The range of a figure; None if it has none."""
         return self.root.get(phase, {}).get(figure)
 
 
@@ -51,12 +51,12 @@ class Verdict:
 
 
 def load(path: Path = FILE) -> Ranges:
-    """Raises pydantic's ValidationError when the file does not describe ranges."""
+    """Reads the file. Raises pydantic's ValidationError if it is not valid."""
     return Ranges.model_validate(yaml.safe_load(path.read_text()))
 
 
 def judge(ranges: Ranges, phases: Sequence[Phase]) -> list[Verdict]:
-    """Of every figure that has a range; one that was not reached is missed."""
+    """Checks every figure that has a range; a figure that was not reached misses its range."""
     return [
         Verdict(phase, figure, each, found, found is not None and found <= each.max)
         for phase in phases

@@ -1,4 +1,4 @@
-"""What one run measured."""
+"""The results of one run."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,16 +10,16 @@ class _Frozen(BaseModel):
 
 
 class Phase(_Frozen):
-    """One phase with so many services there at its end."""
+    """One phase; `services` is their number at its end."""
 
     name: str
     services: int
     foreign: int = 0
-    """Secrets, ConfigMaps and pods of others beside them."""
+    """Number of foreign Secrets, ConfigMaps and pods."""
     figures: dict[str, float | None]
     """None: not reached within the time limit."""
     requests: dict[str, int] = {}
-    """By verb and resource, the operator's alone."""
+    """The operator's requests by verb and resource."""
     failures: dict[str, int] = {}
     """Answers of 400 and above, by status."""
 

@@ -1,4 +1,4 @@
-"""What the phases share: the clients, the operator that runs, and when it came to rest."""
+"""Shared by the phases: the clients, the running operator, and the time when it became idle."""
 
 import asyncio
 import time
@@ -17,9 +17,9 @@ from bench.operator.operator_process import Operator
 __all__ = ["Controls", "Moment", "Session"]
 
 _REST = 5.0
-"""Seconds without a request and without work that count as rest."""
+"""The operator is idle after so many seconds without requests and work."""
 _BUSY = 0.1
-"""Share of a core above which the operator works."""
+"""Share of a core above which the operator counts as working."""
 _SAMPLE = 0.5
 _POLL = 0.1
 _SAY_EVERY = 15.0
@@ -33,29 +33,29 @@ class Controls:
         self._url = f"http://127.0.0.1:{port}"
 
     async def counts(self) -> Counts:
-        """What went through since the proxy started."""
+        """The traffic since the proxy started."""
         async with self._session.get(f"{self._url}/counts", raise_for_status=True) as response:
             return Counts.from_json(await response.json())
 
     async def cut(self) -> None:
-        """From now on the operator cannot reach the API server."""
+        """Cut the operator off from the API server."""
         async with self._session.post(f"{self._url}/cut", raise_for_status=True):
             pass
 
     async def restore(self) -> float:
-        """It can again, from the returned moment of the monotonic clock on."""
+        """Connect the operator again; returns the time on the monotonic clock."""
         async with self._session.post(f"{self._url}/restore", raise_for_status=True):
             return time.monotonic()
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What the operator has used up to a moment, or between two."""
+    """The operator's usage of resources up to a moment, or between two."""
 
     at: float
     cpu_seconds: float
     waited_seconds: float
-    """For a core: what other processes cost it."""
+    """Time waited for a core, because other processes used it."""
     counts: Counts
 
     def since(self, earlier: "Moment") -> "Moment":
@@ -69,7 +69,7 @@ class Moment:
 
 
 class Session:
-    """As a context; the operator that was started last ends with it."""
+    """A context; at its end the running operator is stopped."""
 
     def __init__(
         self,
@@ -100,12 +100,12 @@ class Session:
 
     @property
     def operator(self) -> Operator:
-        """The one that runs."""
+        """The running operator."""
         assert self._operator
         return self._operator
 
     async def start_operator(self, **settings: str) -> Moment:
-        """Start one in place of the one that runs, with these settings from now on; the moment of its start."""
+        """Replace the running operator by one with these settings; returns the time of its start."""
         self._settings |= settings
         await asyncio.to_thread(self._running.close)
         before = await self.controls.counts()
@@ -113,12 +113,12 @@ class Session:
         return Moment(self._operator.started, 0.0, 0.0, before)
 
     async def now(self) -> Moment:
-        """What the operator has used so far."""
+        """The operator's usage so far."""
         operator = self.operator
         return Moment(time.monotonic(), operator.cpu_seconds(), operator.waited_seconds(), await self.controls.counts())
 
     async def until(self, reached: Callable[[], int], wanted: int, what: str) -> float | None:
-        """When `reached` came to `wanted`, on the monotonic clock; None when the time limit came first."""
+        """The time on the monotonic clock when `reached` was at least `wanted`; None after the time limit."""
         begin = said = time.monotonic()
         while (found := reached()) < wanted:
             self.operator.cpu_seconds()  # raises when the operator has ended
@@ -132,7 +132,7 @@ class Session:
         return time.monotonic()
 
     async def rest(self, since: Moment) -> float | None:
-        """When the operator last sent a request or worked, before it did neither for a while; None: it did not rest.
+        """The time of the operator's last request or work before it became idle; None if it did not become idle.
 
         Watches and the Lease do not count. An operator that has sent nothing since that moment is not at rest.
         """

@@ -1,4 +1,4 @@
-"""What one run measured, as Markdown, and its place in docs/scale.md."""
+"""The results of one run as Markdown, and their place in docs/scale.md."""
 
 from collections.abc import Iterable, Sequence
 
@@ -49,7 +49,7 @@ WORDS = {
 
 
 def markdown(run: Run, ranges: Ranges) -> str:
-    """A table a phase, then the requests."""
+    """One table for each phase, then the requests."""
     names = dict.fromkeys(phase.name for phase in run.phases)
     verdicts = judge(ranges, run.phases)
     missed = [f"- {each}" for each in verdicts if not each.met]
@@ -68,7 +68,7 @@ def markdown(run: Run, ranges: Ranges) -> str:
 
 
 def insert(page: str, generated: str) -> str:
-    """The page with the text between its two markers. Raises ValueError when they are not there."""
+    """The page with the text between its two markers. Raises ValueError if they are missing."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -77,7 +77,7 @@ def insert(page: str, generated: str) -> str:
 
 
 def _figures(phases: Sequence[Phase], ranges: Ranges) -> str:
-    """A row a figure, a column a phase: more services, or others' objects beside them."""
+    """One row for each figure, and one column for each number of services or foreign objects."""
     name = phases[0].name
     figures = dict.fromkeys(figure for phase in phases for figure in phase.figures)
     head = ("", "range", *(_column(phase) for phase in phases))

@@ -1,4 +1,4 @@
-"""Feeds a Fleet from the API server, past the proxy."""
+"""Feeds a Fleet from the API server directly, not through the proxy."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ _WATCHED: tuple[tuple[str, str, dict[str, str]], ...] = (
 
 @asynccontextmanager
 async def feed(fleet: Fleet, client: Client) -> AsyncIterator[None]:
-    """While the context lasts. A watch that fails ends what runs inside."""
+    """A context in which the watches run. A failing watch cancels its body."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_follow(fleet, client, *each)) for each in _WATCHED]
         try:
