@@ -24,7 +24,7 @@ __all__: list[str] = []
 
 def _main(model_dir: str, dtype: str, seconds: float) -> None:
     flags = [f"--model_dir={model_dir}", "--model_name=m", "--backend=huggingface", f"--dtype={dtype}"]
-    spec = ModelSpec.asked_for(ServeArgs.from_argv(flags))
+    spec = ModelSpec.from_args(ServeArgs.from_argv(flags))
     backend = registry.load(BackendName.HUGGINGFACE, spec, allow_pickle=False)
     texts = inputs_for(Path(model_dir), Path(), 0, 0, dtype).workloads["mixed"].texts
     ids = TextTokenizer(spec).encode(texts)

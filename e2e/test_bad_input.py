@@ -38,7 +38,9 @@ def test_the_api_server_rejects_schema_violations(namespace: str, change: dict[s
         pytest.param({"model": {"storageUri": "hf://MiniLM"}}, ["hf://MiniLM", "owner/name"], id="bad URI"),
     ],
 )
-def test_the_operator_rejects_what_the_schema_cannot(namespace: str, change: dict[str, Any], words: list[str]) -> None:
+def test_the_operator_rejects_specs_that_the_schema_accepts(
+    namespace: str, change: dict[str, Any], words: list[str]
+) -> None:
     with_token(namespace)
     apply(a_service(namespace, **change))
     service = Service(NAME, namespace)

@@ -143,14 +143,14 @@ def test_frontends_of_a_gpu_have_half_of_the_cores(number: int, frontends: int) 
 
 
 @pytest.mark.parametrize(("number", "gpus", "engines"), [(2, 1, 1), (8, 1, 2), (16, 1, 4), (64, 1, 4), (16, 2, 4)])
-def test_a_small_model_has_several_engines_of_vllm_on_a_gpu(number: int, gpus: int, engines: int) -> None:
+def test_a_small_model_has_several_vllm_engines_per_gpu(number: int, gpus: int, engines: int) -> None:
     machine = cores(number, gpus=tuple(map(str, range(gpus))))
     layout = divide(args(BackendName.VLLM), machine, 90 << 20)
     assert [share.workers_on_gpu for share in layout.workers] == [engines // gpus] * engines
 
 
 @pytest.mark.parametrize(("number", "workers"), [(2, 1), (4, 1), (8, 2), (16, 2)])
-def test_a_small_model_has_two_workers_on_a_gpu_where_there_are_cores(number: int, workers: int) -> None:
+def test_a_small_model_has_two_workers_per_gpu_if_cores_suffice(number: int, workers: int) -> None:
     layout = divide(args(), cores(number, gpus=("0",)), 90 << 20)
     assert [share.workers_on_gpu for share in layout.workers] == [workers] * workers
 
@@ -159,7 +159,7 @@ def test_a_model_that_keeps_a_gpu_busy_has_one_worker() -> None:
     assert len(divide(args(), cores(16, gpus=("0",)), 440 << 20).workers) == 1
 
 
-def test_a_large_model_has_one_engine_of_vllm_on_a_gpu() -> None:
+def test_a_large_model_has_one_vllm_engine_per_gpu() -> None:
     assert len(divide(args(BackendName.VLLM), cores(16, gpus=("0",)), 8 * GIB).workers) == 1
 
 

@@ -13,7 +13,7 @@ from embedding_runtime.contract import BackendName
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.worker.backends import registry
-from embedding_runtime.worker.main import prove
+from embedding_runtime.worker.main import warm_up
 
 __all__: list[str] = []
 
@@ -24,7 +24,7 @@ def answer(backend: BackendName, directory: Path, texts: list[Any]) -> dict[str,
         tokenizer = TextTokenizer(spec)
         ids = tokenizer.encode(texts) if spec.scores is None else tokenizer.encode_pairs(list(map(tuple, texts)))
         loaded = registry.load(backend, spec, allow_pickle=True)
-        prove(loaded, spec, backend)
+        warm_up(loaded, spec, backend)
     except Exception as refused:  # noqa: BLE001 vLLM raises what it likes
         return {"refused": repr(refused)}
     return {"alone": [loaded.embed(text)[0].tolist() for text in ids.singles()], "together": loaded.embed(ids).tolist()}

@@ -50,7 +50,7 @@ async def test_requests_are_written_down_with_their_user_agent(both: Both) -> No
     assert both.fake.writes == both.fake.requests[:1]
 
 
-async def test_a_request_fails_as_often_as_told(both: Both) -> None:
+async def test_a_request_fails_the_given_number_of_times(both: Both) -> None:
     both.fake.faults.fail("create", "configmaps", 503, times=2)
     for _ in range(2):
         with pytest.raises(Refused, match="503"):
@@ -107,7 +107,7 @@ async def test_a_server_that_is_down_cuts_every_connection(both: Both) -> None:
     await both.api.list("ConfigMap")
 
 
-async def test_a_webhook_changes_what_is_written_and_no_manager_owns_it(both: Both) -> None:
+async def test_a_webhook_changes_written_fields_without_owning_them(both: Both) -> None:
     both.fake.mutate(lambda obj: {**obj, "data": {"injected": "yes"}})
     made = await both.api.apply(config())
     assert made["data"] == {"injected": "yes"}
@@ -131,7 +131,7 @@ async def test_watches_can_be_disconnected(both: Both) -> None:
     assert both.fake.watches("configmaps") == 0
 
 
-async def test_bookmarks_go_to_who_allows_them(both: Both) -> None:
+async def test_bookmarks_are_sent_to_watches_that_allow_them(both: Both) -> None:
     url = f"{both.fake.url}/api/v1/configmaps?watch=1&resourceVersion={both.fake.store.version}"
     async with both.api.session.get(f"{url}&allowWatchBookmarks=true") as allows, both.api.session.get(url) as plain:
         both.fake.create({**config(), "kind": "Secret"})
@@ -173,7 +173,7 @@ async def test_a_kind_can_be_forgotten(both: Both) -> None:
         await both.api.list("EmbeddingService")
 
 
-async def test_a_namespace_goes_with_all_that_is_in_it(both: Both) -> None:
+async def test_deleting_a_namespace_deletes_its_objects(both: Both) -> None:
     both.fake.create(config())
     both.fake.delete("namespaces", "default")
     with pytest.raises(ApiError, match="because it is being terminated"):

@@ -43,7 +43,7 @@ def test_the_commit_changes_with_the_files(tmp_path: Path) -> None:
     assert len(commits) == 2
 
 
-def test_a_file_comes_in_whole_or_in_part(tmp_path: Path) -> None:
+def test_a_file_can_be_downloaded_whole_or_by_range(tmp_path: Path) -> None:
     with FakeHub({"owner/name": a_model(tmp_path, FILES)}) as hub:
         url = f"{hub.url}/owner/name/resolve/main/tokenizer.json"
         status, headers, nothing = get(url, method="HEAD")
@@ -79,7 +79,7 @@ def test_it_rejects_as_the_real_hub_does(
     assert (answer[0], answer[1].get("X-Error-Code")) == (status, code)
 
 
-def test_it_tells_what_it_has_seen_but_no_token(tmp_path: Path) -> None:
+def test_it_reports_requests_without_tokens(tmp_path: Path) -> None:
     with FakeHub({"owner/name": a_model(tmp_path, FILES)}, token="hf_right") as hub:
         get(f"{hub.url}/api/models/owner/name", {"Authorization": "Bearer hf_right"})
         get(f"{hub.url}/api/models/owner/name", {"Authorization": "Bearer hf_other"})

@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _serve(args: ServeArgs) -> int:
-    spec = ModelSpec.asked_for(args)
+    spec = ModelSpec.from_args(args)
     choice = choose(args, spec)
     if args.backend is BackendName.AUTO:
         _log.info("backend: %s (%s)", choice.backend, choice.reason)

@@ -23,7 +23,7 @@ def test_a_verdict_is_read_from_the_end_of_any_log(verdict: DownloadVerdict, wor
         ("", FailedDownload(DownloadVerdict.DOWNLOAD_FAILED, "the initializer logged nothing")),
     ],
 )
-def test_a_log_says_why_there_is_no_model(log: str, failure: FailedDownload) -> None:
+def test_the_log_has_the_reason_for_a_missing_model(log: str, failure: FailedDownload) -> None:
     assert FailedDownload.from_log(log) == failure
 
 

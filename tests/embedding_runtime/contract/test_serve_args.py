@@ -120,7 +120,7 @@ def test_dashes_underscores_and_repetition_make_no_difference(argv: list[str]) -
         (["--wat=1", "--max_length=0"], ["--wat", "--max_length=0", "--model_name is required"]),
     ],
 )
-def test_an_invalid_flag_has_a_message_that_says_what_to_write(argv: list[str], words: list[str]) -> None:
+def test_the_message_for_an_invalid_flag_has_a_remedy(argv: list[str], words: list[str]) -> None:
     with pytest.raises(ContractError) as caught:
         ServeArgs.from_argv(argv)
     assert [word for word in words if word not in str(caught.value)] == []

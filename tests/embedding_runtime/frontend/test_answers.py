@@ -39,7 +39,7 @@ async def test_flat_is_row_by_row() -> None:
     assert np.array_equal(np.array(read(await flat(ROWS)), np.float32), ROWS.ravel())
 
 
-async def test_packed_is_row_by_row_in_the_type_and_order_that_were_asked_for() -> None:
+async def test_packed_bytes_have_the_requested_type_and_byte_order() -> None:
     assert await packed(ROWS) == ROWS.tobytes()
     assert await packed(ROWS, "float16", "big") == ROWS.astype(">f2").tobytes()
 

@@ -81,7 +81,7 @@ def test_openais_paths_are_at_the_root_too(fake_server: RuntimeServer, prefix: s
     assert len(fake_server.post(f"{prefix}/embeddings", input="a").json()["data"]) == 1
 
 
-def test_every_get_has_its_head_without_a_body(fake_server: RuntimeServer) -> None:
+def test_every_get_route_supports_head(fake_server: RuntimeServer) -> None:
     with fake_server.http() as http:
         paths = [path for path, methods in http.get("/openapi.json").json()["paths"].items() if "get" in methods]
         for path in paths:

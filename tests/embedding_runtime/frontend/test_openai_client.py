@@ -76,7 +76,7 @@ def test_the_answer_has_the_fields_of_the_guide(fake_server: RuntimeServer) -> N
     assert {**answer["data"][0], "embedding": None} == {"object": "embedding", "embedding": None, "index": 0}
 
 
-def test_the_model_list_says_what_a_vector_is(fake_server: RuntimeServer) -> None:
+def test_the_model_list_describes_the_vectors(fake_server: RuntimeServer) -> None:
     (model,) = fake_server.client().models.list().data
     said = model.model_dump(exclude={"created", "space"}, exclude_none=True)
     assert said == {

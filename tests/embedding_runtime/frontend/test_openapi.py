@@ -16,7 +16,7 @@ def document(fake_server: RuntimeServer) -> Mapping[str, Any]:
     return found
 
 
-def test_a_key_goes_in_the_header_as_bearer(document: Mapping[str, Any]) -> None:
+def test_openapi_describes_bearer_authentication(document: Mapping[str, Any]) -> None:
     scheme = document["components"]["securitySchemes"]["Bearer"]
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
 

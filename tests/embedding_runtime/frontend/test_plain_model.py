@@ -21,7 +21,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuntimeServer]:
         yield server.ready()
 
 
-def test_the_model_list_tells_what_was_assumed(server: RuntimeServer) -> None:
+def test_the_model_list_has_the_assumptions(server: RuntimeServer) -> None:
     (model,) = server.client().models.list().data
     said = model.model_dump()
     assert (said["pooling"], said["normalized"], said["prompt"]) == ("mean", False, "query: ")

@@ -88,7 +88,7 @@ def test_an_unknown_prompt_is_rejected_with_the_valid_ones(served: Served) -> No
     assert "document, other, passage, query" in answer.json()["error"]["message"]
 
 
-def test_the_model_tells_its_prompts_and_sizes(served: Served) -> None:
+def test_the_model_list_has_prompts_and_sizes(served: Served) -> None:
     (model,) = served.server.client().models.list().data
     said = model.model_dump()
     assert (said["prompts"], said["prompt"], said["sizes"]) == ({"document": "", **PROMPTS}, PROMPTS["other"], [8, 16])

@@ -43,7 +43,7 @@ def test_texts_are_returned_on_request(server: RuntimeServer, scores: list[float
     ]
 
 
-def test_tei_has_its_own_shape(server: RuntimeServer, scores: list[float]) -> None:
+def test_rankings_of_tei_have_its_format(server: RuntimeServer, scores: list[float]) -> None:
     ranked = server.post("/rerank", query=QUERY, texts=TEXTS, return_text=True).json()
     assert ranked[0] == {"index": scores.index(max(scores)), "score": max(scores), "text": ranked[0]["text"]}
     assert [item["text"] for item in ranked] == [TEXTS[item["index"]] for item in ranked]
@@ -157,7 +157,7 @@ def test_an_embedding_model_does_not_score_pairs(fake_server: RuntimeServer) -> 
     assert "/v1/embeddings" in answer.json()["message"]
 
 
-def test_open_inference_takes_pairs_and_says_so(server: RuntimeServer, scores: list[float]) -> None:
+def test_open_inference_accepts_pairs(server: RuntimeServer, scores: list[float]) -> None:
     with server.http() as http:
         model = http.get(f"/v2/models/{NAME}").json()
     assert model["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1, 2]}]

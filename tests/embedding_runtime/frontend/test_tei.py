@@ -26,7 +26,7 @@ def test_a_long_text_is_rejected_or_truncated_as_requested(fake_server: RuntimeS
     assert fake_server.post("/embed", inputs="two " + long, truncate=True, truncation_direction="Left").json() == right
 
 
-def test_info_tells_the_model(fake_server: RuntimeServer) -> None:
+def test_info_describes_the_model(fake_server: RuntimeServer) -> None:
     with fake_server.http() as http:
         info = http.get("/info").json()
     assert (info["model_id"], info["max_input_length"]) == (NAME, 256)
@@ -58,7 +58,7 @@ def test_tokens_are_returned_in_vllms_form(fake_server: RuntimeServer) -> None:
     }
 
 
-def test_tokens_of_a_text_are_what_embeddings_takes_for_it(fake_server: RuntimeServer) -> None:
+def test_tokenize_returns_ids_that_embeddings_accepts(fake_server: RuntimeServer) -> None:
     ids = fake_server.post("/tokenize", prompt="hello there").json()["tokens"]
     client = fake_server.client()
     by_ids = client.embeddings.create(model=NAME, input=ids).data[0].embedding

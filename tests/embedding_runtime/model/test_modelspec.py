@@ -23,7 +23,7 @@ NEW_TYPES = {
 }
 
 
-def test_the_packaged_minilm_is_read_as_it_was_saved() -> None:
+def test_the_packaged_minilm_is_read() -> None:
     assert ModelSpec.read(packaged_minilm()) == ModelSpec(
         directory=packaged_minilm(),
         pooling=(Pooling.MEAN,),
@@ -226,7 +226,7 @@ def test_a_module_outside_of_the_models_directory_is_refused(tmp_path: Path) -> 
         ModelSpec.read(model)
 
 
-def test_the_transformer_may_have_a_directory_of_its_own(tmp_path: Path) -> None:
+def test_the_transformer_may_be_in_a_subdirectory(tmp_path: Path) -> None:
     model = a_model(tmp_path)
     own = tmp_path / "0_Transformer"
     own.mkdir()
@@ -264,7 +264,7 @@ def test_an_unreadable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Path, "is_file", forbidden)  # root, as whom tests may run, may read everything
     args = ServeArgs.model_validate({"model_name": "a", "model_dir": str(a_model(tmp_path))})
     with pytest.raises(ModelRefused, match=r"modules\.json cannot be read: Permission denied"):
-        ModelSpec.asked_for(args)
+        ModelSpec.from_args(args)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_a_value_of_a_wrong_type_is_refused_by_name(tmp_path: Path, says: dict[s
         ModelSpec.read(a_model(tmp_path, **says))
 
 
-def test_the_initializers_note_tells_the_revision(tmp_path: Path) -> None:
+def test_the_revision_comes_from_the_initializers_note(tmp_path: Path) -> None:
     model = a_model(tmp_path)
     (model / MODEL_NOTE).write_text('{"revision": "c0ffee"}')
     assert ModelSpec.read(model).revision == "c0ffee"
@@ -292,7 +292,7 @@ def noted(model: Path, uri: str) -> Path:
 
 
 def asked(model: Path, *flags: str) -> ModelSpec:
-    return ModelSpec.asked_for(ServeArgs.from_argv([f"--model_dir={model}", "--model_name=a", *flags]))
+    return ModelSpec.from_args(ServeArgs.from_argv([f"--model_dir={model}", "--model_name=a", *flags]))
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def asked(model: Path, *flags: str) -> ModelSpec:
         ("google/embeddinggemma-300m", (), ""),
     ],
 )
-def test_a_known_models_card_tells_its_sizes_and_is_named(tmp_path: Path, uri: str, sizes: object, source: str) -> None:
+def test_known_models_have_the_sizes_of_their_card(tmp_path: Path, uri: str, sizes: object, source: str) -> None:
     spec = ModelSpec.read(noted(a_model(tmp_path, pooling={"word_embedding_dimension": 768}), uri))
     assert (spec.sizes, spec.sizes_source) == (sizes, source)
 

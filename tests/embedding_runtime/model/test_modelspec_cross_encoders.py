@@ -56,7 +56,7 @@ def saved(directory: Path, *, defaults: dict[str, Any], **says: Any) -> Path:
         ),
     ],
 )
-def test_a_score_is_what_config_json_says(tmp_path: Path, config: dict[str, Any], labels: int, activation: str) -> None:
+def test_config_json_defines_the_score(tmp_path: Path, config: dict[str, Any], labels: int, activation: str) -> None:
     spec = ModelSpec.read(plain(tmp_path, config=config))
     assert spec.scores == Scores(labels, activation, BERT)
     assert (spec.kind, spec.dimensions, spec.pooling, spec.steps) == (Kind.CROSS_ENCODER, labels, (), ())
@@ -78,7 +78,7 @@ def test_config_sentence_transformers_json_takes_precedence(
     assert spec.scores == Scores(1, activation, BERT)
 
 
-def test_the_initializers_note_tells_the_revision(tmp_path: Path) -> None:
+def test_the_revision_comes_from_the_initializers_note(tmp_path: Path) -> None:
     for model in (plain(tmp_path / "plain", config={}), saved(tmp_path / "saved", defaults={})):
         (model / MODEL_NOTE).write_text('{"revision": "c0ffee"}')
         assert ModelSpec.read(model).revision == "c0ffee"
@@ -134,12 +134,12 @@ def test_a_task_that_contradicts_the_files_is_refused_and_the_right_one_named(
 ) -> None:
     args = {"model_name": "a", "model_dir": str(plain(tmp_path, config={})), "backend": backend}
     with pytest.raises(ModelRefused, match=rf"--task={task} .* is a cross-encoder: use --task={right}, or remove"):
-        ModelSpec.asked_for(ServeArgs.model_validate({**args, "task": task}))
+        ModelSpec.from_args(ServeArgs.model_validate({**args, "task": task}))
     for agreed in (None, right):
-        assert ModelSpec.asked_for(ServeArgs.model_validate({**args, "task": agreed})).kind is Kind.CROSS_ENCODER
+        assert ModelSpec.from_args(ServeArgs.model_validate({**args, "task": agreed})).kind is Kind.CROSS_ENCODER
 
 
 def test_an_embedding_model_refuses_the_task_score(tmp_path: Path) -> None:
     args = ServeArgs.model_validate({"model_name": "a", "model_dir": str(a_model(tmp_path)), "task": Task.SCORE})
     with pytest.raises(ModelRefused, match=r"is an embedding model: use --task=embed"):
-        ModelSpec.asked_for(args)
+        ModelSpec.from_args(args)

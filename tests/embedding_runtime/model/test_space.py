@@ -65,11 +65,11 @@ def test_code_of_the_models_own_is_part_of_its_space_where_it_is_run(model: Path
     assert (before[0] == after[0], before[1] == after[1]) == (True, False)
 
 
-def test_the_packaged_minilm_has_a_space_of_its_own() -> None:
+def test_the_packaged_minilm_has_its_own_space() -> None:
     assert digest(packaged_minilm()).startswith("sha256:")
 
 
-def test_each_precision_has_a_space_of_its_own(model: Path) -> None:
+def test_each_precision_has_its_own_space(model: Path) -> None:
     spec = ModelSpec.read(model)
     reduced: list[dict[str, Any]] = [
         {"dtype": Dtype.BFLOAT16},

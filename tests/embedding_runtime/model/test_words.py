@@ -1,4 +1,4 @@
-"""Ids that are put together from known words are those of the tokenizer, whatever the text."""
+"""Ids assembled from known words are those of the tokenizer."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ TEXTS = st.lists(
 
 @pytest.mark.parametrize("name", NORMALIZERS)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=6))
-def test_known_words_make_the_ids_that_the_tokenizer_makes(name: str, texts: list[str]) -> None:
+def test_ids_equal_those_of_the_tokenizer(name: str, texts: list[str]) -> None:
     tokenizer = a_tokenizer(NORMALIZERS[name])
     known = KnownWords.of(tokenizer, FIRST, LAST)
     assert known is not None
@@ -83,14 +83,14 @@ def test_a_text_of_known_words_needs_no_tokenizer() -> None:
 
 
 @pytest.mark.parametrize("text", ["é", "a\x00b", "a [SEP] b", "an unknown one"])
-def test_what_words_alone_do_not_tell_is_left_to_the_tokenizer(text: str) -> None:
+def test_texts_that_are_not_plain_words_go_to_the_tokenizer(text: str) -> None:
     known = KnownWords.of(a_tokenizer(None), FIRST, LAST)
     assert known is not None
     known.learn(["a b"])
     assert known.ids(text) is None
 
 
-def test_words_are_forgotten_before_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_words_are_dropped_above_the_maximum(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(words, "MOST_WORDS", 2)
     known = KnownWords.of(a_tokenizer(None), FIRST, LAST)
     assert known is not None
@@ -99,7 +99,7 @@ def test_words_are_forgotten_before_they_are_too_many(monkeypatch: pytest.Monkey
     assert (known.ids("a") is None, known.ids("ab") is None) == (True, False)
 
 
-def test_few_words_are_learned_from_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_learns_a_limited_number_of_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(words, "LEARNED", 1)
     known = KnownWords.of(a_tokenizer(None), FIRST, LAST)
     assert known is not None
@@ -107,11 +107,11 @@ def test_few_words_are_learned_from_a_call(monkeypatch: pytest.MonkeyPatch) -> N
     assert [known.ids(word) is None for word in ("a", "b", "ab")] == [False, True, True]
 
 
-def test_a_tokenizer_that_adds_a_word_is_left_alone() -> None:
+def test_tokenizers_with_an_added_word_are_not_supported() -> None:
     assert KnownWords.of(a_tokenizer(None, added=("magic",)), FIRST, LAST) is None
 
 
-def test_a_tokenizer_that_does_not_take_words_one_by_one_is_left_alone() -> None:
+def test_tokenizers_that_do_not_split_words_are_not_supported() -> None:
     for pre_tokenizer in (pre_tokenizers.Metaspace(), pre_tokenizers.Whitespace()):
         tokenizer = a_tokenizer(None)
         tokenizer.pre_tokenizer = pre_tokenizer

@@ -22,7 +22,7 @@ def _said(registry: CollectorRegistry) -> Sequence[Metric]:
 
 
 @given(st.lists(st.tuples(LABELS, VALUES)))
-def test_a_counter_says_what_prometheus_clients_says(events: list[tuple[str, float]]) -> None:
+def test_a_counter_equals_that_of_prometheus_client(events: list[tuple[str, float]]) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     one = CounterFamily("answers", "Answers sent.", ["kind"], ours)
     other = Counter("answers", "Answers sent.", ["kind"], registry=theirs)
@@ -33,7 +33,7 @@ def test_a_counter_says_what_prometheus_clients_says(events: list[tuple[str, flo
 
 
 @given(st.lists(st.tuples(LABELS, VALUES)))
-def test_a_histogram_says_what_prometheus_clients_says(events: list[tuple[str, float]]) -> None:
+def test_a_histogram_equals_that_of_prometheus_client(events: list[tuple[str, float]]) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     one = HistogramFamily("texts", "Texts in an answer.", ["kind"], ours, bounds=BOUNDS)
     other = Histogram("texts", "Texts in an answer.", ["kind"], buckets=BOUNDS, registry=theirs)

@@ -43,7 +43,7 @@ async def apart(worker: PlayedWorker, count: int = 1) -> AsyncIterator[tuple[Fro
         assert lost.done()
 
 
-async def test_rows_come_back_to_the_frontend_that_asked() -> None:
+async def test_rows_are_returned_to_the_requesting_frontend() -> None:
     async with a_worker() as worker, apart(worker, 2) as (_, (one, other)):
         first = asyncio.create_task(one.embed(ids(3, 4), ANYBODY))
         worker.answer(await worker.work())

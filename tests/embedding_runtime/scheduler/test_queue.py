@@ -169,7 +169,7 @@ def test_only_removed_requests_are_dequeued(requests: list[Request], budget: int
 
 
 @given(REQUESTS, BUDGET, st.integers(0, 11))
-def test_the_queue_counts_what_waits_in_each_lane_and_of_each_principal(
+def test_the_queue_counts_waiting_tokens_by_lane_and_principal(
     requests: list[Request], budget: int, removed: int
 ) -> None:
     queue = a_queue(requests)

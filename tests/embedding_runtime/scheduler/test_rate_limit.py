@@ -65,7 +65,7 @@ def test_it_fills_steadily() -> None:
     assert [bucket.remaining(1000), bucket.full_in(1000)] == [60, 0]
 
 
-def test_each_principal_has_its_own_budget_and_a_changed_limit_is_a_new_one() -> None:
+def test_each_principal_has_its_own_budget_and_a_changed_limit_resets_it() -> None:
     budgets, limited = Budgets(), Principal("search", tokens_per_minute=10)
     budgets.spend(limited, 10, 0)
     with pytest.raises(RateLimited):

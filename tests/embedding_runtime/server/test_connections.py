@@ -135,7 +135,7 @@ def test_the_limits_of_a_head_are_exact(locked: RuntimeServer, head: bytes, stat
     connection.close()
 
 
-def test_the_refusal_says_which_flag_it_was(locked: RuntimeServer) -> None:
+def test_the_error_names_the_flag(locked: RuntimeServer) -> None:
     answer = answer_to(locked, GET + b"a: b\r\n" * 101 + b"\r\n")
     error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     assert error["code"] == "headers_too_large"

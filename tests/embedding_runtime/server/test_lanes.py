@@ -62,7 +62,7 @@ def test_a_query_is_answered_before_an_earlier_bulk_request(server: RuntimeServe
         (1, "interactive", 5, "interactive"),
     ],
 )
-def test_the_lane_is_what_the_header_says_or_the_body_or_the_number_of_texts(
+def test_the_lane_comes_from_the_header_or_the_body_or_the_number_of_texts(
     fake_server: RuntimeServer, *, texts: int, header: str | None, priority: int | None, lane: str
 ) -> None:
     before = queued(fake_server, lane)

@@ -42,7 +42,7 @@ def test_a_body_whose_content_length_is_too_large_is_rejected_before_it_is_sent(
     assert b"connection: close" in answer
 
 
-def test_a_body_in_chunks_is_refused_as_soon_as_it_is_too_large(server: RuntimeServer) -> None:
+def test_a_chunked_body_is_rejected_once_it_is_too_large(server: RuntimeServer) -> None:
     connection = begun(server, b"Transfer-Encoding: chunked")
     for _ in range(LIMIT // 1000 + 1):
         connection.sendall(b"%x\r\n%s\r\n" % (1000, b" " * 1000))
@@ -96,7 +96,7 @@ def test_by_default_the_limits_are_openais(fake_server: RuntimeServer) -> None:
     assert "the maximum is 2048" in fake_server.embeddings(input=["a"] * 2049).json()["error"]["message"]
 
 
-def test_a_connection_is_kept_after_a_refusal_of_what_was_read(server: RuntimeServer) -> None:
+def test_a_connection_stays_open_after_rejecting_a_body_that_was_read(server: RuntimeServer) -> None:
     body = json.dumps({"model": NAME, "input": ["a"] * 4}).encode()
     connection = begun(server, b"Content-Length: %d" % len(body))
     connection.sendall(body)

@@ -29,7 +29,7 @@ def test_requests_are_counted_by_their_routes_template_and_code(server: RuntimeS
     assert server.metric("embedding_request_duration_seconds_count", path="/openai/v1/embeddings") == 4
 
 
-def test_texts_tokens_and_batches_are_what_was_computed(server: RuntimeServer) -> None:
+def test_texts_tokens_and_batches_are_counted(server: RuntimeServer) -> None:
     server.embeddings(input=[[101, 102], [101, 7592, 102]])
     server.embeddings(input="hello")
     assert (server.metric("embedding_texts_total"), server.metric("embedding_tokens_total")) == (3, 8)

@@ -55,7 +55,7 @@ def cells(page: Chrome) -> list[str]:
     return [cell.text for cell in page.find_elements(By.CSS_SELECTOR, "#heat td[data-pair]")]
 
 
-def test_it_tells_what_the_model_is(page: Chrome) -> None:
+def test_the_playground_describes_the_model(page: Chrome) -> None:
     facts = text(page, "facts")
     assert [word for word in ("dimensions 384", "max. tokens 256", "pooling mean") if word not in facts] == []
 

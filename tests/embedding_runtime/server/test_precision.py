@@ -18,7 +18,7 @@ needs_vnni = pytest.mark.skipif(
 
 
 @needs_vnni
-def test_int8_below_the_minimum_cosine_does_not_start_and_says_what_to_do() -> None:
+def test_int8_below_the_minimum_cosine_does_not_start() -> None:
     with RuntimeServer("huggingface", quantize="int8") as server:
         until(lambda: server.process.poll() is not None, "the end", seconds=_PATIENCE)
         assert server.process.returncode == 1

@@ -42,7 +42,7 @@ def test_the_json_log_has_a_line_per_request_with_id_and_counts() -> None:
     }
 
 
-def test_unless_asked_for_requests_are_not_logged() -> None:
+def test_requests_are_not_logged_by_default() -> None:
     with RuntimeServer("fake") as server:
         server.ready().embeddings(input="hello")
         assert "POST" not in server.log

@@ -52,7 +52,7 @@ def test_a_request_is_a_span_in_its_clients_trace_with_a_span_a_step(collector: 
     assert spans["embed"].attributes["embedding.queue_seconds"] >= 0
 
 
-def test_each_operation_has_its_name_and_what_computes_nothing_has_none(
+def test_spans_have_the_name_of_the_operation_and_only_computing_requests_have_spans(
     collector: OtlpCollector, tmp_path: Path
 ) -> None:
     tensor = {"name": "text", "datatype": "BYTES", "shape": [1, 2], "data": ["hello", "hello"]}

@@ -26,7 +26,7 @@ def test_help_shows_the_addresses_and_examples() -> None:
         ("models/minilm", "use scheme://..."),
     ],
 )
-def test_an_unsupported_uri_ends_with_what_to_write(uri: str, words: str, tmp_path: Path) -> None:
+def test_the_message_for_an_unsupported_uri_has_a_remedy(uri: str, words: str, tmp_path: Path) -> None:
     outcome = initialize(uri, tmp_path / "models")
     assert outcome.code == 2
     assert outcome.last_line.startswith(f"DownloadFailed: '{uri}' ")

@@ -25,7 +25,7 @@ def test_a_model_is_downloaded_completely_and_nothing_else_remains(tmp_path: Pat
     assert list(home.iterdir()) == []
 
 
-def test_a_note_among_the_files_tells_the_commit(tmp_path: Path) -> None:
+def test_the_note_in_the_directory_has_the_commit(tmp_path: Path) -> None:
     with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
         initialize("hf://owner/name:main", tmp_path / "models", environ=hub_environment(hub))
         commit = hub.repositories["owner/name"].commit

@@ -97,7 +97,7 @@ def test_nobody_listening_is_a_broken_connection(download: Download) -> None:
     assert download.pauses == [2, 4, 8]
 
 
-def test_a_volume_without_room_fails_before_the_download(
+def test_a_volume_that_is_too_small_fails_before_the_download(
     download: Download, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: _Usage(free=1_000_000))

@@ -52,7 +52,7 @@ def test_a_missing_parent_directory_is_created(tmp_path: Path) -> None:
     assert (tmp_path / "mnt" / "models").is_dir()
 
 
-def test_others_may_read_what_was_staged(tmp_path: Path) -> None:
+def test_staged_files_are_readable_for_others(tmp_path: Path) -> None:
     with staged(tmp_path / "models"):
         pass
     assert (tmp_path / "models").stat().st_mode & 0o055 == 0o055

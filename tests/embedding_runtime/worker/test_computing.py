@@ -1,4 +1,4 @@
-"""How a worker on a GPU keeps it busy: with a GPU that is played."""
+"""Batches launched ahead, with a simulated GPU."""
 
 import threading
 import time
@@ -15,12 +15,12 @@ from embedding_runtime.worker.computing import compute_ahead
 
 
 class Ended(Exception):
-    """Ends the loop, which would go on for ever."""
+    """Ends the endless loop."""
 
 
 @dataclass
 class Batch:
-    """One that is done when the test says so."""
+    """A batch that is done when the test sets it."""
 
     name: int
     done: threading.Event = field(default_factory=threading.Event)
@@ -36,7 +36,7 @@ class Batch:
 
 
 class PlayedGpu:
-    """A backend and what it has been given. A text's first id is the batch's number; 7 cannot be launched."""
+    """A backend that records its calls. The first id of a text is the number of the batch; launching 7 fails."""
 
     def __init__(self) -> None:
         self.launched: list[Batch] = []
@@ -83,7 +83,7 @@ def rows_of(message: Message) -> tuple[int, float]:
     return message.batch, float(message.rows[0, 0])
 
 
-def test_the_next_batch_is_launched_while_one_is_computed_and_answers_keep_their_order() -> None:
+def test_the_next_batch_is_launched_ahead_and_results_keep_their_order() -> None:
     gpu = PlayedGpu()
     gpu.start()
     gpu.give(1)
@@ -96,7 +96,7 @@ def test_the_next_batch_is_launched_while_one_is_computed_and_answers_keep_their
     gpu.end()
 
 
-def test_no_more_than_two_are_launched() -> None:
+def test_at_most_two_batches_are_launched() -> None:
     gpu = PlayedGpu()
     for number in (1, 2, 3):
         gpu.give(number)
@@ -111,7 +111,7 @@ def test_no_more_than_two_are_launched() -> None:
     gpu.end()
 
 
-def test_a_batch_that_cannot_be_launched_fails_alone() -> None:
+def test_only_the_batch_whose_launch_fails_fails() -> None:
     gpu = PlayedGpu()
     gpu.start()
     gpu.give(7)
@@ -123,7 +123,7 @@ def test_a_batch_that_cannot_be_launched_fails_alone() -> None:
     gpu.end()
 
 
-def test_a_batch_that_fails_while_it_is_computed_fails_alone() -> None:
+def test_only_the_batch_whose_computation_fails_fails() -> None:
     gpu = PlayedGpu()
     gpu.start()
     gpu.give(1)

@@ -135,7 +135,7 @@ def test_tokens_are_counted_as_sentence_transformers_counts_them(server: Runtime
     assert counts == reference.tokens
 
 
-def test_the_backend_is_the_one_that_was_asked_for(server: RuntimeServer) -> None:
+def test_the_requested_backend_is_used(server: RuntimeServer) -> None:
     (model,) = server.client().models.list().data
     assert f"--backend={model.model_dump()['backend']}" in server.process.args  # type: ignore[operator] # a list
 

@@ -51,7 +51,7 @@ class Meeting:
     def padding(self, batch):
         return 0
 
-worker.prove = lambda *_: None
+worker.warm_up = lambda *_: None
 worker.measure = lambda *_, **__: worker.Speed(1024, 5000)
 def load(name, *_, **__):
     if name == "vllm":
@@ -154,7 +154,7 @@ def test_the_worker_exits_with_its_frontend(works: list[Work]) -> None:
         assert process.wait(timeout=5) == 0
 
 
-def test_huggingface_takes_over_from_a_refusal_in_the_same_process_and_says_why() -> None:
+def test_the_worker_falls_back_to_huggingface_in_the_same_process() -> None:
     with a_worker(refusal="vLLM cannot serve it exactly") as (link, stream, process):
         send(link, Work(0, TEXTS))
         assert row(receive_sync(stream)) == IN_THE_MAIN_THREAD

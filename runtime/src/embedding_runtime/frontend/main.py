@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
 
 async def _serve(args: ServeArgs, share: Mapping[str, int], end: socket.socket, connections: socket.socket) -> None:
     tracing.configure(os.environ)
-    spec = ModelSpec.asked_for(args)
+    spec = ModelSpec.from_args(args)
     tokenizer = load_tokenizer(args, spec, warns=share["number"] == 0)
     keys = None if args.api_keys_file is None else KeysFile(Path(args.api_keys_file), time.monotonic())
     scheduler = RemoteScheduler(lambda *, now=False: server.stop(now=now))

@@ -17,7 +17,7 @@ from embedding_runtime.model.files import (
     weights_dtype,
 )
 
-__all__ = ["Body", "Side", "architecture_in", "asked_of"]
+__all__ = ["Body", "Side", "architecture_in", "read_sentence_config"]
 
 
 class Side(StrEnum):
@@ -46,7 +46,7 @@ class Body:
 
     @classmethod
     def read(cls, directory: Path, asked: Mapping[str, Any]) -> Self:
-        """`asked`: the result of `asked_of`. Raises ModelRefused."""
+        """`asked`: the result of `read_sentence_config`. Raises ModelRefused."""
         path = directory / "config.json"
         config = object_in(path)
         architecture = architecture_in(directory)
@@ -68,28 +68,28 @@ def architecture_in(directory: Path) -> str:
     return str(next(iter(object_in(directory / "config.json").get("architectures") or []), ""))
 
 
-def asked_of(directory: Path, kind: Kind) -> Mapping[str, Any]:
+def read_sentence_config(directory: Path, kind: Kind) -> Mapping[str, Any]:
     """Read sentence_bert_config.json. Raises ModelRefused for settings that are not supported."""
     files = sorted(directory.glob("sentence_*_config.json"))  # formerly also sentence_roberta_config.json and others
     if not files:
         return {}
     file = files[0]
     config = object_in(file)
-    asked = [name for name in ("processing_kwargs", "query_expansion") if config.get(name)]
+    unsupported = [name for name in ("processing_kwargs", "query_expansion") if config.get(name)]
     task, text, output = _USUAL[kind]
     if config.get("transformer_task", "feature-extraction") != task:
-        asked.append("transformer_task")
+        unsupported.append("transformer_task")
     modalities = config.get("modality_config", {"text": text})
     if (
         not isinstance(modalities, dict)
         or modalities.get("text") != text
         or config.get("module_output_name", output) != output
     ):
-        asked.append("modality_config")
+        unsupported.append("modality_config")
     elif "message" in modalities:
-        asked.append("modality_config.message (a chat template around every text)")
-    if asked:
-        raise ModelRefused(f"{file} sets {', '.join(asked)}, which is not supported")
+        unsupported.append("modality_config.message (a chat template around every text)")
+    if unsupported:
+        raise ModelRefused(f"{file} sets {', '.join(unsupported)}, which is not supported")
     known = {name: config[name] for name in ("do_lower_case", "max_seq_length") if name in config}
     return {**known, **arguments.overrides(file, config, kind)}
 

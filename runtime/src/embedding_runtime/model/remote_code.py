@@ -6,10 +6,10 @@ from typing import Any
 
 from embedding_runtime.model.files import ModelRefused, object_or_nothing
 
-__all__ = ["comes_with", "modules"]
+__all__ = ["has_code", "modules"]
 
 
-def comes_with(directory: Path) -> bool:
+def has_code(directory: Path) -> bool:
     """Whether the model has code. Raises ModelRefused if it is in another repository."""
     found = False
     for path in (directory / "config.json", directory / "tokenizer_config.json"):

@@ -7,7 +7,7 @@ from typing import Self
 
 from embedding_runtime.contract import MODEL_NOTE, TASKS, Dtype, Kind, Quantization, ServeArgs, Truncate
 from embedding_runtime.model import remote_code
-from embedding_runtime.model.body import Body, Side, architecture_in, asked_of
+from embedding_runtime.model.body import Body, Side, architecture_in, read_sentence_config
 from embedding_runtime.model.defaults import Defaults
 from embedding_runtime.model.files import ModelRefused, number, object_in, object_or_nothing
 from embedding_runtime.model.head import Cut, Head, Modules, Normalize, Pooling, Step
@@ -78,7 +78,7 @@ class ModelSpec:
         return self.directory / "tokenizer.json" if converted is None or not converted.is_file() else converted
 
     @classmethod
-    def asked_for(cls, args: ServeArgs) -> Self:
+    def from_args(cls, args: ServeArgs) -> Self:
         """Read the model of the flags, with their changes. Raises ModelRefused."""
         directory = Path(args.model_dir)
         try:
@@ -91,7 +91,7 @@ class ModelSpec:
                 f"--task={args.task} does not match the model in {directory}, which is {_NAMES[spec.kind]}: "
                 f"use --task={right[0]}, or remove --task"
             )
-        runs = args.trust_remote_code and remote_code.comes_with(spec.directory)
+        runs = args.trust_remote_code and remote_code.has_code(spec.directory)
         limited = spec.limited(max_length=args.max_length, dtype=args.dtype, quantize=args.quantize)
         return replace(limited.offered(args), remote_code=runs)
 
@@ -108,15 +108,16 @@ class ModelSpec:
         defaults = Defaults.read(directory)
         if defaults.kind is Kind.CROSS_ENCODER:
             check_modules(directory)
-            body = Body.read(directory, asked_of(directory, Kind.CROSS_ENCODER))
+            body = Body.read(directory, read_sentence_config(directory, Kind.CROSS_ENCODER))
             return cls._cross_encoder(directory, body, prompt=defaults.prompt, activation=defaults.activation)
         if plain:
-            transformer, body = directory, Body.read(directory, asked_of(directory, Kind.EMBEDDING_MODEL))
+            transformer, body = directory, Body.read(directory, read_sentence_config(directory, Kind.EMBEDDING_MODEL))
             head, assumed = _assumed(directory, body)
         else:
             modules = Modules.read(directory)
             transformer, assumed = modules.transformer, ()
-            head, body = Head.read(modules.listed), Body.read(transformer, asked_of(transformer, Kind.EMBEDDING_MODEL))
+            head = Head.read(modules.listed)
+            body = Body.read(transformer, read_sentence_config(transformer, Kind.EMBEDDING_MODEL))
             if body.architecture.endswith(_CLASSIFIER):
                 raise ModelRefused(
                     f"{transformer / 'config.json'} has {body.architecture}, which is a cross-encoder, but "

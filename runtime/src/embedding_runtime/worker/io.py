@@ -14,7 +14,7 @@ __all__ = ["SchedulerLink"]
 
 
 class SchedulerLink:
-    """Messages from and to the scheduler. When it is gone, the process ends, however deep in a library threads are."""
+    """Exchanges messages with the scheduler. Ends the process when the scheduler exits, even if threads are busy."""
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
@@ -23,7 +23,7 @@ class SchedulerLink:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def send(self, message: Message) -> None:
-        """Send it, from any thread. Its arrays must not change any more."""
+        """Send a message, from any thread. Its arrays must not change afterwards."""
         frame = pack(message)
         if self._outgoing is None:
             self._send_now(frame)
@@ -31,12 +31,13 @@ class SchedulerLink:
             self._outgoing.put(frame)
 
     def send_last(self, message: Message) -> None:
-        """Send it before this returns, as the process is about to end."""
+        """Send a message synchronously, because the process is about to exit."""
         self._send_now(pack(message))
 
     def works(self, *, overlapped: bool) -> Iterator[Work]:
-        """Yield batches, forever. `overlapped`: see the method. On few CPU cores it is slower, because each hand-over
-        between threads waits for a core.
+        """Yield batches forever. `overlapped`: see the method of this name.
+
+        On few CPU cores it is slower, because each hand-over between threads waits for a core.
         """
         if not overlapped:
             yield from self._receive()
@@ -82,7 +83,7 @@ class SchedulerLink:
 
 
 def _write(end: socket.socket, frame: Sequence[bytes | memoryview]) -> None:
-    """Without a copy. Ends the process when the scheduler is gone."""
+    """Write without copying. Ends the process if the scheduler has exited."""
     parts = [memoryview(part) for part in frame]
     try:
         while parts:

@@ -1,7 +1,7 @@
-"""The process of the backend: load, self test, then batches in and vectors out.
+"""The worker process: loads the model, tests itself, then computes vectors for batches.
 
-`python -m embedding_runtime.worker.main FD SHARE FLAGS`, started by `launch` with its end of a socketpair as file
-descriptor FD, and its share of the machine as JSON. It ends when the scheduler does.
+`launch` starts it as `python -m embedding_runtime.worker.main FD SHARE FLAGS`: FD is the file descriptor of its end of
+a socketpair, SHARE its share of the machine as JSON. It exits when the scheduler exits.
 """
 
 import json
@@ -32,21 +32,21 @@ from embedding_runtime.worker.backends.choice import Choice
 from embedding_runtime.worker.computing import answer, compute_ahead
 from embedding_runtime.worker.io import SchedulerLink
 
-__all__ = ["Speed", "main", "measure", "prove"]
+__all__ = ["Speed", "main", "measure", "warm_up"]
 
 _log = logging.getLogger("embedding_runtime.worker.main")
 
 LONG = 2048
-"""Tokens of the longest input that is tried at start: some decoders take 32,768, which is minutes on a CPU."""
+"""Maximum tokens of the warm-up input. Some decoders accept 32,768 tokens, which take minutes on a CPU."""
 
 MEASURE_SECONDS = 0.5
-"""What a full batch may take at start, or more of them where loading took more than ten times as long."""
+"""Maximum duration of a full batch at startup, or MEASURE_SHARE of the loading time if that is more."""
 
 MEASURE_SHARE = 0.1
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code: 1 when the model cannot be served, or the backend has failed."""
+    """Returns exit code 1 if the model cannot be served or the backend fails; otherwise it does not return."""
     environment = dict(os.environ)  # before libraries change it
     share: Mapping[str, Any] = json.loads(argv[1])
     choice = Choice(**share["choice"])
@@ -56,17 +56,17 @@ def main(argv: Sequence[str]) -> int:
     link = SchedulerLink(socket.socket(fileno=int(argv[0])))
     os.nice(share["niceness"])
     if share["cores"]:
-        os.sched_setaffinity(0, share["cores"])  # before any library starts its threads
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides when to end
+        os.sched_setaffinity(0, share["cores"])  # before libraries start threads
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides when the worker stops
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        spec = ModelSpec.asked_for(args)
+        spec = ModelSpec.from_args(args)
         if (scratch := share.get("scratch")) is not None:
             spec = replace(spec, converted_tokenizer=Path(scratch, "tokenizer.json"))
         backend, speed = _load(args, spec, choice, share.get("workers_on_gpu", 1))
-        made = spec.converted_tokenizer
-        tokenizer = str(made) if made is not None and made.is_file() else None
-    except Exception as error:  # noqa: BLE001 a library may raise anything; the scheduler is told, and this process ends
+        converted = spec.converted_tokenizer
+        tokenizer = str(converted) if converted is not None and converted.is_file() else None
+    except Exception as error:  # noqa: BLE001 a library may raise anything; the scheduler gets the error, and the process exits
         if choice.falls_back:
             _fall_back(argv, error, environment)
         refused = isinstance(error, ModelRefused)
@@ -87,23 +87,23 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _fall_back(argv: Sequence[str], error: Exception, environment: Mapping[str, str]) -> NoReturn:
-    """Start anew in this process, with huggingface: what vLLM has changed and holds is gone.
+    """Restart this process with huggingface, which discards all state and memory of vLLM.
 
-    The program keeps its descriptors, its cores and its niceness.
+    File descriptors, CPU affinity and niceness stay.
     """
     words = " ".join(str(error).split())
-    said = words if isinstance(error, ModelRefused) else f"vllm failed: {type(error).__name__}: {words}"
-    _log.warning("falling back to huggingface: %s", said, exc_info=None if isinstance(error, ModelRefused) else error)
-    choice = Choice(BackendName.HUGGINGFACE, said)
+    reason = words if isinstance(error, ModelRefused) else f"vllm failed: {type(error).__name__}: {words}"
+    _log.warning("falling back to huggingface: %s", reason, exc_info=None if isinstance(error, ModelRefused) else error)
+    choice = Choice(BackendName.HUGGINGFACE, reason)
     share = {**json.loads(argv[1]), "niceness": 0, "choice": asdict(choice)}
     os.set_inheritable(int(argv[0]), True)
     sys.stdout.flush()
     program = [*sys.orig_argv[: -len(argv)], argv[0], json.dumps(share), *argv[2:]]
-    os.execve(sys.executable, program, environment)  # noqa: S606 ourselves
+    os.execve(sys.executable, program, environment)  # noqa: S606 the same program
 
 
-def prove(backend: Backend, spec: ModelSpec, name: BackendName = BackendName.HUGGINGFACE) -> None:
-    """Warms the backend up with one token and with a long input. Raises ModelRefused for what is not vectors."""
+def warm_up(backend: Backend, spec: ModelSpec, name: BackendName = BackendName.HUGGINGFACE) -> None:
+    """Compute an input of one token and a long one. Raises ModelRefused if the result is not valid vectors."""
     longest = min(spec.max_length, LONG)
     probes = [np.arange(length, dtype=np.int32) % spec.vocabulary for length in (1, longest)]
     rows = backend.embed(TokenBatch.of(probes))
@@ -118,7 +118,7 @@ def prove(backend: Backend, spec: ModelSpec, name: BackendName = BackendName.HUG
 
 
 def _remedy(spec: ModelSpec, name: BackendName) -> str:
-    """What to do about vectors that are not finite."""
+    """What users can do about NaN or infinity."""
     if spec.dtype is not Dtype.FLOAT32:
         return "use --dtype=float32"
     if name is BackendName.VLLM:
@@ -128,25 +128,24 @@ def _remedy(spec: ModelSpec, name: BackendName) -> str:
 
 @dataclass(frozen=True)
 class Speed:
-    """What a batch of full size was found to take."""
+    """The measured speed of a full batch."""
 
     batch_tokens: int
-    """Of the largest batch that should be given."""
+    """Size of the largest batch that the worker should get."""
     tokens_per_second: float
 
 
 def measure(backend: Backend, spec: ModelSpec, *, within: float) -> Speed:
-    """Compute a batch of full size; where that would take longer than `within` seconds, by one text, only that.
+    """Measure a full batch, or only one text if a full batch would take longer than `within` seconds.
 
-    Where there is too little memory for it, batches are made half as large, and so on. Raises what `embed` does for
-    one text.
+    If memory is too small for a full batch, the size is halved until it fits. Raises the error of `embed` for one text.
     """
     probe = np.arange(min(spec.max_length, _PROBE, backend.batch_tokens), dtype=np.int32) % spec.vocabulary
     tokens, speed = backend.batch_tokens, _speed(backend, TokenBatch.of([probe]))
     while len(probe) < tokens <= within * speed:
         try:
             full = TokenBatch.of([probe] * (tokens // len(probe)))
-            return Speed(tokens, max(_speed(backend, full) for _ in range(2)))  # the first one allocates, and compiles
+            return Speed(tokens, max(_speed(backend, full) for _ in range(2)))  # the first one allocates and compiles
         except BatchFailed as failed:
             _log.warning("a batch of %d tokens failed, trying batches of half the size: %s", tokens, failed)
             tokens //= 2
@@ -154,7 +153,7 @@ def measure(backend: Backend, spec: ModelSpec, *, within: float) -> Speed:
 
 
 _PROBE = 256
-"""Tokens of a text whose time tells whether a full batch is worth its own."""
+"""Tokens of the text that predicts the duration of a full batch."""
 
 
 def _speed(backend: Backend, batch: TokenBatch) -> float:
@@ -171,7 +170,7 @@ def _load(args: ServeArgs, spec: ModelSpec, choice: Choice, workers_on_gpu: int)
     options = LoadOptions(args.minimum_cosine, args.allow_padded, workers_on_gpu)
     backend = registry.load(choice.backend, spec, options, allow_pickle=args.allow_pickle)
     _log.info("loaded in %.1f s: %s; warming up", time.monotonic() - begin, backend.detail)
-    prove(backend, spec, choice.backend)
+    warm_up(backend, spec, choice.backend)
     within = max(MEASURE_SECONDS, MEASURE_SHARE * (time.monotonic() - begin))
     return backend, measure(backend, spec, within=within)
 
@@ -183,7 +182,7 @@ def _broken(backend: BackendName, error: Exception) -> Broken:
 
 
 def _compute(link: SchedulerLink, name: BackendName, backend: Backend, *, overlapped: bool) -> NoReturn:
-    """Exclusive batches here, one after the other; concurrent ones in two threads."""
+    """Compute exclusive batches in this thread, and concurrent ones in two other threads."""
     concurrent: SimpleQueue[Work] = SimpleQueue()
     if backend.use_half_the_cores is not None:
         for _ in range(2):
@@ -200,7 +199,7 @@ def _compute(link: SchedulerLink, name: BackendName, backend: Backend, *, overla
                 link.send(answer(backend, work))
             else:
                 concurrent.put(work)
-    raise AssertionError("the link gives work for ever")
+    raise AssertionError("the link yields batches forever")
 
 
 def _compute_concurrent(
@@ -218,10 +217,10 @@ def _compute_concurrent(
 
 @contextmanager
 def _fatal(link: SchedulerLink, name: BackendName) -> Iterator[None]:
-    """Any exception other than BatchFailed ends the process, whichever thread it comes up in."""
+    """End the process after any exception, in any thread. BatchFailed is handled before."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 as while it loads
+    except Exception as error:  # noqa: BLE001 a library may raise anything
         link.send_last(_broken(name, error))
         os._exit(1)
 

@@ -11,7 +11,7 @@ from embedding_runtime.contract import BackendName, ContractError, Dtype, ServeA
 from embedding_runtime.model import ModelSpec, Pooling
 from embedding_runtime.worker.backends import choice
 from embedding_runtime.worker.backends.choice import Choice, choose
-from embedding_runtime.worker.main import prove
+from embedding_runtime.worker.main import warm_up
 from support.models import packaged_minilm
 from support.services import MINILM
 
@@ -103,7 +103,7 @@ def test_the_source_of_the_installed_vllm_lists_its_classes(monkeypatch: pytest.
 @pytest.mark.parametrize("task", ["embed", "text_embedding"])
 def test_auto_accepts_the_tasks_of_both_backends(task: str) -> None:
     args = ServeArgs.from_argv(["--model_name=m", f"--task={task}", f"--model_dir={packaged_minilm()}"])
-    assert ModelSpec.asked_for(args).dimensions == 384
+    assert ModelSpec.from_args(args).dimensions == 384
 
 
 @pytest.mark.parametrize("task", ["score", "text_ranking"])
@@ -111,7 +111,7 @@ def test_a_task_of_another_kind_of_model_is_refused_with_the_same_backends_name(
     args = ServeArgs.from_argv(["--model_name=m", f"--task={task}", f"--model_dir={packaged_minilm()}"])
     right = {"score": "embed", "text_ranking": "text_embedding"}[task]
     with pytest.raises(Exception, match=f"use --task={right}, or remove --task"):
-        ModelSpec.asked_for(args)
+        ModelSpec.from_args(args)
 
 
 def test_quantization_is_refused_with_an_explicit_vllm() -> None:
@@ -137,4 +137,4 @@ class NotANumber:
 )
 def test_vectors_that_are_not_finite_have_a_valid_remedy(backend: BackendName, dtype: Dtype, remedy: str) -> None:
     with pytest.raises(Exception, match=f"NaN or infinity in {dtype} with {backend}: .*{remedy}"):
-        prove(NotANumber(), replace(MINILM, dtype=dtype), backend)  # type: ignore[arg-type]
+        warm_up(NotANumber(), replace(MINILM, dtype=dtype), backend)  # type: ignore[arg-type]

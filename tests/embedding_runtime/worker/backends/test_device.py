@@ -92,14 +92,14 @@ def test_wider_rows_give_the_same_vectors_and_are_counted_as_padding(tmp_path: P
 
 
 def attention_per_text(query: Any, key: Any, value: Any, layout: Any) -> Any:
-    """What the kernels of a GPU compute for all texts at once."""
+    """Computes the results of the GPU kernels on a CPU."""
     ends = layout.ends.tolist()
     parts = [[each[start:stop].transpose(0, 1) for each in (query, key, value)] for start, stop in pairwise(ends)]
     return torch.cat([torch.nn.functional.scaled_dot_product_attention(*part).transpose(0, 1) for part in parts])
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "xlm-roberta"])
-def test_bert_written_out_for_a_gpu_gives_the_numbers_of_transformers(
+def test_fused_bert_for_gpus_has_the_results_of_transformers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(packed, "attend_at_once", attention_per_text)
@@ -111,24 +111,24 @@ def test_bert_written_out_for_a_gpu_gives_the_numbers_of_transformers(
         [np.arange(4, 4 + length, dtype=np.int32) for length in lengths],
         None if types is None else [each.astype(np.uint8) for each in types],
     )
-    assert bert_gpu.written_out(model)
+    assert bert_gpu.is_supported(model)
     with torch.inference_mode():
         found = bert_gpu.prepare(model)(texts)
         alone = torch.cat([padded.prepare(model)(text) for text in texts.singles()])
     torch.testing.assert_close(found, alone, atol=1e-5, rtol=1e-5)
 
 
-def test_models_with_layers_of_their_own_are_not_written_out(tmp_path: Path) -> None:
+def test_models_with_other_layers_are_not_fused(tmp_path: Path) -> None:
     model = transformer.load(ModelSpec.read(tiny.a_transformer(tmp_path, tiny.SHAPES["mpnet"]))).model
-    assert not bert_gpu.written_out(model)
+    assert not bert_gpu.is_supported(model)
 
 
-def test_rows_are_at_once_there_on_a_cpu() -> None:
+def test_rows_are_available_at_once_on_a_cpu() -> None:
     copy = device.HostCopy(torch.ones(2, 3))
     assert copy.is_done()
     assert copy.wait().tolist() == [[1.0] * 3] * 2
 
 
-def test_arrays_that_are_copied_together_come_apart_as_they_were() -> None:
+def test_arrays_copied_together_are_split_again() -> None:
     first, second = device.together_to_device([np.arange(3), np.arange(2, dtype=np.uint32)], torch.device("cpu"))
     assert (first.tolist(), second.tolist(), first.dtype) == ([0, 1, 2], [0, 1], torch.int32)

@@ -145,7 +145,7 @@ def test_vectors_equal_those_of_sentence_transformers(
     check(model, partial(compared, row.name, "huggingface", file_format))
 
 
-def test_text_is_lower_cased_where_the_transformer_module_says_so(
+def test_text_is_lower_cased_if_the_transformer_module_sets_it(
     tmp_path: Path, transformers_of: dict[str, Path], compared: Any
 ) -> None:
     model = tiny.as_old_format(tiny.saved(tmp_path, transformers_of["bert"]))
@@ -154,7 +154,7 @@ def test_text_is_lower_cased_where_the_transformer_module_says_so(
     check(model, partial(compared, "bert-lower-cased", "huggingface", "old"))
 
 
-def test_the_transformer_may_have_a_directory_of_its_own(
+def test_the_transformer_may_be_in_a_subdirectory(
     tmp_path: Path, transformers_of: dict[str, Path], compared: Any
 ) -> None:
     model = tiny.as_old_format(tiny.saved(tmp_path, transformers_of["bert"]))

@@ -36,7 +36,7 @@ class SquaringBert(BertModel):
 
 def asked(model: Path, *, trusted: bool = True) -> ModelSpec:
     flags = ["--model_name=novel", "--backend=huggingface", f"--model_dir={model}", f"--trust_remote_code={trusted}"]
-    return ModelSpec.asked_for(ServeArgs.from_argv(flags))
+    return ModelSpec.from_args(ServeArgs.from_argv(flags))
 
 
 def reference_vectors(model: Path, *, trusted: bool = True) -> npt.NDArray[Any]:

@@ -1,4 +1,4 @@
-"""All that the rest of the runtime knows of vLLM or torch."""
+"""The interface of backends. The rest of the runtime does not depend on vLLM or torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ __all__ = ["Backend", "BatchFailed", "Launched", "LoadOptions"]
 
 
 class BatchFailed(Exception):
-    """A batch that cannot be computed, by a backend that vouches for the next one. Words for the worker's log."""
+    """A batch failed, but the backend can compute the next one. The message is for the worker's log."""
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What may be refused when a model is loaded, by flags of the same names; and the worker's part of its GPU."""
+    """Options of loading: the flags of the same names, and how many workers share the GPU."""
 
     minimum_cosine: float = 0.999
     allow_padded: bool = False
@@ -24,7 +24,7 @@ class LoadOptions:
 
     @property
     def gpu_memory(self) -> float:
-        """The part of a GPU's memory that this worker may take, never all of it."""
+        """The share of the GPU's memory that this worker may use."""
         return 0.9 / self.workers_on_gpu
 
 
@@ -41,22 +41,22 @@ class Launched(Protocol):
 
 
 class Backend(Protocol):
-    """Turns texts into vectors, pairs into scores. Lives in the worker process."""
+    """Computes vectors of texts or scores of pairs. Runs in the worker process."""
 
     @property
     def detail(self) -> str:
-        """How it computes, in a few words for the log: library, device, type, path."""
+        """How it computes, for the log: library, device, data type, implementation."""
         ...
 
     @property
     def cosine(self) -> float | None:
-        """Lowest cosine to the vectors in float32 that was measured at start; None: there was nothing to measure."""
+        """Lowest cosine to the float32 vectors, measured at startup; None if it was not measured."""
         ...
 
     @property
     def use_half_the_cores(self) -> Callable[[], None] | None:
-        """What a thread does before its first batch to compute with half of the machine, beside another one that has
-        done so. None: one batch at a time. The main thread has the whole machine.
+        """Called by each of two threads before its first batch, so that each uses half of the cores. None: the backend
+        computes one batch at a time. The main thread uses all cores.
         """
         ...
 
@@ -67,19 +67,18 @@ class Backend(Protocol):
 
     @property
     def batch_tokens(self) -> int:
-        """How many tokens of several texts make a batch that keeps the machine busy; more only make others wait."""
+        """Tokens of a batch that fully uses the machine. Larger batches only delay other requests."""
         ...
 
     def embed(self, batch: TokenBatch) -> VectorRows:
-        """One row a text, in the order given: shape (len(batch), dimensions), float32.
+        """Return one row per text, in order: shape (len(batch), dimensions), float32.
 
-        `batch` is not empty, nor is a text in it; texts have at most `max_length` tokens, ids are below `vocabulary`.
-        A row may hold NaN where the model's arithmetic gave it: the front answers for it. BatchFailed: some text of
-        the batch is to blame, and the front finds it. Any other exception means that the process can no longer be
-        trusted, and the worker ends.
+        `batch` has at least one text, and each text at least one token and at most `max_length`; ids are below
+        `vocabulary`. Rows may contain NaN; the frontend reports it. Raises BatchFailed if a text of the batch causes an
+        error; the scheduler then finds out which. After any other exception the worker process exits.
         """
         ...
 
     def padding(self, batch: TokenBatch) -> int:
-        """How many places `embed` computes for this batch beside its tokens, to make rows of one length; 0: packed."""
+        """Number of padding tokens that `embed` computes for this batch; 0 for packed batches."""
         ...

@@ -28,7 +28,7 @@ from embedding_runtime.worker.backends.packed import padding_of, positions_of
 from embedding_runtime.worker.backends.padded import Forward
 from embedding_runtime.worker.backends.runs import Run, runs_of
 
-__all__ = ["NAMES", "prepare", "written_out"]
+__all__ = ["NAMES", "is_supported", "prepare"]
 
 _MODELS = (BertModel, CamembertModel, MPNetModel, RobertaModel, XLMRobertaModel)
 
@@ -36,7 +36,7 @@ NAMES = tuple(model.__name__.removesuffix("Model") for model in _MODELS)
 """Names of the supported architectures, for messages."""
 
 
-def written_out(model: Any) -> bool:
+def is_supported(model: Any) -> bool:
     """Whether `prepare` supports this model, which is in float32 on a CPU. Subclasses are not supported."""
     return (
         type(model) in _MODELS

@@ -21,12 +21,12 @@ from embedding_runtime.worker.backends import packed
 from embedding_runtime.worker.backends.device import to_device, together_to_device
 from embedding_runtime.worker.backends.padded import Forward
 
-__all__ = ["prepare", "written_out"]
+__all__ = ["is_supported", "prepare"]
 
 _MODELS = (BertModel, CamembertModel, RobertaModel, XLMRobertaModel)
 
 
-def written_out(model: Any) -> bool:
+def is_supported(model: Any) -> bool:
     """Whether `prepare` supports this model, which is on a GPU. Subclasses are not supported."""
     return (
         type(model) in _MODELS

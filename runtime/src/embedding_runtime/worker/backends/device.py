@@ -1,4 +1,4 @@
-"""What a GPU needs and a CPU does not: few shapes, pinned memory for copies, attention that starts at once."""
+"""Helpers for GPUs: few tensor shapes, copies through pinned memory, attention kernels without planning."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ __all__ = ["HostCopy", "prepare_gpu", "rounded_up", "to_device", "together_to_de
 
 
 def prepare_gpu() -> None:
-    """Choose attention's kernels. cuDNN's builds a plan for every new shape, which takes most of a second."""
+    """Disable cuDNN's attention, which takes most of a second to plan each new shape."""
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
@@ -55,9 +55,9 @@ class HostCopy:
 
 
 def rounded_up(length: int, longest: int) -> int:
-    """Return the length to which texts of `length` tokens are padded on a GPU, where each shape has a cost of its own.
+    """Return the length to which texts of `length` tokens are padded on a GPU, where each new shape has a cost.
 
-    At most an eighth more than `length` from 64 tokens up; at most `longest`, which the model takes.
+    From 64 tokens up it is at most an eighth more than `length`. It is at most `longest`, the model's maximum.
     """
     step = max(8, 1 << max(0, length.bit_length() - 4))
     return max(length, min(-(-length // step) * step, longest))

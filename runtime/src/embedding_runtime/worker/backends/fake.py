@@ -1,4 +1,4 @@
-"""Vectors that depend on the token ids alone, without a model: for tests and for trying the server out."""
+"""A backend without a model, for tests and for trying out the server. Vectors depend only on the token ids."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ __all__ = ["FakeBackend", "load"]
 
 
 class FakeBackend:
-    """Equal ids give equal unit vectors (scores between 0 and 1), others give others; the model says how many."""
+    """Returns a unit vector (for cross-encoders: scores between 0 and 1) that depends only on the ids of a text."""
 
     detail = "fake vectors, for tests only"
     use_half_the_cores = None
@@ -25,7 +25,7 @@ class FakeBackend:
     def embed(self, batch: TokenBatch) -> VectorRows:
         return np.stack([self._row(ids) for ids in _marked(batch)])
 
-    def padding(self, batch: TokenBatch) -> int:  # noqa: ARG002 it is the protocol's
+    def padding(self, batch: TokenBatch) -> int:  # noqa: ARG002 required by Backend
         return 0
 
     def _row(self, ids: TokenIds) -> VectorRows:
@@ -37,10 +37,10 @@ class FakeBackend:
 
 
 def _marked(batch: TokenBatch) -> TokenBatch:
-    """With other ids for a pair's second text: the same ids as first and as second text are not the same pair."""
+    """Change the ids of a pair's second text, so that the order of the texts changes the scores."""
     return batch if batch.types is None else TokenBatch(batch.ids + (batch.types.astype(np.int32) << 30), batch.lengths)
 
 
-def load(spec: ModelSpec, options: LoadOptions | None = None) -> FakeBackend:  # noqa: ARG001 as every backend
-    """Reads no weights."""
+def load(spec: ModelSpec, options: LoadOptions | None = None) -> FakeBackend:  # noqa: ARG001 required by the registry
+    """Create the backend. It reads no weights."""
     return FakeBackend(spec)

@@ -1,7 +1,7 @@
-"""transformers' model code with sentence-transformers' pooling, in torch, on a GPU where there is one.
+"""The Hugging Face backend: transformers' models with sentence-transformers' pooling, on a GPU if there is one.
 
-`import sentence_transformers` costs seconds at start and gives nothing that a Transformer + Pooling (+ Dense,
-Normalize) model needs: its pooling is in `pooling`, and the tests compare every vector with its own.
+It does not import sentence_transformers, which takes seconds at startup and is not needed for the steps of a model
+(Transformer, Pooling, Dense, Normalize). They are in `pooling`, and the tests compare the vectors.
 """
 
 import logging
@@ -38,28 +38,28 @@ from embedding_runtime.worker.backends.device import HostCopy, prepare_gpu, roun
 from embedding_runtime.worker.backends.failure import batch_failed
 from embedding_runtime.worker.backends.padded import Forward, Width
 from embedding_runtime.worker.backends.self_test import SelfTest
-from embedding_runtime.worker.backends.transformer import Rows
+from embedding_runtime.worker.backends.transformer import ApplyHead
 
-__all__ = ["HuggingFaceBackend", "as_it_comes", "load"]
+__all__ = ["HuggingFaceBackend", "load", "reference_test"]
 
 _log = logging.getLogger(__name__)
 
 _CPU_BATCH_TOKENS = 1024
-"""Measured: 2,048 are as fast, and whoever waits does so for twice as long; 512 and 4,096 are slower."""
+"""Measured: 2,048 tokens are as fast but double the latency; 512 and 4,096 are slower."""
 
 _DEFAULTS = LoadOptions()
 
 _GPU_BATCH_TOKENS = 16_384
-"""Measured on an H200: 8,192 are a tenth slower a token; 32,768 hardly faster, and twice as long to wait for."""
+"""Measured on an H200: 8,192 tokens are a tenth slower per token; 32,768 are hardly faster and double the latency."""
 
 
 class HuggingFaceBackend:
-    """One model and one way through it."""
+    """A model with one forward function."""
 
     def __init__(
         self,
         forward: Forward,
-        head: Rows,
+        head: ApplyHead,
         detail: str,
         use_half_the_cores: Callable[[], None] | None = None,
         *,
@@ -67,9 +67,9 @@ class HuggingFaceBackend:
         width: Width = max,
         sorts: bool = True,
     ) -> None:
-        """`use_half_the_cores` as in Backend. `packs`: `forward` pads nothing. `width`: of the rows where it does.
+        """`use_half_the_cores`: see Backend. `packs`: `forward` does not pad. `width`: else the length of padded texts.
 
-        `sorts`: `forward` wants texts in rising order of length.
+        `sorts`: `forward` needs texts sorted by ascending length.
         """
         self._forward, self._head, self.detail, self._packs = forward, head, detail, packs
         self._width, self._sorts = width, sorts
@@ -94,7 +94,7 @@ class HuggingFaceBackend:
         return 0 if self._packs else padded.padding(sorted(batch.lengths.tolist()), self._width)
 
     def _order(self, batch: TokenBatch) -> npt.NDArray[np.int64] | None:
-        """The order in which texts are computed; None: as they are."""
+        """The order in which texts are computed; None: the given order."""
         if not self._sorts or len(batch) == 1 or (np.diff(batch.lengths.astype(np.int64)) >= 0).all():
             return None
         return np.argsort(batch.lengths, kind="stable")
@@ -120,7 +120,7 @@ class _Launched:
 
 
 def load(spec: ModelSpec, options: LoadOptions = _DEFAULTS) -> HuggingFaceBackend:
-    """Packed where the model's vectors stay the same, padded where they do not. Raises ModelRefused."""
+    """Load a model with the fastest forward function that does not change its vectors. Raises ModelRefused."""
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     remote_code.check(spec)
@@ -129,65 +129,65 @@ def load(spec: ModelSpec, options: LoadOptions = _DEFAULTS) -> HuggingFaceBacken
         if spec.quantize is not Quantization.NONE:
             raise ModelRefused(f"--quantize={spec.quantize} is not supported on GPUs: use --dtype=float16")
     elif spec.is_reduced:
-        return _reduced(spec, options)
-    return _in_its_type(spec, options)
+        return _load_reduced(spec, options)
+    return _load_unreduced(spec, options)
 
 
-def _reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
-    """With less precision than the model's files have, measured against float32. Raises ModelRefused."""
+def _load_reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
+    """Load a model with less precision than its files have, and compare it with float32. Raises ModelRefused."""
     precision = low_precision.precision_of(spec)
-    asked = precision.name
+    name = precision.name
     loaded = transformer.load(replace(spec, dtype=Dtype.FLOAT32, quantize=Quantization.NONE))
-    model, compared, probes = loaded.model, loaded.compared, loaded.probes
-    exact = SelfTest.of(_trusted(model, compared), probes, Dtype.FLOAT32)
+    model, tested_head, probes = loaded.model, loaded.tested_head, loaded.probes
+    exact = SelfTest.of(_reference(model, tested_head), probes, Dtype.FLOAT32)
     backend: HuggingFaceBackend | None = None
-    if precision.make is not None and bert.written_out(model):
+    if precision.make is not None and bert.is_supported(model):
         forward = bert.prepare(model, precision.make)
-        measured = HuggingFaceBackend(forward, compared, "as measured")
+        measured = HuggingFaceBackend(forward, tested_head, "as measured")
         measured.embed(probes)
         precision.finish()
         backend = HuggingFaceBackend(
             forward,
             loaded.head,
-            f"{_versions(model)} in {asked}, fused, packed batches",
+            f"{_versions(model)} in {name}, fused, packed batches",
             cores.one_of_two(),
             packs=True,
         )
         problem = SelfTest.of(measured, probes, Dtype.FLOAT16).problem(measured)
         if problem is not None:
-            raise ModelRefused(f"{spec.directory} in {asked}: {problem}")
+            raise ModelRefused(f"{spec.directory} in {name}: {problem}")
     elif spec.quantize is not Quantization.NONE:
         raise ModelRefused(
             f"--quantize={spec.quantize} is not supported for {type(model).__name__} in {spec.directory}, but for "
             f"{', '.join(bert.NAMES)} with exact GELU: remove --quantize"
         )
     elif spec.scores is not None:
-        return _in_its_type(spec, options)  # of one score there is no cosine
+        return _load_unreduced(spec, options)  # there is no cosine of single scores
     else:
-        del loaded, model, compared
-        measured = backend = _in_its_type(spec, options)
+        del loaded, model, tested_head
+        measured = backend = _load_unreduced(spec, options)
     cosine = exact.cosine(measured)
-    if exact.alone.isfinite().all() and not cosine >= options.minimum_cosine:  # of NaN the worker has its own words
+    if exact.alone.isfinite().all() and not cosine >= options.minimum_cosine:  # `warm_up` reports NaN
         raise ModelRefused(
-            f"the model in {spec.directory} has a cosine similarity of {cosine:.5f} to float32 in {asked}, which is "
+            f"the model in {spec.directory} has a cosine similarity of {cosine:.5f} to float32 in {name}, which is "
             f"below --minimum_cosine={options.minimum_cosine:g}: use float32, or lower the minimum"
         )
-    _log.info("%s: the lowest cosine similarity to float32 is %.5f (%d probes)", asked, cosine, len(probes))
+    _log.info("%s: the lowest cosine similarity to float32 is %.5f (%d probes)", name, cosine, len(probes))
     backend.cosine = cosine
     return backend
 
 
-def _in_its_type(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
+def _load_unreduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
     loaded = transformer.load(spec)
-    model, compared = loaded.model, loaded.compared
+    model, tested_head = loaded.model, loaded.tested_head
     detail = f"{_versions(model)} in {spec.dtype}"
     width = _width(model, spec)
-    test = SelfTest.of(_trusted(model, compared), loaded.probes, spec.dtype)
+    test = SelfTest.of(_reference(model, tested_head), loaded.probes, spec.dtype)
     before = model.config._attn_implementation  # noqa: SLF001 transformers has a public setter, but no getter
-    for way, prepare in _ways(model, width):
+    for kind, prepare in _forwards(model, width):
         try:
             forward = prepare(model)
-            why = test.problem(HuggingFaceBackend(forward, compared, detail))
+            why = test.problem(HuggingFaceBackend(forward, tested_head, detail))
         except Exception as error:
             if isinstance(error.__cause__, packed.KernelFailed) and not options.allow_padded:
                 raise ModelRefused(
@@ -197,28 +197,27 @@ def _in_its_type(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
                 ) from error
             why = str(error)
         if why is None:
-            # Packed forwards keep nothing between calls; of a model's own ways with padding, or of code that came with
-            # it, nobody knows that.
-            packs = way != "padded"
+            # Packed forwards keep no state between calls. The model's own padded forward, or its own code, may.
+            packs = kind != "padded"
             on_half = cores.one_of_two() if packs and not spec.remote_code and model.device.type == "cpu" else None
             sorts = not packs or packed.wants_order(model)
             return HuggingFaceBackend(
-                forward, loaded.head, f"{detail}, {way} batches", on_half, packs=packs, width=width, sorts=sorts
+                forward, loaded.head, f"{detail}, {kind} batches", on_half, packs=packs, width=width, sorts=sorts
             )
-        _log.warning("%s cannot use %s batches: %s", type(model).__name__, way, why)
+        _log.warning("%s cannot use %s batches: %s", type(model).__name__, kind, why)
         model.set_attn_implementation(before)
     loaded = transformer.load(spec)
-    model, head, compared = loaded.model, loaded.head, loaded.compared
+    model, head, tested_head = loaded.model, loaded.head, loaded.tested_head
     detail = f"{detail}, unchanged layers"
     in_rows = padded.prepare(model, width)
-    why = test.problem(HuggingFaceBackend(in_rows, compared, detail))
-    if why is None or not test.alone.isfinite().all():  # of NaN the worker has its own words
+    why = test.problem(HuggingFaceBackend(in_rows, tested_head, detail))
+    if why is None or not test.alone.isfinite().all():  # `warm_up` reports NaN
         return HuggingFaceBackend(in_rows, head, f"{detail}, padded batches", width=width)
     if spec.remote_code:
         raise ModelRefused(f"the code that came with {spec.directory} mixes the texts of a batch: {why}")
     _log.warning("%s cannot use padded batches: %s", type(model).__name__, why)
     forward = partial(_one_by_one, padded.prepare(model))
-    why = test.problem(HuggingFaceBackend(forward, compared, detail))
+    why = test.problem(HuggingFaceBackend(forward, tested_head, detail))
     if why is not None:
         raise ModelRefused(
             f"{type(model).__name__} in {spec.directory} returns different vectors for the same text: {why}"
@@ -226,9 +225,9 @@ def _in_its_type(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
     return HuggingFaceBackend(forward, head, f"{detail}, texts one by one", packs=True)
 
 
-def _trusted(model: PreTrainedModel, head: Rows) -> HuggingFaceBackend:
-    """transformers' own way, without padding when texts come alone."""
-    return HuggingFaceBackend(padded.prepare(model), head, "as it comes")
+def _reference(model: PreTrainedModel, head: ApplyHead) -> HuggingFaceBackend:
+    """transformers' own forward, without padding for single texts."""
+    return HuggingFaceBackend(padded.prepare(model), head, "unchanged")
 
 
 def _versions(model: PreTrainedModel) -> str:
@@ -236,33 +235,33 @@ def _versions(model: PreTrainedModel) -> str:
 
 
 def _width(model: PreTrainedModel, spec: ModelSpec) -> Width:
-    """Of padded rows: on a GPU few shapes, since each has a cost of its own."""
+    """The length of padded texts. On a GPU it has few values, because each new shape has a cost."""
     if model.device.type == "cpu":
         return max
     return lambda lengths: rounded_up(max(lengths), spec.max_length)
 
 
 def _one_by_one(forward: Forward, texts: TokenBatch) -> Tensor:
-    """For models that see the padding of a batch, whatever the mask says."""
+    """For models whose results depend on the padding of a batch despite the mask."""
     return torch.cat([forward(text) for text in texts.singles()])
 
 
-def _ways(model: PreTrainedModel, width: Width) -> Iterator[tuple[str, Callable[[PreTrainedModel], Forward]]]:
-    """Through this model, the fastest first."""
+def _forwards(model: PreTrainedModel, width: Width) -> Iterator[tuple[str, Callable[[PreTrainedModel], Forward]]]:
+    """The forward functions to try, fastest first, with their names."""
     if model.device.type == "cpu" and model.dtype is torch.float32:
-        if bert.written_out(model):
+        if bert.is_supported(model):
             yield "fused, packed", bert.prepare
         linear.use_for_linear_layers(model)
-    if model.device.type == "cuda" and bert_gpu.written_out(model):
+    if model.device.type == "cuda" and bert_gpu.is_supported(model):
         yield "fused, packed", bert_gpu.prepare
     yield "packed", packed.prepare
     yield "padded", partial(padded.prepare, width=width)
 
 
-def as_it_comes(spec: ModelSpec) -> SelfTest:
-    """What another library's rows of the model have to be, of a cross-encoder with its activation.
+def reference_test(spec: ModelSpec) -> SelfTest:
+    """A test that compares another library's rows with transformers' (scores: after the activation).
 
-    The model itself is let go. Raises ModelRefused.
+    The model is freed before it returns. Raises ModelRefused.
     """
     loaded = transformer.load(spec, thorough=True)
-    return SelfTest.of(_trusted(loaded.model, loaded.head), loaded.probes, spec.dtype)
+    return SelfTest.of(_reference(loaded.model, loaded.head), loaded.probes, spec.dtype)

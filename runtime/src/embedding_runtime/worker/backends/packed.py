@@ -1,10 +1,10 @@
-"""Batches without padding: all texts stand end to end in one row, and attention alone keeps them apart.
+"""Batches without padding: texts are concatenated to one row, and only attention separates them.
 
-Linear layers, norms and activations work token by token, so they need not know where a text ends. Attention does:
-transformers lets one register a function for it. On a CPU this one runs transformers' own, text by text (texts of one
-length together); on a GPU, torch's kernels for texts end to end: FlashAttention's in the types that it takes, the
-memory-efficient one's in float32, and on cards from before Ampere. Where texts end travels to it through the model's
-keyword arguments.
+Linear layers, norms and activations compute each token by itself, so they do not depend on where a text ends. For
+attention, transformers accepts a custom function. On a CPU this one calls transformers' own for each text (texts of
+equal length together). On a GPU it uses torch's kernels for concatenated texts: FlashAttention for the data types that
+it supports, otherwise (float32, and GPUs older than Ampere) the memory-efficient kernel. The ends of the texts are
+passed through the model's keyword arguments.
 """
 
 import inspect
@@ -40,19 +40,19 @@ __all__ = [
 _NAME = "embedding_runtime_packed"
 
 _STRETCHED = ("dynamic", "longrope")
-"""transformers' words for rotary positions that follow a batch's length; they are kept in the module, too."""
+"""Types of rotary positions in transformers that depend on the length of a batch, and keep it in the module."""
 
 
 class NotPackable(Exception):
-    """The model's attention needs to know more than where a text begins and ends."""
+    """The model's attention depends on more than the start and the end of each text."""
 
 
 class KernelFailed(Exception):
-    """The installed torch cannot run attention over texts end to end, which says nothing of the model."""
+    """The installed version of torch cannot compute attention over concatenated texts, whatever the model."""
 
 
 class Layout:
-    """Where each text of a row stands: for attention text by text, and all at once. Computed once for all layers."""
+    """The positions of the texts in a row. All layers share one."""
 
     def __init__(self, lengths: Sequence[int], device: torch.device, ends: Tensor | None = None) -> None:
         """`ends`: see the property; if they are already on the device."""
@@ -73,12 +73,12 @@ class Layout:
 
 
 def prepare(model: PreTrainedModel) -> Forward:
-    """The way through this model for texts in rising order of length. Its usual forward no longer keeps texts apart.
+    """Return a packed forward function, for texts sorted by ascending length. The model's own forward then mixes texts.
 
     Raises NotPackable.
     """
-    # One that counts by itself would count through all texts of a batch, past its last position. On a CPU that is an
-    # IndexError, which the proof at start catches; on a GPU an assertion after which the device answers nothing more.
+    # A model that computes positions itself would count through all texts of a batch, beyond its last position. On a
+    # CPU that is an IndexError, which the self test catches; on a GPU an assertion, after which the device is unusable.
     if "position_ids" not in inspect.signature(model.forward).parameters:
         raise NotPackable("the model computes positions itself")
     if any(getattr(module, "rope_type", "default") in _STRETCHED for module in model.modules()):
@@ -86,16 +86,16 @@ def prepare(model: PreTrainedModel) -> Forward:
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, lambda *_, **__: None)
     model.set_attn_implementation(_NAME)
-    if model.config._attn_implementation != _NAME:  # noqa: SLF001 it only logs when it does not obey
+    if model.config._attn_implementation != _NAME:  # noqa: SLF001 transformers only logs a failure
         raise NotPackable("the model's attention cannot be replaced")
     return partial(_forward, model, padding_of(model))
 
 
 def _forward(model: PreTrainedModel, padding: int | None, texts: TokenBatch) -> Tensor:
-    given = {"input_ids": texts.ids.astype(np.int64), "position_ids": positions_of(texts, padding)}
+    arrays = {"input_ids": texts.ids.astype(np.int64), "position_ids": positions_of(texts, padding)}
     if texts.types is not None:
-        given["token_type_ids"] = texts.types.astype(np.int64)
-    tensors = {name: to_device(values, model.device)[None] for name, values in given.items()}
+        arrays["token_type_ids"] = texts.types.astype(np.int64)
+    tensors = {name: to_device(values, model.device)[None] for name, values in arrays.items()}
     layout = Layout(texts.lengths.tolist(), model.device)
     hidden: Tensor = model(**tensors, layout=layout).last_hidden_state
     return hidden[0]
@@ -107,7 +107,7 @@ def wants_order(model: PreTrainedModel) -> bool:
 
 
 def padding_of(model: PreTrainedModel) -> int | None:
-    """The padding's id, where positions are counted from it (RoBERTa and its kin); None where they begin at 0."""
+    """The padding token id, if positions start after it (as in RoBERTa); None if they start at 0."""
     for module in model.modules():
         padding = getattr(module, "padding_idx", None)
         if isinstance(padding, int) and isinstance(getattr(module, "position_embeddings", None), nn.Embedding):
@@ -116,12 +116,12 @@ def padding_of(model: PreTrainedModel) -> int | None:
 
 
 def positions_of(texts: TokenBatch, padding: int | None) -> npt.NDArray[np.int64]:
-    """Of all their tokens, end to end; `padding` from `padding_of`.
+    """Positions of all tokens of concatenated texts. `padding`: the result of `padding_of`.
 
-    As the models themselves count; a text may well hold the padding's token.
+    They are those of the model's own code, also for texts that contain the padding token.
     """
     lengths = texts.lengths.astype(np.int64)
-    start = np.repeat(np.cumsum(lengths) - lengths, lengths)  # where each token's text begins
+    start = np.repeat(np.cumsum(lengths) - lengths, lengths)  # start of each token's text
     positions: npt.NDArray[np.int64]
     if padding is None:
         positions = np.arange(len(start)) - start
@@ -151,7 +151,7 @@ def _attention(
     if attention_mask is not None or unknown:
         raise NotPackable(f"the model's attention uses {', '.join(unknown) or 'its own mask'}")
     causal = kwargs.get("is_causal")
-    causal = bool(getattr(module, "is_causal", True) if causal is None else causal)  # as transformers' own decide
+    causal = bool(getattr(module, "is_causal", True) if causal is None else causal)  # as in transformers
     window = None if sliding_window is None or sliding_window >= layout.longest else sliding_window
     if _takes_flash(query) or (query.is_cuda and window is None):
         q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
@@ -177,8 +177,8 @@ def _takes_flash(query: Tensor) -> bool:
 
 _AMPERE = (8, 0)
 
-_SAID = 200
-"""Characters of torch's words: it goes on to list every device that it has."""
+_MAX_MESSAGE = 200
+"""Maximum characters of torch's message, which lists every device."""
 
 
 def attend_at_once(
@@ -199,14 +199,18 @@ def attend_at_once(
         if _takes_flash(query):
             return _flash(query, key, value, layout, causal=causal, window=window, scale=scale)
         return _memory_efficient(query, key, value, layout, causal=causal, scale=scale)
-    except (AttributeError, NotImplementedError, TypeError) as error:  # another torch's parameters, or none such
-        raise KernelFailed(f"torch {torch.__version__}: {' '.join(str(error).split())[:_SAID]}") from error
+    except (
+        AttributeError,
+        NotImplementedError,
+        TypeError,
+    ) as error:  # this torch has no such operator
+        raise KernelFailed(f"torch {torch.__version__}: {' '.join(str(error).split())[:_MAX_MESSAGE]}") from error
 
 
 def _flash(
     query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, causal: bool, window: int | None, scale: float | None
 ) -> Tensor:
-    """One split: a text's numbers do not depend on the longest beside it."""
+    """One split, so that the results of a text do not depend on the longest text of the batch."""
     before = -1 if window is None else window - 1
     out = varlen_attn(
         query,
@@ -221,18 +225,18 @@ def _flash(
         enable_gqa=query.shape[1] != key.shape[1],
         num_splits=1,
     )
-    assert isinstance(out, Tensor)  # noqa: S101 for mypy: it is a tuple where more is asked for
+    assert isinstance(out, Tensor)  # noqa: S101 for mypy: with other arguments it is a tuple
     return out
 
 
 def _memory_efficient(
     query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, causal: bool, scale: float | None
 ) -> Tensor:
-    """What scaled_dot_product_attention runs for nested tensors, without their cost: milliseconds a layer in Python.
+    """The kernel of scaled_dot_product_attention for nested tensors, which cost milliseconds per layer in Python.
 
-    torch has no public name for it; should its parameters change, that is a KernelFailed.
+    torch has no public function for it. If its parameters change, the caller raises KernelFailed.
     """
-    shared = query.shape[1] // key.shape[1]  # it wants a head of keys and values for each of queries
+    shared = query.shape[1] // key.shape[1]  # the kernel needs as many heads of keys and values as of queries
     heads = (query, *(tensor.repeat_interleave(shared, 1) if shared > 1 else tensor for tensor in (key, value)))
     q, k, v = (tensor[None] for tensor in heads)
     out: Tensor
@@ -257,7 +261,7 @@ def _by_text(tensor: Tensor, run: Run) -> Tensor:
 
 
 def _band(run: Run, window: int | None, device: torch.device, *, causal: bool) -> Tensor | None:
-    """Which token sees which, True for yes: those less than `window` away. None: the text is within one window."""
+    """A mask that is True for tokens less than `window` apart. None if the text fits into one window."""
     if window is None or run.length <= window:
         return None
     places = torch.arange(run.length, device=device)

@@ -1,4 +1,4 @@
-"""From hidden states to vectors: sentence-transformers' Pooling, Dense and Normalize, over texts end to end."""
+"""Computes vectors from hidden states of concatenated texts: sentence-transformers' Pooling, Dense and Normalize."""
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
@@ -20,16 +20,16 @@ __all__ = ["Head", "activation", "pool", "steps_of"]
 
 
 class Head:
-    """All that is done to hidden states, in float32."""
+    """All steps after the transformer, in float32."""
 
     def __init__(self, spec: ModelSpec, device: torch.device, *, prompt_tokens: int) -> None:
-        """`prompt_tokens`: how many at the start of every text are its prompt's. Raises ModelRefused."""
+        """`prompt_tokens`: number of tokens of the prompt at the start of every text. Raises ModelRefused."""
         self._spec = spec
         self._skip = 0 if spec.include_prompt else prompt_tokens
         self._steps = steps_of(spec, device)
 
     def __call__(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
-        """(tokens, hidden), texts end to end -> (texts, dimensions)."""
+        """(tokens, hidden) of concatenated texts -> (texts, dimensions)."""
         rows = pool(hidden.float(), lengths, self._spec.pooling, skip=self._skip)
         for step in self._steps:
             rows = step(rows)
@@ -42,22 +42,22 @@ def steps_of(spec: ModelSpec, device: torch.device) -> Sequence[Callable[[Tensor
 
 
 def pool(hidden: Tensor, lengths: Sequence[int], modes: Sequence[Pooling], *, skip: int = 0) -> Tensor:
-    """(tokens, hidden), texts end to end -> (texts, hidden x modes), without the first `skip` tokens of each text.
+    """(tokens, hidden) of concatenated texts -> (texts, hidden x modes), without the first `skip` tokens of each text.
 
-    As sentence-transformers has it, also for a text that has no others. A mode is an operator or two over all texts,
-    however many lengths they have: on a GPU each is a launch.
+    The results are those of sentence-transformers, also for a text without other tokens. Each mode takes one or two
+    operators for all texts, so that a GPU needs few launches.
     """
     texts = _Texts(np.asarray(lengths), skip)
     return torch.cat([_pooled(mode, hidden, texts) for mode in modes], dim=1)
 
 
 class _Texts:
-    """Where texts stand in the row of tokens, and which of their tokens count: arrays with an entry for each text."""
+    """Positions of the texts in the row of tokens, and of the tokens to pool: arrays with one entry per text."""
 
     def __init__(self, lengths: npt.NDArray[np.int64], skip: int) -> None:
         self.skip, self.lengths = skip, lengths
         self.counted = np.maximum(lengths - skip, 0)
-        """How many."""
+        """Number of tokens to pool."""
 
     @cached_property
     def stop(self) -> npt.NDArray[np.int64]:
@@ -70,25 +70,25 @@ class _Texts:
 
     @property
     def first(self) -> npt.NDArray[np.int64]:
-        """Of the tokens that count; `stop` where there are none."""
+        """The first token to pool, or `stop` if there is none."""
         first: npt.NDArray[np.int64] = self.stop - self.counted
         return first
 
     @cached_property
     def tokens(self) -> npt.NDArray[np.int64]:
-        """Those that count, by their places in the row; an entry for each of them."""
+        """Indices of all tokens to pool in the row."""
         ahead = np.repeat(self.stop - np.cumsum(self.counted), self.counted)
         tokens: npt.NDArray[np.int64] = np.arange(len(ahead)) + ahead
         return tokens
 
     @property
     def places(self) -> npt.NDArray[np.int64]:
-        """Those of `tokens` in their texts, from 1."""
+        """Positions of `tokens` in their texts, from 1."""
         return self.tokens - np.repeat(self.start, self.counted) + 1
 
     @property
     def sums_of_places(self) -> npt.NDArray[np.float64]:
-        """Of each text, as arithmetic series have them."""
+        """Sum of `places` of each text, as an arithmetic series."""
         least, greatest = self.lengths - self.counted + 1, self.lengths
         sums: npt.NDArray[np.float64] = self.counted * (least + greatest) / 2
         return sums
@@ -104,10 +104,10 @@ def _pooled(mode: Pooling, hidden: Tensor, texts: _Texts) -> Tensor:
         return on_device(array.astype(np.float32))[:, None]
 
     def reduced(kind: str, weights: Tensor | None = None) -> Tensor:
-        """Over the tokens that count. Without any, the sum is 0, the greatest minus infinity."""
+        """Reduce over the tokens to pool. Without any, the sum is 0 and the maximum minus infinity."""
         rows = hidden[on_device(texts.tokens)] if texts.skip else hidden
         weighted = rows if weights is None else rows * weights
-        return torch.segment_reduce(weighted, kind, lengths=on_device(texts.counted), unsafe=True)  # it need not look
+        return torch.segment_reduce(weighted, kind, lengths=on_device(texts.counted), unsafe=True)  # no check
 
     match mode:
         case Pooling.CLS:
@@ -135,17 +135,17 @@ def _step(step: Step, device: torch.device) -> Callable[[Tensor], Tensor]:
 
 
 class _Dense:
-    """One Dense module with its own weights."""
+    """One Dense module."""
 
     def __init__(self, dense: Dense, device: torch.device) -> None:
         self._activation = activation(dense.activation, dense.directory)
         self._linear = nn.Linear(dense.inputs, dense.outputs, bias=dense.bias)
         layers = nn.ModuleDict({"linear": self._linear})
-        self._beside: nn.Module | None = None
+        self._residual: nn.Module | None = None
         if dense.residual and dense.inputs == dense.outputs:
-            self._beside = nn.Identity()
+            self._residual = nn.Identity()
         elif dense.residual:
-            self._beside = layers["residual"] = nn.Linear(dense.inputs, dense.outputs, bias=False)
+            self._residual = layers["residual"] = nn.Linear(dense.inputs, dense.outputs, bias=False)
         try:
             layers.load_state_dict(_weights(dense.directory))
         except RuntimeError as error:
@@ -156,11 +156,11 @@ class _Dense:
 
     def __call__(self, rows: Tensor) -> Tensor:
         out: Tensor = self._activation(self._linear(rows))
-        return out if self._beside is None else out + self._beside(rows)
+        return out if self._residual is None else out + self._residual(rows)
 
 
 def activation(full_name: str, directory: Path) -> nn.Module:
-    """An instance of one of torch's classes, as the files in `directory` name it. Raises ModelRefused."""
+    """Create the activation that the files in `directory` name, a class of torch. Raises ModelRefused."""
     where, _, name = full_name.rpartition(".")
     try:
         kind = getattr(importlib.import_module(where), name)

@@ -23,9 +23,9 @@ from embedding_runtime.worker.backends import scoring, tokenizer_check
 from embedding_runtime.worker.backends.pooling import Head
 from embedding_runtime.worker.backends.probes import as_pairs, probe_texts
 
-__all__ = ["Loaded", "Rows", "load"]
+__all__ = ["ApplyHead", "Loaded", "load"]
 
-Rows = Callable[[Tensor, Sequence[int]], Tensor]
+ApplyHead = Callable[[Tensor, Sequence[int]], Tensor]
 """Hidden states of concatenated texts, and their lengths -> one row per text."""
 
 
@@ -34,8 +34,8 @@ class Loaded:
     """A loaded model."""
 
     model: PreTrainedModel
-    head: Rows
-    compared: Rows
+    head: ApplyHead
+    tested_head: ApplyHead
     """The part of the head that the self test includes."""
     probes: TokenBatch
     """The texts of the self test."""

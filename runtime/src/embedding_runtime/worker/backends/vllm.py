@@ -1,8 +1,8 @@
-"""vLLM, as a library in the worker: its synchronous engine, fed with token ids, pooling as the model's files say.
+"""The vLLM backend: vLLM's engine as a library in the worker. It gets token ids and pools as the model's files define.
 
-Of a cross-encoder it computes the logits, as its task `classify`; the activation is ours, as CrossEncoder's is its own.
+For a cross-encoder vLLM computes logits (its task `classify`), and this backend applies the activation.
 
-`registry` has set vLLM's environment before this is imported.
+`registry` sets vLLM's environment variables before it imports this module.
 """
 
 import gc
@@ -36,7 +36,7 @@ __all__ = ["VllmBackend", "load"]
 
 _log = logging.getLogger(__name__)
 
-poolers._load_st_projector = lambda _: None  # noqa: SLF001 Dense layers are ours, see `pooling`: vLLM leaves out what it cannot load
+poolers._load_st_projector = lambda _: None  # noqa: SLF001 `pooling` computes Dense layers, because vLLM skips those it cannot load
 
 _CPU_BATCH_TOKENS = 2048
 _GPU_BATCH_TOKENS = 16_384
@@ -44,7 +44,7 @@ _BATCH_TEXTS = 256
 
 
 class VllmBackend:
-    """One engine in this process."""
+    """A vLLM engine in this process."""
 
     use_half_the_cores = None
     cosine = None
@@ -56,7 +56,7 @@ class VllmBackend:
         self.detail = detail
         self._engine, self._types = engine, types
         self._scores = spec.scores is not None
-        # What follows the pooling is ours: no activation.
+        # Steps after the pooling are computed here, so vLLM applies no activation.
         self._embeds = PoolingParams(task="embed", use_activation=False, skip_reading_prefix_cache=False)
         if spec.scores is None:
             self._steps = steps_of(spec, torch.device("cpu"))
@@ -64,7 +64,7 @@ class VllmBackend:
             self._steps = [activation(spec.scores.activation, spec.directory)]
 
     def computing(self, spec: ModelSpec) -> Self:
-        """The same engine, for a spec that differs in what comes after it."""
+        """A backend with the same engine, for a spec with other steps after the pooling."""
         return type(self)(self._engine, spec, self.detail, types=self._types)
 
     def embed(self, batch: TokenBatch) -> VectorRows:
@@ -72,11 +72,11 @@ class VllmBackend:
             return self._rows(batch)
         except Exception as error:
             failed = batch_failed(error)
-            self._engine.engine_core.abort_requests([str(place) for place in range(len(batch))])  # those that are left
+            self._engine.engine_core.abort_requests([str(place) for place in range(len(batch))])  # the remaining ones
             raise failed from error
 
-    def padding(self, batch: TokenBatch) -> int:  # noqa: ARG002 it is the protocol's
-        return 0  # but for what CUDA graphs are filled up with, which vLLM keeps to itself
+    def padding(self, batch: TokenBatch) -> int:  # noqa: ARG002 required by Backend
+        return 0  # vLLM does not report the padding of CUDA graphs
 
     def _rows(self, batch: TokenBatch) -> VectorRows:
         """Use the engine core directly. LLMEngine's work per prompt takes a third of a short text's time, and frontends
@@ -119,7 +119,7 @@ class VllmBackend:
 
 
 def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
-    """Raises ModelRefused; whatever else vLLM says against the model passes through."""
+    """Load a model. Raises ModelRefused, or vLLM's own errors for models whose support the tests cover."""
     remote_code.check(spec)
     if spec.scores is None:
         tokenizer_check.check(spec)
@@ -134,18 +134,18 @@ def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
         difference = None if test is None else _difference(test, backend, spec)
     except WeightsMissing as missing:
         if test is None:
-            _self_test(spec, "some weights are missing")  # transformers names them as the files do
+            _self_test(spec, "some weights are missing")  # transformers reports the names that the files have
         raise ModelRefused(
             f"vLLM finds no weights in {spec.directory} for {missing}: use --backend=huggingface, or remove --backend"
         ) from missing
     except Exception as error:
-        # ValueError: an architecture that vLLM does not have, a setting that it does not take. What the matrix does
-        # not cover: anything.
+        # ValueError: an architecture or a setting that vLLM does not support. Models that the tests do not cover can
+        # cause any exception.
         if test is None and not isinstance(error, ValueError):
             raise
-        said = " ".join(str(error).split())[:_SAID]
+        message = " ".join(str(error).split())[:_MAX_MESSAGE]
         raise ModelRefused(
-            f"vLLM cannot load {spec.directory}: {said}; try --backend=huggingface, or remove --backend"
+            f"vLLM cannot load {spec.directory}: {message}; try --backend=huggingface, or remove --backend"
         ) from error
     if difference is not None:
         code = "the code that came with" if spec.remote_code else "transformers' code for"
@@ -158,21 +158,21 @@ def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
 
 _IDENTITY = "torch.nn.modules.linear.Identity"
 
-_SAID = 300
-"""Characters of vLLM's words: it goes on to list every architecture that it has."""
+_MAX_MESSAGE = 300
+"""Maximum characters of vLLM's message, which lists every supported architecture."""
 
 
 def _self_test(spec: ModelSpec, reason: str) -> SelfTest:
-    """What transformers computes, of a cross-encoder before its activation, which may make 1 of every score.
+    """A test against transformers; of a cross-encoder before its activation, which may saturate to 1 for every pair.
 
-    vLLM has classes of its own for some names, and puts its layers into other code by what they look like. Only the
-    code itself tells whether that fits.
+    vLLM implements some architectures itself, and replaces layers of others by heuristics. Only a comparison shows
+    whether the results are the same.
     """
-    from embedding_runtime.worker.backends import huggingface  # noqa: PLC0415 the few models that need it wait a second for it
+    from embedding_runtime.worker.backends import huggingface  # noqa: PLC0415 takes a second, and few models need it
 
     _log.info("comparing vLLM with transformers: %s", reason)
-    test = huggingface.as_it_comes(_before_activation(spec))
-    gc.collect()  # vLLM asks how much memory is free
+    test = huggingface.reference_test(_before_activation(spec))
+    gc.collect()  # vLLM measures the free memory
     torch.accelerator.empty_cache()
     return test
 
@@ -188,13 +188,13 @@ def _before_activation(spec: ModelSpec) -> ModelSpec:
 
 
 def _engine(spec: ModelSpec, options: LoadOptions) -> tuple[LLMEngine, str]:
-    """And where it computes."""
-    # An input of exactly max_model_len tokens would wait for ever: vLLM keeps one place for a token to generate.
-    # It derives its limit from the model's files; model_max_length is its own way to lift that by the one place.
+    """Create the engine. Returns it and the name of its device."""
+    # An input of exactly max_model_len tokens would wait forever, because vLLM reserves one position for a generated
+    # token. model_max_length raises the limit that vLLM derives from the model's files by this position.
     places = spec.max_length + 1
     overrides: dict[str, object] = {"model_max_length": places}
     if spec.padding is not None:
-        # It asks RoBERTa's kin how they count positions; files of transformers 5 leave out that they always count so.
+        # vLLM requires this setting for models like RoBERTa; files written by transformers 5 omit it.
         overrides["position_embedding_type"] = "absolute"
     on_cpu = current_platform.is_cpu()
     engine = LLMEngine.from_engine_args(
@@ -212,8 +212,8 @@ def _engine(spec: ModelSpec, options: LoadOptions) -> tuple[LLMEngine, str]:
             hf_overrides=overrides,
             max_num_batched_tokens=max(VllmBackend.batch_tokens, places),
             max_num_seqs=_BATCH_TEXTS,
-            skip_tokenizer_init=True,  # the front has the tokenizer
-            enforce_eager=on_cpu,  # compiling on a CPU takes longer than it saves; a GPU gets its CUDA graphs
+            skip_tokenizer_init=True,  # the frontend tokenizes
+            enforce_eager=on_cpu,  # compiling on a CPU takes longer than it saves; on a GPU vLLM uses CUDA graphs
             **({} if on_cpu else _memory(spec, places, options.gpu_memory)),
             distributed_executor_backend="uni",
             disable_log_stats=True,
