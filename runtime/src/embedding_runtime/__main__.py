@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command and return the exit code."""
     command, *flags = argv or ["--help"]
     if command != "serve" or {"-h", "--help"} & set(flags):
-        return _help(asked=command in {"serve", "-h", "--help"})
+        return _help(requested=command in {"serve", "-h", "--help"})
     try:
         args = ServeArgs.from_argv(flags)
     except ContractError as error:
@@ -133,16 +133,16 @@ def _serve_apart(
             child.stop()
 
 
-def _help(*, asked: bool) -> int:
+def _help(*, requested: bool) -> int:
     parser = ServeArgs.parser()
     parser.prog = "python -m embedding_runtime serve"
     parser.description = (
         "Serve one embedding model or cross-encoder over HTTP, with the APIs of OpenAI, Cohere, TEI, vLLM and Open "
+        "Inference."
     )
-    "Inference."
-    out = sys.stdout if asked else sys.stderr
+    out = sys.stdout if requested else sys.stderr
     out.write(parser.format_help() + EXAMPLE)
-    return 0 if asked else 2
+    return 0 if requested else 2
 
 
 if __name__ == "__main__":

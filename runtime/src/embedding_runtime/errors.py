@@ -193,8 +193,8 @@ class RateLimited(RuntimeFault):
 
     def __init__(self, *, tokens: int, per_minute: int, wait: float, at_least: bool = False) -> None:
         """`at_least`: not all tokens have been counted, and the wait may be longer."""
-        asked = _over_limit(tokens, per_minute, at_least=at_least)
-        super().__init__(f"{asked}: retry in {wait:.3f} s")
+        message = _over_limit(tokens, per_minute, at_least=at_least)
+        super().__init__(f"{message}: retry in {wait:.3f} s")
         self.retry_after = min(MAX_RETRY_AFTER, math.ceil(wait))
 
 

@@ -46,7 +46,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(messages.Check, NUMBER, NUMBER, NUMBER, PRINCIPAL, st.none() | LANE, SECONDS | st.just(float("inf"))),
     st.builds(messages.Charge, NUMBER, PRINCIPAL, NUMBER, st.booleans()),
     st.builds(messages.Granted, NUMBER, LIMIT),
-    st.builds(messages.Rows, NUMBER, ROWS, SECONDS, LIMIT),
+    st.builds(messages.RequestRows, NUMBER, ROWS, SECONDS, LIMIT),
     st.builds(messages.Fault, NUMBER, st.text(), st.text(), st.dictionaries(st.text(), st.text()), LIMIT),
     st.builds(messages.StateChange, st.text(), st.text(), st.none() | SECONDS),
     st.builds(messages.Collect),

@@ -32,12 +32,12 @@ class Limits:
         given = {name: getattr(args, name) for name in cls.__dataclass_fields__ if name != "divided_by"}
         return cls(**given, divided_by=divided_by)
 
-    def seconds(self, asked: str | None) -> float:
+    def seconds(self, requested: str | None) -> float:
         """The timeout of a request, from its header. Raises BadRequest."""
-        if asked is None:
+        if requested is None:
             return self.request_timeout
         try:
-            seconds = float(asked)
+            seconds = float(requested)
         except ValueError:
             seconds = math.nan
         if not 0 < seconds <= self.max_request_timeout:

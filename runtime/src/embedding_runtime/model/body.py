@@ -45,19 +45,19 @@ class Body:
     """Whether it is a causal language model, according to `architecture`."""
 
     @classmethod
-    def read(cls, directory: Path, asked: Mapping[str, Any]) -> Self:
-        """`asked`: the result of `read_sentence_config`. Raises ModelRefused."""
+    def read(cls, directory: Path, settings: Mapping[str, Any]) -> Self:
+        """`settings`: the result of `read_sentence_config`. Raises ModelRefused."""
         path = directory / "config.json"
         config = object_in(path)
         architecture = architecture_in(directory)
         check_weights(directory)
         return cls(
-            max_length=_max_length(directory, asked, config),
+            max_length=_max_length(directory, settings, config),
             vocabulary=number(path, config, "vocab_size"),
             padding=_shifting_padding(config),
-            cut_side=_cut_side(directory, asked),
-            lower_case=bool(asked.get("do_lower_case")),
-            dtype=_dtype(directory, asked, config),
+            cut_side=_cut_side(directory, settings),
+            lower_case=bool(settings.get("do_lower_case")),
+            dtype=_dtype(directory, settings, config),
             architecture=architecture,
             causal=architecture.endswith("ForCausalLM") and bool(config.get("is_causal", True)),
         )
@@ -105,9 +105,9 @@ _USUAL = {
 """Supported values of transformer_task, modality_config and module_output_name."""
 
 
-def _max_length(directory: Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> int:
+def _max_length(directory: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> int:
     """The limit of sentence_bert_config, or of the tokenizer, but at most the number of positions."""
-    limits = [asked.get("max_seq_length")]
+    limits = [settings.get("max_seq_length")]
     if limits == [None]:
         limits = [object_or_nothing(directory / "tokenizer_config.json").get("model_max_length")]
     positions = config.get("max_position_embeddings", config.get("n_positions"))
@@ -128,9 +128,9 @@ def _shifting_padding(config: Mapping[str, Any]) -> int | None:
     return int(config.get("pad_token_id", 1)) if config.get("model_type") in _POSITIONS_AFTER_PADDING else None
 
 
-def _cut_side(directory: Path, asked: Mapping[str, Any]) -> Side:
+def _cut_side(directory: Path, settings: Mapping[str, Any]) -> Side:
     path = directory / "tokenizer_config.json"
-    side = asked.get("truncation_side", object_or_nothing(path).get("truncation_side", Side.RIGHT))
+    side = settings.get("truncation_side", object_or_nothing(path).get("truncation_side", Side.RIGHT))
     if side not in set(Side):
         raise ModelRefused(f"{path} has truncation_side {side!r}, which must be left or right")
     return Side(side)
@@ -146,12 +146,12 @@ _POSITIONS_AFTER_PADDING = frozenset(
 """Model types whose first position follows the padding's id, so that two of 514 positions are never used."""
 
 
-def _dtype(directory: Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> Dtype:
+def _dtype(directory: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> Dtype:
     """The type in model_args; else as transformers' `dtype="auto"`: in config.json, or of the first float weight.
 
     float32 if config.json has none and the weights are in another format or in several files.
     """
-    named = asked.get("dtype") or config.get("dtype") or config.get("torch_dtype")
+    named = settings.get("dtype") or config.get("dtype") or config.get("torch_dtype")
     named = named or weights_dtype(directory / "model.safetensors") or Dtype.FLOAT32
     if named not in set(Dtype) or named == Dtype.AUTO:
         raise ModelRefused(f"the weights in {directory} are {named}: set --dtype to float32, float16 or bfloat16")

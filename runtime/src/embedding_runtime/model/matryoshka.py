@@ -33,16 +33,16 @@ class Sizes:
 NO_SIZES = Sizes((), "")
 
 
-def sizes_of_flag(asked: tuple[int, ...] | Literal["any"], dimensions: int) -> Sizes:
-    """The sizes of --matryoshka (`asked`). Raises ModelRefused for a size above `dimensions`."""
-    if isinstance(asked, str):
+def sizes_of_flag(requested: tuple[int, ...] | Literal["any"], dimensions: int) -> Sizes:
+    """The sizes of --matryoshka (`requested`). Raises ModelRefused for a size above `dimensions`."""
+    if isinstance(requested, str):
         return Sizes(range(1, dimensions), "--matryoshka")
-    if beyond := [size for size in asked if size > dimensions]:
+    if beyond := [size for size in requested if size > dimensions]:
         raise ModelRefused(
-            f"--matryoshka={','.join(map(str, asked))}: {beyond[0]} exceeds the {dimensions} dimensions of the model's "
-            "vectors; remove it"
+            f"--matryoshka={','.join(map(str, requested))}: {beyond[0]} exceeds the {dimensions} dimensions of the "
+            "model's vectors; remove it"
         )
-    return Sizes(_below(asked, dimensions), "--matryoshka")
+    return Sizes(_below(requested, dimensions), "--matryoshka")
 
 
 def read_sizes(directory: Path, transformer: Path, dimensions: int) -> Sizes:

@@ -1,1 +1,1 @@
-"""What a server tells of itself: metrics, traces, log lines, and the context of the request that they belong to."""
+"""Metrics, traces and logs of a server, and the context of the request that they belong to."""

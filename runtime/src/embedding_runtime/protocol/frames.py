@@ -24,7 +24,7 @@ from embedding_runtime.protocol.messages import (
     LoadedModel,
     Message,
     Ready,
-    Rows,
+    RequestRows,
     Samples,
     Scrape,
     Scraped,
@@ -69,7 +69,7 @@ def pack(message: Message) -> Frame:
                 *(len(texts), len(name), texts.types is not None, _LANES.index(lane)),
             )
             return _frame(message, head + name, *_of(texts))
-        case Rows(request, rows, queue_seconds, limit):
+        case RequestRows(request, rows, queue_seconds, limit):
             numbers = (_UNLIMITED, 0, 0.0) if limit is None else (limit.per_minute, limit.remaining, limit.full_in)
             return _frame(message, _ROWS.pack(request, queue_seconds, *numbers, *rows.shape), _bytes(rows, "<f4"))
         case _:
@@ -150,10 +150,10 @@ def _submit(body: memoryview) -> Submit:
     return Submit(request, _texts(body, start, texts, has_types=has_types), principal, _LANES[lane], seconds)
 
 
-def _answer(body: memoryview) -> Rows:
+def _answer(body: memoryview) -> RequestRows:
     request, queue_seconds, per_minute, remaining, full_in, rows, columns = _ROWS.unpack_from(body)
     limit = None if per_minute == _UNLIMITED else RateLimit(per_minute, remaining, full_in)
-    return Rows(request, _rows(body, _ROWS.size, rows, columns), queue_seconds, limit)
+    return RequestRows(request, _rows(body, _ROWS.size, rows, columns), queue_seconds, limit)
 
 
 def _of_json(kind: type[Any]) -> Callable[[memoryview], Any]:
@@ -182,7 +182,7 @@ _IN_BINARY: Mapping[type[Any], Callable[[memoryview], Message]] = {
     Work: _work,
     Vectors: _vectors,
     Submit: _submit,
-    Rows: _answer,
+    RequestRows: _answer,
 }
 _IN_JSON = (
     *(Ready, Failed, Broken, Serving, Check, Charge, Cancel, Granted, Fault),

@@ -3,7 +3,7 @@
 scheduler -> worker     Work
 worker -> scheduler     Ready once, then Vectors or Failed for each Work; or Broken, after which the worker exits
 frontend -> scheduler   Serving once, then Submit, Cancel, Check, Charge, Scrape; Samples for each Collect
-scheduler -> frontend   StateChange, Rows, Granted or Fault for each request, Collect, Scraped for each Scrape, Stop
+scheduler -> frontend   StateChange, RequestRows, Granted or Fault per request, Collect, Scraped for each Scrape, Stop
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ __all__ = [
     "LoadedModel",
     "Message",
     "Ready",
-    "Rows",
+    "RequestRows",
     "Samples",
     "Scrape",
     "Scraped",
@@ -162,7 +162,7 @@ class Granted:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class RequestRows:
     """The result of the Submit with the same number: one row per text."""
 
     request: int
@@ -229,6 +229,6 @@ class Stop:
 
 Message = (
     Work | Ready | Vectors | Failed | Broken
-    | Serving | Submit | Check | Charge | Cancel | Rows | Granted | Fault
+    | Serving | Submit | Check | Charge | Cancel | RequestRows | Granted | Fault
     | StateChange | Collect | Samples | Scrape | Scraped | Stop
 )  # fmt: skip

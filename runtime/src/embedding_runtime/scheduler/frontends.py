@@ -18,7 +18,7 @@ from embedding_runtime.protocol.messages import (
     Fault,
     Granted,
     Message,
-    Rows,
+    RequestRows,
     Samples,
     Scrape,
     Scraped,
@@ -163,7 +163,7 @@ class _FrontendLink:
         self._engine.withdraw(job)
         fault = done.exception()
         if fault is None:
-            self.send(Rows(request, done.result(), job.queued or 0.0, self._engine.rate_limit(principal)))
+            self.send(RequestRows(request, done.result(), job.queued or 0.0, self._engine.rate_limit(principal)))
         elif isinstance(fault, RuntimeFault):
             self._refuse(request, principal, fault)
         else:

@@ -23,7 +23,7 @@ from embedding_runtime.protocol.messages import (
     Granted,
     LoadedModel,
     Message,
-    Rows,
+    RequestRows,
     Samples,
     Scrape,
     Scraped,
@@ -42,7 +42,7 @@ __all__ = ["RemoteScheduler"]
 KEPT = 1000
 """Maximum number of stored rate limits before the oldest is dropped."""
 
-Answer = TypeVar("Answer", Rows, Granted, Scraped)
+Answer = TypeVar("Answer", RequestRows, Granted, Scraped)
 
 
 class RemoteScheduler:
@@ -87,7 +87,7 @@ class RemoteScheduler:
         number = next(self._numbers)
         lane = lane or Lane.by_size(len(texts))
         try:
-            answer = await self._call(number, Submit(number, texts, principal, lane, seconds), Rows, principal)
+            answer = await self._call(number, Submit(number, texts, principal, lane, seconds), RequestRows, principal)
         except asyncio.CancelledError:
             self._send(Cancel(number))
             raise
@@ -164,7 +164,7 @@ class RemoteScheduler:
 
     def _handle(self, message: Message) -> None:
         match message:
-            case Rows() | Granted() | Fault() | Scraped():
+            case RequestRows() | Granted() | Fault() | Scraped():
                 future = self._waiting.get(message.request)
                 if future is not None and not future.done():
                     future.set_result(message)

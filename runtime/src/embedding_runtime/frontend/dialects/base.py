@@ -120,12 +120,12 @@ class Answer(BaseModel):
 class Form:
     """Annotation of a field that accepts several forms: one error message for all, instead of one for each form."""
 
-    words: str
+    expected: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Replace the errors of the single forms by one."""
         return core_schema.custom_error_schema(
-            handler(source), custom_error_type="form", custom_error_message=f"must be {self.words}"
+            handler(source), custom_error_type="form", custom_error_message=f"must be {self.expected}"
         )
 
 
@@ -138,7 +138,7 @@ def _encodable(text: str) -> str:
 def _a_boolean(given: object) -> object:
     """Reject 0 and 1, which Literal[False] and Literal[True] accept. Raises ValueError."""
     if not isinstance(given, bool):
-        raise ValueError("Input should be a valid boolean")  # noqa: TRY004 pydantic's own words, whatever the type
+        raise ValueError("Input should be a valid boolean")  # noqa: TRY004 pydantic's message, whatever the type
     return given
 
 

@@ -192,5 +192,5 @@ def _message(error: Mapping[str, Any], refused: Mapping[str, str]) -> str:
             place, last = f"{place}.{part}" if place else str(part), str(part)
     if error["type"] == "missing":
         return f"{place} is required"
-    said = error["msg"].removeprefix("Value error, ")
-    return f"{place}: {said}; {refused[last]}" if last in refused else f"{place}: {said}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}; {refused[last]}" if last in refused else f"{place}: {message}"

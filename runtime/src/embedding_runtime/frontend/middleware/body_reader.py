@@ -106,8 +106,8 @@ class BodyReader:
         context.turn.append(self._large.release)
 
     def _deadline(self, headers: Mapping[bytes, bytes], scope: Scope) -> Deadline:
-        asked = headers.get(TIMEOUT_HEADER.lower().encode())
-        seconds = self._limits.seconds(None if asked is None else asked.decode("latin-1"))
+        requested = headers.get(TIMEOUT_HEADER.lower().encode())
+        seconds = self._limits.seconds(None if requested is None else requested.decode("latin-1"))
         begun: float = scope["state"].get("begun", asyncio.get_running_loop().time())
         return Deadline(seconds, begun + seconds)
 
@@ -156,11 +156,11 @@ def _joined(content: bytes | bytearray, part: bytes) -> bytearray:
 
 def _lane(headers: Mapping[bytes, bytes]) -> Lane | None:
     """Raises BadRequest."""
-    asked = headers.get(LANE_HEADER.lower().encode())
-    if asked is None:
+    requested = headers.get(LANE_HEADER.lower().encode())
+    if requested is None:
         return None
     try:
-        return Lane(asked.decode("latin-1").strip().lower())
+        return Lane(requested.decode("latin-1").strip().lower())
     except ValueError:
         raise BadRequest(f"{LANE_HEADER} must be {' or '.join(Lane)}") from None
 

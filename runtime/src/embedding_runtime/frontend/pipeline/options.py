@@ -99,10 +99,10 @@ _TINY = np.float32(1e-12)
 """As in sentence-transformers: a vector of zeros stays zero."""
 
 
-def _size_problem(spec: ModelSpec, asked: int | None) -> str | None:
-    if asked is None or asked == spec.dimensions or asked in spec.sizes:
+def _size_problem(spec: ModelSpec, requested: int | None) -> str | None:
+    if requested is None or requested == spec.dimensions or requested in spec.sizes:
         return None
-    own = f"{asked} is not supported: this model's vectors have {spec.dimensions} dimensions"
+    own = f"{requested} is not supported: this model's vectors have {spec.dimensions} dimensions"
     if not spec.sizes:
         return f"{own}, and neither its files nor --matryoshka allow fewer; remove the field"
     sizes = spec.sizes

@@ -64,13 +64,13 @@ class Service:
             self.name, lambda: self.backend, self.spec, self.tokenizer, limits=self.limits, seconds=seconds
         )
 
-    def name_for(self, asked: str | None) -> str:
+    def name_for(self, requested: str | None) -> str:
         """The model name for a response: the requested one, or the default. Raises UnknownModel."""
-        if asked is None or asked == self.name:
+        if requested is None or requested == self.name:
             return self.name
-        if asked not in self.aliases:
+        if requested not in self.aliases:
             raise UnknownModel(served=self.name)
-        return asked
+        return requested
 
     # These are not coroutines, whose frames would hold the texts until the vectors are computed.
 

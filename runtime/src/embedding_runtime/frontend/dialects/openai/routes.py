@@ -107,11 +107,11 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 def _encoding(body: EmbeddingsRequest, dimensions: int) -> str:
     """Return the encoding. Raises BadRequest for fields that contradict each other."""
-    asked = {body.encoding_format, body.embedding_type} - {None}
-    if len(asked) > 1:
+    requested = {body.encoding_format, body.embedding_type} - {None}
+    if len(requested) > 1:
         message = "embedding_type and encoding_format mean the same and differ: remove one of them"
         raise BadRequest(message, param="embedding_type")
-    encoding = next(iter(asked), None) or "float"
+    encoding = next(iter(requested), None) or "float"
     if encoding in ("float", "binary", "ubinary"):
         for field, value in (("embed_dtype", body.embed_dtype), ("endianness", body.endianness)):
             if value not in (None, "float32", "little", "native"):

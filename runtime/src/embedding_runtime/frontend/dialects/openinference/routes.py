@@ -100,12 +100,12 @@ def router(service: Service) -> APIRouter:
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
-def _name(service: Service, asked: str) -> str:
+def _name(service: Service, requested: str) -> str:
     """The name without its version. Raises UnknownModel."""
-    name, versions, version = asked.rpartition("/versions/")
+    name, versions, version = requested.rpartition("/versions/")
     if versions and version == _VERSION:
         return service.name_for(name)
-    return service.name_for(asked)
+    return service.name_for(requested)
 
 
 async def infer(service: Service, name: str, body: bodies.InferRequest, context: RequestContext) -> Response:

@@ -174,9 +174,9 @@ async def embed(service: Service, body: EmbedRequest, context: RequestContext) -
     return json_of(await encoded(rows, "float"))
 
 
-def _sides(asked: EmbedRequest | SimilarityParameters) -> tuple[str | None]:
+def _sides(parameters: EmbedRequest | SimilarityParameters) -> tuple[str | None]:
     """The end to truncate: as in TEI, the right one if the request enables truncation without a direction."""
-    return (asked.truncation_direction or ("right" if asked.truncate else None),)
+    return (parameters.truncation_direction or ("right" if parameters.truncate else None),)
 
 
 async def predict(service: Service, body: PredictRequest, context: RequestContext) -> Response:
@@ -204,13 +204,13 @@ def _text_or_pair(given: Any) -> str | tuple[str, str]:
 async def similarity(service: Service, body: SimilarityRequest, context: RequestContext) -> Response:
     """Handle /similarity."""
     service.name_for(body.model)
-    asked = body.parameters or SimilarityParameters()
+    parameters = body.parameters or SimilarityParameters()
     options = Options.of(
         service.spec,
-        truncate=asked.truncate,
-        sides=_sides(asked),
+        truncate=parameters.truncate,
+        sides=_sides(parameters),
         normalize=True,
-        prompt_name=asked.prompt_name,
+        prompt_name=parameters.prompt_name,
     )
     texts = [body.inputs.source_sentence, *body.inputs.sentences]
     rows, _ = await service.vectors(context, texts, options, field="inputs")

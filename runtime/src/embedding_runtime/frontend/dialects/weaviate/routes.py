@@ -122,8 +122,8 @@ def _probed(service: Service, *, well: bool) -> Response:
 async def _vectors(service: Service, body: VectorsRequest, context: RequestContext) -> Response:
     if (body.text is None) == (body.texts is None):
         raise BadRequest("text: exactly one of text and texts is required", param="text")
-    asked = body.config or _Config()
-    options = Options.of(service.spec, dimensions=asked.dimensions, input_type=asked.task_type)
+    config = body.config or _Config()
+    options = Options.of(service.spec, dimensions=config.dimensions, input_type=config.task_type)
     given, field = (body.texts, "texts") if body.text is None else (body.text, "text")
     rows, _ = await service.vectors(context, given or [], options, field=field)
     found = await encoded(rows, "float")
