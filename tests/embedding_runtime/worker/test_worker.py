@@ -24,10 +24,10 @@ from embedding_runtime.worker import main as worker
 from embedding_runtime.worker.backends.base import BatchFailed
 
 class Meeting:
-    '''Halves end only when two are computed at once. Rows say: in the main thread, with half of the machine.
+    '''Concurrent batches end only if two run at once. Rows: whether in the main thread, whether with half the cores.
 
-    A text that begins with -1 fails after that, one with -2 takes the backend with it, alone; of one with -3 come rows
-    that are none.
+    A text that starts with -1 then fails with BatchFailed, with -2 with another exception at once, and with -3 it
+    returns rows of a wrong shape.
     '''
 
     detail, batch_tokens, cosine, launch = "meeting", 1024, None, None

@@ -1,4 +1,4 @@
-"""SageMaker's /ping and /invocations. The latter accepts the requests of other paths and recognizes them by their fields."""
+"""SageMaker's /ping and /invocations. The latter accepts requests of other paths, told apart by their fields."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
