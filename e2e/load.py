@@ -42,7 +42,7 @@ class Load:
         return self.answers()
 
     def answers(self) -> list[Answer]:
-        """Wait until the clients have asked as often as they are to; all answers, in the order of sending."""
+        """Wait until the clients have sent all requests, and return the answers in the order of sending."""
         wait = f"kubectl wait --for=jsonpath='{{.status.phase}}'=Succeeded pod/{self.name} -n {self.namespace}"
         eventually("the clients have ended", lambda: sh(f"{wait} --timeout=60s"), within=self.seconds)
         lines = sh(f"kubectl logs {self.name} -n {self.namespace}").splitlines()

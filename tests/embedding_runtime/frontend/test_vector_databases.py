@@ -31,7 +31,7 @@ def prompted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuntimeServer
 
 
 def sent(server: RuntimeServer, path: str, body: object, **headers: str) -> tuple[int, Any]:
-    """As Go's client sends it: without a Content-Type unless it is told."""
+    """Send a request like Go's client: without a Content-Type unless it is in `headers`."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     connection.request("POST", path, json.dumps(body), {"User-Agent": "Go-http-client/1.1", **headers})
     answer = connection.getresponse()

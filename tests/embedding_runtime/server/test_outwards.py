@@ -39,7 +39,7 @@ def nothing_in_the_environment_keeps_it_quiet(monkeypatch: pytest.MonkeyPatch) -
 
 
 def used(backend: str, trace: Path, *, model: Path | None = None, env: dict[str, str] | None = None) -> str:
-    """From its start to its end, asked for what it has. What strace wrote: a line a call, the process id in front."""
+    """Run a server, call its paths, and return strace's output: one line per system call, after the process id."""
     # -D: the server stays our child, and strace is its grandchild.
     under = ["strace", "-D", "-f", "--seccomp-bpf", "-e", f"trace={SPEAKING}", "-o", str(trace)]
     with RuntimeServer(backend, model=model, env=env, under=under) as server:

@@ -1,6 +1,6 @@
-"""Harm for a real server, by what it is asked: on PYTHONPATH, this makes some token ids hurt the fake backend.
+"""Fault injection for a server of the fake backend: with this on PYTHONPATH, some token ids cause faults.
 
-MiniLM's tokenizer gives none of these ids for any text.
+MiniLM's tokenizer returns these ids for no text.
 """
 
 import os
