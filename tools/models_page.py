@@ -1,0 +1,258 @@
+"""Write docs/models.md: look-alikes of popular models on each backend, compared with sentence-transformers.
+
+Takes ten minutes. `--check` only compares the page's models with the table's. Names of models as arguments: only
+those, printed.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from support.lookalikes.table import LOOKALIKES, Lookalike
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "models.md"
+
+BACKENDS = ("huggingface", "vllm")
+
+TEXTS = [
+    "a",
+    "",
+    "the quick brown fox",
+    "Upper CASE, Ünïcödé, 你好, 🙂",
+    "jumps over the lazy dog " * 8,
+    *(f"query {n} " * n for n in range(1, 8)),
+    "passage: the brown dog " * 20,
+]
+PAIRS = [
+    ("a", "b"),
+    ("", "the quick brown fox"),
+    ("the quick brown fox", "the lazy dog"),
+    ("the lazy dog", "the quick brown fox"),
+    ("Upper CASE, Ünïcödé", "你好, 🙂"),
+    ("jumps over", "the lazy dog " * 12),
+    *(("which query?", f"query {n} " * n) for n in range(1, 6)),
+]
+
+MINIMUM_COSINE = 0.9999
+SCORES_OFF = 1e-3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """exact, refused or wrong, and the words for it."""
+
+    cell: str
+    said: str = ""
+    served_by: str = ""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A look-alike and what the reference gives for it."""
+
+    row: Lookalike
+    directory: Path
+    texts: Sequence[Any]
+    wanted: Any
+    """None: the reference cannot serve it, either."""
+
+
+def main(argv: list[str]) -> int:
+    """Exit status: 1 when `--check` finds other models on the page, or a vector is wrong."""
+    names = [row.name for row in LOOKALIKES]
+    if "--check" in argv:
+        listed = re.findall(r"^\| `([^`]+)` \|", PAGE.read_text(), re.MULTILINE)
+        if listed != names:
+            odd = ", ".join(sorted(set(listed) ^ set(names))) or "their order"
+            sys.stderr.write(f"docs/models.md does not have the models of the table ({odd}): run make models\n")
+            return 1
+        return 0
+    if unknown := set(argv) - set(names):
+        sys.stderr.write(f"no such models in the table: {', '.join(sorted(unknown))}\n")
+        return 2
+    rows = [row for row in LOOKALIKES if not argv or row.name in argv]
+    with tempfile.TemporaryDirectory() as scratch:
+        verdicts = compared(rows, Path(scratch))
+    if argv:
+        for name, found in verdicts.items():
+            sys.stdout.write(f"{name}: {json.dumps({each: vars(said) for each, said in found.items()}, indent=2)}\n")
+    else:
+        PAGE.write_text(page(verdicts))
+    wrong = [name for name, found in verdicts.items() if any(each.cell == "wrong" for each in found.values())]
+    sys.stderr.write("".join(f"wrong vectors: {name}\n" for name in wrong))
+    return 1 if wrong else 0
+
+
+def compared(rows: Sequence[Lookalike], scratch: Path) -> Mapping[str, Mapping[str, Verdict]]:
+    """By model, then by backend."""
+    made = [made_and_encoded(row, scratch / str(place)) for place, row in enumerate(rows)]
+    found: dict[str, dict[str, Verdict]] = {row.name: {} for row in rows}
+    for backend in BACKENDS:
+        for each, answer in zip(made, answers(backend, made, scratch / f"{backend}.log"), strict=True):
+            found[each.row.name][backend] = verdict(each, answer)
+            sys.stderr.write(f"{each.row.name} {backend} {found[each.row.name][backend].cell}\n")
+    for each in made:
+        found[each.row.name]["auto"] = automatic(each, found[each.row.name])
+    return found
+
+
+def made_and_encoded(row: Lookalike, directory: Path) -> Made:
+    """With the reference's own vectors, each text alone, so that no padding touches it."""
+    import numpy as np  # noqa: PLC0415 as all of these: --check needs none of them, and is fast
+    from sentence_transformers import CrossEncoder, SentenceTransformer  # noqa: PLC0415
+
+    from support.lookalikes.files import make  # noqa: PLC0415
+
+    make(directory, row)
+    kept: list[Any] = []
+    try:
+        if row.labels is not None:
+            scorer = CrossEncoder(str(directory), device="cpu")
+            kept = list(PAIRS)
+            wanted = [scorer.predict([pair], show_progress_bar=False) for pair in kept]
+        else:
+            reference = SentenceTransformer(str(directory), device="cpu")
+            prompt = reference.prompts.get(reference.default_prompt_name)
+            kept = [
+                text
+                for text in TEXTS
+                if reference.preprocess([text], prompt=prompt)["input_ids"].shape[1] < reference.max_seq_length
+            ]
+            wanted = [reference.encode([text], show_progress_bar=False) for text in kept]
+    except Exception as error:  # noqa: BLE001 the reference's libraries raise what they like
+        sys.stderr.write(f"{row.name}: no reference: {error!r:.300}\n")
+        return Made(row, directory, TEXTS if row.labels is None else PAIRS, None)
+    return Made(row, directory, kept, np.concatenate(wanted).reshape(len(kept), -1))
+
+
+def answers(backend: str, made: Sequence[Made], log: Path) -> Iterator[Mapping[str, Any]]:
+    """A process that ends takes one model with it; another one goes on with the rest."""
+    left = list(made)
+    while left:
+        from support.lookalikes import answers as program  # noqa: PLC0415 it imports the runtime
+
+        with log.open("a") as errors:
+            process = subprocess.Popen(
+                [sys.executable, str(program.__file__), backend],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        with process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with process.stdin as asked:
+                json.dump([[str(each.directory), each.texts] for each in left[:PER_PROCESS]], asked)
+            rest = left[PER_PROCESS:]
+            left = left[:PER_PROCESS]
+            for line in process.stdout:
+                if line.startswith("{"):  # libraries print, too
+                    yield json.loads(line)
+                    left = left[1:]
+        if left:
+            yield {"refused": f"{backend} failed: the process ended with {process.returncode}"}
+        left = [*left[1:], *rest]
+
+
+PER_PROCESS = 25
+"""Models: vLLM does not give all of a model's memory back."""
+
+
+def verdict(made: Made, answer: Mapping[str, Any]) -> Verdict:
+    """Of one backend."""
+    import numpy as np  # noqa: PLC0415
+
+    if "refused" in answer:
+        return Verdict("refused", str(answer["refused"]).replace(str(made.directory), "the model"))
+    if made.wanted is None:
+        return Verdict("wrong", "served, though the reference does not serve it")
+    for mates in ("alone", "together"):
+        rows = np.array(answer[mates])
+        if rows.shape != made.wanted.shape:
+            return Verdict("wrong", f"shape {rows.shape}, not {made.wanted.shape}")
+        if made.row.labels is not None:
+            off = float(np.abs(rows - made.wanted).max())
+            if not off <= SCORES_OFF:
+                return Verdict("wrong", f"scores off by {off:.1e} {mates}")
+        else:
+            norms = np.linalg.norm(rows, axis=1) * np.linalg.norm(made.wanted, axis=1)
+            cosine = float(((rows * made.wanted).sum(axis=1) / norms).min())
+            if not cosine >= MINIMUM_COSINE:
+                return Verdict("wrong", f"cosine {cosine:.5f} {mates}")
+    return Verdict("exact")
+
+
+def automatic(made: Made, found: Mapping[str, Verdict]) -> Verdict:
+    """What the server does where no flag names a backend: its own choice, and huggingface after a refusal."""
+    from embedding_runtime.contract import ServeArgs  # noqa: PLC0415
+    from embedding_runtime.model import ModelRefused, ModelSpec  # noqa: PLC0415
+    from embedding_runtime.worker.backends.choice import choose  # noqa: PLC0415
+
+    args = ServeArgs(model_name="it", model_dir=made.directory)
+    try:
+        choice = choose(args, ModelSpec.asked_for(args))
+    except ModelRefused as refused:
+        return Verdict("refused", str(refused).replace(str(made.directory), "the model"))
+    served_by = str(choice.backend)
+    if choice.falls_back and found[served_by].cell == "refused":
+        served_by = "huggingface"
+    return replace(found[served_by], served_by=served_by)
+
+
+START = """# Popular models
+Which of the models that are downloaded most this server serves, on each backend. `make models` writes this page: it
+builds a look-alike of each model (the architecture, module chain and kind of tokenizer of its repository, in tiny
+sizes, with random weights), and compares every vector or score with the one that sentence-transformers computes.
+
+`exact`: cosine 0.9999 or more for texts of several lengths, alone and in a batch; scores within 0.001. `refused`: the
+server does not start, and says why: its words are below. The last column is what you get without `--backend`.
+
+"""
+
+
+def page(verdicts: Mapping[str, Mapping[str, Verdict]]) -> str:
+    """The whole page."""
+    notes: dict[str, int] = {}
+    lines = []
+    for name, found in verdicts.items():
+        cells = []
+        for backend in (*BACKENDS, "auto"):
+            said = found[backend]
+            if said.cell == "exact":
+                cells.append("exact" if backend != "auto" else f"exact, by {said.served_by}")
+            else:
+                number = notes.setdefault(shortened(said.said), len(notes) + 1)
+                cells.append(f"{said.cell} [{number}](#refusals)")
+        lines.append(f"| `{name}` | {' | '.join(cells)} |\n")
+    counts = [
+        ", ".join(
+            f"{count} {cell}"
+            for cell in ("exact", "refused", "wrong")
+            if (count := sum(found[backend].cell == cell for found in verdicts.values()))
+        )
+        for backend in (*BACKENDS, "auto")
+    ]
+    table = "| model | huggingface | vllm | auto |\n|---|---|---|---|\n" + "".join(lines)
+    total = f"| {len(verdicts)} models | {' | '.join(counts)} |\n"
+    refusals = "".join(f"{number}. {said}\n" for said, number in notes.items())
+    return f"{START}{table}{total}\n## Refusals\n{refusals}"
+
+
+LONGEST = 320
+
+
+def shortened(said: str) -> str:
+    """The server's words, for a page."""
+    plain = said.replace("<", "&lt;").replace("|", "\\|")
+    return plain if len(plain) <= LONGEST else f"{plain[:LONGEST].rsplit(' ', 1)[0]} ..."
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
