@@ -90,16 +90,24 @@ def main(argv: list[str]) -> int:
 
 
 def compared(rows: Sequence[Lookalike], scratch: Path) -> Mapping[str, Mapping[str, Verdict]]:
-    """By model, then by backend."""
-    made = [made_and_encoded(row, scratch / str(place)) for place, row in enumerate(rows)]
-    found: dict[str, dict[str, Verdict]] = {row.name: {} for row in rows}
+    """By model, then by backend. Models of which the table says the same have one look-alike."""
+    of: dict[str, list[str]] = {}
+    for row in rows:
+        of.setdefault(repr(replace(row, name="")), []).append(row.name)
+    first = {names[0] for names in of.values()}
+    made = [
+        made_and_encoded(row, scratch / str(place))
+        for place, row in enumerate(row for row in rows if row.name in first)
+    ]
+    found: dict[str, dict[str, Verdict]] = {each.row.name: {} for each in made}
     for backend in BACKENDS:
         for each, answer in zip(made, answers(backend, made, scratch / f"{backend}.log"), strict=True):
             found[each.row.name][backend] = verdict(each, answer)
             sys.stderr.write(f"{each.row.name} {backend} {found[each.row.name][backend].cell}\n")
     for each in made:
         found[each.row.name]["auto"] = automatic(each, found[each.row.name])
-    return found
+    by_name = {name: found[names[0]] for names in of.values() for name in names}
+    return {row.name: by_name[row.name] for row in rows}
 
 
 def made_and_encoded(row: Lookalike, directory: Path) -> Made:
@@ -122,7 +130,7 @@ def made_and_encoded(row: Lookalike, directory: Path) -> Made:
             kept = [
                 text
                 for text in TEXTS
-                if reference.preprocess([text], prompt=prompt)["input_ids"].shape[1] < reference.max_seq_length
+                if reference.preprocess([text], prompt=prompt)["input_ids"].numel() < reference.max_seq_length
             ]
             wanted = [reference.encode([text], show_progress_bar=False) for text in kept]
     except Exception as error:  # noqa: BLE001 the reference's libraries raise what they like
@@ -132,30 +140,33 @@ def made_and_encoded(row: Lookalike, directory: Path) -> Made:
 
 
 def answers(backend: str, made: Sequence[Made], log: Path) -> Iterator[Mapping[str, Any]]:
-    """A process that ends takes one model with it; another one goes on with the rest."""
+    """A process that crashes takes one model with it; another one goes on with the rest."""
     left = list(made)
     while left:
         from support.lookalikes import answers as program  # noqa: PLC0415 it imports the runtime
 
         with log.open("a") as errors:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 a program of this repository
                 [sys.executable, str(program.__file__), backend],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
             )
+        given, heard = process.stdin, process.stdout
+        if given is None or heard is None:
+            raise AssertionError("both are pipes")
         with process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            with process.stdin as asked:
-                json.dump([[str(each.directory), each.texts] for each in left[:PER_PROCESS]], asked)
+            with given:
+                json.dump([[str(each.directory), each.texts] for each in left[:PER_PROCESS]], given)
             rest = left[PER_PROCESS:]
             left = left[:PER_PROCESS]
-            for line in process.stdout:
+            for line in heard:
                 if line.startswith("{"):  # libraries print, too
                     yield json.loads(line)
                     left = left[1:]
+        if left and process.returncode == 1:
+            raise RuntimeError(log.read_text()[-2000:])
         if left:
             yield {"refused": f"{backend} failed: the process ended with {process.returncode}"}
         left = [*left[1:], *rest]

@@ -1,4 +1,4 @@
-"""Look-alikes of popular models: their classes, module chains and kinds of tokenizer, in tiny sizes with random weights.
+"""Look-alikes of popular models: real classes, module chains and kinds of tokenizer, tiny sizes, random weights.
 
 `table` has a row a model, `files` makes one, `answers` asks a backend about many, and `tools/models_page.py` compares.
 """

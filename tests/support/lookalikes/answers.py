@@ -28,12 +28,13 @@ def answer(backend: BackendName, directory: Path, texts: list[Any]) -> dict[str,
         spec = replace(spec, converted_tokenizer=scratch / "tokenizer.json")
         loaded = registry.load(backend, spec, allow_pickle=False)
         prove(loaded, spec, backend)
+        tokenizer = TextTokenizer(spec)
+        ids = tokenizer.encode(texts) if spec.scores is None else tokenizer.encode_pairs(list(map(tuple, texts)))
+        alone = [loaded.embed(text)[0].tolist() for text in ids.singles()]
+        return {"alone": alone, "together": loaded.embed(ids).tolist()}
     except Exception as refused:  # noqa: BLE001 vLLM raises what it likes
         said = str(refused) if isinstance(refused, ModelRefused) else f"{backend} failed: {refused!r}"
         return {"refused": " ".join(said.split())}
-    tokenizer = TextTokenizer(spec)
-    ids = tokenizer.encode(texts) if spec.scores is None else tokenizer.encode_pairs(list(map(tuple, texts)))
-    return {"alone": [loaded.embed(text)[0].tolist() for text in ids.singles()], "together": loaded.embed(ids).tolist()}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import transformers
 from safetensors.torch import save_file
 
 from support.lookalikes.table import Dense, Lookalike
-from support.lookalikes.tokenizers import save_tokenizer
+from support.lookalikes.tokenizer_kinds import save_tokenizer
 from support.tiny_models import spread
 
 __all__ = ["make"]
@@ -57,15 +57,32 @@ def make(directory: Path, row: Lookalike) -> Path:
     directory.mkdir(parents=True)
     length = min(row.max_length, 8192)
     tokenizer = save_tokenizer(directory, row.tokenizer, model_max_length=length, **row.tokenizer_config)
+    if row.kind == _STATIC:
+        _static(directory, len(tokenizer))
+    else:
+        _transformer(directory, row, tokenizer, length)
+    if row.pooling is not None:
+        _modules(directory, row, length)
+    return directory
+
+
+_STATIC = "model2vec"
+
+
+def _static(directory: Path, words: int) -> None:
+    """A vector a token, as model2vec saves them."""
+    save_file({"embeddings": torch.randn(words, HIDDEN)}, directory / "model.safetensors")
+    said = {"model_type": _STATIC, "architectures": ["StaticModel"], "hidden_dim": HIDDEN, "normalize": True}
+    (directory / "config.json").write_text(json.dumps(said))
+
+
+def _transformer(directory: Path, row: Lookalike, tokenizer: Any, length: int) -> None:
     config = _config(row, tokenizer, length)
     model = getattr(transformers, row.architecture or row.head)(config)
     spread(model)
     model.save_pretrained(directory)
     said = {**row.says, **({"architectures": [row.head]} if row.head else {})}
     _change(directory / "config.json", **said)
-    if row.pooling is not None:
-        _modules(directory, row, length)
-    return directory
 
 
 def _config(row: Lookalike, tokenizer: Any, length: int) -> Any:
@@ -78,7 +95,7 @@ def _config(row: Lookalike, tokenizer: Any, length: int) -> Any:
         specials[name] = tokenizer.convert_tokens_to_ids(getattr(tokenizer, token) or tokenizer.pad_token)
     if row.labels is not None:
         sizes["num_labels"] = row.labels
-    return transformers.AutoConfig.for_model(row.kind, vocab_size=len(tokenizer), **specials, **sizes)
+    return transformers.AutoConfig.for_model(row.kind, vocab_size=len(tokenizer), **{**specials, **sizes})
 
 
 def _modules(directory: Path, row: Lookalike, length: int) -> None:
@@ -96,9 +113,9 @@ def _modules(directory: Path, row: Lookalike, length: int) -> None:
             path = f"{place}_{step}"
             (directory / path).mkdir()
         chain.append((path, "Dense" if isinstance(step, Dense) else step))
+    types = row.modules or tuple((path, f"sentence_transformers.models.{name}") for path, name in chain)
     listed = [
-        {"idx": place, "name": str(place), "path": path, "type": f"sentence_transformers.models.{name}"}
-        for place, (path, name) in enumerate(chain)
+        {"idx": place, "name": str(place), "path": path, "type": name} for place, (path, name) in enumerate(types)
     ]
     (directory / "modules.json").write_text(json.dumps(listed))
     body = {"max_seq_length": length, "do_lower_case": row.lower_case}

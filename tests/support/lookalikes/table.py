@@ -47,6 +47,8 @@ class Lookalike:
     include_prompt: bool = True
     lower_case: bool = False
     positions_after_padding: bool = False
+    modules: tuple[tuple[str, str], ...] = ()
+    """In place of those: paths and types."""
     tokenizer_config: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -92,6 +94,17 @@ _QWEN3: Mapping[str, Any] = {
     "pooling": "lasttoken",
     "max_length": 8192,
 }
+_ST = "sentence_transformers"
+_STATIC = (("", f"{_ST}.models.StaticEmbedding"), ("1_Normalize", f"{_ST}.models.Normalize"))
+_SPLADE = (
+    ("", f"{_ST}.sparse_encoder.models.MLMTransformer"),
+    ("1_SpladePooling", f"{_ST}.sparse_encoder.models.SpladePooling"),
+)
+_JINA_V3 = (
+    ("", "custom_st.Transformer"),
+    ("1_Pooling", f"{_ST}.models.Pooling"),
+    ("2_Normalize", f"{_ST}.models.Normalize"),
+)
 _QUERY = {"prompts": {"query": "Instruct: find passages\nQuery:", "document": ""}}
 _IDENTITY = "linear.Identity"
 _PLAIN: Mapping[str, Any] = {"pooling": None, "steps": ()}
@@ -115,6 +128,13 @@ _DEBERTA_SCORES: Mapping[str, Any] = {
     "architecture": "DebertaV2ForSequenceClassification",
     "labels": 1,
 }
+_ELECTRA_SCORES: Mapping[str, Any] = {
+    **_PLAIN,
+    "kind": "electra",
+    "tokenizer": "electra",
+    "architecture": "ElectraForSequenceClassification",
+    "labels": 1,
+}
 _LOGITS = {"says": {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}}
 _MODERNBERT_SCORES: Mapping[str, Any] = {
     **_MODERNBERT,
@@ -122,6 +142,17 @@ _MODERNBERT_SCORES: Mapping[str, Any] = {
     "architecture": "ModernBertForSequenceClassification",
     "labels": 1,
 }
+
+
+def _code(module: str, name: str, kind: str) -> Mapping[str, Any]:
+    """Code in another repository, that config.json names."""
+    return {"says": {"auto_map": {"AutoModel": f"{module}.{name}"}, "model_type": kind, "architectures": [name]}}
+
+
+def _new(tokenizer: str) -> Mapping[str, Any]:
+    """Alibaba's own, whose model_type transformers has no class for."""
+    return {**_BERT, "tokenizer": tokenizer, **_code("Alibaba-NLP/new-impl--modeling", "NewModel", "new")}
+
 
 _EMBEDDERS: tuple[Lookalike, ...] = (
     *_each(
@@ -195,14 +226,188 @@ _EMBEDDERS: tuple[Lookalike, ...] = (
     ),
 )
 
+# Those that need more than a body, a pooling and layers after it, and those of other kinds.
+_FURTHER_EMBEDDERS: tuple[Lookalike, ...] = (
+    *_each("sentence-transformers/all-roberta-large-v1", **{**_ROBERTA, "max_length": 256}),
+    *_each("sentence-transformers/msmarco-bert-base-dot-v5", **{**_BERT, "steps": ()}),
+    *_each("sentence-transformers/allenai-specter", **_BERT, pooling="cls", steps=()),
+    *_each(
+        "sentence-transformers/paraphrase-albert-small-v2",
+        kind="albert",
+        tokenizer="albert",
+        architecture="AlbertModel",
+        max_length=256,
+        steps=(),
+    ),
+    *_each(
+        "facebook/contriever princeton-nlp/sup-simcse-bert-base-uncased pritamdeka/BioBERT-mnli-snli",
+        **{**_BERT, **_PLAIN},
+    ),
+    *_each(
+        "cointegrated/rubert-tiny2",
+        **{**_BERT, "architecture": "BertForPreTraining", "max_length": 2048},
+        pooling="cls",
+    ),
+    *_each(
+        "cointegrated/LaBSE-en-ru",
+        **{**_BERT, "architecture": "BertForPreTraining", "tokenizer": "bert-cased"},
+        pooling="cls",
+        steps=(Dense(128), "Normalize"),
+    ),
+    *_each("DeepPavlov/rubert-base-cased-sentence", **{**_BERT, **_PLAIN, "tokenizer": "bert-cased"}),
+    *_each(
+        "shibing624/text2vec-base-chinese moka-ai/m3e-base NeuML/pubmedbert-base-embeddings", **{**_BERT, "steps": ()}
+    ),
+    *_each("google-bert/bert-base-uncased", **{**_BERT, **_PLAIN, "architecture": "BertForMaskedLM"}),
+    *_each(
+        "google-bert/bert-base-multilingual-cased",
+        **{**_BERT, **_PLAIN, "architecture": "BertForMaskedLM", "tokenizer": "bert-cased"},
+    ),
+    *_each("FacebookAI/xlm-roberta-base", **{**_XLM_ROBERTA, **_PLAIN, "architecture": "XLMRobertaForMaskedLM"}),
+    *_each("distilbert/distilbert-base-uncased", **{**_DISTILBERT, **_PLAIN, "architecture": "DistilBertForMaskedLM"}),
+    *_each("microsoft/mpnet-base", **{**_MPNET, **_PLAIN, "architecture": "MPNetForMaskedLM", "max_length": 512}),
+    *_each(
+        "microsoft/deberta-v3-base", **_PLAIN, kind="deberta-v2", tokenizer="deberta-v2", architecture="DebertaV2Model"
+    ),
+    *_each("jhgan/ko-sroberta-multitask", **{**_ROBERTA, "tokenizer": "bert-cased", "max_length": 128, "steps": ()}),
+    *_each(
+        "dangvantuan/sentence-camembert-large",
+        **{
+            **_XLM_ROBERTA,
+            "kind": "camembert",
+            "tokenizer": "camembert",
+            "architecture": "CamembertModel",
+            "max_length": 512,
+            "steps": (),
+        },
+    ),
+    *_each(
+        "sentence-transformers-testing/stsb-bert-tiny-safetensors", **{**_BERT, "tokenizer": "bert/vocab", "steps": ()}
+    ),
+    *_each("ibm-granite/granite-embedding-30m-english", **_ROBERTA, pooling="cls"),
+    *_each("ibm-granite/granite-embedding-107m-multilingual", **_XLM_ROBERTA, pooling="cls"),
+    *_each("mixedbread-ai/deepset-mxbai-embed-de-large-v1", **_XLM_ROBERTA),
+    *_each(
+        "intfloat/e5-mistral-7b-instruct Salesforce/SFR-Embedding-Mistral",
+        kind="mistral",
+        tokenizer="llama",
+        architecture="MistralModel",
+        pooling="lasttoken",
+        max_length=4096,
+        config={"sliding_window": 4096},
+    ),
+    *_each(
+        "BAAI/bge-multilingual-gemma2",
+        kind="gemma2",
+        tokenizer="gemma",
+        architecture="Gemma2Model",
+        pooling="lasttoken",
+        max_length=4096,
+        config={"query_pre_attn_scalar": 64, "sliding_window": 4096},
+    ),
+    *_each(
+        "Linq-AI-Research/Linq-Embed-Mistral",
+        kind="mistral",
+        tokenizer="llama",
+        architecture="MistralModel",
+        pooling="lasttoken",
+        max_length=4096,
+    ),
+    *_each(
+        "Alibaba-NLP/gte-Qwen2-1.5B-instruct",
+        kind="qwen2",
+        tokenizer="qwen",
+        architecture="Qwen2Model",
+        head="Qwen2ForCausalLM",
+        pooling="lasttoken",
+        max_length=4096,
+        says={"auto_map": {"AutoModel": "modeling_qwen.Qwen2Model"}, "is_causal": False},
+    ),
+    *_each(
+        "nomic-ai/nomic-embed-text-v1.5",
+        kind="nomic_bert",
+        tokenizer="bert",
+        architecture="NomicBertModel",
+        max_length=2048,
+        steps=(),
+    ),
+    *_each("Alibaba-NLP/gte-multilingual-base", **_new("xlm-roberta"), pooling="cls"),
+    *_each(
+        "Alibaba-NLP/gte-large-en-v1.5 Snowflake/snowflake-arctic-embed-m-v2.0", **_new("bert"), pooling="cls", steps=()
+    ),
+    *_each(
+        "jinaai/jina-embeddings-v2-base-en",
+        **{**_BERT, **_code("jinaai/jina-bert-implementation--modeling_bert", "JinaBertModel", "bert")},
+    ),
+    *_each(
+        "jinaai/jina-embeddings-v3",
+        **{
+            **_XLM_ROBERTA,
+            **_code("jinaai/xlm-roberta-flash-implementation--modeling_lora", "XLMRobertaLoRA", "xlm-roberta"),
+            "modules": _JINA_V3,
+        },
+    ),
+    *_each("NovaSearch/stella_en_400M_v5", **_new("bert"), pooling="mean"),
+    *_each("infgrad/stella-base-en-v2", **_BERT, pooling="mean"),
+    *_each("minishlab/potion-base-8M", kind="model2vec", tokenizer="bert", modules=_STATIC),
+    *_each("naver/splade-v3", **{**_BERT, "architecture": "BertForMaskedLM", "modules": _SPLADE, "steps": ()}),
+)
+
 _CROSS_ENCODERS: tuple[Lookalike, ...] = (
     *_each("cross-encoder/ms-marco-MiniLM-L6-v2 cross-encoder/ms-marco-TinyBERT-L2-v2", **_BERT_SCORES, **_LOGITS),
     *_each("BAAI/bge-reranker-base BAAI/bge-reranker-large", **_XLM_ROBERTA_SCORES),
     *_each("BAAI/bge-reranker-v2-m3", **{**_XLM_ROBERTA_SCORES, "max_length": 8192}),
-    *_each("mixedbread-ai/mxbai-rerank-base-v1", **_DEBERTA_SCORES),
+    *_each("mixedbread-ai/mxbai-rerank-base-v1 mixedbread-ai/mxbai-rerank-xsmall-v1", **_DEBERTA_SCORES),
+    *_each("cross-encoder/nli-deberta-v3-base", **{**_DEBERTA_SCORES, "labels": 3}),
+    *_each("cross-encoder/ms-marco-electra-base", **{**_ELECTRA_SCORES, **_LOGITS}),
+    *_each("cross-encoder/stsb-roberta-base cross-encoder/stsb-distilroberta-base", **_ROBERTA_SCORES),
+    *_each("cross-encoder/mmarco-mMiniLMv2-L12-H384-v1", **_XLM_ROBERTA_SCORES, **_LOGITS),
+    *_each("maidalun1020/bce-reranker-base_v1", **_XLM_ROBERTA_SCORES),
+    *_each(
+        "Alibaba-NLP/gte-multilingual-reranker-base",
+        **{**_XLM_ROBERTA_SCORES, **_code("Alibaba-NLP/new-impl--modeling", "NewForSequenceClassification", "new")},
+    ),
+    *_each(
+        "jinaai/jina-reranker-v2-base-multilingual",
+        **{
+            **_XLM_ROBERTA_SCORES,
+            **_code(
+                "jinaai/jina-reranker-v2-base-multilingual--modeling_xlm_roberta",
+                "XLMRobertaForSequenceClassification",
+                "xlm-roberta",
+            ),
+        },
+    ),
+    *_each(
+        "Qwen/Qwen3-Reranker-0.6B",
+        **{**_QWEN3, **_PLAIN, "head": "", "architecture": "Qwen3ForCausalLM"},
+        labels=1,
+    ),
+    *_each(
+        "mixedbread-ai/mxbai-rerank-base-v2",
+        kind="qwen2",
+        tokenizer="qwen-plain",
+        architecture="Qwen2ForCausalLM",
+        pooling=None,
+        max_length=8192,
+        labels=1,
+    ),
+    *_each(
+        "tomaarsen/Qwen3-Reranker-0.6B-seq-cls",
+        **{**_QWEN3, **_PLAIN, "head": "", "architecture": "Qwen3ForSequenceClassification", "labels": 1},
+    ),
+    *_each(
+        "BAAI/bge-reranker-v2-gemma",
+        **_PLAIN,
+        kind="gemma",
+        tokenizer="gemma",
+        architecture="GemmaForCausalLM",
+        max_length=4096,
+        labels=1,
+    ),
     *_each(
         "Alibaba-NLP/gte-reranker-modernbert-base", **{**_MODERNBERT_SCORES, "config": {"classifier_pooling": "mean"}}
     ),
 )
 
-LOOKALIKES: tuple[Lookalike, ...] = (*_EMBEDDERS, *_CROSS_ENCODERS)
+LOOKALIKES: tuple[Lookalike, ...] = (*_EMBEDDERS, *_FURTHER_EMBEDDERS, *_CROSS_ENCODERS)

@@ -121,7 +121,7 @@ _KINDS: Mapping[str, Callable[[], Any]] = {
     "distilbert": lambda: _word_pieces(DistilBertTokenizer, do_lower_case=True),
     "distilbert-cased": lambda: _word_pieces(DistilBertTokenizer, do_lower_case=False),
     "electra": lambda: _word_pieces(ElectraTokenizer, do_lower_case=True),
-    "mpnet": lambda: _word_pieces(MPNetTokenizer, ("<s>", "<pad>", "</s>", "<unk>", "<mask>"), "<unk>"),
+    "mpnet": lambda: _word_pieces(MPNetTokenizer, ("<s>", "<pad>", "</s>", "[UNK]", "<mask>"), unk_token="[UNK]"),
     "xlm-roberta": lambda: _pieces(XLMRobertaTokenizer),
     "camembert": lambda: _pieces(CamembertTokenizer),
     "albert": lambda: _pieces(AlbertTokenizer, ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")),
