@@ -1,7 +1,7 @@
 """Write docs/models.md: look-alikes of popular models on each backend, compared with sentence-transformers.
 
-Takes ten minutes. `--check` only compares the page's models with the table's. Names of models as arguments: only
-those, printed.
+Takes half an hour, and goes on where an earlier run was stopped. `--check` only compares the page's models with the
+table's. Names of models as arguments: only those, printed.
 """
 
 import json
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,14 @@ from support.lookalikes.table import LOOKALIKES, Lookalike
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "models.md"
 
+RECORDS = PAGE.parent.parent / ".bench" / "models.jsonl"
+"""What an earlier run has found, which was stopped before its end."""
+
 BACKENDS = ("huggingface", "vllm")
+COLUMNS = (*BACKENDS, "auto")
+
+PER_PROCESS = 12
+"""Models: vLLM does not give all of a model's memory back."""
 
 TEXTS = [
     "a",
@@ -77,37 +84,66 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(f"no such models in the table: {', '.join(sorted(unknown))}\n")
         return 2
     rows = [row for row in LOOKALIKES if not argv or row.name in argv]
-    with tempfile.TemporaryDirectory() as scratch:
-        verdicts = compared(rows, Path(scratch))
+    verdicts = compared(rows, None if argv else RECORDS)
     if argv:
         for name, found in verdicts.items():
             sys.stdout.write(f"{name}: {json.dumps({each: vars(said) for each, said in found.items()}, indent=2)}\n")
     else:
         PAGE.write_text(page(verdicts))
+        RECORDS.unlink(missing_ok=True)
     wrong = [name for name, found in verdicts.items() if any(each.cell == "wrong" for each in found.values())]
     sys.stderr.write("".join(f"wrong vectors: {name}\n" for name in wrong))
     return 1 if wrong else 0
 
 
-def compared(rows: Sequence[Lookalike], scratch: Path) -> Mapping[str, Mapping[str, Verdict]]:
-    """By model, then by backend. Models of which the table says the same have one look-alike."""
-    of: dict[str, list[str]] = {}
+def compared(rows: Sequence[Lookalike], records: Path | None) -> Mapping[str, Mapping[str, Verdict]]:
+    """By model, then by backend. Models of which the table says the same have one look-alike.
+
+    What `records` has is not computed again.
+    """
+    found = recorded(records)
+    todo: dict[str, Lookalike] = {}
     for row in rows:
-        of.setdefault(repr(replace(row, name="")), []).append(row.name)
-    first = {names[0] for names in of.values()}
-    made = [
-        made_and_encoded(row, scratch / str(place))
-        for place, row in enumerate(row for row in rows if row.name in first)
-    ]
-    found: dict[str, dict[str, Verdict]] = {each.row.name: {} for each in made}
-    for backend in BACKENDS:
-        for each, answer in zip(made, answers(backend, made, scratch / f"{backend}.log"), strict=True):
-            found[each.row.name][backend] = verdict(each, answer)
-            sys.stderr.write(f"{each.row.name} {backend} {found[each.row.name][backend].cell}\n")
-    for each in made:
-        found[each.row.name]["auto"] = automatic(each, found[each.row.name])
-    by_name = {name: found[names[0]] for names in of.values() for name in names}
-    return {row.name: by_name[row.name] for row in rows}
+        if len(found.get(key(row), {})) < len(COLUMNS):
+            todo.setdefault(key(row), row)
+    left = list(todo.values())
+    while left:
+        now, left = left[:PER_PROCESS], left[PER_PROCESS:]
+        with tempfile.TemporaryDirectory() as scratch:
+            made = [made_and_encoded(row, Path(scratch, str(place))) for place, row in enumerate(now)]
+            for backend in BACKENDS:
+                asked = [each for each in made if backend not in found.get(key(each.row), {})]
+                for each, answer in zip(asked, answers(backend, asked, Path(scratch, f"{backend}.log")), strict=True):
+                    record(records, found, each.row, backend, verdict(each, answer))
+            for each in made:
+                record(records, found, each.row, "auto", automatic(each, found[key(each.row)]))
+    return {row.name: found[key(row)] for row in rows}
+
+
+def key(row: Lookalike) -> str:
+    """Of all that its look-alike is made of."""
+    return repr(replace(row, name=""))
+
+
+def recorded(records: Path | None) -> dict[str, dict[str, Verdict]]:
+    """By look-alike, then by backend."""
+    found: dict[str, dict[str, Verdict]] = {}
+    for line in records.read_text().splitlines() if records is not None and records.is_file() else ():
+        of, backend, said = json.loads(line)
+        found.setdefault(of, {})[backend] = Verdict(**said)
+    return found
+
+
+def record(
+    records: Path | None, found: dict[str, dict[str, Verdict]], row: Lookalike, backend: str, said: Verdict
+) -> None:
+    """Into both."""
+    sys.stderr.write(f"{row.name} {backend}: {said.cell}\n")
+    found.setdefault(key(row), {})[backend] = said
+    if records is not None:
+        records.parent.mkdir(exist_ok=True)
+        with records.open("a") as lines:
+            lines.write(json.dumps([key(row), backend, asdict(said)]) + "\n")
 
 
 def made_and_encoded(row: Lookalike, directory: Path) -> Made:
@@ -119,6 +155,8 @@ def made_and_encoded(row: Lookalike, directory: Path) -> Made:
 
     make(directory, row)
     kept: list[Any] = []
+    if "auto_map" in row.says:  # its own code, and weights that nothing else reads
+        return Made(row, directory, TEXTS if row.labels is None else PAIRS, None)
     try:
         if row.labels is not None:
             scorer = CrossEncoder(str(directory), device="cpu")
@@ -158,22 +196,16 @@ def answers(backend: str, made: Sequence[Made], log: Path) -> Iterator[Mapping[s
             raise AssertionError("both are pipes")
         with process:
             with given:
-                json.dump([[str(each.directory), each.texts] for each in left[:PER_PROCESS]], given)
-            rest = left[PER_PROCESS:]
-            left = left[:PER_PROCESS]
+                json.dump([[str(each.directory), each.texts] for each in left], given)
             for line in heard:
                 if line.startswith("{"):  # libraries print, too
                     yield json.loads(line)
                     left = left[1:]
-        if left and process.returncode == 1:
+        if process.returncode == 1:
             raise RuntimeError(log.read_text()[-2000:])
-        if left:
+        if left and process.returncode:
             yield {"refused": f"{backend} failed: the process ended with {process.returncode}"}
-        left = [*left[1:], *rest]
-
-
-PER_PROCESS = 25
-"""Models: vLLM does not give all of a model's memory back."""
+            left = left[1:]
 
 
 def verdict(made: Made, answer: Mapping[str, Any]) -> Verdict:
@@ -234,7 +266,7 @@ def page(verdicts: Mapping[str, Mapping[str, Verdict]]) -> str:
     lines = []
     for name, found in verdicts.items():
         cells = []
-        for backend in (*BACKENDS, "auto"):
+        for backend in COLUMNS:
             said = found[backend]
             if said.cell == "exact":
                 cells.append("exact" if backend != "auto" else f"exact, by {said.served_by}")
@@ -248,7 +280,7 @@ def page(verdicts: Mapping[str, Mapping[str, Verdict]]) -> str:
             for cell in ("exact", "refused", "wrong")
             if (count := sum(found[backend].cell == cell for found in verdicts.values()))
         )
-        for backend in (*BACKENDS, "auto")
+        for backend in COLUMNS
     ]
     table = "| model | huggingface | vllm | auto |\n|---|---|---|---|\n" + "".join(lines)
     total = f"| {len(verdicts)} models | {' | '.join(counts)} |\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from support.lookalikes.table import Dense, Lookalike
 from support.lookalikes.tokenizer_kinds import save_tokenizer
@@ -81,6 +81,10 @@ def _transformer(directory: Path, row: Lookalike, tokenizer: Any, length: int) -
     model = getattr(transformers, row.architecture or row.head)(config)
     spread(model)
     model.save_pretrained(directory)
+    if row.lacks:
+        weights = load_file(directory / "model.safetensors")
+        kept = {name: weight for name, weight in weights.items() if row.lacks not in name}
+        save_file(kept, directory / "model.safetensors", {"format": "pt"})
     said = {**row.says, **({"architectures": [row.head]} if row.head else {})}
     _change(directory / "config.json", **said)
 

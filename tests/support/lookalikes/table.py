@@ -47,6 +47,8 @@ class Lookalike:
     include_prompt: bool = True
     lower_case: bool = False
     positions_after_padding: bool = False
+    lacks: str = ""
+    """A part of the names of weights that its own code has otherwise than transformers."""
     modules: tuple[tuple[str, str], ...] = ()
     """In place of those: paths and types."""
     tokenizer_config: Mapping[str, Any] = field(default_factory=dict)
@@ -146,7 +148,8 @@ _MODERNBERT_SCORES: Mapping[str, Any] = {
 
 def _code(module: str, name: str, kind: str) -> Mapping[str, Any]:
     """Code in another repository, that config.json names."""
-    return {"says": {"auto_map": {"AutoModel": f"{module}.{name}"}, "model_type": kind, "architectures": [name]}}
+    said = {"auto_map": {"AutoModel": f"{module}.{name}"}, "model_type": kind, "architectures": [name]}
+    return {"says": said, "lacks": "attention.self"}
 
 
 def _new(tokenizer: str) -> Mapping[str, Any]:
@@ -312,16 +315,6 @@ _FURTHER_EMBEDDERS: tuple[Lookalike, ...] = (
         architecture="MistralModel",
         pooling="lasttoken",
         max_length=4096,
-    ),
-    *_each(
-        "Alibaba-NLP/gte-Qwen2-1.5B-instruct",
-        kind="qwen2",
-        tokenizer="qwen",
-        architecture="Qwen2Model",
-        head="Qwen2ForCausalLM",
-        pooling="lasttoken",
-        max_length=4096,
-        says={"auto_map": {"AutoModel": "modeling_qwen.Qwen2Model"}, "is_causal": False},
     ),
     *_each(
         "nomic-ai/nomic-embed-text-v1.5",
