@@ -12,6 +12,7 @@ PYTHON := .venv/bin/python
 UV := .uv/bin/uv
 CHART := charts/embedding-operator
 CLUSTER := e2e/cluster/cluster
+JAVA_CLIENTS := $(if $(shell command -v mvn),tests/clients/java/lib/synced)
 
 # Servers are started dozens of times: Python keeps what it has compiled, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -24,7 +25,7 @@ help: ## List the commands
 demo: .venv/synced ## Serve the guide's model here, without a cluster, on PORT (8080) with BACKEND (vllm or huggingface)
 	@PYTHONPATH=tests $(PYTHON) tools/demo.py --backend $(BACKEND) --port $(PORT)
 
-test: .venv/synced tests/clients/.venv/synced ## Run all tests that need no cluster; ARGS="-m 'not model'" leaves out those with a real model
+test: .venv/synced tests/clients/.venv/synced $(JAVA_CLIENTS) ## Run all tests that need no cluster; ARGS="-m 'not model'" leaves out those with a real model
 	@tools/debian.sh chromedriver strace || echo "the tests of the playground, and of connections outwards, are skipped" >&2
 	$(PYTHON) -m pytest $(ARGS)
 
@@ -104,7 +105,7 @@ images: ## Build the images into the cluster that is up
 	$(CLUSTER) load
 
 clean: ## Remove what was set up or built in this checkout
-	rm -rf .bench .bin .uv .venv tests/clients/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .bench .bin .uv .venv tests/clients/.venv tests/clients/java/lib .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .PHONY: help demo test e2e e2e-slow kstatus verify generate models format bench bench-lanes bench-cores bench-gpu bench-operator images clean
 
@@ -128,6 +129,13 @@ tests/clients/.venv/synced: tests/clients/requirements.txt | .venv/synced
 	@echo "setting up: the clients that tests speak with, into tests/clients/.venv (half a GB)"
 	@$(UV) venv --quiet --clear --python $(PYTHON) $(@D) && \
 		$(UV) pip sync --quiet --require-hashes --python $(@D)/bin/python $<
+	@touch $@
+
+# Where there is Maven; without them their test is skipped.
+tests/clients/java/lib/synced: tests/clients/java/pom.xml
+	@echo "setting up: LangChain4j, into tests/clients/java/lib"
+	@cd tests/clients/java && rm -rf lib && \
+		{ mvn -B -q dependency:copy-dependencies -DoutputDirectory=lib || { rm -rf lib; mkdir -p lib; }; }
 	@touch $@
 
 # helm as it is installed, or as the native cluster has it, or else from source.

@@ -1,4 +1,4 @@
-"""Write docs/api.md, every field of every request and what becomes of it, from the routes; `--check` only compares."""
+"""Write docs/api.md, which lists every field of every request, from the routes; `--check` only compares."""
 
 import sys
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from fastapi.routing import APIRoute
+from pydantic.fields import FieldInfo
 
 from embedding_runtime.frontend.app import create_app
 from embedding_runtime.frontend.dialects.base import RequestBody
@@ -16,21 +17,28 @@ from embedding_runtime.frontend.dialects.dialect import Dialect
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "api.md"
 
 START = """# Requests, field by field
-`make generate` writes this page from the schemas. For answers see `openapi.json`, or `/docs` of a running server.
+`make generate` writes this page from the schemas. For responses see `openapi.json`, or `/docs` of a running server.
 
-Every field that the named APIs and their clients know is **obeyed**, **ignored** because it changes nothing of the
-answer, or **refused** with 400 (422 on TEI's paths) and what to use instead. A field that no table has is refused too,
-with the nearest name that exists. `null` counts as left out.
+Each field of these APIs and their clients is in one of three groups:
 
-An input that is too long is refused unless the API cuts by default (Cohere's) or the request asks for it. Each answer
-to a request of which inputs were cut says how many in the header `X-Truncated`, and which ones where the API has room:
-`truncated` beside an OpenAI embedding, a vLLM score or class; `meta.warnings` of Cohere's answers.
+- **supported** (or **required**): the server does what the field says.
+- **ignored**: the field is accepted, because it does not change the response.
+- **rejected**: the response is 400 (422 on TEI's paths), and its message says what to use instead.
 
-`model` may be left out. An answer has the name that was asked for: the first `--model_name`, or another one, which is
-an alias.
+Any other field is rejected, too. If its name is similar to a valid one, the message names that one. `null` is the same
+as an absent field.
 
-`int8` and `uint8` of Cohere's embedding types have the fixed range [-1, 1], in which all numbers of a vector of length
-1 are: `int8` is `round(127 * x)`, `uint8` is that plus 128. Models whose vectors have any length refuse them.
+**Long inputs.** An input that is too long is rejected, unless the request enables truncation. In Cohere's API and in
+`/v1/rerank` it is enabled by default. `--truncate=end` (`spec.model.truncate`) enables it for all requests that do not
+say, also for pairs. If inputs were truncated, the header `X-Truncated` of the response has their number. Some APIs also
+mark them: `truncated` in an item of OpenAI's embeddings or of vLLM's scores and classes, `meta.warnings` in Cohere's
+responses.
+
+**Model names.** You may omit `model`. If you send it, it must be a value of `--model_name`: the first is the name, the
+others are aliases. The response has the name that you sent.
+
+**Eight-bit types.** Cohere's `int8` is `round(127 * x)` and `uint8` is `round(127 * x) + 128`. Both cover the range
+[-1, 1], so they are available for models with vectors of length 1 only.
 
 """
 
@@ -47,7 +55,7 @@ def main(argv: list[str]) -> int:
 
 def page() -> str:
     """The whole page."""
-    # Routes look at it when they are called.
+    # Routes use it when they are called, which does not happen here.
     service: Any = SimpleNamespace(engine=SimpleNamespace(metrics=None, rate_limit=None), limits=None)
     routes = [route for route in create_app(service).routes if isinstance(route, APIRoute)]
     paths: dict[type[RequestBody], dict[str, str]] = {}
@@ -64,9 +72,9 @@ def _contents(paths: Mapping[type[RequestBody], Mapping[str, str]]) -> str:
     rows = "".join(f"| {_apis(found)} | {', '.join(found)} |\n" for found in paths.values())
     return (
         f"| API | `POST` |\n|---|---|\n{rows}"
-        "| Text Embeddings Inference | `/`: as `/embed`, of a cross-encoder as `/predict`; with a `source_sentence` as "
-        "`/similarity` |\n"
-        "| SageMaker | `/invocations`: as the path above that has its fields |\n"
+        "| Text Embeddings Inference | `/`: same as `/embed`, or `/predict` for a cross-encoder; with a "
+        "`source_sentence`, same as `/similarity` |\n"
+        "| SageMaker | `/invocations`: any request above, recognized by its fields |\n"
     )
 
 
@@ -75,22 +83,28 @@ def _apis(paths: Mapping[str, str]) -> str:
 
 
 def _section(body: type[RequestBody], paths: Mapping[str, str]) -> str:
-    obeyed = "".join(
-        f"| `{name}` | {'required' if field.is_required() else 'obeyed'} | {_words(body, name, field.description)} |\n"
+    supported = "".join(
+        f"| `{name}` | {_support(field)} | {_words(body, name, field.description)} |\n"
         for name, field in body.model_fields.items()
     )
     by_advice: dict[str, list[str]] = {}
     for name, instead in body.refused.items():
         if name not in body.model_fields:
             by_advice.setdefault(instead, []).append(f"`{name}`")
-    refused = "".join(f"| {', '.join(names)} | refused | {_cell(advice)} |\n" for advice, names in by_advice.items())
+    rejected = "".join(f"| {', '.join(names)} | rejected | {_cell(advice)} |\n" for advice, names in by_advice.items())
     ignored = ", ".join(f"`{name}`" for name in sorted(body.ignored - body.model_fields.keys()))
-    head = f"\n## {_apis(paths)}: {', '.join(paths)}\n| field | | values, or what to use instead |\n|---|---|---|\n"
-    return f"{head}{obeyed}{refused}| {ignored} | ignored | |\n"
+    head = (
+        f"\n## {_apis(paths)}: {', '.join(paths)}\n| field | | description, or what to use instead |\n|---|---|---|\n"
+    )
+    return f"{head}{supported}{rejected}| {ignored} | ignored | |\n"
+
+
+def _support(field: FieldInfo) -> str:
+    return "required" if field.is_required() else "supported"
 
 
 def _words(body: type[RequestBody], name: str, description: str | None) -> str:
-    """What the schema says; and what is refused of a field of which only some values are obeyed."""
+    """The description of a field, and its values if only some are supported."""
     schema = body.model_json_schema()["properties"][name]
     values = _values(schema)
     nested = (form["description"] for form in schema.get("anyOf", ()) if "description" in form)
@@ -99,7 +113,7 @@ def _words(body: type[RequestBody], name: str, description: str | None) -> str:
 
 
 def _values(schema: dict[str, Any]) -> str:
-    """Where there are few."""
+    """The values of a field that has a fixed set of them, else nothing."""
     forms = schema.get("anyOf", [schema])
     values = [value for form in forms for value in _listed(form)]
     bare = all(form.get("type") == "null" or _listed(form) for form in forms)

@@ -13,7 +13,7 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "openapi.json"
 
 def main(argv: list[str]) -> int:
     """Exit status: 1 when `--check` finds the document stale."""
-    # Routes look at it when they are called.
+    # Routes use it when they are called, which does not happen here.
     service: Any = SimpleNamespace(engine=SimpleNamespace(metrics=None, rate_limit=None), limits=None)
     wanted = json.dumps(create_app(service).openapi(), indent=1, ensure_ascii=False) + "\n"
     if "--check" not in argv:

@@ -11,37 +11,37 @@ BEGIN = "<!-- make bench-operator writes from here -->"
 END = "<!-- to here -->"
 
 _TITLES = {
-    "create": "Created as fast as the API server takes them",
+    "create": "Created as fast as the API server accepts them",
     "idle": "Idle",
     "restart": "Restart",
     "edit": "Edit of a ClusterStorageContainer that three services in ten use",
     "settings": "The operator restarts with another runtime image",
-    "crash": "The operator is killed in the middle of 30 new services",
-    "outage": "The API server is away for 60 s, while 30 services are created",
+    "crash": "The operator is killed while 30 services are created",
+    "outage": "The API server is not reachable for 60 s while 30 services are created",
 }
 WORDS = {
     "level_seconds": "all level after, s",
     "rest_seconds": "operator at rest after, s",
     "done_seconds": "all changed after, s",
     "cpu_seconds": "CPU, s",
-    "cpu_ms_per_service": "CPU a service, ms",
+    "cpu_ms_per_service": "CPU per service, ms",
     "cpu_percent": "CPU, % of one core",
-    "cpu_ratio": "CPU a service, by that of the first column",
-    "writes_per_service": "writes a service",
-    "writes_ratio": "writes a service, by that of the first column",
-    "reads_per_service": "reads a service, watches aside",
-    "sent_kib_per_service": "sent a service, KiB",
-    "received_kib_per_service": "received a service, KiB, watches included",
-    "received_mib": "received, MiB, watches included",
+    "cpu_ratio": "CPU per service, relative to the first column",
+    "writes_per_service": "writes per service",
+    "writes_ratio": "writes per service, relative to the first column",
+    "reads_per_service": "reads per service, without watches",
+    "sent_kib_per_service": "sent per service, KiB",
+    "received_kib_per_service": "received per service, KiB, with watches",
+    "received_mib": "received, MiB, with watches",
     "writes": "writes",
-    "reads": "reads, watches aside",
+    "reads": "reads, without watches",
     "gets": "reads of one object",
     "lists": "lists",
-    "concerned": "services that the change concerns",
-    "most_at_once": "most services under way at once",
-    "deployment_writes_per_concerned": "writes of Deployments by service concerned",
-    "deployment_writes_per_service": "writes of Deployments a service",
-    "exits": "times that the operator ended by itself",
+    "concerned": "affected services",
+    "most_at_once": "most services in progress at once",
+    "deployment_writes_per_concerned": "writes of Deployments per affected service",
+    "deployment_writes_per_service": "writes of Deployments per service",
+    "exits": "unexpected exits of the operator",
     "waited_seconds": "waited for a core, s",
     "rss_mib": "RSS at the end, MiB",
     "peak_rss_mib": "peak RSS since the operator's start, MiB",
@@ -104,11 +104,11 @@ def _requests(phases: Iterable[Phase]) -> str:
         )
         for phase in phases
     ]
-    return _table(("", "services", "requests", "answers of 400 and above"), rows)
+    return _table(("", "services", "requests", "responses of 400 and above"), rows)
 
 
 def _column(phase: Phase) -> str:
-    beside = f" beside {phase.foreign:,} objects of others" if phase.foreign else ""
+    beside = f" with {phase.foreign:,} objects of others" if phase.foreign else ""
     return f"{phase.services:,}{beside}"
 
 

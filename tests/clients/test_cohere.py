@@ -45,7 +45,7 @@ def test_v1_reranks(rerank_url: str) -> None:
     assert {item.document.text for item in answer.results} == {"cats", "dogs"}
 
 
-def test_an_error_is_cohere_s_own(url: str) -> None:
+def test_errors_have_coheres_format(url: str) -> None:
     client = cohere.ClientV2(api_key="none", base_url=url)
     with pytest.raises(cohere.NotFoundError, match=NAME):
         client.embed(model="embed-v4.0", texts=["a"], input_type="search_query", embedding_types=["float"])

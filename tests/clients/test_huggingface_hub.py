@@ -13,10 +13,10 @@ def test_texts_get_vectors(url: str) -> None:
     assert np.array_equal(client.feature_extraction("b", normalize=True), rows[1:])
 
 
-def test_too_long_a_text_is_cut_where_asked(url: str) -> None:
+def test_a_long_text_is_truncated_on_request(url: str) -> None:
     client = InferenceClient(model=url)
     assert client.feature_extraction("one " * 300, truncate=True, truncation_direction="left").shape == (1, 384)
-    with pytest.raises(HfHubHTTPError, match="302 tokens; the model takes 256"):
+    with pytest.raises(HfHubHTTPError, match="302 tokens; the model's maximum is 256"):
         client.feature_extraction("one " * 300)
 
 

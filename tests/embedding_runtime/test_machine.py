@@ -59,7 +59,7 @@ def test_a_quota_of_cgroup_1_is_read(tmp_path: Path) -> None:
     assert (machine.quota, machine.memory) == (1.5, 2 * GIB)
 
 
-def test_no_limit_is_none(tmp_path: Path) -> None:
+def test_a_missing_limit_is_none(tmp_path: Path) -> None:
     root = a_root(
         tmp_path,
         {
@@ -75,7 +75,7 @@ def test_no_limit_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mark", [".dockerenv", "run/.containerenv"])
-def test_a_container_is_known_by_its_marks(tmp_path: Path, mark: str) -> None:
+def test_a_container_is_detected(tmp_path: Path, mark: str) -> None:
     assert detect({}, a_root(tmp_path, {mark: ""})).is_contained
 
 
@@ -83,7 +83,7 @@ def test_a_container_is_known_by_its_marks(tmp_path: Path, mark: str) -> None:
     ("visible", "gpus"),
     [(None, ("0", "1")), ("1", ("1",)), ("GPU-a, GPU-b", ("GPU-a", "GPU-b")), ("", ()), ("-1", ()), ("NoDevFiles", ())],
 )
-def test_gpus_are_those_of_the_pod_unless_cuda_is_told_otherwise(
+def test_gpus_are_those_of_the_pod_unless_cuda_visible_devices_is_set(
     tmp_path: Path, visible: str | None, gpus: tuple[str, ...]
 ) -> None:
     root = a_root(tmp_path, {"dev/nvidia0": "", "dev/nvidia1": "", "dev/nvidiactl": "", "dev/nvidia-uvm": ""})
@@ -111,7 +111,7 @@ def test_a_worker_has_two_cores(number: int, workers: int) -> None:
     assert {share.threads for share in layout.workers} == {number // workers}
 
 
-def test_workers_are_pinned_to_cores_of_their_own() -> None:
+def test_workers_are_pinned_to_separate_cores() -> None:
     layout = divide(args(), Machine((4, 5, 6, 7)), 0)
     assert [share.cores for share in layout.workers] == [(4, 5), (6, 7)]
 
@@ -120,18 +120,18 @@ def test_one_worker_is_not_pinned() -> None:
     assert divide(args(), cores(2), 0) == Layout(1, (WorkerShare(2),))
 
 
-def test_with_a_quota_of_a_larger_machine_nothing_is_pinned() -> None:
+def test_with_a_cpu_quota_workers_are_not_pinned() -> None:
     layout = divide(args(), cores(64, quota=4.0), 0)
     assert [(share.threads, share.cores) for share in layout.workers] == [(2, ()), (2, ())]
 
 
-def test_no_more_workers_than_there_is_memory_for() -> None:
+def test_workers_are_limited_by_memory() -> None:
     assert len(divide(args(), cores(16, memory=4 * GIB), 90 << 20).workers) == 4
     assert len(divide(args(), cores(16, memory=2 * GIB), 90 << 20).workers) == 1
     assert len(divide(args(), cores(16, memory=GIB // 4), 90 << 20).workers) == 1
 
 
-def test_every_gpu_has_a_worker_that_sees_it_alone() -> None:
+def test_every_gpu_has_a_worker_that_sees_only_this_gpu() -> None:
     layout = divide(args(), cores(16, gpus=("0", "1")), 0)
     assert [share.environment["CUDA_VISIBLE_DEVICES"] for share in layout.workers] == ["0", "1"]
     assert layout.frontends == 6
@@ -146,7 +146,7 @@ def test_all_thread_pools_have_the_same_number() -> None:
     assert set(WorkerShare(3).environment.values()) == {"3"}
 
 
-def test_what_is_asked_for_is_obeyed() -> None:
+def test_explicit_flags_are_used() -> None:
     layout = divide(args(workers=3, frontends=2), cores(2), 0)
     assert (layout.frontends, len(layout.workers)) == (2, 3)
     assert {share.threads for share in layout.workers} == {1}

@@ -10,7 +10,7 @@ from pathlib import Path
 from embedding_runtime.contract import MODEL_NOTE
 from support.fake_hub import FakeHub
 
-__all__ = ["MODEL", "Outcome", "a_model", "files_of", "hub_environment", "initialize", "start_initializer"]
+__all__ = ["A_POINTER", "MODEL", "Outcome", "a_model", "files_of", "hub_environment", "initialize", "start_initializer"]
 
 MODEL: Mapping[str, bytes] = {
     "1_Pooling/config.json": b'{"pooling_mode_mean_tokens": true}',
@@ -20,6 +20,10 @@ MODEL: Mapping[str, bytes] = {
     "tokenizer.json": b'{"version": "1.0"}',
 }
 """The files of a model that no one could run: only bytes count here."""
+
+
+A_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 90868376\n" % (b"53aa" * 16)
+"""What a clone without Git LFS has in the place of a large file."""
 
 
 @dataclass(frozen=True)

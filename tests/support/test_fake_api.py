@@ -141,7 +141,7 @@ async def test_bookmarks_go_to_who_allows_them(both: Both) -> None:
         assert await plain.content.read() == b""
 
 
-async def test_a_watch_ends_at_its_time_with_a_bookmark(both: Both) -> None:
+async def test_a_watch_ends_at_its_timeout_with_a_bookmark(both: Both) -> None:
     query = "watch=1&resourceVersion=1001&allowWatchBookmarks=true&timeoutSeconds=0.01"
     async with both.api.session.get(f"{both.fake.url}/api/v1/configmaps?{query}") as watch:
         assert b"BOOKMARK" in await watch.content.read()

@@ -67,7 +67,7 @@ def test_a_file_comes_in_whole_or_in_part(tmp_path: Path) -> None:
         ("elsewhere", "right", 404, None),
     ],
 )
-def test_it_refuses_as_the_real_hub_does(
+def test_it_rejects_as_the_real_hub_does(
     path: str, token: str | None, status: int, code: str | None, tmp_path: Path
 ) -> None:
     directory = a_model(tmp_path, FILES)

@@ -1,11 +1,11 @@
-"""`python -m embedding_runtime serve FLAGS`. Exit code 2: the flags are wrong; 1: the model cannot be served."""
+"""`python -m embedding_runtime serve FLAGS`. Exit code 2: invalid flags; 1: the model cannot be served."""
 
 import os
 import signal
 
 if __name__ == "__main__":
-    # Before the other imports, which take a third of a second: a container's first process ignores signals that it has
-    # no handler for. Workers end with this process.
+    # Set before the other imports, which take 0.3 s: the first process of a container ignores signals without a
+    # handler. Workers exit with this process.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
 
@@ -33,11 +33,11 @@ __all__ = ["main"]
 _log = logging.getLogger("embedding_runtime")
 
 EXAMPLE = """
-A flag may be written with - or _ (--model-name, --model_name). Example:
+Flags may be written with - or _ (--model-name or --model_name). Start a server:
 
   python -m embedding_runtime serve --model_dir=/mnt/models --model_name=sentence-transformer --backend=huggingface
 
-then
+Send a request to it:
 
   curl http://127.0.0.1:8080/openai/v1/embeddings -H 'Content-Type: application/json' \\
     -d '{"model": "sentence-transformer", "input": "This is an example sentence for embedding generation."}'
@@ -45,7 +45,7 @@ then
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code."""
+    """Run the command and return the exit code."""
     command, *flags = argv or ["--help"]
     if command != "serve" or {"-h", "--help"} & set(flags):
         return _help(asked=command in {"serve", "-h", "--help"})
@@ -83,10 +83,10 @@ def _serve(args: ServeArgs) -> int:
         scratch = _scratch()
         workers = WorkerProcesses(args, {"choice": asdict(choice), "scratch": scratch}, layout.workers, machine)
         try:
-            _log.info("%s on http://%s:%d, not ready yet", args.model_name, args.host, args.http_port)
+            _log.info("listening on http://%s:%d; loading %s", args.host, args.http_port, args.model_name)
             if layout.frontends > 1:
                 return _serve_apart(args, spec, listener, workers, layout.frontends)
-            # Imported while the workers do their own imports, which take longer.
+            # Imported here, while the workers run their own imports, which take longer.
             from embedding_runtime.frontend.server import serve  # noqa: PLC0415
 
             return serve(args, spec, listener, workers, keys=keys)
@@ -113,7 +113,7 @@ def _remove(scratch: str | None) -> None:
 def _serve_apart(
     args: ServeArgs, spec: ModelSpec, listener: socket.socket, workers: WorkerProcesses, count: int
 ) -> int:
-    """With several frontends: this process has the scheduler alone."""
+    """Run several frontends. This process has only the scheduler."""
     children: list[ChildProcess] = []
     receivers: list[socket.socket] = []
     try:
@@ -136,7 +136,10 @@ def _serve_apart(
 def _help(*, asked: bool) -> int:
     parser = ServeArgs.parser()
     parser.prog = "python -m embedding_runtime serve"
-    parser.description = "Serves one embedding model or cross-encoder over HTTP, as OpenAI's API."
+    parser.description = (
+        "Serve one embedding model or cross-encoder over HTTP, with the APIs of OpenAI, Cohere, TEI, vLLM and Open "
+    )
+    "Inference."
     out = sys.stdout if asked else sys.stderr
     out.write(parser.format_help() + EXAMPLE)
     return 0 if asked else 2

@@ -1,26 +1,26 @@
-"""What can go wrong with a request, and how the answer says it (OpenAI's error envelope).
+"""Errors of a request, with their HTTP status and the fields of OpenAI's error envelope.
 
 RuntimeFault
 ├── BadRequest              400  the message names the field and what is allowed
-│   ├── InputTooLong        400  names both lengths
-│   ├── MalformedBody       400  the body is no JSON object
+│   ├── InputTooLong        400  the message has both lengths
+│   ├── MalformedBody       400  the body is not a JSON object
 │   ├── RequestTooLarge     400  more texts or tokens than one request may have
-│   ├── ExceedsKeyLimit     400  more tokens than the API key gets in a minute: no later time helps
-│   └── UnsupportedTask     400  the served model is of another kind
-├── Unauthorized            401  no API key, or none of this server's
-├── UnknownModel            404  names the model that is served
-├── BodyTooLate             408  names the seconds it had
-├── BodyTooLarge            413  names the bytes that are taken
-├── ClientGone              499  nobody reads it
-├── Overloaded              429  too much waits already; says when to try again
-├── RateLimited             429  the API key's tokens of this minute are spent
-├── OneText                 500  for the request that holds the text, never for its batch-mates
-│   ├── TextFailed               the backend raised an exception for it
-│   └── VectorNotFinite          the model gave NaN or infinity
-├── DeadlinePassed          504  names the seconds it had
+│   ├── ExceedsKeyLimit     400  more tokens than the API key's limit for a minute: a retry cannot succeed
+│   └── UnsupportedTask     400  the served model does not support the task
+├── Unauthorized            401  missing or invalid API key
+├── UnknownModel            404  the message names the served model
+├── BodyTooLate             408  the body did not arrive in time
+├── BodyTooLarge            413  the message has the limit
+├── ClientGone              499  the client disconnected
+├── Overloaded              429  the queue is full, or too long for the deadline; with Retry-After
+├── RateLimited             429  the API key's tokens of this minute are used up; with Retry-After
+├── OneText                 500  one text of this request failed; other requests of its batch do not
+│   ├── TextFailed               the backend raised an exception
+│   └── VectorNotFinite          the model returned NaN or infinity
+├── DeadlinePassed          504  the message has the timeout
 └── NotServing              503
-    ├── NotReady                 the model is still loading: try again
-    └── BackendFailed            the worker is gone: this process is about to end
+    ├── NotReady                 the model is still loading: retry
+    └── BackendFailed            the worker has failed: this process is about to exit
 """
 
 import math
@@ -51,22 +51,22 @@ __all__ = [
     "UnknownModel",
     "UnsupportedTask",
     "VectorNotFinite",
-    "restored",
+    "restore_fault",
 ]
 
 
 MAX_RETRY_AFTER = 30
-"""Seconds. OpenAI's clients pass over a Retry-After above 60, and then try again at once."""
+"""Seconds. OpenAI's clients ignore a Retry-After above 60 and retry immediately."""
 
 
 class RuntimeFault(Exception):
-    """Base of all. The message goes to the client; it quotes no input."""
+    """Base class. The message is sent to the client; it must not quote the client's texts."""
 
     status: ClassVar[int]
     type: ClassVar[str]
     code: ClassVar[str | None] = None
     retry_after: int | None = None
-    """Seconds, where trying again may help."""
+    """Seconds until a retry can succeed; None if it cannot."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -74,44 +74,45 @@ class RuntimeFault(Exception):
 
     @property
     def reason(self) -> str:
-        """The class in a word, for metrics: input_too_long."""
+        """The class name in snake case, for metrics: input_too_long."""
         return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
 
 class BadRequest(RuntimeFault):
-    """The client has to change something."""
+    """The request is invalid."""
 
     status = 400
     type = "invalid_request_error"
 
 
 class InputTooLong(BadRequest):
-    """Texts, or pairs, have more tokens than the model takes."""
+    """Texts or pairs have more tokens than the model's maximum."""
 
     code = "context_length_exceeded"
 
     def __init__(self, lengths: Mapping[int, int], *, limit: int, field: str) -> None:
-        """`lengths`: by place in `field`, of those that are too long."""
-        named = [f"{field}[{place}] has {length}" for place, length in lengths.items()][:_NAMED]
-        more = f", and {len(lengths) - _NAMED} more are too long" if len(lengths) > _NAMED else ""
-        named[0] += " tokens"
-        super().__init__(f"{', '.join(named)}{more}; the model takes {limit} at most", param=field)
+        """`lengths`: of the inputs that are too long, by index in `field`."""
+        listed = [f"{field}[{index}] has {length}" for index, length in lengths.items()][:_MAX_LISTED]
+        more = f", and {len(lengths) - _MAX_LISTED} more are too long" if len(lengths) > _MAX_LISTED else ""
+        listed[0] += " tokens"
+        remedy = "shorten or split the text" if len(lengths) == 1 else "shorten or split these texts"
+        super().__init__(f"{', '.join(listed)}{more}; the model's maximum is {limit}: {remedy}", param=field)
 
 
-_NAMED = 10
-"""Of texts that are too long: enough to find them by."""
+_MAX_LISTED = 10
+"""Inputs that one message lists."""
 
 
 class MalformedBody(BadRequest):
-    """The body cannot be read as a JSON object."""
+    """The body is not a JSON object."""
 
 
 class RequestTooLarge(BadRequest):
-    """More texts, or tokens, than one request may have."""
+    """More texts or tokens than one request may have."""
 
 
 class UnsupportedTask(BadRequest):
-    """The served model is of another kind: an embedding model scores no pairs, a cross-encoder has no embeddings."""
+    """The served model does not support the task, such as scores from an embedding model."""
 
 
 class Unauthorized(RuntimeFault):
@@ -122,45 +123,47 @@ class Unauthorized(RuntimeFault):
     code = "invalid_api_key"
 
     def __init__(self, *, given: bool) -> None:
-        what = "this API key is not one of this server's" if given else "this server wants an API key"
-        super().__init__(f"{what}: send the header Authorization: Bearer KEY")
+        what = "invalid API key" if given else "missing API key"
+        super().__init__(f"{what}: send a valid key in the header Authorization: Bearer KEY")
 
 
 class UnknownModel(RuntimeFault):
-    """A model that is not served here."""
+    """The requested model is not the served one."""
 
     status = 404
     type = "invalid_request_error"
     code = "model_not_found"
 
     def __init__(self, *, served: str) -> None:
-        super().__init__(f"this server has one model, {served!r}: ask for that one", param="model")
+        super().__init__(f"unknown model; the server has one model: use {served!r}", param="model")
 
 
 class BodyTooLate(RuntimeFault):
-    """The body did not come in time."""
+    """The body did not arrive in time."""
 
     status = 408
     type = "invalid_request_error"
 
     def __init__(self, *, seconds: float) -> None:
         super().__init__(
-            f"the body was not complete after {seconds:.4g} s: send it faster, or fewer texts in a request"
+            f"the body was incomplete after {seconds:.4g} s: send it faster, or send fewer texts in a request"
         )
 
 
 class BodyTooLarge(RuntimeFault):
-    """More bytes than are read."""
+    """The body is larger than --max_body_bytes."""
 
     status = 413
     type = "invalid_request_error"
 
     def __init__(self, *, limit: int) -> None:
-        super().__init__(f"the body is larger than {limit} bytes: send fewer texts in a request")
+        super().__init__(
+            f"the body is larger than {limit} bytes (--max_body_bytes): send fewer or shorter texts in a request"
+        )
 
 
 class ClientGone(RuntimeFault):
-    """The client left before its vectors were there. The number is nginx's."""
+    """The client disconnected before the response. The status is nginx's."""
 
     status = 499
     type = "invalid_request_error"
@@ -170,50 +173,51 @@ class ClientGone(RuntimeFault):
 
 
 class Overloaded(RuntimeFault):
-    """The queue is full, or so long that this request would be too late."""
+    """The queue is full, or too long for the deadline of the request."""
 
     status = 429
     type = "rate_limit_error"
     code = "overloaded"
 
     def __init__(self, message: str, *, retry_after: int) -> None:
-        super().__init__(f"{message}: try again in {retry_after} s")
+        super().__init__(f"{message}: retry in {retry_after} s")
         self.retry_after = retry_after
 
 
 class RateLimited(RuntimeFault):
-    """The API key's tokens per minute do not suffice now; they do in `wait` seconds."""
+    """The API key's limit is used up; it suffices again in `wait` seconds."""
 
     status = 429
-    type = "tokens"  # OpenAI's word for which of its limits it was
+    type = "tokens"  # OpenAI's type for a limit on tokens
     code = "rate_limit_exceeded"
 
     def __init__(self, *, tokens: int, per_minute: int, wait: float, at_least: bool = False) -> None:
-        """`at_least`: the tokens have not all been counted. It may then take longer."""
-        asked = _asked(tokens, per_minute, at_least=at_least)
-        super().__init__(f"{asked}: try again in {wait:.3f} s")
+        """`at_least`: not all tokens have been counted, and the wait may be longer."""
+        asked = _over_limit(tokens, per_minute, at_least=at_least)
+        super().__init__(f"{asked}: retry in {wait:.3f} s")
         self.retry_after = min(MAX_RETRY_AFTER, math.ceil(wait))
 
 
 class ExceedsKeyLimit(BadRequest):
-    """One request has more tokens than the API key gets in a minute.
+    """One request has more tokens than the API key's limit for a minute.
 
-    Not 429, as OpenAI has it: no later time helps, and clients try again for a 429, some of them for ever.
+    OpenAI returns 429 here. A retry cannot succeed, and some clients retry a 429 forever, so this is a 400.
     """
 
     code = "rate_limit_exceeded"
 
     def __init__(self, *, tokens: int, per_minute: int, at_least: bool = False) -> None:
-        super().__init__(f"{_asked(tokens, per_minute, at_least=at_least)}: send fewer texts in a request")
+        over = _over_limit(tokens, per_minute, at_least=at_least)
+        super().__init__(f"{over}: send fewer or shorter texts in a request")
 
 
-def _asked(tokens: int, per_minute: int, *, at_least: bool) -> str:
+def _over_limit(tokens: int, per_minute: int, *, at_least: bool) -> str:
     least = "at least " if at_least else ""
-    return f"{least}{tokens} tokens asked for, with an API key of {per_minute} tokens a minute"
+    return f"the request has {least}{tokens} tokens; the API key's limit is {per_minute} tokens per minute"
 
 
 class OneText(RuntimeFault):
-    """There is no vector for one text; `index` is its place in the request, in the field of that name."""
+    """One text has no vector. `index` is its index in `field` of the request."""
 
     status = 500
     type = "server_error"
@@ -233,25 +237,26 @@ class TextFailed(OneText):
 
 
 class VectorNotFinite(OneText):
-    """NaN or infinity."""
+    """The model returned NaN or infinity."""
 
     code = "vector_not_finite"
-    what = "the model gave a vector with NaN or infinity"
+    what = "the model returned NaN or infinity"
 
 
 class DeadlinePassed(RuntimeFault):
-    """No vectors in the time that the request had."""
+    """The deadline of the request passed."""
 
     status = 504
     type = "server_error"
     code = "deadline_passed"
 
     def __init__(self, *, seconds: float) -> None:
-        super().__init__(f"no vectors after the {seconds:g} s that this request has (header X-Request-Timeout)")
+        remedy = "send fewer texts, or a longer timeout in the header X-Request-Timeout"
+        super().__init__(f"the request timed out after {seconds:g} s: {remedy}")
 
 
 class NotServing(RuntimeFault):
-    """No vectors from this process now."""
+    """The server cannot compute vectors now."""
 
     status = 503
     type = "server_error"
@@ -259,19 +264,19 @@ class NotServing(RuntimeFault):
 
 
 class NotReady(NotServing):
-    """Not yet."""
+    """The model is still loading."""
 
     code = "model_not_ready"
 
 
 class BackendFailed(NotServing):
-    """Not any more."""
+    """The backend has failed."""
 
     code = "backend_failed"
 
 
-def restored(name: str, message: str, attributes: Mapping[str, Any]) -> RuntimeFault:
-    """A fault that another process has raised, from its class's name, its words and its attributes (`vars`)."""
+def restore_fault(name: str, message: str, attributes: Mapping[str, Any]) -> RuntimeFault:
+    """Recreate a fault of another process from its class name, message and attributes (`vars`)."""
     kinds, found = [RuntimeFault], dict[str, type[RuntimeFault]]()
     while kinds:
         kind = kinds.pop()

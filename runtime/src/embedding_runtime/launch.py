@@ -1,4 +1,4 @@
-"""The server's other processes as their parent sees them: a socket to talk through, and how they ended."""
+"""Starts the server's child processes, with a socketpair to each, and reports how they ended."""
 
 import asyncio
 import json
@@ -16,34 +16,35 @@ from embedding_runtime.machine import Machine, WorkerShare
 
 __all__ = ["ChildProcess", "WorkerProcesses", "keeping_memory", "start_frontend", "weights_bytes"]
 
-_PYTHON = (sys.executable, "-W", "ignore::FutureWarning")  # words between libraries, not for readers of our log
+_PYTHON = (sys.executable, "-W", "ignore::FutureWarning")  # warnings of one library about another are not for our log
 
 _KEEPS_MEMORY: Mapping[str, str] = {
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
 }
-"""What glibc reads when a process starts, in bytes. By itself it gives a batch's memory back to the system at its end.
+"""glibc's thresholds in bytes, which it reads at the start of a process.
 
-Every page then comes anew, and zeroed: a tenth of two cores' time with two batches at once.
+With its defaults it returns a batch's memory to the system. Zeroing the new pages of the next batch takes a tenth of
+the time of two cores with two concurrent batches.
 """
 
 
 NICENESS = 10
-"""Of a worker in a container: the frontend comes first on a busy core. It needs little, and health must not wait behind
-a batch. Outside of a container the worker would starve beside the processes of others."""
+"""Niceness of a worker in a container. On a busy core the frontend then runs first: it needs little time, and probes
+must not wait for a batch. Outside of a container the worker would starve next to other processes."""
 
 
 @dataclass(frozen=True)
 class ChildProcess:
-    """A started process, and its parent's end of the socketpair between the two."""
+    """A started process, and its parent's end of their socketpair."""
 
     link: socket.socket
     process: subprocess.Popen[bytes]
 
     def stop(self) -> int:
-        """Close the link, at which the process ends by itself. Its exit code; for a signal, 128 and its number.
+        """Close the link, which makes the process exit, and return its exit code (128 + number for a signal).
 
-        One that has not ended after five seconds is killed, and counts as 1.
+        A process that does not exit within five seconds is killed, with the exit code 1.
         """
         self.link.close()
         try:
@@ -56,46 +57,46 @@ class ChildProcess:
 
 
 class WorkerProcesses:
-    """The workers of a server, by number. As `Engine` wants them."""
+    """The workers of a server, by number. Implements `Workers`."""
 
     def __init__(
         self, args: ServeArgs, common: Mapping[str, Any], shares: Sequence[WorkerShare], machine: Machine
     ) -> None:
-        """Starts all of them; each says `Ready` or `Broken` when it knows. `common`: what all shares have."""
+        """Start all workers. Each sends `Ready` or `Broken` later. `common`: added to every worker's share."""
         self._args, self._common, self._shares = args, common, shares
         self._niceness = NICENESS if machine.is_contained else 0
         self._unclaimed = {number: self._start(number) for number in range(len(shares))}
         self._running = dict(self._unclaimed)
         self.exit_code = 1
-        """Of the worker that ended last."""
+        """Exit code of the last worker that ended."""
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of workers."""
         return len(self._shares)
 
     @property
     def pids(self) -> Sequence[int]:
-        """Of those that run."""
+        """Process ids of the running workers."""
         return [child.process.pid for child in self._running.values()]
 
     def start(self, number: int) -> socket.socket:
-        """Our end of the socket to the worker, which is started again where it has been lost."""
+        """Return our end of the socket to the worker; restart the worker if it was lost."""
         child = self._unclaimed.pop(number, None) or self._start(number)
         self._running[number] = child
         return child.link
 
     async def ended(self, number: int) -> str:
-        """Wait until the process is gone, which is killed after five seconds. How it ended."""
+        """Wait for the process to exit, kill it after five seconds, and describe how it ended."""
         child = self._running.get(number)
         if child is not None:
             self.exit_code = await asyncio.to_thread(child.stop)
             self._running.pop(number, None)
-        how = "killed, most often for memory" if self.exit_code == KILLED else f"exit code {self.exit_code}"
+        how = "killed, most likely out of memory" if self.exit_code == KILLED else f"exit code {self.exit_code}"
         return f"the worker ended unexpectedly: {how}"
 
     def stop(self) -> None:
-        """End all of them."""
+        """Stop all workers."""
         for child in self._running.values():
             child.link.close()
         for child in self._running.values():
@@ -110,21 +111,21 @@ class WorkerProcesses:
 
 
 def keeping_memory() -> dict[str, str]:
-    """The environment for a process that keeps the memory of a batch for the next: ours, and what ours has not set."""
+    """Our environment, plus the variables that make a process keep its memory between batches, unless they are set."""
     return {**_KEEPS_MEMORY, **os.environ}
 
 
 def start_frontend(args: ServeArgs, connections: socket.socket, share: Mapping[str, int]) -> ChildProcess:
-    """Start one of several frontends; `share` as `frontend.main` takes it.
+    """Start one of several frontends. `share`: see `frontend.main`.
 
-    It gets accepted connections over `connections`, its end of a socketpair.
+    It receives accepted connections over `connections`, its end of a socketpair.
     """
     argv = [str(connections.fileno()), json.dumps(share), *args.to_argv()]
     return _start("embedding_runtime.frontend.main", [connections], argv, dict(os.environ))
 
 
 def weights_bytes(directory: Path) -> int:
-    """The size of a model's weights."""
+    """The size of a model's weights, in bytes."""
     files = [path for kind in ("*.safetensors", "*.bin") for path in directory.glob(kind)]
     return sum(path.stat().st_size for path in files)
 
@@ -132,7 +133,7 @@ def weights_bytes(directory: Path) -> int:
 def _start(
     module: str, passed: Sequence[socket.socket], argv: Sequence[str], environment: Mapping[str, str]
 ) -> ChildProcess:
-    """Returns at once. The module is called with its end of a socketpair as a file descriptor, then `argv`."""
+    """Start a module with the file descriptor of its end of a socketpair and `argv` as arguments. Does not wait."""
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(  # noqa: S603 our own interpreter and module
@@ -140,9 +141,9 @@ def _start(
             env=environment,
             pass_fds=[theirs.fileno(), *(each.fileno() for each in passed)],
             stdin=subprocess.DEVNULL,
-            stdout=sys.stderr.fileno(),  # libraries print; the parent's stdout is not theirs
-            # Ctrl-C is for the parent, which lets requests finish. Not a session of its own: Linux would weigh the two
-            # sessions alike (sched_autogroup), whatever the worker's niceness, and the frontend would wait for a core.
+            stdout=sys.stderr.fileno(),  # libraries print to stdout, which belongs to the parent
+            # Ctrl-C goes to the parent only, which finishes requests. A separate session would do that, too, but Linux
+            # gives sessions equal shares (sched_autogroup), so that the worker's niceness would have no effect.
             process_group=0,
         )
     return ChildProcess(ours, process)

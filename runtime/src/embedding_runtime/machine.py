@@ -1,4 +1,4 @@
-"""The cores and GPUs that this process may use, and their division among the processes of a server."""
+"""Detects the cores, memory and GPUs that this process may use, and divides them among the processes of a server."""
 
 import math
 import os
@@ -11,19 +11,19 @@ from embedding_runtime.contract import BackendName, ServeArgs
 __all__ = ["Layout", "Machine", "WorkerShare", "detect", "divide"]
 
 CORES_PER_WORKER = 2
-"""On CPUs: two batches at once, with a core each, give more than any team of threads. docs/performance.md."""
+"""On CPUs. Two concurrent batches on one core each are faster than any team of threads: docs/performance.md."""
 
 WORKER_BYTES = 700 << 20
-"""Memory of a worker beside the weights: libraries, and batches under way. docs/performance.md."""
+"""Memory of a worker in addition to its weights, for libraries and batches: docs/performance.md."""
 
 FRONTEND_BYTES = 400 << 20
-"""Memory beside the workers: a frontend with the scheduler, and what clients may make it hold."""
+"""Memory of a frontend with the scheduler, including what clients may make it hold."""
 
 CORES_PER_FRONTEND = 16
-"""On CPUs: one frontend feeds as many, also with a text a request. docs/performance.md."""
+"""On CPUs. One frontend can feed this many cores, even with one text per request: docs/performance.md."""
 
 FRONTENDS_PER_GPU = 4
-"""A text costs a frontend 50 us, and a GPU 13 us (MiniLM on an H200)."""
+"""A text takes 50 us in a frontend and 13 us on a GPU (MiniLM on an H200)."""
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -32,29 +32,29 @@ THREAD_VARIABLES = (
     "RAYON_NUM_THREADS",
     "TOKENIZERS_NUM_THREADS",
 )
-"""What the libraries read for the size of their thread pools."""
+"""Environment variables for the thread pools of libraries."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the process may use."""
+    """The resources that this process may use."""
 
     cores: tuple[int, ...]
-    """By number, of its affinity: a cpuset, or taskset."""
+    """Numbers of the cores in its affinity (cpuset or taskset)."""
     quota: float | None = None
-    """Cores' worth of time that its cgroup gives it; None: no limit."""
+    """CPU quota of its cgroup, in cores; None: no limit."""
     threads: int | None = None
-    """OMP_NUM_THREADS, as somebody has set it."""
+    """OMP_NUM_THREADS, if it is set."""
     gpus: tuple[str, ...] = ()
-    """As in CUDA_VISIBLE_DEVICES."""
+    """Names as in CUDA_VISIBLE_DEVICES."""
     memory: int | None = None
-    """Bytes that its cgroup gives it; None: no limit."""
+    """Memory limit of its cgroup in bytes; None: no limit."""
     is_contained: bool = False
-    """A cgroup of its own shields it from the processes of others, and them from it."""
+    """Whether it runs in its own cgroup, apart from other processes."""
 
     @property
     def usable(self) -> int:
-        """Whole cores, at least 1."""
+        """The number of whole cores, at least 1."""
         limits = [len(self.cores), *(math.floor(limit) for limit in (self.quota, self.threads) if limit is not None)]
         return max(1, min(limits))
 
@@ -65,27 +65,27 @@ class WorkerShare:
 
     threads: int
     cores: tuple[int, ...] = ()
-    """That it is pinned to; empty: any."""
+    """Cores that it is pinned to; empty: not pinned."""
     gpu: str | None = None
     workers_on_gpu: int = 1
 
     @property
     def environment(self) -> dict[str, str]:
-        """The thread pools of all libraries follow the same number."""
+        """Environment variables that set every thread pool to `threads`, and select the GPU."""
         threads = dict.fromkeys(THREAD_VARIABLES, str(self.threads))
         return threads if self.gpu is None else {**threads, "CUDA_VISIBLE_DEVICES": self.gpu}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The processes of a server. One frontend shares the scheduler's process."""
+    """The processes of a server. A single frontend shares the scheduler's process."""
 
     frontends: int
     workers: tuple[WorkerShare, ...]
 
 
 def divide(args: ServeArgs, machine: Machine, weights: int) -> Layout:
-    """Pure. A GPU's workers, or those on a CPU, and the frontends that feed them. `weights`: bytes of the model."""
+    """Decide the number of workers and frontends, and each worker's share. Pure. `weights`: size in bytes."""
     gpus = () if args.backend is BackendName.FAKE else machine.gpus
     count = args.workers if isinstance(args.workers, int) else _workers(args.backend, machine, gpus, weights)
     frontends = args.frontends if isinstance(args.frontends, int) else _frontends(machine, gpus)
@@ -93,7 +93,7 @@ def divide(args: ServeArgs, machine: Machine, weights: int) -> Layout:
     if gpus:
         on_gpu = [gpus[number % len(gpus)] for number in range(count)]
         return Layout(frontends, tuple(WorkerShare(threads, (), gpu, on_gpu.count(gpu)) for gpu in on_gpu))
-    # With a quota of a larger machine other containers have the same cores: the kernel knows better which are free.
+    # With a CPU quota, other containers share the cores, and the kernel knows best which are free: do not pin.
     pins = count > 1 and machine.usable == len(machine.cores) >= count
     cores = [machine.cores[n * threads : (n + 1) * threads] if pins else () for n in range(count)]
     return Layout(frontends, tuple(WorkerShare(threads, each) for each in cores))
@@ -103,7 +103,7 @@ def _workers(backend: BackendName, machine: Machine, gpus: Sequence[str], weight
     if gpus:
         return len(gpus)
     if backend is not BackendName.HUGGINGFACE:
-        return 1  # an engine of vLLM has threads for all cores, and 1 GiB for its cache
+        return 1  # one engine of vLLM uses all cores, and takes 1 GiB for its cache
     fit = machine.usable
     if machine.memory is not None:
         fit = (machine.memory - FRONTEND_BYTES) // (WORKER_BYTES + 2 * weights)
@@ -117,7 +117,7 @@ def _frontends(machine: Machine, gpus: Sequence[str]) -> int:
 
 
 def detect(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> Machine:
-    """What this process may use, from its affinity, its cgroup, the environment and the devices below `root`."""
+    """Detect resources from the affinity, the cgroup, the environment and the devices below `root`."""
     threads = environ.get("OMP_NUM_THREADS", "")
     return Machine(
         cores=tuple(sorted(os.sched_getaffinity(0))),
@@ -130,7 +130,7 @@ def detect(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> M
 
 
 def _cgroup(root: Path, controller: str) -> str | None:
-    """The path of this process's cgroup, in version 2 (controller "") or of a controller in version 1."""
+    """The path of this process's cgroup: of version 2 (controller ""), or of a controller in version 1."""
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
@@ -139,7 +139,7 @@ def _cgroup(root: Path, controller: str) -> str | None:
 
 
 def _quota(root: Path) -> float | None:
-    """The lowest of its cgroup and those above."""
+    """The lowest limit of its cgroup and its parents."""
     found: list[float] = []
     unified, cpu = _cgroup(root, ""), _cgroup(root, "cpu")
     if unified is not None:
@@ -154,7 +154,7 @@ def _quota(root: Path) -> float | None:
 
 
 def _memory(root: Path) -> int | None:
-    """The lowest of its cgroup and those above."""
+    """The lowest limit of its cgroup and its parents."""
     folders: list[Path] = []
     for controller, mount, name in (("", "", "memory.max"), ("memory", "memory", "memory.limit_in_bytes")):
         path = _cgroup(root, controller)
@@ -164,11 +164,11 @@ def _memory(root: Path) -> int | None:
 
 
 _NO_LIMIT = 1 << 60
-"""Version 1 writes a number near 2**63 for: no limit."""
+"""cgroup version 1 has a number near 2**63 if there is no limit."""
 
 
 def _upwards(mount: Path, path: str) -> Sequence[Path]:
-    """A cgroup's folder and those above. In a container the mount may be the cgroup itself, whatever its path says."""
+    """The directories of a cgroup and its parents. In a container the mount itself may be the cgroup."""
     folder = mount / path.lstrip("/")
     if ".." in folder.parts or not folder.is_dir():
         return [mount]
@@ -176,7 +176,7 @@ def _upwards(mount: Path, path: str) -> Sequence[Path]:
 
 
 def _gpus(environ: Mapping[str, str], root: Path) -> tuple[str, ...]:
-    """All that the process sees: CUDA numbers them from 0."""
+    """All GPUs that the process can see, numbered from 0 by CUDA."""
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         names = [name.strip() for name in visible.split(",")]
@@ -188,7 +188,7 @@ def _gpus(environ: Mapping[str, str], root: Path) -> tuple[str, ...]:
 def _is_contained(environ: Mapping[str, str], root: Path) -> bool:
     if "KUBERNETES_SERVICE_HOST" in environ or any((root / mark).exists() for mark in _MARKS):
         return True
-    # The root of a cgroup namespace: the machine's own root has no limits.
+    # In a cgroup namespace the path is /, too, but only the root of the machine has no cpu.max.
     return _cgroup(root, "") == "/" and (root / "sys/fs/cgroup/cpu.max").exists()
 
 

@@ -1,4 +1,4 @@
-"""The process that has the scheduler alone: it accepts connections for several frontends, and ends with any of them."""
+"""The scheduler's process with several frontends: it accepts connections for them, and exits if one of them does."""
 
 import asyncio
 import itertools
@@ -22,10 +22,10 @@ __all__ = ["Acceptor", "supervise"]
 _log = logging.getLogger(__name__)
 
 ENDING_SECONDS = 5
-"""Beside the grace period, for frontends to end by themselves."""
+"""Time for frontends to exit, in addition to the grace period."""
 
 BURST = 64
-"""Connections that are accepted before messages have their turn."""
+"""Connections accepted before other events are handled."""
 
 
 class Acceptor:
@@ -38,11 +38,11 @@ class Acceptor:
             each.setblocking(False)
 
     def start(self) -> None:
-        """Accept from now on, on the running loop."""
+        """Start accepting on the running loop."""
         asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def stop(self) -> None:
-        """No new connections."""
+        """Stop accepting."""
         asyncio.get_running_loop().remove_reader(self._listener)
         self._listener.close()
         for receiver in self._receivers:
@@ -54,21 +54,21 @@ class Acceptor:
                 connection, _ = self._listener.accept()
             except BlockingIOError:
                 return
-            except OSError as error:  # the client is gone already, or there are too many open files
-                _log.warning("a connection was not accepted: %s", error.strerror)
+            except OSError as error:  # the client has disconnected, or too many files are open
+                _log.warning("cannot accept a connection: %s", error.strerror)
                 return
             with connection:
                 self._hand_over(connection)
 
     def _hand_over(self, connection: socket.socket) -> None:
-        """To the next frontend that has room in its queue; to none where all are stuck."""
+        """Send a connection to the next frontend whose socket buffer is not full, if there is one."""
         for receiver in itertools.islice(self._turns, len(self._receivers)):
             try:
                 socket.send_fds(receiver, [b"c"], [connection.fileno()])
             except (BlockingIOError, BrokenPipeError):
                 continue
             return
-        _log.warning("a connection was closed: no frontend takes it")
+        _log.warning("closed a connection: every frontend's backlog is full")
 
 
 def supervise(
@@ -80,7 +80,7 @@ def supervise(
     frontends: Sequence[ChildProcess],
     receivers: Sequence[socket.socket],
 ) -> int:
-    """Until a signal, or the loss of the workers or of a frontend. Exit code: 1, or KILLED when that was killed."""
+    """Run until a signal, or until all workers or a frontend are lost. Exit code: 0, 1, or KILLED."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_supervise(args, spec, Acceptor(listener, receivers), workers, frontends))
 
@@ -103,20 +103,20 @@ async def _supervise(
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     acceptor.stop()
     code = 0
-    if lost.done() and not signals.asked_to_stop:
+    if lost.done() and not signals.stop_requested:
         code = await asyncio.to_thread(children[lost.result()].stop)
-        how = "killed, most often for memory" if code == KILLED else f"exit code {code}"
+        how = "killed, most likely out of memory" if code == KILLED else f"exit code {code}"
         engine.fail(f"frontend {lost.result()} ended unexpectedly: {how}")
     frontends.stop()
     try:
         async with asyncio.timeout(math.ceil(args.grace_period) + ENDING_SECONDS):
             await frontends.gone.wait()
     except TimeoutError:
-        _log.warning("frontends did not end by themselves")
+        _log.warning("killing frontends that did not stop in time")
     engine.fail("the server has stopped")
     reason = await running
     await asyncio.to_thread(workers.stop)
-    if signals.asked_to_stop:
+    if signals.stop_requested:
         return 0
     _log.error("cannot serve %s: %s", args.model_name, reason)
     return KILLED if KILLED in (code, workers.exit_code) else 1

@@ -28,7 +28,7 @@ def test_a_figure_has_a_row_and_a_number_of_services_a_column() -> None:
 
 
 def test_objects_of_others_stand_in_the_head_of_the_column() -> None:
-    assert "|  | range | 1,000 beside 20,000 objects of others |" in rows(a_phase(foreign=20000, level_seconds=1))
+    assert "|  | range | 1,000 with 20,000 objects of others |" in rows(a_phase(foreign=20000, level_seconds=1))
 
 
 def test_a_missed_figure_is_bold_and_listed() -> None:

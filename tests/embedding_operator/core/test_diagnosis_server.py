@@ -24,7 +24,7 @@ UNLIMITED = an_expected_pod(a_service())
 OUT_OF_MEMORY = ended(137, reason="OOMKilled")
 CRASH = ended(3, "loading\n\nRuntimeError: no such pooling\n")
 WORKER_KILLED = ended(
-    KILLED, "12:00 ERROR cannot serve mini: the worker ended unexpectedly: killed, most often for memory"
+    KILLED, "12:00 ERROR cannot serve mini: the worker ended unexpectedly: killed, most likely out of memory"
 )
 LIVENESS = PodEvent("Unhealthy", "Liveness probe failed: context deadline exceeded (Client.Timeout exceeded)")
 READINESS = PodEvent("Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503")

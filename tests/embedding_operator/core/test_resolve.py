@@ -38,18 +38,24 @@ def _with_policy(policy: Policy) -> Settings:
 @pytest.mark.parametrize(
     ("service", "words"),
     [
-        (a_service(args=["--task=text_embedding"], backend="vllm"), "write --task=embed"),
-        (a_service(args=["--backend=huggingface", "--task=embed"]), "write --task=text_embedding"),
+        (a_service(args=["--task=text_embedding"], backend="vllm"), "use --task=embed"),
+        (a_service(args=["--backend=huggingface", "--task=embed"]), "use --task=text_embedding"),
         (a_service(args=["--modle_name=x"]), "did you mean --model_name?"),
         (a_service(args=["--model_name"]), "write --model_name=VALUE"),
         (a_service(args=["embed"]), "'embed' is not a flag"),
-        (a_service(args=["--max_inputs=1", "--max_inputs=2"]), "as 1 and 2: keep one"),
+        (a_service(args=["--max_inputs=1", "--max_inputs=2"]), "1 and 2: keep one"),
         (a_service(args=["--model_name=a", "--model_name=b"], model={"name": "b"}), "spec.args has --model_name=a"),
         (
             a_service(args=["--model_name=a"], model={"name": "b"}),
             "spec.model.name is b and spec.args has --model_name=a",
         ),
         (a_service(args=["--backend=huggingface"], backend="vllm"), "spec.backend is vllm and spec.args has"),
+        (
+            a_service(args=["--truncate=end"], model={"truncate": "start"}),
+            "spec.model.truncate is start and spec.args has --truncate=end: keep one",
+        ),
+        (a_service(model={"truncate": "left"}), "spec.model.truncate: Input should be 'off', 'start' or 'end'"),
+        (a_service(model={"matryoshka": "256;512"}), "spec.model.matryoshka: String should match"),
         (a_service(args=["--model_dir=/x"]), "--model_dir is set by the operator"),
         (a_service(args=["--http_port=81"]), "--http_port is set by the operator"),
         (a_service(args=["--host=::"]), "--host is set by the operator"),
@@ -61,10 +67,10 @@ def _with_policy(policy: Policy) -> Settings:
         (a_service(args=["--request_timeout=1e9", "--max_request_timeout=600"]), "less than or equal to 86400"),
         (a_service(args=[f"--model_name={'x' * 4000}"]), "String should have at most 253 characters"),
         (a_service(args=["--model_name=\x1b[31m"]), "spec.args[0] has characters that do not print"),
-        (a_service(model={"name": "a\x00b"}), "use characters that print"),
+        (a_service(model={"name": "a\x00b"}), "must contain printable characters only"),
         (a_service(model={"storageUri": "hf://a/\x07b"}), "has characters that do not print"),
-        (a_service(model={"storageUri": "MiniLM"}), "write scheme://..., such as hf://owner/name"),
-        (a_service(model={"storageUri": "hf://MiniLM"}), "write hf://owner/name"),
+        (a_service(model={"storageUri": "MiniLM"}), "use scheme://..., such as hf://owner/name"),
+        (a_service(model={"storageUri": "hf://MiniLM"}), "use hf://owner/name"),
         (a_service(model={"storageURI": "x"}), "spec.model.storageURI: unknown field; did you mean storageUri?"),
         (a_service(backend="tensorflow"), "spec.backend: Input should be 'auto', 'vllm' or 'huggingface'"),
         (a_service(name="2nd"), "metadata.name '2nd' cannot be a host name"),
@@ -125,6 +131,20 @@ def test_every_problem_is_reported_at_once() -> None:
 def test_defaults_are_applied(service: Raw, name: str, backend: str) -> None:
     serve = _resolve(service).serve
     assert (serve.model_name, serve.backend, serve.task) == (name, backend, None)
+
+
+@pytest.mark.parametrize(
+    ("model", "argv"),
+    [
+        ({"matryoshka": "256,128"}, ["--matryoshka=[128, 256]"]),
+        ({"matryoshka": 256}, ["--matryoshka=[256]"]),
+        ({"matryoshka": "any", "truncate": "end"}, ["--matryoshka=any", "--truncate=end"]),
+        ({"truncate": "off"}, []),
+    ],
+)
+def test_sizes_and_the_end_that_is_cut_become_flags_of_the_server(model: Raw, argv: list[str]) -> None:
+    written = _resolve(a_service(model=model)).serve.to_argv()
+    assert [arg for arg in written if arg.startswith(("--matryoshka", "--truncate"))] == argv
 
 
 @pytest.mark.parametrize("model", [{}, {"name": "mini"}])

@@ -11,12 +11,23 @@ def revision(*args: str) -> str:
     return revision_and_template(resolve_service(a_snapshot(a_service(args=list(args))), SETTINGS), SETTINGS)[0]
 
 
-@pytest.mark.parametrize("flag", ["--dtype=auto", "--quantize=none", "--workers=2", "--max_inputs=7", "--access_log"])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--dtype=auto",
+        "--quantize=none",
+        "--workers=2",
+        "--max_inputs=7",
+        "--access_log",
+        "--matryoshka=64,128",
+        "--truncate=off",
+    ],
+)
 def test_what_moves_no_vector_is_no_new_revision(flag: str) -> None:
     assert revision(flag) == revision()
 
 
-@pytest.mark.parametrize("flag", ["--dtype=bfloat16", "--backend=huggingface", "--max_length=64"])
+@pytest.mark.parametrize("flag", ["--dtype=bfloat16", "--backend=huggingface", "--max_length=64", "--truncate=end"])
 def test_what_may_move_vectors_is_a_new_revision(flag: str) -> None:
     assert revision(flag) != revision()
 

@@ -20,7 +20,7 @@ def test_a_verdict_is_read_from_the_end_of_any_log(verdict: DownloadVerdict, wor
         ("noise\nModelNotFound: no such repository\n\n  \n", NOT_FOUND),
         ("Traceback\nOSError: disk full", FailedDownload(DownloadVerdict.DOWNLOAD_FAILED, "OSError: disk full")),
         ("ModelNotFound:", FailedDownload(DownloadVerdict.DOWNLOAD_FAILED, "ModelNotFound:")),
-        ("", FailedDownload(DownloadVerdict.DOWNLOAD_FAILED, "the initializer said nothing")),
+        ("", FailedDownload(DownloadVerdict.DOWNLOAD_FAILED, "the initializer logged nothing")),
     ],
 )
 def test_a_log_says_why_there_is_no_model(log: str, failure: FailedDownload) -> None:

@@ -10,6 +10,7 @@ from embedding_runtime.contract import (
     Dtype,
     LogFormat,
     ServeArgs,
+    Truncate,
 )
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
@@ -30,6 +31,8 @@ def serve_args(draw: st.DrawFn) -> ServeArgs:
             "backend": backend,
             "task": draw(st.sampled_from([None, *(word for words in TASKS[backend] for word in words.values())])),
             "dtype": draw(st.sampled_from(Dtype)),
+            "matryoshka": draw(st.sampled_from([(), (64,), (256, 512), "any"])),
+            "truncate": draw(st.sampled_from(Truncate)),
             "max_length": draw(st.none() | st.integers(min_value=1)),
             "host": draw(WORDS),
             "http_port": draw(st.integers(1, 65535)),
@@ -68,58 +71,62 @@ def test_dashes_underscores_and_repetition_make_no_difference(argv: list[str]) -
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], ["--model_name is missing"]),
+        ([], ["--model_name is required"]),
         (
             ["--model_name=a", "--backend=vllm", "--minimum_cosine=0.9"],
             ["--minimum_cosine=0.9 is not measured with --backend=vllm: use --backend=huggingface"],
         ),
         (
             ["--model_name=a", "--backend=vllm", "--quantize=int8"],
-            ["--quantize=int8 is not available with --backend=vllm: use --backend=huggingface"],
+            ["--quantize=int8 is not supported with --backend=vllm: use --backend=huggingface"],
         ),
         (
             ["--model_name=a", "--backend=huggingface", "--quantize=int8", "--dtype=bfloat16"],
             ["--quantize=int8 and --dtype=bfloat16 exclude each other"],
         ),
         (["--model_name=a", "--quantize=int4"], ["--quantize=int4", "'none' or 'int8'"]),
+        (["--model_name=a", "--matryoshka=256;512"], ["--matryoshka=256;512: must be any, or positive whole numbers"]),
+        (["--model_name=a", "--matryoshka=0"], ["--matryoshka=0: must be any, or positive"]),
+        (["--model_name=a", "--matryoshka="], ["--matryoshka=: must be any, or positive"]),
+        (["--model_name=a", "--truncate=left"], ["--truncate=left", "'off', 'start' or 'end'"]),
         (["--model_name=a", "--modle_dir=/x"], ["--modle_dir", "did you mean --model_dir?"]),
-        (["--model_name=a", "--wat=1"], ["--wat is not a flag", "--backend"]),
+        (["--model_name=a", "--wat=1"], ["unknown flag --wat", "--backend"]),
         (["--model_name=a", "x"], ["'x' is not a flag"]),
-        (["--model_name=a", "--max_inputs=1", "--max_inputs=2"], ["--max_inputs is given 2 times, as 1 and 2"]),
+        (["--model_name=a", "--max_inputs=1", "--max_inputs=2"], ["--max_inputs has 2 values, 1 and 2"]),
         (["--model_name=a", "--model_name="], ["--model_name=", "at least 1 character"]),
-        (["--model_name=a", "--model_aliases=b"], ["--model_aliases is not a flag of the runtime"]),
+        (["--model_name=a", "--model_aliases=b"], ["unknown flag --model_aliases"]),
         (["--model_name=a", "--allowed_origins=[x"], ["--allowed_origins=[x"]),
         (
             ["--model_name=a", "--allow_credentials", "--allowed_origins=*"],
-            ["--allow_credentials goes with origins that are named"],
+            ["--allow_credentials is not allowed with --allowed_origins=*"],
         ),
-        (["--model_name"], ["--model_name needs a value"]),
+        (["--model_name"], ["--model_name requires a value"]),
         (["--model_name=a", "--http_port=70000"], ["--http_port=70000"]),
         (["--model_name=a", "--backend=onnx"], ["--backend=onnx", "vllm"]),
         (
             ["--model_name=a", "--backend=vllm", "--task=text_embedding"],
             ["--task=text_embedding", "--backend=vllm", "--task=embed"],
         ),
-        (["--model_name=a", "--backend=huggingface", "--task=embed"], ["write --task=text_embedding"]),
-        (["--model_name=a", "--backend=huggingface", "--task=score"], ["write --task=text_ranking"]),
-        (["--model_name=a", "--backend=vllm", "--task=text_ranking"], ["--backend=vllm", "write --task=score"]),
+        (["--model_name=a", "--backend=huggingface", "--task=embed"], ["use --task=text_embedding"]),
+        (["--model_name=a", "--backend=huggingface", "--task=score"], ["use --task=text_ranking"]),
+        (["--model_name=a", "--backend=vllm", "--task=text_ranking"], ["--backend=vllm", "use --task=score"]),
         (["--model_name=a", "--max_inputs=0"], ["--max_inputs=0"]),
         (["--model_name=a", "--request_timeout=inf"], ["--request_timeout=inf"]),
         (["--model_name=a", "--allow_pickle=perhaps"], ["--allow_pickle=perhaps"]),
         (
             ["--model_name=a", "--request_timeout=700"],
-            ["--request_timeout=700 is more than --max_request_timeout=600: lower the first, or raise the second"],
+            ["--request_timeout=700 is more than --max_request_timeout=600: lower the former, or raise the latter"],
         ),
-        (["--wat=1", "--max_length=0"], ["--wat", "--max_length=0", "--model_name is missing"]),
+        (["--wat=1", "--max_length=0"], ["--wat", "--max_length=0", "--model_name is required"]),
     ],
 )
-def test_a_wrong_flag_is_refused_in_words_that_say_what_to_write(argv: list[str], words: list[str]) -> None:
+def test_an_invalid_flag_has_a_message_that_says_what_to_write(argv: list[str], words: list[str]) -> None:
     with pytest.raises(ContractError) as caught:
         ServeArgs.from_argv(argv)
     assert [word for word in words if word not in str(caught.value)] == []
 
 
-def test_a_flag_that_is_on_or_off_may_stand_alone_as_kserves_do() -> None:
+def test_a_boolean_flag_needs_no_value() -> None:
     args = ServeArgs.from_argv(["--trust_remote_code", "--model_name=a", "--allow-pickle"])
     assert (args.trust_remote_code, args.allow_pickle, args.access_log) == (True, True, False)
 
@@ -128,7 +135,7 @@ def test_without_a_task_the_models_files_decide() -> None:
     assert ServeArgs.from_argv(["--model_name=a"]).task is None
 
 
-def test_what_is_as_by_default_is_not_written_so_that_an_older_runtime_knows_every_flag() -> None:
+def test_default_values_are_not_written() -> None:
     args = ServeArgs.from_argv(["--model_name=a", "--max_inputs=2048", "--max_length=5"])
     assert args.to_argv() == [
         "--model_dir=/mnt/models",
@@ -137,6 +144,16 @@ def test_what_is_as_by_default_is_not_written_so_that_an_older_runtime_knows_eve
         "--host=0.0.0.0",
         "--http_port=8080",
     ]
+
+
+@pytest.mark.parametrize("written", ["512,256,512", "256, 512", "[256, 512]"])
+def test_sizes_are_numbers_with_commas(written: str) -> None:
+    assert ServeArgs.from_argv(["--model_name=a", f"--matryoshka={written}"]).matryoshka == (256, 512)
+
+
+def test_matryoshka_does_not_affect_vectors_but_truncate_does() -> None:
+    assert "matryoshka" in CANNOT_MOVE_VECTORS
+    assert "truncate" not in CANNOT_MOVE_VECTORS
 
 
 def test_help_has_every_flag() -> None:

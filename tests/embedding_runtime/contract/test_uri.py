@@ -44,7 +44,7 @@ def test_an_address_means(text: str, meaning: ModelUri) -> None:
         "HF://owner/name",
     ],
 )
-def test_what_is_no_address_is_quoted(text: str) -> None:
+def test_an_invalid_uri_is_quoted(text: str) -> None:
     with pytest.raises(BadUri) as caught:
         parse_uri(text)
     assert repr(text) in str(caught.value)

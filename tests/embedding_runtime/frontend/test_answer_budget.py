@@ -13,7 +13,7 @@ def holders(budget: AnswerBudget, *sizes: int) -> list[AnswerShare]:
     return shares
 
 
-async def test_a_large_answer_that_waits_does_not_keep_small_ones_waiting() -> None:
+async def test_a_waiting_large_response_does_not_delay_small_ones() -> None:
     budget = AnswerBudget(32 * MIB)
     first, _, _ = holders(budget, 7 * MIB, 7 * MIB, 7 * MIB)
     large = asyncio.create_task(budget.share().reserve(17 * MIB))
@@ -24,7 +24,7 @@ async def test_a_large_answer_that_waits_does_not_keep_small_ones_waiting() -> N
     await large
 
 
-async def test_what_is_given_back_goes_to_the_first_of_those_that_wait_for_which_it_is_enough() -> None:
+async def test_released_memory_goes_to_the_first_waiting_request_that_fits() -> None:
     budget = AnswerBudget(10 * MIB)
     first, second, _ = holders(budget, 3 * MIB, 3 * MIB, 3 * MIB)
     large, small = (asyncio.create_task(budget.share().reserve(size)) for size in (7 * MIB, 4 * MIB))
@@ -36,7 +36,7 @@ async def test_what_is_given_back_goes_to_the_first_of_those_that_wait_for_which
     large.cancel()
 
 
-async def test_answers_that_a_sockets_buffer_holds_reserve_nothing() -> None:
+async def test_small_responses_reserve_nothing() -> None:
     budget = AnswerBudget(1)
     assert all(budget.share().reserve_now(SMALL) for _ in range(100))
     assert budget.used == 0

@@ -44,7 +44,7 @@ async def test_packed_is_row_by_row_in_the_type_and_order_that_were_asked_for() 
     assert await packed(ROWS, "float16", "big") == ROWS.astype(">f2").tobytes()
 
 
-async def test_eight_bits_are_of_the_range_from_minus_one_to_one_and_no_further() -> None:
+async def test_int8_is_clamped_to_minus_one_to_one() -> None:
     rows = np.array([[-1, -0.5, 0, 0.004, 1, 1.5]], np.float32)
     assert read(await encoded(rows, "int8")) == [[-127, -64, 0, 1, 127, 127]]
     assert read(await encoded(rows, "uint8")) == [[1, 64, 128, 129, 255, 255]]

@@ -30,7 +30,7 @@ def mounted(directory: Path, text: str) -> Path:
     return link
 
 
-def test_a_line_is_a_name_a_key_plain_or_hashed_and_perhaps_a_limit() -> None:
+def test_a_line_has_a_name_a_plain_or_hashed_key_and_an_optional_limit() -> None:
     search, batch = parse(GOOD)
     assert (search.name, search.tokens_per_minute) == ("search", 1000)
     assert (batch.name, batch.digest.hex(), batch.tokens_per_minute) == ("batch", DIGEST, None)
@@ -41,27 +41,27 @@ def test_a_line_is_a_name_a_key_plain_or_hashed_and_perhaps_a_limit() -> None:
     [
         ("", "no keys"),
         ("# nobody", "no keys"),
-        ("sk-one-long-enough", "line 1: it has 1 words"),
-        ("a sk-one-long-enough 5 6", "line 1: it has 4 words"),
-        ("a/b sk-one-long-enough", "line 1: a name is of letters"),
-        ("\na sk-one-long-enough 0", "line 2: tokens per minute"),
-        ("a sk-one-long-enough -5", "line 1: tokens per minute"),
-        ("a sk-one-long-enough 1e6", "line 1: tokens per minute"),
-        ("a sha256:sk-one-long-enough", "line 1: after sha256:"),
-        ("a sk-one-long-enough\na sk-two-long-enough", "line 2: its name"),
-        (f"a sk-two-long-enough\nb sha256:{DIGEST}", "line 2: its key"),
-        ("a sk-one-long-enough 0\nb c d e", "line 2: it has 4"),
-        ("a sk-15-character", "line 1: its key has 15 characters, 16 are the least"),
+        ("sk-one-long-enough", "line 1: expected NAME KEY [TOKENS_PER_MINUTE], found 1 words"),
+        ("a sk-one-long-enough 5 6", "line 1: expected NAME KEY [TOKENS_PER_MINUTE], found 4 words"),
+        ("a/b sk-one-long-enough", "line 1: the name must have"),
+        ("\na sk-one-long-enough 0", "line 2: TOKENS_PER_MINUTE must be"),
+        ("a sk-one-long-enough -5", "line 1: TOKENS_PER_MINUTE must be"),
+        ("a sk-one-long-enough 1e6", "line 1: TOKENS_PER_MINUTE must be"),
+        ("a sha256:sk-one-long-enough", "line 1: sha256: must be followed"),
+        ("a sk-one-long-enough\na sk-two-long-enough", "line 2: the name occurs"),
+        (f"a sk-two-long-enough\nb sha256:{DIGEST}", "line 2: the key occurs"),
+        ("a sk-one-long-enough 0\nb c d e", "line 2: expected NAME KEY [TOKENS_PER_MINUTE], found 4"),
+        ("a sk-15-character", "line 1: the key has 15 of at least 16 characters"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line_and_without_a_key(text: str, words: str) -> None:
+def test_problems_are_reported_with_their_line_and_without_keys(text: str, words: str) -> None:
     with pytest.raises(BadKeys) as caught:
         parse(text)
     assert words in str(caught.value)
     assert "sk-" not in str(caught.value)
 
 
-def test_a_key_is_found_by_what_it_is(tmp_path: Path) -> None:
+def test_a_key_is_found_by_its_value(tmp_path: Path) -> None:
     keys = KeysFile(mounted(tmp_path, GOOD), now=0)
     found = [
         keys.find(presented, 0)
@@ -77,7 +77,7 @@ def test_a_key_is_found_by_what_it_is(tmp_path: Path) -> None:
     assert [key and key.name for key in found] == ["search", "batch", None, None, None, None]
 
 
-def test_a_changed_file_is_read_again_within_a_second(tmp_path: Path) -> None:
+def test_a_changed_file_is_reloaded_within_a_second(tmp_path: Path) -> None:
     keys = KeysFile(mounted(tmp_path, GOOD), now=0)
     mounted(tmp_path, "other sk-new-long-enough")
     assert keys.find("sk-new-long-enough", 0.9) is None
@@ -86,7 +86,7 @@ def test_a_changed_file_is_read_again_within_a_second(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["search", "", "\xff"])
-def test_of_a_file_that_turns_bad_the_last_good_keys_stay_and_it_is_told_once(
+def test_an_invalid_file_keeps_the_previous_keys_and_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
     keys = KeysFile(mounted(tmp_path, GOOD), now=0)
@@ -94,13 +94,13 @@ def test_of_a_file_that_turns_bad_the_last_good_keys_stay_and_it_is_told_once(
     assert keys.find("sk-one-long-enough", 1) is not None
     assert keys.find("sk-one-long-enough", 5) is not None
     (record,) = caplog.records
-    assert (record.levelno, "the last good API keys stay" in record.message) == (logging.ERROR, True)
+    assert (record.levelno, "the API keys were not reloaded" in record.message) == (logging.ERROR, True)
     assert "sk-" not in record.message
     mounted(tmp_path, "other sk-new-long-enough")
     assert keys.find("sk-new-long-enough", 9) is not None
 
 
-def test_of_a_file_that_goes_the_last_good_keys_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_deleted_file_keeps_the_previous_keys(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = mounted(tmp_path, GOOD)
     keys = KeysFile(path, now=0)
     path.unlink()
@@ -108,12 +108,12 @@ def test_of_a_file_that_goes_the_last_good_keys_stay(tmp_path: Path, caplog: pyt
     assert "No such file" in caplog.text
 
 
-def test_without_a_file_nobody_starts(tmp_path: Path) -> None:
+def test_the_server_does_not_start_without_the_keys_file(tmp_path: Path) -> None:
     with pytest.raises(BadKeys, match=f"{os.sep}keys cannot be read: No such file"):
         KeysFile(tmp_path / "keys", now=0)
 
 
-def test_the_failed_attempts_of_one_peer_take_turns_and_another_ones_do_not_wait_for_them() -> None:
+def test_failed_attempts_are_delayed_per_peer() -> None:
     attempts = FailedAttempts()
     delays = [attempts.delay("one", 10) for _ in range(100)]
     assert delays == sorted(delays)
@@ -123,7 +123,7 @@ def test_the_failed_attempts_of_one_peer_take_turns_and_another_ones_do_not_wait
     assert attempts.delay("one", 20) == pytest.approx(0.05)
 
 
-def test_however_many_peers_fail_no_memory_is_taken() -> None:
+def test_failed_attempts_of_many_peers_take_no_memory() -> None:
     attempts = FailedAttempts()
     for number in range(100_000):
         attempts.delay(f"10.0.{number}", number)

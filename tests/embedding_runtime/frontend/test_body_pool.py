@@ -20,21 +20,21 @@ def given_up(*bodies: HeldBody) -> list[bool]:
     return [body.stage is Stage.GIVEN_UP for body in bodies]
 
 
-def test_where_there_is_room_nothing_is_given_up() -> None:
+def test_nothing_is_dropped_while_there_is_memory() -> None:
     pool = BodyPool(LIMIT)
     bodies = [a_body(pool, "a", PROGRESS) for _ in range(8)]
     assert given_up(*bodies) == [False] * 8
     assert pool.used == LIMIT
 
 
-def test_the_upload_that_has_stalled_for_longest_makes_room() -> None:
+def test_the_longest_stalled_upload_is_dropped() -> None:
     pool = BodyPool(LIMIT)
     stalled = [a_body(pool, "a", 2 * PROGRESS, at=at) for at in (1, 0, 2, 3)]
     new = a_body(pool, "a", PROGRESS, at=4)
     assert given_up(*stalled, new) == [False, True, False, False, False]
 
 
-def test_a_byte_now_and_then_is_no_progress() -> None:
+def test_a_trickle_of_bytes_is_not_progress() -> None:
     pool = BodyPool(LIMIT)
     trickling, uploading = a_body(pool, "a", 4 * PROGRESS, at=0), a_body(pool, "a", 3 * PROGRESS, at=1)
     trickling.add(1, 2)
@@ -42,7 +42,7 @@ def test_a_byte_now_and_then_is_no_progress() -> None:
     assert given_up(trickling, uploading) == [True, False]
 
 
-def test_the_principal_that_holds_most_makes_room_for_another_one() -> None:
+def test_bodies_of_the_principal_that_holds_most_are_dropped() -> None:
     pool = BodyPool(LIMIT)
     small = a_body(pool, "b", PROGRESS, at=0)
     large = [a_body(pool, "a", PROGRESS, at=1) for _ in range(7)]
@@ -51,14 +51,14 @@ def test_the_principal_that_holds_most_makes_room_for_another_one() -> None:
     assert small.stage is Stage.COMING
 
 
-def test_a_principal_whose_bodies_wait_for_their_turn_makes_room_for_another_one_the_last_first() -> None:
+def test_the_last_waiting_body_of_the_largest_principal_is_dropped_first() -> None:
     pool = BodyPool(LIMIT)
     waiting = [a_body(pool, "a", PROGRESS, at=at, complete=True) for at in range(8)]
     other = a_body(pool, "b", PROGRESS, at=9)
     assert given_up(*waiting, other) == [False] * 7 + [True, False]
 
 
-def test_a_body_that_is_being_parsed_is_not_given_up() -> None:
+def test_a_body_that_is_being_parsed_is_not_dropped() -> None:
     pool = BodyPool(LIMIT)
     parsed = a_body(pool, "a", LIMIT)
     parsed.stage = Stage.IN_USE
@@ -66,7 +66,7 @@ def test_a_body_that_is_being_parsed_is_not_given_up() -> None:
     assert given_up(parsed, new) == [False, True]
 
 
-def test_whoever_has_the_bytes_is_told_to_drop_them() -> None:
+def test_the_owner_of_dropped_bytes_is_notified() -> None:
     pool = BodyPool(LIMIT)
     dropped: list[str] = []
     body = a_body(pool, "a", LIMIT)
@@ -76,7 +76,7 @@ def test_whoever_has_the_bytes_is_told_to_drop_them() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3 * PROGRESS), st.booleans()), max_size=30))
-def test_no_more_than_the_limit_is_ever_held(sizes: list[tuple[str, int, bool]]) -> None:
+def test_memory_never_exceeds_the_limit(sizes: list[tuple[str, int, bool]]) -> None:
     pool = BodyPool(LIMIT)
     bodies = []
     for at, (principal, size, complete) in enumerate(sizes):

@@ -47,5 +47,5 @@ def test_commas_and_brackets_in_strings_are_not_counted(value: Any, *, ascii_alo
     [["text, with [brackets]" * 100] * 2048, [[101, 102] * 73] * 2048, [{"text": "a", "id": 1}] * 2048],
     ids=["texts", "token ids", "documents"],
 )
-def test_a_request_as_large_as_may_be_is_taken(given_input: object) -> None:
+def test_a_request_of_the_maximum_size_is_accepted(given_input: object) -> None:
     json_values.check_values(json.dumps({"model": "m", "input": given_input}).encode(), LIMITS)

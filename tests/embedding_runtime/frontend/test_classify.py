@@ -85,7 +85,7 @@ def test_raw_scores_are_the_logits(server: RuntimeServer, reference: Reference) 
     assert_predicted(server.post("/predict", inputs=PAIRS[1], raw_scores=True).json(), reference.logits(*PAIRS[1]))
 
 
-def test_vllms_classify_tells_the_likeliest_label_and_all_probabilities(
+def test_vllms_classify_returns_the_likeliest_label_and_all_probabilities(
     server: RuntimeServer, reference: Reference
 ) -> None:
     answer = server.post("/classify", input=TEXTS).json()
@@ -98,7 +98,7 @@ def test_vllms_classify_tells_the_likeliest_label_and_all_probabilities(
     assert np.abs(np.array(logits) - reference.logits(TEXTS[0])).max() < 1e-5
 
 
-def test_too_long_a_text_is_refused_or_cut_as_asked(server: RuntimeServer, reference: Reference) -> None:
+def test_a_long_text_is_rejected_or_truncated_as_requested(server: RuntimeServer, reference: Reference) -> None:
     long = "the lazy dog " * reference.model.max_seq_length
     assert server.post("/predict", inputs=long).status_code == 413
     cut = server.post("/predict", inputs=long, truncate=True)
@@ -112,16 +112,28 @@ def test_a_reranker_gives_one_label_its_score(reranker: RuntimeServer) -> None:
     assert found == {"label": "LABEL_0", "score": score}
 
 
-def test_logits_that_the_model_does_not_give_are_refused(reranker: RuntimeServer) -> None:
+def test_logits_are_rejected_for_a_model_with_an_activation(reranker: RuntimeServer) -> None:
     answer = reranker.post("/predict", inputs=["a", "b"], raw_scores=True)
     assert answer.status_code == 422
-    assert "the model's own files put its scores through Sigmoid" in answer.json()["error"]
+    assert "the model's files apply Sigmoid to its scores" in answer.json()["error"]
 
 
-def test_three_labels_rank_nothing_and_the_answer_says_where_they_are(server: RuntimeServer) -> None:
-    answer = server.post("/rerank", query="a", texts=["b"])
-    assert answer.status_code == 424
-    assert "POST /predict" in answer.json()["error"]
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/rerank", {"query": "a", "texts": ["b"]}, 424),
+        ("/v1/rerank", {"query": "a", "documents": ["b"]}, 400),
+        ("/v1/score", {"text_1": "a", "text_2": "b"}, 400),
+    ],
+)
+def test_three_labels_rank_nothing_and_the_answer_names_the_paths_that_have_them(
+    server: RuntimeServer, path: str, body: dict[str, Any], status: int
+) -> None:
+    answer = server.post(path, **body)
+    assert answer.status_code == status
+    assert "has 3 labels, so a pair has no single score: use POST /predict (TEI)" in answer.text
+    assert "POST /classify (vLLM) for those of texts" in answer.text
+    assert "/infer" not in answer.text
 
 
 @pytest.mark.parametrize(
@@ -163,7 +175,7 @@ def test_tokens_become_texts_again(fake_server: RuntimeServer) -> None:
 
 
 @pytest.mark.parametrize("id_", [30522, 2**32, 2**70])
-def test_an_id_that_no_token_has_is_refused(fake_server: RuntimeServer, id_: int) -> None:
+def test_an_unknown_token_id_is_rejected(fake_server: RuntimeServer, id_: int) -> None:
     answer = fake_server.post("/detokenize", tokens=[101, id_])
     assert answer.status_code == 400
-    assert f"tokens: the tokenizer has no token with id {id_}" in answer.json()["error"]["message"]
+    assert f"tokens: the tokenizer has no token with the id {id_}" in answer.json()["error"]["message"]

@@ -34,7 +34,7 @@ def test_each_type_is_the_same_vector(fake_server: RuntimeServer) -> None:
     assert np.array_equal(np.array(found["ubinary"][0]) - 128, found["binary"][0])
 
 
-def test_eight_bits_are_of_the_range_from_minus_one_to_one(fake_server: RuntimeServer) -> None:
+def test_int8_covers_minus_one_to_one(fake_server: RuntimeServer) -> None:
     kinds = ["float", "int8", "uint8"]
     found = fake_server.post("/v2/embed", texts=["a"], embedding_types=kinds).json()["embeddings"]
     vector, signed = np.array(found["float"][0]), np.array(found["int8"][0])
@@ -42,13 +42,13 @@ def test_eight_bits_are_of_the_range_from_minus_one_to_one(fake_server: RuntimeS
     assert np.array_equal(signed + 128, found["uint8"][0])
 
 
-async def test_eight_bits_are_refused_for_a_model_whose_vectors_have_any_length() -> None:
+async def test_int8_is_rejected_for_unnormalized_vectors() -> None:
     async with a_worker() as worker:
         app = create_app(a_service(worker.engine, spec=replace(MINILM, steps=())))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
             answer = await http.post("/v1/embed", json={"texts": ["a"], "embedding_types": ["int8"]})
     assert answer.status_code == 400
-    assert "this model's vectors have any length" in answer.json()["message"]
+    assert "int8 and uint8 need vectors of length 1" in answer.json()["message"]
 
 
 def test_contents_are_texts_too(fake_server: RuntimeServer) -> None:
@@ -57,11 +57,11 @@ def test_contents_are_texts_too(fake_server: RuntimeServer) -> None:
     assert by_content["embeddings"] == fake_server.post("/v2/embed", model=NAME, texts=["a b"]).json()["embeddings"]
 
 
-def test_too_long_a_text_loses_its_end_unless_told_otherwise(fake_server: RuntimeServer) -> None:
+def test_a_long_text_loses_its_end_by_default(fake_server: RuntimeServer) -> None:
     long = "one " * 300
     cut = fake_server.post("/v2/embed", model=NAME, texts=[long])
     assert cut.json()["meta"]["billed_units"] == {"input_tokens": 256}
-    assert cut.json()["meta"]["warnings"] == ["texts[0] was longer than the model takes and was cut"]
+    assert cut.json()["meta"]["warnings"] == ["texts[0] was longer than the model's maximum and was truncated"]
     assert cut.headers["X-Truncated"] == "1"
     assert fake_server.post("/v2/embed", model=NAME, texts=[long], truncate="NONE").status_code == 400
 
@@ -69,25 +69,25 @@ def test_too_long_a_text_loses_its_end_unless_told_otherwise(fake_server: Runtim
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({}, "give either texts or inputs"),
+        ({}, "exactly one of texts and inputs is required"),
         ({"texts": ["a"], "embedding_types": ["int4"]}, "embedding_types[0]: Input should be 'float', 'base64'"),
         ({"texts": ["a"], "input_type": "image"}, "input_type"),
         ({"texts": [3], "truncate": "LEFT"}, "; texts[0]: Input should be a valid string"),
         ({"texts": ["a"], "output_dimension": 3}, "384"),
     ],
 )
-def test_errors_are_told_as_cohere_tells_them(fake_server: RuntimeServer, body: dict[str, Any], words: str) -> None:
+def test_errors_have_coheres_format(fake_server: RuntimeServer, body: dict[str, Any], words: str) -> None:
     answer = fake_server.post("/v2/embed", model=NAME, **body)
     assert answer.status_code == 400
     (message,) = answer.json().values()
     assert words in message
 
 
-async def test_bits_that_fill_no_bytes_are_refused_before_anything_is_computed() -> None:
+async def test_bits_that_do_not_fill_bytes_are_rejected_before_computing() -> None:
     async with a_worker() as worker:
         app = create_app(a_service(worker.engine, spec=replace(MINILM, sizes=(100,))))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
             body = {"model": "m", "texts": ["a"], "output_dimension": 100, "embedding_types": ["float", "binary"]}
             answer = await http.post("/v2/embed", json=body)
     assert answer.status_code == 400
-    assert "100 dimensions do not fill bytes" in answer.json()["message"]
+    assert "binary needs a multiple of 8 dimensions, not 100" in answer.json()["message"]

@@ -39,6 +39,7 @@ PATHS: list[tuple[str, Shape]] = [
     ("/rerank", TEI),
     ("/predict", TEI),
     ("/decode", TEI),
+    ("/vectors", INFERENCE),
 ]
 NOWHERE: list[tuple[str, Shape]] = [
     ("/v1/nowhere", OPENAI),
@@ -63,7 +64,7 @@ def shape(content: Any) -> Shape:
 
 
 @pytest.mark.parametrize(("path", "words"), PATHS)
-def test_a_wrong_body_and_a_wrong_method_are_told_in_the_dialects_words(
+def test_invalid_bodies_and_methods_have_the_dialects_error_format(
     fake_server: RuntimeServer, path: str, words: Shape
 ) -> None:
     assert shape(fake_server.post(path, zzz=1).json()) == words
@@ -73,13 +74,13 @@ def test_a_wrong_body_and_a_wrong_method_are_told_in_the_dialects_words(
 
 
 @pytest.mark.parametrize(("path", "words"), [*PATHS, *NOWHERE])
-def test_a_missing_key_is_told_in_the_dialects_words(with_keys: RuntimeServer, path: str, words: Shape) -> None:
+def test_a_missing_key_has_the_dialects_error_format(with_keys: RuntimeServer, path: str, words: Shape) -> None:
     answer = with_keys.post(path)
     assert (answer.status_code, shape(answer.json())) == (401, words)
 
 
 @pytest.mark.parametrize(("path", "words"), NOWHERE)
-def test_a_path_that_does_not_exist_is_told_in_the_words_of_what_is_near(
+def test_an_unknown_path_has_the_error_format_of_its_prefix(
     fake_server: RuntimeServer, path: str, words: Shape
 ) -> None:
     answer = fake_server.post(path)
@@ -113,5 +114,5 @@ def bare_unions(schema: Any, *, worded: bool = False) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("model", sorted(subclasses(RequestBody), key=str), ids=str)
-def test_a_field_that_takes_several_forms_says_so_in_one_error(model: type[RequestBody]) -> None:
+def test_a_field_with_several_forms_has_one_error(model: type[RequestBody]) -> None:
     assert list(bare_unions(model.__pydantic_core_schema__)) == []

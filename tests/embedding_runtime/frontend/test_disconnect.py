@@ -20,7 +20,7 @@ SCOPE = {
 }
 
 
-async def test_the_texts_of_a_client_that_left_are_dequeued() -> None:
+async def test_texts_of_a_disconnected_client_are_dequeued() -> None:
     async with a_worker() as worker:
         blocker = asyncio.create_task(worker.engine.embed(ids(1), ANYBODY))
         work = await worker.work()

@@ -55,7 +55,7 @@ def test_every_number_is_as_torch_rounds_it(data: st.DataObject, dtype: EmbedDty
 
 
 @pytest.mark.parametrize("dtype", ["fp8_e4m3", "fp8_e5m2"])
-def test_numbers_between_two_of_eight_bits_go_to_the_even_one(dtype: EmbedDtype) -> None:
+def test_ties_of_int8_round_to_even(dtype: EmbedDtype) -> None:
     codes = torch.arange(256, dtype=torch.int16).to(torch.uint8)
     values = codes.view(TORCH[dtype]).to(torch.float32).numpy()
     finite = np.unique(values[np.isfinite(values)])
@@ -65,9 +65,7 @@ def test_numbers_between_two_of_eight_bits_go_to_the_even_one(dtype: EmbedDtype)
 
 
 @given(dtype=dtypes, endianness=orders, data=st.data())
-def test_what_a_type_can_hold_reads_back_as_it_was(
-    data: st.DataObject, dtype: EmbedDtype, endianness: Endianness
-) -> None:
+def test_representable_numbers_are_unchanged(data: st.DataObject, dtype: EmbedDtype, endianness: Endianness) -> None:
     rows = data.draw(arrays(np.float32, 8, elements=st.sampled_from([0.0, -0.0, 0.5, -1.0, 1.5, 2**-6])))
     assert np.array_equal(read(cast(rows, dtype, endianness).tobytes(), dtype, endianness), rows)
 
@@ -75,8 +73,8 @@ def test_what_a_type_can_hold_reads_back_as_it_was(
 @pytest.mark.parametrize(
     ("dtype", "number"), [("float16", 65520), ("bfloat16", 3.4e38), ("fp8_e4m3", 465), ("fp8_e5m2", 61440)]
 )
-def test_a_number_beyond_the_type_is_refused_instead_of_becoming_infinity(dtype: EmbedDtype, number: float) -> None:
-    with pytest.raises(BadRequest, match=f"embed_dtype: a vector has numbers beyond those of {dtype}"):
+def test_a_number_that_exceeds_the_type_is_rejected(dtype: EmbedDtype, number: float) -> None:
+    with pytest.raises(BadRequest, match=f"embed_dtype: a vector has numbers that exceed the range of {dtype}"):
         cast(np.array([[0, -number]], np.float32), dtype)
 
 
@@ -94,7 +92,7 @@ def embeddings(server: RuntimeServer, **body: Any) -> httpx.Response:
 
 @pytest.mark.parametrize("dtype", get_args(EmbedDtype))
 @pytest.mark.parametrize("endianness", get_args(Endianness))
-def test_base64_is_of_the_type_and_order_that_were_asked_for(
+def test_base64_has_the_requested_type_and_byte_order(
     fake_server: RuntimeServer, vectors: npt.NDArray[np.float32], dtype: EmbedDtype, endianness: Endianness
 ) -> None:
     asked = {"encoding_format": "base64", "embed_dtype": dtype, "endianness": endianness}
@@ -104,7 +102,7 @@ def test_base64_is_of_the_type_and_order_that_were_asked_for(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_bytes_stand_one_vector_after_the_other_and_a_header_tells_where(
+def test_bytes_are_concatenated_vectors_described_by_a_header(
     fake_server: RuntimeServer, vectors: npt.NDArray[np.float32], dtype: EmbedDtype
 ) -> None:
     answer = embeddings(fake_server, encoding_format="bytes", embed_dtype=dtype, endianness="big")
@@ -138,10 +136,10 @@ def test_bytes_alone_have_no_header(fake_server: RuntimeServer, vectors: npt.NDA
     assert answer.content == vectors.tobytes()
 
 
-def test_a_header_that_no_client_reads_is_refused_before_anything_is_computed(fake_server: RuntimeServer) -> None:
+def test_a_header_that_is_too_long_is_rejected_before_computing(fake_server: RuntimeServer) -> None:
     answer = fake_server.embeddings(input=["a"] * 1000, encoding_format="bytes")
     assert answer.status_code == 400
-    assert "ask for bytes_only" in answer.json()["error"]["message"]
+    assert "use bytes_only" in answer.json()["error"]["message"]
     assert fake_server.embeddings(input=["a"] * 1000, encoding_format="bytes_only").status_code == 200
 
 
@@ -149,7 +147,9 @@ def test_a_header_that_no_client_reads_is_refused_before_anything_is_computed(fa
 def test_a_type_is_refused_for_numbers_in_json(fake_server: RuntimeServer, asked: dict[str, str]) -> None:
     answer = fake_server.embeddings(input="a", encoding_format="float", **asked)
     assert answer.status_code == 400
-    assert "base64, bytes or bytes_only, not with float" in answer.json()["error"]["message"]
+    assert (
+        "is not valid with encoding_format float: use base64, bytes or bytes_only" in answer.json()["error"]["message"]
+    )
 
 
 @pytest.mark.parametrize("kind", ["binary", "ubinary"])

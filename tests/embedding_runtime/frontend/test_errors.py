@@ -21,7 +21,7 @@ def error_of(answer: httpx.Response) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("body", "param", "words"),
     [
-        ({}, "input", "input is missing"),
+        ({}, "input", "input is required"),
         ({"input": []}, "input", "empty list"),
         ({"input": None}, "input", "a string, a list of strings"),
         ({"input": {"text": SECRET}}, "input", "a string, a list of strings"),
@@ -30,7 +30,7 @@ def error_of(answer: httpx.Response) -> dict[str, Any]:
         ({"input": [-1]}, "input", "a string, a list of strings"),
         ({"input": [1.5]}, "input", "a string, a list of strings"),
         ({"input": [[101, 30522, 102]]}, "input", "30522"),
-        ({"input": [[7592, 2088]]}, "input", "[101] before every text, [102] after"),
+        ({"input": [[7592, 2088]]}, "input", "[101] before the text and [102] after it"),
         ({"input": SECRET, "encoding_format": "hex"}, "encoding_format", "'float', 'base64', 'bytes' or 'bytes_only'"),
         ({"input": SECRET, "dimensions": 128}, "dimensions", "384"),
         ({"input": SECRET, "dimensions": "many"}, "dimensions", "integer"),
@@ -56,8 +56,8 @@ def test_a_bad_request_names_its_field(
         (b'{"model": "a", "input": "b"}', "application/x-www-form-urlencoded", "Content-Type: application/json"),
         (b"{}", "application/jsonp", "Content-Type: application/json"),
         (b'{"input": "\xff"}', "application/json", "not JSON: it is not valid UTF-8"),
-        (b"[" * 9_000, "application/json", "not JSON that can be read: RecursionError"),
-        (b"1" * 5_000, "application/json", "not JSON that can be read: ValueError"),
+        (b"[" * 9_000, "application/json", "the JSON of the body cannot be parsed: RecursionError"),
+        (b"1" * 5_000, "application/json", "the JSON of the body cannot be parsed: ValueError"),
         (b'{"model": "sentence-transformer", "input": "\\ud800"}', "application/json", "input"),
     ],
 )
@@ -90,7 +90,7 @@ def test_a_body_without_a_content_type_is_refused(fake_server: RuntimeServer) ->
         ("GET", "/v1/embeddings", 405),
     ],
 )
-def test_a_wrong_path_or_method_is_the_envelope_too(
+def test_a_wrong_path_or_method_has_the_error_envelope(
     fake_server: RuntimeServer, method: str, path: str, status: int
 ) -> None:
     with fake_server.http() as http:
@@ -110,26 +110,29 @@ def test_there_are_no_redirects_which_would_repeat_the_clients_host(
 
 
 @pytest.mark.parametrize(("path", "methods"), [("/", "GET, HEAD, POST"), ("/embed", "POST"), ("/docs", "GET, HEAD")])
-def test_a_wrong_method_is_told_the_right_ones(fake_server: RuntimeServer, path: str, methods: str) -> None:
+def test_a_wrong_method_gets_the_allowed_ones(fake_server: RuntimeServer, path: str, methods: str) -> None:
     with fake_server.http() as http:
         answer = http.delete(path)
         assert http.delete("/docs/files/favicon.png").status_code == 405
     assert (answer.status_code, answer.headers["Allow"]) == (405, methods)
 
 
-def test_all_that_is_wrong_is_told_at_once(fake_server: RuntimeServer) -> None:
+def test_all_problems_are_reported_at_once(fake_server: RuntimeServer) -> None:
     message = error_of(fake_server.embeddings(dimensions="many", truncate=SECRET, user=3))["message"]
     assert message.split("; ") == [
-        "input is missing",
+        "input is required",
         "dimensions: Input should be a valid integer",
         "user: Input should be a valid string",
-        "truncate: it has to be true, false, NONE, START or END",
+        "truncate: must be true, false, NONE, START or END",
     ]
 
 
 def test_every_text_that_is_too_long_is_named(fake_server: RuntimeServer) -> None:
     error = error_of(fake_server.embeddings(input=["one " * 300, "a", "one " * 400]))
-    assert error["message"] == "input[0] has 302 tokens, input[2] has 402; the model takes 256 at most"
+    assert (
+        error["message"]
+        == "input[0] has 302 tokens, input[2] has 402; the model's maximum is 256: shorten or split these texts"
+    )
 
 
 def test_no_text_reaches_the_log(fake_server: RuntimeServer) -> None:
@@ -158,11 +161,11 @@ def test_docs_are_served(fake_server: RuntimeServer) -> None:
         ({"add_special_tokens": False}, "add_special_tokens: "),
         (
             {"truncate": True, "truncation_direction": "Left", "truncation_side": "right"},
-            "truncation_side: truncate, truncation_direction and truncation_side ask for both ends of a text",
+            "truncation_side: truncate, truncation_direction and truncation_side name different ends of the text",
         ),
     ],
 )
-def test_what_would_give_another_vector_than_was_meant_is_refused_by_name(
+def test_options_that_contradict_each_other_are_rejected_by_name(
     fake_server: RuntimeServer, asked: dict[str, Any], words: str
 ) -> None:
     answer = fake_server.embeddings(input="a", **asked)

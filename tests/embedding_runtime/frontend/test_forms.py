@@ -34,7 +34,7 @@ def with_aliases() -> Iterator[RuntimeServer]:
         ("/v2/embed", {"texts": ["a"]}),
     ],
 )
-def test_the_model_may_be_left_out(fake_server: RuntimeServer, path: str, body: dict[str, Any]) -> None:
+def test_the_model_may_be_omitted(fake_server: RuntimeServer, path: str, body: dict[str, Any]) -> None:
     answer = fake_server.post(path, **body)
     assert answer.status_code == 200
     assert answer.json().get("model", NAME) == NAME
@@ -50,16 +50,14 @@ def test_the_model_may_be_left_out(fake_server: RuntimeServer, path: str, body: 
         ("/score", {"data_1": "a", "data_2": ["b"]}),
     ],
 )
-def test_the_model_may_be_left_out_where_pairs_are_scored(
-    cross_encoder: RuntimeServer, path: str, body: dict[str, Any]
-) -> None:
+def test_the_model_may_be_omitted_for_pairs(cross_encoder: RuntimeServer, path: str, body: dict[str, Any]) -> None:
     answer = cross_encoder.post(path, **body).json()
     assert answer["model"] == NAME
     assert len(answer.get("results", answer.get("data"))) == 1
 
 
 @pytest.mark.parametrize("name", [NAME, "text-embedding-3-small", "org/name"])
-def test_an_answer_has_the_name_that_was_asked_for(with_aliases: RuntimeServer, name: str) -> None:
+def test_a_response_has_the_requested_model_name(with_aliases: RuntimeServer, name: str) -> None:
     assert with_aliases.post("/v1/embeddings", model=name, input="a").json()["model"] == name
     with with_aliases.http() as http:
         assert http.get(f"/v1/models/{name}").json()["id"] == name
@@ -123,14 +121,16 @@ def without_chance(answer: Any) -> Any:
 
 
 @pytest.mark.parametrize(("path", "body"), INVOCATIONS, ids=[path for path, _ in INVOCATIONS])
-def test_invocations_take_what_other_paths_take(fake_server: RuntimeServer, path: str, body: dict[str, Any]) -> None:
+def test_invocations_accept_requests_of_other_paths(
+    fake_server: RuntimeServer, path: str, body: dict[str, Any]
+) -> None:
     answer = fake_server.post("/invocations", **body)
     assert answer.status_code == 200, answer.text
     assert without_chance(answer.json()) == without_chance(fake_server.post(path, **body).json())
 
 
 @pytest.mark.parametrize(("path", "body"), INVOCATIONS_OF_PAIRS)
-def test_invocations_of_a_cross_encoder_take_what_other_paths_take(
+def test_invocations_of_a_cross_encoder_accept_requests_of_other_paths(
     cross_encoder: RuntimeServer, path: str, body: dict[str, Any]
 ) -> None:
     answer = cross_encoder.post("/invocations", **body)
@@ -141,12 +141,12 @@ def test_invocations_of_a_cross_encoder_take_what_other_paths_take(
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({}, "input is missing"),
-        ({"inputs": 3}, "inputs: it has to be"),
+        ({}, "input is required"),
+        ({"inputs": 3}, "inputs: must be"),
         ({"input": "a", "zzz": 1}, "zzz: unknown field"),
     ],
 )
-def test_invocations_that_are_none_are_refused_in_openais_words(
+def test_invalid_invocations_have_openais_error_format(
     fake_server: RuntimeServer, body: dict[str, Any], words: str
 ) -> None:
     answer = fake_server.post("/invocations", **body)
@@ -163,7 +163,9 @@ def test_invocations_that_are_none_are_refused_in_openais_words(
         ("/v2/embed", {"texts": [LONG, "a", LONG]}),
     ],
 )
-def test_a_header_counts_the_inputs_that_were_cut(fake_server: RuntimeServer, path: str, body: dict[str, Any]) -> None:
+def test_a_header_has_the_number_of_truncated_inputs(
+    fake_server: RuntimeServer, path: str, body: dict[str, Any]
+) -> None:
     answer = fake_server.post(path, **body)
     assert (answer.status_code, answer.headers["X-Truncated"]) == (200, "2")
 
@@ -173,7 +175,7 @@ def test_the_inputs_that_were_cut_are_marked(fake_server: RuntimeServer) -> None
     assert [item.get("truncated") for item in data] == [True, None, True]
 
 
-def test_nothing_is_said_where_nothing_was_cut(fake_server: RuntimeServer) -> None:
+def test_without_truncation_nothing_is_reported(fake_server: RuntimeServer) -> None:
     answer = fake_server.post("/v2/embed", texts=["a"])
     assert "X-Truncated" not in answer.headers
     assert "warnings" not in answer.json()["meta"]
@@ -181,15 +183,33 @@ def test_nothing_is_said_where_nothing_was_cut(fake_server: RuntimeServer) -> No
     assert (refused.status_code, "X-Truncated" in refused.headers) == (400, False)
 
 
-def test_pairs_that_were_cut_are_told(cross_encoder: RuntimeServer) -> None:
+def test_truncated_pairs_are_reported(cross_encoder: RuntimeServer) -> None:
     long = "one " * 600
     ranked = cross_encoder.post("/v2/rerank", query="a", documents=["b", long])
     assert ranked.headers["X-Truncated"] == "1"
-    assert ranked.json()["meta"]["warnings"] == ["documents[1] was longer than the model takes and was cut"]
+    assert ranked.json()["meta"]["warnings"] == ["documents[1] was longer than the model's maximum and was truncated"]
     scored = cross_encoder.post("/score", text_1="a", text_2=["b", long], truncate=True).json()
     assert [item.get("truncated") for item in scored["data"]] == [None, True]
 
 
-def test_one_text_with_too_many_tokens_is_not_told_to_be_sent_in_several_requests(fake_server: RuntimeServer) -> None:
-    message = fake_server.post("/v1/embeddings", input="a " * 700_000).json()["error"]["message"]
-    assert message.endswith("600000 are taken (2 for each of --max_request_tokens): split or shorten it")
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"input": "a " * 700_000}),
+        ("/v1/embeddings", {"input": ["b", "x" * 3_500_000], "truncate": True}),
+        ("/v2/embed", {"texts": ["x" * 3_500_000]}),
+        ("/embed", {"inputs": "x" * 3_500_000}),
+        ("/tokenize", {"prompt": "x" * 3_500_000}),
+    ],
+)
+def test_the_remedy_for_one_long_text_is_not_several_requests(
+    fake_server: RuntimeServer, path: str, body: dict[str, Any]
+) -> None:
+    answer = fake_server.post(path, **body)
+    assert "the maximum is 600000 (2 for each of --max_request_tokens): split or shorten it" in answer.text
+
+
+def test_a_body_that_is_too_large_may_be_one_text_and_the_remedy_fits_that_too(fake_server: RuntimeServer) -> None:
+    answer = fake_server.post("/v1/embeddings", input="x" * 5_000_000)
+    assert answer.status_code == 413
+    assert "larger than 4194304 bytes (--max_body_bytes): send fewer or shorter texts" in answer.text

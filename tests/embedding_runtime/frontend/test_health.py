@@ -16,4 +16,4 @@ async def test_probes_do_not_quote_the_exceptions_of_the_backend(path: str) -> N
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             answer = await http.get(path)
         assert answer.status_code == 503
-        assert answer.text == "the worker has failed: the server's log says why\n"
+        assert answer.text == "the worker has failed; see the server's log\n"

@@ -28,6 +28,6 @@ def test_without_ipv6_every_address_is_of_ipv4(monkeypatch: pytest.MonkeyPatch) 
         assert answers(socket.AF_INET, "127.0.0.1", listener.getsockname()[1])
 
 
-def test_one_address_is_that_one_alone() -> None:
+def test_a_single_address_excludes_others() -> None:
     with listen("127.0.0.1", 0) as listener:
         assert listener.getsockname()[0] == "127.0.0.1"

@@ -17,7 +17,7 @@ def test_the_name_of_an_unknown_field_that_may_be_a_text_is_nowhere_in_the_answe
     assert answer.json()["error"]["param"] is None
 
 
-def test_a_field_whose_name_is_no_unicode_is_refused(fake_server: RuntimeServer) -> None:
+def test_a_field_name_that_is_not_valid_unicode_is_rejected(fake_server: RuntimeServer) -> None:
     with fake_server.http() as http:
         answer = http.post(
             "/v1/embeddings",
@@ -27,20 +27,20 @@ def test_a_field_whose_name_is_no_unicode_is_refused(fake_server: RuntimeServer)
     assert answer.status_code == HTTPStatus.BAD_REQUEST
 
 
-def test_a_shape_of_endless_numbers_is_refused(fake_server: RuntimeServer) -> None:
+def test_a_shape_with_huge_numbers_is_rejected(fake_server: RuntimeServer) -> None:
     tensor = {"name": "text", "shape": [10**4000, 10**4000], "datatype": "BYTES", "data": ["a"]}
     assert fake_server.post(INFER, inputs=[tensor]).status_code == HTTPStatus.BAD_REQUEST
 
 
 @pytest.mark.parametrize("length", ["0" * 12 + "9" * 5000, "-1", "1.5", ""])
-def test_a_length_of_json_that_is_none_is_refused(fake_server: RuntimeServer, length: str) -> None:
+def test_an_invalid_length_of_the_json_is_rejected(fake_server: RuntimeServer, length: str) -> None:
     headers = {"Content-Type": "application/json", "Inference-Header-Content-Length": length}
     with fake_server.http() as http:
         answer = http.post(INFER, content=b"{}", headers=headers)
     assert answer.status_code == HTTPStatus.BAD_REQUEST
 
 
-def test_metrics_are_told_whatever_is_accepted(fake_server: RuntimeServer) -> None:
+def test_metrics_are_returned_for_any_accept_header(fake_server: RuntimeServer) -> None:
     with fake_server.http() as http:
         answer = http.get("/metrics", headers={"Accept": "application/openmetrics-text;q=x;version=a"})
     assert answer.status_code == HTTPStatus.OK

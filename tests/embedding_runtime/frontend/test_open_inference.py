@@ -17,7 +17,7 @@ def a_tensor(*texts: str, shape: list[int] | None = None, **fields: object) -> d
     return {"name": "text", "shape": shape or [len(texts)], "datatype": "BYTES", "data": list(texts), **fields}
 
 
-def test_v1_predicts_a_vector_an_instance(fake_server: RuntimeServer) -> None:
+def test_v1_predicts_a_vector_per_instance(fake_server: RuntimeServer) -> None:
     found = fake_server.post(f"/v1/models/{NAME}:predict", instances=["a", "b"]).json()
     assert np.array(found["predictions"]).shape == (2, 384)
 
@@ -31,7 +31,7 @@ def test_v2_infers_one_tensor_of_vectors(fake_server: RuntimeServer) -> None:
     assert np.array_equal(np.reshape(output["data"], (2, 384)), by_v1)
 
 
-def test_v2_tells_server_and_model(fake_server: RuntimeServer) -> None:
+def test_v2_describes_server_and_model(fake_server: RuntimeServer) -> None:
     with fake_server.http() as http:
         assert http.get("/v2").json()["name"] == "embedding-runtime"
         assert http.get("/v2/health/live").json() == {"live": True}
@@ -45,14 +45,14 @@ def test_v2_tells_server_and_model(fake_server: RuntimeServer) -> None:
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ([a_tensor("a", shape=[2])], "the shape [2] has room for 2 texts, data has 1"),
+        ([a_tensor("a", shape=[2])], "the shape [2] means 2 texts, but data has 1"),
         ([a_tensor("a", datatype="INT32")], "inputs[0].datatype: Input should be 'BYTES'"),
         ([a_tensor("a", parameters={"content_type": "base64"})], "inputs[0].parameters.content_type: Input should be"),
         ([a_tensor("a"), a_tensor("b")], "inputs: List should have at most 1 item"),
-        ([{"name": "t", "shape": [1], "datatype": "BYTES", "data": [3]}], "inputs[0].data: it has to be a list"),
+        ([{"name": "t", "shape": [1], "datatype": "BYTES", "data": [3]}], "inputs[0].data: must be a list"),
     ],
 )
-def test_errors_are_told_as_v2_tells_them(fake_server: RuntimeServer, inputs: list[Any], words: str) -> None:
+def test_errors_have_v2s_format(fake_server: RuntimeServer, inputs: list[Any], words: str) -> None:
     answer = fake_server.post(INFER, inputs=inputs)
     assert answer.status_code == 400
     (message,) = answer.json().values()
@@ -75,7 +75,7 @@ def infer_binary(server: RuntimeServer, rest: bytes, *, length: int | None = Non
         )
 
 
-def test_binary_tensors_are_taken_and_given(fake_server: RuntimeServer) -> None:
+def test_binary_tensors_are_accepted_and_returned(fake_server: RuntimeServer) -> None:
     rows = np.reshape(fake_server.post(INFER, inputs=[a_tensor("a", "ü")]).json()["outputs"][0]["data"], (2, 384))
     answer = infer_binary(fake_server, binary("a", "ü"), parameters={"binary_data_output": True})
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/octet-stream")
@@ -85,7 +85,7 @@ def test_binary_tensors_are_taken_and_given(fake_server: RuntimeServer) -> None:
     assert np.array_equal(np.frombuffer(answer.content[length:], "<f4").reshape(2, 384), rows.astype(np.float32))
 
 
-def test_binary_data_of_an_output_goes_before_that_of_all(fake_server: RuntimeServer) -> None:
+def test_binary_data_of_an_output_overrides_the_default(fake_server: RuntimeServer) -> None:
     outputs = [{"name": "embedding", "parameters": {"binary_data": False}}]
     answer = infer_binary(fake_server, binary("a", "b"), outputs=outputs, parameters={"binary_data_output": True})
     assert len(answer.json()["outputs"][0]["data"]) == 2 * 384
@@ -94,13 +94,13 @@ def test_binary_data_of_an_output_goes_before_that_of_all(fake_server: RuntimeSe
 @pytest.mark.parametrize(
     ("rest", "fields", "words"),
     [
-        (binary("a"), {}, "the shape [2] has room for 2 texts, data has 1"),
-        (binary("a", "b")[:-1], {}, "text 1 ends beyond the binary data"),
+        (binary("a"), {}, "the shape [2] means 2 texts, but data has 1"),
+        (binary("a", "b")[:-1], {}, "text 1 is longer than the rest of the binary data"),
         (struct.pack("<I", 1) + b"\xff", {}, "text 0 of the binary data is not UTF-8"),
-        (b"", {"tensor": {"parameters": {"binary_data_size": 9}}}, "binary_data_size is 9, and 0 bytes follow"),
-        (b"x", {"tensor": {"data": ["a", "b"], "parameters": None}}, "binary_data_size is 0, and 1 bytes follow"),
-        (binary("a", "b"), {"tensor": {"data": ["a", "b"]}}, "give either data, or binary_data_size"),
-        (b"", {"length": 10**9}, "Inference-Header-Content-Length: it has to be the number"),
+        (b"", {"tensor": {"parameters": {"binary_data_size": 9}}}, "binary_data_size is 9, but 0 bytes follow"),
+        (b"x", {"tensor": {"data": ["a", "b"], "parameters": None}}, "binary_data_size is 0, but 1 bytes follow"),
+        (binary("a", "b"), {"tensor": {"data": ["a", "b"]}}, "exactly one of data and parameters.binary_data_size"),
+        (b"", {"length": 10**9}, "Inference-Header-Content-Length must be the size"),
     ],
 )
 def test_binary_tensors_that_do_not_fit_are_refused(
@@ -111,7 +111,7 @@ def test_binary_tensors_that_do_not_fit_are_refused(
     assert words in answer.json()["error"]
 
 
-def test_a_models_one_version_may_be_named(fake_server: RuntimeServer) -> None:
+def test_the_only_version_of_a_model_can_be_requested(fake_server: RuntimeServer) -> None:
     with fake_server.http() as http:
         assert http.get(f"/v2/models/{NAME}/versions/1").json()["versions"] == ["1"]
         assert http.get(f"/v2/models/{NAME}/versions/1/ready").json() == {"ready": True}
@@ -120,7 +120,7 @@ def test_a_models_one_version_may_be_named(fake_server: RuntimeServer) -> None:
     assert (answer.json()["model_name"], answer.json()["model_version"]) == (NAME, "1")
 
 
-def test_v1_says_that_the_model_is_ready_where_openai_has_the_model(fake_server: RuntimeServer) -> None:
+def test_v1s_readiness_is_at_openais_path_of_the_model(fake_server: RuntimeServer) -> None:
     with fake_server.http() as http:
         model = http.get(f"/v1/models/{NAME}").json()
         assert http.get("/v1/models").json()["models"] == [NAME]
@@ -147,7 +147,7 @@ def test_another_model_is_not_found(fake_server: RuntimeServer, path: str, body:
         {"parameters": {"content_type": "str"}, "inputs": [a_tensor("a", parameters={"content_type": "str"})]},
     ],
 )
-def test_what_other_servers_clients_say_unasked_is_known(fake_server: RuntimeServer, fields: dict[str, Any]) -> None:
+def test_default_parameters_of_clients_are_accepted(fake_server: RuntimeServer, fields: dict[str, Any]) -> None:
     answer = fake_server.post(INFER, **{"inputs": [a_tensor("a")], **fields})
     assert (answer.status_code, answer.json()["outputs"][0]["shape"]) == (200, [1, 384])
 
@@ -155,16 +155,19 @@ def test_what_other_servers_clients_say_unasked_is_known(fake_server: RuntimeSer
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"parameters": {"timeout": 1}}, "parameters: only content_type and binary_data_output may be here"),
-        ({"inputs": [a_tensor("a", parameters={"truncate": 1})]}, "inputs[0].parameters: only content_type and binary"),
+        (
+            {"parameters": {"timeout": 1}},
+            "parameters: unknown parameter; valid parameters: content_type, binary_data_output",
+        ),
+        ({"inputs": [a_tensor("a", parameters={"truncate": 1})]}, "inputs[0].parameters: unknown parameter"),
         (
             {"outputs": [{"name": "embedding", "parameters": {"classification": 1}}]},
-            "outputs[0].parameters: only binary",
+            "outputs[0].parameters: unknown parameter",
         ),
-        ({"outputs": [{"name": "score"}]}, "outputs: this model has one, embedding"),
+        ({"outputs": [{"name": "score"}]}, "outputs: unknown output; the only output of this model is embedding"),
     ],
 )
-def test_what_nobody_would_obey_is_refused(fake_server: RuntimeServer, fields: dict[str, Any], words: str) -> None:
+def test_unsupported_parameters_are_rejected(fake_server: RuntimeServer, fields: dict[str, Any], words: str) -> None:
     answer = fake_server.post(INFER, **{"inputs": [a_tensor("a")], **fields})
     assert answer.status_code == 400
     assert words in answer.json()["error"]

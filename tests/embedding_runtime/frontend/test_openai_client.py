@@ -34,7 +34,7 @@ def test_floats_and_base64_are_the_same_numbers(fake_server: RuntimeServer) -> N
     assert np.array_equal(np.array(floats, dtype=np.float32), np.array(decoded, dtype=np.float32))
 
 
-def test_base64_is_what_was_asked_for(fake_server: RuntimeServer) -> None:
+def test_base64_is_returned_on_request(fake_server: RuntimeServer) -> None:
     answer = fake_server.client().embeddings.create(model=NAME, input="a", encoding_format="base64")
     assert isinstance(answer.data[0].embedding, str)
 
@@ -90,6 +90,8 @@ def test_the_model_list_says_what_a_vector_is(fake_server: RuntimeServer) -> Non
         "dimensions": 384,
         "max_length": 256,
         "sizes": [],
+        "sizes_source": "",
+        "truncate": "off",
         "kind": "embedding model",
         "pooling": "mean",
         "normalized": True,
@@ -116,8 +118,8 @@ def test_another_model_is_not_found(fake_server: RuntimeServer) -> None:
     assert NAME in caught.value.message
 
 
-def test_the_longest_input_is_taken_and_one_token_more_is_refused_with_both_numbers(fake_server: RuntimeServer) -> None:
+def test_the_longest_input_is_accepted_and_one_more_token_is_rejected(fake_server: RuntimeServer) -> None:
     client = fake_server.client()
     assert client.embeddings.create(model=NAME, input="one " * 254).usage.prompt_tokens == 256
-    with pytest.raises(openai.BadRequestError, match=r"input\[1\] has 257 tokens; the model takes 256"):
+    with pytest.raises(openai.BadRequestError, match=r"input\[1\] has 257 tokens; the model's maximum is 256"):
         client.embeddings.create(model=NAME, input=["fits", "one " * 255])

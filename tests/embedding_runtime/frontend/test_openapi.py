@@ -21,7 +21,7 @@ def test_a_key_goes_in_the_header_as_bearer(document: Mapping[str, Any]) -> None
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
 
 
-def test_who_wants_a_key_where_there_are_keys_says_so_and_what_comes_without(document: Mapping[str, Any]) -> None:
+def test_operations_that_need_a_key_are_documented(document: Mapping[str, Any]) -> None:
     operations = {
         (method, path): operation
         for path, methods in document["paths"].items()

@@ -36,29 +36,29 @@ def message_of(server: RuntimeServer, path: str, **fields: object) -> str:
 @pytest.mark.parametrize(
     ("path", "field", "value", "words"),
     [
-        ("/v1/embeddings", "embed_dtype", "float16", "it goes with encoding_format base64, bytes or bytes_only"),
-        ("/v1/embeddings", "endianness", "big", "it goes with encoding_format base64, bytes or bytes_only"),
+        ("/v1/embeddings", "embed_dtype", "float16", "with encoding_format float: use base64, bytes"),
+        ("/v1/embeddings", "endianness", "big", "with encoding_format float: use base64, bytes"),
         ("/v1/embeddings", "use_activation", False, "use normalize"),
         ("/v1/embeddings", "task", "retrieval.query", "use input_type or prompt_name"),
-        ("/v1/embeddings", "late_chunking", True, "each text has a vector of its own"),
+        ("/v1/embeddings", "late_chunking", True, "each text is embedded separately"),
         ("/v1/embeddings", "embedding_types", ["binary"], "use encoding_format"),
         ("/v1/embeddings", "output_dimension", 128, "use dimensions"),
         ("/v1/embeddings", "truncate_dim", 128, "use dimensions"),
         ("/v1/embeddings", "padding", "max_length", "texts are not padded"),
         ("/v1/embed", "output_dimension", 128, "use output_dimension of POST /v2/embed"),
         ("/v2/embed", "dimensions", 128, "use output_dimension"),
-        ("/v2/embed", "max_tokens", 5, "texts are cut at the model's own length"),
-        ("/embed", "parameters", {"truncate": True}, "write its fields beside inputs"),
-        ("/tokenize", "messages", [], "send the text in prompt"),
+        ("/v2/embed", "max_tokens", 5, "texts are truncated at the model's maximum length"),
+        ("/embed", "parameters", {"truncate": True}, "move its fields to the top level"),
+        ("/tokenize", "messages", [], "use prompt"),
         ("/v1/rerank", "top_k", 3, "use top_n"),
-        ("/v1/rerank", "instruction", "be kind", "write it into the query"),
-        ("/v1/rerank", "rank_fields", ["title"], "a document is ranked by its text"),
-        ("/rerank", "top_n", 1, "top_n goes with documents"),
-        ("/v1/score", "max_tokens_per_query", 7, "pairs are cut at the model's own length"),
-        (f"/v1/models/{NAME}:predict", "parameters", {"dimensions": 3}, "POST /v1/embeddings has dimensions"),
+        ("/v1/rerank", "instruction", "be kind", "put the instruction into the query"),
+        ("/v1/rerank", "rank_fields", ["title"], "documents are ranked by their text only"),
+        ("/rerank", "top_n", 1, "top_n is valid with documents only"),
+        ("/v1/score", "max_tokens_per_query", 7, "pairs are truncated at the model's maximum length"),
+        (f"/v1/models/{NAME}:predict", "parameters", {"dimensions": 3}, "use POST /v1/embeddings for dimensions"),
     ],
 )
-def test_a_field_that_would_change_numbers_is_refused_and_the_remedy_is_told(
+def test_a_field_that_would_change_the_result_is_rejected_with_a_remedy(
     fake_server: RuntimeServer, path: str, field: str, value: object, words: str
 ) -> None:
     message = message_of(fake_server, path, **{field: value})
@@ -67,34 +67,34 @@ def test_a_field_that_would_change_numbers_is_refused_and_the_remedy_is_told(
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_an_unknown_field_is_refused_with_those_that_there_are(fake_server: RuntimeServer, path: str) -> None:
+def test_an_unknown_field_is_rejected_with_the_valid_ones(fake_server: RuntimeServer, path: str) -> None:
     message = message_of(fake_server, path, zzz=1)
     assert message.startswith("zzz: unknown field; valid fields: ")
     assert message_of(fake_server, path, **{"a secret text": 1}) == (
-        "there is an unknown field, whose name is not repeated here: leave it out"
+        "the body has an unknown field whose name is not valid (letters, digits, _ . - only): remove it"
     )
 
 
-def test_a_misspelt_field_is_told_its_name(fake_server: RuntimeServer) -> None:
+def test_a_misspelt_field_gets_a_suggestion(fake_server: RuntimeServer) -> None:
     assert (
         message_of(fake_server, "/v1/embeddings", dimension=128) == "dimension: unknown field; did you mean dimensions?"
     )
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if "rerank" not in path and "score" not in path])
-def test_what_changes_no_number_may_be_said(fake_server: RuntimeServer, path: str) -> None:
+def test_harmless_fields_are_accepted(fake_server: RuntimeServer, path: str) -> None:
     harmless = {"priority": 3, "request_id": "x", "user": "somebody", "metadata": {"a": "b"}, "task": None, "zzz": None}
     answer = fake_server.post(path, **PATHS[path], **harmless)
     assert answer.status_code == 200, answer.text
 
 
-def test_the_values_of_other_servers_that_mean_what_is_done_may_be_said(fake_server: RuntimeServer) -> None:
+def test_values_that_match_the_behaviour_are_accepted(fake_server: RuntimeServer) -> None:
     asked: dict[str, Any] = {"embed_dtype": "float32", "endianness": "little", "late_chunking": False}
     answer = fake_server.embeddings(input="a", padding="do_not_pad", embedding_type="float", **asked)
     assert answer.status_code == 200
 
 
-def test_all_that_is_wrong_is_told_together(fake_server: RuntimeServer) -> None:
+def test_all_problems_are_reported_together(fake_server: RuntimeServer) -> None:
     assert message_of(fake_server, "/v1/embeddings", dimensions="many", task="x") == (
         "dimensions: Input should be a valid integer; task is not supported: use input_type or prompt_name"
     )

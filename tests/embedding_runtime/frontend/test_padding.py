@@ -21,11 +21,11 @@ async def tokenized(backend: BackendName, padding: int | None) -> int:
     return len(texts)
 
 
-async def test_vllm_would_place_it_wrongly_and_says_so() -> None:
-    with pytest.raises(BadRequest, match=r"input\[1\] has the model's padding token.*--backend=huggingface"):
+async def test_vllm_rejects_padding_tokens() -> None:
+    with pytest.raises(BadRequest, match=r"input\[1\] contains the padding token.*--backend=huggingface"):
         await tokenized(BackendName.VLLM, PADDING)
 
 
 @pytest.mark.parametrize(("backend", "padding"), [(BackendName.HUGGINGFACE, PADDING), (BackendName.VLLM, None)])
-async def test_elsewhere_it_is_a_token_like_others(backend: BackendName, padding: int | None) -> None:
+async def test_with_other_backends_it_is_an_ordinary_token(backend: BackendName, padding: int | None) -> None:
     assert await tokenized(backend, padding) == 2

@@ -34,11 +34,11 @@ async def test_a_pair_becomes_one_array_of_ids() -> None:
 
 async def test_a_pair_that_is_too_long_is_refused_with_both_numbers() -> None:
     async with serving() as service:
-        with pytest.raises(InputTooLong, match=r"documents\[1\] has 24 tokens; the model takes 16 at most"):
+        with pytest.raises(InputTooLong, match=r"documents\[1\] has 24 tokens; the model's maximum is 16"):
             await service.tokenize_pairs([("one", "two"), ("one", "two " * 20)])
 
 
-async def test_a_pair_that_is_too_long_is_cut_where_it_is_asked_for() -> None:
+async def test_a_long_pair_is_truncated_on_request() -> None:
     async with serving() as service:
         (pair,) = await service.tokenize_pairs([("one", "two " * 20)], truncate=True)
     assert len(pair) == 16
@@ -52,27 +52,27 @@ async def test_no_pairs_are_refused_by_the_fields_name() -> None:
 
 async def test_too_many_pairs_are_refused_with_both_numbers() -> None:
     async with serving(max_inputs=2) as service:
-        with pytest.raises(BadRequest, match=r"documents has 3 texts; 2 are taken in one request \(--max_inputs\)"):
+        with pytest.raises(BadRequest, match=r"documents has 3 texts; the maximum is 2 \(--max_inputs\)"):
             await service.tokenize_pairs([("one", "two")] * 3)
 
 
 async def test_too_many_tokens_in_pairs_are_refused_with_both_numbers() -> None:
     async with serving(max_request_tokens=9) as service:
-        with pytest.raises(BadRequest, match=r"texts has 10 tokens; 9 are taken in one request"):
+        with pytest.raises(BadRequest, match=r"texts has 10 tokens; the maximum is 9"):
             await service.tokenize_pairs([("one", "two")] * 2, field="texts")
 
 
-async def test_a_padding_token_in_either_text_is_refused_where_vllm_would_place_it_wrongly() -> None:
+async def test_a_padding_token_in_either_text_is_rejected_with_vllm() -> None:
     (plain,) = TextTokenizer(SCORES).encode_pairs([("one", "two")])
     async with serving(replace(SCORES, padding=int(plain[3])), BackendName.VLLM) as service:
-        with pytest.raises(BadRequest, match=r"documents\[0\] has the model's padding token"):
+        with pytest.raises(BadRequest, match=r"documents\[0\] contains the padding token"):
             await service.tokenize_pairs([("one", "two")])
 
 
-async def test_each_kind_of_model_names_the_path_of_the_other() -> None:
+async def test_each_kind_of_model_names_the_path_of_the_other_kind() -> None:
     async with serving() as service:
-        with pytest.raises(BadRequest, match=r"m is a cross-encoder: .* /v1/rerank"):
+        with pytest.raises(BadRequest, match=r"m is a cross-encoder, .* /v1/rerank"):
             await service.tokenize("one", Options.of(SCORES))
     async with serving(MINILM) as service:
-        with pytest.raises(BadRequest, match=r"m is an embedding model: .* /v1/embeddings"):
+        with pytest.raises(BadRequest, match=r"m is an embedding model, .* /v1/embeddings"):
             await service.tokenize_pairs([("one", "two")])

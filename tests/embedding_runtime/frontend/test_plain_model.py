@@ -28,8 +28,8 @@ def test_the_model_list_tells_what_was_assumed(server: RuntimeServer) -> None:
     assert [words.partition(":")[0] for words in said["assumed"]] == ["pooling by mean", "no normalization"]
 
 
-def test_the_log_tells_what_was_assumed(server: RuntimeServer) -> None:
-    assert "assumed: pooling by mean: " in server.log
+def test_the_log_lists_assumptions(server: RuntimeServer) -> None:
+    assert "assumption: pooling by mean: " in server.log
 
 
 def test_the_prompt_counts_as_tokens(server: RuntimeServer) -> None:

@@ -51,11 +51,11 @@ def assert_alike(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -
 
 
 @pytest.mark.parametrize("name", [None, *PROMPTS])
-def test_a_prompt_by_name_is_as_encode_has_it(served: Served, name: str | None) -> None:
+def test_a_prompt_by_name_gives_the_vectors_of_encode(served: Served, name: str | None) -> None:
     assert_alike(served.vectors(prompt_name=name), served.reference.encode(TEXTS, prompt_name=name))
 
 
-def test_a_query_is_as_encode_query_has_it(served: Served) -> None:
+def test_a_query_has_the_vector_of_encode_query(served: Served) -> None:
     assert_alike(served.vectors(input_type="search_query"), served.reference.encode_query(TEXTS))
 
 
@@ -64,7 +64,7 @@ def test_a_document_gets_the_models_own_prompt_for_it(served: Served) -> None:
 
 
 @pytest.mark.parametrize("size", [8, 16, 32])
-def test_a_cut_vector_is_as_encode_has_it(served: Served, size: int) -> None:
+def test_a_truncated_vector_equals_that_of_encode(served: Served, size: int) -> None:
     reference = served.reference.encode(TEXTS, truncate_dim=size, normalize_embeddings=True)
     found = served.vectors(dimensions=size)
     assert found.shape == (len(TEXTS), size)
@@ -76,13 +76,13 @@ def test_a_cut_text_keeps_its_prompt_and_the_tokens_around_it(served: Served) ->
     assert answer["usage"]["prompt_tokens"] == tiny.MAX_LENGTH
 
 
-def test_another_size_is_refused_with_those_that_there_are(served: Served) -> None:
+def test_another_size_is_rejected_with_the_valid_ones(served: Served) -> None:
     answer = served.server.embeddings(input="a", dimensions=20)
     assert answer.status_code == 400
-    assert "may be cut to 8, 16" in answer.json()["error"]["message"]
+    assert "can be truncated to 8, 16" in answer.json()["error"]["message"]
 
 
-def test_an_unknown_prompt_is_refused_with_those_that_there_are(served: Served) -> None:
+def test_an_unknown_prompt_is_rejected_with_the_valid_ones(served: Served) -> None:
     answer = served.server.embeddings(input="a", prompt_name="question")
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt_name")
     assert "document, other, passage, query" in answer.json()["error"]["message"]

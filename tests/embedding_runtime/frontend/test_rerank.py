@@ -31,7 +31,7 @@ def test_the_best_documents_come_first(server: RuntimeServer, scores: list[float
     assert found == sorted(enumerate(scores), key=lambda item: -item[1])
 
 
-def test_some_may_be_asked_for_with_their_texts(server: RuntimeServer, scores: list[float]) -> None:
+def test_texts_are_returned_on_request(server: RuntimeServer, scores: list[float]) -> None:
     documents = [TEXTS[0], *({"text": text} for text in TEXTS[1:])]
     answer = server.post(
         "/v1/rerank", model=NAME, query=QUERY, documents=documents, top_n=2, return_documents=True
@@ -62,7 +62,7 @@ def test_the_root_takes_documents_as_vllm_does(server: RuntimeServer) -> None:
         {"queries": QUERY, "documents": TEXTS},
     ],
 )
-def test_score_takes_pairs_in_vllms_ways(server: RuntimeServer, scores: list[float], body: dict[str, Any]) -> None:
+def test_score_accepts_vllms_forms_of_pairs(server: RuntimeServer, scores: list[float], body: dict[str, Any]) -> None:
     answer = server.post("/openai/v1/score", model=NAME, **body).json()
     assert [item["score"] for item in answer["data"]] == scores
 
@@ -70,21 +70,21 @@ def test_score_takes_pairs_in_vllms_ways(server: RuntimeServer, scores: list[flo
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"text_1": "a"}, "give text_1 and text_2, or queries and documents"),
-        ({"text_1": "a", "documents": ["b"]}, "give text_1 and text_2, or queries and documents"),
-        ({"text_1": ["a", "b"], "text_2": ["a", "b", "c"]}, "text_1 has 2 texts, text_2 3"),
-        ({"text_1": "a", "text_2": "one " * 600}, "text_2[0] has 604 tokens; the model takes 512"),
+        ({"text_1": "a"}, "either text_1 and text_2, or queries and documents are required"),
+        ({"text_1": "a", "documents": ["b"]}, "either text_1 and text_2, or queries and documents are required"),
+        ({"text_1": ["a", "b"], "text_2": ["a", "b", "c"]}, "text_1 has 2 texts, but text_2 has 3"),
+        ({"text_1": "a", "text_2": "one " * 600}, "text_2[0] has 604 tokens; the model's maximum is 512"),
         ({"text_1": "a", "text_2": []}, "text_2 is an empty list"),
-        ({"text_1": 3, "text_2": "a"}, "text_1: it has to be a string or a list of strings"),
+        ({"text_1": 3, "text_2": "a"}, "text_1: must be a string or a list of strings"),
     ],
 )
-def test_pairs_that_are_none_are_refused(server: RuntimeServer, body: dict[str, Any], words: str) -> None:
+def test_invalid_pairs_are_rejected(server: RuntimeServer, body: dict[str, Any], words: str) -> None:
     answer = server.post("/v1/score", model=NAME, **body)
     assert answer.status_code == 400
     assert words in answer.json()["error"]["message"]
 
 
-def test_too_long_a_pair_is_cut_for_who_ranks_as_cohere_does(server: RuntimeServer) -> None:
+def test_a_long_pair_is_truncated_in_rankings_as_in_cohere(server: RuntimeServer) -> None:
     body = {"model": NAME, "query": QUERY, "documents": ["one " * 600]}
     assert server.post("/v2/rerank", **body).json()["usage"]["total_tokens"] == 512
     assert server.post("/v2/rerank", truncate=False, **body).status_code == 400
@@ -95,19 +95,19 @@ def test_too_long_a_pair_is_cut_for_who_ranks_as_cohere_does(server: RuntimeServ
     [{"use_activation": False}, {"activation": False}, {"max_tokens_per_doc": 100}],
     ids=lambda asked: next(iter(asked)),
 )
-def test_what_would_give_other_scores_is_refused_by_name(server: RuntimeServer, other: dict[str, Any]) -> None:
+def test_fields_that_would_change_scores_are_rejected_by_name(server: RuntimeServer, other: dict[str, Any]) -> None:
     answer = server.post("/v2/rerank", model=NAME, query=QUERY, documents=TEXTS, **other)
     assert answer.status_code == 400
     assert next(iter(other)) in answer.text
 
 
-def test_what_changes_no_score_may_be_said(server: RuntimeServer) -> None:
+def test_harmless_fields_of_scores_are_accepted(server: RuntimeServer) -> None:
     body = {"model": NAME, "query": QUERY, "documents": TEXTS}
     said = server.post("/v2/rerank", use_activation=True, max_tokens_per_doc=4096, **body).json()["results"]
     assert said == server.post("/v2/rerank", **body).json()["results"]
 
 
-def test_tei_is_told_what_it_is(server: RuntimeServer) -> None:
+def test_info_describes_the_model_as_tei_does(server: RuntimeServer) -> None:
     with server.http() as http:
         assert http.get("/info").json()["model_type"] == {"reranker": {"labels": 1}}
 
@@ -118,7 +118,7 @@ def test_a_cross_encoder_has_no_vectors(server: RuntimeServer) -> None:
     assert "/v1/rerank" in answer.json()["error"]["message"]
 
 
-def test_an_embedding_model_scores_no_pairs(fake_server: RuntimeServer) -> None:
+def test_an_embedding_model_does_not_score_pairs(fake_server: RuntimeServer) -> None:
     answer = fake_server.post("/v1/rerank", model=NAME, query=QUERY, documents=TEXTS)
     assert answer.status_code == 400
     assert "/v1/embeddings" in answer.json()["message"]
@@ -136,8 +136,6 @@ def test_open_inference_takes_pairs_and_says_so(server: RuntimeServer, scores: l
     assert (answer.status_code, "[pairs, 2]" in answer.json()["error"]) == (400, True)
 
 
-def test_a_wrong_document_is_told_what_it_has_to_be_and_nothing_else(server: RuntimeServer) -> None:
+def test_an_invalid_document_has_one_error(server: RuntimeServer) -> None:
     answer = server.post("/v1/rerank", model=NAME, query=QUERY, documents=[3])
-    assert answer.json()["message"] == (
-        "documents[0]: it has to be a string, or an object with text, of whole Unicode characters"
-    )
+    assert answer.json()["message"] == ("documents[0]: must be a string, or an object with text, in valid Unicode")

@@ -13,12 +13,12 @@ def test_texts_get_their_vectors(fake_server: RuntimeServer, path: str) -> None:
     assert fake_server.post(path, inputs="b").json() == rows[1:]
 
 
-def test_too_long_a_text_is_refused_or_cut_as_asked(fake_server: RuntimeServer) -> None:
+def test_a_long_text_is_rejected_or_truncated_as_requested(fake_server: RuntimeServer) -> None:
     long = "one " * 300
     refused = fake_server.post("/embed", inputs=long)
     assert refused.status_code == 413
     assert refused.json() == {
-        "error": "inputs[0] has 302 tokens; the model takes 256 at most",
+        "error": "inputs[0] has 302 tokens; the model's maximum is 256: shorten or split the text",
         "error_type": "Validation",
     }
     right = fake_server.post("/embed", inputs=long, truncate=True).json()
@@ -38,7 +38,7 @@ def test_health_answers_once_the_model_is_ready(fake_server: RuntimeServer) -> N
         assert http.get("/health").status_code == 200
 
 
-def test_tokens_are_told_as_tei_has_them(fake_server: RuntimeServer) -> None:
+def test_tokens_are_returned_in_teis_form(fake_server: RuntimeServer) -> None:
     (tokens,) = fake_server.post("/tokenize", inputs="hello").json()
     assert tokens == [
         {"id": 101, "text": "[CLS]", "special": True, "start": None, "stop": None},
@@ -48,7 +48,7 @@ def test_tokens_are_told_as_tei_has_them(fake_server: RuntimeServer) -> None:
     assert len(fake_server.post("/tokenize", inputs=["a", "b"], add_special_tokens=False).json()) == 2
 
 
-def test_tokens_are_told_as_vllm_has_them(fake_server: RuntimeServer) -> None:
+def test_tokens_are_returned_in_vllms_form(fake_server: RuntimeServer) -> None:
     answer = fake_server.post("/tokenize", model=NAME, prompt="hello", return_token_strs=True).json()
     assert answer == {
         "count": 3,
@@ -69,7 +69,7 @@ def test_tokens_of_a_text_are_what_embeddings_takes_for_it(fake_server: RuntimeS
     ("field", "given", "words"),
     [
         ("inputs", ["a"] * 2049, "inputs has 2049 texts"),
-        ("inputs", ["a " * 299_999] * 2, "inputs has 300001 tokens or more"),
+        ("inputs", ["a " * 299_999] * 2, "inputs has at least 300001 tokens"),
         ("prompt", "a " * 300_000, "prompt has 300002 tokens"),
     ],
 )
@@ -82,7 +82,7 @@ def test_tokenize_takes_no_more_than_embeddings_does(
 
 
 @pytest.mark.parametrize("body", [{}, {"inputs": "a", "prompt": "a"}])
-def test_either_form_of_tokenize_is_given(fake_server: RuntimeServer, body: dict[str, str]) -> None:
+def test_exactly_one_form_of_tokenize_is_required(fake_server: RuntimeServer, body: dict[str, str]) -> None:
     answer = fake_server.post("/tokenize", **body)
     assert answer.status_code == 422
-    assert "either inputs" in answer.json()["error"]
+    assert "exactly one of inputs" in answer.json()["error"]

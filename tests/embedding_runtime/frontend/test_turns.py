@@ -6,7 +6,7 @@ from embedding_runtime.frontend.turns import Turns
 from support.clock import settle
 
 
-async def test_principals_take_turns_and_within_one_it_is_first_come_first_served() -> None:
+async def test_principals_take_turns_and_each_is_first_come_first_served() -> None:
     turns, order = Turns(), list[str]()
 
     async def work(principal: str, name: str) -> None:
@@ -20,7 +20,7 @@ async def test_principals_take_turns_and_within_one_it_is_first_come_first_serve
     assert order == ["a1", "a2", "b1", "c1", "a3", "b2"]
 
 
-async def test_whoever_leaves_keeps_nobody_from_its_turn() -> None:
+async def test_a_cancelled_waiter_does_not_block_others() -> None:
     turns = Turns()
     await turns.acquire("a")
     leaves, stays = (asyncio.ensure_future(turns.acquire(principal)) for principal in "bc")
@@ -32,7 +32,7 @@ async def test_whoever_leaves_keeps_nobody_from_its_turn() -> None:
     await turns.acquire("a")
 
 
-async def test_whoever_leaves_when_its_turn_begins_passes_it_on() -> None:
+async def test_a_waiter_cancelled_at_its_turn_passes_it_on() -> None:
     turns = Turns()
     await turns.acquire("a")
     leaves, stays = (asyncio.ensure_future(turns.acquire(principal)) for principal in "bc")

@@ -1,5 +1,6 @@
 import json
 import struct
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,13 @@ import pytest
 
 from embedding_runtime.contract import Dtype, ServeArgs
 from embedding_runtime.contract.initializer import MODEL_NOTE
-from embedding_runtime.model import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Side
+from embedding_runtime.model import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Side, matryoshka
+from support.initializer import A_POINTER
 from support.models import a_model, packaged_minilm
 
 TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
+
+SCORES = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
 
 NEW_TYPES = {
     "Transformer": "sentence_transformers.base.modules.transformer.Transformer",
@@ -78,6 +82,10 @@ def test_the_packaged_minilm_is_read_as_it_was_saved() -> None:
         ({"defaults": {"truncate_dim": 3}}, "normalized", False),
         ({"defaults": {"truncate_dim": 300}}, "dimensions", 8),
         ({"defaults": {"prompts": {"query": "q: ", "document": None}}}, "prompts", {"query": "q: ", "document": ""}),
+        ({"transformer": {"model_args": {"torch_dtype": "float16", "device_map": "auto"}}}, "dtype", Dtype.FLOAT16),
+        ({"transformer": {"model_kwargs": {"dtype": "auto"}}}, "dtype", Dtype.FLOAT32),
+        ({"transformer": {"tokenizer_args": {"model_max_length": 32}}}, "max_length", 32),
+        ({"transformer": {"processor_kwargs": {"truncation_side": "left"}}}, "cut_side", Side.LEFT),
         ({"config": {"is_matryoshka": True}}, "sizes", range(1, 8)),
         ({"config": {"matryoshka_dimensions": [8, 4, 2]}}, "sizes", (2, 4)),
         ({"config": {"matryoshka_dimensions": [8, 4, 2]}, "defaults": {"truncate_dim": 4}}, "sizes", (2,)),
@@ -90,7 +98,21 @@ def test_the_files_decide(tmp_path: Path, says: dict[str, Any], field: str, valu
     assert getattr(ModelSpec.read(a_model(tmp_path, **says)), field) == value
 
 
-def test_weights_tell_their_type_where_the_config_does_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"model_args": {"trust_remote_code": True, "attn_implementation": "flash_attention_2"}},
+        {"model_args": {"add_pooling_layer": False, "low_cpu_mem_usage": True, "use_safetensors": True}},
+        {"tokenizer_args": {"padding_side": "left", "use_fast": True, "trust_remote_code": True}},
+        {"config_args": {"trust_remote_code": True, "use_cache": False, "quantization_config": None}},
+    ],
+)
+def test_arguments_that_do_not_affect_vectors_are_accepted(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    plain = ModelSpec.read(a_model(tmp_path))
+    assert ModelSpec.read(a_model(tmp_path, transformer=arguments)) == plain
+
+
+def test_the_type_of_the_weights_is_read_without_a_config(tmp_path: Path) -> None:
     header = json.dumps({"__metadata__": {}, "ids": {"dtype": "I64"}, "w": {"dtype": "F16"}}).encode()
     model = a_model(tmp_path, config={"dtype": None})
     (model / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
@@ -105,8 +127,8 @@ def test_weights_tell_their_type_where_the_config_does_not(tmp_path: Path) -> No
         ({"types": {"Pooling": "sentence_transformers.models.WeightedLayerPooling"}}, "WeightedLayerPooling"),
         ({"modules": ["Transformer"]}, "only Transformer"),
         ({"types": {"Pooling": "their_code.Pooling"}}, "their_code.Pooling"),
-        ({"defaults": {"default_prompt_name": "query"}}, "'query', but no such prompt"),
-        ({"defaults": {"model_type": "SparseEncoder"}}, "a SparseEncoder"),
+        ({"defaults": {"default_prompt_name": "query"}}, "'query', which is not in its prompts"),
+        ({"defaults": {"model_type": "SparseEncoder"}}, "model_type SparseEncoder"),
         ({"defaults": {"truncate_dim": "8"}}, "truncate_dim '8'"),
         ({"pooling": {"pooling_mode": ["mean", "median"]}}, "pools by median"),
         ({"pooling": {"pooling_mode": []}}, "pools by nothing"),
@@ -114,8 +136,22 @@ def test_weights_tell_their_type_where_the_config_does_not(tmp_path: Path) -> No
         ({"transformer": {"modality_config": {"text": TEXT, "message": TEXT}}}, "chat template"),
         ({"transformer": {"modality_config": {"text": {**TEXT, "method": "get_text_features"}}}}, "modality_config"),
         ({"transformer": {"module_output_name": "sentence_embedding"}}, "modality_config"),
-        ({"transformer": {"model_args": {"a": 1}, "transformer_task": "retrieval"}}, "model_args, transformer_task"),
-        ({"modules": ["Transformer", "Pooling", "Dense"], "dense": {"in_features": 9}}, "takes 9 numbers, .* gives 8"),
+        (
+            {"transformer": {"processing_kwargs": {"a": 1}, "transformer_task": "retrieval"}},
+            "processing_kwargs, transf",
+        ),
+        ({"transformer": {"model_args": {"a": 1}, "config_args": {"b": {}}}}, "model_args.a to 1, config_args.b to {}"),
+        ({"transformer": {"model_args": {"use_safetensors": False}}}, "use_safetensors to false"),
+        ({"transformer": {"model_kwargs": {"torch_dtype": ["float16"]}}}, "model_kwargs.torch_dtype to"),
+        ({"transformer": {"model_args": {"dtype": "int8"}}}, "int8"),
+        ({"transformer": {"config_args": {"attn_implementation": "mine"}}}, 'attn_implementation to "mine"'),
+        ({"transformer": {"tokenizer_args": {"truncation_side": "up"}}}, "truncation_side 'up'"),
+        ({"transformer": {"tokenizer_args": {"do_lower_case": True}}}, "if it does, set it in the model's config.json"),
+        ({"transformer": {"tokenizer_args": [1]}}, "must be an object"),
+        (
+            {"modules": ["Transformer", "Pooling", "Dense"], "dense": {"in_features": 9}},
+            "has 9 inputs, .* has 8 outputs",
+        ),
         ({"modules": ["Transformer", "Pooling", "Dense"], "dense": {"activation_function": "mine.Act"}}, "mine.Act"),
         (
             {"modules": ["Transformer", "Pooling", "Dense"], "dense": {"module_input_name": "token_embeddings"}},
@@ -129,24 +165,49 @@ def test_weights_tell_their_type_where_the_config_does_not(tmp_path: Path) -> No
                 "tokenizer": {"model_max_length": 10**30},
                 "config": {"max_position_embeddings": None},
             },
-            "does not say how long",
+            "does not define a maximum length",
         ),
     ],
 )
-def test_what_cannot_be_served_exactly_is_refused_by_name(tmp_path: Path, says: dict[str, Any], words: str) -> None:
+def test_unsupported_models_are_refused_by_name(tmp_path: Path, says: dict[str, Any], words: str) -> None:
     with pytest.raises(ModelRefused, match=words.replace("+", r"\+")):
         ModelSpec.read(a_model(tmp_path, **says))
 
 
 @pytest.mark.parametrize("name", ["modules.json", "config.json", "1_Pooling/config.json"])
 @pytest.mark.parametrize("content", [None, "", "{", "[1]", "3"])
-def test_a_broken_file_is_named(tmp_path: Path, name: str, content: str | None) -> None:
+def test_an_invalid_file_is_named(tmp_path: Path, name: str, content: str | None) -> None:
     if (name, content) == ("modules.json", None):
         name = "config.json"  # a plain transformers model is to have it all there
     path = a_model(tmp_path) / name
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(ModelRefused, match=path.name):
         ModelSpec.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "modules.json",
+        "config.json",
+        "model.safetensors",
+        "model-00001-of-00002.safetensors",
+        "2_Dense/model.safetensors",
+    ],
+)
+def test_a_git_lfs_pointer_is_named_with_the_remedy(tmp_path: Path, name: str) -> None:
+    model = a_model(tmp_path, modules=["Transformer", "Pooling", "Dense"])
+    (model / name).write_bytes(A_POINTER)
+    with pytest.raises(ModelRefused, match=f"{name} is a Git LFS pointer to a file of 90868376 bytes.*`git lfs pull`"):
+        ModelSpec.read(model)
+
+
+def test_a_pointer_next_to_the_loaded_weights_is_ignored(tmp_path: Path) -> None:
+    model = a_model(tmp_path)
+    header = json.dumps({"w": {"dtype": "F32"}}).encode()
+    (model / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    (model / "pytorch_model.bin").write_bytes(A_POINTER)
+    ModelSpec.read(model)
 
 
 def test_dense_layers_are_read_with_their_defaults(tmp_path: Path) -> None:
@@ -186,7 +247,7 @@ def test_the_transformer_may_have_a_directory_of_its_own(tmp_path: Path) -> None
         ({"architectures": ["Qwen3ForCausalLM"], "is_causal": False}, Pooling.MEAN),
     ],
 )
-def test_without_modules_sentence_transformers_defaults_are_assumed_and_told(
+def test_without_modules_the_defaults_are_used_and_reported(
     tmp_path: Path, config: dict[str, Any], pooling: Pooling
 ) -> None:
     model = a_model(tmp_path, config={"hidden_size": 12, **config})
@@ -196,7 +257,7 @@ def test_without_modules_sentence_transformers_defaults_are_assumed_and_told(
     assert spec.assumed[0].startswith(f"pooling by {pooling}: ")
 
 
-def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(path: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(path))
 
@@ -209,7 +270,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("says", "words"),
     [
-        ({"defaults": {"prompts": ["query: "]}}, r"prompts \['query: '\]: it has to be an object"),
+        ({"defaults": {"prompts": ["query: "]}}, r"prompts \['query: '\], which must be an object"),
         ({"transformer": {"modality_config": ["text"]}}, "sets modality_config"),
     ],
 )
@@ -224,6 +285,71 @@ def test_the_initializers_note_tells_the_revision(tmp_path: Path) -> None:
     assert ModelSpec.read(model).revision == "c0ffee"
 
 
+def noted(model: Path, uri: str) -> Path:
+    """As the initializer notes where a model came from."""
+    (model / MODEL_NOTE).write_text(json.dumps({"uri": uri, "revision": "c0ffee"}))
+    return model
+
+
+def asked(model: Path, *flags: str) -> ModelSpec:
+    return ModelSpec.asked_for(ServeArgs.from_argv([f"--model_dir={model}", "--model_name=a", *flags]))
+
+
+@pytest.mark.parametrize(
+    ("uri", "sizes", "source"),
+    [
+        ("hf://google/embeddinggemma-300m", (128, 256, 512), "https://huggingface.co/google/embeddinggemma-300m"),
+        ("hf://google/embeddinggemma-300m:main", (128, 256, 512), "https://huggingface.co/google/embeddinggemma-300m"),
+        ("hf://Qwen/Qwen3-Embedding-0.6B", range(32, 768), "https://huggingface.co/Qwen/Qwen3-Embedding-0.6B"),
+        ("hf://somebody/embeddinggemma-300m", (), ""),
+        ("s3://google/embeddinggemma-300m", (), ""),
+        ("google/embeddinggemma-300m", (), ""),
+    ],
+)
+def test_a_known_models_card_tells_its_sizes_and_is_named(tmp_path: Path, uri: str, sizes: object, source: str) -> None:
+    spec = ModelSpec.read(noted(a_model(tmp_path, pooling={"word_embedding_dimension": 768}), uri))
+    assert (spec.sizes, spec.sizes_source) == (sizes, source)
+
+
+def test_the_flag_overrides_the_config_which_overrides_the_card(tmp_path: Path) -> None:
+    model = a_model(
+        tmp_path, pooling={"word_embedding_dimension": 768}, config={"matryoshka_dimensions": [64, 768, 1024]}
+    )
+    noted(model, "hf://google/embeddinggemma-300m")
+    found = [asked(model, *flags) for flags in ([], ["--matryoshka=32,768"], ["--matryoshka=any"])]
+    assert [(spec.sizes, spec.sizes_source) for spec in found] == [
+        ((64,), "config.json"),
+        ((32,), "--matryoshka"),
+        (range(1, 768), "--matryoshka"),
+    ]
+
+
+def test_every_known_model_has_its_sizes_and_the_address_of_a_card() -> None:
+    families = tomllib.loads(Path(matryoshka.__file__).with_suffix(".toml").read_text())["family"]
+    for family in families:
+        assert set(family) - {"sizes", "smallest"} == {"repositories", "source"}
+        assert ("sizes" in family) != ("smallest" in family)
+        assert any(family["source"] == f"https://huggingface.co/{each}" for each in family["repositories"])
+
+
+@pytest.mark.parametrize(
+    ("flag", "config", "words"),
+    [
+        ("--matryoshka=4,9", {}, "--matryoshka=4,9: 9 exceeds the 8 dimensions"),
+        ("--matryoshka=any", SCORES, "returns scores, not vectors; remove the flag"),
+        ("--truncate=start", SCORES, "use --truncate=end, or remove the flag"),
+    ],
+)
+def test_flags_that_a_model_does_not_support_are_refused(
+    tmp_path: Path, flag: str, config: dict[str, Any], words: str
+) -> None:
+    model = a_model(tmp_path, config=config)
+    if config:
+        (model / "modules.json").unlink()
+    with pytest.raises(ModelRefused, match=words):
+        asked(model, flag)
+
+
 def test_a_chat_template_is_refused_where_sentence_transformers_would_use_it(tmp_path: Path) -> None:
     model = a_model(tmp_path, config={"hidden_size": 12}, tokenizer={"chat_template": "{{ messages }}"})
     ModelSpec.read(model)  # saved without a word of it: not used
@@ -232,12 +358,12 @@ def test_a_chat_template_is_refused_where_sentence_transformers_would_use_it(tmp
         ModelSpec.read(model)
 
 
-def test_no_directory_is_no_model(tmp_path: Path) -> None:
+def test_a_missing_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match="not a directory"):
         ModelSpec.read(tmp_path / "nothing")
 
 
-def test_flags_make_inputs_shorter_never_longer(tmp_path: Path) -> None:
+def test_flags_can_only_lower_the_maximum_length(tmp_path: Path) -> None:
     spec = ModelSpec.read(a_model(tmp_path))
     assert spec.limited(max_length=None, dtype=Dtype.AUTO) == spec
     assert spec.limited(max_length=10, dtype=Dtype.AUTO).max_length == 10

@@ -71,7 +71,7 @@ def test_a_score_is_what_config_json_says(tmp_path: Path, config: dict[str, Any]
         ({"activation_fn": None}, {}, SIGMOID),
     ],
 )
-def test_config_sentence_transformers_json_has_the_first_word(
+def test_config_sentence_transformers_json_takes_precedence(
     tmp_path: Path, defaults: dict[str, Any], config: dict[str, Any], activation: str
 ) -> None:
     spec = ModelSpec.read(saved(tmp_path, defaults=defaults, config={**ONE, **config}))
@@ -84,10 +84,10 @@ def test_the_initializers_note_tells_the_revision(tmp_path: Path) -> None:
         assert ModelSpec.read(model).revision == "c0ffee"
 
 
-def test_an_activation_that_is_not_torchs_own_is_left_out_and_told(tmp_path: Path) -> None:
+def test_an_activation_outside_of_torch_is_ignored_and_reported(tmp_path: Path) -> None:
     spec = ModelSpec.read(plain(tmp_path, config={BEFORE_4: "their_code.Act"}))
     assert spec.scores == Scores(1, SIGMOID, BERT)
-    assert spec.assumed == (f"activation {SIGMOID}: the files name their_code.Act, which is not torch's own",)
+    assert spec.assumed == (f"activation {SIGMOID}: the files have their_code.Act, which is not a class of torch",)
 
 
 def test_only_a_saved_cross_encoder_has_a_prompt_and_a_length_of_sentence_transformers(tmp_path: Path) -> None:
@@ -102,16 +102,16 @@ def test_only_a_saved_cross_encoder_has_a_prompt_and_a_length_of_sentence_transf
 @pytest.mark.parametrize(
     ("says", "words"),
     [
-        ({"modules": ["Transformer", "LogitScore"]}, "LogitScore: of cross-encoders only one Transformer"),
-        ({"modules": ["Transformer", "Pooling", "Dense"]}, "Pooling .*: of cross-encoders only one Transformer"),
+        ({"modules": ["Transformer", "LogitScore"]}, "LogitScore, but a cross-encoder must have one Transformer"),
+        ({"modules": ["Transformer", "Pooling", "Dense"]}, "Pooling .*, but a cross-encoder must have one Transformer"),
         ({"transformer": {**SAVED, "transformer_task": "text-generation"}}, "sets transformer_task"),
         ({"transformer": {}}, "sets transformer_task"),
-        ({"config": {"architectures": ["BertModel"]}}, r"BertModel: of cross-encoders only \.\.\.ForSequence"),
+        ({"config": {"architectures": ["BertModel"]}}, r"BertModel, but of cross-encoders only \.\.\.ForSequence"),
         ({"config": {**ONE, "id2label": {}}}, "has 0 labels"),
         ({"defaults": {"keep_in_fp32_modules": ["0.model.classifier"]}}, "keep_in_fp32_modules"),
     ],
 )
-def test_what_cannot_be_served_exactly_is_refused_by_name(tmp_path: Path, says: dict[str, Any], words: str) -> None:
+def test_unsupported_models_are_refused_by_name(tmp_path: Path, says: dict[str, Any], words: str) -> None:
     with pytest.raises(ModelRefused, match=words):
         ModelSpec.read(saved(tmp_path, **{"defaults": {}, **says}))
 
@@ -133,13 +133,13 @@ def test_a_task_that_contradicts_the_files_is_refused_and_the_right_one_named(
     tmp_path: Path, backend: BackendName, task: Task, right: str
 ) -> None:
     args = {"model_name": "a", "model_dir": str(plain(tmp_path, config={})), "backend": backend}
-    with pytest.raises(ModelRefused, match=rf"--task={task}: .* is a cross-encoder, .* --task={right}, or leave"):
+    with pytest.raises(ModelRefused, match=rf"--task={task} .* is a cross-encoder: use --task={right}, or remove"):
         ModelSpec.asked_for(ServeArgs.model_validate({**args, "task": task}))
     for agreed in (None, right):
         assert ModelSpec.asked_for(ServeArgs.model_validate({**args, "task": agreed})).kind is Kind.CROSS_ENCODER
 
 
-def test_an_embedding_model_is_not_scored_with(tmp_path: Path) -> None:
+def test_an_embedding_model_refuses_the_task_score(tmp_path: Path) -> None:
     args = ServeArgs.model_validate({"model_name": "a", "model_dir": str(a_model(tmp_path)), "task": Task.SCORE})
-    with pytest.raises(ModelRefused, match=r"is an embedding model, .* --task=embed"):
+    with pytest.raises(ModelRefused, match=r"is an embedding model: use --task=embed"):
         ModelSpec.asked_for(args)

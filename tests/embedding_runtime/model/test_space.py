@@ -50,7 +50,7 @@ def test_another_model_has_another_space(model: Path, file: str, content: str | 
     assert digest(model) != before
 
 
-def test_weights_that_moved_have_another_space(model: Path) -> None:
+def test_changed_weights_have_another_space(model: Path) -> None:
     before, weights = digest(model), model / "model.safetensors"
     weights.write_bytes(bytes(reversed(weights.read_bytes())))
     assert digest(model) != before

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from embedding_runtime.model import ModelRefused, ModelSpec, Side
 from embedding_runtime.model.tokenizer import TextTokenizer, longest_first
+from support.initializer import A_POINTER
 from support.models import GOLDEN_TEXT, a_model, packaged_minilm
 
 MINILM = ModelSpec.read(packaged_minilm())
@@ -19,11 +20,11 @@ def test_the_golden_sentence_has_thirteen_tokens() -> None:
     assert (ids[0], ids[-1]) == (101, 102)
 
 
-def test_texts_are_neither_cut_nor_filled_up() -> None:
+def test_texts_are_neither_truncated_nor_padded() -> None:
     assert [len(ids) for ids in TextTokenizer(MINILM).encode(["", "one", "one " * 1000])] == [2, 3, 1002]
 
 
-def test_lower_casing_is_added_where_the_model_asks_for_it() -> None:
+def test_lower_casing_is_added_if_the_model_requires_it() -> None:
     plain, lower = TextTokenizer(MINILM), TextTokenizer(replace(MINILM, lower_case=True))
     assert [ids.tolist() for ids in lower.encode(["ÉCLAIR"])] == [ids.tolist() for ids in plain.encode(["éclair"])]
 
@@ -57,6 +58,13 @@ def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
         TextTokenizer(ModelSpec.read(a_model(tmp_path)))
 
 
+def test_a_git_lfs_pointer_in_the_place_of_a_tokenizer_is_named(tmp_path: Path) -> None:
+    model = a_model(tmp_path)
+    (model / "tokenizer.json").write_bytes(A_POINTER)
+    with pytest.raises(ModelRefused, match=r"tokenizer.json is a Git LFS pointer.*`git lfs pull`"):
+        TextTokenizer(ModelSpec.read(model))
+
+
 def test_a_pairs_second_text_is_marked_in_its_ids() -> None:
     pair = TextTokenizer(MINILM).encode_pairs([("one", "two three")])
     (one, two) = TextTokenizer(MINILM).encode(["one", "two three"])
@@ -71,7 +79,7 @@ def test_a_prompt_stands_before_the_first_text_of_a_pair() -> None:
     assert [ids.tolist() for ids in prompted] == [ids.tolist() for ids in plain]
 
 
-def test_pairs_are_cut_only_where_it_is_asked_for() -> None:
+def test_pairs_are_truncated_on_request_only() -> None:
     pairs = [("one", "two " * 1000), ("one", "two")]
     tokenizer = TextTokenizer(MINILM)
     assert [len(ids) for ids in tokenizer.encode_pairs(pairs)] == [1004, 5]

@@ -33,7 +33,7 @@ def fail(text: str) -> None:
     raise ValueError(text)
 
 
-def test_json_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_one_object_per_line(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(LogFormat.JSON, sees_texts=True)
     logging.getLogger("embedding_runtime.x").info("of %d\nlines", 2, extra={"fields": {"status": 200}})
     entry = json.loads(one_line(capsys))
@@ -41,7 +41,7 @@ def test_json_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert entry == {"level": "info", "logger": "embedding_runtime.x", "message": "of 2\nlines", "status": 200}
 
 
-def test_what_is_logged_within_a_request_has_its_id(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_lines_within_a_request_have_its_id(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(LogFormat.TEXT, sees_texts=True)
 
     def within_a_request() -> None:
@@ -53,9 +53,7 @@ def test_what_is_logged_within_a_request_has_its_id(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("log_format", LogFormat)
-def test_an_exception_is_told_by_place_and_type_never_by_its_words(
-    capsys: pytest.CaptureFixture[str], log_format: LogFormat
-) -> None:
+def test_an_exception_is_logged_without_its_message(capsys: pytest.CaptureFixture[str], log_format: LogFormat) -> None:
     logs.configure(log_format, sees_texts=True)
     try:
         fail(TEXT)
@@ -75,7 +73,7 @@ def test_the_worker_which_sees_no_texts_quotes_its_libraries(capsys: pytest.Capt
     assert "ValueError: out of cheese" in json.loads(one_line(capsys))["exception"]
 
 
-def test_a_line_a_request_only_where_it_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_access_log_has_a_line_per_request_if_it_is_enabled(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(LogFormat.TEXT, sees_texts=True)
     logs.ACCESS.info("no")
     logs.configure(LogFormat.TEXT, access_log=True, sees_texts=True)
@@ -84,7 +82,7 @@ def test_a_line_a_request_only_where_it_was_asked_for(capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("given", [None, "", "a b", "a\nb", "x" * 129, "é"])
-def test_an_id_that_is_not_fit_for_a_log_gets_another(given: str | None) -> None:
+def test_an_unsafe_request_id_is_replaced(given: str | None) -> None:
     assert len(request_id(given)) == 32
 
 

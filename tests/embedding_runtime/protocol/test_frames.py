@@ -78,7 +78,7 @@ def test_messages_arrive_in_a_thread_as_they_were_sent(sent: list[Message]) -> N
 
 
 @given(MESSAGES, st.data())
-def test_half_a_message_is_the_end(message: Message, data: st.DataObject) -> None:
+def test_a_partial_message_ends_the_stream(message: Message, data: st.DataObject) -> None:
     whole = frame(message)
     assert receive_sync(io.BytesIO(whole[: data.draw(st.integers(0, len(whole) - 1))])) is None
 
@@ -124,7 +124,7 @@ async def test_a_message_larger_than_the_buffer_arrives_between_others(size: int
     assert len(found) == 4
 
 
-async def test_a_link_hangs_up_on_a_frame_of_another_protocol() -> None:
+async def test_a_link_closes_after_an_invalid_frame() -> None:
     found, problem = await received(frame(messages.Failed(1)), b"\x63" + b"\x00" * 11, frame(messages.Failed(2)))
     assert found == [messages.Failed(1)]
     assert problem is not None

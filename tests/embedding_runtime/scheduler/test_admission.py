@@ -29,19 +29,19 @@ RATES = st.none() | st.floats(1, 10**7)
         (9_999, 20, 10_000, 100_000, 0.1, MAX_RETRY_AFTER),
     ],
 )
-def test_who_may_be_queued(
+def test_admission_depends_on_queue_deadline_and_rate(
     *, waiting: int, tokens: int, limit: int, seconds: float, rate: float | None, after: int
 ) -> None:
     assert retry_after(waiting, waiting, tokens, limit=limit, seconds=seconds, rate=rate) == after
 
 
-def test_a_deadline_is_held_against_what_is_computed_first_and_not_against_all_that_waits() -> None:
+def test_a_deadline_is_compared_with_the_tokens_ahead_only() -> None:
     assert retry_after(9_000, 0, 50, limit=10_000, seconds=1, rate=100) is None
     assert retry_after(9_000, 9_000, 50, limit=10_000, seconds=1, rate=100) == MAX_RETRY_AFTER
 
 
 @given(TOKENS, TOKENS, SECONDS, RATES)
-def test_where_nothing_waits_anybody_may_be_queued(tokens: int, limit: int, seconds: float, rate: float | None) -> None:
+def test_an_empty_queue_accepts_every_request(tokens: int, limit: int, seconds: float, rate: float | None) -> None:
     assert retry_after(0, 0, tokens, limit=limit, seconds=seconds, rate=rate) is None
 
 
@@ -54,9 +54,7 @@ def test_the_queue_never_outgrows_its_limit(
 
 
 @given(TOKENS, TOKENS, TOKENS, SECONDS, st.floats(1, 10**7))
-def test_who_comes_back_when_told_to_may_be_queued_unless_it_takes_longer_than_is_told(
-    waiting: int, tokens: int, limit: int, seconds: float, rate: float
-) -> None:
+def test_waiting_for_retry_after_is_enough(waiting: int, tokens: int, limit: int, seconds: float, rate: float) -> None:
     after = retry_after(waiting, waiting, tokens, limit=limit, seconds=seconds, rate=rate)
     assert after is None or 1 <= after <= MAX_RETRY_AFTER
     left = max(0, int(waiting - rate * (after or 0)))
@@ -94,6 +92,6 @@ def test_the_rate_follows_full_batches_within_seconds() -> None:
     assert rate.per_second == pytest.approx(5120, rel=0.1)
 
 
-def test_a_batch_may_take_many_times_its_usual_time_and_minutes_before_there_is_one() -> None:
+def test_a_batch_times_out_after_many_times_its_usual_duration() -> None:
     assert batch_timeout(2000, stuck_after=120, rate=1000) == 160
     assert batch_timeout(2000, stuck_after=120, rate=None) == 320

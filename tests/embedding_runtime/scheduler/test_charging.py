@@ -19,7 +19,7 @@ def left_of(worker: PlayedWorker) -> int:
     return limit.remaining
 
 
-async def test_who_is_let_in_pays_its_tokens() -> None:
+async def test_admitted_requests_are_charged() -> None:
     async with a_worker() as worker:
         task = asyncio.create_task(worker.engine.embed(ids(1, 3), LIMITED))
         worker.answer(await worker.work())
@@ -27,7 +27,7 @@ async def test_who_is_let_in_pays_its_tokens() -> None:
         assert left_of(worker) == 2
 
 
-async def test_who_finds_the_line_full_pays_nothing() -> None:
+async def test_requests_that_find_a_full_queue_are_not_charged() -> None:
     async with a_worker(max_waiting_tokens=5) as worker:
         before = asyncio.create_task(worker.engine.embed(ids(4), ANYBODY))
         work = await worker.work()
@@ -38,22 +38,24 @@ async def test_who_finds_the_line_full_pays_nothing() -> None:
         await before
 
 
-async def test_who_comes_before_the_model_is_loaded_pays_nothing() -> None:
+async def test_requests_before_the_model_is_loaded_are_not_charged() -> None:
     async with a_worker(ready=False) as worker:
         with pytest.raises(NotReady):
             await worker.engine.embed(ids(2), LIMITED)
         assert left_of(worker) == 6
 
 
-async def test_who_cannot_pay_is_not_let_in_and_pays_nothing() -> None:
+async def test_a_request_without_budget_is_rejected_and_not_charged() -> None:
     async with a_worker() as worker:
-        with pytest.raises(ExceedsKeyLimit, match="7 tokens asked for, with an API key of 6 tokens a minute"):
+        with pytest.raises(
+            ExceedsKeyLimit, match="the request has 7 tokens; the API key's limit is 6 tokens per minute"
+        ):
             await worker.engine.embed(ids(3, 4), LIMITED)
         assert left_of(worker) == 6
         assert worker.engine.pool.tokens == 0
 
 
-async def test_a_text_that_cannot_be_computed_has_its_price() -> None:
+async def test_a_text_that_cannot_be_computed_is_charged() -> None:
     async with a_worker() as worker:
         task = asyncio.create_task(worker.engine.embed(ids(2), LIMITED))
         worker.say(Failed((await worker.work()).batch))
@@ -62,12 +64,12 @@ async def test_a_text_that_cannot_be_computed_has_its_price() -> None:
         assert left_of(worker) == 4
 
 
-async def test_a_request_that_could_not_pay_is_refused_before_its_texts_are_known_and_pays_nothing() -> None:
+async def test_a_request_without_budget_is_rejected_before_tokenization_and_not_charged() -> None:
     async with a_worker() as worker:
-        with pytest.raises(ExceedsKeyLimit, match="at least 7 tokens asked for"):
+        with pytest.raises(ExceedsKeyLimit, match="the request has at least 7 tokens"):
             await worker.engine.check_admission(1, 7, LIMITED, lane=None, seconds=60)
         await worker.engine.charge(LIMITED, 4)
-        with pytest.raises(RateLimited, match="at least 3 tokens asked for"):
+        with pytest.raises(RateLimited, match="the request has at least 3 tokens"):
             await worker.engine.check_admission(1, 3, LIMITED, lane=None, seconds=60)
         await worker.engine.check_admission(1, 2, LIMITED, lane=None, seconds=60)
         assert left_of(worker) == 2

@@ -22,7 +22,7 @@ def load(*under_way: bool, concurrent: bool = False, tokens: int = 0) -> WorkerL
         (0, 0, [], None),
     ],
 )
-def test_a_worker_that_computes_one_batch_at_a_time_has_a_second_one_when_enough_tokens_wait(
+def test_a_sequential_worker_prefetches_a_batch_if_enough_tokens_are_queued(
     tokens: int, texts: int, under_way: list[bool], plan: BatchPlan | None
 ) -> None:
     assert next_dispatch(tokens, texts, [load(*under_way)]) == plan
@@ -38,7 +38,7 @@ def test_a_worker_that_computes_one_batch_at_a_time_has_a_second_one_when_enough
         (5001, [EXCLUSIVE], None),
     ],
 )
-def test_of_two_batches_at_once_each_has_half_of_the_cores(
+def test_concurrent_batches_use_half_of_the_cores_each(
     tokens: int, under_way: list[bool], plan: BatchPlan | None
 ) -> None:
     assert next_dispatch(tokens, 2, [load(*under_way, concurrent=True)]) == plan
@@ -53,22 +53,22 @@ def test_of_two_batches_at_once_each_has_half_of_the_cores(
         (MIN_CONCURRENT_TOKENS, 1, [CONCURRENT], BatchPlan(0, MIN_CONCURRENT_TOKENS, exclusive=False)),
     ],
 )
-def test_few_tokens_and_one_text_alone_have_all_cores_of_a_worker(
+def test_few_tokens_or_a_single_text_get_all_cores(
     tokens: int, texts: int, under_way: list[bool], plan: BatchPlan | None
 ) -> None:
     assert next_dispatch(tokens, texts, [load(*under_way, concurrent=True)]) == plan
 
 
-def test_where_batches_take_long_no_second_one_waits_at_the_worker() -> None:
+def test_long_batches_are_not_prefetched() -> None:
     assert next_dispatch(5000, 50, [load(EXCLUSIVE)], prefetch=False) is None
     assert next_dispatch(5000, 50, [load()], prefetch=False) is not None
 
 
-def test_an_idle_worker_comes_before_one_that_computes() -> None:
+def test_an_idle_worker_is_preferred() -> None:
     assert next_dispatch(10, 1, [load(EXCLUSIVE), load()]) == BatchPlan(1, 1000, exclusive=True)
 
 
-def test_of_busy_workers_the_one_with_fewer_tokens_comes_first() -> None:
+def test_the_busy_worker_with_fewer_tokens_is_preferred() -> None:
     busy, less_busy = load(EXCLUSIVE, tokens=900), load(EXCLUSIVE, tokens=300)
     assert next_dispatch(5000, 50, [busy, less_busy]) == BatchPlan(1, 1000, exclusive=True)
 
@@ -77,7 +77,7 @@ def test_idle_workers_share_a_short_queue_evenly() -> None:
     assert next_dispatch(1200, 100, [load(), load(), load()]) == BatchPlan(0, 400, exclusive=True)
 
 
-def test_idle_workers_with_two_batches_at_once_share_it_by_halves() -> None:
+def test_idle_concurrent_workers_share_the_queue_by_slots() -> None:
     assert next_dispatch(1600, 100, [load(concurrent=True), load(concurrent=True)]) == BatchPlan(
         0, 400, exclusive=False
     )
@@ -93,7 +93,7 @@ LOADS = st.builds(
 
 
 @given(st.integers(1, 10_000), st.integers(1, 50), st.lists(LOADS, max_size=6))
-def test_a_plan_is_for_a_worker_that_takes_it_and_an_idle_one_never_waits(
+def test_a_plan_selects_an_available_worker_and_no_idle_one_waits(
     tokens: int, texts: int, workers: list[WorkerLoad]
 ) -> None:
     plan = next_dispatch(tokens, texts, workers)

@@ -49,7 +49,7 @@ async def test_no_more_than_two_batches_are_under_way() -> None:
         await asyncio.gather(*tasks)
 
 
-async def test_a_worker_that_computes_two_batches_at_once_gets_half_of_the_texts_in_each() -> None:
+async def test_a_concurrent_worker_gets_half_of_the_texts_in_each_batch() -> None:
     async with a_worker(concurrent=True) as worker:
         task = asked(worker.engine, 100, 200, 300, 400)
         first, second = await worker.work(), await worker.work()
@@ -61,7 +61,7 @@ async def test_a_worker_that_computes_two_batches_at_once_gets_half_of_the_texts
         assert (await task)[:, 0].tolist() == [100, 200, 300, 400]
 
 
-async def test_each_of_two_halves_is_told_as_long_as_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_duration_of_each_concurrent_batch_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = HandClock()
     for module in (engine_module, worker_link):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.time))
@@ -78,7 +78,7 @@ async def test_each_of_two_halves_is_told_as_long_as_it_took(monkeypatch: pytest
         assert b"embedding_batch_inference_duration_seconds_sum 3.0\n" in told
 
 
-async def test_few_tokens_wait_until_the_worker_is_free_and_go_together() -> None:
+async def test_few_tokens_are_batched_when_the_worker_is_free() -> None:
     async with a_worker() as worker:
         tasks = [asked(worker.engine, 3)]
         first = await worker.work()
@@ -123,7 +123,7 @@ async def test_a_vector_that_is_not_finite_fails_its_own_request_alone(wrong: fl
         await blocker
 
 
-async def test_the_texts_of_a_caller_that_left_are_not_computed() -> None:
+async def test_texts_of_a_cancelled_request_are_not_computed() -> None:
     async with a_worker() as worker:
         blocker = asked(worker.engine, 1)
         work = await worker.work()
@@ -138,7 +138,7 @@ async def test_the_texts_of_a_caller_that_left_are_not_computed() -> None:
         await asyncio.gather(blocker, stays)
 
 
-async def test_a_caller_that_leaves_in_the_middle_of_its_batch_harms_nobody() -> None:
+async def test_cancelling_a_request_does_not_harm_others_in_its_batch() -> None:
     async with a_worker() as worker:
         gone = asked(worker.engine, 2)
         work = await worker.work()
@@ -149,13 +149,13 @@ async def test_a_caller_that_leaves_in_the_middle_of_its_batch_harms_nobody() ->
         assert (await stays)[:, 0].tolist() == [3]
 
 
-async def test_before_the_worker_is_ready_requests_are_told_so() -> None:
+async def test_requests_before_the_worker_is_ready_get_503() -> None:
     async with a_worker(ready=False) as worker:
         with pytest.raises(NotReady, match="loading"):
             await worker.engine.embed(ids(1), ANYBODY)
 
 
-async def test_when_the_worker_goes_everyone_who_waits_is_told() -> None:
+async def test_when_the_worker_exits_every_queued_request_fails() -> None:
     async with a_worker() as worker:
         tasks = [asked(worker.engine, length) for length in (1, 2, 3)]
         await worker.work()
@@ -168,7 +168,7 @@ async def test_when_the_worker_goes_everyone_who_waits_is_told() -> None:
             await worker.engine.embed(ids(1), ANYBODY)
 
 
-async def test_what_a_broken_worker_says_is_passed_on() -> None:
+async def test_the_message_of_a_broken_worker_is_reported() -> None:
     async with a_worker() as worker:
         task = asked(worker.engine, 1)
         worker.say(Broken("out of cheese"))
@@ -176,7 +176,7 @@ async def test_what_a_broken_worker_says_is_passed_on() -> None:
             await task
 
 
-async def test_a_stopping_engine_is_not_ready_but_answers() -> None:
+async def test_a_stopping_engine_is_not_ready_but_still_answers() -> None:
     async with a_worker() as worker:
         before = asked(worker.engine, 1)
         work = await worker.work()
@@ -188,13 +188,11 @@ async def test_a_stopping_engine_is_not_ready_but_answers() -> None:
         assert [len(rows) for rows in await asyncio.gather(before, late)] == [1, 1]
 
 
-async def test_nobody_is_queued_where_the_queue_is_full() -> None:
+async def test_a_full_queue_rejects_requests() -> None:
     async with a_worker(max_waiting_tokens=5) as worker:
         tasks = [asked(worker.engine, 1), asked(worker.engine, 4)]
         work = await worker.work()
-        with pytest.raises(
-            Overloaded, match="5 tokens are queued ahead of the 1 of this request: try again in 1 s"
-        ) as caught:
+        with pytest.raises(Overloaded, match="5 tokens are queued ahead of this request's 1: retry in 1 s") as caught:
             await worker.engine.embed(ids(1), ANYBODY)
         assert caught.value.retry_after == 1
         worker.answer(work)
@@ -205,11 +203,11 @@ async def test_nobody_is_queued_where_the_queue_is_full() -> None:
         assert (await longer_than_the_line)[:, 0].tolist() == [9]
 
 
-async def test_nobody_joins_for_whom_it_would_be_too_late() -> None:
+async def test_a_request_that_would_miss_its_deadline_is_rejected() -> None:
     async with a_worker(tokens_per_second=1000) as worker:
         first = asked(worker.engine, 900)
         work = await worker.work()
-        with pytest.raises(Overloaded, match="900 tokens are queued ahead of the 1 of this request"):
+        with pytest.raises(Overloaded, match="900 tokens are queued ahead of this request's 1"):
             await worker.engine.embed(ids(1), ANYBODY, seconds=1e-9)
         patient = asked(worker.engine, 1)
         worker.answer(work)
@@ -245,7 +243,7 @@ async def fail_whatever_holds(worker: PlayedWorker, length: int) -> None:
             worker.answer(work)
 
 
-async def test_halves_of_a_failed_batch_come_back_in_the_order_of_their_texts() -> None:
+async def test_rows_of_a_split_batch_are_in_the_order_of_their_texts() -> None:
     async with a_worker() as worker:
         task = asked(worker.engine, 700, 701, 702)
         first, second = await worker.work(), await worker.work()
@@ -256,7 +254,7 @@ async def test_halves_of_a_failed_batch_come_back_in_the_order_of_their_texts() 
         assert (await task)[:, 0].tolist() == [700, 701, 702]
 
 
-async def test_halves_of_a_failed_batch_count_as_waiting_until_they_are_dispatched() -> None:
+async def test_halves_of_a_failed_batch_count_as_queued() -> None:
     async with a_worker(max_waiting_tokens=2000) as worker:
         task = asked(worker.engine, 500, 500, 500, 500)
         work = await worker.work()
@@ -276,7 +274,7 @@ async def test_halves_of_a_failed_batch_count_as_waiting_until_they_are_dispatch
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-async def test_a_worker_that_answers_with_another_number_of_rows_is_given_up_at_once(rows: int) -> None:
+async def test_a_worker_that_answers_with_a_wrong_number_of_rows_is_killed(rows: int) -> None:
     async with a_worker() as worker:
         task = asked(worker.engine, 1, 2)
         work = await worker.work()
@@ -286,7 +284,7 @@ async def test_a_worker_that_answers_with_another_number_of_rows_is_given_up_at_
         assert worker.engine.state is State.FAILED
 
 
-async def test_a_query_goes_before_the_texts_of_a_bulk_request_that_was_there_first() -> None:
+async def test_a_query_is_dispatched_before_an_earlier_bulk_request() -> None:
     async with a_worker(tokens_per_second=8000) as worker:
         bulk = asked(worker.engine, *[500] * 40)
         work = await worker.work()
@@ -318,7 +316,7 @@ async def test_bulk_requests_take_turns_by_principal() -> None:
         playing.cancel()
 
 
-async def test_the_rate_of_the_warm_up_lets_a_request_in_that_its_deadline_allows() -> None:
+async def test_the_warm_up_rate_admits_a_request_that_can_meet_its_deadline() -> None:
     async with a_worker(tokens_per_second=8000) as worker:
         for _ in range(50):
             quiet = asked(worker.engine, 1)
@@ -335,11 +333,11 @@ async def test_the_rate_of_the_warm_up_lets_a_request_in_that_its_deadline_allow
         playing.cancel()
 
 
-async def test_a_worker_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_does_not_answer_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_pool, "TICK_SECONDS", 0.001)
     async with a_worker(stuck_after=0.01) as worker:
         task = asked(worker.engine, 1)
-        with pytest.raises(BackendFailed, match="the worker is stuck: no answer to a batch of 1 tokens"):
+        with pytest.raises(BackendFailed, match="the worker is stuck: a batch of 1 tokens"):
             await task
         assert worker.engine.state is State.FAILED
         said = await worker.running
@@ -347,19 +345,19 @@ async def test_a_worker_that_does_not_answer_is_given_up(monkeypatch: pytest.Mon
         assert "stuck" in said
 
 
-async def test_a_worker_that_answers_what_nobody_asked_is_given_up() -> None:
+async def test_a_worker_that_answers_an_unknown_batch_is_killed() -> None:
     async with a_worker() as worker:
         task = asked(worker.engine, 1)
         work = await worker.work()
         worker.say(Vectors(work.batch + 1, rows_for(work.texts)))
-        with pytest.raises(BackendFailed, match="its message cannot be understood"):
+        with pytest.raises(BackendFailed, match="it sent an invalid message"):
             await asyncio.wait_for(task, 5)
         assert worker.engine.state is State.FAILED
 
 
-async def test_an_engine_whose_watch_fails_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_engine_whose_watchdog_fails_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_pool, "TICK_SECONDS", "no number")
     async with a_worker(ready=False) as worker:
         said = await asyncio.wait_for(worker.running, 5)
         assert said is not None
-        assert "cannot be watched" in said
+        assert "watchdog of the workers failed" in said

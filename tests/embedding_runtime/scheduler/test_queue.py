@@ -82,19 +82,19 @@ def test_the_requests_of_a_principal_keep_their_order_within_a_lane(requests: li
 
 
 @given(REQUESTS, BUDGET)
-def test_a_batch_keeps_to_the_budget_unless_one_text_alone_is_longer(requests: list[Request], budget: int) -> None:
+def test_a_batch_is_within_its_budget_unless_a_single_text_is_longer(requests: list[Request], budget: int) -> None:
     for batch in all_batches(a_queue(requests), budget):
         assert len(batch) == 1 or sum(length_of(requests, text) for text in batch) <= budget
 
 
 @given(REQUESTS, BUDGET)
-def test_a_batch_ends_only_where_the_text_that_goes_next_does_not_fit(requests: list[Request], budget: int) -> None:
+def test_a_batch_ends_when_the_next_text_does_not_fit(requests: list[Request], budget: int) -> None:
     batches = [[length_of(requests, text) for text in batch] for batch in all_batches(a_queue(requests), budget)]
     assert [(one, after) for one, after in pairwise(batches) if sum(one) + after[0] <= budget] == []
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), LENGTHS), min_size=2, max_size=12), BUDGET)
-def test_no_principal_gets_ahead_of_another_one_that_waits_by_more_than_its_turn(
+def test_no_principal_gets_more_than_one_turn_ahead_of_another(
     given_requests: list[tuple[str, list[int]]], budget: int
 ) -> None:
     requests: list[Request] = [(principal, Lane.BULK, lengths) for principal, lengths in given_requests]
@@ -110,7 +110,7 @@ def test_no_principal_gets_ahead_of_another_one_that_waits_by_more_than_its_turn
 
 
 @given(REQUESTS, BUDGET)
-def test_bulk_gets_a_tenth_of_the_tokens_while_both_lanes_wait(requests: list[Request], budget: int) -> None:
+def test_bulk_gets_a_tenth_of_the_tokens_while_both_lanes_are_used(requests: list[Request], budget: int) -> None:
     waiting = {lane: sum(sum(lengths) for _, each, lengths in requests if each is lane) for lane in Lane}
     served = dict.fromkeys(Lane, 0)
     for batch in all_batches(a_queue(requests), budget):
@@ -125,7 +125,7 @@ def test_bulk_gets_a_tenth_of_the_tokens_while_both_lanes_wait(requests: list[Re
 
 
 @given(REQUESTS, BUDGET)
-def test_interactive_goes_before_bulk_but_for_that_tenth(requests: list[Request], budget: int) -> None:
+def test_interactive_is_dispatched_before_bulk_except_for_a_tenth(requests: list[Request], budget: int) -> None:
     waiting = {lane: sum(sum(lengths) for _, each, lengths in requests if each is lane) for lane in Lane}
     served = dict.fromkeys(Lane, 0)
     for batch in all_batches(a_queue(requests), budget):
@@ -139,7 +139,7 @@ def test_interactive_goes_before_bulk_but_for_that_tenth(requests: list[Request]
 
 
 @given(REQUESTS, st.integers(1, 2000), st.integers(1, 2000))
-def test_a_batch_with_interactive_texts_is_filled_up_to_its_own_budget_with_bulk_ones(
+def test_a_batch_with_interactive_texts_is_filled_with_bulk_texts_up_to_its_own_budget(
     requests: list[Request], budget: int, mixed: int
 ) -> None:
     queue = a_queue(requests)
@@ -157,7 +157,7 @@ def test_a_batch_with_interactive_texts_is_filled_up_to_its_own_budget_with_bulk
 
 
 @given(REQUESTS, BUDGET, st.sets(st.integers(0, 11)))
-def test_what_is_removed_is_gone_and_nothing_else(requests: list[Request], budget: int, removed: set[int]) -> None:
+def test_only_removed_requests_are_dequeued(requests: list[Request], budget: int, removed: set[int]) -> None:
     queue = a_queue(requests)
     taken = texts_of(queue.next_batch(budget))
     for owner in removed:
@@ -185,7 +185,7 @@ def test_the_queue_counts_what_waits_in_each_lane_and_of_each_principal(
 
 
 @given(REQUESTS, BUDGET, st.sampled_from("abcd"), st.sampled_from(list(Lane)), LENGTHS)
-def test_no_more_tokens_are_dispatched_before_a_new_request_is_than_were_foretold(
+def test_tokens_ahead_is_an_upper_bound(
     requests: list[Request], budget: int, principal: str, lane: Lane, lengths: list[int]
 ) -> None:
     queue = a_queue(requests)
@@ -201,9 +201,7 @@ def test_no_more_tokens_are_dispatched_before_a_new_request_is_than_were_foretol
 
 
 @given(REQUESTS, BUDGET)
-def test_a_batch_that_failed_goes_next_as_two_halves_and_counts_as_waiting(
-    requests: list[Request], budget: int
-) -> None:
+def test_a_failed_batch_is_requeued_as_two_halves(requests: list[Request], budget: int) -> None:
     queue = a_queue(requests)
     before = (queue.tokens, queue.texts)
     batch = queue.next_batch(budget)
@@ -217,9 +215,7 @@ def test_a_batch_that_failed_goes_next_as_two_halves_and_counts_as_waiting(
 
 
 @given(REQUESTS, BUDGET)
-def test_of_a_batch_that_failed_nothing_is_retried_for_a_request_that_was_removed(
-    requests: list[Request], budget: int
-) -> None:
+def test_a_removed_request_is_not_retried(requests: list[Request], budget: int) -> None:
     queue = a_queue(requests)
     batch = queue.next_batch(budget)
     if len(texts_of(batch)) < 2:
@@ -234,7 +230,7 @@ def test_of_a_batch_that_failed_nothing_is_retried_for_a_request_that_was_remove
 
 
 @given(LENGTHS, LENGTHS)
-def test_halves_are_a_batchs_texts_in_order_as_even_as_can_be(one: list[int], other: list[int]) -> None:
+def test_a_batch_is_split_evenly_in_order(one: list[int], other: list[int]) -> None:
     batch = bulk(one, other).next_batch(10_000)
     first, second = map(texts_of, bisect(batch))
     assert first + second == texts_of(batch)

@@ -16,7 +16,7 @@ ASKED = st.lists(st.tuples(st.floats(0, 120), st.integers(1, 10**6)), max_size=6
 
 
 @given(RATES, ASKED)
-def test_nobody_gets_more_than_the_rate_and_one_bucketful(rate: int, asked: list[tuple[float, int]]) -> None:
+def test_usage_never_exceeds_the_rate_plus_one_bucket(rate: int, asked: list[tuple[float, int]]) -> None:
     bucket, now, taken = Bucket(rate, 0), 0.0, 0
     for pause, tokens in asked:
         now += pause
@@ -26,9 +26,7 @@ def test_nobody_gets_more_than_the_rate_and_one_bucketful(rate: int, asked: list
 
 
 @given(RATES, ASKED, st.integers(1, 10**6))
-def test_who_waits_as_long_as_it_was_told_gets_its_tokens(
-    rate: int, asked: list[tuple[float, int]], tokens: int
-) -> None:
+def test_tokens_are_available_after_the_reported_wait(rate: int, asked: list[tuple[float, int]], tokens: int) -> None:
     bucket, now = Bucket(rate, 0), 0.0
     for pause, before in asked:
         now += pause
@@ -41,7 +39,7 @@ def test_who_waits_as_long_as_it_was_told_gets_its_tokens(
 
 
 @given(RATES, ASKED)
-def test_what_remains_can_be_taken_and_one_more_cannot(rate: int, asked: list[tuple[float, int]]) -> None:
+def test_the_remaining_tokens_can_be_used_and_no_more(rate: int, asked: list[tuple[float, int]]) -> None:
     bucket, now = Bucket(rate, 0), 0.0
     for pause, tokens in asked:
         now += pause
@@ -53,7 +51,7 @@ def test_what_remains_can_be_taken_and_one_more_cannot(rate: int, asked: list[tu
 
 
 @pytest.mark.parametrize("tokens", [61, 10**9])
-def test_more_than_a_minute_holds_never_comes_and_costs_nothing(tokens: int) -> None:
+def test_more_than_the_bucket_is_never_available_and_costs_nothing(tokens: int) -> None:
     bucket = Bucket(60, 0)
     assert math.isinf(bucket.take(tokens, 0))
     assert bucket.remaining(0) == 60
@@ -77,7 +75,7 @@ def test_each_principal_has_its_own_budget_and_a_changed_limit_is_a_new_one() ->
     budgets.spend(Principal("search"), 1_000_000, 0)
 
 
-def test_budgets_that_are_full_again_are_forgotten_and_no_other() -> None:
+def test_only_full_budgets_are_dropped() -> None:
     budgets, spent = Budgets(), Principal("spent", tokens_per_minute=10)
     for number in range(KEPT - 1):
         budgets.state(Principal(str(number), tokens_per_minute=10), 0)

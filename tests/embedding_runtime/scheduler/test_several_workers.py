@@ -41,7 +41,7 @@ async def test_requests_go_to_idle_workers_first() -> None:
         assert [rows[0, 0] for rows in await asyncio.gather(*tasks)] == [10, 11]
 
 
-async def test_the_batch_of_a_worker_that_is_lost_goes_to_another_one() -> None:
+async def test_the_batch_of_a_crashed_worker_is_retried_by_another() -> None:
     async with several_workers(2) as (engine, workers, _):
         task = asked(engine, 10)
         first, second = workers.latest
@@ -52,7 +52,7 @@ async def test_the_batch_of_a_worker_that_is_lost_goes_to_another_one() -> None:
         assert engine.state is State.READY
 
 
-async def test_a_worker_that_is_lost_is_started_again_and_gets_batches() -> None:
+async def test_a_crashed_worker_is_restarted_and_gets_batches() -> None:
     async with several_workers(2) as (engine, workers, _):
         workers.process(0).die()
         await eventually(lambda: len(workers.started) == 3)
@@ -65,7 +65,7 @@ async def test_a_worker_that_is_lost_is_started_again_and_gets_batches() -> None
         await asyncio.gather(*tasks)
 
 
-async def test_a_request_with_which_two_workers_are_lost_fails_alone() -> None:
+async def test_a_request_that_crashes_two_workers_fails_alone() -> None:
     async with several_workers(3) as (engine, workers, _):
         poison = asked(engine, 10)
         first, second, third = workers.latest
@@ -73,14 +73,14 @@ async def test_a_request_with_which_two_workers_are_lost_fails_alone() -> None:
         first.die()
         await second.work()
         second.die()
-        with pytest.raises(BackendFailed, match="two workers were lost while they computed texts of this request"):
+        with pytest.raises(BackendFailed, match="two workers crashed while they computed this request"):
             await poison
         healthy = asked(engine, 11)
         third.answer(await third.work())
         assert (await healthy)[0, 0] == 11
 
 
-async def test_a_worker_that_hangs_is_replaced_while_others_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hanging_worker_is_replaced_while_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_pool, "TICK_SECONDS", 0.001)
     async with several_workers(2, stuck_after=0.01) as (engine, workers, _):
         task = asked(engine, 10)
@@ -92,7 +92,7 @@ async def test_a_worker_that_hangs_is_replaced_while_others_are_left(monkeypatch
         assert engine.state is State.READY
 
 
-async def test_when_no_worker_is_left_the_server_ends() -> None:
+async def test_the_server_ends_when_no_worker_is_left() -> None:
     async with several_workers(2) as (engine, workers, running):
         task = asked(engine, 10)
         for process in workers.latest:
@@ -103,7 +103,7 @@ async def test_when_no_worker_is_left_the_server_ends() -> None:
         assert engine.state is State.FAILED
 
 
-async def test_a_worker_that_is_lost_again_and_again_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_crashes_repeatedly_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_pool, "MAX_RESTARTS", 3)
     async with several_workers(2) as (engine, workers, running):
         for restarts in range(1, 4):
@@ -116,7 +116,7 @@ async def test_a_worker_that_is_lost_again_and_again_ends_the_server(monkeypatch
         assert await running == ENDED
 
 
-async def test_a_worker_that_is_lost_while_it_loads_for_the_first_time_ends_the_server() -> None:
+async def test_a_worker_that_crashes_during_startup_ends_the_server() -> None:
     async with several_workers(2, ready=False) as (_, workers, running):
         workers.process(0).ready()
         workers.process(1).die()
@@ -129,7 +129,7 @@ async def test_a_worker_that_is_lost_while_it_loads_for_the_first_time_ends_the_
     st.lists(st.lists(st.integers(1, 400), min_size=1, max_size=30), max_size=12),
 )
 @settings(deadline=None, max_examples=40)
-def test_every_text_is_answered_once_whatever_is_lost(seed: int, count: int, requests: list[list[int]]) -> None:
+def test_every_text_is_answered_once_whatever_crashes(seed: int, count: int, requests: list[list[int]]) -> None:
     asyncio.run(_every_text_is_answered_once(random.Random(seed), count, requests))
 
 

@@ -68,7 +68,7 @@ def resident(server: RuntimeServer) -> int:
 
 
 @pytest.mark.timeout(120)
-def test_two_hundred_hostile_connections_take_neither_the_memory_nor_the_probes() -> None:
+def test_two_hundred_hostile_connections_affect_neither_memory_nor_probes() -> None:
     with RuntimeServer("fake", read_timeout=5, write_timeout=5) as server, server.ready().http() as http:
         hostile = list(attackers(server.port))
         assert len(hostile) == 200

@@ -42,7 +42,7 @@ def ask(server: RuntimeServer, key: str, text: str = "hello") -> Mapping[str, st
         return client.embeddings.with_raw_response.create(model=NAME, input=text).headers
 
 
-def test_a_long_text_that_is_cut_costs_a_key_what_is_left_of_it(server: RuntimeServer) -> None:
+def test_a_truncated_text_is_charged_by_its_remaining_tokens(server: RuntimeServer) -> None:
     body = {"texts": ["word " * 20_000], "input_type": "search_document", "embedding_types": ["float"]}
     with server.http() as http:
         answer = http.post("/v2/embed", json=body, headers={"Authorization": "Bearer sk-roomy-long-enough"})
@@ -51,7 +51,7 @@ def test_a_long_text_that_is_cut_costs_a_key_what_is_left_of_it(server: RuntimeS
 
 
 @pytest.mark.parametrize("key", ["sk-plain-long-enough", "sk-hashed-long-enough"])
-def test_a_key_is_let_in(server: RuntimeServer, key: str) -> None:
+def test_a_valid_key_is_accepted(server: RuntimeServer, key: str) -> None:
     assert "x-ratelimit-limit-tokens" not in ask(server, key)
 
 
@@ -65,7 +65,7 @@ def test_another_key_is_refused_as_openai_does(server: RuntimeServer, key: str) 
 
 
 @pytest.mark.parametrize("header", [None, "sk-plain-long-enough", "Basic sk-plain-long-enough", "Bearer"])
-def test_no_key_is_refused_before_anything_else_is_looked_at(server: RuntimeServer, header: str | None) -> None:
+def test_a_missing_key_is_rejected_before_other_checks(server: RuntimeServer, header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header}
     with server.http() as http:
         assert http.post("/v1/embeddings", content=b"no JSON", headers=headers).status_code == 401
@@ -83,7 +83,7 @@ def test_probes_scrapes_and_pages_need_no_key(server: RuntimeServer, path: str) 
     assert httpx.get(server.url + path).status_code == 200
 
 
-def test_whatever_else_there_is_needs_a_key(server: RuntimeServer) -> None:
+def test_all_other_paths_need_a_key(server: RuntimeServer) -> None:
     document = httpx.get(f"{server.url}/openapi.json").json()
     asked = {(method, path) for path, methods in document["paths"].items() for method in methods}
     with server.http() as http:
@@ -91,7 +91,7 @@ def test_whatever_else_there_is_needs_a_key(server: RuntimeServer) -> None:
     assert let_in == {"/", "/ping", "/healthz", "/readyz", "/health", "/v2/health/live", "/v2/health/ready", "/metrics"}
 
 
-def test_a_limited_key_is_told_what_it_has_left_and_when_to_come_back(server: RuntimeServer) -> None:
+def test_a_limited_key_gets_its_remaining_budget_and_retry_after(server: RuntimeServer) -> None:
     headers = ask(server, "sk-limited-long-enough", "word " * 48)  # 50 tokens
     assert headers["x-ratelimit-limit-tokens"] == "60"
     assert int(headers["x-ratelimit-remaining-tokens"]) in range(10, 13)
@@ -105,14 +105,14 @@ def test_a_limited_key_is_told_what_it_has_left_and_when_to_come_back(server: Ru
     assert ask(server, "sk-plain-long-enough")
 
 
-def test_more_than_a_minutes_tokens_are_refused_in_a_way_that_no_client_tries_again(server: RuntimeServer) -> None:
-    with pytest.raises(openai.BadRequestError, match="send fewer texts") as caught:
+def test_more_than_a_minutes_tokens_are_400_so_that_no_client_retries(server: RuntimeServer) -> None:
+    with pytest.raises(openai.BadRequestError, match="send fewer or shorter texts") as caught:
         ask(server, "sk-small-long-enough", "word " * 70)
     assert (caught.value.code, "Retry-After" in caught.value.response.headers) == ("rate_limit_exceeded", False)
     assert caught.value.param is None  # as OpenAI has it: what the texts are called differs by API
 
 
-def test_the_file_may_change_and_break_while_the_server_runs(tmp_path: Path) -> None:
+def test_the_keys_file_can_change_and_become_invalid(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("old sk-old-long-enough\n")
     with RuntimeServer("fake", api_keys_file=keys) as server, server.ready().http() as http:
@@ -128,10 +128,10 @@ def test_the_file_may_change_and_break_while_the_server_runs(tmp_path: Path) -> 
         )
         keys.write_text("sk-only-half-a-line\n")
         until(
-            lambda: status("sk-new-long-enough") == 200 and "last good API keys stay" in server.log,
+            lambda: status("sk-new-long-enough") == 200 and "API keys were not reloaded" in server.log,
             "the error to be told",
         )
-        assert "line 1: it has 1 words" in server.log
+        assert "line 1: expected NAME KEY" in server.log
         assert "sk-" not in server.log
 
 
@@ -140,8 +140,8 @@ def test_access_is_logged_by_the_keys_name(server: RuntimeServer) -> None:
     assert "key=plain" in server.log
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "No such file"), ("one-word", "line 1: it has 1 words")])
-def test_without_good_keys_it_does_not_start(tmp_path: Path, content: str | None, words: str) -> None:
+@pytest.mark.parametrize(("content", "words"), [(None, "No such file"), ("one-word", "line 1: expected NAME KEY")])
+def test_without_valid_keys_it_does_not_start(tmp_path: Path, content: str | None, words: str) -> None:
     path = tmp_path / "keys"
     if content is not None:
         path.write_text(content)

@@ -87,7 +87,7 @@ def status_of(answer: bytes) -> int:
         pytest.param(b"GET /", b"a" * 100_000, 414, id="a URL"),
     ],
 )
-def test_a_head_without_end_is_refused_before_it_takes_memory(
+def test_endless_headers_are_rejected_before_they_take_memory(
     locked: RuntimeServer, head: bytes, piece: bytes, status: int
 ) -> None:
     before = resident(locked)
@@ -97,7 +97,7 @@ def test_a_head_without_end_is_refused_before_it_takes_memory(
     assert resident(locked) - before < 20 * MIB
 
 
-def test_a_client_that_sends_all_of_60_megabytes_still_sees_the_refusal(locked: RuntimeServer) -> None:
+def test_a_client_that_sends_60_megabytes_receives_the_error(locked: RuntimeServer) -> None:
     before = resident(locked)
     connection = connected(locked)
     connection.sendall(GET + b"a:b\r\n" * 12_000_000)
@@ -128,10 +128,10 @@ def test_the_refusal_says_which_flag_it_was(locked: RuntimeServer) -> None:
     answer = answer_to(locked, GET + b"a: b\r\n" * 101 + b"\r\n")
     error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     assert error["code"] == "headers_too_large"
-    assert error["message"] == "there are more than 100 header fields (--max_header_fields): send less of them"
+    assert error["message"] == "the headers exceed the maximum of 100 fields (--max_header_fields): send fewer headers"
 
 
-def test_a_large_body_in_one_read_is_no_head(fake_server: RuntimeServer) -> None:
+def test_a_large_body_in_one_read_does_not_count_as_headers(fake_server: RuntimeServer) -> None:
     body = json.dumps({"model": NAME, "input": ["a"] * 1000, "user": "u" * 150_000}).encode()
     head = b"POST /v1/embeddings HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     connection = connected(fake_server)
@@ -141,7 +141,7 @@ def test_a_large_body_in_one_read_is_no_head(fake_server: RuntimeServer) -> None
     connection.close()
 
 
-def test_trailers_without_end_end_the_connection(fake_server: RuntimeServer) -> None:
+def test_endless_trailers_close_the_connection(fake_server: RuntimeServer) -> None:
     before = resident(fake_server)
     connection = connected(fake_server)
     connection.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
@@ -151,7 +151,7 @@ def test_trailers_without_end_end_the_connection(fake_server: RuntimeServer) -> 
     assert resident(fake_server) - before < 20 * MIB
 
 
-def test_requests_piled_up_on_one_connection_end_it(locked: RuntimeServer) -> None:
+def test_too_many_pipelined_requests_close_the_connection(locked: RuntimeServer) -> None:
     before = resident(locked)
     connection = connected(locked, window=4096)
     with pytest.raises(ConnectionError):
@@ -160,7 +160,7 @@ def test_requests_piled_up_on_one_connection_end_it(locked: RuntimeServer) -> No
     assert resident(locked) - before < 20 * MIB
 
 
-def test_answers_that_nobody_reads_do_not_fill_the_memory(impatient: RuntimeServer) -> None:
+def test_unread_responses_do_not_fill_the_memory(impatient: RuntimeServer) -> None:
     impatient.embeddings(input=["a"] * 2048)
     before, most = resident(impatient), 0
     head = b"POST /v1/embeddings HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -184,7 +184,7 @@ def test_answers_that_nobody_reads_do_not_fill_the_memory(impatient: RuntimeServ
         connection.close()
 
 
-def test_while_large_answers_are_not_read_small_ones_are_given() -> None:
+def test_unread_large_responses_do_not_block_small_ones() -> None:
     with RuntimeServer("fake", max_unsent_bytes=1) as server:
         server.ready()
         connections = []
@@ -213,23 +213,23 @@ def test_an_idle_connection_is_closed(impatient: RuntimeServer) -> None:
 
 
 @pytest.mark.parametrize("head", [b"G", GET, GET + b"a: b\r\n"])
-def test_half_a_head_is_408(impatient: RuntimeServer, head: bytes) -> None:
+def test_partial_headers_are_408(impatient: RuntimeServer, head: bytes) -> None:
     answer = answer_to(impatient, head)
     assert status_of(answer) == 408
     assert b"0.3 s (--read_timeout)" in answer
 
 
-def test_half_a_body_is_408_whatever_time_the_request_has() -> None:
+def test_a_partial_body_is_408_whatever_the_timeout() -> None:
     with RuntimeServer("fake", read_timeout=0.3) as server:
         connection = connected(server.ready())
         connection.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\n{")
         status, answer = next_answer(connection)
         assert status == 408
-        assert b"the body was not complete after 0.3" in answer
+        assert b"the body was incomplete after 0.3" in answer
         connection.close()
 
 
-def test_half_a_body_after_its_refusal_does_not_keep_the_connection(keys_file: Path) -> None:
+def test_a_rejected_partial_body_closes_the_connection(keys_file: Path) -> None:
     with RuntimeServer("fake", read_timeout=0.3, api_keys_file=keys_file) as server:
         connection = connected(server.ready())
         connection.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\n")
@@ -248,20 +248,23 @@ def test_a_request_longer_than_the_read_timeout_is_answered(impatient: RuntimeSe
     connection.close()
 
 
-def test_idle_connections_do_not_keep_others_out() -> None:
+def test_idle_connections_do_not_block_new_ones() -> None:
     with RuntimeServer("fake", under=["prlimit", "--nofile=200:200"]) as server:
         server.ready()
         idle = [connected(server) for _ in range(260)]
         assert httpx.get(f"{server.url}/healthz").status_code == 200
         assert (server.metric("embedding_connections") or 0) <= 136
         assert (server.metric("embedding_connections_ended_total", reason="too_many_connections") or 0) > 100
-        assert "136 connections at most, not --max_connections=4096: the process may open 200 files" in server.log
-        assert "there are 136 connections already (--max_connections)" in server.log
+        assert (
+            "connections are limited to 136, not --max_connections=4096, because the process may open 200 files"
+            in server.log
+        )
+        assert "the server has reached its limit of 136 connections (--max_connections)" in server.log
         for connection in idle:
             connection.close()
 
 
-def test_one_connection_too_many_is_told_so_when_all_have_requests() -> None:
+def test_an_excess_connection_gets_503_if_all_have_requests() -> None:
     with RuntimeServer("fake", max_connections=2) as server:
         server.ready()
         busy = [connected(server) for _ in range(2)]
@@ -271,13 +274,13 @@ def test_one_connection_too_many_is_told_so_when_all_have_requests() -> None:
             assert connection.recv(1024).startswith(b"HTTP/1.1 100 Continue")
         answer = answer_to(server, b"")
         assert status_of(answer) == 503
-        assert b"there are 2 connections already (--max_connections): try again" in answer
+        assert b"the server has reached its limit of 2 connections (--max_connections): retry later" in answer
         for connection in busy:
             connection.close()
 
 
 @pytest.mark.parametrize("pieces", [1, 2], ids=["at once", "the body later"])
-def test_an_offer_to_upgrade_is_passed_over_and_the_body_is_read(fake_server: RuntimeServer, pieces: int) -> None:
+def test_an_upgrade_offer_is_ignored_and_the_body_is_read(fake_server: RuntimeServer, pieces: int) -> None:
     body = json.dumps({"model": NAME, "input": "hello"}).encode()
     head = (  # Java's HttpClient
         b"POST /v1/embeddings HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: %d\r\nHost: test\r\n"
@@ -298,6 +301,6 @@ def test_an_offer_to_upgrade_is_passed_over_and_the_body_is_read(fake_server: Ru
     assert status_of(all_of(connection)) == 200
 
 
-def test_what_is_no_http_is_400(locked: RuntimeServer) -> None:
+def test_invalid_http_is_400(locked: RuntimeServer) -> None:
     assert status_of(answer_to(locked, b"\x16\x03\x01\x02\x00\r\n\r\n")) == 400
     assert status_of(answer_to(locked, b"CONNECT example:443 HTTP/1.1\r\nHost: example\r\n\r\n")) == 405

@@ -41,7 +41,7 @@ def test_a_preflight_is_answered_without_a_key(server: RuntimeServer) -> None:
     assert "authorization" in answer.headers["Access-Control-Allow-Headers"]
 
 
-def test_the_request_after_it_needs_its_key_and_a_script_may_read_the_answer(server: RuntimeServer) -> None:
+def test_the_request_after_a_preflight_needs_a_key(server: RuntimeServer) -> None:
     answer = post(server, {"Origin": ORIGIN, "Authorization": "Bearer a-key-of-some-length"})
     assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, ORIGIN)
     assert "X-Truncated" in answer.headers["Access-Control-Expose-Headers"]
@@ -49,17 +49,17 @@ def test_the_request_after_it_needs_its_key_and_a_script_may_read_the_answer(ser
     assert (refused.status_code, refused.headers["Access-Control-Allow-Origin"]) == (401, ORIGIN)
 
 
-def test_another_page_may_not_ask(server: RuntimeServer) -> None:
+def test_another_origin_is_not_allowed(server: RuntimeServer) -> None:
     answer = preflight(server, Origin="https://evil.example")
     assert answer.status_code == 400
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-def test_by_default_no_page_may_ask(fake_server: RuntimeServer) -> None:
+def test_by_default_no_origin_is_allowed(fake_server: RuntimeServer) -> None:
     assert "Access-Control-Allow-Origin" not in preflight(fake_server).headers
     assert "Access-Control-Allow-Origin" not in post(fake_server, {"Origin": ORIGIN}).headers
 
 
-def test_methods_and_headers_may_be_fewer() -> None:
+def test_methods_and_headers_can_be_restricted() -> None:
     with RuntimeServer("fake", allowed_origins="*", allowed_methods="GET", allowed_headers="content-type") as server:
         assert preflight(server.ready()).status_code == 400

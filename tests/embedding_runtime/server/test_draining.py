@@ -45,7 +45,7 @@ def is_draining(server: RuntimeServer) -> bool:
         return closes_with_its_answer(connection)
 
 
-def test_every_connection_is_closed_with_its_next_answer(server: RuntimeServer, drain_file: Path) -> None:
+def test_every_connection_is_closed_with_its_next_response(server: RuntimeServer, drain_file: Path) -> None:
     assert not is_draining(server)
     drain_file.write_text("2026-03-01T12:00:00Z")
     until(lambda: is_draining(server), "the notice is seen")
@@ -60,7 +60,7 @@ def test_an_idle_connection_is_closed(server: RuntimeServer, drain_file: Path) -
         assert connection.sock.recv(1) == b""
 
 
-def test_a_notice_may_be_taken_back(server: RuntimeServer, drain_file: Path) -> None:
+def test_draining_can_be_cancelled(server: RuntimeServer, drain_file: Path) -> None:
     drain_file.write_text("2026-03-01T12:00:00Z")
     until(lambda: is_draining(server), "the notice is seen")
     drain_file.write_text("")

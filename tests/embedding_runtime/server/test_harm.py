@@ -40,7 +40,7 @@ def test_a_text_that_cannot_be_computed_fails_alone(token: int, code: str) -> No
         assert server.ready().stop() == 0
 
 
-def test_a_text_that_cannot_be_computed_is_named_as_the_request_has_it() -> None:
+def test_a_text_that_cannot_be_computed_is_named_by_its_field() -> None:
     with RuntimeServer("fake", harmed=True) as server:
         answer = server.ready().post("/embed", inputs=[HEALTHY, [101, POISON, 102]])
     assert (answer.status_code, answer.json()["error_type"]) == (424, "Backend")
@@ -52,7 +52,7 @@ def parsed(answer: bytes) -> tuple[int, Any]:
     return int(head.split()[1]), json.loads(body)
 
 
-def test_when_the_device_is_lost_who_waits_gets_503_and_the_process_ends() -> None:
+def test_when_the_device_is_lost_requests_get_503_and_the_process_exits() -> None:
     with RuntimeServer("fake", harmed=True) as server:
         os.kill(server.ready().worker, signal.SIGSTOP)
         connections = [server.begin_request(body_of([101, FATAL, 102])), server.begin_request(body_of(HEALTHY))]
@@ -65,7 +65,7 @@ def test_when_the_device_is_lost_who_waits_gets_503_and_the_process_ends() -> No
         assert "CUDA error" in server.log.splitlines()[-1]
 
 
-def test_a_worker_that_is_stuck_is_given_up() -> None:
+def test_a_stuck_worker_is_killed() -> None:
     with RuntimeServer("fake", stuck_after=0.5) as server:
         os.kill(server.ready().worker, signal.SIGSTOP)
         with ThreadPoolExecutor() as pool:
@@ -75,5 +75,5 @@ def test_a_worker_that_is_stuck_is_given_up() -> None:
             until(lambda: "the worker is stuck" in server.log, "the watchdog")
             for answer in [each.result() for each in waiting]:
                 assert (answer.status_code, answer.json()["error"]["code"]) == (503, "backend_failed")
-                assert "the worker is stuck: no answer to a batch of 3 tokens" in answer.json()["error"]["message"]
+                assert "the worker is stuck: a batch of 3 tokens" in answer.json()["error"]["message"]
         assert server.process.wait(30) == 1

@@ -65,7 +65,7 @@ def probes_until(server: RuntimeServer, over: Callable[[], bool]) -> list[float]
     return sorted(seconds)
 
 
-def test_stalled_uploads_make_room_for_a_large_body_that_comes(server: RuntimeServer) -> None:
+def test_stalled_uploads_are_dropped_for_a_large_body(server: RuntimeServer) -> None:
     stalled = [sent(server, head(LARGE), b" " * (LARGE - 1)) for _ in range(12)]
     honest = server.embeddings(input=["one " * 200] * 1000)
     assert honest.status_code == 200, honest.text
@@ -76,7 +76,7 @@ def test_stalled_uploads_make_room_for_a_large_body_that_comes(server: RuntimeSe
         connection.close()
 
 
-def test_a_body_is_not_held_while_its_request_waits_for_the_worker(server: RuntimeServer) -> None:
+def test_a_body_is_freed_while_its_request_is_queued(server: RuntimeServer) -> None:
     os.kill(server.worker, signal.SIGSTOP)
     before = resident(server)
     waiting = []
@@ -99,7 +99,7 @@ def test_a_body_is_not_held_while_its_request_waits_for_the_worker(server: Runti
     ],
     ids=["lists", "texts", "escapes", "one text", "one text of another script"],
 )
-def test_eight_bodies_of_four_megabytes_hold_up_no_probe(server: RuntimeServer, body: bytes) -> None:
+def test_eight_bodies_of_four_megabytes_do_not_block_probes(server: RuntimeServer, body: bytes) -> None:
     assert len(body) <= 4 * MIB
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(lambda: all_of(asked(server, body))) for _ in range(8)]
@@ -117,7 +117,7 @@ def test_a_deadline_ends_a_request_that_is_being_tokenized(server: RuntimeServer
     assert time.monotonic() - begin < 3
 
 
-def test_what_clients_that_left_have_sent_holds_up_nobody(server: RuntimeServer) -> None:
+def test_requests_of_disconnected_clients_do_not_block_others(server: RuntimeServer) -> None:
     body = body_of(["one " * 1000] * 217)
     for connection in [sent(server, head(len(body)), body) for _ in range(24)]:
         connection.close()
@@ -136,7 +136,7 @@ def test_the_deadline_counts_from_the_first_byte_of_the_head(server: RuntimeServ
     assert answer.split(b" ", 2)[1] in {b"504", b"408"}, answer
 
 
-def test_a_key_that_has_spent_its_tokens_costs_little_time(tmp_path: Path) -> None:
+def test_rejecting_a_key_without_budget_is_cheap(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("spent sk-spent-long-enough 100000\n")
     body = body_of(["one " * 200] * 350)  # 280 kB, 70,700 tokens
     with RuntimeServer("fake", api_keys_file=tmp_path / "keys") as server:

@@ -28,7 +28,7 @@ def queued(server: RuntimeServer, lane: str) -> float:
     return server.metric("embedding_request_queue_duration_seconds_count", lane=lane) or 0
 
 
-def test_a_query_is_answered_before_the_bulk_request_that_was_there_first(server: RuntimeServer) -> None:
+def test_a_query_is_answered_before_an_earlier_bulk_request(server: RuntimeServer) -> None:
     done: list[str] = []
 
     def asked(name: str, given: object) -> None:
@@ -72,20 +72,20 @@ def test_the_lane_is_what_the_header_says_or_the_body_or_the_number_of_texts(
 
 
 @pytest.mark.parametrize("header", ["urgent", "", "1"])
-def test_an_unknown_lane_is_refused_with_those_that_there_are(fake_server: RuntimeServer, header: str) -> None:
+def test_an_unknown_lane_is_rejected_with_the_valid_ones(fake_server: RuntimeServer, header: str) -> None:
     answer = ask(fake_server, "a", header)
     assert answer.status_code == 400
-    assert answer.json()["error"]["message"] == "X-Priority: it has to be interactive or bulk"
+    assert answer.json()["error"]["message"] == "X-Priority must be interactive or bulk"
 
 
 @pytest.mark.parametrize("priority", ["high", 1.5, True])
-def test_a_priority_that_is_no_whole_number_is_refused(fake_server: RuntimeServer, priority: object) -> None:
+def test_a_priority_that_is_not_a_whole_number_is_rejected(fake_server: RuntimeServer, priority: object) -> None:
     answer = ask(fake_server, "a", priority=priority)
     assert answer.status_code == 400
     assert "priority" in answer.json()["error"]["message"]
 
 
-def test_after_quiet_traffic_a_large_request_is_not_taken_for_one_that_would_be_too_late(
+def test_after_light_traffic_a_large_request_is_not_rejected_for_its_deadline(
     server: RuntimeServer,
 ) -> None:
     with server.http() as http:
@@ -102,7 +102,7 @@ def test_after_quiet_traffic_a_large_request_is_not_taken_for_one_that_would_be_
         assert (first.result().status_code, other.result().status_code) == (200, 200)
 
 
-def test_metrics_tell_what_was_refused_by_lane(server: RuntimeServer) -> None:
+def test_rejections_are_counted_by_lane(server: RuntimeServer) -> None:
     ask(server, "a", "bulk", dimensions=5)
     assert server.metric("embedding_rejected_total", reason="bad_request", lane="bulk") == 1
 
@@ -111,7 +111,7 @@ SECONDS_PER_TOKEN = 0.0001
 BATCH_SECONDS = 2048 * SECONDS_PER_TOKEN
 
 
-def test_a_query_beside_a_bulk_client_waits_for_no_more_than_the_batch_under_way() -> None:
+def test_a_query_next_to_a_bulk_client_waits_for_the_running_batch_only() -> None:
     slow = {"FAKE_SECONDS_PER_TOKEN": str(SECONDS_PER_TOKEN)}
     with RuntimeServer("fake", harmed=True, env=slow) as server, ThreadPoolExecutor(5) as pool:
         server.ready()

@@ -16,7 +16,7 @@ from support.runtime_server import NAME, RuntimeServer, all_of, until
 BODY = json.dumps({"model": NAME, "input": "hello"}).encode()
 
 
-def test_while_it_loads_it_lives_but_is_not_ready() -> None:
+def test_while_loading_it_is_alive_but_not_ready() -> None:
     with RuntimeServer("fake") as server:
         os.kill(server.worker, signal.SIGSTOP)  # it has been started this moment, and is far from ready
         with server.http() as http:
@@ -30,7 +30,7 @@ def test_while_it_loads_it_lives_but_is_not_ready() -> None:
         assert server.ready().stop() == 0
 
 
-def test_sigterm_lets_requests_under_way_finish() -> None:
+def test_sigterm_lets_running_requests_finish() -> None:
     with RuntimeServer("fake") as server:
         worker = server.ready().worker
         os.kill(worker, signal.SIGSTOP)
@@ -50,7 +50,7 @@ def test_ctrl_c_ends_it_as_well() -> None:
 
 def test_sigterm_before_it_is_ready_ends_it_with_exit_code_0() -> None:
     with RuntimeServer("fake") as server:
-        until(lambda: "not ready yet" in server.log, "the front to listen")
+        until(lambda: "listening on " in server.log, "the front to listen")
         assert server.stop() == 0
 
 
@@ -67,7 +67,7 @@ def handles(pid: int, number: signal.Signals) -> bool:
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
-def test_sigterm_lets_what_waits_in_line_finish_too() -> None:
+def test_sigterm_lets_queued_requests_finish() -> None:
     with RuntimeServer("fake") as server:
         worker = server.ready().worker
         idle = socket.create_connection(("127.0.0.1", server.port), timeout=30)
@@ -86,18 +86,18 @@ def test_sigterm_lets_what_waits_in_line_finish_too() -> None:
         assert server.process.wait(30) == 0
 
 
-def test_what_is_not_done_within_the_grace_period_is_told_so() -> None:
+def test_requests_beyond_the_grace_period_get_503() -> None:
     with RuntimeServer("fake", grace_period=0.5) as server:
         os.kill(server.ready().worker, signal.SIGSTOP)
         connection = server.begin_request(BODY)
         server.process.send_signal(signal.SIGTERM)
         answer = all_of(connection)
         assert b"503 Service Unavailable" in answer
-        assert b"the server is stopping, and this was not done after 0.5 s" in answer
+        assert b"the server is stopping, and the request did not finish within 0.5 s" in answer
         assert server.process.wait(30) == 0
 
 
-def test_when_the_worker_dies_who_waits_gets_503_and_the_process_ends() -> None:
+def test_when_the_worker_dies_requests_get_503_and_the_process_exits() -> None:
     with RuntimeServer("fake") as server:
         worker = server.ready().worker
         os.kill(worker, signal.SIGSTOP)
@@ -107,7 +107,7 @@ def test_when_the_worker_dies_who_waits_gets_503_and_the_process_ends() -> None:
         assert b"503 Service Unavailable" in answer
         assert b'"code":"backend_failed"' in answer
         assert server.process.wait(30) == KILLED
-        assert "killed, most often for memory" in server.log.splitlines()[-1]
+        assert "killed, most likely out of memory" in server.log.splitlines()[-1]
 
 
 def test_a_worker_that_hangs_does_not_keep_the_server_from_stopping() -> None:
@@ -123,7 +123,7 @@ def test_a_worker_that_hangs_does_not_keep_the_server_from_stopping() -> None:
         connection.close()
 
 
-def test_when_the_front_is_killed_the_worker_ends() -> None:
+def test_the_worker_exits_when_the_frontend_is_killed() -> None:
     with RuntimeServer("fake") as server:
         worker = server.ready().worker
         server.stop(signal.SIGKILL)
@@ -150,7 +150,7 @@ def test_wrong_flags_are_all_named_at_once() -> None:
         assert [flag for flag in ("--tsk", "--max_length=much") if flag not in server.log] == []
 
 
-def test_a_port_that_is_taken_is_one_line() -> None:
+def test_a_port_in_use_is_one_log_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with RuntimeServer("fake", http_port=port) as server:
@@ -159,7 +159,7 @@ def test_a_port_that_is_taken_is_one_line() -> None:
             assert f"cannot listen on 127.0.0.1:{port}" in line
 
 
-def test_a_client_that_leaves_does_not_hold_up_the_others() -> None:
+def test_a_disconnected_client_does_not_delay_others() -> None:
     with RuntimeServer("fake") as server:
         worker = server.ready().worker
         os.kill(worker, signal.SIGSTOP)
@@ -170,8 +170,8 @@ def test_a_client_that_leaves_does_not_hold_up_the_others() -> None:
         assert server.embeddings(input="hello").status_code == 200
 
 
-def test_a_shorter_longest_input_can_be_asked_for() -> None:
+def test_the_maximum_length_can_be_lowered() -> None:
     with RuntimeServer("fake", max_length=4) as server:
         answer = server.ready().embeddings(input="three words here")
         assert answer.status_code == 400
-        assert "has 5 tokens; the model takes 4" in answer.json()["error"]["message"]
+        assert "has 5 tokens; the model's maximum is 4" in answer.json()["error"]["message"]

@@ -34,11 +34,11 @@ def answer_on(connection: socket.socket) -> bytes:
     return first + all_of(connection)
 
 
-def test_a_body_that_says_that_it_is_too_large_is_refused_before_it_is_sent(server: RuntimeServer) -> None:
+def test_a_body_whose_content_length_is_too_large_is_rejected_before_it_is_sent(server: RuntimeServer) -> None:
     connection = begun(server, b"Content-Length: %d" % (LIMIT + 1))
     answer = answer_on(connection)
     assert b"413 " in answer
-    assert b"the body is larger than 10000 bytes: send fewer texts in a request" in answer
+    assert b"the body is larger than 10000 bytes (--max_body_bytes): send fewer or shorter texts in a request" in answer
     assert b"connection: close" in answer
 
 
@@ -49,13 +49,13 @@ def test_a_body_in_chunks_is_refused_as_soon_as_it_is_too_large(server: RuntimeS
     assert b"413 " in answer_on(connection)  # though its end is still to come
 
 
-def test_a_client_that_sends_all_of_a_large_body_still_sees_the_answer(server: RuntimeServer) -> None:
+def test_a_client_that_sends_a_large_body_receives_the_response(server: RuntimeServer) -> None:
     with pytest.raises(openai.APIStatusError) as caught:
         server.client().embeddings.create(model=NAME, input="one " * 5_000_000)
     assert caught.value.status_code == 413
 
 
-def test_a_body_that_does_not_come_is_408(server: RuntimeServer) -> None:
+def test_a_body_that_does_not_arrive_is_408(server: RuntimeServer) -> None:
     connection = begun(server, b"Content-Length: 100", b"X-Request-Timeout: 0.2")
     connection.sendall(b"{")
     answer = answer_on(connection)
@@ -63,7 +63,7 @@ def test_a_body_that_does_not_come_is_408(server: RuntimeServer) -> None:
     assert b"0.2 s" in answer
 
 
-def test_bodies_that_are_slow_do_not_fill_the_memory(server: RuntimeServer) -> None:
+def test_slow_bodies_do_not_fill_the_memory(server: RuntimeServer) -> None:
     connections = [begun(server, b"Content-Length: %d" % LIMIT) for _ in range(5)]
     for connection in connections:
         connection.sendall(b" " * (LIMIT - 1))  # four of them is what is held at once
@@ -77,7 +77,7 @@ def test_too_many_texts_are_refused_with_both_numbers(server: RuntimeServer) -> 
     answer = server.embeddings(input=["a"] * 4)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == (
-        "input has 4 texts; 3 are taken in one request (--max_inputs): send several requests"
+        "input has 4 texts; the maximum is 3 (--max_inputs): send several requests"
     )
     assert server.embeddings(input=["a"] * 3).status_code == 200
 
@@ -86,14 +86,14 @@ def test_too_many_tokens_are_refused_with_both_numbers(server: RuntimeServer) ->
     answer = server.embeddings(input=["one " * 148, "one " * 149])
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == (
-        "input has 301 tokens; 300 are taken in one request (--max_request_tokens): send several requests"
+        "input has 301 tokens; the maximum is 300 (--max_request_tokens): send several requests"
     )
     assert server.embeddings(input=["one " * 148, "one " * 148]).status_code == 200
 
 
 def test_by_default_the_limits_are_openais(fake_server: RuntimeServer) -> None:
     assert fake_server.embeddings(input=["a"] * 2048).status_code == 200
-    assert "2048 are taken" in fake_server.embeddings(input=["a"] * 2049).json()["error"]["message"]
+    assert "the maximum is 2048" in fake_server.embeddings(input=["a"] * 2049).json()["error"]["message"]
 
 
 def test_a_connection_is_kept_after_a_refusal_of_what_was_read(server: RuntimeServer) -> None:

@@ -58,7 +58,7 @@ def test_refusals_are_counted_by_reason(server: RuntimeServer) -> None:
         assert server.metric("embedding_rejected_total", reason=reason) == 1
 
 
-def test_what_waits_is_told_while_the_worker_is_busy(server: RuntimeServer) -> None:
+def test_queued_texts_are_in_the_metrics(server: RuntimeServer) -> None:
     os.kill(server.worker, signal.SIGSTOP)
     body = b'{"model": "%s", "input": [%s]}' % (NAME.encode(), b",".join([b'"hello hello"'] * 1500))
     connection = server.begin_request(body)
@@ -70,18 +70,18 @@ def test_what_waits_is_told_while_the_worker_is_busy(server: RuntimeServer) -> N
         until(lambda: server.metric("embedding_tokens_in_flight") == 0, "the request to be done")
 
 
-def test_the_model_is_told_in_labels(server: RuntimeServer) -> None:
+def test_the_model_is_described_by_labels(server: RuntimeServer) -> None:
     facts = {"name": NAME, "backend": "fake", "dimensions": "384", "max_length": "256", "pooling": "mean"}
     assert server.metric("embedding_model_info", dtype="float32", **facts) == 1
 
 
-def test_memory_of_both_processes_is_told(server: RuntimeServer) -> None:
+def test_the_memory_of_both_processes_is_in_the_metrics(server: RuntimeServer) -> None:
     for prefix in ("", "embedding_worker_"):
         assert (server.metric(f"{prefix}process_resident_memory_bytes") or 0) > 1e7
         assert (server.metric(f"{prefix}process_cpu_seconds_total") or 0) > 0
 
 
-def test_openmetrics_is_given_to_who_asks_for_it(server: RuntimeServer) -> None:
+def test_openmetrics_is_returned_if_it_is_accepted(server: RuntimeServer) -> None:
     answer = httpx.get(f"{server.url}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
     assert answer.text.endswith("# EOF\n")

@@ -62,7 +62,7 @@ def outwards(trace: str) -> Iterator[str]:
             yield line
 
 
-def test_a_process_that_speaks_is_seen(tmp_path: Path) -> None:
+def test_an_outgoing_connection_is_detected(tmp_path: Path) -> None:
     """Without this the others would show nothing: front and worker begin with what CONTROL does."""
     (tmp_path / "sitecustomize.py").write_text(CONTROL)
     seen = list(outwards(used("fake", tmp_path / "trace", env={"PYTHONPATH": str(tmp_path)})))
@@ -72,13 +72,13 @@ def test_a_process_that_speaks_is_seen(tmp_path: Path) -> None:
 
 @pytest.mark.model
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_transformers_speaks_to_nobody(tmp_path: Path) -> None:
+def test_transformers_opens_no_connections(tmp_path: Path) -> None:
     tiny = pytest.importorskip("support.tiny_models")
     model = tiny.a_transformer(tmp_path / "model", tiny.SHAPES["bert"])
     assert list(outwards(used("huggingface", tmp_path / "trace", model=model))) == []
 
 
 @pytest.mark.model
-def test_vllm_speaks_to_nobody(tmp_path: Path) -> None:
+def test_vllm_opens_no_connections(tmp_path: Path) -> None:
     pytest.importorskip("vllm")
     assert list(outwards(used("vllm", tmp_path / "trace"))) == []

@@ -17,7 +17,7 @@ def waiting(server: RuntimeServer, tokens: int) -> None:
     until(lambda: server.tokens_in_flight == tokens, f"{tokens} tokens to wait")
 
 
-def test_who_finds_the_line_full_is_told_when_to_try_again() -> None:
+def test_a_full_queue_is_429_with_retry_after() -> None:
     with RuntimeServer("fake", max_waiting_tokens=11) as server:
         os.kill(server.ready().worker, signal.SIGSTOP)
         connections = [server.begin_request(BODY) for _ in range(3)]
@@ -25,17 +25,14 @@ def test_who_finds_the_line_full_is_told_when_to_try_again() -> None:
         answer = server.embeddings(input="hello")
         error = answer.json()["error"]
         assert (answer.status_code, error["type"], error["code"]) == (429, "rate_limit_error", "overloaded")
-        assert (
-            error["message"]
-            == "Server overloaded: 9 tokens are queued ahead of the 3 of this request: try again in 1 s"
-        )
+        assert error["message"] == "Server overloaded: 9 tokens are queued ahead of this request's 3: retry in 1 s"
         assert answer.headers["Retry-After"] == "1"
         assert httpx.get(f"{server.url}/readyz").status_code == 200  # it is as well as before
         os.kill(server.worker, signal.SIGCONT)
         assert [b"200 OK" in all_of(connection) for connection in connections] == [True] * 3
 
 
-def test_who_would_be_served_too_late_is_turned_away_at_once() -> None:
+def test_a_request_that_cannot_meet_its_deadline_is_rejected_immediately() -> None:
     with RuntimeServer("fake") as server:
         server.ready().embeddings(input=["one " * 200] * 100)
         os.kill(server.worker, signal.SIGSTOP)
@@ -46,12 +43,12 @@ def test_who_would_be_served_too_late_is_turned_away_at_once() -> None:
         assert server.embeddings(input="hello", timeout="5").status_code == 200
 
 
-def test_a_text_longer_than_the_whole_line_gets_through_alone() -> None:
+def test_a_text_longer_than_the_whole_queue_is_accepted_when_it_is_empty() -> None:
     with RuntimeServer("fake", max_waiting_tokens=11) as server:
         assert server.ready().embeddings(input="one " * 200).status_code == 200
 
 
-def test_a_deadline_that_passes_is_504_and_its_texts_leave_the_line() -> None:
+def test_a_passed_deadline_is_504_and_dequeues_the_texts() -> None:
     with RuntimeServer("fake", max_waiting_tokens=11) as server:
         os.kill(server.ready().worker, signal.SIGSTOP)
         blockers = [server.begin_request(BODY) for _ in range(2)]
@@ -64,7 +61,7 @@ def test_a_deadline_that_passes_is_504_and_its_texts_leave_the_line() -> None:
         assert [b"200 OK" in all_of(connection) for connection in blockers] == [True] * 2
 
 
-def test_without_a_header_a_request_has_the_time_that_the_flag_says() -> None:
+def test_without_a_header_the_timeout_is_the_flags_default() -> None:
     with RuntimeServer("fake", request_timeout=0.2) as server:
         os.kill(server.ready().worker, signal.SIGSTOP)
         assert server.embeddings(input="hello").status_code == 504
@@ -72,7 +69,7 @@ def test_without_a_header_a_request_has_the_time_that_the_flag_says() -> None:
         assert server.embeddings(input="hello", timeout="10").status_code == 200
 
 
-def test_the_texts_of_a_client_that_left_leave_the_line() -> None:
+def test_texts_of_a_disconnected_client_leave_the_queue() -> None:
     with RuntimeServer("fake", max_waiting_tokens=11) as server:
         os.kill(server.ready().worker, signal.SIGSTOP)
         stay = [server.begin_request(BODY) for _ in range(2)]
@@ -86,9 +83,9 @@ def test_the_texts_of_a_client_that_left_leave_the_line() -> None:
 
 
 @pytest.mark.parametrize("timeout", ["soon", "0", "-1", "nan", "inf", "601", ""])
-def test_a_header_that_is_no_number_of_seconds_is_refused(fake_server: RuntimeServer, timeout: str) -> None:
+def test_a_timeout_header_that_is_not_a_number_is_rejected(fake_server: RuntimeServer, timeout: str) -> None:
     answer = fake_server.embeddings(input="hello", timeout=timeout)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == (
-        "X-Request-Timeout: it has to be a number of seconds above 0, at most 600"
+        "X-Request-Timeout must be a number of seconds above 0 and at most 600"
     )

@@ -40,7 +40,7 @@ def peak(pid: int) -> int:
     ],
     ids=["texts", "text", "cut", "both", "tokenize-texts", "tokenize-text"],
 )
-def test_more_tokens_than_are_taken_are_refused_before_all_of_them_exist(
+def test_too_many_tokens_are_rejected_before_all_texts_are_tokenized(
     server: RuntimeServer, path: str, body: dict[str, Any]
 ) -> None:
     before = peak(server.process.pid)

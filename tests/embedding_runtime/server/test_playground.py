@@ -60,7 +60,7 @@ def test_it_tells_what_the_model_is(page: Chrome) -> None:
     assert [word for word in ("dimensions 384", "tokens at most 256", "pooling mean") if word not in facts] == []
 
 
-def test_texts_are_compared_as_the_api_has_them(page: Chrome, fake_server: RuntimeServer) -> None:
+def test_similarities_equal_those_of_the_api(page: Chrome, fake_server: RuntimeServer) -> None:
     texts = ["a cat", "a dog", "a cat"]
     compare(page, *texts)
     vectors = np.array([item["embedding"] for item in fake_server.embeddings(input=texts).json()["data"]])
@@ -89,7 +89,7 @@ def test_each_text_is_a_dot_and_equal_texts_share_a_place(page: Chrome) -> None:
     assert first[0] == third[0] != second[0]
 
 
-def test_the_curl_it_shows_does_the_same(page: Chrome) -> None:
+def test_the_shown_curl_command_sends_the_same_request(page: Chrome) -> None:
     compare(page, "it's one", 'a "second"')
     command = shlex.split(text(page, "curl").replace("\\\n", " "))
     if shutil.which(command[0]) is None:
@@ -98,7 +98,7 @@ def test_the_curl_it_shows_does_the_same(page: Chrome) -> None:
     assert done.stdout.count('"object":"embedding"') == 2
 
 
-def test_it_can_be_worked_with_the_keyboard_alone(page: Chrome) -> None:
+def test_it_can_be_used_with_the_keyboard_only(page: Chrome) -> None:
     write(page, "a cat", "a dog")
     ActionChains(page).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(Keys.CONTROL).perform()
     until(lambda: "2 texts" in text(page, "status"), "vectors")
@@ -111,7 +111,7 @@ def test_it_can_be_worked_with_the_keyboard_alone(page: Chrome) -> None:
     ("lines", "words"),
     [([""], "Write at least one text."), (["word " * 300, "b"], "input[0] has 302 tokens"), (["a"] * 101, "101 texts")],
 )
-def test_what_is_wrong_is_told_in_words(page: Chrome, lines: list[str], words: str) -> None:
+def test_problems_are_described(page: Chrome, lines: list[str], words: str) -> None:
     page.execute_script("document.getElementById('texts').value = arguments[0]", "\n".join(lines))
     by_id(page, "compare").click()
     until(lambda: words in text(page, "error"), "the error")
@@ -128,17 +128,17 @@ def test_it_loads_nothing_from_elsewhere_and_the_console_is_silent(page: Chrome,
     assert console(page) == []
 
 
-def test_its_policy_lets_nothing_else_in(fake_server: RuntimeServer) -> None:
+def test_its_content_security_policy_allows_only_itself(fake_server: RuntimeServer) -> None:
     policy = httpx.get(fake_server.url).headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy
 
 
-def test_a_server_with_keys_is_asked_with_one(browser: Chrome, tmp_path: Path) -> None:
+def test_the_playground_sends_a_key(browser: Chrome, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("somebody sk-some-long-enough\n")
     with RuntimeServer("fake", api_keys_file=tmp_path / "keys") as server:
         browser.get(server.ready().url)
-        until(lambda: "wants an API key" in text(browser, "error"), "the key to be asked for")
+        until(lambda: "missing API key" in text(browser, "error"), "the key to be asked for")
         by_id(browser, "key").send_keys("sk-some-long-enough", Keys.TAB)
         until(lambda: text(browser, "model") == NAME, "the model to be shown")
         compare(browser, "a cat", "a dog")

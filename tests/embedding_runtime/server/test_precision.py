@@ -22,16 +22,16 @@ def test_int8_below_the_minimum_cosine_does_not_start_and_says_what_to_do() -> N
     with RuntimeServer("huggingface", quantize="int8") as server:
         until(lambda: server.process.poll() is not None, "the end", seconds=_PATIENCE)
         assert server.process.returncode == 1
-        assert "which is below --minimum_cosine=0.999: serve it in float32, or lower the minimum" in server.log
+        assert "which is below --minimum_cosine=0.999: use float32, or lower the minimum" in server.log
 
 
 @needs_vnni
 @pytest.mark.parametrize("frontends", [1, 2])
-def test_the_measured_cosine_is_told_by_every_frontend_and_in_the_log(frontends: int) -> None:
+def test_every_frontend_and_the_log_report_the_measured_cosine(frontends: int) -> None:
     with RuntimeServer("huggingface", quantize="int8", minimum_cosine=0.99, frontends=frontends) as server:
         server.ready(seconds=_PATIENCE)
         with server.http() as client:
             (model,) = client.get("/v1/models").json()["data"]
         assert {**model["precision"], "cosine": None} == {"dtype": "float32", "quantization": "int8", "cosine": None}
         assert 0.99 < model["precision"]["cosine"] < 1
-        assert f"int8: the lowest cosine to float32 is {model['precision']['cosine']:.5f}" in server.log
+        assert f"int8: the lowest cosine similarity to float32 is {model['precision']['cosine']:.5f}" in server.log

@@ -19,7 +19,7 @@ def lines_of(server: RuntimeServer, logger: str) -> list[dict[str, Any]]:
     return [entry for entry in map(json.loads, server.log.splitlines()) if entry["logger"] == logger]
 
 
-def test_json_has_a_line_a_request_with_its_id_and_its_counts() -> None:
+def test_the_json_log_has_a_line_per_request_with_id_and_counts() -> None:
     with RuntimeServer("fake", log_format="json", access_log=True) as server:
         with server.ready().http() as http:
             body = {"model": NAME, "input": ["hello", "hello"]}

@@ -1,6 +1,7 @@
 """Tokens that were added to the tokenizer, where the model's embeddings were not resized: there is no row for them."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from support.runtime_server import NAME, RuntimeServer
 from support.services import MINILM
 
 ROWS = 30522
-ADDED = f"the token '<added>' with id {ROWS}"
+ADDED = f"the token '<added>' (id {ROWS})"
 
 
 def with_an_added_token(directory: Path, model: Path) -> Path:
@@ -37,43 +38,46 @@ def with_an_added_token(directory: Path, model: Path) -> Path:
         *(pytest.param(name, marks=pytest.mark.model) for name in (BackendName.HUGGINGFACE, BackendName.VLLM)),
     ],
 )
-def test_a_text_with_one_is_answered_with_400_and_the_server_stays(tmp_path: Path, backend: BackendName) -> None:
+def test_a_text_with_a_token_without_weights_is_400_and_the_server_continues(
+    tmp_path: Path, backend: BackendName
+) -> None:
     model = with_an_added_token(tmp_path / "model", packaged_minilm())
     with RuntimeServer(backend, model=model) as server:
         server.ready(seconds=240)
         refused = server.embeddings(input=["a text", "and <added>"])
         assert refused.status_code == 400
         assert refused.json()["error"]["message"] == (
-            f"input[1] has {ADDED}, and the model's weights have rows for the ids below {ROWS} only: "
-            "take it out of the text"
+            f"input[1] contains {ADDED}, but the model's weights cover ids below {ROWS} only: remove it from the text"
         )
         assert server.embeddings(input=["a text"]).status_code == 200
-        assert f"({ADDED}) beyond the ids below {ROWS}" in server.log
+        assert f"({ADDED}) that the model's weights do not cover (ids below {ROWS} only)" in server.log
 
 
-def test_a_pair_with_one_is_answered_with_400(tmp_path: Path) -> None:
+def test_a_pair_with_a_token_without_weights_is_400(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.mkdir()
     model = with_an_added_token(tmp_path / "model", a_cross_encoder(plain))
     with RuntimeServer("fake", model=model) as server:
         refused = server.ready().post("/v1/rerank", model=NAME, query="a", documents=["one", "two <added>"])
         assert refused.status_code == 400
-        assert f"documents[1] has {ADDED}" in refused.text
+        assert f"documents[1] contains {ADDED}" in refused.text
 
 
-def test_the_log_says_at_start_which_there_are(tmp_path: Path) -> None:
+def test_the_log_lists_uncovered_tokens_at_startup(tmp_path: Path) -> None:
     spec = replace(MINILM, directory=with_an_added_token(tmp_path / "model", packaged_minilm()))
     warning = TextTokenizer(spec).check_ids(ROWS)
     assert warning is not None
-    assert warning.startswith(f"the tokenizer has 1 tokens ({ADDED}) beyond the ids below {ROWS}")
+    assert warning.startswith(
+        f"the tokenizer has 1 tokens ({ADDED}) that the model's weights do not cover (ids below {ROWS} only)"
+    )
 
 
 def test_a_model_with_a_row_for_every_token_has_no_warning() -> None:
     assert TextTokenizer(MINILM).check_ids(ROWS) is None
 
 
-def test_one_that_stands_in_every_text_is_refused(tmp_path: Path) -> None:
+def test_an_uncovered_token_in_every_text_is_refused(tmp_path: Path) -> None:
     model = with_an_added_token(tmp_path / "model", packaged_minilm())
     prompted = TextTokenizer(replace(MINILM, directory=model, prompt="<added>"))
-    with pytest.raises(ModelRefused, match=f"puts {ADDED} into every text"):
+    with pytest.raises(ModelRefused, match=re.escape(f"adds {ADDED} to every text")):
         prompted.check_ids(ROWS)

@@ -19,14 +19,14 @@ def test_help_shows_the_addresses_and_examples() -> None:
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("s3://bucket/model", "for s3:// name a storage container that knows it"),
-        ("hf://all-MiniLM-L6-v2", "write hf://owner/name or hf://owner/name:revision"),
-        ("pvc://Claim/model", "write pvc://claim/path"),
-        ("file://model", "write file:///absolute/path"),
-        ("models/minilm", "write scheme://..."),
+        ("s3://bucket/model", "use a storage container that supports s3://"),
+        ("hf://all-MiniLM-L6-v2", "use hf://owner/name or hf://owner/name:revision"),
+        ("pvc://Claim/model", "use pvc://claim/path"),
+        ("file://model", "use file:///absolute/path"),
+        ("models/minilm", "use scheme://..."),
     ],
 )
-def test_an_address_that_is_not_fetched_here_ends_with_what_to_write(uri: str, words: str, tmp_path: Path) -> None:
+def test_an_unsupported_uri_ends_with_what_to_write(uri: str, words: str, tmp_path: Path) -> None:
     outcome = initialize(uri, tmp_path / "models")
     assert outcome.code == 2
     assert outcome.last_line.startswith(f"DownloadFailed: '{uri}' ")
@@ -40,20 +40,20 @@ def test_a_wrong_number_of_arguments_ends_with_a_verdict(arguments: tuple[str, .
     assert outcome.code == 2
     failed = FailedDownload.from_log(outcome.log)
     assert failed.verdict is DownloadVerdict.DOWNLOAD_FAILED
-    assert "write URI DIRECTORY" in failed.message
+    assert "usage: URI DIRECTORY" in failed.message
 
 
-def test_a_model_that_is_there_already_is_left_as_it_is(tmp_path: Path) -> None:
+def test_an_existing_model_is_kept(tmp_path: Path) -> None:
     models = tmp_path / "models"
     models.mkdir()
     (models / "config.json").write_text("mine")
     outcome = initialize("hf://owner/name", models)
     assert outcome.code == 0
-    assert outcome.last_line == f"{models} is already there: nothing to do"
+    assert outcome.last_line == f"{models} already exists: nothing to do"
     assert (models / "config.json").read_text() == "mine"
 
 
-def test_a_fault_of_its_own_ends_with_a_verdict_too(tmp_path: Path) -> None:
+def test_an_internal_error_ends_with_a_verdict(tmp_path: Path) -> None:
     broken = (
         "import sys; from embedding_runtime.storage import __main__ as main; main.fetch = lambda *_: 1 / 0; "
         f"sys.exit(main.main(['hf://owner/name', {str(tmp_path / 'models')!r}]))"
@@ -72,5 +72,5 @@ def test_it_loads_nothing_of_the_server() -> None:
         check=True,
     ).stdout.split()
     own = {name.split(".")[1] for name in loaded if name.startswith("embedding_runtime.")}
-    assert own == {"contract", "storage"}
+    assert own == {"contract", "git_lfs", "storage"}
     assert {"fastapi", "numpy", "torch", "huggingface_hub"}.isdisjoint(loaded)

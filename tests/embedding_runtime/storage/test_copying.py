@@ -8,15 +8,15 @@ from embedding_runtime.storage.copying import copy_model
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.fetch import fetch
 from embedding_runtime.storage.log import Log
-from support.initializer import MODEL, a_model, files_of, initialize
+from support.initializer import A_POINTER, MODEL, a_model, files_of, initialize
 
 
-def test_a_directory_is_copied_without_what_no_backend_reads(tmp_path: Path) -> None:
+def test_only_files_that_backends_read_are_copied(tmp_path: Path) -> None:
     source = a_model(tmp_path / "source", {**MODEL, "onnx/model.onnx": b"graph", ".git/HEAD": b"ref"})
     outcome = initialize(f"file://{source}", tmp_path / "models")
     assert outcome.code == 0
     assert files_of(tmp_path / "models") == dict(MODEL)
-    assert outcome.last_line.startswith(f"file://{source} is at {tmp_path / 'models'}: 2.0 MB in ")
+    assert outcome.last_line.startswith(f"downloaded file://{source} to {tmp_path / 'models'}: 2.0 MB in ")
 
 
 def test_links_are_followed_as_in_a_hugging_face_cache(tmp_path: Path) -> None:
@@ -33,8 +33,8 @@ def test_links_are_followed_as_in_a_hugging_face_cache(tmp_path: Path) -> None:
     ("files", "words"),
     [
         (None, "does not exist"),
-        ({}, "has no config.json or modules.json"),
-        ({"readme.md": b""}, "has no config.json or modules.json"),
+        ({}, "has neither config.json nor modules.json"),
+        ({"readme.md": b""}, "has neither config.json nor modules.json"),
     ],
 )
 def test_a_place_without_a_model_is_not_found(files: dict[str, bytes] | None, words: str, tmp_path: Path) -> None:
@@ -56,6 +56,25 @@ def test_a_file_is_not_a_model(tmp_path: Path) -> None:
     assert caught.value.failed.verdict is DownloadVerdict.MODEL_NOT_FOUND
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "1_Pooling/config.json"])
+def test_a_git_lfs_pointer_is_reported_with_its_file_and_a_remedy(name: str, tmp_path: Path) -> None:
+    source = a_model(tmp_path / "source", {**MODEL, name: A_POINTER})
+    outcome = initialize(f"file://{source}", tmp_path / "models")
+    assert outcome.code == 1
+    assert outcome.last_line == (
+        f"ModelNotFound: file://{source} is not a complete model: {source / name} is a Git LFS pointer to a file of "
+        "90868376 bytes, which was not downloaded: run `git lfs pull` in the repository that it was copied from, or "
+        "download the model from its hub (hf://owner/name)"
+    )
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_pointer_that_no_backend_reads_is_ignored(tmp_path: Path) -> None:
+    pointers = dict.fromkeys(["onnx/model.onnx", "pytorch_model.bin", "openvino/model.bin", "card.png"], A_POINTER)
+    source = a_model(tmp_path / "source", {**MODEL, **pointers})
+    assert initialize(f"file://{source}", tmp_path / "models").code == 0
+
+
 def test_a_claim_is_read_through_its_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("embedding_runtime.storage.fetch.PVC_ROOT", PurePosixPath(tmp_path / "pvc"))
     a_model(tmp_path / "pvc" / "models" / "minilm")
@@ -63,7 +82,7 @@ def test_a_claim_is_read_through_its_mount(tmp_path: Path, monkeypatch: pytest.M
     assert files_of(tmp_path / "mnt" / "models") == dict(MODEL)
 
 
-def test_a_claim_is_looked_for_where_claims_are_mounted(tmp_path: Path) -> None:
+def test_a_claim_is_read_from_its_mount_point(tmp_path: Path) -> None:
     outcome = initialize("pvc://no-such-claim/minilm", tmp_path / "models")
     assert outcome.code == 1
     words = "ModelNotFound: pvc://no-such-claim/minilm: /pvc/no-such-claim/minilm does not exist"

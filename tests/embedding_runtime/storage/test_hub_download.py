@@ -12,7 +12,7 @@ from support.initializer import MODEL, a_model, files_of, hub_environment, initi
 TOKEN = "hf_secret"
 
 
-def test_a_model_arrives_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_a_model_is_downloaded_completely_and_nothing_else_remains(tmp_path: Path) -> None:
     served = a_model(tmp_path / "served", {**MODEL, "tf_model.h5": b"tensorflow", ".gitattributes": b""})
     home = tmp_path / "home"
     home.mkdir()
@@ -33,13 +33,13 @@ def test_a_note_among_the_files_tells_the_commit(tmp_path: Path) -> None:
     assert note == {"uri": "hf://owner/name:main", "revision": commit}
 
 
-def test_the_log_says_what_is_fetched_and_where_it_is(tmp_path: Path) -> None:
+def test_the_log_has_the_download_and_its_directory(tmp_path: Path) -> None:
     with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
         outcome = initialize("hf://owner/name", tmp_path / "models", environ=hub_environment(hub))
         commit = hub.repositories["owner/name"].commit
     first, last = outcome.log.splitlines()
-    assert first == f"fetching 5 files, 2.0 MB, of hf://owner/name at commit {commit}"
-    assert last.startswith(f"hf://owner/name is at {tmp_path / 'models'}: 2.0 MB in ")
+    assert first == f"downloading 5 files, 2.0 MB, of hf://owner/name at commit {commit}"
+    assert last.startswith(f"downloaded hf://owner/name to {tmp_path / 'models'}: 2.0 MB in ")
 
 
 def test_the_token_reaches_the_hub_with_every_request(tmp_path: Path) -> None:
@@ -60,17 +60,22 @@ def test_a_revision_is_a_branch_or_a_commit(revision: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("uri", "token", "verdict", "words"),
     [
-        ("hf://owner/name", None, "ModelNotFound", "or it is private: no token was used"),
+        ("hf://owner/name", None, "ModelNotFound", "or it is private and HF_TOKEN is not set"),
         ("hf://owner/nmae", None, "ModelNotFound", "has no repository owner/nmae"),
-        ("hf://owner/nmae", TOKEN, "ModelNotFound", "or it is private and the token in HF_TOKEN gives no access"),
+        ("hf://owner/nmae", TOKEN, "ModelNotFound", "or it is private and the token in HF_TOKEN has no access"),
         ("hf://owner/name:v9", TOKEN, "ModelNotFound", "has no revision 'v9'"),
         ("hf://owner/words", TOKEN, "ModelNotFound", "is not a model"),
-        ("hf://owner/name", "hf_wrong", "ModelUnauthorized", "asked for with the token in HF_TOKEN"),
-        ("hf://owner/name", "hf_br\noken", "ModelUnauthorized", "HF_TOKEN holds a character that no token has"),
+        ("hf://owner/name", "hf_wrong", "ModelUnauthorized", "denied access to owner/name with the token in HF_TOKEN"),
+        (
+            "hf://owner/name",
+            "hf_br\noken",
+            "ModelUnauthorized",
+            "HF_TOKEN has a character that is not valid in a token",
+        ),
         ("hf://owner/gated", TOKEN, "ModelUnauthorized", "is gated"),
     ],
 )
-def test_what_may_not_be_read_or_is_not_there_is_said_at_once(
+def test_missing_and_private_models_are_reported_without_a_retry(
     uri: str, token: str | None, verdict: str, words: str, tmp_path: Path
 ) -> None:
     model, words_only = a_model(tmp_path / "served"), a_model(tmp_path / "words", {"README.md": b"words"})
@@ -81,7 +86,7 @@ def test_what_may_not_be_read_or_is_not_there_is_said_at_once(
     assert outcome.code == 1
     assert outcome.last_line.startswith(f"{verdict}: ")
     assert words in outcome.last_line
-    assert "trying again" not in outcome.log
+    assert "retrying" not in outcome.log
     assert len(repeated) == len(set(repeated))
     assert list((tmp_path / "mnt").iterdir()) == []
 
@@ -106,10 +111,10 @@ def test_no_password_in_the_hubs_address_is_ever_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["hub.example", "ftp://hub.example", "http://"])
-def test_an_endpoint_that_is_no_address_is_refused(endpoint: str, tmp_path: Path) -> None:
+def test_an_endpoint_that_is_not_a_url_is_rejected(endpoint: str, tmp_path: Path) -> None:
     outcome = initialize("hf://owner/name", tmp_path / "models", environ={"HF_ENDPOINT": endpoint})
     assert outcome.code == 1
-    assert f"HF_ENDPOINT={endpoint.rstrip('/')} is not a hub's address" in outcome.last_line
+    assert f"HF_ENDPOINT={endpoint.rstrip('/')} is not a URL of a hub" in outcome.last_line
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
@@ -123,7 +128,7 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     assert outcome.code == 1
     assert outcome.last_line.startswith("DownloadFailed: hf://owner/name: ")
     assert "the disk is full" in outcome.last_line
-    assert "trying again" not in outcome.log
+    assert "retrying" not in outcome.log
     assert list((tmp_path / "mnt").iterdir()) == []
 
 
@@ -136,7 +141,7 @@ def test_a_stopped_download_ends_at_once_and_leaves_nothing(number: signal.Signa
             process.send_signal(number)
             _, log = process.communicate(timeout=5)
     assert process.returncode == 128 + number
-    assert log.splitlines()[-1] == f"DownloadFailed: stopped by {number.name} before the model was there"
+    assert log.splitlines()[-1] == f"DownloadFailed: stopped by {number.name} before the model was complete"
     assert list((tmp_path / "mnt").iterdir()) == []
 
 

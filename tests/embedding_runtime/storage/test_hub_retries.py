@@ -43,7 +43,7 @@ def download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Downlo
     close_session()
 
 
-def test_a_hub_that_is_not_available_is_asked_again(download: Download, tmp_path: Path) -> None:
+def test_an_unavailable_hub_is_retried(download: Download, tmp_path: Path) -> None:
     with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
         hub.faults.unavailable = 2
         download.from_hub(hub.url)
@@ -62,9 +62,7 @@ def test_a_hub_that_stays_unavailable_fails_with_the_number_of_attempts(download
     assert download.pauses == [2, 4, 8]
 
 
-def test_a_broken_connection_is_taken_up_where_it_broke(
-    download: Download, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_download_is_resumed(download: Download, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10)
     files = {"config.json": b"0123456789" * 10}
     with FakeHub({"owner/name": a_model(tmp_path / "served", files)}) as hub:
@@ -75,7 +73,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(
     assert files_of(download.into) == files
 
 
-def test_a_damaged_file_is_fetched_again_and_only_that_one(download: Download, tmp_path: Path) -> None:
+def test_only_a_damaged_file_is_downloaded_again(download: Download, tmp_path: Path) -> None:
     with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
         hub.faults.corrupt = 1
         download.from_hub(hub.url)
@@ -104,16 +102,16 @@ def test_a_volume_without_room_fails_before_the_download(
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: _Usage(free=1_000_000))
     with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
-        with pytest.raises(NoModel, match=r"needs 2\.0 MB and the volume has 1\.0 MB free"):
+        with pytest.raises(NoModel, match=r"needs 2\.0 MB, but the volume has 1\.0 MB free"):
             download.from_hub(hub.url)
         assert not any("/resolve/" in request.path for request in hub.seen)
 
 
-def test_an_answer_that_is_no_json_is_not_asked_for_again() -> None:
+def test_a_response_that_is_not_json_is_not_retried() -> None:
     error = json.JSONDecodeError("Expecting value", "<html>", 0)
     request = Request("hf://owner/name", "owner/name", None, Hub("http://proxy.example", None))
     assert not may_pass(error)
-    words = "hf://owner/name: attempt 1 failed at http://proxy.example: what answers there is not a Hugging Face hub"
+    words = "hf://owner/name: attempt 1 failed at http://proxy.example: the response is not from a Hugging Face hub"
     assert no_model(error, request, 1).failed.message.startswith(words)
 
 

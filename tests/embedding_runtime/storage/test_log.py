@@ -10,7 +10,7 @@ words = st.text("abcdef", min_size=1, max_size=8)
 
 
 @given(st.lists(words), words, st.lists(words))
-def test_no_line_holds_a_secret(before: list[str], secret: str, after: list[str]) -> None:
+def test_no_log_line_contains_a_secret(before: list[str], secret: str, after: list[str]) -> None:
     stream = io.StringIO()
     Log(stream, [secret]).say(" ".join([*before, secret, *after]))
     assert secret not in stream.getvalue()
@@ -28,5 +28,5 @@ def test_the_token_and_the_credentials_in_the_hubs_address_are_secrets() -> None
     assert secrets_in(environ) == ["hf_secret", "user:password@"]
 
 
-def test_what_is_not_set_is_no_secret() -> None:
+def test_unset_variables_are_not_secrets() -> None:
     assert secrets_in({"HF_TOKEN": "", "HF_ENDPOINT": "https://hub.example"}) == []

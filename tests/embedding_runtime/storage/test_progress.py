@@ -6,7 +6,7 @@ import pytest
 from embedding_runtime.storage.progress import megabytes, progress, size_of
 
 
-def test_it_says_how_much_of_the_total_is_there(tmp_path: Path) -> None:
+def test_it_reports_the_downloaded_part_of_the_total(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"0" * 500_000)
     said, lines = threading.Event(), []
 

@@ -30,7 +30,7 @@ segments = st.sampled_from(
 paths = st.lists(st.lists(segments, min_size=1, max_size=3).map("/".join), unique=True)
 
 
-def test_of_a_sentence_transformers_repository_what_serving_needs_is_taken() -> None:
+def test_only_needed_files_of_a_repository_are_selected() -> None:
     left_out = {
         ".gitattributes",
         "onnx/model.onnx",
@@ -59,9 +59,7 @@ def test_of_a_sentence_transformers_repository_what_serving_needs_is_taken() -> 
         (["model.Q4_K_M.gguf"], []),
     ],
 )
-def test_pickled_weights_are_taken_only_where_no_safetensors_lie_beside_them(
-    paths: list[str], taken: list[str]
-) -> None:
+def test_pickled_weights_are_selected_only_without_safetensors(paths: list[str], taken: list[str]) -> None:
     assert wanted(paths) == taken
 
 

@@ -14,7 +14,7 @@ def test_a_directory_appears_when_it_is_complete(tmp_path: Path) -> None:
     assert [path.name for path in models.iterdir()] == ["config.json"]
 
 
-def test_what_lies_beside_the_model_goes_away(tmp_path: Path) -> None:
+def test_other_staged_files_are_deleted(tmp_path: Path) -> None:
     with staged(tmp_path / "models") as staging:
         (staging / "cache").mkdir()
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
@@ -31,14 +31,14 @@ def test_a_fault_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_directory_in_its_place_is_replaced(tmp_path: Path) -> None:
+def test_an_empty_target_directory_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     with staged(tmp_path / "models") as staging:
         (staging / "model" / "config.json").touch()
     assert (tmp_path / "models" / "config.json").exists()
 
 
-def test_what_a_killed_attempt_left_goes_away_and_that_of_other_directories_stays(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_attempt_are_deleted(tmp_path: Path) -> None:
     for name in (".models.killed", ".other.killed"):
         (tmp_path / name / "model").mkdir(parents=True)
     with staged(tmp_path / "models"):
@@ -46,7 +46,7 @@ def test_what_a_killed_attempt_left_goes_away_and_that_of_other_directories_stay
     assert {path.name for path in tmp_path.iterdir()} == {".other.killed", "models"}
 
 
-def test_the_place_may_have_to_be_made(tmp_path: Path) -> None:
+def test_a_missing_parent_directory_is_created(tmp_path: Path) -> None:
     with staged(tmp_path / "mnt" / "models"):
         pass
     assert (tmp_path / "mnt" / "models").is_dir()

@@ -76,4 +76,4 @@ def test_vllm_that_is_named_refuses_it_and_says_what_to_write(tmp_path: Path) ->
     with RuntimeServer("vllm", model=model) as server:
         assert server.process.wait(120) == 1
         assert "pools by max" in server.log
-        assert "use --backend=huggingface, or leave --backend out" in server.log
+        assert "use --backend=huggingface, or remove --backend" in server.log

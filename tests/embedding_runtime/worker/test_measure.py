@@ -32,7 +32,7 @@ def measured(backend: TimedBackend, monkeypatch: pytest.MonkeyPatch, *, within: 
     return worker.measure(backend, MINILM, within=within)
 
 
-def test_a_full_batch_tells_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_speed_is_measured_with_a_full_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = TimedBackend(8000)
     speed = measured(backend, monkeypatch)
     assert speed.batch_tokens == 2048
@@ -40,7 +40,7 @@ def test_a_full_batch_tells_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert backend.batches == [256, 2048]
 
 
-def test_where_a_full_batch_takes_long_one_text_tells_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_a_full_batch_is_slow_the_speed_is_measured_with_one_text(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = TimedBackend(100)
     speed = measured(backend, monkeypatch)
     assert speed.batch_tokens == 2048
@@ -48,7 +48,7 @@ def test_where_a_full_batch_takes_long_one_text_tells_the_speed(monkeypatch: pyt
     assert backend.batches == [256]
 
 
-def test_where_memory_is_too_small_for_a_full_batch_batches_are_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_smaller_if_a_full_one_exceeds_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = TimedBackend(8000, memory=600)
     assert measured(backend, monkeypatch).batch_tokens == 512
     assert backend.batches == [256, 2048, 1024, 512]

@@ -104,17 +104,17 @@ def test_the_guides_sentence_gets_the_guides_vector(server: RuntimeServer) -> No
     assert answer["usage"]["prompt_tokens"] == 13
 
 
-def test_texts_together_are_as_sentence_transformers_has_them(server: RuntimeServer, reference: Reference) -> None:
+def test_batches_have_the_vectors_of_sentence_transformers(server: RuntimeServer, reference: Reference) -> None:
     assert cosines(vectors(server, TEXTS), reference.vectors).min() >= 0.9999
 
 
-def test_texts_alone_are_as_sentence_transformers_has_them(server: RuntimeServer, reference: Reference) -> None:
+def test_single_texts_have_the_vectors_of_sentence_transformers(server: RuntimeServer, reference: Reference) -> None:
     alone = np.concatenate([vectors(server, [text]) for text in TEXTS])
     assert cosines(alone, reference.vectors).min() >= 0.9999
     assert np.abs(alone - reference.vectors).max() < 1e-4  # lengths, too, not only directions
 
 
-def test_too_long_a_text_is_cut_as_sentence_transformers_cuts_it(server: RuntimeServer, reference: Reference) -> None:
+def test_a_long_text_is_truncated_as_in_sentence_transformers(server: RuntimeServer, reference: Reference) -> None:
     answer = server.embeddings(input=TOO_LONG, truncate=True).json()
     assert cosines(np.array([answer["data"][0]["embedding"]]), reference.too_long).min() >= 0.9999
     assert answer["usage"]["prompt_tokens"] == 256

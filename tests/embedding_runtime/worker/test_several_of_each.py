@@ -10,7 +10,7 @@ from support.runtime_server import RuntimeServer
 pytestmark = pytest.mark.model
 
 
-def test_every_frontend_and_worker_gives_the_golden_vector() -> None:
+def test_every_frontend_and_worker_returns_the_golden_vector() -> None:
     with RuntimeServer("huggingface", frontends=2, workers=2) as server:
         server.ready(seconds=250)
         assert "2 workers: transformers" in server.log

@@ -106,7 +106,7 @@ def row(message: Message | None) -> list[float]:
     return [float(number) for number in message.rows[0]]
 
 
-def test_two_halves_are_computed_at_once_and_a_whole_by_the_main_thread() -> None:
+def test_two_batches_run_concurrently_and_an_exclusive_one_in_the_main_thread() -> None:
     with a_worker() as (link, stream, _):
         for number in range(2):
             send(link, Work(number, TEXTS, exclusive=False))
@@ -115,7 +115,7 @@ def test_two_halves_are_computed_at_once_and_a_whole_by_the_main_thread() -> Non
         assert row(receive_sync(stream)) == IN_THE_MAIN_THREAD
 
 
-def test_a_half_that_fails_leaves_the_other_alone_and_more_can_come() -> None:
+def test_a_failing_half_does_not_affect_the_other_and_can_be_split_again() -> None:
     with a_worker() as (link, stream, _):
         for _ in range(2):
             send(link, Work(0, FAILING, exclusive=False))
@@ -126,7 +126,7 @@ def test_a_half_that_fails_leaves_the_other_alone_and_more_can_come() -> None:
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
-def test_what_the_backend_does_not_vouch_for_ends_the_process_whatever_else_it_computes(*, exclusive: bool) -> None:
+def test_any_exception_other_than_batch_failed_ends_the_process(*, exclusive: bool) -> None:
     with a_worker() as (link, stream, process):
         send(link, Work(0, TEXTS, exclusive=False))  # waits for another half, which does not come
         send(link, Work(1, BREAKING, exclusive=exclusive))
@@ -136,7 +136,7 @@ def test_what_the_backend_does_not_vouch_for_ends_the_process_whatever_else_it_c
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
-def test_an_answer_that_cannot_be_sent_ends_the_process_and_is_told(*, exclusive: bool) -> None:
+def test_an_answer_that_cannot_be_sent_ends_the_process_and_is_logged(*, exclusive: bool) -> None:
     with a_worker() as (link, stream, process):
         send(link, Work(0, SHAPELESS, exclusive=exclusive))
         told = receive_sync(stream)
@@ -146,7 +146,7 @@ def test_an_answer_that_cannot_be_sent_ends_the_process_and_is_told(*, exclusive
 
 
 @pytest.mark.parametrize("works", [[], [Work(0, TEXTS, exclusive=False)]], ids=["idle", "at work"])
-def test_when_the_front_goes_it_ends_idle_or_at_work(works: list[Work]) -> None:
+def test_the_worker_exits_with_its_frontend(works: list[Work]) -> None:
     with a_worker() as (link, _, process):
         for work in works:
             send(link, work)

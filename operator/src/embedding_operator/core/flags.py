@@ -32,6 +32,8 @@ def serve_args(service: EmbeddingService, policy: Policy) -> tuple[ServeArgs | N
     for name, field, value in (
         ("model_name", "spec.model.name is", service.spec.model.name),
         ("backend", "spec.backend is", service.spec.backend),
+        ("matryoshka", "spec.model.matryoshka is", service.spec.model.matryoshka),
+        ("truncate", "spec.model.truncate is", service.spec.model.truncate),
         ("api_keys_file", "spec.auth.apiKeysSecretRef becomes", str(API_KEYS_FILE) if service.spec.auth else None),
     ):
         if value is not None and given.get(name, value) != value:

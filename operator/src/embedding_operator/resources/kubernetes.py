@@ -6,7 +6,17 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from embedding_operator.resources.base import SpecModel, StatusModel, cel
 
-__all__ = ["Condition", "Container", "EnvVar", "EnvVarSource", "KeyRef", "Name", "Quantity", "ResourceRequirements"]
+__all__ = [
+    "Condition",
+    "Container",
+    "EnvVar",
+    "EnvVarSource",
+    "KeyRef",
+    "Name",
+    "Quantity",
+    "ResourceRequirements",
+    "as_text",
+]
 
 Name = Annotated[
     str,
@@ -17,13 +27,14 @@ Name = Annotated[
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"
 
 
-def _as_text(given: object) -> object:
+def as_text(given: object) -> object:
+    """A number as text: YAML has `1` as one."""
     return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
 
 
 Quantity = Annotated[
     str,
-    BeforeValidator(_as_text),
+    BeforeValidator(as_text),
     Field(pattern=_QUANTITY),
     WithJsonSchema(
         {

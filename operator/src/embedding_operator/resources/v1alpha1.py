@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from embedding_operator.resources.base import ObjectMeta, SpecModel, StatusModel, cel
-from embedding_operator.resources.kubernetes import Condition, Container, Name, ResourceRequirements
+from embedding_operator.resources.kubernetes import Condition, Container, Name, ResourceRequirements, as_text
 
 __all__ = [
     "ApiKeysSecretRef",
@@ -40,6 +40,24 @@ _Conditions = Annotated[
 ]
 
 
+_SIZES = "^(any|[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*)$"
+
+_Sizes = Annotated[
+    str,
+    BeforeValidator(as_text),
+    Field(max_length=256, pattern=_SIZES),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 256,
+            "pattern": _SIZES,
+        }
+    ),
+]
+"""Numbers with commas between them, or any; YAML has a single one as a number."""
+
+
 class TokenSecretRef(SpecModel):
     """A key of a Secret in the service's namespace."""
 
@@ -50,10 +68,10 @@ class TokenSecretRef(SpecModel):
 
 
 class ModelSpec(SpecModel):
-    """Which model, and how its files are fetched."""
+    """The model, and how its files are downloaded."""
 
     name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
-    """The name that requests call the model by. Default: the service's own name."""
+    """Name of the model in requests. Default: the name of the service."""
     storage_uri: Annotated[
         str,
         Field(
@@ -66,13 +84,22 @@ class ModelSpec(SpecModel):
             ),
         ),
     ]
-    """Address of the model: hf://owner/name[:revision], pvc://claim/path, file:///path, or what a storage container
-    fetches."""
+    """URI of the model: hf://owner/name[:revision], pvc://claim/path, file:///path, or any URI that a storage container
+    supports."""
     storage_container_name: Name | None = None
-    """The StorageContainer or ClusterStorageContainer that fetches the model. Default: the one that matches the URI
+    """The StorageContainer or ClusterStorageContainer that downloads the model. Default: the one that matches the URI
     best."""
     token_secret_ref: TokenSecretRef | None = None
-    """Token for a private model. It reaches the initializer alone, and wins over a storage container's HF_TOKEN."""
+    """Token for a private model. Only the initializer gets it. It overrides the HF_TOKEN of a storage container."""
+    matryoshka: _Sizes | None = None
+    """Sizes to which a request may truncate vectors, such as "256,512"; any: all sizes. Vectors of other requests do
+    not change. Default: the sizes in the model's config.json, or in the card of a known model. Sets the flag
+    --matryoshka."""
+    truncate: Literal["off", "start", "end"] | None = None
+    """End at which texts that are too long are truncated, unless the request overrides it. "off" (in quotes, because
+    YAML reads off as false): they are rejected. With end they are truncated as in sentence-transformers, and the
+    response reports it (X-Truncated). A change creates a new revision, because start and end give different vectors.
+    Default: "off". Sets the flag --truncate."""
 
 
 class ApiKeysSecretRef(SpecModel):
@@ -81,7 +108,7 @@ class ApiKeysSecretRef(SpecModel):
     name: Name
     """The Secret's name."""
     key: Annotated[str, Field(min_length=1, max_length=253)] = "api-keys"
-    """The key that holds the API keys, one a line: NAME KEY [TOKENS_PER_MINUTE]."""
+    """The key that holds the API keys, one per line: NAME KEY [TOKENS_PER_MINUTE]."""
 
 
 class Auth(SpecModel):
@@ -104,14 +131,14 @@ class Rollout(SpecModel):
     """How a change that can affect vectors (model, backend, flags, image) replaces the serving revision."""
 
     strategy: RolloutStrategy = RolloutStrategy.AUTO
-    """Surge: the new revision starts beside the serving one and takes over when it is ready. Recreate: the serving
-    revision makes room first, and comes back if the new one fails. Auto: Surge, and Recreate where no node has had room
+    """Surge: the new revision starts next to the serving one and takes over when it is ready. Recreate: the serving
+    revision is scaled down first, and restored if the new one fails. Auto: Surge, then Recreate if no node has had room
     for both within surgeWaitSeconds."""
     surge_wait_seconds: Annotated[int, Field(ge=0, le=86400)] = 120
-    """Auto: how long pods of the new revision may be unschedulable before the serving revision makes room."""
+    """Auto: seconds for which pods of the new revision may be unschedulable before the serving one is scaled down."""
     progress_deadline_seconds: Annotated[int, Field(ge=10, le=86400)] = 900
-    """How long a new revision may make no progress before it is removed. A download or a model that loads is progress.
-    The serving revision serves throughout."""
+    """Seconds without progress after which a new revision is removed. Downloading and loading count as progress. The
+    serving revision keeps serving."""
 
 
 class EmbeddingServiceSpec(SpecModel):
@@ -122,11 +149,11 @@ class EmbeddingServiceSpec(SpecModel):
     """Backend that computes the vectors. Default: the value of --backend in `args`, else auto: vllm where it serves the
     model exactly, else huggingface."""
     args: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = Field(default_factory=list)
-    """Flags of the runtime, such as --task=embed. Unknown and contradicting ones are refused."""
+    """Flags of the runtime, such as --task=embed. Unknown and contradicting flags are rejected."""
     auth: Auth | None = None
     """Authentication of clients. Default: none; every client that can reach the service may use it."""
     image: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    """Image of the runtime. Default: the operator's own for the accelerator that `resources` asks for."""
+    """Image of the runtime. Default: the operator's own for the accelerator in `resources`."""
     resources: ResourceRequirements | None = None
     """Compute resources of the server container."""
     replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
@@ -156,21 +183,21 @@ class EmbeddingService(SpecModel):
 
 
 class ModelStatus(StatusModel):
-    """The model as it is served."""
+    """The served model."""
 
     name: str
-    """The name that requests call it by."""
+    """Name of the model in requests."""
 
 
 class StorageStatus(StatusModel):
-    """What fetches the model."""
+    """The storage container that downloads the model."""
 
     kind: Literal["StorageContainer", "ClusterStorageContainer", "BuiltIn"]
     """Kind of the storage container; BuiltIn when none matches the URI."""
     name: str | None = None
     """Its name."""
     chosen_by: str | None = None
-    """The rule that chose it: a prefix, a regex, spec.model.storageContainerName, or that no other one matches."""
+    """The rule that chose it: a prefix, a regex, spec.model.storageContainerName, or the catch-all."""
 
 
 class Address(StatusModel):
@@ -186,15 +213,15 @@ class FailedRevisionStatus(StatusModel):
     revision: str
     """The revision."""
     reason: str
-    """Why it was removed, in one word."""
+    """Reason of its removal."""
     message: str
-    """Why it was removed."""
+    """Description of its failure."""
     template: str | None = None
     """Digest of the pod template that failed."""
 
 
 class RevisionStatus(StatusModel):
-    """The revisions of the service. A revision is everything that can move vectors, hashed."""
+    """The revisions of the service. A revision is a hash of everything that can affect vectors."""
 
     serving: str | None = None
     """The revision that answers requests."""
@@ -203,7 +230,7 @@ class RevisionStatus(StatusModel):
     generation: int | None = None
     """The generation of the spec that was last rolled out, or is being rolled out."""
     failed: FailedRevisionStatus | None = None
-    """The revision of the spec, where it failed."""
+    """The revision of the spec, if it failed."""
 
 
 class EmbeddingServiceStatus(StatusModel):
@@ -224,9 +251,9 @@ class EmbeddingServiceStatus(StatusModel):
     revision: RevisionStatus | None = None
     """Which revision serves, which is starting, and which failed."""
     model: ModelStatus | None = None
-    """The model as it is served."""
+    """The served model."""
     storage_container: StorageStatus | None = None
-    """What fetches the model."""
+    """The storage container that downloads the model."""
     replicas: int
     """Number of pods."""
     ready_replicas: int

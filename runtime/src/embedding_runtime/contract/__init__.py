@@ -1,8 +1,8 @@
-"""What the operator and the runtime agree on; all that the operator may import of this package.
+"""The contract between operator and runtime. The operator imports nothing else of the runtime.
 
-`serve` has the server's flags, `flags` how they are read and written, `terms` their words, `uri` the form of a model's
-address, `initializer` where a model is in a pod and how a failed download is reported. Standard library and pydantic
-only.
+`serve` has the server's flags, `flags` their parser and writer, `terms` their values, `uri` the URIs of models,
+`initializer` the paths of a model in a pod and the format of a failed download. It imports only the standard library
+and pydantic.
 """
 
 from embedding_runtime.contract.flags import ContractError
@@ -18,6 +18,7 @@ from embedding_runtime.contract.terms import (
     LogFormat,
     Quantization,
     Task,
+    Truncate,
 )
 from embedding_runtime.contract.uri import BadUri, FileUri, ForeignUri, HuggingFaceUri, ModelUri, PvcUri, parse_uri
 
@@ -45,5 +46,6 @@ __all__ = [
     "Quantization",
     "ServeArgs",
     "Task",
+    "Truncate",
     "parse_uri",
 ]

@@ -1,6 +1,6 @@
-"""Flags from a pydantic model, in both directions: each field is a flag, read from argv and written to it.
+"""Command line flags defined by a pydantic model: parsed from argv and written to it.
 
-`-` and `_` are alike in a flag's name; an unknown flag is refused, never skipped.
+A flag may be written with `-` or `_`. Unknown flags are rejected.
 """
 
 import argparse
@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 __all__ = ["ContractError", "FlagModel"]
 
 _MAX_SHOWN = 100
-"""Characters of a refused value that a message repeats."""
+"""Characters of an invalid value that a message quotes."""
 
 
 class ContractError(ValueError):
-    """Flags that cannot be served; `problems` has every one of them."""
+    """Invalid flags; `problems` lists all of them."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
@@ -32,14 +32,14 @@ class FlagModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     written_always: ClassVar[frozenset[str]] = frozenset()
-    """Fields that `to_argv` writes with their default value, too."""
+    """Fields that `to_argv` writes even with their default value."""
     further_values: ClassVar[Mapping[str, str]] = {}
-    """Fields without a flag of their own, by name: they hold the further values of another field's flag."""
+    """Fields without a flag, by name: they hold the values of another field's flag after the first."""
 
     def to_argv(self) -> list[str]:
-        """What is always written, and whatever differs from its default, in the order of the fields.
+        """Return the flags that are always written or differ from their default, in the order of the fields.
 
-        So a pod's arguments stay the same when the runtime learns a flag, and an older runtime knows all of them.
+        A pod's arguments therefore do not change when the runtime gets a new flag, and an older runtime can parse them.
         """
         argv = []
         for name, field in type(self).model_fields.items():
@@ -51,12 +51,12 @@ class FlagModel(BaseModel):
 
     @classmethod
     def from_argv(cls, argv: Sequence[str]) -> Self:
-        """Raises ContractError with all that is wrong."""
+        """Parse. Raises ContractError with every problem."""
         return cls.from_flags(*cls.read_flags(argv))
 
     @classmethod
     def from_flags(cls, given: Mapping[str, str | Sequence[str]], problems: Sequence[str] = ()) -> Self:
-        """From the result of `read_flags`. Raises ContractError with all that is wrong."""
+        """Validate the result of `read_flags`. Raises ContractError with every problem."""
         try:
             args = cls.model_validate(given)
         except ValidationError as error:
@@ -67,8 +67,8 @@ class FlagModel(BaseModel):
 
     @classmethod
     def read_flags(cls, argv: Sequence[str]) -> tuple[dict[str, str | Sequence[str]], list[str]]:
-        """The values of the flags by field name, as text; and what is wrong with them as flags."""
-        # argparse drops a value of -- (Python 3.11), which no argument can be mistaken for with a NUL in its place.
+        """Return the values of flags by field name, as text, and the problems of the command line."""
+        # argparse (Python 3.11) drops the value --, so it is replaced by a NUL, which no argument can contain.
         escaped = [f"{each[:-2]}\0" if each.endswith("=--") else each for each in argv]
         known, unknown = _parser(cls).parse_known_args(escaped)
         given: dict[str, str | Sequence[str]] = {}
@@ -77,20 +77,20 @@ class FlagModel(BaseModel):
         for name, found in vars(known).items():
             values = ["--" if value == "\0" else value for value in found]
             if None in values:
-                problems.append(f"--{name} needs a value: write --{name}=VALUE")
+                problems.append(f"--{name} requires a value: write --{name}=VALUE")
             elif name in further:
                 given[name], *rest = dict.fromkeys(values)
                 if rest:
                     given[further[name]] = tuple(rest)
             elif len(set(values)) > 1:
-                problems.append(f"--{name} is given {len(values)} times, as {' and '.join(values)}: keep one")
+                problems.append(f"--{name} has {len(values)} values, {' and '.join(values)}: keep one")
             else:
                 given[name] = values[0]
         return given, problems
 
     @classmethod
     def parser(cls) -> argparse.ArgumentParser:
-        """The flags with their help. It leaves values as lists of text; `from_flags` gives them their types."""
+        """The argument parser with help. Values are lists of text; `from_flags` converts them."""
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
         for name, field in cls.model_fields.items():
             if name in cls.further_values:
@@ -110,7 +110,7 @@ class FlagModel(BaseModel):
 
     @classmethod
     def _texts(cls, name: str, value: object) -> Sequence[str]:
-        """A field's value as it is written after its flag, one text for each time that the flag is written."""
+        """The values of a field's flag, one for each time that the flag is written."""
         if not isinstance(value, tuple):
             return [str(value)]
         return value if name in cls.further_values else [json.dumps(value)]
@@ -123,18 +123,18 @@ class FlagModel(BaseModel):
         names = [name for name in cls.model_fields if name not in cls.further_values]
         near = difflib.get_close_matches(flag.lstrip("-").replace("-", "_"), names, n=1)
         known = ", ".join(f"--{name}" for name in names)
-        hint = f"did you mean --{near[0]}?" if near else f"the flags are {known}"
-        return f"{flag} is not a flag of the runtime: {hint}"
+        hint = f"did you mean --{near[0]}?" if near else f"valid flags: {known}"
+        return f"unknown flag {flag}; {hint}"
 
     @classmethod
     def _in_words(cls, error: Mapping[str, object]) -> str:
-        """pydantic's error, with the flag's name and the value in front."""
+        """pydantic's error, prefixed with the flag and its value."""
         where, message = error["loc"], str(error["msg"]).removeprefix("Value error, ")
         if not isinstance(where, tuple) or not where:
             return message
         flag = cls.further_values.get(str(where[0]), where[0])
         if error["type"] == "missing":
-            return f"--{flag} is missing"
+            return f"--{flag} is required"
         given = str(error["input"])
         shown = given if len(given) <= _MAX_SHOWN else f"{given[:_MAX_SHOWN]}... ({len(given)} characters)"
         return f"--{flag}={shown}: {message}"
@@ -142,5 +142,5 @@ class FlagModel(BaseModel):
 
 @cache
 def _parser(model: type[FlagModel]) -> argparse.ArgumentParser:
-    """Built once: the operator reads the flags of every service at every reconcile."""
+    """The parser, cached: the operator parses the flags of every service in every reconcile."""
     return model.parser()

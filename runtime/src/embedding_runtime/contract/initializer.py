@@ -1,6 +1,6 @@
-"""Where a model lies in a pod, and how an initializer that failed says why.
+"""Paths of a model in a pod, and the format of an initializer's error.
 
-An initializer is called as KServe calls its own, `<image> URI DIRECTORY`, so that either side's images can be used.
+An initializer has KServe's interface, `<image> URI DIRECTORY`, so that images of either project can be used.
 Its last line on stderr is a verdict, `ModelNotFound: ...`; the kubelet copies that line into the container's
 termination message (`terminationMessagePolicy: FallbackToLogsOnError`), and the operator reads it there.
 """
@@ -13,17 +13,17 @@ from typing import Self
 __all__ = ["MODEL_DIR", "MODEL_NOTE", "PVC_ROOT", "DownloadVerdict", "FailedDownload"]
 
 MODEL_DIR = PurePosixPath("/mnt/models")
-"""Where the server finds the model. Its parent is the volume: the initializer renames a whole directory to it."""
+"""Directory of the model. Its parent is the volume: the initializer renames a complete directory to it."""
 
 MODEL_NOTE = "embedding-model.json"
-"""File that our initializer puts among a model's: `{"uri": what was asked for, "revision": the commit that came}`."""
+"""File that the initializer adds to a model: `{"uri": the requested URI, "revision": the downloaded commit}`."""
 
 PVC_ROOT = PurePosixPath("/pvc")
-"""`pvc://CLAIM/PATH` is read from PVC_ROOT/CLAIM/PATH."""
+"""Mount point of claims: `pvc://CLAIM/PATH` is PVC_ROOT/CLAIM/PATH."""
 
 
 class DownloadVerdict(StrEnum):
-    """Why there is no model: the reasons of the `ModelAvailable` condition."""
+    """Why a download failed: reasons of the `ModelAvailable` condition."""
 
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_UNAUTHORIZED = "ModelUnauthorized"
@@ -32,7 +32,7 @@ class DownloadVerdict(StrEnum):
 
 @dataclass(frozen=True)
 class FailedDownload:
-    """One verdict and its words: what was asked for, what came back, what to change. Holds no secret."""
+    """A verdict and its message: the request, the response and what to change. Contains no secret."""
 
     verdict: DownloadVerdict
     message: str
@@ -42,9 +42,9 @@ class FailedDownload:
 
     @classmethod
     def from_log(cls, log: str) -> Self:
-        """The verdict in a log's last line; a foreign initializer's log is a DownloadFailed with its last line."""
+        """Parse the last line of a log. If it is not a verdict, return DownloadFailed with that line."""
         last = next(
-            (line.strip() for line in reversed(log.splitlines()) if line.strip()), "the initializer said nothing"
+            (line.strip() for line in reversed(log.splitlines()) if line.strip()), "the initializer logged nothing"
         )
         reason, _, message = last.partition(": ")
         if reason in set(DownloadVerdict) and message:

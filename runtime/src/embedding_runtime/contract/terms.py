@@ -1,26 +1,37 @@
-"""The words of the server's flags: backends, tasks, types; and what its process and its pod agree on."""
+"""Values of flags (backends, tasks, types), and constants that the server and its pod share."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-__all__ = ["DRAIN_FILE", "KILLED", "TASKS", "BackendName", "Dtype", "Kind", "LogFormat", "Quantization", "Task"]
+__all__ = [
+    "DRAIN_FILE",
+    "KILLED",
+    "TASKS",
+    "BackendName",
+    "Dtype",
+    "Kind",
+    "LogFormat",
+    "Quantization",
+    "Task",
+    "Truncate",
+]
 
 
 KILLED = 128 + 9
-"""Exit code of a server whose worker was killed (SIGKILL, as a shell tells it): nearly always for memory.
+"""Exit code of a server with a process that got SIGKILL, nearly always because it ran out of memory.
 
-The kubelet says OOMKilled only of a container's first process, and of all of them only with cgroup v2.
+The kubelet reports OOMKilled only for a container's first process, except with cgroup v2.
 """
 
 
 DRAIN_FILE = PurePosixPath("/etc/pod-info/draining")
-"""In a pod: not empty from the moment when the pod is about to lose its traffic. The server then closes each connection
-with its next answer."""
+"""File in a pod that is not empty while the pod is draining. The server then closes each connection with its next
+response."""
 
 
 class BackendName(StrEnum):
-    """What computes the vectors."""
+    """Library that computes the vectors."""
 
     AUTO = "auto"
     """vllm where it serves the model exactly, else huggingface. The server says which one it is, and why."""
@@ -30,16 +41,16 @@ class BackendName(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a model gives; its own files say which."""
+    """Kind of a model, which its files determine."""
 
     EMBEDDING_MODEL = "embedding model"
-    """A vector for a text."""
+    """Returns a vector for a text."""
     CROSS_ENCODER = "cross-encoder"
-    """Scores for a pair of texts."""
+    """Returns scores for a pair of texts."""
 
 
 class Task(StrEnum):
-    """What a model is served for, in the words of its backend (KServe's guide: they differ)."""
+    """Values of --task. They differ by backend, as in KServe's guide."""
 
     EMBED = "embed"
     SCORE = "score"
@@ -47,21 +58,21 @@ class Task(StrEnum):
     TEXT_RANKING = "text_ranking"
 
 
-_VLLMS_WORDS = {Kind.EMBEDDING_MODEL: Task.EMBED, Kind.CROSS_ENCODER: Task.SCORE}
+_VLLM_TASKS = {Kind.EMBEDDING_MODEL: Task.EMBED, Kind.CROSS_ENCODER: Task.SCORE}
 
-_HUGGINGFACES_WORDS = {Kind.EMBEDDING_MODEL: Task.TEXT_EMBEDDING, Kind.CROSS_ENCODER: Task.TEXT_RANKING}
+_HUGGINGFACE_TASKS = {Kind.EMBEDDING_MODEL: Task.TEXT_EMBEDDING, Kind.CROSS_ENCODER: Task.TEXT_RANKING}
 
 TASKS: Mapping[BackendName, Sequence[Mapping[Kind, Task]]] = {
-    BackendName.AUTO: (_VLLMS_WORDS, _HUGGINGFACES_WORDS),
-    BackendName.VLLM: (_VLLMS_WORDS,),
-    BackendName.HUGGINGFACE: (_HUGGINGFACES_WORDS,),
-    BackendName.FAKE: (_VLLMS_WORDS,),
+    BackendName.AUTO: (_VLLM_TASKS, _HUGGINGFACE_TASKS),
+    BackendName.VLLM: (_VLLM_TASKS,),
+    BackendName.HUGGINGFACE: (_HUGGINGFACE_TASKS,),
+    BackendName.FAKE: (_VLLM_TASKS,),
 }
 """The words of each backend; the first ones are those that messages write."""
 
 
 class Dtype(StrEnum):
-    """The type of the model's weights while it computes. auto: as the model's own files say."""
+    """Type of the model's weights in memory. auto: as in the model's files."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
@@ -70,15 +81,23 @@ class Dtype(StrEnum):
 
 
 class Quantization(StrEnum):
-    """How the weights of linear layers are quantized."""
+    """Quantization of linear layers."""
 
     NONE = "none"
     INT8 = "int8"
-    """A scale for each output of the weights, and for each token: dynamic quantization."""
+    """Dynamic quantization, with a scale for each output of the weights and for each token."""
+
+
+class Truncate(StrEnum):
+    """End at which a text that is too long is truncated. off: the text is rejected."""
+
+    OFF = "off"
+    START = "start"
+    END = "end"
 
 
 class LogFormat(StrEnum):
-    """One line an event: to read, or a JSON object."""
+    """Format of a log line."""
 
     TEXT = "text"
     JSON = "json"

@@ -1,4 +1,4 @@
-"""Addresses of models: `hf://owner/name[:revision]`, `pvc://claim/path`, `file:///path`; others are foreign."""
+"""URIs of models: `hf://owner/name[:revision]`, `pvc://claim/path`, `file:///path`; others are foreign."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _CLAIM = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")  # a DNS subdomai
 
 
 class BadUri(ValueError):
-    """Not an address of a model. The message quotes it and shows the form that is wanted."""
+    """Not a valid URI of a model. The message quotes it and shows the valid form."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class PvcUri:
 
 @dataclass(frozen=True)
 class FileUri:
-    """A directory that the initializer can see."""
+    """A directory in the file system of the initializer."""
 
     path: PurePosixPath
 
 
 @dataclass(frozen=True)
 class ForeignUri:
-    """An address in a scheme that the built-in initializer does not fetch; a storage container may."""
+    """A URI with a scheme that the built-in initializer does not support, but a storage container may."""
 
     scheme: str
 
@@ -50,24 +50,24 @@ ModelUri = HuggingFaceUri | PvcUri | FileUri | ForeignUri
 
 
 def parse_uri(text: str) -> ModelUri:
-    """What an address names. Raises BadUri."""
+    """Parse a URI. Raises BadUri."""
     match = _URI.fullmatch(text)
     if match is None:
-        raise BadUri(f"{text!r} is not a model's address: write scheme://..., such as hf://owner/name")
+        raise BadUri(f"{text!r} is not a URI of a model: use scheme://..., such as hf://owner/name")
     scheme, rest = match["scheme"], match["rest"]
     if scheme == "hf":
         hub = _HUGGING_FACE.fullmatch(rest)
         if hub is None or ".." in rest or "--" in hub["repo"]:
-            raise BadUri(f"{text!r} does not name a repository: write hf://owner/name or hf://owner/name:revision")
+            raise BadUri(f"{text!r} is not a valid repository: use hf://owner/name or hf://owner/name:revision")
         return HuggingFaceUri(hub["repo"], hub["revision"])
     if scheme == "pvc":
         claim, _, path = rest.partition("/")
         if not _CLAIM.fullmatch(claim) or ".." in PurePosixPath(path).parts:
-            raise BadUri(f"{text!r} does not name a claim: write pvc://claim/path, without '..'")
+            raise BadUri(f"{text!r} is not a valid claim: use pvc://claim/path, without '..'")
         return PvcUri(claim, PurePosixPath(path))
     if scheme == "file":
         path = PurePosixPath(rest)
         if not path.is_absolute() or ".." in path.parts:
-            raise BadUri(f"{text!r} does not name a directory: write file:///absolute/path, without '..'")
+            raise BadUri(f"{text!r} is not a valid directory: use file:///absolute/path, without '..'")
         return FileUri(path)
     return ForeignUri(scheme)

@@ -1,8 +1,8 @@
-"""The memory for answers: how many bytes may be in the making or unread by clients, of all connections together.
+"""The memory budget of responses: bytes that are being written or not yet read by clients, over all connections.
 
-A request for many vectors reserves its answer's size before anything is computed, and waits while the answers of others
-fill the budget. What the client has read is given back to the first of those that wait for which it is enough: answers
-that nobody reads keep large ones waiting, not small ones.
+A request for many vectors reserves the size of its response before it is computed, and waits while the budget is used
+up. Released memory goes to the first waiting request that fits, so that unread responses delay large requests, but not
+small ones.
 """
 
 import asyncio
@@ -11,17 +11,17 @@ from collections import deque
 __all__ = ["BYTES_PER_NUMBER", "AnswerBudget", "AnswerShare"]
 
 BYTES_PER_NUMBER = 24
-"""Peak of an answer in the making: float32, its text in JSON (10 to 12 bytes), and the whole body once more."""
+"""Peak memory per number of a response: float32, its JSON (10 to 12 bytes), and a copy of the whole body."""
 
 SMALL = 1 << 16
-"""Bytes of an answer that reserves nothing: a socket's buffer holds as much."""
+"""A response of at most this many bytes, which fit into a socket's buffer, reserves nothing."""
 
 ALWAYS = 2
-"""Connections whose answers may be in the making together, however large each of them is."""
+"""Connections that may always hold a response, whatever its size."""
 
 
 class AnswerBudget:
-    """Bytes for the answers of all connections. Lives on one event loop."""
+    """Memory for the responses of all connections. Use it on one event loop only."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -30,15 +30,15 @@ class AnswerBudget:
         self.used = 0
 
     def share(self) -> "AnswerShare":
-        """A new connection's."""
+        """Create the share of a new connection."""
         return AnswerShare(self)
 
     def has_room(self, size: int) -> bool:
-        """Whether there is so much."""
+        """Whether `size` bytes are available."""
         return self._fits(size)
 
     async def room(self, share: "AnswerShare", size: int) -> None:
-        """Wait until the share has been granted so much, or is closed."""
+        """Wait until the share has been granted `size` bytes, or is closed."""
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiter = share, size, granted
         self._waiting.append(waiter)
@@ -51,7 +51,7 @@ class AnswerBudget:
             raise
 
     def changed(self, share: "AnswerShare", difference: int) -> None:
-        """A share holds more or less."""
+        """Update the size of a share."""
         self.used += difference
         if share.held:
             self._holders.add(share)
@@ -60,12 +60,12 @@ class AnswerBudget:
         self._grant()
 
     def _grant(self) -> None:
-        """Let those in that have room now, in their order."""
+        """Grant memory to waiting requests that fit, in order."""
         for waiter in tuple(self._waiting):
             share, size, granted = waiter
             if self._fits(size) and waiter in self._waiting:
                 self._waiting.remove(waiter)
-                if not granted.done():  # else it has just been cancelled
+                if not granted.done():  # it may just have been cancelled
                     granted.set_result(None)
                     share.grant(size)
 
@@ -79,18 +79,18 @@ class AnswerShare:
     def __init__(self, budget: AnswerBudget) -> None:
         self._budget = budget
         self._reserved = 0
-        """For the answer in the making."""
+        """Bytes reserved for the response that is being written."""
         self._unsent = 0
-        """Of answers that are written, still in this process."""
+        """Bytes of written responses that are not yet sent."""
         self._closed = False
 
     @property
     def held(self) -> int:
-        """Bytes."""
+        """The size of the share in bytes."""
         return self._reserved + self._unsent
 
     def reserve_now(self, size: int) -> bool:
-        """Reserve room for an answer of `size` bytes; False: there is none. `written` or `close` gives it back."""
+        """Reserve `size` bytes, or return False. `written` and `close` release them."""
         if size <= SMALL or self._closed:
             return True
         if self._budget.has_room(size):
@@ -99,29 +99,29 @@ class AnswerShare:
         return False
 
     async def reserve(self, size: int) -> None:
-        """As `reserve_now`, once there is room."""
+        """Wait until `size` bytes are available, and reserve them."""
         await self._budget.room(self, size)
 
     def grant(self, size: int) -> None:
-        """Count `size` bytes as reserved, unless the connection is gone."""
+        """Count `size` bytes as reserved, unless the connection is closed."""
         if not self._closed:
             self._reserved += size
             self._budget.changed(self, size)
 
     def written(self, unsent: int) -> None:
-        """The answer is handed over to the transport, which holds `unsent` bytes now."""
+        """The response was passed to the transport, which holds `unsent` bytes of it."""
         before = self.held
         self._reserved, self._unsent = 0, unsent
         if self.held != before:
             self._budget.changed(self, self.held - before)
 
     def sent(self) -> None:
-        """The client has read what was written."""
+        """The client has read everything."""
         if self._unsent:
             unsent, self._unsent = self._unsent, 0
             self._budget.changed(self, -unsent)
 
     def close(self) -> None:
-        """The connection is gone, and with it all that it held."""
+        """The connection is closed; release everything."""
         self.written(0)
         self._closed = True

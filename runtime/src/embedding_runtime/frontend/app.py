@@ -1,4 +1,4 @@
-"""The front's HTTP application: the routes of all APIs, their failures, their documentation."""
+"""The frontend's HTTP application: routes of all APIs, error handlers and documentation."""
 
 import copy
 import importlib.metadata
@@ -19,6 +19,7 @@ from embedding_runtime.frontend.dialects.rerank import routes as rerank
 from embedding_runtime.frontend.dialects.sagemaker import routes as sagemaker
 from embedding_runtime.frontend.dialects.tei import routes as tei
 from embedding_runtime.frontend.dialects.vllm import routes as vllm
+from embedding_runtime.frontend.dialects.weaviate import routes as weaviate
 from embedding_runtime.frontend.middleware.api_keys import ApiKeyMiddleware
 from embedding_runtime.frontend.middleware.body_reader import BodyReader
 from embedding_runtime.frontend.middleware.cors import CorsRules
@@ -32,18 +33,19 @@ __all__ = ["create_app"]
 
 
 def create_app(service: Service, keys: KeysFile | None = None, cors: CorsRules | None = None) -> FastAPI:
-    """One model's application; without keys, for everybody; without rules, for no scripts of other sites."""
+    """Create the application of a model. Without `keys`, no API key is needed; without `cors`, no origin is allowed."""
     app = Documented(
         title="embedding-runtime",
         version=importlib.metadata.version("embedding-runtime"),
-        description="Embeddings of one model, in the words of OpenAI, Cohere, TEI, vLLM and Open Inference.",
+        description="Embeddings or scores of one model, with the APIs of OpenAI, Cohere, TEI, vLLM, Open Inference "
+        "and Weaviate.",
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # the Host header of a client would be in it
+        redirect_slashes=False,  # a redirect would contain the client's Host header
         generate_unique_id_function=_operation_id,
     )
     for router in (
-        # Starlette tries one route after the other: what is asked most comes first.
+        # Starlette tries routes in order: the most frequent ones come first.
         *(openai.router(service, prefix) for prefix in ("/v1", "/openai/v1")),
         health.router(service.engine),
         playground.router(),
@@ -53,16 +55,17 @@ def create_app(service: Service, keys: KeysFile | None = None, cors: CorsRules |
         cohere.router(service),
         tei.router(service),
         vllm.router(service),
+        weaviate.router(service),
         sagemaker.router(service),
         openai.router(service, ""),
     ):
         app.include_router(router)
     add_docs(app)
-    _answer_head(app)
+    _add_head_routes(app)
     failures = Failures(app, OPENAI)
     bodies = [route for route in app.routes if isinstance(route, BodyRoute) and route.bodies]
     app.add_middleware(DirectRoutes, routes=bodies, refuse=failures.refused)
-    # The last one added is the outermost: a request is counted, a preflight answered, then it is let in, then read.
+    # The last one is the outermost: observability, CORS preflight, API key, body.
     app.add_middleware(BodyReader, limits=service.limits, refuse=failures.refused)
     if keys is not None:
         app.add_middleware(ApiKeyMiddleware, keys=keys, refuse=failures.refused)
@@ -78,12 +81,12 @@ def create_app(service: Service, keys: KeysFile | None = None, cors: CorsRules |
 
 
 def _operation_id(route: APIRoute) -> str:
-    """In the API's document: post_v1_embeddings."""
+    """The operation id in the OpenAPI document, such as post_v1_embeddings."""
     return re.sub(r"\W+", "_", f"{min(route.methods).lower()}{route.path_format}").strip("_")
 
 
-def _answer_head(app: FastAPI) -> None:
-    """HEAD for all that GET is for: the HTTP server leaves the body of the answer out."""
+def _add_head_routes(app: FastAPI) -> None:
+    """Add a HEAD route for every GET route. The HTTP server omits the body."""
     for route in [route for route in app.routes if isinstance(route, APIRoute) and "GET" in route.methods]:
         head = copy.copy(route)
         head.methods, head.include_in_schema = {"HEAD"}, False

@@ -1,8 +1,8 @@
-"""API keys from a file, as a Secret is mounted: read again when it changes, while the server runs.
+"""API keys from a file, such as a mounted Secret, which is reloaded when it changes.
 
-A line a key, `NAME KEY [TOKENS_PER_MINUTE]`; empty lines and those that begin with # are skipped. NAME is for logs,
-KEY is the key itself, of 16 characters or more, or sha256: and its digest in hex (`printf %s "$KEY" | sha256sum`). Of a
-key nothing but its digest is kept, and nothing is ever logged.
+The file has one `NAME KEY [TOKENS_PER_MINUTE]` per line. Empty lines and comments (#) are skipped. Logs have the NAME.
+KEY is the key itself, with at least 16 characters, or sha256: and its digest in hex (`printf %s "$KEY" | sha256sum`).
+Only digests are kept in memory, and keys are never logged.
 """
 
 import hashlib
@@ -18,10 +18,10 @@ __all__ = ["ApiKey", "BadKeys", "FailedAttempts", "KeysFile", "parse"]
 _log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-"""The file is looked at this often, at most."""
+"""Minimum interval between two checks of the file."""
 
 MIN_KEY = 16
-"""Characters of a key, at least: shorter ones can be guessed."""
+"""Minimum length of a key; shorter ones can be guessed."""
 
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _DIGITS = 15
@@ -29,12 +29,12 @@ _DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 
 class BadKeys(ValueError):
-    """A keys file that cannot be used; the message has every problem, and no key."""
+    """An invalid keys file. The message has every problem, but no key."""
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """Who may ask, and how much."""
+    """An API key and its limit."""
 
     name: str
     digest: bytes
@@ -43,9 +43,9 @@ class ApiKey:
 
 
 class KeysFile:
-    """The keys as the file has them now. Of a file that turns bad, the last good reading stays, and the log says why.
+    """The current keys of a file. If the file becomes invalid, the previous keys stay, and the log says why.
 
-    Times are seconds of one clock that does not go back.
+    Times are seconds of a monotonic clock.
     """
 
     def __init__(self, path: Path, now: float) -> None:
@@ -56,9 +56,9 @@ class KeysFile:
         self._keys = self._read()
 
     def find(self, presented: str, now: float) -> ApiKey | None:
-        """Whose key it is, of what a header holds. Takes the same time whichever it is, or none."""
+        """The key that equals the presented one, in constant time."""
         self._look(now)
-        digest = hashlib.sha256(presented.encode("latin-1")).digest()  # the bytes as they came
+        digest = hashlib.sha256(presented.encode("latin-1")).digest()  # the original bytes
         found = None
         for key in self._keys:
             if hmac.compare_digest(key.digest, digest):
@@ -76,12 +76,12 @@ class KeysFile:
         try:
             self._keys = self._read()
         except BadKeys as bad:
-            _log.error("the last good API keys stay: %s", bad)
+            _log.error("the API keys were not reloaded, and the previous ones stay valid: %s", bad)
             return
-        _log.info("%d API keys read", len(self._keys))
+        _log.info("reloaded %d API keys", len(self._keys))
 
     def _stat(self) -> tuple[int, int, int] | None:
-        """Changes with the file: a Secret's is a link into a directory that is swapped."""
+        """A stamp that changes with the file. The kubelet swaps the directory behind a Secret's link."""
         try:
             seen = self._path.stat()
         except OSError:
@@ -100,17 +100,17 @@ class KeysFile:
 
 
 class FailedAttempts:
-    """How long the answer to a wrong key is held back: the attempts of one peer take turns.
+    """Delays responses to invalid keys, per peer. Valid keys are never delayed.
 
-    A right key never waits. Peers share a fixed number of slots: an attacker's addresses take no memory.
-    Times are seconds of one clock that does not go back.
+    Peers share a fixed number of slots, so that many addresses of an attacker take no memory. Times are seconds of a
+    monotonic clock.
     """
 
     def __init__(self) -> None:
         self._free_at = [0.0] * 1024
 
     def delay(self, peer: str, now: float) -> float:
-        """Seconds for one more failed attempt of a peer."""
+        """Seconds to delay the response to one more failed attempt of a peer."""
         slot = hash(peer) % len(self._free_at)
         self._free_at[slot] = min(max(self._free_at[slot], now) + _ATTEMPT_SECONDS, now + _MAX_ATTEMPT_SECONDS)
         return self._free_at[slot] - now
@@ -119,11 +119,11 @@ class FailedAttempts:
 _ATTEMPT_SECONDS = 0.05
 
 _MAX_ATTEMPT_SECONDS = 0.5
-"""Longer ones would gather more requests than they keep away."""
+"""A longer delay would accumulate more requests than it deters."""
 
 
 def parse(text: str) -> tuple[ApiKey, ...]:
-    """Raises BadKeys."""
+    """Parse a keys file. Raises BadKeys."""
     keys: list[ApiKey] = []
     problems: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -135,29 +135,29 @@ def parse(text: str) -> tuple[ApiKey, ...]:
         if not found:
             keys.append(_key(words))
     if not keys and not problems:
-        problems.append("it has no keys, and nobody could ask: write a line NAME KEY")
+        problems.append("the file has no keys, so every request would be rejected: add a line NAME KEY")
     if problems:
         raise BadKeys("; ".join(problems))
     return tuple(keys)
 
 
 def _problems(words: Sequence[str], before: Sequence[ApiKey]) -> Iterator[str]:
-    """What is wrong with a line, in words that quote neither of its first two: they may be in the wrong order."""
+    """The problems of a line. They quote neither name nor key, which may be in the wrong order."""
     if len(words) not in (2, 3):
-        yield f"it has {len(words)} words, write NAME KEY [TOKENS_PER_MINUTE]"
+        yield f"expected NAME KEY [TOKENS_PER_MINUTE], found {len(words)} words"
         return
     if not _NAME.fullmatch(words[0]):
-        yield "a name is of letters, digits, . _ @ and -, 64 at most"
+        yield "the name must have at most 64 characters, all of them letters, digits, . _ @ or -"
     if not words[1].startswith("sha256:") and len(words[1]) < MIN_KEY:
-        yield f"its key has {len(words[1])} characters, {MIN_KEY} are the least: make one with openssl rand -hex 24"
+        yield f"the key has {len(words[1])} of at least {MIN_KEY} characters: create one with openssl rand -hex 24"
     if words[1].startswith("sha256:") and not _DIGEST.fullmatch(words[1]):
-        yield "after sha256: there have to be 64 hexadecimal digits"
+        yield "sha256: must be followed by 64 hexadecimal digits"
     if len(words) > 2 and not (words[2].isdecimal() and len(words[2]) <= _DIGITS and int(words[2])):  # noqa: PLR2004
-        yield f"tokens per minute are a whole number above 0, of {_DIGITS} digits at most"
+        yield f"TOKENS_PER_MINUTE must be a whole number above 0 with at most {_DIGITS} digits"
     if words[0] in {key.name for key in before}:
-        yield "its name has been given above"
+        yield "the name occurs in an earlier line"
     if _digest(words[1]) in {key.digest for key in before}:
-        yield "its key has been given above"
+        yield "the key occurs in an earlier line"
 
 
 def _key(words: Sequence[str]) -> ApiKey:

@@ -1,8 +1,8 @@
-"""The memory for bodies: how many bytes of them are held, of all requests together, until they are tokenized.
+"""The memory pool of request bodies, over all requests, from the first byte until tokenization.
 
-Where they fill the pool, a body is given up: of the principal that holds most, the upload that has made no progress for
-longest, else the last body that waits for its turn. So stalled uploads make room for those that come in, and whoever
-sends little is not refused for the bytes of others.
+When the pool is full, a body of the principal that holds most is dropped: the upload without progress for the longest
+time, or else the last body that waits for its turn. Stalled uploads therefore do not block others, and a client that
+sends little is not rejected because of the bytes of others.
 """
 
 from collections.abc import Callable, Hashable
@@ -15,35 +15,35 @@ PROGRESS = 1 << 16
 
 
 class Stage(Enum):
-    """How far a body is."""
+    """State of a body."""
 
     COMING = auto()
     WAITING = auto()
-    """All of it is here."""
+    """The body is complete and waits for its turn."""
     IN_USE = auto()
-    """It is being parsed and tokenized, and not given up any more."""
+    """The body is being parsed and tokenized, and can no longer be dropped."""
     GIVEN_UP = auto()
 
 
 class HeldBody:
-    """One request's body, from its first byte until it is not needed any more."""
+    """The body of one request, from its first byte until it is released."""
 
     def __init__(self, pool: "BodyPool", principal: Hashable, now: float) -> None:
         self.principal = principal
         self.held = self.size = 0
-        """Bytes; `size` with those that are not held any more."""
+        """Bytes in memory, and bytes received."""
         self.stage = Stage.COMING
         self.is_complete = False
-        """Whether all of it came."""
+        """Whether all of it was received."""
         self.progress_at = now
-        """When the last PROGRESS bytes had come."""
+        """Time at which the last PROGRESS bytes were complete."""
         self.when_given_up: Callable[[], object] = lambda: None
-        """Called when the pool takes the memory back; whoever has the bytes drops them."""
+        """Called when the pool drops the body. The callee must free its bytes."""
         self._since_progress = 0
         self._pool = pool
 
     def add(self, size: int, now: float) -> None:
-        """So many bytes came. Others may be given up for them, or this one."""
+        """Count received bytes. This may drop other bodies, or this one."""
         self.held += size
         self.size += size
         self._since_progress += size
@@ -52,29 +52,29 @@ class HeldBody:
         self._pool.grown(self, size)
 
     def complete(self) -> None:
-        """The bytes that are added next are its last."""
+        """Mark the next added bytes as the last."""
         self.is_complete, self.stage = True, Stage.WAITING
 
     def release(self) -> None:
-        """Its bytes are not held any more. May be called again."""
+        """Release its bytes. May be called repeatedly."""
         self._pool.released(self, self.held)
         self.held = 0
 
     def give_up(self) -> None:
-        """Take its memory back."""
+        """Drop the body."""
         self.stage = Stage.GIVEN_UP
         self.release()
         self.when_given_up()
 
     @property
     def order(self) -> tuple[bool, float]:
-        """Of several bodies, the first in this order is given up."""
+        """Sort key: the first body in this order is dropped first."""
         waits = self.stage is Stage.WAITING
         return waits, -self.progress_at if waits else self.progress_at
 
 
 class BodyPool:
-    """Bytes of all bodies. Times are seconds of one clock that does not go back."""
+    """The memory of all bodies. Times are seconds of a monotonic clock."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -82,18 +82,18 @@ class BodyPool:
         self._by_principal: dict[Hashable, set[HeldBody]] = {}
 
     def body(self, principal: Hashable, now: float) -> HeldBody:
-        """A new one, which holds nothing yet."""
+        """Create an empty body."""
         return HeldBody(self, principal, now)
 
     def grown(self, body: HeldBody, size: int) -> None:
-        """A body holds so many bytes more. Some are given up for them where the pool is full."""
+        """Count bytes of a body, and drop bodies while the pool is full."""
         self.used += size
         self._by_principal.setdefault(body.principal, set()).add(body)
         while self.used > self._limit and (victim := self._victim()) is not None:
             victim.give_up()
 
     def released(self, body: HeldBody, size: int) -> None:
-        """A body that held so many bytes holds none any more."""
+        """Release the bytes of a body."""
         self.used -= size
         bodies = self._by_principal.get(body.principal, set())
         bodies.discard(body)

@@ -1,6 +1,6 @@
-"""One HTTP connection within its limits: uvicorn's protocol, which by itself bounds neither bytes nor time.
+"""HTTP connections with limits of bytes and time, which uvicorn's protocol does not have.
 
-All of it holds before a request is seen by the application, and so before an API key is looked at.
+The limits apply before the application sees a request, and therefore before the API key is checked.
 """
 
 import asyncio
@@ -19,23 +19,24 @@ from embedding_runtime.frontend.context import Client
 __all__ = ["Connection"]
 
 MAX_PIPELINED = 64
-"""Requests that may wait on one connection for the answer to the one before them."""
+"""Maximum number of pipelined requests of a connection."""
 
 PROGRESS = 1 << 16
-"""Bytes of an answer that a client has to read within the write timeout; of a smaller rest, half."""
+"""Bytes of a response that a client must read within the write timeout, or half of a smaller rest."""
 
 LINGER_SECONDS = 2
-"""How long what a refused client still sends is read and dropped: closed at once, it might not see its answer."""
+"""Time in which data of a rejected client is discarded. If closed immediately, it might not see the response."""
 
 
 class _Refused(Exception):
-    """Ends the parsing of a head: status, reason, message."""
+    """Aborts parsing, with status, reason and message."""
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's protocol with limits. A head is measured when it is complete, and after each read that completes none.
+    """uvicorn's protocol with limits.
 
-    So up to one read (256 KiB) more than the limit is held, and no header costs anything.
+    The headers are measured when they are complete, and after each read that does not complete them. Memory can
+    therefore exceed the limit by one read (256 KiB), but single headers cost no time.
     """
 
     def __init__(self, *, shared: Connections, **options: Any) -> None:
@@ -47,20 +48,20 @@ class Connection(HttpToolsProtocol):
         self._upgrade_offered = False
         self._refused = False
         self._read_bytes = 0
-        """Of the latest read."""
+        """Bytes of the latest read."""
         self._held_bytes = 0
-        """Of the latest reads that brought neither the end of a head, nor a piece of a body, nor the end of one."""
+        """Bytes of the latest reads without progress: no end of headers and no part of a body."""
         self._advanced = False
-        """Whether this read brought one of these."""
+        """Whether this read made such progress."""
         self._unsent = 0
         self._read_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
-    # The transport's calls
+    # Callbacks of the transport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
-        # So little waits in the kernel that what the client reads soon shows in what is left to be written.
+        # Keep the kernel's buffer small, so that the unsent bytes show how much the client has read.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PROGRESS)
         self._read_timer = self.loop.call_later(self._limits.read_timeout, self._read_timed_out)
         self._shared.opened(self)
@@ -71,7 +72,7 @@ class Connection(HttpToolsProtocol):
         self._stop_timers()
         self._shared.closed(self)
         if self._share.held:
-            self.loop.call_soon(memory.trim)  # once the transport has dropped the answer
+            self.loop.call_soon(memory.trim)  # after the transport has dropped the response
         self._share.close()
 
     def data_received(self, data: bytes) -> None:
@@ -91,7 +92,7 @@ class Connection(HttpToolsProtocol):
             if isinstance(error.__context__, _Refused):
                 self.refuse(*error.__context__.args)
             else:
-                self.refuse(400, "invalid_http", "this is not an HTTP request")
+                self.refuse(400, "invalid_http", "the request is not valid HTTP")
         else:
             if self._read_timer is None and (self.cycle is None or self.cycle.response_complete):
                 self._read_timer = self.loop.call_later(self._limits.read_timeout, self._read_timed_out)
@@ -107,7 +108,7 @@ class Connection(HttpToolsProtocol):
             self._write_timer = None
         self._share.sent()
 
-    # The parser's calls
+    # Callbacks of the parser
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -118,8 +119,8 @@ class Connection(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         if len(self.url) + len(url) > self._limits.max_url_bytes:
-            most = f"{self._limits.max_url_bytes} bytes (--max_url_bytes)"
-            raise _Refused(414, "url_too_long", f"the URL is longer than {most}: send texts in the body")
+            most = f"the maximum of {self._limits.max_url_bytes} bytes (--max_url_bytes)"
+            raise _Refused(414, "url_too_long", f"the URL exceeds {most}: send texts in the body")
         super().on_url(url)
 
     def on_headers_complete(self) -> None:
@@ -129,18 +130,22 @@ class Connection(HttpToolsProtocol):
         self._held_bytes = 0
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                raise _Refused(405, "invalid_http", "CONNECT: this is no proxy")
-            self._upgrade_offered = True  # `_feed` goes on from here
+                raise _Refused(405, "invalid_http", "CONNECT is not supported: the server is not a proxy")
+            self._upgrade_offered = True  # `_feed` continues
             return
         if len(self.pipeline) >= MAX_PIPELINED:
-            raise _Refused(429, "too_many_pipelined", f"{MAX_PIPELINED} requests wait on this connection already")
+            raise _Refused(
+                429,
+                "too_many_pipelined",
+                f"more than {MAX_PIPELINED} requests are pipelined on this connection: wait for responses",
+            )
         if self._read_timer is not None:
             self._read_timer.cancel()
             self._read_timer = None
         self._shared.busy(self)
         super().on_headers_complete()
         if self._shared.is_draining:
-            self.cycle.keep_alive = False  # uvicorn says so in the answer, and closes
+            self.cycle.keep_alive = False  # uvicorn then sends Connection: close, and closes
 
     def on_body(self, body: bytes) -> None:
         self._advanced = True
@@ -151,7 +156,7 @@ class Connection(HttpToolsProtocol):
         if not self._upgrade_offered:
             super().on_message_complete()
             if not self.pipeline:
-                self.flow.resume_reading()  # a large body has paused it: else the client's end would not be noticed
+                self.flow.resume_reading()  # a large body has paused it, and a disconnect would not be noticed
 
     def on_response_complete(self) -> None:
         self._share.written(self.transport.get_write_buffer_size() if self.flow.write_paused else 0)
@@ -159,10 +164,10 @@ class Connection(HttpToolsProtocol):
             self._shared.idle(self)
         super().on_response_complete()
 
-    # How a connection ends
+    # Closing
 
     def refuse(self, status: int, reason: str, message: str) -> None:
-        """Answer what is no request of the application, and close. Where an answer is under way, only close."""
+        """Send an error response without calling the application, and close. During a response, only close."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
@@ -178,22 +183,22 @@ class Connection(HttpToolsProtocol):
         head = b"".join(b"%s: %s\r\n" % field for field in fields)
         self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            self.transport.close()  # it is one too many: not for longer
+            self.transport.close()  # there are too many connections: do not linger
             return
         self.flow.resume_reading()
         self.transport.write_eof()
         self._read_timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def drop(self, reason: str, why: str) -> None:
-        """Close without an answer."""
+        """Close without a response."""
         if not self.transport.is_closing():
             self._shared.ended(reason, why)
             self.transport.close()
 
     def _feed(self, data: bytes) -> bytes | None:
-        """Parse it. What has to be parsed next: after an offer to upgrade, which is passed over (RFC 9110, 7.8).
+        """Parse data. Return the data to parse next, after an offer to upgrade, which is ignored (RFC 9110, 7.8).
 
-        httptools ends a message there, without its body: Java's HttpClient offers h2c with every request.
+        httptools ends a message at such an offer, without its body. Java's HttpClient offers h2c with every request.
         """
         try:
             self.parser.feed_data(data)
@@ -219,21 +224,21 @@ class Connection(HttpToolsProtocol):
         """Raises _Refused."""
         limits = self._limits
         if size > limits.max_header_bytes:
-            most = f"{limits.max_header_bytes} bytes (--max_header_bytes)"
-            raise _Refused(431, "headers_too_large", f"the headers are larger than {most}: send less of them")
+            most = f"the maximum of {limits.max_header_bytes} bytes (--max_header_bytes)"
+            raise _Refused(431, "headers_too_large", f"the headers exceed {most}: send fewer or shorter headers")
         if self.headers is not None and len(self.headers) > limits.max_header_fields:
-            most = f"{limits.max_header_fields} header fields (--max_header_fields)"
-            raise _Refused(431, "headers_too_large", f"there are more than {most}: send less of them")
+            most = f"the maximum of {limits.max_header_fields} fields (--max_header_fields)"
+            raise _Refused(431, "headers_too_large", f"the headers exceed {most}: send fewer headers")
 
     def _read_timed_out(self) -> None:
         self._read_timer = None
         if self.cycle is not None and not self.cycle.response_complete:
-            return  # a request has its own deadline; afterwards the connection has the time of an idle one
+            return  # the request has its own deadline
         seconds = f"{self._limits.read_timeout:g} s (--read_timeout)"
         if self._in_head:
-            self.refuse(408, "head_too_late", f"the request's headers were not complete after {seconds}")
+            self.refuse(408, "head_too_late", f"the request's headers were incomplete after {seconds}")
         else:
-            self.drop("idle", f"no request after {seconds}")
+            self.drop("idle", f"no request within {seconds}")
 
     def _watch_writing(self) -> None:
         self._unsent = self.transport.get_write_buffer_size()
@@ -245,7 +250,7 @@ class Connection(HttpToolsProtocol):
             self._watch_writing()
             return
         seconds = f"{self._limits.write_timeout:g} s (--write_timeout)"
-        self._shared.ended("answer_not_read", f"the client read {max(read, 0)} bytes of its answer in {seconds}")
+        self._shared.ended("answer_not_read", f"the client read only {max(read, 0)} bytes of its response in {seconds}")
         self.transport.abort()
 
     def _stop_timers(self) -> None:
@@ -257,4 +262,4 @@ class Connection(HttpToolsProtocol):
 
 
 _ONE_HOP = frozenset({b"upgrade", b"http2-settings"})
-"""Header fields, and words of Connection, that go with an offer to upgrade."""
+"""Headers, and values of Connection, that belong to an offer to upgrade."""

@@ -1,4 +1,4 @@
-"""What connections share: their limits, their number, and the memory for their answers."""
+"""Limits of connections, and their shared state: number and memory for responses."""
 
 import asyncio
 import collections
@@ -16,27 +16,27 @@ __all__ = ["ConnectionLimits", "Connections", "Limited"]
 _log = logging.getLogger(__name__)
 
 RESERVED_FILES = 64
-"""Of the files that the process may open: those that are no connections."""
+"""Open files that are reserved for other purposes than connections."""
 
 LOG_SECONDS = 10
-"""A line a reason this often, at most."""
+"""Minimum interval between two log lines with the same reason."""
 
 
 class Limited(Protocol):
-    """A connection, as far as its number matters."""
+    """A connection that can be closed to enforce a limit."""
 
     def refuse(self, status: int, reason: str, message: str) -> None:
-        """Answer what is no request of the application, and close."""
+        """Send an error response without calling the application, and close."""
         ...
 
     def drop(self, reason: str, why: str) -> None:
-        """Close without an answer."""
+        """Close without a response."""
         ...
 
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """As the flags of the same names."""
+    """Values of the flags with the same names."""
 
     max_connections: int
     max_header_bytes: int
@@ -48,9 +48,9 @@ class ConnectionLimits:
 
     @classmethod
     def of(cls, args: ServeArgs, frontends: int = 1) -> Self:
-        """A frontend's part of the flags, with no more connections than the process may have open files.
+        """A frontend's share of the limits. Connections are limited by the number of files that the process may open.
 
-        That limit is raised where it can be.
+        That number is raised if possible.
         """
         given: dict[str, Any] = {name: getattr(args, name) for name in cls.__dataclass_fields__}
         for name in ("max_connections", "max_unsent_bytes"):
@@ -63,7 +63,8 @@ class ConnectionLimits:
             if soft < wanted:
                 given["max_connections"] = max(1, soft - RESERVED_FILES)
                 _log.warning(
-                    "%d connections at most, not --max_connections=%d: the process may open %d files (ulimit -n)",
+                    "connections are limited to %d, not --max_connections=%d, because the process may open %d files: "
+                    "raise ulimit -n",
                     given["max_connections"],
                     args.max_connections,
                     soft,
@@ -72,64 +73,64 @@ class ConnectionLimits:
 
 
 class Connections:
-    """What all connections of a server share: the limits, their number, the memory for their answers."""
+    """All connections of a frontend, with their limits and the memory for their responses."""
 
     def __init__(self, limits: ConnectionLimits, metrics: Metrics) -> None:
         self.limits = limits
         self.budget = AnswerBudget(limits.max_unsent_bytes)
         self.is_draining = False
-        """Every connection is closed with its next answer."""
+        """Whether every connection is closed with its next response."""
         self._idle_before: frozenset[Limited] = frozenset()
         self._open: set[Limited] = set()
-        # Ordered by how long they are idle.
+        # Both are ordered by idle time, longest first.
         self._unused: dict[Limited, None] = {}
-        """Without a request so far."""
+        """Connections without a request so far."""
         self._idle: dict[Limited, None] = {}
-        """Between two requests."""
+        """Connections between two requests."""
         self._metrics = metrics
         self._unlogged: collections.Counter[str] = collections.Counter()
         self._logged_at: dict[str, float] = {}
         metrics.connections(number=lambda: len(self._open), unsent_bytes=lambda: self.budget.used)
 
     def opened(self, connection: Limited) -> None:
-        """Count it. Above the limit the connection that is idle for longest is closed, one without a request first."""
+        """Add a connection. Above the limit, close the longest idle one, preferably one without any request."""
         self._open.add(connection)
         self._unused[connection] = None
         if len(self._open) > self.limits.max_connections:
-            most = f"there are {self.limits.max_connections} connections already (--max_connections)"
+            most = f"the server has reached its limit of {self.limits.max_connections} connections (--max_connections)"
             victim = next(iter(self._unused)) if len(self._unused) > 1 else next(iter(self._idle), connection)
             self.busy(victim)
             if victim is connection:
-                victim.refuse(503, "too_many_connections", f"{most}: try again")
+                victim.refuse(503, "too_many_connections", f"{most}: retry later")
             else:
                 victim.drop("too_many_connections", most)
 
     def busy(self, connection: Limited) -> None:
-        """It has a request, or is about to be closed."""
+        """Mark a connection as busy, or as about to be closed."""
         self._idle.pop(connection, None)
         self._unused.pop(connection, None)
 
     def idle(self, connection: Limited) -> None:
-        """Its requests are answered."""
+        """Mark a connection as idle."""
         self._idle[connection] = None
 
     def close_idle(self) -> None:
-        """Close the connections that were idle the last time, too. A request that was just sent has arrived by now."""
+        """Close connections that are idle now and at the last call, so that a request in transit can still arrive."""
         for connection in self._idle_before & self._idle.keys():
             self.busy(connection)
-            connection.drop("draining", "this server is about to lose its traffic")
+            connection.drop("draining", "the server is draining")
         self._idle_before = frozenset(self._idle)
 
     def closed(self, connection: Limited) -> None:
-        """It is gone."""
+        """Remove a connection."""
         self._open.discard(connection)
         self.busy(connection)
 
     def ended(self, reason: str, why: str) -> None:
-        """Count a connection that this server ends before the client does, and log it, not too often."""
+        """Count a connection that the server closes, and log it at a limited rate."""
         self._metrics.connection_ended(reason)
         self._unlogged[reason] += 1
         now = asyncio.get_running_loop().time()
         if now - self._logged_at.get(reason, -LOG_SECONDS) >= LOG_SECONDS:
             self._logged_at[reason] = now
-            _log.warning("connections closed: %d, %s: %s", self._unlogged.pop(reason), reason, why)
+            _log.warning("closed %d connections (%s): %s", self._unlogged.pop(reason), reason, why)

@@ -1,6 +1,6 @@
-"""The context of one request: its id, principal and deadline, and the counts for its log line, metrics and headers.
+"""The context of a request: id, principal, deadline, and counts for its log line, metrics and headers.
 
-It holds no text.
+It contains no text of the request.
 """
 
 import asyncio
@@ -22,29 +22,29 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 @dataclass(frozen=True)
 class Deadline:
-    """When a request has to be answered."""
+    """The deadline of a request."""
 
     seconds: float = math.inf
-    """How long it had in all."""
+    """The timeout of the request."""
     at: float = math.inf
-    """By the loop's clock."""
+    """Time of the deadline, by the event loop's clock."""
 
     @property
     def left(self) -> float:
-        """Seconds; negative once it has passed."""
+        """Seconds until the deadline; negative after it."""
         return self.at - asyncio.get_running_loop().time()
 
 
 class Client:
-    """Whether the peer of a connection is there."""
+    """The peer of a connection."""
 
     def __init__(self) -> None:
         self.is_gone = False
         self.when_gone: set[Callable[[], None]] = set()
-        """Called when it goes."""
+        """Callbacks, called when it disconnects."""
 
     def go(self) -> None:
-        """The connection is lost."""
+        """Mark the peer as disconnected."""
         self.is_gone = True
         for leave in tuple(self.when_gone):
             leave()
@@ -52,53 +52,53 @@ class Client:
 
 @dataclass
 class RequestContext:
-    """One request under way. Middleware fills it in, the pipeline reads it."""
+    """The context of a running request. Middleware sets it, and the pipeline reads it."""
 
     id: str
     principal: Principal
     deadline: Deadline = field(default_factory=Deadline)
     lane: Lane | None = None
-    """None: by the number of its texts."""
+    """None: selected by the number of texts."""
     key: str | None = None
-    """The name of its API key."""
+    """Name of the API key."""
     texts: int = 0
     tokens: int = 0
-    """Of these texts, special tokens included."""
+    """Tokens of these texts, special tokens included."""
     truncated: list[int] = field(default_factory=list)
-    """Places of the inputs that were cut, in rising order."""
+    """Indices of the truncated inputs, in ascending order."""
     fault: str | None = None
-    """The reason of the fault that it was answered with."""
+    """Reason of the fault, if the request failed."""
     rate_limit: RateLimit | None = None
-    """None where the principal has no limit."""
+    """None if the principal has no limit."""
     receive: Receive | None = None
-    """The next ASGI message, where the body has been read."""
+    """Receives ASGI messages after the body."""
     answer_share: AnswerShare | None = None
-    """Memory for the answer; None where no `Connection` serves it."""
+    """Memory for the response; None if the request does not come from a `Connection`."""
     client: Client | None = None
-    """None where no `Connection` serves it."""
+    """None if the request does not come from a `Connection`."""
     turn: list[Callable[[], None]] = field(default_factory=list)
-    """What lets the next large body be parsed and tokenized."""
+    """Callbacks that end the turn of a large body."""
     held_body: list[Callable[[], None]] = field(default_factory=list)
-    """What frees the request's body and its texts."""
+    """Callbacks that free the body and its texts."""
 
     keeps_texts: bool = False
-    """Whether the answer may need them."""
+    """Whether the response needs the texts."""
 
     def tokenized(self) -> None:
-        """Its texts are token ids now: free what they take. May be called again."""
+        """Free body and texts after tokenization. May be called repeatedly."""
         for calls in (self.turn, [] if self.keeps_texts else self.held_body):
             while calls:
                 calls.pop()()
 
     async def disconnected(self) -> None:
-        """Return when the client is gone."""
+        """Wait for the client to disconnect."""
         if self.receive is None:
             raise RuntimeError("the body of the request has not been read")
-        await self.receive()  # after the body there is nothing else to come
+        await self.receive()  # the only message after the body
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Headers of every answer to it."""
+        """Headers of the response."""
         own = {"X-Request-Id": self.id}
         if self.truncated:
             own["X-Truncated"] = str(len(self.truncated))
@@ -113,11 +113,11 @@ class RequestContext:
 
 
 def context_of(scope: Scope) -> RequestContext:
-    """The context that ObservabilityMiddleware has put into an ASGI scope."""
+    """The context in an ASGI scope, which ObservabilityMiddleware sets."""
     context: RequestContext = scope["state"]["context"]
     return context
 
 
 def request_id(given: str | None) -> str:
-    """The client's own id, where it is safe in a log and a header; else a new one."""
+    """The client's id if it is safe in logs and headers, else a new one."""
     return given if given is not None and _SAFE_ID.fullmatch(given) else f"{getrandbits(128):032x}"

@@ -1,4 +1,4 @@
-"""Whether this server is about to lose its traffic: the operator annotates its pod, the kubelet writes a file."""
+"""Draining: the operator annotates a pod that will lose its traffic; the kubelet writes the annotation to a file."""
 
 import asyncio
 import logging
@@ -11,21 +11,21 @@ __all__ = ["follow_drain_file"]
 _log = logging.getLogger(__name__)
 
 _PAUSE = 0.25
-"""Seconds between two looks: a notice comes three seconds before the traffic goes."""
+"""Interval of checks in seconds. The annotation is set three seconds before the traffic moves."""
 
 
 async def follow_drain_file(path: Path, connections: Connections) -> None:
-    """While the file is there and not empty, close every connection with its next answer, and idle ones.
+    """While the file is not empty, close idle connections, and others with their next response.
 
-    Then no client stays on a connection to this server when its Service selects another one. Outside of a pod the
-    file's directory does not exist, and this returns at once.
+    No client then keeps a connection to this server when the Service selects another one. Outside of a pod the file's
+    directory does not exist, and this returns immediately.
     """
     if not path.parent.is_dir():
         return
     while True:
         is_draining = bool(_text(path))
         if is_draining and not connections.is_draining:
-            _log.info("draining: connections are closed with their next answer")
+            _log.info("draining: each connection is closed with its next response")
         connections.is_draining = is_draining
         if is_draining:
             connections.close_idle()

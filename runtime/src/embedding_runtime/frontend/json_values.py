@@ -1,4 +1,4 @@
-"""How many values a JSON body has, counted without parsing it."""
+"""Counts the values of a JSON body without parsing it."""
 
 import numpy as np
 
@@ -9,18 +9,18 @@ __all__ = ["check_values"]
 
 
 def check_values(body: bytes, limits: Limits) -> None:
-    """Bound what a body becomes in Python, which is up to thirty times its size. Raises BadRequest.
+    """Limit the memory of a parsed body, which can be thirty times its size. Raises BadRequest.
 
-    Counted are commas and opening brackets outside of strings. Whatever is not JSON may be counted wrongly.
+    It counts commas and opening brackets outside of strings. The result for a body that is not JSON may be wrong.
     """
     most_lists = _LISTS_PER_INPUT * limits.max_inputs + _OTHERS
     most_values = limits.max_request_tokens + most_lists
     lists = body.count(b"[") + body.count(b"{")
     if lists <= most_lists and lists + body.count(b",") <= most_values:
-        return  # with those in strings
+        return  # even including those in strings
     lists = values = 0
     inside = False
-    # Without what is escaped every quotation mark begins or ends a string.
+    # Without escaped characters every quotation mark begins or ends a string.
     plain = np.frombuffer(body.replace(b"\\\\", b"").replace(b'\\"', b""), np.uint8)
     for start in range(0, len(plain), _PIECE):
         piece = plain[start : start + _PIECE]
@@ -31,8 +31,8 @@ def check_values(body: bytes, limits: Limits) -> None:
         values += begun + int(np.count_nonzero(~strings & (piece == ord(","))))
     if lists > most_lists or values > most_values:
         raise BadRequest(
-            f"the body has {values} values, {lists} of them lists or objects; {most_values} and {most_lists} are taken "
-            f"(from --max_request_tokens and --max_inputs): send several requests"
+            f"the body has {values} values, {lists} of them lists or objects; the maximum is {most_values} and "
+            f"{most_lists} (derived from --max_request_tokens and --max_inputs): send several requests"
         )
 
 

@@ -1,4 +1,4 @@
-"""What one request may take of the server: texts, tokens, seconds, bytes."""
+"""Limits of one request: texts, tokens, seconds, bytes."""
 
 import math
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from embedding_runtime.errors import BadRequest
 __all__ = ["TIMEOUT_HEADER", "Limits"]
 
 TIMEOUT_HEADER = "X-Request-Timeout"
-"""Seconds that the client gives its request."""
+"""Header with the client's timeout in seconds."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """As the flags of the same names."""
+    """Values of the flags with the same names."""
 
     max_inputs: int
     max_request_tokens: int
@@ -24,16 +24,16 @@ class Limits:
     max_request_timeout: float
     read_timeout: float
     divided_by: int = 1
-    """Frontends that share the memory for bodies."""
+    """Number of frontends, which share the memory for bodies."""
 
     @classmethod
     def of(cls, args: ServeArgs, divided_by: int = 1) -> Self:
-        """Those that concern one request."""
+        """Take the limits from the flags."""
         given = {name: getattr(args, name) for name in cls.__dataclass_fields__ if name != "divided_by"}
         return cls(**given, divided_by=divided_by)
 
     def seconds(self, asked: str | None) -> float:
-        """What a request may take, by its header's value. Raises BadRequest."""
+        """The timeout of a request, from its header. Raises BadRequest."""
         if asked is None:
             return self.request_timeout
         try:
@@ -42,5 +42,5 @@ class Limits:
             seconds = math.nan
         if not 0 < seconds <= self.max_request_timeout:
             limit = f"{self.max_request_timeout:g}"
-            raise BadRequest(f"{TIMEOUT_HEADER}: it has to be a number of seconds above 0, at most {limit}")
+            raise BadRequest(f"{TIMEOUT_HEADER} must be a number of seconds above 0 and at most {limit}")
         return seconds

@@ -6,13 +6,13 @@ import socket
 __all__ = ["listen"]
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 a pod's own addresses
-"""Hosts that mean every address."""
+"""Hosts that mean all addresses."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listen on an address, or on every one: then of IPv6 and of IPv4, as far as the machine has them. Raises OSError.
+    """Listen on an address, or on all addresses of IPv6 and IPv4. Raises OSError.
 
-    Clusters of IPv6 alone have no 0.0.0.0, and machines whose IPv6 is off have no ::.
+    IPv6-only clusters have no 0.0.0.0, and machines without IPv6 have no ::.
     """
     if host in _EVERYWHERE:
         if socket.has_dualstack_ipv6():

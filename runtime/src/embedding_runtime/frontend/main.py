@@ -1,7 +1,7 @@
-"""The process of one of several frontends: it serves connections that the supervisor has accepted.
+"""The process of one of several frontends, which serves connections that the supervisor accepts.
 
-`python -m embedding_runtime.frontend.main FD CONNECTIONS SHARE FLAGS`, started by `launch`: its end of a socketpair to
-the scheduler, its end of one that brings connections, and which of how many frontends it is, as JSON.
+`launch` starts it as `python -m embedding_runtime.frontend.main FD CONNECTIONS SHARE FLAGS`: the file descriptors of
+its ends of two socketpairs, to the scheduler and for connections; its number and the number of frontends as JSON.
 """
 
 import asyncio
@@ -29,16 +29,16 @@ __all__ = ["main"]
 _log = logging.getLogger("embedding_runtime.frontend.main")
 
 BURST = 64
-"""Connections that are taken before requests have their turn."""
+"""Connections received before other events are handled."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code."""
+    """Run the process and return the exit code."""
     end, connections = (socket.socket(fileno=int(number)) for number in argv[:2])
     args = ServeArgs.from_argv(argv[3:])
     logs.configure(args.log_format, access_log=args.access_log, sees_texts=True)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the supervisor decides when to end
+        signal.signal(number, signal.SIG_IGN)  # the supervisor decides when to stop
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(args, json.loads(argv[2]), end, connections))
@@ -69,7 +69,7 @@ async def _serve(args: ServeArgs, share: Mapping[str, int], end: socket.socket, 
 
 
 class _Receiver:
-    """Takes connections from the supervisor."""
+    """Receives connections from the supervisor."""
 
     def __init__(self, source: socket.socket, server: FrontendServer) -> None:
         source.setblocking(False)
@@ -85,7 +85,7 @@ class _Receiver:
                 data, numbers, _, _ = socket.recv_fds(self._source, 1, 1)
             except BlockingIOError:
                 return
-            if not data:  # the supervisor accepts no more
+            if not data:  # the supervisor has stopped accepting
                 asyncio.get_running_loop().remove_reader(self._source)
                 return
             for number in numbers:

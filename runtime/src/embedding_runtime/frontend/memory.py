@@ -1,4 +1,4 @@
-"""glibc's memory in the frontend: what is large is given back to the system as soon as it is freed."""
+"""Settings of glibc's allocator for the frontend: freed large blocks are returned to the system."""
 
 import ctypes
 import gc
@@ -11,24 +11,24 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 def return_large_blocks() -> None:
-    """Map blocks of a MiB and more, bodies and their texts, each by itself.
+    """Allocate blocks of 1 MiB and more, such as bodies, with mmap.
 
-    By itself glibc raises that limit to 32 MiB with the first ones, and keeps what lies below a block in use.
+    By default glibc raises this threshold up to 32 MiB, and keeps free memory below a block in use.
     """
     _LIBC.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
     _LIBC.mallopt(_M_TRIM_THRESHOLD, 1 << 22)
-    _LIBC.mallopt(_M_ARENA_MAX, 2)  # each thread's own would keep the most that it ever had
+    _LIBC.mallopt(_M_ARENA_MAX, 2)  # each arena keeps its peak
 
 
 def collect() -> None:
-    """Free what is large and in a cycle, as exceptions of other threads are, with all that their frames hold.
+    """Run the garbage collector and trim. Exceptions of other threads are in cycles, with all that their frames hold.
 
-    The collector runs seldom here: see server.
+    Automatic collections are rare here: see server.
     """
     gc.collect()
     trim()
 
 
 def trim() -> None:
-    """Give all free memory back to the system. By itself glibc keeps the holes that unread answers leave."""
+    """Return all free memory to the system. By default glibc keeps the gaps that responses leave."""
     _LIBC.malloc_trim(0)

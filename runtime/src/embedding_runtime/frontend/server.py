@@ -1,4 +1,4 @@
-"""A frontend on its event loop: the application and uvicorn; and the scheduler, where there is one frontend."""
+"""A frontend: the application and uvicorn on an event loop, with the scheduler if there is only one frontend."""
 
 import asyncio
 import contextlib
@@ -39,18 +39,18 @@ __all__ = ["FrontendServer", "load_tokenizer", "serve"]
 _log = logging.getLogger(__name__)
 
 ANSWERING_SECONDS = 2
-"""After the grace period, for telling whoever still waits."""
+"""Time after the grace period to answer the remaining requests."""
 
 KEEP_ALIVE_SECONDS = 75
-"""Longer than the pools of clients and proxies keep a connection, so that they close it, never both at once."""
+"""Longer than the keep-alive of common clients and proxies, so that these close idle connections, not the server."""
 
 
 def serve(
     args: ServeArgs, spec: ModelSpec, listener: socket.socket, workers: WorkerProcesses, *, keys: KeysFile | None
 ) -> int:
-    """Frontend and scheduler in this process, until a signal or the loss of the workers.
+    """Run frontend and scheduler in this process until a signal or the loss of all workers.
 
-    Exit code: 1 when a worker failed, KILLED when it was killed. Raises ModelRefused.
+    Returns the exit code: 1 if a worker failed, KILLED if it was killed. Raises ModelRefused.
     """
     memory.return_large_blocks()
     tracing.configure(os.environ)
@@ -60,9 +60,9 @@ def serve(
 
 
 def load_tokenizer(args: ServeArgs, spec: ModelSpec, *, warns: bool = True) -> TextTokenizer:
-    """With a warning where it has tokens that the model's weights lack. Raises ModelRefused.
+    """Load the tokenizer, and warn of tokens without weights. Raises ModelRefused.
 
-    Where the model has no tokenizer.json, the worker makes one, or refuses the model.
+    If the model has no tokenizer.json, the worker creates one or refuses the model.
     """
     if args.backend is not BackendName.FAKE and not spec.tokenizer_file.is_file():
         return TextTokenizer(spec, reads=False)
@@ -91,14 +91,14 @@ async def _serve(
     engine.fail("the server has stopped")
     reason = await talking
     await asyncio.to_thread(workers.stop)
-    if signals.asked_to_stop:
+    if signals.stop_requested:
         return 0
     _log.error("cannot serve %s: %s", args.model_name, reason)
     return KILLED if workers.exit_code == KILLED else 1
 
 
 class FrontendServer:
-    """The application and its connections on the running loop."""
+    """The application and its connections, on the running event loop."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class FrontendServer:
         created: int,
         divided_by: int = 1,
     ) -> None:
-        """`created`: when the server started. `divided_by`: frontends that share the limits of the whole server."""
+        """`created`: start time of the server. `divided_by`: number of frontends, which share the limits."""
         service = Service(
             args.model_name,
             args.backend,
@@ -150,9 +150,9 @@ class FrontendServer:
             self._made_tokenizer = made
 
     async def run(self, listeners: list[socket.socket], started: Callable[[], None] = lambda: None) -> None:
-        """Serve until `stop`. `started` is called once connections may come."""
+        """Serve until `stop`. Calls `started` once connections are accepted."""
         self._server.has_started = started
-        # Bodies of a million small lists are read in a third of the time where the collector does not walk all of it.
+        # Parsing a body of a million small lists takes a third of the time with fewer garbage collections.
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
         draining = asyncio.create_task(follow_drain_file(self._drain_file, self._connections))
@@ -164,18 +164,18 @@ class FrontendServer:
         await asyncio.get_running_loop().connect_accepted_socket(self._server.new_connection, connection)
 
     def stop(self, *, now: bool = False) -> None:
-        """No new connections; requests under way are finished, unless `now`."""
+        """Stop accepting. Running requests are finished, unless `now`."""
         self._server.should_exit = True
-        self._server.force_exit |= now  # who is told to stop at once does not stop later
+        self._server.force_exit |= now  # a later graceful stop does not undo it
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with signals left to us: its own handlers raise the signal again once it has drained."""
+    """uvicorn without its signal handlers, which raise the signal again after draining."""
 
     has_started: Callable[[], None]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn has it."""
+        """See uvicorn."""
         await super().startup(sockets)
         self.has_started()
 
@@ -184,7 +184,7 @@ class _Server(uvicorn.Server):
         yield
 
     def new_connection(self) -> asyncio.Protocol:
-        """As `startup` makes them."""
+        """Create a protocol, as `startup` does."""
         make: Any = self.config.http_protocol_class
         connection: asyncio.Protocol = make(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state

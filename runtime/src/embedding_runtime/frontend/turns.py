@@ -1,4 +1,4 @@
-"""One at a time, and principals take turns: a lock for work that is too large to be done at once for all."""
+"""A lock that is fair by principal, for large work that must not run concurrently."""
 
 import asyncio
 from collections import deque
@@ -8,14 +8,14 @@ __all__ = ["Turns"]
 
 
 class Turns:
-    """Lives on one event loop. Within a principal, first come, first served."""
+    """A fair lock. First come, first served within a principal. Use it on one event loop only."""
 
     def __init__(self) -> None:
         self._is_taken = False
         self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
 
     async def acquire(self, principal: Hashable) -> None:
-        """Wait for a turn. `release` ends it."""
+        """Wait for the lock."""
         if not self._is_taken:
             self._is_taken = True
             return
@@ -25,11 +25,11 @@ class Turns:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.release()  # it had just begun
+                self.release()  # it had just been acquired
             raise
 
     def release(self) -> None:
-        """The next one's turn, of the principal that has waited for longest since its last one."""
+        """Pass the lock on, to the principal whose last turn was the longest ago."""
         while self._waiting:
             principal, turns = next(iter(self._waiting.items()))
             del self._waiting[principal]

@@ -1,12 +1,9 @@
-"""What a model's own files say a vector is: pooling, dense layers, normalization, prompt, lengths, types.
+"""Reads a model's own files: pooling, dense layers, normalization, prompts, lengths, types, cross-encoders' scores.
 
-Or, for a cross-encoder, what the scores of a pair are.
-
-Read from the directory that sentence-transformers saves, in its old format (`pooling_mode_mean_tokens: true`) and its
-new one (`pooling_mode: mean`, since 5.4), or from a plain transformers model, where sentence-transformers' own defaults
-stand in and are told as assumed. What the files ask for and no backend does is refused by name, never left out:
-`SentenceTransformer(directory).encode(text)` is the reference for every vector that is served, and
-`CrossEncoder(directory).predict(pair)` for every score.
+It supports directories saved by sentence-transformers, in the old format (`pooling_mode_mean_tokens: true`) and the new
+one (`pooling_mode: mean`, since 5.4), and plain transformers models, for which it uses sentence-transformers' defaults
+and reports these assumptions. A setting that no backend supports is refused by name, never ignored. The reference for
+vectors is `SentenceTransformer(directory).encode(text)`, and for scores `CrossEncoder(directory).predict(pair)`.
 """
 
 from embedding_runtime.model.body import Side

@@ -1,19 +1,27 @@
-"""What the transformer's own files say: how long an input may be, what its tokens and weights are."""
+"""Reads the files of the transformer: maximum length, tokenizer settings, type of weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
 from embedding_runtime.contract import Dtype, Kind
-from embedding_runtime.model.files import ModelRefused, number, object_in, object_or_nothing, weights_dtype
+from embedding_runtime.model import arguments
+from embedding_runtime.model.files import (
+    ModelRefused,
+    check_weights,
+    number,
+    object_in,
+    object_or_nothing,
+    weights_dtype,
+)
 
 __all__ = ["Body", "Side", "architecture_in", "asked_of"]
 
 
 class Side(StrEnum):
-    """Of a text, in transformers' words."""
+    """A side of a text, with transformers' names."""
 
     LEFT = "left"
     RIGHT = "right"
@@ -21,62 +29,53 @@ class Side(StrEnum):
 
 @dataclass(frozen=True)
 class Body:
-    """The transformer with its tokenizer."""
+    """Properties of the transformer and its tokenizer."""
 
     max_length: int
     vocabulary: int
     padding: int | None
-    """The padding's token id, for models in which it shifts the positions of the tokens after it."""
+    """Id of the padding token, for models in which it shifts positions."""
     cut_side: Side
-    """Where the tokenizer takes tokens away from a text that is too long."""
+    """Side at which the tokenizer truncates."""
     lower_case: bool
-    matryoshka: Sequence[int] | bool
-    """Numbers of dimensions that the vectors were trained to be cut to; True: any."""
     dtype: Dtype
     architecture: str
-    """Class that the weights were saved from; empty where config.json does not say."""
+    """Class of the model in transformers; empty if config.json does not have it."""
     causal: bool
-    """It was made to continue texts: a token sees those before it only, as far as `architecture` tells."""
+    """Whether it is a causal language model, according to `architecture`."""
 
     @classmethod
     def read(cls, directory: Path, asked: Mapping[str, Any]) -> Self:
-        """`asked`: what `asked_of` says of it. Raises ModelRefused."""
+        """`asked`: the result of `asked_of`. Raises ModelRefused."""
         path = directory / "config.json"
         config = object_in(path)
         architecture = architecture_in(directory)
+        check_weights(directory)
         return cls(
             max_length=_max_length(directory, asked, config),
             vocabulary=number(path, config, "vocab_size"),
             padding=_shifting_padding(config),
-            cut_side=_cut_side(directory),
+            cut_side=_cut_side(directory, asked),
             lower_case=bool(asked.get("do_lower_case")),
-            matryoshka=_matryoshka(path, config),
-            dtype=_dtype(directory, config),
+            dtype=_dtype(directory, asked, config),
             architecture=architecture,
             causal=architecture.endswith("ForCausalLM") and bool(config.get("is_causal", True)),
         )
 
-    def sizes_below(self, dimensions: int) -> Sequence[int]:
-        """To what vectors of so many dimensions may be cut, in rising order."""
-        if isinstance(self.matryoshka, bool):
-            return range(1, dimensions) if self.matryoshka else ()
-        return tuple(sorted(size for size in set(self.matryoshka) if size < dimensions))
-
 
 def architecture_in(directory: Path) -> str:
-    """The class that the weights were saved from; empty where config.json does not say. Raises ModelRefused."""
+    """The class of the model in transformers; empty if config.json does not have it. Raises ModelRefused."""
     return str(next(iter(object_in(directory / "config.json").get("architectures") or []), ""))
 
 
 def asked_of(directory: Path, kind: Kind) -> Mapping[str, Any]:
-    """sentence_bert_config.json, once it is sure that it asks for nothing that changes rows unseen."""
-    files = sorted(directory.glob("sentence_*_config.json"))  # of old: sentence_roberta_config.json and so on
+    """Read sentence_bert_config.json. Raises ModelRefused for settings that are not supported."""
+    files = sorted(directory.glob("sentence_*_config.json"))  # formerly also sentence_roberta_config.json and others
     if not files:
         return {}
     file = files[0]
     config = object_in(file)
-    extras = ("model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args", "config_kwargs")
-    asked = [name for name in (*extras, "processing_kwargs", "query_expansion") if config.get(name)]
+    asked = [name for name in ("processing_kwargs", "query_expansion") if config.get(name)]
     task, text, output = _USUAL[kind]
     if config.get("transformer_task", "feature-extraction") != task:
         asked.append("transformer_task")
@@ -90,8 +89,9 @@ def asked_of(directory: Path, kind: Kind) -> Mapping[str, Any]:
     elif "message" in modalities:
         asked.append("modality_config.message (a chat template around every text)")
     if asked:
-        raise ModelRefused(f"{file} sets {', '.join(asked)}, which is not served")
-    return config
+        raise ModelRefused(f"{file} sets {', '.join(asked)}, which is not supported")
+    known = {name: config[name] for name in ("do_lower_case", "max_seq_length") if name in config}
+    return {**known, **arguments.overrides(file, config, kind)}
 
 
 _USUAL = {
@@ -102,11 +102,11 @@ _USUAL = {
     ),
     Kind.CROSS_ENCODER: ("sequence-classification", {"method": "forward", "method_output_name": "logits"}, "scores"),
 }
-"""transformer_task, the way of a text through the model, and what its output is called."""
+"""Supported values of transformer_task, modality_config and module_output_name."""
 
 
 def _max_length(directory: Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> int:
-    """sentence_bert_config's word, else the tokenizer's; never more than the model has positions for."""
+    """The limit of sentence_bert_config, or of the tokenizer, but at most the number of positions."""
     limits = [asked.get("max_seq_length")]
     if limits == [None]:
         limits = [object_or_nothing(directory / "tokenizer_config.json").get("model_max_length")]
@@ -118,8 +118,8 @@ def _max_length(directory: Path, asked: Mapping[str, Any], config: Mapping[str, 
     known = [int(limit) for limit in limits if isinstance(limit, int | float) and 0 < limit < _NO_LIMIT]
     if not known:
         raise ModelRefused(
-            f"{directory} does not say how long an input may be: no max_seq_length in sentence_bert_config.json, "
-            "no model_max_length in tokenizer_config.json, no max_position_embeddings in config.json"
+            f"{directory} does not define a maximum length: set max_seq_length in sentence_bert_config.json, "
+            "model_max_length in tokenizer_config.json or max_position_embeddings in config.json"
         )
     return min(known)
 
@@ -128,40 +128,30 @@ def _shifting_padding(config: Mapping[str, Any]) -> int | None:
     return int(config.get("pad_token_id", 1)) if config.get("model_type") in _POSITIONS_AFTER_PADDING else None
 
 
-def _cut_side(directory: Path) -> Side:
+def _cut_side(directory: Path, asked: Mapping[str, Any]) -> Side:
     path = directory / "tokenizer_config.json"
-    side = object_or_nothing(path).get("truncation_side", Side.RIGHT)
+    side = asked.get("truncation_side", object_or_nothing(path).get("truncation_side", Side.RIGHT))
     if side not in set(Side):
-        raise ModelRefused(f"{path} has truncation_side {side!r}: it has to be left or right")
+        raise ModelRefused(f"{path} has truncation_side {side!r}, which must be left or right")
     return Side(side)
 
 
-def _matryoshka(path: Path, config: Mapping[str, Any]) -> Sequence[int] | bool:
-    """In the two keys of config.json that vLLM reads, too; sentence-transformers has none for it."""
-    sizes = config.get("matryoshka_dimensions")
-    if not sizes:
-        return bool(config.get("is_matryoshka"))
-    if not isinstance(sizes, list) or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ModelRefused(f"{path} has matryoshka_dimensions {sizes!r}: it has to be a list of numbers from 1 up")
-    return sizes
-
-
 _NO_LIMIT = 10**9
-"""tokenizers write 10**30 for: no limit."""
+"""Tokenizers without a limit have 10**30."""
 
 _POSITIONS_AFTER_PADDING = frozenset(
     {"camembert", "data2vec-text", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"}
     | {"xlm-roberta-xl", "xmod"}
 )
-"""Their first token has the position after the padding's (two of 514 are never used), and paddings take none."""
+"""Model types whose first position follows the padding's id, so that two of 514 positions are never used."""
 
 
-def _dtype(directory: Path, config: Mapping[str, Any]) -> Dtype:
-    """As transformers' `dtype="auto"`: what config.json says, else the type of the first floating weight.
+def _dtype(directory: Path, asked: Mapping[str, Any], config: Mapping[str, Any]) -> Dtype:
+    """The type in model_args; else as transformers' `dtype="auto"`: in config.json, or of the first float weight.
 
-    float32 for weights in another format, or in several files without a word in config.json.
+    float32 if config.json has none and the weights are in another format or in several files.
     """
-    named = config.get("dtype") or config.get("torch_dtype")
+    named = asked.get("dtype") or config.get("dtype") or config.get("torch_dtype")
     named = named or weights_dtype(directory / "model.safetensors") or Dtype.FLOAT32
     if named not in set(Dtype) or named == Dtype.AUTO:
         raise ModelRefused(f"the weights in {directory} are {named}: set --dtype to float32, float16 or bfloat16")

@@ -1,4 +1,4 @@
-"""config_sentence_transformers.json: what is done to every text and vector where nobody asks for anything else."""
+"""Reads config_sentence_transformers.json: defaults that apply unless a request overrides them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ __all__ = ["Defaults"]
 
 @dataclass(frozen=True)
 class Defaults:
-    """All of them, with sentence-transformers' own where the file is silent or missing."""
+    """The defaults, with those of sentence-transformers for missing values."""
 
     kind: Kind
     prompt: str
-    """Stands before every text, before the first one of a pair; empty for most."""
+    """Put before every text, or before the first text of a pair; empty for most models."""
     prompts: Mapping[str, str]
-    """By name, what a request may ask for instead."""
+    """Other prompts by name."""
     keep: int | None
-    """Dimensions that are kept of a vector, the first ones (matryoshka); None: all."""
+    """Number of first dimensions to keep (matryoshka); None: all."""
     similarity: str
-    """How two vectors are to be compared: cosine, dot, euclidean, manhattan."""
+    """Similarity of two vectors: cosine, dot, euclidean or manhattan."""
     activation: str | None
-    """What is done to a cross-encoder's logits: a class by its full name."""
+    """Activation of a cross-encoder's logits, as the full name of a class."""
 
     @classmethod
     def read(cls, directory: Path) -> Self:
@@ -34,17 +34,17 @@ class Defaults:
         config = object_or_nothing(path)
         kind = config.get("model_type", "SentenceTransformer")
         if kind not in _KINDS:
-            raise ModelRefused(f"{path} says that this is a {kind}: only {' and '.join(_KINDS)} are served")
+            raise ModelRefused(f"{path} has model_type {kind}, but only {' and '.join(_KINDS)} are supported")
         if config.get("keep_in_fp32_modules"):
-            raise ModelRefused(f"{path} sets keep_in_fp32_modules, which is not served")
+            raise ModelRefused(f"{path} sets keep_in_fp32_modules, which is not supported")
         prompts, name = config.get("prompts") or {}, config.get("default_prompt_name")
         if not isinstance(prompts, dict):
-            raise ModelRefused(f"{path} has prompts {prompts!r}: it has to be an object, a text by name")
+            raise ModelRefused(f"{path} has prompts {prompts!r}, which must be an object of texts")
         if name is not None and name not in prompts:
-            raise ModelRefused(f"{path} has default_prompt_name {name!r}, but no such prompt")
+            raise ModelRefused(f"{path} has default_prompt_name {name!r}, which is not in its prompts")
         keep = config.get("truncate_dim")
         if keep is not None and (not isinstance(keep, int) or keep < 1):
-            raise ModelRefused(f"{path} has truncate_dim {keep!r}: it has to be a number from 1 up")
+            raise ModelRefused(f"{path} has truncate_dim {keep!r}, which must be a positive whole number")
         return cls(
             kind=_KINDS[kind],
             prompt="" if name is None else prompts[name] or "",

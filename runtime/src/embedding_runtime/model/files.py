@@ -6,23 +6,48 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ModelRefused", "json_in", "number", "object_in", "object_or_nothing", "weights_dtype"]
+from embedding_runtime.git_lfs import pointer_problem
+
+__all__ = [
+    "ModelRefused",
+    "check_weights",
+    "json_in",
+    "number",
+    "object_in",
+    "object_or_nothing",
+    "refuse_pointer",
+    "weights_dtype",
+]
 
 
 class ModelRefused(Exception):
-    """A model, or a wish for it, that cannot be served exactly. The message names the file and what it says."""
+    """The model cannot be served exactly. The message has the file or flag and its value."""
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raises ModelRefused if the file exists and is a Git LFS pointer."""
+    if path.is_file() and (problem := pointer_problem(path)) is not None:
+        raise ModelRefused(problem)
+
+
+def check_weights(directory: Path) -> None:
+    """Raises ModelRefused if weights are Git LFS pointers."""
+    files = sorted(directory.glob("model*.safetensors")) or sorted(directory.glob("pytorch_model*.bin"))
+    for file in files:
+        refuse_pointer(file)
 
 
 def json_in(path: Path) -> Any:
-    """Raises ModelRefused, as do all of these."""
+    """Read a JSON file. Raises ModelRefused, like all functions here."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
+        refuse_pointer(path)
         raise ModelRefused(f"{path} cannot be read: {error}") from error
 
 
 def object_in(path: Path) -> Mapping[str, Any]:
-    """The file has to be there."""
+    """Read a JSON object from an existing file."""
     found = json_in(path)
     if not isinstance(found, dict):
         raise ModelRefused(f"{path} is not a JSON object")
@@ -30,15 +55,15 @@ def object_in(path: Path) -> Mapping[str, Any]:
 
 
 def object_or_nothing(path: Path) -> Mapping[str, Any]:
-    """Empty for a file that is not there."""
+    """Read a JSON object; empty if the file does not exist."""
     return object_in(path) if path.is_file() else {}
 
 
 def number(path: Path, config: Mapping[str, Any], *keys: str) -> int:
-    """The first of the keys that is there, from 1 up; `path` is where `config` was read."""
+    """The positive value of the first existing key. `path`: the file of `config`."""
     value = next((config[key] for key in keys if key in config), None)
     if not isinstance(value, int) or value < 1:
-        raise ModelRefused(f"{path} has no {' or '.join(keys)}: it is not a text model's")
+        raise ModelRefused(f"{path} has no {' or '.join(keys)}, as the configuration of a text model must")
     return value
 
 
@@ -46,7 +71,7 @@ _SAFETENSORS_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F
 
 
 def weights_dtype(path: Path) -> str | None:
-    """The type of the first floating weight, in torch's words; None where this file does not tell."""
+    """The type of the first floating-point weight, with torch's name; None if it is not known."""
     if not path.is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""What comes after the transformer: pooling, and the steps from the pooled vector to the one that is served."""
+"""Reads the modules after the transformer: pooling, and the steps after it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,45 +6,45 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from embedding_runtime.model.files import ModelRefused, json_in, number, object_in, object_or_nothing
+from embedding_runtime.model.files import ModelRefused, check_weights, json_in, number, object_in, object_or_nothing
 
 __all__ = ["Cut", "Dense", "Head", "Modules", "Normalize", "Pooling", "Step"]
 
 
 class Pooling(StrEnum):
-    """How a text's token vectors become one, in sentence-transformers' words."""
+    """Pooling of token vectors, with sentence-transformers' names."""
 
     CLS = "cls"
     MAX = "max"
     MEAN = "mean"
     MEAN_SQRT_LEN = "mean_sqrt_len_tokens"
     WEIGHTED_MEAN = "weightedmean"
-    """The first token counts once, the second twice, and so on."""
-    LAST_TOKEN = "lasttoken"  # noqa: S105 a word of the file format
+    """Weights tokens by position: 1, 2, 3, ..."""
+    LAST_TOKEN = "lasttoken"  # noqa: S105 a value of the file format
 
 
 @dataclass(frozen=True)
 class Normalize:
-    """To length 1."""
+    """Scales the vector to length 1."""
 
 
 @dataclass(frozen=True)
 class Dense:
-    """A linear layer with an activation; its weights are in `directory`."""
+    """A linear layer with an activation. Its weights are in `directory`."""
 
     directory: Path
     inputs: int
     outputs: int
     bias: bool
     activation: str
-    """A class of torch, by its full name; made without arguments."""
+    """Full name of a class of torch, instantiated without arguments."""
     residual: bool
-    """The input is added to the output, through a second layer where the two differ in size."""
+    """Whether the input is added to the output, through a second layer if their sizes differ."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """To the first `outputs` numbers (matryoshka). What is cut has length 1 no more."""
+    """Truncates to the first `outputs` dimensions (matryoshka), without normalizing again."""
 
     outputs: int
 
@@ -54,7 +54,7 @@ Step = Dense | Normalize | Cut
 
 @dataclass(frozen=True)
 class Modules:
-    """modules.json: where the transformer's own files are, and what follows it."""
+    """The content of modules.json: the transformer's directory and the modules after it."""
 
     transformer: Path
     listed: Sequence[tuple[str, Path]]
@@ -62,18 +62,18 @@ class Modules:
 
     @classmethod
     def read(cls, directory: Path) -> Self:
-        """Raises ModelRefused for anything but Transformer + Pooling and steps that are known."""
+        """Read modules.json. Raises ModelRefused for modules that are not supported."""
         path = directory / "modules.json"
         listed = json_in(path)
         try:
             modules = [(str(module["type"]), directory / _inside(path, str(module["path"]))) for module in listed]
         except (KeyError, TypeError) as error:
-            raise ModelRefused(f"{path} is not a list of modules with their type and path") from error
+            raise ModelRefused(f"{path} must be a list of modules with type and path") from error
         names = [kind.rpartition(".")[2] for kind, _ in modules]
         official = all(kind.startswith("sentence_transformers.") for kind, _ in modules)
         if not official or names[:2] != ["Transformer", "Pooling"] or not set(names[2:]) <= {*_STEPS, "Dropout"}:
             kinds = " + ".join(kind for kind, _ in modules) or "nothing"
-            raise ModelRefused(f"{path} has {kinds}: only Transformer + Pooling (+ Dense, Normalize) is served")
+            raise ModelRefused(f"{path} has {kinds}, but only Transformer + Pooling (+ Dense, Normalize) is supported")
         return cls(modules[0][1], [(name, where) for name, (_, where) in zip(names[1:], modules[1:], strict=True)])
 
 
@@ -82,9 +82,9 @@ class Head:
     """Pooling and the steps after it."""
 
     pooling: tuple[Pooling, ...]
-    """More than one: their vectors stand side by side, in this order."""
+    """Several poolings are concatenated in this order."""
     include_prompt: bool
-    """Whether the tokens of a prompt before the text are pooled with it."""
+    """Whether pooling includes the tokens of the prompt."""
     steps: tuple[Step, ...]
     dimensions: int
 
@@ -99,13 +99,13 @@ class Head:
         for dense in (step for step in steps if isinstance(step, Dense)):
             if dense.inputs != dimensions:
                 raise ModelRefused(
-                    f"{dense.directory} takes {dense.inputs} numbers, what is before it gives {dimensions}"
+                    f"{dense.directory} has {dense.inputs} inputs, but the module before it has {dimensions} outputs"
                 )
             dimensions = dense.outputs
         return cls(pooling, bool(config.get("include_prompt", True)), steps, dimensions)
 
 
-_OLD_POOLING = {  # in the order in which sentence-transformers puts them side by side
+_OLD_POOLING = {  # in the order in which sentence-transformers concatenates them
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
     "pooling_mode_mean_tokens": "mean",
@@ -116,7 +116,7 @@ _OLD_POOLING = {  # in the order in which sentence-transformers puts them side b
 
 
 def _pooling(path: Path, config: Mapping[str, Any]) -> tuple[Pooling, ...]:
-    """With the defaults of sentence-transformers' own loader: mean where nothing is said."""
+    """The poolings; the default is mean, as in sentence-transformers."""
     if "pooling_mode" in config:
         given = config["pooling_mode"]
         modes = [given] if isinstance(given, str) else list(given or [])
@@ -124,17 +124,20 @@ def _pooling(path: Path, config: Mapping[str, Any]) -> tuple[Pooling, ...]:
         modes = [mode for key, mode in _OLD_POOLING.items() if config.get(key)] or ["mean"]
     unknown = [str(mode) for mode in modes if mode not in set(Pooling)]
     if unknown or not modes:
-        raise ModelRefused(f"{path} pools by {', '.join(unknown) or 'nothing'}: known are {', '.join(Pooling)}")
+        raise ModelRefused(
+            f"{path} pools by {', '.join(unknown) or 'nothing'}, but only {', '.join(Pooling)} are supported"
+        )
     return tuple(Pooling(mode) for mode in modes)
 
 
 def _dense(directory: Path) -> Dense:
     path = directory / "config.json"
     config = object_in(path)
-    _on_the_sentence(path, config)
+    _check_operates_on_sentence(path, config)
+    check_weights(directory)
     activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
     if not isinstance(activation, str) or not activation.startswith("torch.nn."):
-        raise ModelRefused(f"{path} has the activation {activation}: only torch's own are served")
+        raise ModelRefused(f"{path} has the activation {activation}, but only those of torch are supported")
     return Dense(
         directory=directory,
         inputs=number(path, config, "in_features"),
@@ -147,18 +150,18 @@ def _dense(directory: Path) -> Dense:
 
 def _normalize(directory: Path) -> Normalize:
     path = directory / "config.json"  # since 5.4
-    _on_the_sentence(path, object_or_nothing(path))
+    _check_operates_on_sentence(path, object_or_nothing(path))
     return Normalize()
 
 
 _STEPS: Mapping[str, Callable[[Path], Step]] = {"Dense": _dense, "Normalize": _normalize}
 
 
-def _on_the_sentence(path: Path, config: Mapping[str, Any]) -> None:
-    """Models that keep a vector for each token have these modules, too."""
+def _check_operates_on_sentence(path: Path, config: Mapping[str, Any]) -> None:
+    """Refuse modules that operate on token vectors."""
     for key in ("module_input_name", "module_output_name"):
         if config.get(key) not in (None, "sentence_embedding"):
-            raise ModelRefused(f"{path} has {key} {config[key]}: only steps on sentence_embedding are served")
+            raise ModelRefused(f"{path} has {key} {config[key]}, but only sentence_embedding is supported")
 
 
 def _inside(path: Path, relative: str) -> str:

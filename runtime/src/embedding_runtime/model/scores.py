@@ -1,4 +1,4 @@
-"""What a cross-encoder gives for a pair of texts: how many scores, and what is done to them."""
+"""Reads the head of a cross-encoder: number of scores, activation, labels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,32 +15,32 @@ class Scores:
     """The head of a `...ForSequenceClassification` model."""
 
     labels: int
-    """Scores of a pair; a reranker has one."""
+    """Number of scores per pair; a reranker has one."""
     activation: str
-    """What turns the head's logits into them: a class of torch, by its full name; made without arguments."""
+    """Activation of the logits: full name of a class of torch, instantiated without arguments."""
     architecture: str
-    """Class of the model, in transformers."""
+    """Class of the model in transformers."""
     names: tuple[str, ...] = field(default=(), compare=False, repr=False)
-    """Of the labels, in their order; they move no score."""
+    """Names of the labels; they do not affect scores."""
 
     @classmethod
     def read(cls, directory: Path, saved: str | None) -> tuple[Self, tuple[str, ...]]:
-        """And what was assumed, in words. `saved`: the activation that config_sentence_transformers.json has.
+        """Return the head and a list of assumptions. `saved`: the activation in config_sentence_transformers.json.
 
         Raises ModelRefused.
         """
         path = directory / "config.json"
         config = object_in(path)
-        architecture = next(iter(config.get("architectures") or []), "of no known architecture")
+        architecture = next(iter(config.get("architectures") or []), "unknown")
         if not architecture.endswith("ForSequenceClassification"):
             raise ModelRefused(
-                f"{path} says that the model is {architecture}: of cross-encoders only "
-                "...ForSequenceClassification are served"
+                f"{path} has the architecture {architecture}, but of cross-encoders only "
+                "...ForSequenceClassification is supported"
             )
         names = config.get("id2label")
         labels = config.get("num_labels", 2) if names is None else len(names)
         if not isinstance(labels, int) or labels < 1:
-            raise ModelRefused(f"{path} has {labels} labels: a cross-encoder has one or more")
+            raise ModelRefused(f"{path} has {labels} labels, but a cross-encoder needs at least one")
         activation = _SIGMOID if labels == 1 else _IDENTITY
         foreign = []
         for name in (saved, _activation(config)):
@@ -52,11 +52,11 @@ class Scores:
         given = names if isinstance(names, dict) else {}
         named = tuple(str(given.get(str(label), f"LABEL_{label}")) for label in range(labels))
         return cls(labels, activation, architecture, named), tuple(
-            f"activation {activation}: the files name {name}, which is not torch's own" for name in foreign
+            f"activation {activation}: the files have {name}, which is not a class of torch" for name in foreign
         )
 
     def name(self, label: int) -> str:
-        """Of a label, as transformers has it."""
+        """The name of a label, as in transformers."""
         return self.names[label] if self.names else f"LABEL_{label}"
 
 
@@ -65,7 +65,7 @@ _IDENTITY = "torch.nn.modules.linear.Identity"
 
 
 def _activation(config: Mapping[str, Any]) -> Any:
-    """config.json's own word, from releases before 5.4; before 4.0 it had another name."""
+    """The activation in config.json, from releases before 5.4, or with another key before 4.0."""
     since_4 = config.get("sentence_transformers") or {}
     if "activation_fn" in since_4:
         return since_4["activation_fn"]
@@ -73,16 +73,16 @@ def _activation(config: Mapping[str, Any]) -> Any:
 
 
 def check_modules(directory: Path) -> None:
-    """Raises ModelRefused for a modules.json with more than the one Transformer, at the top of the directory."""
+    """Raises ModelRefused unless modules.json has exactly one Transformer in the top directory."""
     path = directory / "modules.json"
     listed = json_in(path)
     try:
         modules = [(str(module["type"]), str(module["path"])) for module in listed]
     except (KeyError, TypeError) as error:
-        raise ModelRefused(f"{path} is not a list of modules with their type and path") from error
+        raise ModelRefused(f"{path} must be a list of modules with type and path") from error
     official = all(kind.startswith("sentence_transformers.") for kind, _ in modules)
     if not official or [(kind.rpartition(".")[2], where) for kind, where in modules] != [("Transformer", "")]:
         kinds = " + ".join(kind for kind, _ in modules) or "nothing"
         raise ModelRefused(
-            f"{path} has {kinds}: of cross-encoders only one Transformer with a classification head is served"
+            f"{path} has {kinds}, but a cross-encoder must have one Transformer with a classification head"
         )

@@ -1,10 +1,10 @@
-"""A name for the space that a model's vectors live in: equal names, and vectors may be compared.
+"""Identifies the vector space of a model. Vectors of equal spaces are comparable.
 
-It is a digest over what decides a vector: weights, tokenizer, architecture, the model's own code where that is run,
-pooling, the steps after it, prompts, dimensions, and a type or quantization with less precision than float32. Not over
-what moves a vector by float32's rounding only: backend, batches. Of a weights file it takes the size and 1,024 blocks
-of 4 KiB, evenly spread (all of it, up to 4 MiB): training moves every tensor, so that two models differ in nearly every
-block, and a model of 16 GB is named in the time of 1,024 small reads instead of a minute.
+The identifier is a hash of everything that determines a vector: weights, tokenizer, architecture, the model's own code
+if it runs, pooling, the steps after it, prompts, dimensions, and a type or quantization with less precision than
+float32. It does not include backend and batches, which change vectors by float32's rounding only. Of a weights file it
+includes the size and 1,024 evenly spaced blocks of 4 KiB (a file of up to 4 MiB completely): training changes every
+tensor, so that two models differ in nearly every block. A model of 16 GB takes 1,024 small reads instead of a minute.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ _BLOCK = 4096
 _BLOCKS = 1024
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-"""The first pattern that has files: a model may come with its weights in several formats."""
+"""The first pattern with files is used: a model may have its weights in several formats."""
 
 
 def digest(spec: ModelSpec) -> str:
-    """`sha256:` and 64 digits. Reads files; the same for the same model in another directory."""
+    """Return `sha256:` and 64 hex digits. Reads files. Independent of the model's directory."""
     found = hashlib.sha256()
     denses = [step for step in spec.steps if isinstance(step, Dense)]
-    said = {
+    settings = {
         "pooling": spec.pooling,
         "include_prompt": spec.include_prompt,
         "steps": [f"{type(step).__name__} {_without_directory(step)}" for step in spec.steps],
@@ -41,7 +41,7 @@ def digest(spec: ModelSpec) -> str:
         "scores": str(spec.scores),
         **_precision(spec),
     }
-    found.update(json.dumps(said, sort_keys=True).encode())
+    found.update(json.dumps(settings, sort_keys=True).encode())
     for file in (spec.directory / "config.json", *_tokenizer(spec.directory)):
         found.update(file.read_bytes())
     for file in remote_code.modules(spec.directory) if spec.remote_code else ():
@@ -54,7 +54,7 @@ def digest(spec: ModelSpec) -> str:
 
 
 def _tokenizer(directory: Path) -> list[Path]:
-    """The model's own files. What is made of them at start has other bytes with every release of its library."""
+    """The model's own files: a tokenizer.json that is created from them may differ between releases of transformers."""
     whole = directory / "tokenizer.json"
     if whole.is_file():
         return [whole]
@@ -73,11 +73,11 @@ _VOCABULARIES = (
         "spm.model",
     ),
 )
-"""What a tokenizer is made from where there is no tokenizer.json."""
+"""Files of a tokenizer without tokenizer.json."""
 
 
 def _precision(spec: ModelSpec) -> dict[str, str]:
-    """Empty for float32, whose digests are those of servers that knew no other type."""
+    """Empty for float32, so that its hashes equal those of earlier releases."""
     found = {} if spec.dtype is Dtype.FLOAT32 else {"dtype": spec.dtype.value}
     return found if spec.quantize is Quantization.NONE else {**found, "quantize": spec.quantize.value}
 

@@ -1,16 +1,17 @@
-"""The whole of a model, as it is to be served."""
+"""The specification of a model, from its files and flags."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from embedding_runtime.contract import MODEL_NOTE, TASKS, Dtype, Kind, Quantization, ServeArgs
+from embedding_runtime.contract import MODEL_NOTE, TASKS, Dtype, Kind, Quantization, ServeArgs, Truncate
 from embedding_runtime.model import remote_code
 from embedding_runtime.model.body import Body, Side, architecture_in, asked_of
 from embedding_runtime.model.defaults import Defaults
 from embedding_runtime.model.files import ModelRefused, number, object_in, object_or_nothing
 from embedding_runtime.model.head import Cut, Head, Modules, Normalize, Pooling, Step
+from embedding_runtime.model.matryoshka import read_sizes, sizes_of_flag
 from embedding_runtime.model.scores import Scores, check_modules
 
 __all__ = ["ModelSpec"]
@@ -18,63 +19,67 @@ __all__ = ["ModelSpec"]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model; the same for the front, which tokenizes, and for every backend."""
+    """The specification of a model, for frontends and backends."""
 
     directory: Path
-    """Of the transformer's files: config.json, weights, tokenizer."""
+    """Directory of the transformer's files: config.json, weights, tokenizer."""
     pooling: tuple[Pooling, ...]
-    """More than one: their vectors stand side by side, in this order. None: a cross-encoder."""
+    """Several poolings are concatenated in this order. Empty for a cross-encoder."""
     include_prompt: bool
-    """Whether the prompt's tokens are pooled with the text's."""
+    """Whether pooling includes the tokens of the prompt."""
     steps: tuple[Step, ...]
-    """What is done to the pooled vector, in this order."""
+    """Steps after pooling, in order."""
     dimensions: int
-    """Numbers in a row that is served: of the vector that the steps give, or a cross-encoder's labels."""
+    """Size of a row: dimensions of a vector, or number of labels of a cross-encoder."""
     max_length: int
-    """Longest input in tokens, special ones and the prompt's included; of a pair, both texts together."""
+    """Longest input in tokens, including special tokens and the prompt; for a pair, of both texts."""
     vocabulary: int
-    """Token ids are below this."""
+    """Number of token ids."""
     padding: int | None
-    """The padding's token id, for models in which it shifts the positions of the tokens after it."""
+    """Id of the padding token, for models in which it shifts positions."""
     lower_case: bool
-    """Lower-case the text before the tokenizer's own normalizer."""
+    """Whether texts are lower-cased before the tokenizer's normalizer."""
     prompt: str
-    """Stands before every text, before the first one of a pair; empty for most."""
+    """Put before every text, or before the first text of a pair; empty for most models."""
     similarity: str
-    """How two vectors are to be compared, in sentence-transformers' words; empty for a cross-encoder."""
+    """Similarity of two vectors, with sentence-transformers' names; empty for a cross-encoder."""
     dtype: Dtype
-    """Of the weights while they compute; never AUTO."""
+    """Type of the weights in memory; never AUTO."""
     sizes: Sequence[int] = ()
-    """To how many dimensions a request may have vectors cut, in rising order; empty: the model's files know none."""
+    """Sizes to which a request may truncate vectors, in ascending order; empty if there are none."""
+    sizes_source: str = ""
+    """Source of `sizes`: a flag, config.json, or the address of the model's card; empty if there are none."""
     prompts: Mapping[str, str] = field(default_factory=dict)
-    """By name, what a request may ask for instead of `prompt`."""
+    """Other prompts by name."""
     cut_side: Side = Side.RIGHT
-    """Where the tokenizer takes tokens away from a text that is too long."""
+    """Side at which the tokenizer truncates."""
+    truncate: Truncate = Truncate.OFF
+    """End at which long texts are truncated by default."""
     revision: str | None = None
-    """The commit that the initializer fetched, where it left a note of it."""
+    """The commit that the initializer downloaded, if it is known."""
     assumed: tuple[str, ...] = ()
-    """What the files do not say, in words: sentence-transformers' own defaults stand in."""
+    """Descriptions of the defaults that are used because the files do not say."""
     remote_code: bool = False
-    """Python code came with the model, and is run in place of transformers' own: the flags ask for it."""
+    """Whether to run Python code that comes with the model instead of transformers' own."""
     scores: Scores | None = None
-    """What a cross-encoder gives for a pair; None for an embedding model."""
+    """The head of a cross-encoder; None for an embedding model."""
     files_dtype: Dtype = Dtype.FLOAT32
-    """Of the weights in the model's files."""
+    """Type of the weights in the model's files."""
     quantize: Quantization = Quantization.NONE
-    """Of the linear layers' weights while they compute."""
+    """Quantization of linear layers."""
     converted_tokenizer: Path | None = None
-    """Where the worker writes a tokenizer.json that does what transformers does, if the model's own is missing or does
-    something else. None: nowhere; such a model is refused."""
+    """Path at which the worker creates a tokenizer.json if the model has none, or one that transformers changes when it
+    loads it. None: such a model is refused."""
 
     @property
     def tokenizer_file(self) -> Path:
-        """What texts are tokenized with; it may not be there yet."""
+        """The tokenizer.json to use, which may not exist yet."""
         converted = self.converted_tokenizer
         return self.directory / "tokenizer.json" if converted is None or not converted.is_file() else converted
 
     @classmethod
     def asked_for(cls, args: ServeArgs) -> Self:
-        """As the flags ask for it. Raises ModelRefused."""
+        """Read the model of the flags, with their changes. Raises ModelRefused."""
         directory = Path(args.model_dir)
         try:
             spec = cls.read(directory)
@@ -83,22 +88,22 @@ class ModelSpec:
         right = [words[spec.kind] for words in TASKS[args.backend] if args.task in words.values()]
         if args.task not in (None, *right):
             raise ModelRefused(
-                f"--task={args.task}: the model in {directory} is {_A[spec.kind]}, its files say; "
-                f"write --task={right[0]}, or leave it out"
+                f"--task={args.task} does not match the model in {directory}, which is {_NAMES[spec.kind]}: "
+                f"use --task={right[0]}, or remove --task"
             )
         runs = args.trust_remote_code and remote_code.comes_with(spec.directory)
         limited = spec.limited(max_length=args.max_length, dtype=args.dtype, quantize=args.quantize)
-        return replace(limited, remote_code=runs)
+        return replace(limited.offered(args), remote_code=runs)
 
     @classmethod
     def read(cls, directory: Path) -> Self:
-        """Raises ModelRefused."""
+        """Read a model from its directory. Raises ModelRefused."""
         if not directory.is_dir():
-            raise ModelRefused(f"{directory} is not a directory: there is no model in it")
+            raise ModelRefused(f"--model_dir={directory} is not a directory")
         plain = not (directory / "modules.json").is_file()
         if plain and architecture_in(directory).endswith(_CLASSIFIER):
             _refuse_chat_template(directory)
-            # Without a modules.json CrossEncoder reads none of sentence-transformers' own files.
+            # Without modules.json, CrossEncoder ignores the files of sentence-transformers.
             return cls._cross_encoder(directory, Body.read(directory, {}), prompt="", activation=None)
         defaults = Defaults.read(directory)
         if defaults.kind is Kind.CROSS_ENCODER:
@@ -114,19 +119,21 @@ class ModelSpec:
             head, body = Head.read(modules.listed), Body.read(transformer, asked_of(transformer, Kind.EMBEDDING_MODEL))
             if body.architecture.endswith(_CLASSIFIER):
                 raise ModelRefused(
-                    f"{transformer / 'config.json'} says {body.architecture}: it scores texts (a cross-encoder), "
-                    f"but {directory / 'modules.json'} makes embeddings of it"
+                    f"{transformer / 'config.json'} has {body.architecture}, which is a cross-encoder, but "
+                    f"{directory / 'modules.json'} describes an embedding model"
                 )
         dimensions, steps = head.dimensions, head.steps
         if defaults.keep is not None and defaults.keep < dimensions:
             dimensions, steps = defaults.keep, (*steps, Cut(defaults.keep))
+        sizes = read_sizes(directory, transformer, dimensions)
         return cls(
             directory=transformer,
             pooling=head.pooling,
             include_prompt=head.include_prompt,
             steps=steps,
             dimensions=dimensions,
-            sizes=body.sizes_below(dimensions),
+            sizes=sizes.below,
+            sizes_source=sizes.source,
             max_length=body.max_length,
             vocabulary=body.vocabulary,
             padding=body.padding,
@@ -165,29 +172,49 @@ class ModelSpec:
 
     @property
     def kind(self) -> Kind:
-        """What it gives."""
+        """The kind of the model."""
         return Kind.EMBEDDING_MODEL if self.scores is None else Kind.CROSS_ENCODER
 
     @property
     def normalized(self) -> bool:
-        """Whether the vectors that are served have length 1."""
+        """Whether vectors have length 1."""
         return bool(self.steps) and isinstance(self.steps[-1], Normalize)
 
     @property
     def is_reduced(self) -> bool:
-        """Whether the flags ask for less precision than the model's files have."""
+        """Whether flags select less precision than the model's files have."""
         return self.quantize is not Quantization.NONE or self.dtype not in (Dtype.FLOAT32, self.files_dtype)
 
+    def offered(self, args: ServeArgs) -> Self:
+        """Apply the flags of options that requests may override: sizes of vectors and truncation.
+
+        Raises ModelRefused.
+        """
+        if self.kind is Kind.CROSS_ENCODER:
+            if args.matryoshka:
+                raise ModelRefused(
+                    f"--matryoshka: the model in {self.directory} returns scores, not vectors; remove the flag"
+                )
+            if args.truncate is Truncate.START:
+                raise ModelRefused(
+                    f"--truncate=start: the model in {self.directory} scores pairs, which are truncated at their end, "
+                    "as in CrossEncoder; use --truncate=end, or remove the flag"
+                )
+        spec = replace(self, truncate=args.truncate)
+        if not args.matryoshka:
+            return spec
+        sizes = sizes_of_flag(args.matryoshka, self.dimensions)
+        return replace(spec, sizes=sizes.below, sizes_source=sizes.source)
+
     def limited(self, *, max_length: int | None, dtype: Dtype, quantize: Quantization = Quantization.NONE) -> Self:
-        """As the flags ask: a shorter longest input (None: as it is), another type (auto: as it is).
+        """Apply flags: a lower maximum length (None: unchanged), another type (auto: unchanged), quantization.
 
-        What is quantized computes in float32 around the quantized layers, whatever the files say.
-
-        Raises ModelRefused when the model cannot take inputs that long.
+        With quantization, the other layers compute in float32. Raises ModelRefused if `max_length` is too large.
         """
         if max_length is not None and max_length > self.max_length:
             raise ModelRefused(
-                f"--max_length={max_length} is more than the model in {self.directory} takes: {self.max_length} tokens"
+                f"--max_length={max_length} exceeds the {self.max_length} tokens of the model in {self.directory}: "
+                "use a smaller number, or remove the flag"
             )
         if dtype is Dtype.AUTO:
             dtype = self.dtype if quantize is Quantization.NONE else Dtype.FLOAT32
@@ -201,25 +228,25 @@ class ModelSpec:
 
 _CLASSIFIER = "ForSequenceClassification"
 
-_A = {Kind.EMBEDDING_MODEL: "an embedding model", Kind.CROSS_ENCODER: "a cross-encoder"}
+_NAMES = {Kind.EMBEDDING_MODEL: "an embedding model", Kind.CROSS_ENCODER: "a cross-encoder"}
 
 
 def _refuse_chat_template(directory: Path) -> None:
     tokenizer = object_or_nothing(directory / "tokenizer_config.json")
     if tokenizer.get("chat_template") or (directory / "chat_template.jinja").is_file():
         raise ModelRefused(
-            f"{directory} has a chat template and no modules.json: sentence-transformers would put every text through "
-            "the template, which is not served; save the model with sentence-transformers, so that the files say how"
+            f"{directory} has a chat template and no modules.json: sentence-transformers would apply the template to "
+            "every text, which is not supported; save the model with sentence-transformers to define its modules"
         )
 
 
 def _assumed(directory: Path, body: Body) -> tuple[Head, tuple[str, ...]]:
-    """As sentence-transformers takes a model that it has not saved."""
+    """The head and assumptions of a plain transformers model, as in sentence-transformers."""
     _refuse_chat_template(directory)
     pooling = Pooling.LAST_TOKEN if body.causal else Pooling.MEAN
     why = f"{directory.name} has no modules.json, and {body.architecture or 'its architecture'} is "
-    why += "a language model" if body.causal else "no language model"
+    why += "a language model" if body.causal else "not a language model"
     path = directory / "config.json"
     hidden = number(path, object_in(path), "hidden_size", "d_model", "dim", "n_embd")
     head = Head(pooling=(pooling,), include_prompt=True, steps=(), dimensions=hidden)
-    return head, (f"pooling by {pooling}: {why}", "no normalization: there is no modules.json")
+    return head, (f"pooling by {pooling}: {why}", "no normalization: the model has no modules.json")

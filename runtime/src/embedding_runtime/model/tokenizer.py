@@ -1,7 +1,4 @@
-"""Texts to token ids, with the model's own tokenizer.json, or one made from its files.
-
-Imports no transformers: that costs seconds and torch.
-"""
+"""Tokenizes with a tokenizer.json, without importing transformers, which takes seconds and loads torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +8,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer, normalizers
 
 from embedding_runtime.model import ModelRefused, ModelSpec, Side
+from embedding_runtime.model.files import refuse_pointer
 from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
 
 __all__ = ["TextTokenizer", "Token"]
@@ -18,39 +16,40 @@ __all__ = ["TextTokenizer", "Token"]
 
 @dataclass(frozen=True)
 class Token:
-    """One token of a text, and where it stands there."""
+    """A token and its position in the text."""
 
     id: int
     text: str
     special: bool
-    """Put around the text by the tokenizer."""
+    """Whether the tokenizer added it."""
     start: int
     stop: int
-    """In characters, exclusive."""
+    """End in characters, exclusive."""
 
 
 class TextTokenizer:
-    """Gives the ids that sentence-transformers would, special tokens included, cut nowhere. Safe in any thread."""
+    """Returns the same ids as sentence-transformers, with special tokens and without truncation. Thread-safe."""
 
     _tokenizer: Tokenizer
     first: Sequence[int]
-    """The tokens that stand before every text."""
+    """Special tokens before every text."""
     last: Sequence[int]
-    """The tokens that stand after every text."""
+    """Special tokens after every text."""
 
     def __init__(self, spec: ModelSpec, *, reads: bool = True) -> None:
-        """`reads`: else it is of no use until `read` has been called. Raises ModelRefused."""
+        """`reads`: whether to read the tokenizer now; else call `read` before any other method. Raises ModelRefused."""
         self._prompt, self._lower_case = spec.prompt, spec.lower_case
         if reads:
             self.read(spec.tokenizer_file)
 
     def read(self, path: Path) -> None:
-        """Tokenize as this file says, in place of an earlier one. Raises ModelRefused."""
+        """Use this tokenizer.json from now on. Not thread-safe. Raises ModelRefused."""
+        refuse_pointer(path)
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises nothing narrower
-            raise ModelRefused(f"{path} cannot be read as a tokenizer: {error}") from error
-        # The file carries the settings of whoever saved it last (MiniLM's: cut to 128 and pad to 128).
+            raise ModelRefused(f"{path} is not a valid tokenizer: {error}") from error
+        # The file has settings of its last user, such as truncation and padding to 128 tokens in MiniLM's.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         if self._lower_case:
@@ -60,9 +59,9 @@ class TextTokenizer:
         self.first, self.last = self._specials()
 
     def encode(self, texts: Sequence[str], *, prompt: str | None = None) -> TokenBatch:
-        """The ids of each text, a prompt in front (None: the model's default one), in the order given.
+        """Tokenize texts with a prompt before each (None: the model's default).
 
-        Takes its time: call it in a thread.
+        Slow for many texts: call it in a thread.
         """
         before = self._prompt if prompt is None else prompt
         whole = [before + text for text in texts] if before else list(texts)
@@ -77,10 +76,10 @@ class TextTokenizer:
         cut_to: int | None = None,
         cuts: list[bool] | None = None,
     ) -> TokenBatch:
-        """The ids and types of each pair, or single text, its prompt in front; as `encode` otherwise.
+        """Tokenize pairs or single texts, with token types; see `encode`.
 
-        `cut_to`: the most tokens of a pair, special ones included; what is longer is cut as CrossEncoder cuts it.
-        `cuts` gets, for each, whether it was.
+        `cut_to`: maximum tokens of a pair, special tokens included; longer pairs are truncated as CrossEncoder does.
+        Whether each pair was truncated is added to `cuts`.
         """
         whole = [
             self._prompt + given if isinstance(given, str) else (self._prompt + given[0], given[1]) for given in pairs
@@ -96,7 +95,7 @@ class TextTokenizer:
         return TokenBatch.of(ids, [np.array(encoding.type_ids, dtype=np.uint8) for encoding in found])
 
     def _cut(self, given: str | tuple[str, str], length: int) -> Encoding:
-        """The tokenizer's own truncation is a setting of it, which other threads would see."""
+        """Truncate. The tokenizer's own truncation is a global setting, which would affect other threads."""
         special = self._tokenizer.num_special_tokens_to_add(is_pair=not isinstance(given, str))
         room = max(length - special, 0)
         if isinstance(given, str):
@@ -110,20 +109,20 @@ class TextTokenizer:
         return self._tokenizer.post_process(one, other)
 
     def decode(self, texts: Sequence[Sequence[int]], *, skip_special_tokens: bool) -> list[str]:
-        """The text of each list of ids. Raises ValueError for an id that the tokenizer does not have."""
+        """Decode token ids. Raises ValueError for an unknown id."""
         for ids in texts:
             unknown = next((id_ for id_ in ids if id_ >= _NO_ID or self._tokenizer.id_to_token(id_) is None), None)
             if unknown is not None:
-                raise ValueError(f"the tokenizer has no token with id {unknown}")
+                raise ValueError(f"the tokenizer has no token with the id {unknown}")
         found: list[str] = self._tokenizer.decode_batch(
             [list(ids) for ids in texts], skip_special_tokens=skip_special_tokens
         )
         return found
 
     def cut(self, ids: TokenIds, length: int, side: Side) -> TokenIds:
-        """At most `length` tokens, taken away at that side, as transformers does: the special tokens around stay.
+        """Truncate token ids at a side, as transformers does: special tokens are kept.
 
-        `length` has room for the special tokens and one more.
+        `length` must be larger than the number of special tokens.
         """
         if len(ids) <= length:
             return ids
@@ -134,37 +133,37 @@ class TextTokenizer:
         return np.concatenate([ids[:first], kept, ids[len(ids) - last :]])
 
     def check_ids(self, vocabulary: int) -> str | None:
-        """Which of its tokens have ids from `vocabulary` up, in words; None: none has, as far as it is known quickly.
+        """Describe tokens with ids of at least `vocabulary`; None if there are none, as far as a quick check shows.
 
-        Raises ModelRefused where they are in every text.
+        Raises ModelRefused if such a token is added to every text.
         """
         around = self.encode([""]).ids
         if len(around) and around.max() >= vocabulary:
             raise ModelRefused(
-                f"the tokenizer puts {self.name(int(around.max()))} into every text, and the model's weights have rows "
-                f"for the ids below {vocabulary} only: resize the model's embeddings to the tokenizer"
+                f"the tokenizer adds {self.name(int(around.max()))} to every text, but the model's weights cover ids "
+                f"below {vocabulary} only: resize the model's embeddings to the tokenizer"
             )
         added = self._tokenizer.get_added_tokens_decoder()
         end = max(self._tokenizer.get_vocab_size(), *(id_ + 1 for id_ in added), 0)
         beyond = [id_ for id_ in range(vocabulary, end) if self._tokenizer.id_to_token(id_) is not None]
         if not beyond:
             return None
-        named = ", ".join(map(self.name, beyond[:_NAMED])) + (", ..." if len(beyond) > _NAMED else "")
+        named = ", ".join(map(self.name, beyond[:_MAX_LISTED])) + (", ..." if len(beyond) > _MAX_LISTED else "")
         return (
-            f"the tokenizer has {len(beyond)} tokens ({named}) beyond the ids below {vocabulary} that the model's "
-            "weights have rows for: a text with one of them is answered with 400; resize the model's embeddings"
+            f"the tokenizer has {len(beyond)} tokens ({named}) that the model's weights do not cover (ids below "
+            f"{vocabulary} only): a text with one of them is answered 400; resize the model's embeddings"
         )
 
     def name(self, id_: int) -> str:
-        """A token, as messages have it."""
-        return f"the token {self._tokenizer.id_to_token(id_)!r} with id {id_}"
+        """The description of a token in messages."""
+        return f"the token {self._tokenizer.id_to_token(id_)!r} (id {id_})"
 
     def count(self, text: str) -> int:
-        """How many tokens it has by itself, without a prompt and special ones."""
+        """The number of tokens of a text, without prompt and special tokens."""
         return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
     def tokens(self, texts: Sequence[str], *, special: bool = True) -> list[list[Token]]:
-        """The tokens of each text as it stands, without a prompt; `special` puts the model's own around it."""
+        """The tokens of each text, without a prompt. `special`: add special tokens."""
         found = self._tokenizer.encode_batch(list(texts), add_special_tokens=special)
         return [
             [
@@ -177,28 +176,30 @@ class TextTokenizer:
         ]
 
     def _specials(self) -> tuple[list[int], list[int]]:
-        """A text's own tokens stand in the middle of those with special ones; where, one text tells for all."""
+        """The special tokens before and after every text, found with one text."""
         plain = self._tokenizer.encode(_ANY_TEXT, add_special_tokens=False).ids
         whole = self._tokenizer.encode(_ANY_TEXT).ids
         for first in range(len(whole) - len(plain) + 1):
             if whole[first : first + len(plain)] == plain:
                 return whole[:first], whole[first + len(plain) :]
-        raise ModelRefused("the tokenizer changes a text's own tokens where it puts special ones around them")
+        raise ModelRefused(
+            "the tokenizer changes the tokens of a text when it adds special tokens, which is not supported"
+        )
 
 
 _ANY_TEXT = "a text"
 
 _NO_ID = 1 << 32
-"""tokenizers' ids are below this."""
+"""Upper bound of ids in tokenizers."""
 
-_NAMED = 5
-"""Tokens in a warning."""
+_MAX_LISTED = 5
+"""Tokens that a warning lists."""
 
 
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
-    """How many tokens of two texts stay where there is room for fewer: the longer one is cut until they are equal.
+    """The numbers of tokens to keep of two texts: the longer one is truncated until they are equal.
 
-    As tokenizers' strategy of that name, which gives the odd token to the longer text, to the second of equal ones.
+    Same as tokenizers' strategy of that name, which gives the odd token to the longer text, or to the second.
     """
     less, more = sorted((first, second))
     if less + more > room:

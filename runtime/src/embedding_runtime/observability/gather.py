@@ -1,4 +1,4 @@
-"""The metrics of several processes as one: counters and histograms are summed, and so are gauges, by their labels."""
+"""Merges the metrics of several processes: counters, histograms and gauges are summed by labels."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ Families = Sequence[Metric]
 
 
 def merged(parts: Iterable[Iterable[Metric]]) -> Families:
-    """The families of all parts. Processes started when the first did; facts (info) are those of any."""
+    """Merge metric families. Start times: the earliest; info metrics: those of any part."""
     found: dict[str, Metric] = {}
     samples: dict[tuple[str, tuple[tuple[str, str], ...]], tuple[Metric, str, float]] = {}
     for part in parts:
@@ -35,7 +35,7 @@ def _together(family: Metric, name: str, one: float, other: float) -> float:
 
 
 def to_json(families: Families) -> list[Any]:
-    """For a message to another process."""
+    """Convert to JSON, for a message to another process."""
     return [
         [each.name, each.documentation, each.type, each.unit, [[s.name, s.labels, s.value] for s in each.samples]]
         for each in families
@@ -43,7 +43,7 @@ def to_json(families: Families) -> list[Any]:
 
 
 def from_json(given: Sequence[Any]) -> Families:
-    """What `to_json` gave."""
+    """Convert from `to_json`."""
     families = []
     for name, documentation, kind, unit, samples in given:
         family = Metric(name, documentation, kind, unit)
@@ -54,10 +54,10 @@ def from_json(given: Sequence[Any]) -> Families:
 
 
 def exposition(families: Families, accept: str) -> tuple[bytes, str]:
-    """As text, and its content type: what the Accept header asks for."""
+    """Serialize as the Accept header requests. Returns the body and its content type."""
     try:
         encode, content_type = choose_encoder(accept)
-    except (TypeError, ValueError):  # of a header that is none
+    except (TypeError, ValueError):  # an invalid header
         encode, content_type = choose_encoder("")
     return encode(_Collected(families)), content_type
 

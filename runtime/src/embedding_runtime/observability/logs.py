@@ -1,4 +1,4 @@
-"""Log lines of both processes, on stderr: to read or as JSON, with the request's id, never with an input text."""
+"""Logging to stderr, as text or JSON, with the request id and without texts of requests."""
 
 import json
 import logging
@@ -14,15 +14,15 @@ from embedding_runtime.contract import LogFormat
 __all__ = ["ACCESS", "REQUEST_ID", "configure"]
 
 ACCESS = logging.getLogger("embedding_runtime.access")
-"""A line a request, where that was asked for. What a record has as `fields` becomes part of its line."""
+"""The access log, with one line per request. `fields` of a record are added to its line."""
 
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""Of the request that is being served: every line logged meanwhile has it."""
+"""Id of the current request, which every log line has."""
 
 
 def configure(log_format: LogFormat, *, access_log: bool = False, sees_texts: bool) -> None:
-    """Libraries log warnings and errors only. A process that `sees_texts` does not quote exceptions."""
+    """Configure logging. Libraries log only warnings and errors. `sees_texts`: omit messages of exceptions."""
     formatter = _Json if log_format is LogFormat.JSON else _Text
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter(quotes_exceptions=not sees_texts))
@@ -37,7 +37,7 @@ class _Text(logging.Formatter):
         self._quotes = quotes_exceptions
 
     def formatException(self, info: Any) -> str:  # noqa: N802 logging's name
-        return super().formatException(info) if self._quotes else _without_words(*info)
+        return super().formatException(info) if self._quotes else _without_message(*info)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 logging's name
         fields = "".join(f" {name}={value}" for name, value in self._fields(record).items())
@@ -62,5 +62,5 @@ class _Json(_Text):
         return json.dumps(entry, ensure_ascii=False, default=str)
 
 
-def _without_words(kind: type[BaseException], _: BaseException, where: TracebackType | None) -> str:
+def _without_message(kind: type[BaseException], _: BaseException, where: TracebackType | None) -> str:
     return "".join(["Traceback (most recent call last):\n", *traceback.format_tb(where), kind.__qualname__])

@@ -1,26 +1,17 @@
-"""What Prometheus is told of a server. Names follow its conventions; what they measure, text-embeddings-inference's.
+"""Prometheus metrics of a server, after those of text-embeddings-inference.
 
-Counters and histograms are moved where things happen; gauges are read when somebody scrapes. A request costs ten
-microseconds of it.
+Counters and histograms are updated as events happen, gauges are read at each scrape.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Info,
-    Metric,
-    ProcessCollector,
-    disable_created_metrics,
-)
+from prometheus_client import CollectorRegistry, Gauge, Info, Metric, ProcessCollector
 from prometheus_client.registry import Collector
 
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.observability.gather import merged
+from embedding_runtime.observability.tallies import CounterFamily, HistogramFamily
 from embedding_runtime.protocol.requests import Lane
 
 __all__ = ["Metrics"]
@@ -29,48 +20,52 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 TOKENS = (16, 64, 256, 512, 1024, 2048, 4096, 8192, 32768)
 
-# In the text format Prometheus would take each for one more series.
-disable_created_metrics()  # type: ignore[no-untyped-call]
-
 
 class Metrics:
-    """One server's, in a registry of their own."""
+    """The metrics of one server, in their own registry."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._requests = self._counter("requests", "HTTP requests answered.", ["method", "path", "code"])
         self._request_seconds = self._histogram(
-            "request_duration_seconds", "From a request's headers to the end of its answer.", SECONDS, ["path"]
+            "request_duration_seconds", "From the headers of a request to the end of its response.", SECONDS, ["path"]
         )
         self._rejected = self._counter(
             "rejected",
-            "Requests refused or failed, by what was wrong; the lane is empty where none was known.",
+            "Requests rejected or failed, by reason; the lane is empty if it was not yet known.",
             ["reason", "lane"],
         )
         self.tokenization = self._histogram(
-            "request_tokenization_duration_seconds", "A request's texts to token ids.", SECONDS
-        )
+            "request_tokenization_duration_seconds", "Tokenization of a request's texts.", SECONDS
+        ).labels()
         self._queue_seconds = self._histogram(
-            "request_queue_duration_seconds", "From joining the queue to a request's first batch.", SECONDS, ["lane"]
+            "request_queue_duration_seconds",
+            "From enqueuing a request to the dispatch of its first batch.",
+            SECONDS,
+            ["lane"],
         )
         self._inference = self._histogram(
             "batch_inference_duration_seconds",
-            "A batch being computed; waiting for another one is not counted.",
+            "Computation of a batch, without the time it waited for another one.",
             SECONDS,
-        )
-        self._batch_texts = self._histogram("batch_texts", "Texts in a batch.", TEXTS)
-        self._batch_tokens = self._histogram("batch_tokens", "Tokens in a batch, special tokens included.", TOKENS)
-        self._texts = self._counter("texts", "Texts computed.")
-        self._tokens = self._counter("tokens", "Tokens computed, special tokens included.")
+        ).labels()
+        self._batch_texts = self._histogram("batch_texts", "Texts in a batch.", TEXTS).labels()
+        self._batch_tokens = self._histogram(
+            "batch_tokens", "Tokens in a batch, special tokens included.", TOKENS
+        ).labels()
+        self._texts = self._counter("texts", "Texts computed.").labels()
+        self._tokens = self._counter("tokens", "Tokens computed, special tokens included.").labels()
         self._padding = self._counter(
             "padding_tokens",
-            "Places computed beside embedding_tokens_total, to fill texts of a batch up to one length. "
-            "0 where batches are packed.",
-        )
-        self._halves = self._counter("half_batches", "Batches run on half the cores, concurrently with another batch.")
-        self._worker_restarts = self._counter("worker_restarts", "Workers that were lost and started again.")
+            "Padding computed in addition to embedding_tokens_total, to bring the texts of a batch to one length. "
+            "0 if batches are packed.",
+        ).labels()
+        self._halves = self._counter(
+            "half_batches", "Batches run on half the cores, concurrently with another batch."
+        ).labels()
+        self._worker_restarts = self._counter("worker_restarts", "Workers that crashed and were restarted.").labels()
         self._connections_ended = self._counter(
-            "connections_ended", "Connections that the server closed or refused before the client did.", ["reason"]
+            "connections_ended", "Connections that the server closed or refused.", ["reason"]
         )
         self._model: Info | None = None
         self._facts: Mapping[str, str] = {}
@@ -108,13 +103,13 @@ class Metrics:
     ) -> None:
         """What waits in each lane, and what waits or is being computed: read at each scrape."""
         for name, help_, value in (
-            ("queue_tokens", "Tokens that wait for a batch.", tokens),
-            ("queue_texts", "Texts that wait for a batch.", texts),
+            ("queue_tokens", "Queued tokens.", tokens),
+            ("queue_texts", "Queued texts.", texts),
         ):
             gauge = Gauge(f"embedding_{name}", help_, ["lane"], registry=self._registry)
             for lane in Lane:
                 gauge.labels(lane).set_function(partial(value, lane))
-        self._gauge("tokens_in_flight", "Tokens that wait or are being computed.", tokens_in_flight)
+        self._gauge("tokens_in_flight", "Tokens that are queued or being computed.", tokens_in_flight)
 
     def workers(self, *, ready: Callable[[], float]) -> None:
         """The number of workers that compute: read at each scrape."""
@@ -127,7 +122,9 @@ class Metrics:
     def connections(self, *, number: Callable[[], float], unsent_bytes: Callable[[], float]) -> None:
         """Open connections, and the memory for their answers: read at each scrape."""
         self._gauge("connections", "Open connections.", number)
-        self._gauge("unsent_bytes", "Bytes of answers that are being made or that clients have not read.", unsent_bytes)
+        self._gauge(
+            "unsent_bytes", "Bytes of responses that are being written or that clients have not read.", unsent_bytes
+        )
 
     def connection_ended(self, reason: str) -> None:
         """The server closed or refused a connection."""
@@ -151,11 +148,11 @@ class Metrics:
         """All of them, with their values now."""
         return list(self._registry.collect())
 
-    def _counter(self, name: str, help_: str, labels: Sequence[str] = ()) -> Counter:
-        return Counter(f"embedding_{name}", help_, labels, registry=self._registry)
+    def _counter(self, name: str, help_: str, labels: Sequence[str] = ()) -> CounterFamily:
+        return CounterFamily(f"embedding_{name}", help_, labels, self._registry)
 
-    def _histogram(self, name: str, help_: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
-        return Histogram(f"embedding_{name}", help_, labels, buckets=buckets, registry=self._registry)
+    def _histogram(self, name: str, help_: str, bounds: Sequence[float], labels: Sequence[str] = ()) -> HistogramFamily:
+        return HistogramFamily(f"embedding_{name}", help_, labels, self._registry, bounds=bounds)
 
     def _gauge(self, name: str, help_: str, value: Callable[[], float]) -> None:
         Gauge(f"embedding_{name}", help_, registry=self._registry).set_function(value)

@@ -1,6 +1,6 @@
-"""OpenTelemetry's SDK, sending spans over OTLP and HTTP. Imported by `tracing` where a collector is configured.
+"""Sends spans over OTLP/HTTP with OpenTelemetry's SDK. `tracing` imports it if a collector is configured.
 
-Endpoint, headers, sampler, name of the service and so on are the SDK's own environment variables.
+Endpoint, headers, sampler, service name and so on are the SDK's environment variables.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ _propagator = TraceContextTextMapPropagator()
 
 
 class Otlp:
-    """Spans of one tracer. See `tracing` for what each call means."""
+    """Implements `tracing.Tracing`."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
@@ -47,7 +47,7 @@ class Otlp:
 
     @contextmanager
     def _started(self, name: str, kind: SpanKind, above: Context | None) -> Iterator[None]:
-        """Of an exception that goes through, the span has the type: its words may quote a text."""
+        """Start a span. It records the type of an exception, but not its message, which may quote a text."""
         with self._tracer.start_as_current_span(
             name, above, kind, record_exception=False, set_status_on_exception=False
         ) as started:
@@ -59,9 +59,9 @@ class Otlp:
 
 
 def start() -> Otlp:
-    """The SDK flushes by itself when the process ends."""
+    """Start the SDK, which flushes spans when the process exits."""
     resource = Resource.create()
-    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):  # nobody has named it
+    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):  # not configured
         resource = resource.merge(Resource({SERVICE_NAME: "embedding-runtime"}))
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

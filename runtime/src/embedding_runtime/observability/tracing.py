@@ -1,7 +1,6 @@
-"""Spans of a request and its steps, sent where the environment configures it, nowhere else.
+"""Spans of requests and their steps, exported if the environment configures a collector.
 
-No span ever holds a text: neither what was asked nor what an exception says. As logging's, the configuration is the
-process's, so that whoever does a step can name it.
+No span contains a text of a request or the message of an exception. Like logging, the configuration is global.
 """
 
 import importlib
@@ -20,7 +19,7 @@ Attributes = Mapping[str, str | int | float]
 
 
 class Tracing(Protocol):
-    """What takes the spans: `otlp`, where there is a collector."""
+    """Receiver of spans, implemented by `otlp`."""
 
     def request(self, method: str, headers: Mapping[str, str]) -> AbstractContextManager[object]: ...
     def span(self, name: str) -> AbstractContextManager[object]: ...
@@ -31,7 +30,7 @@ _tracing: Tracing | None = None
 
 
 def configure(environ: Mapping[str, str]) -> None:
-    """Spans go to the OTLP collector that `environ` names; OpenTelemetry is imported only where it names one."""
+    """Configure tracing from the environment. OpenTelemetry is imported only if a collector is configured."""
     global _tracing  # noqa: PLW0603 see the module's docstring
     _tracing = None
     off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none"
@@ -40,20 +39,20 @@ def configure(environ: Mapping[str, str]) -> None:
     try:
         _tracing = importlib.import_module("embedding_runtime.observability.otlp").start()
     except ModuleNotFoundError as error:
-        _log.warning("no traces, although %s is set: %s (embedding-runtime[otel] brings it)", ENDPOINTS[0], error)
+        _log.warning("tracing is off although %s is set: %s; install embedding-runtime[otel]", ENDPOINTS[0], error)
 
 
 def request(method: str, headers: Mapping[str, str]) -> AbstractContextManager[object]:
-    """The span of a whole request, in the trace that its traceparent header names."""
+    """Start the span of a request, in the trace of its traceparent header."""
     return nullcontext() if _tracing is None else _tracing.request(method, headers)
 
 
 def span(name: str) -> AbstractContextManager[object]:
-    """A step of the current request."""
+    """Start the span of a step."""
     return nullcontext() if _tracing is None else _tracing.span(name)
 
 
 def annotate(attributes: Attributes, *, name: str | None = None, failed: bool = False) -> None:
-    """Tells more of the current span; `name` renames it."""
+    """Add attributes to the current span; `name` renames it."""
     if _tracing is not None:
         _tracing.annotate(attributes, name, failed=failed)

@@ -1,1 +1,1 @@
-"""What passes between the processes of a server."""
+"""Messages between the processes of a server."""

@@ -1,6 +1,6 @@
-"""The bytes of messages: frames over a stream socket, arrays as they are in memory.
+"""Serialization of messages to frames on a stream socket. Arrays are sent as they are in memory.
 
-A frame is a header (kind, bytes of body; little-endian) and a body.
+A frame is a header (kind and size of the body; little-endian) and a body.
 """
 
 import json
@@ -42,7 +42,7 @@ from embedding_runtime.protocol.token_batch import TokenBatch
 __all__ = ["HEADER", "Frame", "pack", "receive_sync", "unpack"]
 
 Frame = list[bytes | memoryview]
-"""A message as buffers to be sent one after the other. Arrays are not copied."""
+"""A message as a list of buffers to send in order. Arrays are not copied."""
 
 HEADER = struct.Struct("<IQ")  # kind, bytes of body
 _WORK = struct.Struct("<QI??2x")  # batch, texts, exclusive, has types; then the texts
@@ -52,11 +52,11 @@ _SUBMIT = struct.Struct("<QdqII?B6x")
 _ROWS = struct.Struct("<QdqqdII")  # request, queue seconds, rate limit, rows, columns; then float32, row by row
 _LANES = tuple(Lane)
 _UNLIMITED = -1
-"""Tokens a minute of a principal without a limit."""
+"""Tokens per minute of a principal without a limit."""
 
 
 def pack(message: Message) -> Frame:
-    """The whole frame."""
+    """Serialize a message."""
     match message:
         case Work(batch, texts, exclusive):
             return _frame(message, _WORK.pack(batch, len(texts), exclusive, texts.types is not None), *_of(texts))
@@ -77,11 +77,11 @@ def pack(message: Message) -> Frame:
 
 
 def unpack(kind: int, body: memoryview) -> Message:
-    """The message of a frame. Arrays are views of `body`. Raises ValueError for a frame of another protocol."""
+    """Parse a frame. Arrays are views of `body`. Raises ValueError for an unknown kind."""
     try:
         of_kind = _UNPACK[kind]
     except LookupError:
-        raise ValueError(f"there is no message of kind {kind}") from None
+        raise ValueError(f"unknown kind of message: {kind}") from None
     return of_kind(body)
 
 
@@ -92,10 +92,7 @@ class Readable(Protocol):
 
 
 def receive_sync(stream: Readable) -> Message | None:
-    """The next message, for which the calling thread waits.
-
-    None when the peer is gone, in the middle of a frame or between two.
-    """
+    """Block until the next message. None if the peer has closed the stream, even within a frame."""
     try:
         header = stream.read(HEADER.size) or b""
         if len(header) < HEADER.size:
@@ -118,7 +115,7 @@ def _of(texts: TokenBatch) -> Sequence[memoryview]:
 
 
 def _bytes(array: npt.NDArray[Any], kind: str) -> memoryview:
-    """The array's own memory, where it lies there in one piece and in this type."""
+    """The memory of an array, without a copy if it is contiguous and of this type."""
     return memoryview(np.ascontiguousarray(array, kind).reshape(-1).view(np.uint8))  # type: ignore[arg-type] # a buffer
 
 
@@ -160,7 +157,7 @@ def _answer(body: memoryview) -> Rows:
 
 
 def _of_json(kind: type[Any]) -> Callable[[memoryview], Any]:
-    """Messages that are rare, or have text in them."""
+    """A parser of messages that are sent as JSON: those that are rare or contain text."""
     makes = {field.name: _FROM_JSON[field.name] for field in fields(kind) if field.name in _FROM_JSON}
 
     def of(body: memoryview) -> Any:

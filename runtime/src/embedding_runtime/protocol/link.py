@@ -1,4 +1,4 @@
-"""One end of a socket between two processes of a server, on an event loop."""
+"""A message channel between two processes of a server, for an event loop."""
 
 import asyncio
 import logging
@@ -14,14 +14,14 @@ __all__ = ["MessageLink"]
 _log = logging.getLogger(__name__)
 
 BUFFER = 1 << 17
-"""Bytes that are read at once. A larger frame gets memory of its own, and is read into that."""
+"""Size of the read buffer. A larger frame is read into its own memory."""
 
 
 class MessageLink(asyncio.BufferedProtocol):
-    """Sends messages, and calls back with each one that arrives and once with the end of the stream."""
+    """Sends messages, and calls back for each received message and for the end of the stream."""
 
     def __init__(self, received: Callable[[Message], None], closed: Callable[[str | None], None]) -> None:
-        """`closed` gets what was wrong with the peer's bytes, or None."""
+        """`closed` gets the protocol error of the peer, or None."""
         self._received, self._closed = received, closed
         self._transport: asyncio.Transport | None = None
         self._buffer, self._filled = bytearray(BUFFER), 0
@@ -33,30 +33,30 @@ class MessageLink(asyncio.BufferedProtocol):
     async def connect(
         cls, end: socket.socket, received: Callable[[Message], None], closed: Callable[[str | None], None]
     ) -> Self:
-        """Take over this end of a connected socket."""
+        """Create a link from a connected socket."""
         link = cls(received, closed)
         await asyncio.get_running_loop().connect_accepted_socket(lambda: link, end)
         return link
 
     def send(self, message: Message) -> None:
-        """Queue a message for the peer; nothing happens once the link is closed."""
+        """Send a message; ignored after the link is closed."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.writelines(pack(message))
 
     def abort(self) -> None:
-        """Close without sending what is queued. `closed` is called soon."""
+        """Close immediately and discard unsent messages. `closed` is called soon."""
         if self._transport is not None:
             self._transport.abort()
 
-    # The transport's calls
+    # Callbacks of the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's class is not a subclass
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 a peer that is gone is gone
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 the cause does not matter
         self._closed(self._problem)
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 the buffer is as large as it is
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 the size is fixed
         if self._large is not None:
             return memoryview(self._large)[self._large_filled :]
         return memoryview(self._buffer)[self._filled :]
@@ -94,6 +94,6 @@ class MessageLink(asyncio.BufferedProtocol):
         try:
             self._received(unpack(kind, body))
         except (LookupError, TypeError, ValueError) as error:
-            _log.debug("a message of kind %d", kind, exc_info=error)
-            self._problem = f"its message cannot be understood: {error!r}"
+            _log.debug("invalid message of kind %d", kind, exc_info=error)
+            self._problem = f"it sent an invalid message: {error!r}"
             self.abort()

@@ -1,7 +1,7 @@
-"""Messages between the processes of a server; `frames` has their bytes. The end of a stream: the peer is gone.
+"""Messages between the processes of a server; `frames` serializes them. A closed stream means that the peer has exited.
 
 scheduler -> worker     Work
-worker -> scheduler     Ready once, then Vectors or Failed for each Work; or Broken, and the worker ends
+worker -> scheduler     Ready once, then Vectors or Failed for each Work; or Broken, after which the worker exits
 frontend -> scheduler   Serving once, then Submit, Cancel, Check, Charge, Scrape; Samples for each Collect
 scheduler -> frontend   StateChange, Rows, Granted or Fault for each request, Collect, Scraped for each Scrape, Stop
 """
@@ -42,80 +42,80 @@ __all__ = [
 ]
 
 VectorRows = npt.NDArray[np.float32]
-"""Shape (texts, dimensions); for a cross-encoder (pairs, labels)."""
+"""Shape (texts, dimensions), or (pairs, labels) for a cross-encoder."""
 
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """One batch. Exclusive ones are computed in the order they come, concurrent ones two at a time."""
+    """A batch to compute. Exclusive batches are computed in order, concurrent ones two at a time."""
 
     batch: int
     texts: TokenBatch
     exclusive: bool = True
-    """It has all cores of the worker, and nothing else is computed; else half of them, beside another batch."""
+    """Whether the batch uses all cores of the worker, or half of them concurrently with another batch."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What a worker found out while it loaded the model, and frontends have to know."""
+    """Properties of the loaded model that frontends need."""
 
     backend: str
-    """That computes the vectors."""
+    """Backend that computes the vectors."""
     reason: str
-    """Why it is this one, in words."""
+    """Why this backend."""
     tokenizer: str | None = None
-    """A tokenizer.json in place of the model's own, which is missing, or not what transformers makes of it."""
+    """Path of the tokenizer.json to use instead of the model's own; None: the model's own."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker is loaded and warm, and has passed its self test."""
+    """The worker has loaded the model, passed its self test and warmed up."""
 
     detail: str
-    """How it computes, for the log."""
+    """Description of the backend, for the log."""
     concurrent: bool
-    """Whether it computes two batches at once, with half of its cores each."""
+    """Whether it can compute two batches at once, each on half of its cores."""
     batch_tokens: int
-    """How many tokens of several texts a batch should have at most."""
+    """Token budget of a batch with several texts."""
     tokens_per_second: float | None = None
-    """How fast a full batch was computed at warm-up."""
+    """Speed of a full batch in the warm-up."""
     cosine: float | None = None
-    """Lowest cosine to float32 that was measured at start; None: there was nothing to measure."""
+    """Lowest cosine similarity to float32 measured at startup; None: not measured."""
     model: LoadedModel | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """The answer to the Work of the same number: a row a text, in its order."""
+    """The result of the Work with the same number: one row per text, in order."""
 
     batch: int
     rows: VectorRows
     padding: int = 0
-    """Places that were computed beside the texts' tokens, to make rows of one length."""
+    """Padding tokens that were computed in addition to the texts' tokens."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The other answer to a Work: some text in it cannot be computed; the worker goes on."""
+    """The Work with the same number failed because of one of its texts; the worker continues."""
 
     batch: int
 
 
 @dataclass(frozen=True)
 class Broken:
-    """The worker cannot serve, or cannot go on: the reason."""
+    """The worker cannot start or continue, with the reason."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Serving:
-    """The frontend takes connections."""
+    """The frontend accepts connections."""
 
 
 @dataclass(frozen=True, eq=False)
 class Submit:
-    """A request for rows. `seconds`: how long the client waits, at most."""
+    """A request for rows. `seconds`: time left until its deadline."""
 
     request: int
     texts: TokenBatch
@@ -126,7 +126,7 @@ class Submit:
 
 @dataclass(frozen=True)
 class Check:
-    """Asks whether so many texts and tokens, or more, would be taken now."""
+    """Ask whether a request of this many texts and tokens, or more, would be admitted now."""
 
     request: int
     texts: int
@@ -138,7 +138,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Charge:
-    """Takes tokens that are not computed from a principal's budget, or asks whether it has so many."""
+    """Charge tokens that need no worker to a principal's budget, or only check that it has them."""
 
     request: int
     principal: Principal
@@ -148,14 +148,14 @@ class Charge:
 
 @dataclass(frozen=True)
 class Cancel:
-    """The client of a Submit is gone, or out of time."""
+    """The client of a Submit has disconnected, or its deadline has passed."""
 
     request: int
 
 
 @dataclass(frozen=True)
 class Granted:
-    """The answer to a Check or a Charge."""
+    """The Check or Charge with the same number succeeded."""
 
     request: int
     rate_limit: RateLimit | None
@@ -163,7 +163,7 @@ class Granted:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The answer to the Submit of the same number: a row a text."""
+    """The result of the Submit with the same number: one row per text."""
 
     request: int
     rows: VectorRows
@@ -173,7 +173,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Fault:
-    """The other answer to a Submit, Check or Charge: the class of a RuntimeFault, its message, and its attributes."""
+    """A Submit, Check or Charge failed: class, message and attributes of the RuntimeFault."""
 
     request: int
     name: str
@@ -184,25 +184,25 @@ class Fault:
 
 @dataclass(frozen=True)
 class StateChange:
-    """What the scheduler can do, by the name of its State, and why."""
+    """The scheduler's State, by name, and its reason."""
 
     state: str
     reason: str
     cosine: float | None
-    """As in Ready, also the next one."""
+    """See Ready."""
     model: LoadedModel | None = None
 
 
 @dataclass(frozen=True)
 class Collect:
-    """Asks a frontend for its own samples."""
+    """Ask a frontend for its own metrics."""
 
     scrape: int
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The answer to the Collect of the same number: a process's metrics, as `observability.gather` has them."""
+    """The answer to the Collect with the same number, in the format of `observability.gather`."""
 
     scrape: int
     families: Sequence[Any]
@@ -210,14 +210,14 @@ class Samples:
 
 @dataclass(frozen=True)
 class Scrape:
-    """Asks for the metrics of the whole server."""
+    """Ask for the metrics of the whole server."""
 
     request: int
 
 
 @dataclass(frozen=True)
 class Scraped:
-    """The answer to the Scrape of the same number."""
+    """The answer to the Scrape with the same number."""
 
     request: int
     families: Sequence[Any]
@@ -225,7 +225,7 @@ class Scraped:
 
 @dataclass(frozen=True)
 class Stop:
-    """Answer what is under way, take no new connections, and end; `now`: without answers."""
+    """Stop accepting, finish running requests and exit; `now`: exit immediately."""
 
     now: bool
 

@@ -1,4 +1,4 @@
-"""What the scheduler has to know of a request beside its texts."""
+"""Properties of a request that the scheduler needs: principal, lane and rate limit."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,35 +7,35 @@ from typing import Self
 __all__ = ["Lane", "Principal", "RateLimit"]
 
 INTERACTIVE_TEXTS = 8
-"""A request of so many texts, or fewer, is interactive where it does not choose its lane."""
+"""A request of at most this many texts is interactive by default."""
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who sends requests, for fairness and limits: an API key, else the peer's address."""
+    """The sender of requests for fairness and limits: an API key, or the peer's address."""
 
     name: str
     tokens_per_minute: int | None = None
-    """None: not limited."""
+    """None: no limit."""
 
 
 class Lane(StrEnum):
-    """Which queue a request waits in: interactive ones go first, bulk ones get what is left, a tenth at least."""
+    """Lane of the queue. Interactive requests are dispatched first; bulk ones get at least a tenth of the tokens."""
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
 
     @classmethod
     def by_size(cls, texts: int) -> Self:
-        """The lane of a request of so many texts that does not choose one."""
+        """The default lane of a request of this many texts."""
         return cls.INTERACTIVE if texts <= INTERACTIVE_TEXTS else cls.BULK
 
 
 @dataclass(frozen=True)
 class RateLimit:
-    """What is left of a principal's tokens."""
+    """The state of a principal's token budget."""
 
     per_minute: int
     remaining: int
     full_in: float
-    """Seconds until all of `per_minute` can be used."""
+    """Seconds until `remaining` is `per_minute`."""

@@ -15,23 +15,23 @@ TokenIds = npt.NDArray[np.int32]
 """Shape (tokens,)."""
 
 TokenTypes = npt.NDArray[np.uint8]
-"""Shape (tokens,): of a pair of texts, mostly 0 for the tokens of the first and 1 for those of the second."""
+"""Shape (tokens,). For a pair of texts, usually 0 for tokens of the first and 1 for those of the second."""
 
 
 @dataclass(frozen=True, eq=False)
 class TokenBatch:
-    """Texts, or pairs of texts, as token ids end to end. Parts are views; nothing is copied."""
+    """Token ids of texts, or of pairs of texts, concatenated to one array. Parts are views without a copy."""
 
     ids: TokenIds
-    """Of all texts."""
+    """The ids of all texts."""
     lengths: npt.NDArray[np.uint32]
-    """Tokens of each text: shape (texts,)."""
+    """The number of tokens of each text, shape (texts,)."""
     types: TokenTypes | None = None
-    """Of all texts; None where they have none, or all are 0."""
+    """The types of all tokens; None if there are none or all are 0."""
 
     @classmethod
     def of(cls, texts: Sequence[TokenIds], types: Sequence[TokenTypes] | None = None) -> Self:
-        """Join the ids, and types, of one text after the other."""
+        """Concatenate the ids and types of texts."""
         lengths = np.array([len(text) for text in texts], dtype=np.uint32)
         if len(texts) == 1:
             return cls(texts[0], lengths, None if types is None else types[0])
@@ -40,7 +40,7 @@ class TokenBatch:
 
     @classmethod
     def joined(cls, batches: Sequence["TokenBatch"]) -> "TokenBatch":
-        """The texts of all of them, in order. There is at least one batch."""
+        """Concatenate one or more batches."""
         if len(batches) == 1:
             return batches[0]
         types = None
@@ -66,7 +66,7 @@ class TokenBatch:
 
     @cached_property
     def places(self) -> Sequence[int]:
-        """0, then where each text ends in `ids`."""
+        """0, then the end of each text in `ids`."""
         return [0, *itertools.accumulate(self.lengths.tolist())]
 
     def part(self, start: int, stop: int) -> "TokenBatch":
@@ -82,7 +82,7 @@ class TokenBatch:
         return (self.part(place, place + 1) for place in range(len(self)))
 
     def reordered(self, order: npt.NDArray[np.int64]) -> "TokenBatch":
-        """The texts at these places, in this order: a copy."""
+        """A copy with the texts at these indices, in this order."""
         lengths = self.lengths[order]
         ends = np.cumsum(lengths, dtype=np.int64)
         starts = np.asarray(self.places[:-1], dtype=np.int64)[order]

@@ -1,1 +1,1 @@
-"""The request queue: admission, fairness, batching, and the worker that computes the batches."""
+"""The request queue: admission, fairness, batching, and dispatch to the workers."""

@@ -1,4 +1,4 @@
-"""Admission: whether a request may be queued, and how long the worker may take for a batch. Pure, from the rate."""
+"""Admission control: whether a request may be queued, and the timeout of a batch. Pure functions of the rate."""
 
 import math
 
@@ -7,19 +7,19 @@ from embedding_runtime.errors import MAX_RETRY_AFTER
 __all__ = ["Rate", "batch_timeout", "retry_after"]
 
 _HALF = 8192
-"""Tokens after which a measurement counts half."""
+"""Half-life of a measurement, in tokens."""
 
 _UNMEASURED = 10
-"""Tokens a second that are taken for the rate before there is one: a large decoder on few cores."""
+"""Tokens per second assumed before the first measurement: that of a large decoder on few cores."""
 
 _SLOWER = 20
-"""How many times as long as usual a batch may take: a text of 32,768 tokens is slow, and so is a throttled pod."""
+"""Times its usual duration that a batch may take: a text of 32,768 tokens is slow, and so is a throttled pod."""
 
 
 class Rate:
-    """Tokens a second while the worker computes batches of full size.
+    """Tokens per second of a worker with full batches.
 
-    A batch of one short text takes as long as one of many: it says nothing of what full ones give, and is not counted.
+    Small batches are not counted, because one short text takes as long as several.
     """
 
     def __init__(self, full: int = 1) -> None:
@@ -29,15 +29,15 @@ class Rate:
 
     @property
     def per_second(self) -> float | None:
-        """None before there is a measurement."""
+        """None before the first measurement."""
         return self._tokens / self._seconds if self._seconds else None
 
     def calibrate(self, per_second: float) -> None:
-        """Start from what was measured at warm-up."""
+        """Start with the rate measured in the warm-up."""
         self._tokens, self._seconds = float(_HALF), _HALF / per_second
 
     def observe(self, tokens: int, seconds: float) -> None:
-        """Learn from a batch of so many tokens that took so long, where it was half full at least."""
+        """Update the rate with the duration of a batch, if it was at least half full."""
         if 2 * tokens < self.full:
             return
         keep = 0.5 ** (tokens / _HALF)
@@ -46,10 +46,10 @@ class Rate:
 
 
 def retry_after(waiting: int, ahead: int, tokens: int, *, limit: int, seconds: float, rate: float | None) -> int | None:
-    """None: a request of so many tokens may be queued. Else whole seconds until it is worth trying again.
+    """None if a request of `tokens` may be queued, else the whole seconds after which a retry can succeed.
 
-    There is room for `limit` tokens, of which `waiting` are taken; and `ahead` of these are computed first, which
-    leaves enough of the request's `seconds` or does not. Where nothing waits, any request may be queued.
+    `waiting` tokens of at most `limit` are queued or being computed, and `ahead` of them are computed before this
+    request, which has `seconds` left. When nothing is queued, every request is accepted.
     """
     if not waiting:
         return None
@@ -62,5 +62,5 @@ def retry_after(waiting: int, ahead: int, tokens: int, *, limit: int, seconds: f
 
 
 def batch_timeout(tokens: int, *, stuck_after: float, rate: float | None) -> float:
-    """Seconds for a batch before its worker counts as stuck: `stuck_after`, and many times its usual time."""
+    """Seconds after which the worker of a batch counts as stuck: `stuck_after` plus many times its usual duration."""
     return stuck_after + _SLOWER * tokens / rate if rate else stuck_after + tokens / _UNMEASURED

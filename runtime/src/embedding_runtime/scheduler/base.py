@@ -1,4 +1,4 @@
-"""The scheduler as a frontend sees it, in its own process or in another one."""
+"""The interface of the scheduler for frontends in the same or another process."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,12 +16,12 @@ __all__ = ["Scheduler", "State"]
 
 
 class State(Enum):
-    """What the scheduler can do."""
+    """State of the server."""
 
     LOADING = auto()
     READY = auto()
     STOPPING = auto()
-    """It answers what it has and what still comes; readiness is off."""
+    """Requests are still answered, but readiness is off."""
     FAILED = auto()
 
 
@@ -33,12 +33,12 @@ class Scheduler(Protocol):
 
     @property
     def reason(self) -> str:
-        """The state in words; for READY, how vectors are computed."""
+        """Description of the state; for READY, how vectors are computed."""
         ...
 
     @property
     def cosine(self) -> float | None:
-        """As in Ready."""
+        """See `messages.Ready`."""
         ...
 
     @property
@@ -53,16 +53,16 @@ class Scheduler(Protocol):
 
     @property
     def metrics(self) -> Metrics:
-        """Those of this process."""
+        """The metrics of this process."""
         ...
 
     async def embed(
         self, texts: TokenBatch, principal: Principal, *, lane: Lane | None = None, seconds: float = math.inf
     ) -> VectorRows:
-        """One row a text, in order; there is at least one text. A caller that is cancelled leaves the queue.
+        """Compute one row per text, in order. `texts` is not empty. Cancelling the call dequeues the request.
 
-        Without a `lane`, a request of few texts is interactive. A request that would take longer than its `seconds`
-        is refused, unless nothing else waits.
+        Without a `lane`, a request of few texts is interactive. A request that cannot finish within `seconds` is
+        rejected, unless the queue is empty.
 
         Raises NotReady, BackendFailed, Overloaded, RateLimited, ExceedsKeyLimit, TextFailed, VectorNotFinite.
         """
@@ -71,22 +71,22 @@ class Scheduler(Protocol):
     async def check_admission(
         self, texts: int, tokens: int, principal: Principal, *, lane: Lane | None, seconds: float
     ) -> None:
-        """Refuse what `embed` would refuse if it came now with so many texts and tokens, or more. Takes nothing.
+        """Reject what `embed` would reject now for this many texts and tokens, or more. Consumes no budget.
 
         Raises NotReady, BackendFailed, Overloaded, RateLimited, ExceedsKeyLimit.
         """
         ...
 
     async def check_budget(self, principal: Principal, tokens: int) -> None:
-        """Whether so many tokens, or more, could be taken from its budget. Raises RateLimited, ExceedsKeyLimit."""
+        """Check that the budget has this many tokens, or more. Raises RateLimited, ExceedsKeyLimit."""
         ...
 
     async def charge(self, principal: Principal, tokens: int) -> None:
-        """Take tokens that are not computed from the principal's budget. Raises RateLimited, ExceedsKeyLimit."""
+        """Charge tokens that need no worker to the principal's budget. Raises RateLimited, ExceedsKeyLimit."""
         ...
 
     def rate_limit(self, principal: Principal) -> RateLimit | None:
-        """What is left of a principal's tokens of this minute; None where it has no limit."""
+        """The remaining budget of a principal; None if it has no limit."""
         ...
 
     async def collect(self) -> Sequence[Metric]:

@@ -1,8 +1,8 @@
-"""Which worker gets the next batch, and how much of the queue that is: pure.
+"""Select the worker and the size of the next batch. Pure.
 
-A worker has two batches at most. One that computes two at once (`concurrent`) gets one for each half of its cores,
-where there are tokens enough. Else the second waits at the worker, which then never waits for the scheduler: that is
-worth it where batches are short (`prefetch`), and makes an interactive request wait for two where they are not.
+A worker has at most two batches. A `concurrent` worker computes both at once, each on half of its cores, if enough
+tokens are queued. Otherwise the second is a prefetch, so that the worker does not wait for the scheduler. Prefetching
+pays for short batches only: with long ones, an interactive request would wait for two.
 """
 
 from collections.abc import Sequence
@@ -11,31 +11,28 @@ from dataclasses import dataclass
 __all__ = ["MIN_CONCURRENT_TOKENS", "BatchPlan", "WorkerLoad", "next_dispatch"]
 
 MIN_CONCURRENT_TOKENS = 256
-"""Minimum of queued tokens for another batch beside one that is computed. Fewer wait, and newcomers join them.
-
-Measured: docs/performance.md.
-"""
+"""Minimum queued tokens before a second batch is dispatched to a worker: docs/performance.md."""
 
 
 @dataclass(frozen=True)
 class WorkerLoad:
-    """A worker that is ready, and what it has been given."""
+    """A ready worker and its load."""
 
     concurrent: bool
     batch_tokens: int
     exclusive: Sequence[bool] = ()
-    """Of each batch under way."""
+    """Of each running batch, whether it is exclusive."""
     tokens: int = 0
-    """Of all batches under way."""
+    """Tokens of all running batches."""
 
     @property
     def is_idle(self) -> bool:
-        """No batch is under way."""
+        """Whether it has no batch."""
         return not self.exclusive
 
     @property
     def slots(self) -> int:
-        """How many more batches it would begin with at once."""
+        """The number of further batches that it would start immediately."""
         if not self.concurrent:
             return int(self.is_idle)
         return 0 if any(self.exclusive) else 2 - len(self.exclusive)
@@ -43,7 +40,7 @@ class WorkerLoad:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """The next batch: its worker, by place; its budget of tokens; and whether it has the worker for itself."""
+    """The next batch: index of its worker, token budget, and whether it is exclusive."""
 
     worker: int
     tokens: int
@@ -51,9 +48,9 @@ class BatchPlan:
 
 
 def next_dispatch(tokens: int, texts: int, workers: Sequence[WorkerLoad], *, prefetch: bool = True) -> BatchPlan | None:
-    """The next batch from a queue of so many tokens and texts. None: no batch for now.
+    """Plan the next batch from a queue of this many tokens and texts. None: do not dispatch now.
 
-    Idle workers come first, then the least busy one. The queue is dealt out evenly over all that would begin at once.
+    Idle workers are preferred, then the least loaded one. The queue is divided evenly among all free slots.
     """
     if not texts or not workers:
         return None
@@ -70,7 +67,7 @@ def next_dispatch(tokens: int, texts: int, workers: Sequence[WorkerLoad], *, pre
 
 
 def _prefetched(workers: Sequence[WorkerLoad]) -> BatchPlan | None:
-    """The batch that waits at the worker that is done first."""
+    """A batch to prefetch for the worker that will finish first."""
     takers = [place for place, worker in enumerate(workers) if not worker.concurrent and len(worker.exclusive) == 1]
     if not takers:
         return None

@@ -1,4 +1,4 @@
-"""The server's one queue: admission, dispatch to the workers, and the health state."""
+"""Request queue, dispatch loop and health state of the server."""
 
 import asyncio
 import itertools
@@ -36,24 +36,24 @@ __all__ = ["Engine"]
 _log = logging.getLogger(__name__)
 
 SHORT_BATCH_SECONDS = 0.05
-"""Batches that take longer do not wait at a worker behind another one: a text that arrives then has to wait for both.
+"""Batches that take longer are not prefetched: a text that arrives then would wait for two of them.
 
-The worker waits a millisecond for its next batch instead.
+Without prefetching a worker waits a millisecond for its next batch.
 """
 
 
 class Engine:
-    """Vectors for token ids, from one worker or several. Lives on one event loop."""
+    """Computes vectors with one or several workers. Use it on one event loop only."""
 
     def __init__(self, *, max_waiting_tokens: int, stuck_after: float) -> None:
-        """Both limits as in ServeArgs."""
+        """See ServeArgs for both limits."""
         self.state = State.LOADING
         self.reason = "the model is loading"
-        """The state in words; for READY, how vectors are computed."""
+        """Description of the state; for READY, how vectors are computed."""
         self.cosine: float | None = None
-        """As in Ready."""
+        """See `messages.Ready`."""
         self.model: LoadedModel | None = None
-        """As in Ready."""
+        """See `messages.Ready`."""
         self._max_waiting_tokens, self._stuck_after = max_waiting_tokens, stuck_after
         self.pool: WorkerPool[Job] = WorkerPool(self, self._batch_timeout)
         self._queue: RequestQueue[Job] = RequestQueue()
@@ -69,26 +69,26 @@ class Engine:
         )
         self.metrics.workers(ready=lambda: len(self.pool.ready))
         self.followers: list[Callable[[], None]] = []
-        """Called after each change of the state."""
+        """Callbacks, called after each change of the state."""
 
     async def run(self, workers: Workers) -> str:
-        """Start the workers, dispatch to them, replace those that are lost. Returns when the state is FAILED: why.
+        """Run and restart the workers until the state is FAILED, and return the reason.
 
-        Then requests that wait get BackendFailed, and so do later ones.
+        Queued and later requests then get BackendFailed.
         """
         try:
             await self.pool.run(workers)
         finally:
-            self.fail("no worker is left")
+            self.fail("all workers have ended")
         return self.reason
 
     def _changed(self) -> None:
-        """Tell those who follow the state."""
+        """Notify the followers of the state."""
         for follower in self.followers:
             follower()
 
     def stop(self) -> None:
-        """Readiness off; what is under way and what still comes is answered."""
+        """Turn readiness off. Running and new requests are still answered."""
         if self.state is State.LOADING:
             self.fail("the server is stopping")
         elif self.state is State.READY:
@@ -96,7 +96,7 @@ class Engine:
             self._changed()
 
     def fail(self, reason: str) -> None:
-        """Every request that waits, and every later one, gets BackendFailed with this reason. The first one stays."""
+        """Fail queued and later requests with BackendFailed. Only the first reason is kept."""
         if self.state is State.FAILED:
             return
         self.state, self.reason = State.FAILED, reason
@@ -106,17 +106,17 @@ class Engine:
         self._changed()
 
     def rate_limit(self, principal: Principal) -> RateLimit | None:
-        """What is left of a principal's tokens of this minute; None where it has no limit."""
+        """The remaining budget of a principal; None if it has no limit."""
         return self._budgets.state(principal, time.monotonic())
 
     async def collect(self) -> Sequence[Metric]:
-        """As Scheduler has it: this process is the whole server but for its workers."""
+        """See Scheduler. All metrics are in this process."""
         return self.metrics.families()
 
     async def embed(
         self, texts: TokenBatch, principal: Principal, *, lane: Lane | None = None, seconds: float = math.inf
     ) -> VectorRows:
-        """As `submit`, until the rows are there. A caller that is cancelled leaves the queue."""
+        """Submit a request and wait for its rows. Cancelling the call dequeues it."""
         job = self.submit(texts, principal, lane=lane, seconds=seconds)
         try:
             rows = await job.done
@@ -128,10 +128,10 @@ class Engine:
     def submit(
         self, texts: TokenBatch, principal: Principal, *, lane: Lane | None = None, seconds: float = math.inf
     ) -> Job:
-        """A job whose future gets one row a text, in order; there is at least one text. `withdraw` has to be called.
+        """Enqueue a request. The job's future gets one row per text, in order. Call `withdraw` at the end.
 
-        Without a `lane`, a request of few texts is interactive. A request that would take longer than its `seconds`
-        is refused, unless nothing else waits.
+        `texts` is not empty. Without a `lane`, a request of few texts is interactive. A request that cannot finish
+        within `seconds` is rejected, unless the queue is empty.
 
         Raises NotReady, BackendFailed, Overloaded, RateLimited, ExceedsKeyLimit; the future: BackendFailed, TextFailed,
         VectorNotFinite.
@@ -146,7 +146,7 @@ class Engine:
         return job
 
     def withdraw(self, job: Job) -> None:
-        """The job is done, or its client is gone: what still waits of it leaves the queue."""
+        """Dequeue the rest of a job, which is done or whose client has disconnected."""
         self._jobs.discard(job)
         self._queue.remove(job)
         if not job.done.done():
@@ -155,7 +155,7 @@ class Engine:
     async def check_admission(
         self, texts: int, tokens: int, principal: Principal, *, lane: Lane | None, seconds: float
     ) -> None:
-        """Refuse what `embed` would refuse if it came now with so many texts and tokens, or more. Takes nothing.
+        """Reject what `embed` would reject now for this many texts and tokens, or more. Consumes no budget.
 
         Raises NotReady, BackendFailed, Overloaded, RateLimited, ExceedsKeyLimit.
         """
@@ -163,11 +163,11 @@ class Engine:
         await self.check_budget(principal, tokens)
 
     async def check_budget(self, principal: Principal, tokens: int) -> None:
-        """Whether so many tokens, or more, could be taken from its budget. Raises RateLimited, ExceedsKeyLimit."""
+        """Check that the budget has this many tokens, or more. Raises RateLimited, ExceedsKeyLimit."""
         self._budgets.check(principal, tokens, time.monotonic(), at_least=True)
 
     async def charge(self, principal: Principal, tokens: int) -> None:
-        """Take tokens that are not computed from the principal's budget. Raises RateLimited, ExceedsKeyLimit."""
+        """Charge tokens that need no worker to the principal's budget. Raises RateLimited, ExceedsKeyLimit."""
         self._budgets.spend(principal, tokens, time.monotonic())
 
     def _check_queue(self, tokens: int, principal: Principal, lane: Lane, seconds: float) -> None:
@@ -179,19 +179,19 @@ class Engine:
         ahead = computing + self._queue.tokens_ahead(principal.name, lane, tokens)
         limit = self._max_waiting_tokens
         if self._queue.tokens_of(principal.name):
-            limit -= limit // _RESERVED  # for principals that have nothing queued
+            limit -= limit // _RESERVED  # reserved for principals without queued requests
             if lane is Lane.BULK:
-                limit -= limit // _RESERVED  # for interactive requests
+                limit -= limit // _RESERVED  # reserved for interactive requests
         after = retry_after(
             self._queue.tokens + computing, ahead, tokens, limit=limit, seconds=seconds, rate=self._rate_of_all
         )
         if after is not None:
             raise Overloaded(
-                f"Server overloaded: {ahead} tokens are queued ahead of the {tokens} of this request", retry_after=after
+                f"Server overloaded: {ahead} tokens are queued ahead of this request's {tokens}", retry_after=after
             )
 
     def loaded(self, ready: Ready) -> None:
-        """As PoolUser has it: the server is ready once every worker has been."""
+        """See PoolUser. The server is ready once every worker has been."""
         self._take_model(ready.model)
         if self.state is not State.LOADING:
             self._dispatch()
@@ -202,13 +202,13 @@ class Engine:
             self._rate.full = ready.batch_tokens
             if ready.tokens_per_second is not None:
                 self._rate.calibrate(ready.tokens_per_second)
-                _log.info("ready: %s; %.0f tokens/s a worker at warm-up", self.reason, ready.tokens_per_second)
+                _log.info("ready: %s; %.0f tokens/s per worker in the warm-up", self.reason, ready.tokens_per_second)
             else:
                 _log.info("ready: %s", self.reason)
             self._changed()
 
     def _take_model(self, model: LoadedModel | None) -> None:
-        """Where workers have different backends, vllm is the one that is told of: it takes fewer texts."""
+        """Report vllm if workers have different backends, since it rejects more texts."""
         if model is None or model == self.model:
             return
         if self.model is not None and self.model.backend != model.backend:
@@ -222,7 +222,7 @@ class Engine:
             self._changed()
 
     def answered(self, worker: WorkerLink[Job], answer: Vectors | Failed) -> None:
-        """As PoolUser has it."""
+        """See PoolUser."""
         if isinstance(answer, Vectors):
             self._deliver(self._complete(worker, answer), answer.rows)
         else:
@@ -231,24 +231,29 @@ class Engine:
         self._dispatch()
 
     def lost(self, batches: Sequence[Batch[Job]]) -> None:
-        """As PoolUser has it: other workers get the batches, in halves, once, since they may be what it died of."""
+        """See PoolUser. The batches are retried once, in halves, since they may have caused the crash."""
         self.metrics.worker_restarted()
         for job in {part.owner for batch in batches for part in batch.parts}:
             job.lost_workers += 1
             if job.lost_workers > 1:
-                self._give_up(job, BackendFailed("two workers were lost while they computed texts of this request"))
+                self._give_up(job, BackendFailed("two workers crashed while they computed this request"))
         for batch in batches:
             self._queue.retry([part for part in batch.parts if not part.owner.done.done()])
         self._dispatch()
 
     @property
     def _rate_of_all(self) -> float | None:
-        """Tokens a second of all workers that are ready; None before the first batch."""
+        """Tokens per second of all ready workers; None before the first batch."""
         rate = self._rate.per_second
         return None if rate is None else rate * max(1, len(self.pool.ready))
 
     def _dispatch(self) -> None:
-        while (ready := self.pool.ready) and (plan := self._plan(ready)) and (parts := self._next(plan)):
+        while (
+            self._queue.texts
+            and (ready := self.pool.ready)
+            and (plan := self._plan(ready))
+            and (parts := self._next(plan))
+        ):
             texts = TokenBatch.joined([part.owner.texts.part(part.start, part.stop) for part in parts])
             batch = Batch(parts, texts.tokens, plan.exclusive, time.monotonic())
             ready[plan.worker].give(next(self._numbers), batch, texts)
@@ -257,7 +262,7 @@ class Engine:
                 self.metrics.queued(job.lane, job.queued)
 
     def _next(self, plan: BatchPlan) -> Sequence[Part[Job]]:
-        """Where batches take long, those with interactive texts are smaller by a quarter: they are waited for."""
+        """Take a batch. If batches are long, those with interactive texts are a quarter smaller, to finish earlier."""
         mixed = None if self._has_short_batches else max(MIN_CONCURRENT_TOKENS, plan.tokens * 3 // 4)
         return self._queue.next_batch(plan.tokens, mixed=mixed)
 
@@ -279,7 +284,7 @@ class Engine:
 
     def _complete(self, worker: WorkerLink[Job], answer: Vectors) -> Batch[Job]:
         if len(answer.rows) != (texts := worker.under_way[answer.batch].texts):
-            raise ValueError(f"{len(answer.rows)} rows for a batch of {texts} texts")  # which it still has
+            raise ValueError(f"{len(answer.rows)} rows for a batch of {texts} texts")  # the worker still has the batch
         batch, busy = worker.complete(answer)
         self._rate.observe(batch.tokens, busy)
         self.metrics.batch(
@@ -299,17 +304,16 @@ class Engine:
             first = after
 
     def _retry(self, parts: Sequence[Part[Job]]) -> None:
-        """Half a batch at a time, until the text that the worker cannot compute is alone."""
+        """Retry a failed batch in halves, until the text that causes the failure is alone."""
         if len(parts) == 1 and parts[0].texts == 1:
             self._give_up(parts[0].owner, TextFailed(index=parts[0].start))
         else:
             self._queue.retry([part for part in parts if not part.owner.done.done()])
 
     def _give_up(self, job: Job, fault: RuntimeFault) -> None:
-        _log.warning("a request has failed: %s", fault)
+        _log.warning("a request failed: %s", fault)
         job.fail(fault)
 
 
 _RESERVED = 10
-"""One part in so many of the queue's room is kept from principals that have tokens queued already, and one more from
-their bulk requests."""
+"""Reserves 1/10 of the queue for principals without queued tokens, and a further 1/10 for interactive requests."""

@@ -1,4 +1,4 @@
-"""The frontends of other processes, as the scheduler serves them."""
+"""The scheduler's side of frontends in other processes."""
 
 import asyncio
 import itertools
@@ -39,11 +39,11 @@ __all__ = ["Frontends"]
 _log = logging.getLogger(__name__)
 
 SCRAPE_SECONDS = 2.0
-"""How long a frontend's own metrics are waited for."""
+"""Timeout for the metrics of a frontend."""
 
 
 class Frontends:
-    """All frontends of a server. Lives on the engine's event loop."""
+    """All frontends of a server. Use it on the engine's event loop only."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -53,15 +53,15 @@ class Frontends:
         self._tasks: set[asyncio.Task[None]] = set()
         loop = asyncio.get_running_loop()
         self.all_serve: asyncio.Future[None] = loop.create_future()
-        """Done once all of them take connections."""
+        """Done once all of them accept connections."""
         self.stopping: asyncio.Future[None] = loop.create_future()
-        """Done once they have been told to stop."""
+        """Done once `stop` has been called."""
         self.gone: asyncio.Event = asyncio.Event()
-        """Set once all of them are gone."""
+        """Set once all of them have exited."""
         engine.followers.append(self._announce)
 
     async def connect(self, ends: Sequence[socket.socket]) -> asyncio.Future[int]:
-        """Talk to a frontend over each of these ends. The future gets the number of the first that is gone."""
+        """Connect to a frontend over each of these sockets. The future gets the number of the first that exits."""
         lost: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         for number, end in enumerate(ends):
             self._links[number] = link = _FrontendLink(self._engine, partial(self._other, number))
@@ -70,16 +70,16 @@ class Frontends:
         return lost
 
     def stop(self, *, now: bool = False) -> None:
-        """All of them end, as Stop has it."""
-        self._tell(Stop(now))
+        """Stop all of them; see `messages.Stop`."""
+        self._broadcast(Stop(now))
         if not self.stopping.done():
             self.stopping.set_result(None)
 
     def _announce(self) -> None:
         engine = self._engine
-        self._tell(StateChange(engine.state.name, engine.reason, engine.cosine, engine.model))
+        self._broadcast(StateChange(engine.state.name, engine.reason, engine.cosine, engine.model))
 
-    def _tell(self, message: Message) -> None:
+    def _broadcast(self, message: Message) -> None:
         for link in self._links.values():
             link.send(message)
 
@@ -93,7 +93,7 @@ class Frontends:
             lost.set_result(number)
 
     def _other(self, number: int, message: Message) -> None:
-        """What concerns more than one frontend."""
+        """Handle a message that concerns more than one frontend."""
         match message:
             case Serving():
                 self._links[number].is_serving = True
@@ -115,10 +115,10 @@ class Frontends:
         link.send(Scraped(request, families))
 
     async def _collect(self) -> Sequence[Metric]:
-        """The engine's and all frontends'. One that does not answer in time is left out."""
+        """Metrics of the engine and all frontends. A frontend that does not respond in time is omitted."""
         scrape, found = next(self._numbers), list[Sequence[Any]]()
         self._scrapes[scrape] = found, asyncio.get_running_loop().create_future()
-        self._tell(Collect(scrape))
+        self._broadcast(Collect(scrape))
         try:
             await asyncio.wait([self._scrapes[scrape][1]], timeout=SCRAPE_SECONDS)
         finally:
@@ -127,7 +127,7 @@ class Frontends:
 
 
 class _FrontendLink:
-    """One frontend: its requests under way."""
+    """One frontend and its requests."""
 
     def __init__(self, engine: Engine, other: Callable[[Message], None]) -> None:
         self.is_serving = False
@@ -144,7 +144,7 @@ class _FrontendLink:
             self._link.send(message)
 
     def withdraw_all(self) -> None:
-        """Nobody waits for its requests any more."""
+        """Withdraw all of its requests."""
         for job in self._jobs.values():
             self._engine.withdraw(job)
         self._jobs.clear()

@@ -16,22 +16,22 @@ __all__ = ["Job"]
 
 @dataclass(eq=False)
 class Job:
-    """One request: its texts, the rows that have come back so far, and the future of all of them."""
+    """A submitted request: its texts, the rows computed so far, and the future of the result."""
 
     texts: TokenBatch
     lane: Lane
     done: asyncio.Future[VectorRows]
     missing: int
     rows: dict[int, VectorRows] = field(default_factory=dict)
-    """By the index of their first text; halves of a batch that failed come back after later batches."""
+    """Rows by the index of their first text. Halves of a failed batch complete after later batches."""
     joined: float = field(default_factory=time.monotonic)
     queued: float | None = None
-    """Seconds in the queue until its first batch; None while it has none."""
+    """Seconds in the queue until its first batch; None before that."""
     lost_workers: int = 0
-    """Workers that were lost while they computed texts of it."""
+    """Number of workers that crashed while they computed its texts."""
 
     def take(self, start: int, rows: VectorRows) -> None:
-        """Rows for the texts from `start` on; nothing where the request has failed meanwhile."""
+        """Add the rows of the texts from `start` on. Ignored if the request has failed meanwhile."""
         if self.done.done():
             return
         if not np.isfinite(rows).all():
@@ -45,6 +45,6 @@ class Job:
             self.done.set_result(rows if whole else np.concatenate([self.rows[place] for place in sorted(self.rows)]))
 
     def fail(self, fault: RuntimeFault) -> None:
-        """The first result stays."""
+        """Fail the request, unless it already has a result."""
         if not self.done.done():
             self.done.set_exception(fault)

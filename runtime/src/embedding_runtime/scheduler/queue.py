@@ -1,8 +1,8 @@
-"""The request queue: which waiting texts form the next batch. Pure.
+"""The request queue: selects the texts of the next batch. Pure.
 
-Each lane is fair by principal: deficit round robin over tokens, first come, first served within a principal.
-Interactive texts go before bulk ones, which get a tenth of the tokens at least while both wait. A batch is what goes
-next, up to a budget of tokens: a long request is split over batches, short ones share one.
+Each lane is fair by principal: deficit round robin over tokens, and first come, first served within a principal.
+Interactive texts are dispatched before bulk texts, which get at least a tenth of the tokens. A batch takes texts up to
+a token budget: a long request is split into several batches, and short requests share one.
 """
 
 from collections import deque
@@ -16,10 +16,10 @@ from embedding_runtime.protocol.requests import Lane
 __all__ = ["Part", "RequestQueue", "bisect"]
 
 QUANTUM = 512
-"""Tokens that a principal's turn is worth."""
+"""Tokens that a principal gets per turn."""
 
 INTERACTIVE_PER_BULK = 9
-"""Interactive tokens for each bulk token while both wait."""
+"""Interactive tokens per bulk token while both lanes have texts."""
 
 Owner = TypeVar("Owner", bound=Hashable)
 
@@ -34,12 +34,12 @@ class Part(Generic[Owner]):
 
     @property
     def texts(self) -> int:
-        """How many."""
+        """The number of texts."""
         return self.stop - self.start
 
 
 def bisect(batch: Sequence[Part[Owner]]) -> tuple[list[Part[Owner]], list[Part[Owner]]]:
-    """Cut a batch of two texts or more in the middle, within a request where the middle is there."""
+    """Split a batch of two or more texts in the middle, if necessary within a request."""
     middle = sum(part.texts for part in batch) // 2
     first: list[Part[Owner]] = []
     second: list[Part[Owner]] = []
@@ -60,7 +60,7 @@ class _Request(Generic[Owner]):
     principal: Hashable
     lane: Lane
     start: int = 0
-    """The first text that has not been dispatched."""
+    """Index of the first text that has not been dispatched."""
 
 
 class _Turns(Generic[Owner]):
@@ -69,12 +69,12 @@ class _Turns(Generic[Owner]):
     def __init__(self) -> None:
         self.requests: dict[Owner, _Request[Owner]] = {}
         self.credit = QUANTUM
-        """Tokens that it may still send before the next principal's turn."""
+        """Tokens that it may still dispatch in this turn."""
         self.tokens = 0
 
 
 class _LaneQueue(Generic[Owner]):
-    """One lane: the principals that wait, in the order of their turns."""
+    """One lane: principals with queued texts, in the order of their turns."""
 
     def __init__(self) -> None:
         self.tokens = self.texts = 0
@@ -82,11 +82,11 @@ class _LaneQueue(Generic[Owner]):
 
     @property
     def principals(self) -> int:
-        """How many wait."""
+        """The number of principals with queued texts."""
         return len(self._turns)
 
     def tokens_of(self, principal: Hashable) -> int:
-        """How many of one principal wait."""
+        """The number of queued tokens of a principal."""
         return self._turns[principal].tokens if principal in self._turns else 0
 
     def add(self, request: _Request[Owner]) -> None:
@@ -102,14 +102,14 @@ class _LaneQueue(Generic[Owner]):
             self._drop_if_empty(request.principal, turns)
 
     def next_length(self) -> int:
-        """Tokens of the text that goes next; there is one."""
+        """Tokens of the next text. The lane must not be empty."""
         request = self._next()
         return request.lengths[request.start]
 
     def take(self, tokens: int) -> tuple[Part[Owner], int]:
-        """Take the texts of one request that go next: one, and more while they are within `tokens` and its turn.
+        """Dequeue texts of the next request: at least one, and more up to `tokens` and the credit of its principal.
 
-        And how many tokens they have.
+        Returns them with their number of tokens.
         """
         request = self._next()
         turns = self._turns[request.principal]
@@ -127,7 +127,7 @@ class _LaneQueue(Generic[Owner]):
         return Part(request.owner, start, stop), taken
 
     def _next(self) -> _Request[Owner]:
-        """The request whose turn it is. A principal that cannot pay for its next text yields its turn, and saves."""
+        """The next request. A principal without enough credit for its next text gets more and yields its turn."""
         while True:
             principal, turns = next(iter(self._turns.items()))
             request = next(iter(turns.requests.values()))
@@ -143,61 +143,64 @@ class _LaneQueue(Generic[Owner]):
 
     def _drop_if_empty(self, principal: Hashable, turns: _Turns[Owner]) -> None:
         if not turns.requests:
-            del self._turns[principal]  # and its credit: nobody saves without waiting
+            del self._turns[principal]  # with its credit: an idle principal does not accumulate any
 
 
 class RequestQueue(Generic[Owner]):
-    """Texts that wait. Knows their lengths, principals and lanes, not the texts."""
+    """Queued texts, by length, principal and lane. It does not hold the texts themselves."""
 
     def __init__(self) -> None:
         self._requests: dict[Owner, _Request[Owner]] = {}
-        self._lanes: Mapping[Lane, _LaneQueue[Owner]] = {lane: _LaneQueue() for lane in Lane}
+        self._interactive, self._bulk = _LaneQueue[Owner](), _LaneQueue[Owner]()
+        self._lanes: Mapping[Lane, _LaneQueue[Owner]] = {Lane.INTERACTIVE: self._interactive, Lane.BULK: self._bulk}
         self._retries: deque[list[Part[Owner]]] = deque()
-        """Halves of batches that failed: the next batches, as they are."""
+        """Halves of failed batches, which are dispatched first, unchanged."""
         self._bulk_due = 0.0
-        """Tokens that the bulk lane is owed."""
+        """Tokens that the bulk lane may dispatch before interactive texts."""
 
     @property
     def tokens(self) -> int:
-        """How many tokens wait."""
-        return sum(map(self.tokens_in, Lane))
+        """The number of queued tokens."""
+        return self._interactive.tokens + self._bulk.tokens + self._tokens_retried()
 
     @property
     def texts(self) -> int:
-        """How many texts wait."""
-        return sum(map(self.texts_in, Lane))
+        """The number of queued texts."""
+        retried = sum(part.texts for parts in self._retries for part in parts)
+        return self._interactive.texts + self._bulk.texts + retried
 
     def tokens_in(self, lane: Lane) -> int:
-        """How many tokens wait in a lane."""
+        """The number of queued tokens of a lane."""
         return self._lanes[lane].tokens + sum(map(self._tokens_of, self._retried(lane)))
 
     def texts_in(self, lane: Lane) -> int:
-        """How many texts wait in a lane."""
+        """The number of queued texts of a lane."""
         return self._lanes[lane].texts + sum(part.texts for part in self._retried(lane))
 
     def tokens_of(self, principal: Hashable) -> int:
-        """How many tokens of one principal wait, retries aside."""
-        return sum(lane.tokens_of(principal) for lane in self._lanes.values())
+        """The number of queued tokens of a principal, without retries."""
+        return self._interactive.tokens_of(principal) + self._bulk.tokens_of(principal)
 
     def tokens_ahead(self, principal: Hashable, lane: Lane, tokens: int) -> int:
-        """At most how many waiting tokens are dispatched before the last one of a new request."""
-        queue, other = self._lanes[lane], self._lanes[Lane.BULK if lane is Lane.INTERACTIVE else Lane.INTERACTIVE]
+        """Upper bound of the tokens that are dispatched before a new request is complete."""
+        is_interactive = lane is Lane.INTERACTIVE
+        queue, other = (self._interactive, self._bulk) if is_interactive else (self._bulk, self._interactive)
         own = queue.tokens_of(principal)
         others = queue.principals - (own > 0)
         fair = own + min(queue.tokens - own, others * (own + tokens + QUANTUM))
-        if lane is Lane.INTERACTIVE:
+        if is_interactive:
             before = min(other.tokens, (fair + tokens) // INTERACTIVE_PER_BULK + QUANTUM)
         else:
             before = min(other.tokens, (fair + tokens) * INTERACTIVE_PER_BULK)
-        return fair + before + sum(self._tokens_of(part) for lane in Lane for part in self._retried(lane))
+        return fair + before + self._tokens_retried()
 
     def enqueue(self, owner: Owner, lengths: Sequence[int], principal: Hashable, lane: Lane) -> None:
-        """Add a request's texts, one or more, of these lengths in tokens. An owner is enqueued once."""
+        """Enqueue a request with one or more texts, by their lengths in tokens. An owner may be enqueued only once."""
         self._requests[owner] = request = _Request(owner, lengths, principal, lane)
         self._lanes[lane].add(request)
 
     def remove(self, owner: Owner) -> None:
-        """Forget a request, and dequeue those of its texts that wait."""
+        """Remove a request and dequeue its texts."""
         request = self._requests.get(owner)
         if request is None:
             return
@@ -207,16 +210,16 @@ class RequestQueue(Generic[Owner]):
         del self._requests[owner]
 
     def retry(self, parts: Sequence[Part[Owner]]) -> None:
-        """Put a batch of two texts or more that failed back, as two halves that go next."""
+        """Requeue a failed batch of two or more texts as two halves, which are the next batches."""
         known = [part for part in parts if part.owner in self._requests]
         for half in reversed(bisect(known) if sum(part.texts for part in known) > 1 else (known,)):
             if half:
                 self._retries.appendleft(half)
 
     def next_batch(self, budget: int, *, mixed: int | None = None) -> list[Part[Owner]]:
-        """Take what goes next while it fits into `budget` tokens, and one text in any case. Empty: nothing waits.
+        """Dequeue the next batch: at least one text, and more up to `budget` tokens. Empty if the queue is empty.
 
-        `mixed`: with interactive texts in it, a batch is filled up to so many tokens with bulk ones.
+        `mixed`: a batch with interactive texts is filled with bulk texts up to this many tokens only.
         """
         if self._retries:
             return self._retries.popleft()
@@ -225,7 +228,7 @@ class RequestQueue(Generic[Owner]):
         has_interactive = False
         while (lane := self._next_lane()) is not None:
             queue = self._lanes[lane]
-            if mixed is not None and has_interactive and not self._lanes[Lane.INTERACTIVE].texts:
+            if mixed is not None and has_interactive and not self._interactive.texts:
                 room, mixed = room - max(0, budget - mixed), None
             has_interactive = has_interactive or lane is Lane.INTERACTIVE
             if batch and queue.next_length() > room:
@@ -233,39 +236,40 @@ class RequestQueue(Generic[Owner]):
             part, tokens = queue.take(min(room, self._allowance(lane)))
             room -= tokens
             self._settle(lane, tokens)
-            if batch and (last := batch[-1]).owner == part.owner:  # its next texts: they follow those of the last part
+            if batch and (last := batch[-1]).owner == part.owner:  # they continue the last part
                 batch[-1] = Part(part.owner, last.start, part.stop)
             else:
                 batch.append(part)
         return batch
 
     def _next_lane(self) -> Lane | None:
-        interactive, bulk = self._lanes[Lane.INTERACTIVE], self._lanes[Lane.BULK]
-        if not bulk.texts:
-            return Lane.INTERACTIVE if interactive.texts else None
-        if not interactive.texts or self._bulk_due >= bulk.next_length():
+        if not self._bulk.texts:
+            return Lane.INTERACTIVE if self._interactive.texts else None
+        if not self._interactive.texts or self._bulk_due >= self._bulk.next_length():
             return Lane.BULK
         return Lane.INTERACTIVE
 
     def _allowance(self, lane: Lane) -> int:
-        """Tokens that the lane may take before it is the other one's turn; more than any budget where nobody waits."""
-        bulk = self._lanes[Lane.BULK]
-        if not (bulk.texts and self._lanes[Lane.INTERACTIVE].texts):
+        """Tokens that the lane may dispatch before the other lane's turn; unlimited if the other lane is empty."""
+        if not (self._bulk.texts and self._interactive.texts):
             return 1 << 62
         if lane is Lane.BULK:
             return int(self._bulk_due)
-        return max(1, int((bulk.next_length() - self._bulk_due) * INTERACTIVE_PER_BULK))
+        return max(1, int((self._bulk.next_length() - self._bulk_due) * INTERACTIVE_PER_BULK))
 
     def _settle(self, lane: Lane, tokens: int) -> None:
         if lane is Lane.BULK:
             self._bulk_due = max(0.0, self._bulk_due - tokens)
-        elif self._lanes[Lane.BULK].texts:
+        elif self._bulk.texts:
             self._bulk_due += tokens / INTERACTIVE_PER_BULK
         else:
             self._bulk_due = 0.0
 
     def _tokens_of(self, part: Part[Owner]) -> int:
         return sum(islice(self._requests[part.owner].lengths, part.start, part.stop))
+
+    def _tokens_retried(self) -> int:
+        return sum(self._tokens_of(part) for parts in self._retries for part in parts)
 
     def _retried(self, lane: Lane) -> list[Part[Owner]]:
         return [part for parts in self._retries for part in parts if self._requests[part.owner].lane is lane]

@@ -1,7 +1,7 @@
-"""Tokens per minute, as a bucket that fills steadily: pure, the time is an argument.
+"""Limits of tokens per minute, as token buckets. Pure: the time is an argument.
 
-It holds a minute's worth. Who has been quiet for a minute may spend it at once; over any longer time nobody gets more
-than the rate and that one bucketful.
+A bucket holds the tokens of one minute and fills steadily. After an idle minute all of them may be used at once. Over
+any longer time the average cannot exceed the limit by more than one bucket.
 """
 
 import math
@@ -12,11 +12,11 @@ from embedding_runtime.protocol.requests import Principal, RateLimit
 __all__ = ["Bucket", "Budgets"]
 
 KEPT = 1000
-"""Buckets, before those that are full are dropped."""
+"""Maximum number of buckets before full ones are dropped."""
 
 
 class Bucket:
-    """Full at first. Times are seconds of one clock that does not go back."""
+    """A token bucket, initially full. Times are seconds of a monotonic clock."""
 
     def __init__(self, per_minute: int, now: float) -> None:
         self.per_minute = per_minute
@@ -24,26 +24,26 @@ class Bucket:
         self._at = now
 
     def wait_for(self, tokens: int, now: float) -> float:
-        """Seconds until they could be taken: 0 now, infinite for more than it ever holds."""
+        """Seconds until the tokens are available: 0 if they are, infinite if they exceed the bucket."""
         self._fill(now)
         if tokens > self.per_minute:
             return math.inf
         return self._seconds(max(0.0, tokens - self._level))
 
     def take(self, tokens: int, now: float) -> float:
-        """0: they are taken. Else nothing is, and it is `wait_for` of them."""
+        """Take the tokens and return 0, or take nothing and return `wait_for`."""
         wait = self.wait_for(tokens, now)
         if not wait:
             self._level -= tokens
         return wait
 
     def remaining(self, now: float) -> int:
-        """Tokens that could be taken."""
+        """Tokens that are available."""
         self._fill(now)
         return int(self._level)
 
     def full_in(self, now: float) -> float:
-        """Seconds until all of `per_minute` could be taken."""
+        """Seconds until the bucket is full."""
         self._fill(now)
         return self._seconds(self.per_minute - self._level)
 
@@ -56,7 +56,7 @@ class Bucket:
 
 
 class Budgets:
-    """The bucket of each principal that has a limit. A key whose limit changes is another principal."""
+    """The buckets of principals with a limit. A key whose limit changes is a new principal."""
 
     def __init__(self) -> None:
         self._buckets: dict[Principal, Bucket] = {}
@@ -65,14 +65,14 @@ class Budgets:
         return len(self._buckets)
 
     def spend(self, principal: Principal, tokens: int, now: float) -> None:
-        """Take the tokens from the principal's bucket. Raises RateLimited or ExceedsKeyLimit, with nothing taken."""
+        """Take tokens from the principal's bucket, or raise RateLimited or ExceedsKeyLimit and take nothing."""
         self.check(principal, tokens, now)
         bucket = self._bucket(principal, now)
         if bucket is not None:
             bucket.take(tokens, now)
 
     def check(self, principal: Principal, tokens: int, now: float, *, at_least: bool = False) -> None:
-        """Whether they could be taken; `at_least`: there may be more. Raises as `spend` does."""
+        """Check that the tokens are available. `at_least`: there may be more. Raises as `spend` does."""
         bucket = self._bucket(principal, now)
         if bucket is None or not (wait := bucket.wait_for(tokens, now)):
             return
@@ -81,7 +81,7 @@ class Budgets:
         raise RateLimited(tokens=tokens, per_minute=bucket.per_minute, wait=wait, at_least=at_least)
 
     def state(self, principal: Principal, now: float) -> RateLimit | None:
-        """What is left; None for a principal without a limit."""
+        """The remaining tokens; None for a principal without a limit."""
         bucket = self._bucket(principal, now)
         return None if bucket is None else RateLimit(bucket.per_minute, bucket.remaining(now), bucket.full_in(now))
 
@@ -89,7 +89,7 @@ class Budgets:
         if principal.tokens_per_minute is None:
             return None
         if principal not in self._buckets:
-            if len(self._buckets) >= KEPT:  # a full bucket is as good as none
+            if len(self._buckets) >= KEPT:  # a full bucket equals a new one
                 self._buckets = {key: each for key, each in self._buckets.items() if each.full_in(now)}
             self._buckets[principal] = Bucket(principal.tokens_per_minute, now)
         return self._buckets[principal]

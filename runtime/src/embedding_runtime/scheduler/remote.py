@@ -1,4 +1,4 @@
-"""The scheduler of another process, as a frontend talks to it."""
+"""A frontend's client of the scheduler in another process."""
 
 import asyncio
 import itertools
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from prometheus_client import Metric
 
-from embedding_runtime.errors import BackendFailed, NotReady, restored
+from embedding_runtime.errors import BackendFailed, NotReady, restore_fault
 from embedding_runtime.observability import gather, tracing
 from embedding_runtime.observability.metrics import Metrics
 from embedding_runtime.protocol.link import MessageLink
@@ -40,16 +40,16 @@ from embedding_runtime.scheduler.base import State
 __all__ = ["RemoteScheduler"]
 
 KEPT = 1000
-"""Rate limits of principals, before the oldest ones are dropped."""
+"""Maximum number of stored rate limits before the oldest is dropped."""
 
 Answer = TypeVar("Answer", Rows, Granted, Scraped)
 
 
 class RemoteScheduler:
-    """As Scheduler. Lives on one event loop."""
+    """Implements Scheduler. Use it on one event loop only."""
 
     def __init__(self, stop: Callable[..., None]) -> None:
-        """`stop(now=...)` ends this frontend."""
+        """`stop(now=...)` stops this frontend."""
         self.state = State.LOADING
         self.reason = "the model is loading"
         self.cosine: float | None = None
@@ -57,37 +57,37 @@ class RemoteScheduler:
         self.followers: list[Callable[[], None]] = []
         self.metrics = Metrics()
         self.closed: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        """Done once the scheduler is gone."""
+        """Done once the scheduler has exited."""
         self._stop = stop
         self._link: MessageLink | None = None
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._principals: dict[int, Principal] = {}
         self._limits: dict[Principal, tuple[RateLimit, float]] = {}
-        """As they were last told, and when."""
+        """The last received limits, and when they were received."""
 
     async def connect(self, end: socket.socket) -> None:
-        """Talk over this end of a socket."""
+        """Connect to the scheduler over this socket."""
         self._link = await MessageLink.connect(end, self._handle, self._lost)
 
     def close(self) -> None:
-        """End the link."""
+        """Close the link."""
         if self._link is not None:
             self._link.abort()
 
     def serving(self) -> None:
-        """Tell the scheduler that connections may come."""
+        """Tell the scheduler that this frontend accepts connections."""
         self._send(Serving())
 
     async def embed(
         self, texts: TokenBatch, principal: Principal, *, lane: Lane | None = None, seconds: float = math.inf
     ) -> VectorRows:
-        """As Scheduler has it."""
+        """See Scheduler."""
         self._check_state()
         number = next(self._numbers)
         lane = lane or Lane.by_size(len(texts))
         try:
-            answer = await self._ask(number, Submit(number, texts, principal, lane, seconds), Rows, principal)
+            answer = await self._call(number, Submit(number, texts, principal, lane, seconds), Rows, principal)
         except asyncio.CancelledError:
             self._send(Cancel(number))
             raise
@@ -97,39 +97,39 @@ class RemoteScheduler:
     async def check_admission(
         self, texts: int, tokens: int, principal: Principal, *, lane: Lane | None, seconds: float
     ) -> None:
-        """As Scheduler has it."""
+        """See Scheduler."""
         self._check_state()
         number = next(self._numbers)
-        await self._ask(number, Check(number, texts, tokens, principal, lane, seconds), Granted, principal)
+        await self._call(number, Check(number, texts, tokens, principal, lane, seconds), Granted, principal)
 
     async def check_budget(self, principal: Principal, tokens: int) -> None:
-        """As Scheduler has it."""
+        """See Scheduler."""
         await self._charge(principal, tokens, only_checks=True)
 
     async def charge(self, principal: Principal, tokens: int) -> None:
-        """As Scheduler has it."""
+        """See Scheduler."""
         await self._charge(principal, tokens, only_checks=False)
 
     async def _charge(self, principal: Principal, tokens: int, *, only_checks: bool) -> None:
         if principal.tokens_per_minute is not None:
             number = next(self._numbers)
-            await self._ask(number, Charge(number, principal, tokens, only_checks), Granted, principal)
+            await self._call(number, Charge(number, principal, tokens, only_checks), Granted, principal)
 
     def rate_limit(self, principal: Principal) -> RateLimit | None:
-        """As the scheduler's latest answer told it, and refilled since then."""
+        """The limit in the scheduler's last response, refilled since then."""
         if principal.tokens_per_minute is None:
             return None
-        limit, told = self._limits.get(principal, (RateLimit(principal.tokens_per_minute, 0, 0.0), -math.inf))
-        passed = min(time.monotonic() - told, 60.0)
+        limit, received = self._limits.get(principal, (RateLimit(principal.tokens_per_minute, 0, 0.0), -math.inf))
+        passed = min(time.monotonic() - received, 60.0)
         remaining = min(limit.per_minute, limit.remaining + int(passed * limit.per_minute / 60))
         return RateLimit(limit.per_minute, remaining, max(0.0, limit.full_in - passed))
 
     async def collect(self) -> Sequence[Metric]:
-        """As Scheduler has it; of this frontend alone, once the scheduler is gone."""
+        """See Scheduler. Once the scheduler has exited: the metrics of this frontend."""
         if self.closed.done():
             return self.metrics.families()
         number = next(self._numbers)
-        return gather.from_json((await self._ask(number, Scrape(number), Scraped, None)).families)
+        return gather.from_json((await self._call(number, Scrape(number), Scraped, None)).families)
 
     def _check_state(self) -> None:
         if self.state is State.LOADING:
@@ -137,8 +137,8 @@ class RemoteScheduler:
         if self.state is State.FAILED:
             raise BackendFailed(self.reason)
 
-    async def _ask(self, number: int, message: Message, kind: type[Answer], principal: Principal | None) -> Answer:
-        """Raises the fault that the scheduler answers with, BackendFailed where it is gone."""
+    async def _call(self, number: int, message: Message, kind: type[Answer], principal: Principal | None) -> Answer:
+        """Send a message and wait for its answer. Raises the scheduler's fault, or BackendFailed if it has exited."""
         if self.closed.done():
             raise BackendFailed(self.reason)
         self._waiting[number] = future = asyncio.get_running_loop().create_future()
@@ -150,9 +150,9 @@ class RemoteScheduler:
         if not isinstance(answer, Scraped) and principal is not None and principal.tokens_per_minute is not None:
             self._note(principal, getattr(answer, "rate_limit", None))
         if isinstance(answer, Fault):
-            raise restored(answer.name, answer.message, answer.attributes)
+            raise restore_fault(answer.name, answer.message, answer.attributes)
         if not isinstance(answer, kind):
-            raise TypeError(f"{type(answer).__name__} is no answer to {type(message).__name__}")
+            raise TypeError(f"{type(answer).__name__} is not an answer to {type(message).__name__}")
         return answer
 
     def _note(self, principal: Principal, limit: RateLimit | None) -> None:

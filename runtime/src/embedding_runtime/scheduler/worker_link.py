@@ -1,4 +1,4 @@
-"""One worker as the scheduler sees it: its link, what it can do, and the batches that it has been given."""
+"""The scheduler's side of a worker: its link, its capabilities and its batches."""
 
 import asyncio
 import socket
@@ -20,7 +20,7 @@ Owner = TypeVar("Owner", bound=Hashable)
 
 @dataclass(frozen=True)
 class Batch(Generic[Owner]):
-    """What a worker has been given."""
+    """A batch that a worker computes."""
 
     parts: Sequence[Part[Owner]]
     tokens: int
@@ -29,38 +29,38 @@ class Batch(Generic[Owner]):
 
     @property
     def texts(self) -> int:
-        """How many."""
+        """The number of texts."""
         return sum(part.texts for part in self.parts)
 
 
 class WorkerLink(Generic[Owner]):
-    """A worker that is connected."""
+    """A connected worker."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.ready: Ready | None = None
         self.under_way: dict[int, Batch[Owner]] = {}
         self.closed: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        """Done once the worker is gone: what was wrong with it, where that is known."""
+        """Done once the worker has exited, with the reason if it is known."""
         self._link: MessageLink | None = None
         self._answered = float("-inf")
         self._oldest: int | None = None
         self._waited = 0.0
 
     async def connect(self, end: socket.socket, received: Callable[[Message], None]) -> None:
-        """Talk over this end of a socket."""
+        """Connect to the worker over this socket."""
         self._link = await MessageLink.connect(end, received, self.close)
-        if self.closed.done():  # the server has failed meanwhile
+        if self.closed.done():  # the server has failed in the meantime
             self._link.abort()
 
     @property
     def tokens(self) -> int:
-        """Of all batches under way."""
+        """Tokens of all running batches."""
         return sum(batch.tokens for batch in self.under_way.values())
 
     @property
     def load(self) -> WorkerLoad:
-        """For `next_dispatch`. Only of a worker that is ready."""
+        """Its load, for `next_dispatch`. The worker must be ready."""
         if self.ready is None:
             raise RuntimeError(f"worker {self.number} is not ready")
         exclusive = [batch.exclusive for batch in self.under_way.values()]
@@ -73,10 +73,10 @@ class WorkerLink(Generic[Owner]):
             self._link.send(Work(number, texts, batch.exclusive))
 
     def complete(self, answer: Vectors | Failed) -> tuple[Batch[Owner], float]:
-        """The batch, and how long the worker was busy with it. Raises KeyError for one that it has not been given.
+        """Return the batch and the worker's busy time for it. Raises KeyError for an unknown batch.
 
-        Busy time starts when the batch was sent or the previous one finished, whichever is later: so the sum is right
-        for two batches at once, too.
+        Busy time starts when the batch was sent or the previous one finished, whichever is later, so that the sum is
+        correct for concurrent batches.
         """
         batch, now = self.under_way.pop(answer.batch), time.monotonic()
         busy = now - max(self._answered, batch.sent)
@@ -84,14 +84,14 @@ class WorkerLink(Generic[Owner]):
         return batch, busy
 
     def waited(self, seconds: float) -> tuple[Batch[Owner] | None, float]:
-        """The oldest batch, and how long its answer has been waited for; `seconds` since the last call."""
+        """Return the oldest batch and how long it has been running. `seconds`: time since the last call."""
         number, batch = next(iter(self.under_way.items()), (None, None))
         self._waited = self._waited + seconds if number == self._oldest else 0.0
         self._oldest = number
         return batch, self._waited
 
     def close(self, reason: str | None) -> None:
-        """End the link; the first reason stays."""
+        """Close the link. Only the first reason is kept."""
         if not self.closed.done():
             self.closed.set_result(reason)
         if self._link is not None:

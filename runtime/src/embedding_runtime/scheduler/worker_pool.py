@@ -1,4 +1,4 @@
-"""Keeps the workers: starts them, ends one that is stuck, and replaces one that is lost."""
+"""The pool of workers: starts them, kills a stuck one, and restarts a lost one."""
 
 import asyncio
 import collections
@@ -17,80 +17,80 @@ __all__ = ["PoolUser", "WorkerPool", "Workers"]
 _log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
-"""How often the workers are checked for batches that take too long."""
+"""Interval in which workers are checked for stuck batches."""
 
 MAX_RESTARTS = 3
-"""Workers that are restarted within RESTART_SECONDS; one more that is lost ends the server."""
+"""Maximum number of restarts within RESTART_SECONDS. The server stops if one more worker is lost."""
 
 RESTART_SECONDS = 600
 
 
 class Workers(Protocol):
-    """The workers' processes."""
+    """The processes of the workers."""
 
     @property
     def count(self) -> int:
-        """How many there are; they are numbered from 0."""
+        """The number of workers; they are numbered from 0."""
         ...
 
     def start(self, number: int) -> socket.socket:
-        """Start a worker. Our end of the socket to it."""
+        """Start a worker, and return our end of the socket to it."""
         ...
 
     async def ended(self, number: int) -> str:
-        """Wait until the worker's process is gone. How it ended."""
+        """Wait for the worker's process to exit, and describe how it ended."""
         ...
 
 
 class PoolUser(Protocol[Owner]):
-    """Whoever the workers compute for."""
+    """Receiver of the pool's events."""
 
     def loaded(self, ready: Ready) -> None:
-        """A worker computes from now on; `all_loaded` says whether others are still loading for the first time."""
+        """A worker is ready. `all_loaded` says whether every worker has been ready once."""
         ...
 
     def answered(self, worker: WorkerLink[Owner], answer: Vectors | Failed) -> None:
-        """A worker is done with a batch. Raises KeyError and ValueError for an answer that cannot be."""
+        """A worker has finished a batch. Raises KeyError and ValueError for an invalid answer."""
         ...
 
     def lost(self, batches: Sequence[Batch[Owner]]) -> None:
-        """A worker is lost and will be replaced; it had these batches."""
+        """A worker with these batches was lost and will be restarted."""
         ...
 
     def fail(self, reason: str) -> None:
-        """The workers cannot go on."""
+        """The pool cannot continue."""
         ...
 
 
 class WorkerPool(Generic[Owner]):
-    """Workers of the numbers 0, 1... Lives on one event loop."""
+    """Workers by number. Use it on one event loop only."""
 
     def __init__(self, user: PoolUser[Owner], timeout: Callable[[int], float]) -> None:
-        """`timeout`: seconds for a batch of so many tokens, after which its worker is stuck."""
+        """`timeout`: seconds after which a batch with this many tokens counts as stuck."""
         self._user, self._timeout = user, timeout
         self._workers: dict[int, WorkerLink[Owner]] = {}
         self._loading: set[int] = set()
-        """Workers that have not been ready yet."""
+        """Numbers of workers that have never been ready."""
         self._restarts: collections.deque[float] = collections.deque(maxlen=MAX_RESTARTS)
         self._is_closed = False
 
     @property
     def ready(self) -> Sequence[WorkerLink[Owner]]:
-        """The workers that compute."""
+        """The ready workers."""
         return [worker for worker in self._workers.values() if worker.ready is not None and not worker.closed.done()]
 
     @property
     def tokens(self) -> int:
-        """In batches that workers have been given and not answered."""
+        """Tokens of all running batches."""
         return sum(worker.tokens for worker in self._workers.values())
 
     @property
     def all_loaded(self) -> bool:
-        """Every worker has been ready once."""
+        """Whether every worker has been ready once."""
         return not self._loading
 
     async def run(self, workers: Workers) -> None:
-        """Start the workers and keep them. Returns once the pool is closed and they are gone."""
+        """Start the workers and keep them running. Returns once the pool is closed and they have exited."""
         self._loading = set(range(workers.count))
         watching = asyncio.create_task(self._watch())
         watching.add_done_callback(self._unwatched)
@@ -100,13 +100,13 @@ class WorkerPool(Generic[Owner]):
             watching.cancel()
 
     def close(self, reason: str) -> None:
-        """End all workers."""
+        """Stop all workers."""
         self._is_closed = True
         for worker in self._workers.values():
             worker.close(reason)
 
     async def _keep(self, number: int, workers: Workers) -> None:
-        """Have a worker of this number, until the pool is closed."""
+        """Keep the worker of this number running until the pool is closed."""
         while not self._is_closed:
             worker: WorkerLink[Owner] = WorkerLink(number)
             self._workers[number] = worker
@@ -123,13 +123,13 @@ class WorkerPool(Generic[Owner]):
             await workers.ended(number)
 
     def _replaces(self, number: int, reason: str) -> bool:
-        """Whether the server goes on without a worker that was lost, until another one takes its place."""
+        """Whether to restart a lost worker; otherwise the server fails."""
         now = time.monotonic()
         too_many = len(self._restarts) == MAX_RESTARTS and now - self._restarts[0] < RESTART_SECONDS
         if self._loading or not self.ready or too_many:
             return False
         self._restarts.append(now)
-        _log.error("worker %d is lost, and started again; %d are left: %s", number, len(self.ready), reason)
+        _log.error("restarting worker %d, with %d others left: %s", number, len(self.ready), reason)
         return True
 
     def _handle(self, worker: WorkerLink[Owner], message: Message) -> None:
@@ -146,18 +146,21 @@ class WorkerPool(Generic[Owner]):
                 worker.close(reason)
 
     async def _watch(self) -> None:
-        """Ends a worker that does not answer.
+        """Kill workers that are stuck.
 
-        Counts its own ticks, not the clock's: where all processes were frozen, none was stuck.
+        It counts its own ticks instead of reading the clock, so that no worker counts as stuck after all processes were
+        frozen.
         """
         while True:
             await asyncio.sleep(TICK_SECONDS)
             for worker in list(self._workers.values()):
                 batch, waited = worker.waited(TICK_SECONDS)
                 if batch and waited > self._timeout(batch.tokens):
-                    worker.close(f"the worker is stuck: no answer to a batch of {batch.tokens} tokens for {waited:g} s")
+                    worker.close(
+                        f"the worker is stuck: a batch of {batch.tokens} tokens did not finish in {waited:g} s"
+                    )
 
     def _unwatched(self, watching: asyncio.Task[None]) -> None:
-        """A server whose workers nobody watches ends, too."""
+        """Fail if the watchdog itself fails."""
         if not watching.cancelled() and (error := watching.exception()):
-            self._user.fail(f"the workers cannot be watched: {error!r}")
+            self._user.fail(f"the watchdog of the workers failed: {error!r}")

@@ -1,6 +1,6 @@
-"""Fetches a model's files into a directory: `python -m embedding_runtime.storage URI DIRECTORY`, the initializer.
+"""The initializer, which downloads a model: `python -m embedding_runtime.storage URI DIRECTORY`.
 
-It shares nothing with the server but the contract, and is installed without it (the extra `storage`).
+It shares only the contract with the server, and can be installed without it (the extra `storage`).
 """
 
 __all__: list[str] = []

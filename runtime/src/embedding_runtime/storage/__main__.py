@@ -1,7 +1,7 @@
 """The initializer: `python -m embedding_runtime.storage URI DIRECTORY`.
 
-Exit codes: 0 the model is there, 1 it is not, 2 the call is wrong. Whatever it is, if not 0, the last line on stderr
-is a verdict that the operator reads (`embedding_runtime.contract.initializer`).
+Exit codes: 0 for success, 1 if the model is not available, 2 for wrong arguments. Unless it is 0, the last line on
+stderr is a verdict that the operator reads (`embedding_runtime.contract.initializer`).
 """
 
 import argparse
@@ -24,10 +24,10 @@ __all__ = ["main"]
 
 _EXAMPLES = """\
 addresses:
-  hf://owner/name[:revision]   a repository of the hub at HF_ENDPOINT (default: huggingface.co), asked for
-                               with the token in HF_TOKEN, if there is one
+  hf://owner/name[:revision]   a repository of the hub at HF_ENDPOINT (default: huggingface.co), with the
+                               token in HF_TOKEN if it is set
   pvc://claim/path             a directory below /pvc/claim, where the claim is mounted
-  file:///path                 a directory
+  file:///path                 a local directory
 
 examples:
   python -m embedding_runtime.storage hf://sentence-transformers/all-MiniLM-L6-v2 /mnt/models
@@ -61,16 +61,18 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self) -> None:
         super().__init__(
             prog="python -m embedding_runtime.storage",
-            description="Fetches a model into DIRECTORY, which is there in whole or not at all.",
+            description="Download a model into DIRECTORY. The directory appears once the model is complete.",
             epilog=_EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        self.add_argument("uri", metavar="URI", help="the model's address")
-        self.add_argument("directory", metavar="DIRECTORY", type=Path, help="where it goes; what is there stays")
+        self.add_argument("uri", metavar="URI", help="address of the model")
+        self.add_argument(
+            "directory", metavar="DIRECTORY", type=Path, help="target directory; an existing one is kept as it is"
+        )
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(2, f"{_failed(f'{message}; write URI DIRECTORY, see --help')}\n")
+        self.exit(2, f"{_failed(f'{message}; usage: URI DIRECTORY, see --help')}\n")
 
 
 def _failed(message: str) -> str:
@@ -81,7 +83,7 @@ def _stop_at_once_on_signals(directory: Path) -> None:
     """An ordinary exit would wait for the threads that download, and a cleaning beside them would not end."""
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
-        verdict = _failed(f"stopped by {signal.Signals(number).name} before the model was there")
+        verdict = _failed(f"stopped by {signal.Signals(number).name} before the model was complete")
         os.write(sys.stderr.fileno(), f"{verdict}\n".encode())  # a write to sys.stderr may be what was interrupted
         clean = ["sh", "-c", 'rm -rf -- "$@"; exit "$0"', str(128 + number), *map(str, leftovers(directory))]
         os.execv("/bin/sh", clean)  # noqa: S606 ends all threads at once; its arguments are not read as a script

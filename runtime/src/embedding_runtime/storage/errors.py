@@ -1,4 +1,4 @@
-"""What ends a download.
+"""Errors of a download.
 
 NoModel           an exit code, and the verdict that the operator reads from the last line of the log
 """
@@ -9,7 +9,7 @@ __all__ = ["NoModel"]
 
 
 class NoModel(Exception):
-    """There is no model to serve; `failed` says why, and what to change. Another attempt would end the same."""
+    """The model cannot be downloaded. `failed` says why and what to change. A retry cannot succeed."""
 
     def __init__(self, verdict: DownloadVerdict, message: str) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""One model, from its address to its directory."""
+"""Downloads a model from its URI to a directory."""
 
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -25,26 +25,26 @@ __all__ = ["fetch"]
 
 
 def fetch(text: str, directory: Path, environ: MutableMapping[str, str], log: Log) -> None:
-    """Leaves the model that `text` names at `directory`, whole; one that is there stays. Raises BadUri, NoModel.
+    """Download the model with the URI `text` to `directory`, unless the directory exists. Raises BadUri, NoModel.
 
-    `environ` is where HF_TOKEN and HF_ENDPOINT are, and where the hub's client reads its settings.
+    `environ` has HF_TOKEN and HF_ENDPOINT, and gets the settings of the hub's client.
     """
     uri = parse_uri(text)
     if isinstance(uri, ForeignUri):
         raise BadUri(
-            f"{text!r} is not fetched here: hf://owner/name[:revision], pvc://claim/path and file:///path are; "
-            f"for {uri.scheme}:// name a storage container that knows it"
+            f"{text!r} is not supported by this initializer, but hf://owner/name[:revision], pvc://claim/path and "
+            f"file:///path are: use a storage container that supports {uri.scheme}://"
         )
     if directory.is_dir() and any(directory.iterdir()):
-        log.say(f"{directory} is already there: nothing to do")
+        log.say(f"{directory} already exists: nothing to do")
         return
     began = monotonic()
     try:
         with staged(directory) as staging:
             _put(uri, text, staging, environ, log)
     except OSError as error:
-        raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{text} cannot be put at {directory}: {error}") from error
-    log.say(f"{text} is at {directory}: {megabytes(size_of(directory))} in {monotonic() - began:.1f} seconds")
+        raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{text} cannot be written to {directory}: {error}") from error
+    log.say(f"downloaded {text} to {directory}: {megabytes(size_of(directory))} in {monotonic() - began:.1f} seconds")
 
 
 def _put(
@@ -59,6 +59,6 @@ def _put(
         case HuggingFaceUri(repo_id, revision):
             request = Request(text, repo_id, revision, Hub.from_environ(environ))
             environ.update(client_environment(staging / "client"))
-            from embedding_runtime.storage.hub import download_model  # noqa: PLC0415 not before the line above
+            from embedding_runtime.storage.hub import download_model  # noqa: PLC0415 after the environment is set
 
             download_model(request, into, staging / "client", log)

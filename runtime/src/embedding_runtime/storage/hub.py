@@ -1,6 +1,6 @@
 """Downloads a model from a Hugging Face hub.
 
-Imported once `request.client_environment` is in the environment: the hub's client reads it at its own import.
+Import it after `request.client_environment` is in the environment, which the hub's client reads when it is imported.
 """
 
 import glob
@@ -27,17 +27,17 @@ from embedding_runtime.storage.selection import is_model, wanted
 __all__ = ["download_model"]
 
 _PAUSES = (2, 4, 8)
-"""Seconds between attempts. Within one, the client takes up broken connections where they broke."""
+"""Seconds between attempts. Within an attempt, the client resumes broken downloads."""
 
 _TIMEOUT = 20.0
-"""Seconds that one answer about the repository may take; for the files the client has its own limits."""
+"""Timeout in seconds of a request for metadata. The client has its own timeouts for files."""
 
 
 def download_model(
     request: Request, into: Path, cache: Path, log: Log, pause: Callable[[float], None] = time.sleep
 ) -> None:
-    """Puts the files of a model into a directory, each checked against the hub's digest of it. Raises NoModel."""
-    _hear_the_client(log)
+    """Download the files of a model to a directory, and verify their hashes. Raises NoModel."""
+    _log_client_warnings(log)
     for attempt in itertools.count(1):
         try:
             _attempt(request, into, cache, log)
@@ -46,16 +46,16 @@ def download_model(
             if attempt > len(_PAUSES) or not may_pass(error):
                 raise failed from error
             seconds = _PAUSES[attempt - 1]
-            log.say(f"{failed}; trying again in {seconds} seconds")
+            log.say(f"{failed}; retrying in {seconds} seconds")
             pause(seconds)
         else:
             return
 
 
 def _attempt(request: Request, into: Path, cache: Path, log: Log) -> None:
-    """What an attempt before it has completed is not fetched again."""
+    """Run one attempt. Files that are already complete are not downloaded again."""
     get_session().timeout = _TIMEOUT
-    token = request.hub.token or False  # never one that the client finds elsewhere
+    token = request.hub.token or False  # False: do not use a token from elsewhere
     info = HfApi(request.hub.endpoint, token=token).model_info(
         request.repo_id, revision=request.revision, files_metadata=True, timeout=_TIMEOUT
     )
@@ -64,12 +64,12 @@ def _attempt(request: Request, into: Path, cache: Path, log: Log) -> None:
     if not is_model(paths):
         raise NoModel(
             DownloadVerdict.MODEL_NOT_FOUND,
-            f"{request.uri} is not a model: at {request.hub.endpoint} it has no config.json and no modules.json",
+            f"{request.uri} is not a model: at {request.hub.endpoint} it has neither config.json nor modules.json",
         )
     files = [listed[path] for path in paths]
     total = sum(file.size or 0 for file in files)
-    _room_for(total, into, request.uri)
-    log.say(f"fetching {len(files)} files, {megabytes(total)}, of {request.uri} at commit {info.sha}")
+    _check_free_space(total, into, request.uri)
+    log.say(f"downloading {len(files)} files, {megabytes(total)}, of {request.uri} at commit {info.sha}")
     with progress(into, total, log.say):
         snapshot_download(
             request.repo_id,
@@ -81,21 +81,21 @@ def _attempt(request: Request, into: Path, cache: Path, log: Log) -> None:
             allow_patterns=[glob.escape(path) for path in paths],
         )
     _check(files, into)
-    shutil.rmtree(into / ".cache")  # the client's notes on what it has fetched
+    shutil.rmtree(into / ".cache")  # the client's metadata
     (into / MODEL_NOTE).write_text(json.dumps({"uri": str(request.uri), "revision": info.sha}))
 
 
-def _room_for(total: int, directory: Path, uri: str) -> None:
+def _check_free_space(total: int, directory: Path, uri: str) -> None:
     free = shutil.disk_usage(directory).free
     if free < total:
         raise NoModel(
             DownloadVerdict.DOWNLOAD_FAILED,
-            f"{uri} needs {megabytes(total)} and the volume has {megabytes(free)} free; give it more room",
+            f"{uri} needs {megabytes(total)}, but the volume has {megabytes(free)} free: enlarge the volume",
         )
 
 
 def _check(files: Sequence[RepoSibling], directory: Path) -> None:
-    """The client compares sizes only. A damaged file is removed, so that the next attempt fetches it."""
+    """Verify hashes; the client compares sizes only. A damaged file is removed, so that a retry downloads it."""
     for file in files:
         path = directory / file.rfilename
         if not _is_as_listed(path, file):
@@ -104,7 +104,7 @@ def _check(files: Sequence[RepoSibling], directory: Path) -> None:
 
 
 def _is_as_listed(path: Path, file: RepoSibling) -> bool:
-    """A hub lists SHA-256 for large files and git's name for the others; some mirrors list neither."""
+    """Compare hashes. A hub lists SHA-256 of large files and git's blob id of others; some mirrors list neither."""
     with path.open("rb") as stream:
         if file.lfs is not None:
             return hashlib.file_digest(stream, "sha256").hexdigest() == file.lfs.sha256
@@ -114,7 +114,7 @@ def _is_as_listed(path: Path, file: RepoSibling) -> bool:
     return True
 
 
-def _hear_the_client(log: Log) -> None:
-    """Its warnings (retries, most of them) become our lines; its own handler would write them unread."""
+def _log_client_warnings(log: Log) -> None:
+    """Log the client's warnings, mostly about retries, through our log, which removes secrets."""
     client = logging.getLogger("huggingface_hub")
     client.handlers = [log]

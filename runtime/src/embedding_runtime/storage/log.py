@@ -1,4 +1,4 @@
-"""Lines on stderr, from which secrets are struck."""
+"""A log on stderr that removes secrets."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -9,15 +9,15 @@ __all__ = ["Log", "secrets_in"]
 
 
 class Log(logging.Handler):
-    """Says plain lines; as a handler, it says what a library logs. No line holds one of the secrets."""
+    """Writes plain lines, and records of libraries as a logging handler. Secrets are replaced by ***."""
 
     def __init__(self, stream: TextIO, secrets: Iterable[str]) -> None:
         super().__init__()
         self._stream = stream
-        self._secrets = sorted(secrets, key=len, reverse=True)  # one may lie within another
+        self._secrets = sorted(secrets, key=len, reverse=True)  # one may contain another
 
     def say(self, text: str) -> None:
-        """One line, at once."""
+        """Write one line immediately."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         self._stream.write(f"{text}\n")
@@ -28,6 +28,6 @@ class Log(logging.Handler):
 
 
 def secrets_in(environ: Mapping[str, str]) -> list[str]:
-    """What no log may show: the token, and the credentials in the hub's address."""
+    """The secrets: the token, and credentials in the hub's URL."""
     credentials, at, _ = urlsplit(environ.get("HF_ENDPOINT", "")).netloc.rpartition("@")
     return [secret for secret in (environ.get("HF_TOKEN", "").strip(), credentials + at) if secret]

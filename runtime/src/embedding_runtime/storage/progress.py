@@ -1,4 +1,4 @@
-"""How far a download is: a plain line every few seconds, for people who read a pod's log."""
+"""Progress of a download, as a log line every few seconds."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ __all__ = ["megabytes", "progress", "size_of"]
 
 @contextmanager
 def progress(directory: Path, total: int, say: Callable[[str], None], seconds: float = 5) -> Iterator[None]:
-    """While the block runs, says every so many seconds how many of `total` bytes lie in `directory`."""
+    """While the block runs, log every `seconds` how many of `total` bytes are in `directory`."""
     done = threading.Event()
 
     def report() -> None:
@@ -28,16 +28,16 @@ def progress(directory: Path, total: int, say: Callable[[str], None], seconds: f
 
 
 def size_of(directory: Path) -> int:
-    """Bytes in the files of a directory that others write to meanwhile."""
+    """The size of all files in a directory, which may be written concurrently."""
     total = 0
     for file in directory.rglob("*"):
         try:
             total += file.stat().st_size if file.is_file() else 0
-        except FileNotFoundError:  # moved to its final name since it was listed
+        except FileNotFoundError:  # renamed meanwhile
             continue
     return total
 
 
 def megabytes(size: int) -> str:
-    """A size in the unit that model hubs show: millions of bytes."""
+    """Format a size in MB (millions of bytes), as model hubs do."""
     return f"{size / 1e6:.1f} MB"

@@ -1,4 +1,4 @@
-"""What is asked of a hub, and by whom; read from the environment before the hub's client is imported."""
+"""A request to a hub, from the environment. Used before the hub's client is imported."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,32 +16,33 @@ _PUBLIC = "https://huggingface.co"
 
 @dataclass(frozen=True)
 class Hub:
-    """Where the hub is, and who asks it (no token: nobody)."""
+    """URL of a hub, and the token, if there is one."""
 
     endpoint: str
     token: str | None = field(repr=False)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
-        """HF_ENDPOINT and HF_TOKEN; empty is as good as not set. Raises NoModel for values that cannot be used."""
+        """Read HF_ENDPOINT and HF_TOKEN; empty means not set. Raises NoModel for invalid values."""
         endpoint = (environ.get("HF_ENDPOINT") or _PUBLIC).rstrip("/")
         url = urlsplit(endpoint)
         if url.scheme not in ("http", "https") or not url.netloc:
             raise NoModel(
-                DownloadVerdict.DOWNLOAD_FAILED, f"HF_ENDPOINT={endpoint} is not a hub's address; write https://host"
+                DownloadVerdict.DOWNLOAD_FAILED, f"HF_ENDPOINT={endpoint} is not a URL of a hub: use https://host"
             )
-        token = environ.get("HF_TOKEN", "").strip()  # secrets made from files end in a line break
+        token = environ.get("HF_TOKEN", "").strip()  # a Secret created from a file may end with a newline
         if not all("!" <= letter <= "~" for letter in token):
-            # Refused here, because the client would refuse it in an error that shows it.
+            # Checked here, because the client's error would contain the token.
             raise NoModel(
-                DownloadVerdict.MODEL_UNAUTHORIZED, "HF_TOKEN holds a character that no token has; copy it anew"
+                DownloadVerdict.MODEL_UNAUTHORIZED,
+                "HF_TOKEN has a character that is not valid in a token: copy the token again",
             )
         return cls(endpoint, token or None)
 
 
 @dataclass(frozen=True)
 class Request:
-    """One model at one hub; `uri` is how the user wrote it."""
+    """A model at a hub. `uri` is the original URI."""
 
     uri: str
     repo_id: str
@@ -50,7 +51,7 @@ class Request:
 
 
 def client_environment(home: Path) -> dict[str, str]:
-    """What the hub's client needs to know at its import: it writes nowhere but below `home`, and reports nothing."""
+    """Environment of the hub's client: it writes only below `home`, and sends no telemetry."""
     return {
         "HF_HOME": str(home),
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",

@@ -1,4 +1,4 @@
-"""Which files of a model are fetched: what some backend reads. Pure."""
+"""Selects the files of a model to download: those that a backend reads. Pure."""
 
 from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
@@ -7,21 +7,21 @@ from pathlib import PurePosixPath
 __all__ = ["is_model", "wanted"]
 
 _OTHER_RUNTIMES = frozenset({"onnx", "openvino", "coreml", "tflite"})
-"""Directories with the same weights for programs that no backend is."""
+"""Directories with the weights in formats that no backend reads."""
 
 _NEVER_READ = ("*.h5", "*.ot", "*.msgpack", "*.onnx", "*.onnx_data", "*.tflite", "*.gguf", "*.mlmodel")
 
 _PICKLES = ("pytorch_model*.bin", "pytorch_model*.bin.index.json")
-"""The same weights again where a safetensors file lies beside them; where none does (`2_Dense/`), the only ones."""
+"""Duplicates of a safetensors file in the same directory; without one (as in `2_Dense/`), the only weights."""
 
 _CHECKPOINTS = ("*.pt", "*.pth", "*.ckpt", "training_args.bin")
-"""What training left, and other programs' weights, where any safetensors are."""
+"""Files of training and weights for other programs, skipped if there are any safetensors."""
 
 
 def wanted(paths: Iterable[str]) -> list[str]:
-    """The files to fetch, of those at these paths (relative, with `/`), in their order.
+    """Select the files to download from relative paths (with `/`), in order.
 
-    Pickled weights are taken only from directories that hold no safetensors.
+    Pickled weights are selected only in directories without safetensors.
     """
     files = [file for file in map(PurePosixPath, paths) if not _is_never_read(file)]
     with_safetensors = {file.parent for file in files if file.suffix == ".safetensors"}
@@ -34,7 +34,7 @@ def wanted(paths: Iterable[str]) -> list[str]:
 
 
 def is_model(paths: Collection[str]) -> bool:
-    """Whether a model lies here: transformers' config.json, or sentence-transformers' list of modules."""
+    """Whether the files are a model: transformers' config.json or sentence-transformers' modules.json."""
     return "config.json" in paths or "modules.json" in paths
 
 

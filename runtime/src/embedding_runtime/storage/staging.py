@@ -1,4 +1,4 @@
-"""A directory that is there in whole or not at all: filled under another name, then renamed."""
+"""Creates a directory atomically: fills it under another name, then renames it."""
 
 import shutil
 import tempfile
@@ -11,9 +11,9 @@ __all__ = ["leftovers", "staged"]
 
 @contextmanager
 def staged(directory: Path) -> Iterator[Path]:
-    """A directory beside `directory`; when the block ends well, its part `model` becomes `directory`.
+    """A temporary directory next to `directory`. When the block succeeds, its subdirectory `model` becomes `directory`.
 
-    What is put beside `model` goes away when the block ends, and so does what attempts that were killed have left.
+    Everything else in it, and the rest of killed attempts, is deleted.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     for leftover in leftovers(directory):
@@ -29,7 +29,7 @@ def staged(directory: Path) -> Iterator[Path]:
 
 
 def leftovers(directory: Path) -> list[Path]:
-    """What unfinished attempts have put beside `directory`."""
+    """Temporary directories of unfinished attempts."""
     return list(directory.parent.glob(f"{_prefix(directory)}*"))
 
 

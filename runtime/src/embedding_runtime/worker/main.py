@@ -107,18 +107,22 @@ def prove(backend: Backend, spec: ModelSpec, name: BackendName = BackendName.HUG
     probes = [np.arange(length, dtype=np.int32) % spec.vocabulary for length in (1, longest)]
     rows = backend.embed(TokenBatch.of(probes))
     if rows.shape != (len(probes), spec.dimensions):
-        raise ModelRefused(f"{spec.directory} gives vectors of shape {rows.shape[1:]}, its files say {spec.dimensions}")
+        raise ModelRefused(
+            f"{spec.directory}: vectors have the shape {rows.shape[1:]}, but its files say {spec.dimensions}"
+        )
     if not np.isfinite(rows).all():
-        raise ModelRefused(f"{spec.directory} gives NaN or infinity in {spec.dtype} with {name}: {_remedy(spec, name)}")
+        raise ModelRefused(
+            f"{spec.directory} returns NaN or infinity in {spec.dtype} with {name}: {_remedy(spec, name)}"
+        )
 
 
 def _remedy(spec: ModelSpec, name: BackendName) -> str:
-    """Of vectors that are not finite."""
+    """What to do about vectors that are not finite."""
     if spec.dtype is not Dtype.FLOAT32:
         return "use --dtype=float32"
     if name is BackendName.VLLM:
-        return "use --backend=huggingface, or leave --backend out"
-    return "the weights are damaged, or were trained so; fetch the model again, or choose another one"
+        return "use --backend=huggingface, or remove --backend"
+    return "the weights are damaged or unusable; download the model again, or use another model"
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def measure(backend: Backend, spec: ModelSpec, *, within: float) -> Speed:
         try:
             return Speed(tokens, _speed(backend, TokenBatch.of([probe] * (tokens // len(probe)))))
         except BatchFailed as failed:
-            _log.warning("a batch of %d tokens cannot be computed, batches have half as many: %s", tokens, failed)
+            _log.warning("a batch of %d tokens failed, trying batches of half the size: %s", tokens, failed)
             tokens //= 2
     return Speed(tokens, speed)
 
@@ -161,7 +165,7 @@ def _load(args: ServeArgs, spec: ModelSpec, choice: Choice, workers_on_gpu: int)
     begin = time.monotonic()
     _log.info("loading %s in %s with %s: %s", spec.directory, spec.dtype, choice.backend, choice.reason)
     for assumption in spec.assumed:
-        _log.warning("assumed: %s", assumption)
+        _log.warning("assumption: %s", assumption)
     options = LoadOptions(args.minimum_cosine, args.allow_padded, workers_on_gpu)
     backend = registry.load(choice.backend, spec, options, allow_pickle=args.allow_pickle)
     _log.info("loaded in %.1f s: %s; warming up", time.monotonic() - begin, backend.detail)
@@ -171,7 +175,7 @@ def _load(args: ServeArgs, spec: ModelSpec, choice: Choice, workers_on_gpu: int)
 
 
 def _broken(backend: BackendName, error: Exception) -> Broken:
-    _log.error("the %s backend has failed", backend, exc_info=error)
+    _log.error("the %s backend failed", backend, exc_info=error)
     words = " ".join(str(error).split())
     return Broken(f"the {backend} backend failed: {type(error).__name__}: {words}")
 
@@ -223,7 +227,7 @@ def _answer(backend: Backend, work: Work) -> Vectors | Failed:
         return Vectors(work.batch, backend.embed(work.texts), backend.padding(work.texts))
     except BatchFailed as failed:
         alone = len(work.texts) == 1  # its traceback once, not for every half on the way to it
-        _log.error("the backend failed for %s: %s", "a text" if alone else "a batch", failed, exc_info=alone)
+        _log.error("cannot compute a %s: %s", "text" if alone else "batch", failed, exc_info=alone)
         return Failed(work.batch)
 
 

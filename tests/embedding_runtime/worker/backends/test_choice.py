@@ -110,12 +110,12 @@ def test_the_words_of_both_backends_are_taken_for_a_task(task: str) -> None:
 def test_a_task_of_another_kind_of_model_is_refused_in_the_words_of_the_same_backend(task: str) -> None:
     args = ServeArgs.from_argv(["--model_name=m", f"--task={task}", f"--model_dir={packaged_minilm()}"])
     right = {"score": "embed", "text_ranking": "text_embedding"}[task]
-    with pytest.raises(Exception, match=f"write --task={right}, or leave it out"):
+    with pytest.raises(Exception, match=f"use --task={right}, or remove --task"):
         ModelSpec.asked_for(args)
 
 
 def test_a_backend_that_quantizes_nothing_is_refused_by_name() -> None:
-    with pytest.raises(ContractError, match="use --backend=huggingface, or leave --backend or --quantize out"):
+    with pytest.raises(ContractError, match="use --backend=huggingface, or remove --backend or --quantize"):
         ServeArgs.from_argv(["--model_name=m", "--backend=vllm", "--quantize=int8"])
 
 
@@ -131,8 +131,8 @@ class NotANumber:
     ("backend", "dtype", "remedy"),
     [
         (BackendName.VLLM, Dtype.FLOAT16, "use --dtype=float32"),
-        (BackendName.VLLM, Dtype.FLOAT32, "use --backend=huggingface, or leave --backend out"),
-        (BackendName.HUGGINGFACE, Dtype.FLOAT32, "fetch the model again"),
+        (BackendName.VLLM, Dtype.FLOAT32, "use --backend=huggingface, or remove --backend"),
+        (BackendName.HUGGINGFACE, Dtype.FLOAT32, "download the model again"),
     ],
 )
 def test_of_vectors_that_are_not_finite_the_remedy_is_one(backend: BackendName, dtype: Dtype, remedy: str) -> None:

@@ -22,6 +22,7 @@ device = pytest.importorskip("embedding_runtime.worker.backends.device")
 huggingface = pytest.importorskip("embedding_runtime.worker.backends.huggingface")
 packed = pytest.importorskip("embedding_runtime.worker.backends.packed")
 padded = pytest.importorskip("embedding_runtime.worker.backends.padded")
+transformer = pytest.importorskip("embedding_runtime.worker.backends.transformer")
 tiny = pytest.importorskip("support.tiny_models")
 
 
@@ -34,11 +35,11 @@ def distilbert(directory: Path) -> ModelSpec:
     return ModelSpec.read(tiny.a_transformer(directory, tiny.SHAPES["distilbert"]))
 
 
-def test_a_model_that_could_be_packed_is_refused_where_torch_cannot(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_packable_model_is_refused_if_torch_cannot_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_its_kernel(monkeypatch)
-    with pytest.raises(ModelRefused, match=r"DistilBertModel .* attention over them failed \(torch .*--allow_padded"):
+    with pytest.raises(
+        ModelRefused, match=r"attention over packed batches failed for DistilBertModel .*\(torch .*--allow_padded"
+    ):
         huggingface.load(distilbert(tmp_path))
 
 
@@ -58,29 +59,30 @@ def test_int8_on_a_gpu_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.Mo
     spec = replace(distilbert(tmp_path), quantize=Quantization.INT8)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(huggingface, "prepare_gpu", lambda: None)
-    with pytest.raises(ModelRefused, match=r"--quantize=int8 is for CPUs: on a GPU, use --dtype=float16"):
+    with pytest.raises(ModelRefused, match=r"--quantize=int8 is not supported on GPUs: use --dtype=float16"):
         huggingface.load(spec)
 
 
-def test_padded_lengths_are_few_and_hardly_longer() -> None:
+def test_padded_lengths_are_few_and_close() -> None:
     widths = {length: device.rounded_up(length, 512) for length in range(1, 513)}
     assert len(set(widths.values())) <= 32
     assert all(length <= width <= max(length + 7, length * 9 / 8) for length, width in widths.items())
 
 
-def test_a_padded_length_is_never_more_than_the_model_takes() -> None:
+def test_a_padded_length_never_exceeds_the_models_maximum() -> None:
     assert device.rounded_up(509, 510) == 510
 
 
 def test_wider_rows_give_the_same_vectors_and_are_counted_as_padding(tmp_path: Path) -> None:
     spec = ModelSpec.read(tiny.a_transformer(tmp_path, tiny.SHAPES["t5"]))
-    model, head, _, _ = huggingface._parts(spec)
+    loaded = transformer.load(spec)
 
     def wide(lengths: Any) -> int:
         return int(device.rounded_up(max(lengths), spec.max_length))
 
     plain, wider = (
-        huggingface.HuggingFaceBackend(padded.prepare(model, width), head, "", width=width) for width in (max, wide)
+        huggingface.HuggingFaceBackend(padded.prepare(loaded.model, width), loaded.head, "", width=width)
+        for width in (max, wide)
     )
     texts = TokenBatch.of([np.arange(4, 4 + length, dtype=np.int32) for length in (3, 9, 30)])
     np.testing.assert_allclose(wider.embed(texts), plain.embed(texts), atol=1e-6)

@@ -43,9 +43,7 @@ def failing_with(error: Exception) -> Any:
         torch.OutOfMemoryError("CUDA out of memory"),
     ],
 )
-def test_an_exception_of_the_models_code_is_its_batchs_and_the_next_one_is_computed(
-    backend: Any, error: Exception
-) -> None:
+def test_an_exception_of_the_models_code_fails_only_its_batch(backend: Any, error: Exception) -> None:
     before, forward = backend.embed(TEXTS), backend._forward
     backend._forward = failing_with(error)
     with pytest.raises(BatchFailed, match=type(error).__name__):
@@ -54,15 +52,13 @@ def test_an_exception_of_the_models_code_is_its_batchs_and_the_next_one_is_compu
     assert np.array_equal(backend.embed(TEXTS), before)
 
 
-def test_an_exception_of_the_device_is_the_end(backend: Any) -> None:
+def test_an_exception_of_the_device_is_fatal(backend: Any) -> None:
     backend._forward = failing_with(torch.AcceleratorError("CUDA error: device-side assert triggered"))
     with pytest.raises(torch.AcceleratorError):
         backend.embed(TEXTS)
 
 
-def test_a_batch_for_which_the_gpu_has_no_memory_fails_once_the_memory_is_free_again(
-    backend: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_that_exceeds_gpu_memory_fails_after_freeing_it(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     freed = []
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "synchronize", lambda: None)

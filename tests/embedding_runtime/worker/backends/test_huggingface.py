@@ -41,7 +41,7 @@ def texts(*lengths: int) -> TokenBatch:
 
 
 @pytest.mark.parametrize("dtype", [Dtype.BFLOAT16, Dtype.FLOAT16])
-def test_a_smaller_type_is_obeyed_and_stays_near(tmp_path: Path, dtype: Dtype) -> None:
+def test_a_smaller_type_is_used_and_stays_close(tmp_path: Path, dtype: Dtype) -> None:
     spec = bert(tmp_path)
     small, full = (
         huggingface.load(replace(spec, dtype=kind)).embed(texts(*LENGTHS)) for kind in (dtype, Dtype.FLOAT32)
@@ -52,7 +52,30 @@ def test_a_smaller_type_is_obeyed_and_stays_near(tmp_path: Path, dtype: Dtype) -
     assert cosines.min() > 0.999
 
 
-def test_weights_that_are_missing_are_refused_never_made_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"model_args": {"attn_implementation": "eager", "add_pooling_layer": False, "trust_remote_code": True}},
+        {"model_args": {"torch_dtype": "bfloat16"}, "tokenizer_args": {"padding_side": "left"}},
+        {"tokenizer_args": {"model_max_length": 20, "truncation_side": "left"}},
+    ],
+)
+def test_accepted_arguments_for_transformers_do_not_change_vectors(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    body = tiny.a_transformer(tmp_path / "body", tiny.SHAPES["bert"])
+    model = tiny.saved(tmp_path / "model", body)
+    file = model / "sentence_bert_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **arguments}))
+    reference = tiny.SentenceTransformer(str(model), device="cpu")
+    spec = ModelSpec.read(model)
+    text = "the quick brown fox " * 5
+    tokenizer = TextTokenizer(spec)
+    (ids,) = tokenizer.encode([text])
+    (found,) = huggingface.load(spec).embed(TokenBatch.of([tokenizer.cut(ids, spec.max_length, spec.cut_side)]))
+    wanted = reference.encode(text, convert_to_tensor=True).float().numpy()
+    assert found @ wanted / np.linalg.norm(found) / np.linalg.norm(wanted) > 0.9999
+
+
+def test_missing_weights_are_refused_and_not_initialized_randomly(tmp_path: Path) -> None:
     spec = bert(tmp_path)
     weights = transformers.AutoModel.from_pretrained(tmp_path)
     del weights.encoder.layer[1]
@@ -63,7 +86,7 @@ def test_weights_that_are_missing_are_refused_never_made_up(tmp_path: Path) -> N
         huggingface.load(spec)
 
 
-def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
+def test_missing_weights_are_named(tmp_path: Path) -> None:
     spec = bert(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ModelRefused, match=r"transformers cannot load .*model\.safetensors"):
@@ -79,23 +102,23 @@ def test_padding_adds_a_fifth_at_most() -> None:
 
 
 @pytest.mark.parametrize("option", [{"hidden_act": "gelu_new"}, {"hidden_act": "relu"}, {"is_decoder": True}])
-def test_a_bert_with_ways_of_its_own_is_left_to_transformers(tmp_path: Path, option: Mapping[str, Any]) -> None:
+def test_an_unusual_bert_is_run_by_transformers(tmp_path: Path, option: Mapping[str, Any]) -> None:
     spec = ModelSpec.read(tiny.a_transformer(tmp_path, tiny.SHAPES["bert"], **option))
     assert huggingface.load(spec).detail.endswith("in float32, packed batches")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="BERT is written out for CPUs")
-def test_a_way_that_moves_a_vector_is_not_taken(
+def test_a_forward_that_changes_vectors_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     right = written.prepare
     monkeypatch.setattr(written, "prepare", lambda model: lambda texts: right(model)(texts) + 0.1)
     assert huggingface.load(bert(tmp_path)).detail.endswith("in float32, packed batches")
-    assert "BertModel has no fused, packed batches: texts together are off by" in caplog.text
+    assert "BertModel cannot use fused, packed batches: vectors of a batch differ by" in caplog.text
 
 
 @pytest.mark.parametrize(("shape", "padding"), [("t5", 3), ("distilbert", 0)])
-def test_padding_is_what_the_model_computes_beside_the_tokens(tmp_path: Path, shape: str, padding: int) -> None:
+def test_padding_counts_the_additional_tokens_of_rows(tmp_path: Path, shape: str, padding: int) -> None:
     backend = huggingface.load(ModelSpec.read(tiny.a_transformer(tmp_path, tiny.SHAPES[shape])))
     places = []
     (model, *_) = backend._forward.args
@@ -107,21 +130,21 @@ def test_padding_is_what_the_model_computes_beside_the_tokens(tmp_path: Path, sh
 
 @pytest.mark.parametrize(
     ("activation", "words"),
-    [("torch.nn.functional.gelu", "no module of torch"), ("torch.nn.Nothing", "torch has none such")],
+    [("torch.nn.functional.gelu", "not a module of torch"), ("torch.nn.Nothing", "torch does not have")],
 )
-def test_an_activation_that_is_none_is_refused(tmp_path: Path, activation: str, words: str) -> None:
+def test_an_unknown_activation_is_refused(tmp_path: Path, activation: str, words: str) -> None:
     dense = Dense(tmp_path, inputs=32, outputs=8, bias=True, activation=activation, residual=False)
     with pytest.raises(ModelRefused, match=words):
         huggingface.load(bert(tmp_path, steps=(dense,)))
 
 
-def test_dense_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_dense_weights_of_a_wrong_shape_are_refused(tmp_path: Path) -> None:
     dense = Dense(tmp_path, inputs=32, outputs=8, bias=True, activation="torch.nn.Tanh", residual=False)
-    with pytest.raises(ModelRefused, match=r"do not fit: .*linear\.weight"):
+    with pytest.raises(ModelRefused, match=r"do not match its config.json: .*linear\.weight"):
         huggingface.load(bert(tmp_path, steps=(dense,)))  # they are the transformer's
 
 
-def test_tokens_that_transformers_would_make_otherwise_are_refused(tmp_path: Path) -> None:
+def test_tokens_that_differ_from_transformers_are_refused(tmp_path: Path) -> None:
     spec = bert(tmp_path)
     tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
     vocabulary = {
@@ -139,7 +162,7 @@ def test_tokens_that_transformers_would_make_otherwise_are_refused(tmp_path: Pat
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
     said = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(said))
-    with pytest.raises(ModelRefused, match="BertTokenizer give different tokens"):
+    with pytest.raises(ModelRefused, match="BertTokenizer return different tokens"):
         huggingface.load(spec)
 
 
@@ -153,7 +176,7 @@ def test_two_batches_are_computed_at_once_where_each_has_one_core(threads: int, 
         torch.set_num_threads(before)
 
 
-def test_a_thread_that_takes_its_half_leaves_the_main_thread_all_cores() -> None:
+def test_a_thread_on_half_of_the_cores_does_not_limit_the_main_thread() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     seen: list[int] = []
@@ -173,13 +196,13 @@ def test_a_thread_that_takes_its_half_leaves_the_main_thread_all_cores() -> None
         torch.set_num_threads(before)
 
 
-def test_positions_stretched_by_the_longest_text_are_not_packed(tmp_path: Path) -> None:
+def test_positions_scaled_by_the_longest_text_are_not_packed(tmp_path: Path) -> None:
     rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
     model = tiny.a_transformer(tmp_path, tiny.SHAPES["qwen3"], rope_parameters=rope)
     assert huggingface.load(ModelSpec.read(model)).detail.endswith("padded batches")
 
 
-def test_a_model_that_counts_positions_by_itself_is_never_run_past_its_last_one(
+def test_a_model_that_computes_positions_itself_never_exceeds_the_last_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shape = replace(tiny.SHAPES["bert"], kind="bart")
@@ -187,7 +210,7 @@ def test_a_model_that_counts_positions_by_itself_is_never_run_past_its_last_one(
     backend = huggingface.load(ModelSpec.read(tiny.a_transformer(tmp_path, shape, d_model=32, **sizes)))
     assert backend.detail.endswith("padded batches")
     # On a GPU it would be a device-side assertion, after which the process computes nothing more.
-    assert "BartModel has no packed batches: it counts positions by itself" in caplog.text
+    assert "BartModel cannot use packed batches: the model computes positions itself" in caplog.text
 
 
 BART_SIZES = {"layers": 2, "attention_heads": 4, "ffn_dim": 64}
@@ -204,7 +227,7 @@ def a_model_of(directory: Path, kind: str, shape: Any, **sizes: Any) -> Any:
 MIXED = ["a", "the quick brown fox", "jumps over " * 9, "query " * 9]
 
 
-def test_a_model_that_sees_the_padding_of_a_batch_gets_its_texts_one_by_one(tmp_path: Path) -> None:
+def test_a_model_that_attends_to_padding_gets_single_texts(tmp_path: Path) -> None:
     spec, wanted = a_model_of(tmp_path, "nystromformer", tiny.SHAPES["bert"])
     backend = huggingface.load(spec)
     ids = TextTokenizer(spec).encode(MIXED)
@@ -214,14 +237,12 @@ def test_a_model_that_sees_the_padding_of_a_batch_gets_its_texts_one_by_one(tmp_
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "gptj"])
-def test_token_types_are_given_to_a_model_that_takes_zeros_for_something_else_than_none(
-    tmp_path: Path, kind: str
-) -> None:
+def test_token_types_are_passed_to_a_model_that_distinguishes_zeros_from_none(tmp_path: Path, kind: str) -> None:
     sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 98, "rotary_dim": 8}
     spec, wanted = a_model_of(tmp_path, kind, tiny.SHAPES["bert"], **sizes)
     assert np.abs(huggingface.load(spec).embed(TextTokenizer(spec).encode(MIXED)) - wanted).max() < 1e-4
 
 
-def test_a_class_that_calls_its_pooler_without_asking_is_served(tmp_path: Path) -> None:
+def test_a_class_that_always_calls_its_pooler_is_served(tmp_path: Path) -> None:
     spec, wanted = a_model_of(tmp_path, "squeezebert", tiny.SHAPES["bert"], embedding_size=32)
     assert np.abs(huggingface.load(spec).embed(TextTokenizer(spec).encode(MIXED)) - wanted).max() < 1e-4

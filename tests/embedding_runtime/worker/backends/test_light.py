@@ -29,14 +29,14 @@ assert torch.distributed.is_available()
 
 
 @pytest.mark.parametrize("shape", sorted(tiny.SHAPES))
-def test_what_is_left_out_is_not_loaded_and_can_be_later(tmp_path: Path, shape: str) -> None:
+def test_skipped_modules_are_not_loaded_and_can_be_imported_later(tmp_path: Path, shape: str) -> None:
     model = tiny.a_transformer(tmp_path, tiny.SHAPES[shape])
     argv = [sys.executable, "-c", PROGRAM, str(model)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_the_installed_torch_and_transformers_are_those_that_it_was_tried_with() -> None:
+def test_the_installed_torch_and_transformers_are_known() -> None:
     """After an upgrade: run this file and the correctness matrix with the new version listed, then keep it listed."""
     assert light.KNOWN["torch"] == ".".join(version("torch").split(".")[:2])
     assert light.KNOWN["transformers"] == version("transformers").split(".")[0]

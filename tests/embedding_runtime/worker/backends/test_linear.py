@@ -26,7 +26,7 @@ def test_a_layer_is_torchs_own(*, shape: tuple[int, ...], biased: bool, avx2: bo
 
 @pytest.mark.parametrize("avx2", [True, False], ids=["avx2", "wider"])
 @pytest.mark.parametrize("tokens", [1, 255, 256])
-def test_a_residual_connection_is_added_to_what_stays_as_it_is(*, tokens: int, avx2: bool) -> None:
+def test_a_residual_addition_does_not_change_its_operand(*, tokens: int, avx2: bool) -> None:
     torch.manual_seed(1)
     before, given, beside = nn.Linear(64, 96), torch.randn(tokens, 64), torch.randn(tokens, 96)
     kept = beside.clone()

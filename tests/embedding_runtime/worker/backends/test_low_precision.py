@@ -72,7 +72,7 @@ def sentence_transformers_own(texts: Sequence[str]) -> VectorRows:
 @pytest.mark.parametrize(
     ("reduced", "least"), [(*BFLOAT16.values, 0.9999), (*INT8.values, 0.995)], ids=["bf16", "int8"]
 )
-def test_minilm_is_near_sentence_transformers(reduced: dict[str, Any], least: float) -> None:
+def test_minilm_is_close_to_sentence_transformers(reduced: dict[str, Any], least: float) -> None:
     spec = spec_of(packaged_minilm(), **reduced)
     backend = huggingface.load(spec, ANY_COSINE)
     assert "fused" in backend.detail
@@ -95,7 +95,7 @@ def test_every_architecture_of_the_family_is_served_near_float32(
 
 
 @pytest.mark.parametrize("reduced", [BFLOAT16, INT8])
-def test_a_texts_vector_does_not_depend_on_the_texts_beside_it(reduced: dict[str, Any]) -> None:
+def test_a_vector_does_not_depend_on_other_texts_of_the_batch(reduced: dict[str, Any]) -> None:
     backend = huggingface.load(spec_of(packaged_minilm(), **reduced), ANY_COSINE)
     texts = ids(3, 7, 7, 60, 200)
     together, alone = backend.embed(texts), np.concatenate([backend.embed(text) for text in texts.singles()])
@@ -103,15 +103,17 @@ def test_a_texts_vector_does_not_depend_on_the_texts_beside_it(reduced: dict[str
 
 
 @pytest.mark.parametrize("reduced", [BFLOAT16, INT8])
-def test_what_is_below_the_minimum_cosine_is_refused_with_both_numbers(tmp_path: Path, reduced: dict[str, Any]) -> None:
+def test_a_cosine_below_the_minimum_is_refused_with_both_numbers(tmp_path: Path, reduced: dict[str, Any]) -> None:
     spec = spec_of(tiny.a_transformer(tmp_path, tiny.SHAPES["bert"]), **reduced)
-    with pytest.raises(ModelRefused, match=r"a cosine of 0\.99\d+ to float32.*--minimum_cosine=1: serve it in float32"):
+    with pytest.raises(
+        ModelRefused, match=r"a cosine similarity of 0\.99\d+ to float32.*--minimum_cosine=1: use float32"
+    ):
         huggingface.load(spec, LoadOptions(minimum_cosine=1))
 
 
 def test_int8_of_a_model_outside_of_the_family_is_refused_by_name(tmp_path: Path) -> None:
     spec = spec_of(tiny.a_transformer(tmp_path, tiny.SHAPES["modernbert"]), quantize=Quantization.INT8)
-    with pytest.raises(ModelRefused, match=r"--quantize=int8 is not available for ModernBertModel.*Bert, .*leave"):
+    with pytest.raises(ModelRefused, match=r"--quantize=int8 is not supported for ModernBertModel.*Bert, .*remove"):
         huggingface.load(spec, ANY_COSINE)
 
 
@@ -143,7 +145,7 @@ def test_a_token_of_zeros_has_a_result() -> None:
     assert torch.equal(layer.forward(torch.zeros(2, 16)), torch.ones(2, 8))
 
 
-def test_a_number_below_all_that_were_seen_at_start_is_cut_off_and_does_not_turn_round() -> None:
+def test_a_number_below_the_calibrated_range_is_clamped() -> None:
     weights = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
     layer = low_precision.Int8Linear(weights, None)
     layer.forward(torch.rand(32, 64) - 0.13)  # as if GELU came before it

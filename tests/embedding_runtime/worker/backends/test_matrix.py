@@ -134,7 +134,7 @@ def check(model: Path, note: Callable[[str, float], None]) -> None:
 
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_vectors_are_sentence_transformers_own(
+def test_vectors_equal_those_of_sentence_transformers(
     tmp_path: Path, transformers_of: dict[str, Path], compared: Any, row: Row, file_format: str
 ) -> None:
     model = tiny.saved(
@@ -169,9 +169,7 @@ def test_the_transformer_may_have_a_directory_of_its_own(
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("shape", ["bert", "modernbert", "qwen3"])
-def test_smaller_types_stay_as_near_as_they_can(
-    tmp_path: Path, transformers_of: dict[str, Path], shape: str, dtype: str
-) -> None:
+def test_smaller_types_stay_close(tmp_path: Path, transformers_of: dict[str, Path], shape: str, dtype: str) -> None:
     model = tiny.saved(tmp_path, transformers_of[shape], steps=steps("dense + normalize"))
     reference = tiny.SentenceTransformer(str(model), device="cpu", model_kwargs={"dtype": getattr(torch, dtype)})
     wanted = reference_vectors(reference, TEXTS).astype(np.float32)
@@ -180,14 +178,14 @@ def test_smaller_types_stay_as_near_as_they_can(
 
 
 @pytest.mark.parametrize("shape", ["bert", "xlm-roberta", "modernbert", "qwen3", "t5"])
-def test_a_plain_transformers_model_is_taken_as_sentence_transformers_takes_it(
+def test_a_plain_transformers_model_is_read_as_in_sentence_transformers(
     transformers_of: dict[str, Path], compared: Any, shape: str
 ) -> None:
     check(transformers_of[shape], partial(compared, f"{shape}-plain", "huggingface", "plain"))
 
 
 @pytest.mark.parametrize(("shape", "way"), tiny.WAYS.items())
-def test_a_model_takes_the_fastest_way_that_keeps_its_vectors(
+def test_a_model_uses_the_fastest_forward_that_keeps_its_vectors(
     transformers_of: dict[str, Path], shape: str, way: str
 ) -> None:
     backend = huggingface.load(ModelSpec.read(transformers_of[shape]))
@@ -236,7 +234,7 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
         yield runs
 
 
-def test_vllm_serves_without_a_proof_exactly_what_is_compared_here(tmp_path: Path) -> None:
+def test_vllm_needs_no_self_test_exactly_for_the_matrix(tmp_path: Path) -> None:
     specs = [ModelSpec.read(model) for model in vllm_models(tmp_path).values()]
     assert {vllm_coverage.case_of(spec) for spec in specs} == {case for case in vllm_coverage.COVERED if case.pooling}
     assert [vllm_coverage.reason_for_self_test(spec) for spec in specs] == [None] * len(specs)
@@ -245,7 +243,9 @@ def test_vllm_serves_without_a_proof_exactly_what_is_compared_here(tmp_path: Pat
 @pytest.mark.model
 @pytest.mark.parametrize("mates", ["alone", "together"])
 @pytest.mark.parametrize("row", [row.name for row in VLLM_ROWS])
-def test_vllms_vectors_are_sentence_transformers_own(vllm: VllmRuns, compared: Any, row: str, mates: str) -> None:
+def test_vllms_vectors_equal_those_of_sentence_transformers(
+    vllm: VllmRuns, compared: Any, row: str, mates: str
+) -> None:
     answer = vllm.answer(row)
     assert "refused" not in answer, answer
     found = np.array(answer[mates])

@@ -91,7 +91,7 @@ def predicted(reference: Any, pairs: list[tuple[str, str]]) -> npt.NDArray[Any]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_scores_are_cross_encoders_own(tmp_path: Path, compared: Any, row: Row) -> None:
+def test_scores_equal_those_of_cross_encoder(tmp_path: Path, compared: Any, row: Row) -> None:
     model = a_cross_encoder(tmp_path, row)
     reference = tiny.CrossEncoder(str(model), device="cpu")
     spec = ModelSpec.read(model)
@@ -135,7 +135,7 @@ def test_pairs_are_cut_as_cross_encoder_cuts_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_smaller_types_stay_as_near_as_they_can(tmp_path: Path, dtype: str) -> None:
+def test_smaller_types_stay_close(tmp_path: Path, dtype: str) -> None:
     model = a_cross_encoder(tmp_path, Row("", labels=3))
     reference = tiny.CrossEncoder(str(model), device="cpu", model_kwargs={"dtype": getattr(torch, dtype)})
     spec = ModelSpec.read(model).limited(max_length=None, dtype=Dtype(dtype))
@@ -146,14 +146,14 @@ def test_smaller_types_stay_as_near_as_they_can(tmp_path: Path, dtype: str) -> N
 
 
 @pytest.mark.parametrize("shape", ["bert", "xlm-roberta", "mpnet", "distilbert", "modernbert"])
-def test_pairs_take_the_fastest_way_that_keeps_their_scores(tmp_path: Path, shape: str) -> None:
+def test_pairs_use_the_fastest_forward_that_keeps_their_scores(tmp_path: Path, shape: str) -> None:
     spec = ModelSpec.read(a_cross_encoder(tmp_path, Row("", shape)))
     assert registry.load(BackendName.HUGGINGFACE, spec, allow_pickle=False).detail.endswith(
         f"in float32, {tiny.WAYS[shape]} batches"
     )
 
 
-def test_a_head_that_the_files_lack_is_refused_never_made_up(tmp_path: Path) -> None:
+def test_a_missing_head_is_refused_and_not_initialized_randomly(tmp_path: Path) -> None:
     tiny.a_transformer(tmp_path, tiny.SHAPES["bert"])
     config = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(config.replace("BertModel", "BertForSequenceClassification"))
@@ -161,7 +161,7 @@ def test_a_head_that_the_files_lack_is_refused_never_made_up(tmp_path: Path) -> 
         registry.load(BackendName.HUGGINGFACE, ModelSpec.read(tmp_path), allow_pickle=False)
 
 
-def test_a_head_that_reads_otherwise_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_unsupported_head_is_refused_by_name(tmp_path: Path) -> None:
     shape = replace(tiny.SHAPES["qwen3"], sizes={"num_key_value_heads": 2, "head_dim": 8})  # it reads the last token
     spec = ModelSpec.read(a_cross_encoder(tmp_path, Row("", "qwen3"), shape))
     with pytest.raises(ModelRefused, match=r"Qwen3ForSequenceClassification in .* has a head that is not served"):
@@ -183,7 +183,7 @@ def vllm_models(directory: Path) -> dict[str, Path]:
     return {row.name: a_cross_encoder(directory / row.name, row, hidden_size=128) for row in VLLM_ROWS}
 
 
-def test_vllm_serves_without_a_proof_exactly_what_is_compared_here(tmp_path: Path) -> None:
+def test_vllm_needs_no_self_test_exactly_for_the_matrix(tmp_path: Path) -> None:
     specs = [ModelSpec.read(model) for model in vllm_models(tmp_path).values()]
     covered = {case for case in vllm_coverage.COVERED if not case.pooling}
     assert {vllm_coverage.case_of(spec) for spec in specs} == covered
@@ -201,7 +201,7 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
 @pytest.mark.model
 @pytest.mark.parametrize("mates", ["alone", "together"])
 @pytest.mark.parametrize("row", [*VLLM_ROWS, PROVEN], ids=lambda row: row.name)
-def test_vllms_scores_are_cross_encoders_own(vllm: VllmRuns, compared: Any, row: Row, mates: str) -> None:
+def test_vllms_scores_equal_those_of_cross_encoder(vllm: VllmRuns, compared: Any, row: Row, mates: str) -> None:
     answer = vllm.answer(row.name)
     assert "refused" not in answer, answer
     wanted = predicted(tiny.CrossEncoder(str(vllm.models[row.name]), device="cpu"), VLLM_PAIRS)

@@ -10,7 +10,7 @@ pooling = pytest.importorskip("embedding_runtime.worker.backends.pooling")
 
 @pytest.mark.parametrize("mode", Pooling)
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_what_is_not_a_number_in_a_token_that_counts_is_never_pooled_away(mode: Pooling, place: int) -> None:
+def test_nan_in_a_counted_token_is_never_pooled_away(mode: Pooling, place: int) -> None:
     read = {Pooling.CLS: [0], Pooling.LAST_TOKEN: [2]}.get(mode, [0, 1, 2])
     hidden = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]])
     hidden[place, 0] = torch.nan

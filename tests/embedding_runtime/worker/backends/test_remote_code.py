@@ -60,18 +60,18 @@ def with_auto_map(model: Path, code: str, **auto_map: str) -> Path:
 
 @pytest.mark.model
 @pytest.mark.parametrize("backend", ["huggingface", "vllm"])
-def test_a_server_that_is_not_asked_to_refuses_it_and_runs_none_of_it(tmp_path: Path, backend: str) -> None:
+def test_without_the_flag_remote_code_is_refused_and_not_run(tmp_path: Path, backend: str) -> None:
     model, ran = tiny.a_model_with_remote_code(tmp_path / "model"), tmp_path / "ran"
     with RuntimeServer(backend, model=model, env={"OWN_CODE_RAN": str(ran)}) as server:
         assert server.process.wait(120) == 1
         assert "config.json has auto_map: a model of type 'novel' needs Python code that comes with it" in server.log
-        assert "serve it with --trust_remote_code=true if you trust it" in server.log.splitlines()[-1]
+        assert "review it and set --trust_remote_code=true" in server.log.splitlines()[-1]
     assert not ran.exists()
 
 
 @pytest.mark.model
 @pytest.mark.parametrize("backend", ["huggingface", "vllm"])
-def test_a_server_that_is_asked_to_gives_the_vectors_that_its_code_gives(tmp_path: Path, backend: str) -> None:
+def test_with_remote_code_the_server_returns_the_vectors_of_that_code(tmp_path: Path, backend: str) -> None:
     """Its code is copied below HOME, which in a pod is the one place that can be written to."""
     model = tiny.a_model_with_remote_code(tmp_path / "model", hidden_size=128)  # vLLM wants heads of 32 or more
     ran, home = tmp_path / "ran", tmp_path / "home"
@@ -85,7 +85,7 @@ def test_a_server_that_is_asked_to_gives_the_vectors_that_its_code_gives(tmp_pat
 
 
 @pytest.mark.model
-def test_code_that_vllm_cannot_put_its_attention_into_is_refused_naming_the_other_backend(tmp_path: Path) -> None:
+def test_code_that_vllm_cannot_run_is_refused_with_the_other_backend(tmp_path: Path) -> None:
     model = tiny.a_model_with_remote_code(tmp_path, hidden_size=128, homemade=True)
     with RuntimeServer("vllm", model=model, trust_remote_code=True) as server:
         assert server.process.wait(240) == 1
@@ -93,16 +93,16 @@ def test_code_that_vllm_cannot_put_its_attention_into_is_refused_naming_the_othe
 
 
 @pytest.mark.model
-def test_a_class_that_vllm_has_another_of_under_the_same_name_is_refused_by_its_vectors(tmp_path: Path) -> None:
+def test_a_class_whose_name_vllm_uses_for_another_one_is_refused(tmp_path: Path) -> None:
     bert = tiny.a_transformer(tmp_path, tiny.SHAPES["bert"], hidden_size=128)
     model = with_auto_map(bert, SQUARING_BERT, AutoModel="modeling.SquaringBert")
     with RuntimeServer("vllm", model=model, trust_remote_code=True) as server:
         assert server.process.wait(240) == 1
-        assert "vLLM does not compute what the code that came with" in server.log.splitlines()[-1]
+        assert "vLLM's results differ from those of the code that came with" in server.log.splitlines()[-1]
 
 
 @pytest.mark.parametrize(("homemade", "way"), [(False, "packed"), (True, "padded")])
-def test_its_batches_are_packed_where_that_is_proven_and_padded_where_not(
+def test_its_batches_are_packed_if_the_self_test_passes_and_padded_otherwise(
     tmp_path: Path, *, homemade: bool, way: str
 ) -> None:
     model = tiny.a_model_with_remote_code(tmp_path, homemade=homemade)
@@ -115,18 +115,16 @@ def test_its_batches_are_packed_where_that_is_proven_and_padded_where_not(
     assert off(np.concatenate([backend.embed(text) for text in ids.singles()]), wanted) < 1e-6
 
 
-def test_code_that_does_not_keep_texts_apart_is_refused(tmp_path: Path) -> None:
+def test_code_that_mixes_texts_is_refused(tmp_path: Path) -> None:
     model = tiny.a_model_with_remote_code(tmp_path, homemade=True)
     code = (model / "modeling_novel.py").read_text()
     (model / "modeling_novel.py").write_text(code.replace("(query, key, value, mask)", "(query, key, value)"))
-    with pytest.raises(ModelRefused, match="does not keep the texts of a batch apart: texts together are off by"):
+    with pytest.raises(ModelRefused, match="mixes the texts of a batch: vectors of a batch differ by"):
         huggingface.load(asked(model))
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_of_a_kind_that_transformers_has_it_is_run_in_place_of_transformers_own_where_asked(
-    tmp_path: Path, *, trusted: bool
-) -> None:
+def test_remote_code_replaces_that_of_transformers_if_it_is_enabled(tmp_path: Path, *, trusted: bool) -> None:
     bert = tiny.a_transformer(tmp_path, tiny.SHAPES["bert"])
     model = with_auto_map(bert, SQUARING_BERT, AutoModel="modeling.SquaringBert")
     spec = asked(model, trusted=trusted)
@@ -135,14 +133,14 @@ def test_of_a_kind_that_transformers_has_it_is_run_in_place_of_transformers_own_
     assert off(found, reference_vectors(model, trusted=not trusted)) > 0.01
 
 
-def test_a_package_that_it_needs_and_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
     bert = tiny.a_transformer(tmp_path, tiny.SHAPES["bert"])
     model = with_auto_map(bert, "import not_installed", AutoModel="modeling.Missing")
     with pytest.raises(ModelRefused, match="packages that were not found in your environment: not_installed"):
         huggingface.load(asked(model))
 
 
-def test_a_model_without_any_is_served_as_ever(tmp_path: Path) -> None:
+def test_a_model_without_python_code_runs_transformers(tmp_path: Path) -> None:
     assert not asked(tiny.a_transformer(tmp_path, tiny.SHAPES["bert"])).remote_code
 
 

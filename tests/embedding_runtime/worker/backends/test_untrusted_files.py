@@ -43,7 +43,7 @@ def test_pickled_weights_are_refused_naming_the_file_and_the_flag(tmp_path: Path
         ["model-00001-of-00002.safetensors", "model.safetensors.index.json", "2_Dense/model.safetensors"],
     ],
 )
-def test_safetensors_are_read_whatever_lies_beside_them(tmp_path: Path, files: list[str]) -> None:
+def test_safetensors_are_loaded_whatever_other_files_exist(tmp_path: Path, files: list[str]) -> None:
     (tmp_path / "2_Dense").mkdir()
     weights = a_model(tmp_path, modules=["Transformer", "Pooling", "Dense"])
     for name in files:
@@ -66,7 +66,7 @@ def test_a_server_with_pickled_weights_ends_before_it_loads_anything(tmp_path: P
 
 @pytest.mark.model
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_pickled_weights_are_read_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_pickled_weights_are_loaded_with_the_flag(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     tiny = pytest.importorskip("support.tiny_models")
     safetensors = pytest.importorskip("safetensors.torch")

@@ -36,7 +36,7 @@ def a_spec(directory: Path, config: dict[str, Any], **changes: Any) -> ModelSpec
     return replace(MINILM, directory=directory, **changes)
 
 
-def test_of_all_of_transformers_types_only_the_matrix_is_served_without_a_self_test(tmp_path: Path) -> None:
+def test_only_model_types_of_the_matrix_need_no_self_test(tmp_path: Path) -> None:
     found = set()
     for model_type in configurations.CONFIG_MAPPING_NAMES:
         for architecture, pooling in product(architectures_of(model_type), (*SEQ_POOLING, ())):
@@ -72,7 +72,7 @@ def test_the_packaged_model_needs_no_self_test() -> None:
         ({"a_key_of_tomorrow": 1}, "a_key_of_tomorrow to 1"),
     ],
 )
-def test_what_it_does_not_cover_is_proven(tmp_path: Path, says: dict[str, Any], reason: str) -> None:
+def test_uncovered_models_need_a_self_test(tmp_path: Path, says: dict[str, Any], reason: str) -> None:
     config = json.loads((packaged_minilm() / "config.json").read_text())
     assert re.search(reason, vllm_coverage.reason_for_self_test(a_spec(tmp_path, {**config, **says})) or "")
 
@@ -94,7 +94,7 @@ QWEN3 = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "rope_the
         ({"is_causal": False}, False),
     ],
 )
-def test_a_decoder_is_covered_with_plain_positions_and_whole_attention(
+def test_a_decoder_is_covered_with_default_positions_and_full_attention(
     tmp_path: Path, says: dict[str, Any], *, covered: bool
 ) -> None:
     spec = a_spec(tmp_path, {**QWEN3, **says}, pooling=(Pooling.LAST_TOKEN,))
@@ -102,7 +102,7 @@ def test_a_decoder_is_covered_with_plain_positions_and_whole_attention(
 
 
 @pytest.mark.parametrize(("padding", "covered"), [(1, True), (0, False)])
-def test_positions_of_robertas_kin_are_covered_after_their_usual_padding(
+def test_positions_of_the_roberta_family_are_covered_after_the_default_padding(
     tmp_path: Path, padding: int, *, covered: bool
 ) -> None:
     spec = a_spec(tmp_path, {"model_type": "roberta", "architectures": ["RobertaModel"]}, padding=padding)

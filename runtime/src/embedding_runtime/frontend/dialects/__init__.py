@@ -1,1 +1,1 @@
-"""The HTTP APIs that are served, a package each: its schema, its routes, its errors and its table of fields."""
+"""The HTTP APIs, one package each: schema, routes, error format and tables of ignored and rejected fields."""

@@ -36,13 +36,13 @@ EXAMPLE = "This is an example sentence for embedding generation."
 
 
 class Body(BaseModel):
-    """A part of a request. Values are taken as they are: no number is read from a string."""
+    """A part of a request. Validation is strict: a string is not converted to a number."""
 
     model_config = ConfigDict(strict=True)
 
 
 def _with_other_fields(schema: dict[str, Any], model: type["RequestBody"]) -> None:
-    """Add the fields that are ignored or refused to the OpenAPI document."""
+    """Add the ignored and the rejected fields to the OpenAPI document."""
     properties = schema.setdefault("properties", {})
     for name in sorted(model.ignored):
         properties.setdefault(name, {"description": "accepted and ignored"})
@@ -52,10 +52,10 @@ def _with_other_fields(schema: dict[str, Any], model: type["RequestBody"]) -> No
 
 
 class RequestBody(Body):
-    """A whole request: its fields are obeyed, others are ignored where that is harmless, or refused by name.
+    """The body of a request: every field is either supported, ignored because it is harmless, or rejected by name.
 
-    So no client gets other numbers than it asked for, and none is refused for what changes no number. null counts as
-    left out.
+    A client therefore never gets numbers that its request did not describe, and no request is rejected for a field that
+    does not change the numbers. null is the same as an absent field.
     """
 
     model_config = ConfigDict(json_schema_extra=_with_other_fields)
@@ -63,48 +63,49 @@ class RequestBody(Body):
     priority: Annotated[
         int | None,
         Field(
-            description="as vLLM and Cohere have it: a request of less than 0 is interactive, one of more is bulk. "
-            "0, the default: up to eight texts are interactive. The header X-Priority, interactive or bulk, goes first"
+            description="queue priority, as in vLLM and Cohere: below 0 is interactive, above 0 is bulk. With 0, the "
+            "default, a request of up to eight texts is interactive and a larger one is bulk. The header X-Priority "
+            "(interactive or bulk) overrides this field"
         ),
     ] = None
 
     dropped: ClassVar[frozenset[str]] = frozenset()
-    """Fields with texts that nothing reads once they are tokenized. Without one, the body counts as held to the end."""
+    """Fields whose texts can be freed after tokenization. If there are none, the body is held until the response."""
 
     ignored: ClassVar[frozenset[str]] = frozenset()
-    """Fields that are accepted and ignored, since they change nothing of the answer."""
+    """Fields that are accepted and ignored because they do not change the response."""
 
     refused: ClassVar[Mapping[str, str]] = {}
-    """Fields of other servers that would change the answer and are not supported, with what to use instead.
+    """Fields of other servers that would change the response and are not supported, with what to use instead.
 
-    Also fields of this model of which only the value that changes nothing is accepted.
+    Also fields of this model that accept only the value that changes nothing.
     """
 
     @classmethod
     def split(cls, content: bytes, headers: Headers) -> tuple[bytes, bytes] | None:
-        """The JSON of a body, and what follows it; None where the body does not say that it is JSON."""
+        """Split a body into its JSON and the bytes after it. None if the Content-Type is not JSON."""
         return (content, b"") if is_json(headers) else None
 
     def attach(self, rest: bytes) -> Self:
-        """The request with what followed its JSON. Raises BadRequest."""
+        """Return the request with the bytes that followed its JSON. Raises BadRequest."""
         del rest
         return self
 
     @property
     def lane(self) -> Lane | None:
-        """What `priority` says."""
+        """The lane that `priority` selects; None for the default."""
         if not self.priority:
             return None
         return Lane.INTERACTIVE if self.priority < 0 else Lane.BULK
 
     def drop_texts(self) -> None:
-        """Forget them: a request that waits for its vectors holds its token ids alone."""
+        """Free the texts: a queued request needs its token ids only."""
         for name in self.dropped:
             self.__dict__[name] = None
 
 
 def is_json(headers: Headers) -> bool:
-    """Whether a request says that its body is JSON."""
+    """Whether the Content-Type is JSON."""
     return _JSON.match(headers.get("content-type", "")) is not None
 
 
@@ -112,32 +113,32 @@ _JSON = re.compile(r"application/([\w.+-]+\+)?json\s*(;|$)", re.IGNORECASE | re.
 
 
 class Answer(BaseModel):
-    """An answer, as it is documented."""
+    """A response, for the OpenAPI document."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """Annotation of a field that takes several forms: one error in these words, instead of one a form."""
+    """Annotation of a field that accepts several forms: one error message for all, instead of one for each form."""
 
     words: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Raises no error of the forms themselves."""
+        """Replace the errors of the single forms by one."""
         return core_schema.custom_error_schema(
-            handler(source), custom_error_type="form", custom_error_message=f"it has to be {self.words}"
+            handler(source), custom_error_type="form", custom_error_message=f"must be {self.words}"
         )
 
 
 def _encodable(text: str) -> str:
-    """JSON can hold half of a surrogate pair, U+D800 alone, which is no text. Raises UnicodeEncodeError."""
+    """Reject an unpaired surrogate (U+D800 alone), which JSON can hold. Raises UnicodeEncodeError."""
     text.encode()
     return text
 
 
 def _a_boolean(given: object) -> object:
-    """Literal[False] takes 0, too. Raises ValueError."""
+    """Reject 0 and 1, which Literal[False] and Literal[True] accept. Raises ValueError."""
     if not isinstance(given, bool):
-        raise ValueError("Input should be a valid boolean")  # noqa: TRY004 pydantic's own, of any type
+        raise ValueError("Input should be a valid boolean")  # noqa: TRY004 pydantic's own words, whatever the type
     return given
 
 
@@ -146,7 +147,7 @@ OnlyFalse = Annotated[Literal[False], BeforeValidator(_a_boolean)]
 OnlyZero = Annotated[int, Field(ge=0, le=0)]
 OnlyMinusOne = Annotated[int, Field(ge=-1, le=-1)]
 
-ModelName = Annotated[str, Field(description="name of the served model, or one of its aliases; optional")]
+ModelName = Annotated[str, Field(description="name of the served model, or one of its aliases; may be omitted")]
 
 Text = Annotated[str, AfterValidator(_encodable)]
 TokenId = Annotated[int, Field(ge=0)]
@@ -154,26 +155,26 @@ TokenId = Annotated[int, Field(ge=0)]
 Item = TypeVar("Item")
 
 Many = Annotated[list[Item], Field(fail_fast=True)]
-"""One error is enough: a million texts, tried as numbers, would give a million of them, and take half a minute."""
+"""Validation stops at the first error: a million texts checked as numbers would give a million errors and take 30 s."""
 
 Texts = Annotated[
     Text | Many[Text] | Many[TokenId] | Many[Many[TokenId]],
     Form(
-        "a string, a list of strings, a list of token ids, or a list of lists of token ids; strings of whole Unicode "
-        "characters"
+        "a string, a list of strings, a list of token ids, or a list of lists of token ids; strings must be valid "
+        "Unicode"
     ),
     Field(
-        description="one text or several; or token ids of the model's own tokenizer, special tokens included",
+        description="one text or several, or token ids from the model's own tokenizer, special tokens included",
         examples=[EXAMPLE],
     ),
 ]
 
-TextOrTexts = Annotated[Text | Many[Text], Form("a string or a list of strings, of whole Unicode characters")]
+TextOrTexts = Annotated[Text | Many[Text], Form("a string or a list of strings, in valid Unicode")]
 
 Vector = Annotated[list[float], Field(examples=[[0.0078994, 0.00834005, 0.03579672]])]
 
 Truncate = Literal["NONE", "START", "END"]
-"""Cohere's words: which end of a text that is too long is left out."""
+"""Cohere's values: the end at which a text that is too long is truncated."""
 
 InputType = Literal["search_query", "search_document", "classification", "clustering", "query", "document", "passage"]
-"""Cohere's words, and those of others for the first two."""
+"""Cohere's values, and other servers' synonyms of the first two."""

@@ -1,4 +1,4 @@
-"""A request's body: bytes in, the model that a route asks for out, or all that is wrong with it, in words."""
+"""Parse and validate request bodies: bytes in, the route's model out, or one error that lists every problem."""
 
 import difflib
 import json
@@ -26,26 +26,26 @@ def _context(request: Request) -> RequestContext:
 
 
 Context = Annotated[RequestContext, Depends(_context)]
-"""The context of the request: an endpoint of a BodyRoute asks for it by `context: Context`."""
+"""The request context. An endpoint of a BodyRoute gets it with a parameter `context: Context`."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Annotation of a `body` that may be of several models: which one, by the content of the request."""
+    """Annotation of a `body` with several possible models: selects one by the content of the request."""
 
     of: Callable[[Mapping[str, Any]], type[RequestBody]]
 
 
 class BodyRoute(APIRoute):
-    """A route that FastAPI documents, and that runs without it.
+    """A route that FastAPI documents but does not run.
 
-    A `body` is read and checked here; the endpoint gets it, the parameters of its path, and its `context` if it asks
-    for that. FastAPI would look for dependencies, forms and files at every request, which no route here has, and for
-    exceptions, which the middleware outside does: docs/performance.md.
+    It reads and validates the `body`, and calls the endpoint with it, the path parameters, and the `context` if the
+    endpoint has such a parameter. FastAPI would look for dependencies, forms and files in every request, which no route
+    here uses, and handle exceptions, which the middleware does: docs/performance.md.
     """
 
     bodies: tuple[type[RequestBody], ...] = ()
-    """What the endpoint takes."""
+    """The models that the endpoint accepts."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
@@ -85,7 +85,7 @@ def _reading(
 
 async def _body(model: type[RequestBody] | Choice, request: Request) -> RequestBody:
     """Raises BadRequest."""
-    content = await request.body()
+    content = (await request.receive()).get("body", b"")  # BodyReader hands all of it over at once
     split = RequestBody.split if isinstance(model, Choice) else model.split
     parts = split(content, request.headers) if content else None
     if parts is None:
@@ -96,7 +96,7 @@ async def _body(model: type[RequestBody] | Choice, request: Request) -> RequestB
 
 
 _LARGE = 1 << 16
-"""Bytes of a body above which it is parsed beside the loop."""
+"""A body of more bytes is parsed in a thread, off the event loop."""
 
 
 def _read(model: type[RequestBody] | Choice, head: bytes, rest: bytes) -> RequestBody:
@@ -116,14 +116,14 @@ def _json(content: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise MalformedBody(f"the body is not JSON: it is not valid {error.encoding.upper()}") from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists within lists within lists
-        raise MalformedBody(f"the body is not JSON that can be read: {type(error).__name__}") from None
+        raise MalformedBody(f"the JSON of the body cannot be parsed: {type(error).__name__}") from None
 
 
-_NO_OBJECT = "the body is not a JSON object; send it with the header Content-Type: application/json"
+_NO_OBJECT = "the body is not a JSON object: send one, with the header Content-Type: application/json"
 
 
 def _checked(model: type[RequestBody], content: Mapping[str, Any]) -> RequestBody:
-    """Raises BadRequest with all that is wrong, by place, without the values, which may be texts."""
+    """Validate. Raises BadRequest with every problem and its place, but without values, which may be users' texts."""
     others = _other_fields(model, content)
     problems: dict[str, str | None] = {}  # the field of each message
     try:
@@ -142,7 +142,7 @@ def _checked(model: type[RequestBody], content: Mapping[str, Any]) -> RequestBod
 
 
 def _other_fields(model: type[RequestBody], content: Mapping[str, Any]) -> list[str]:
-    """Those that the model does not have, and that may not be ignored."""
+    """Names of fields that are neither in the model nor ignored."""
     if content.keys() <= model.model_fields.keys():
         return []
     known = model.model_fields.keys() | model.ignored
@@ -153,22 +153,22 @@ def _other_field(model: type[RequestBody], name: str) -> str:
     if name in model.refused:
         return f"{name} is not supported: {model.refused[name]}"
     if not _NAME.fullmatch(name):
-        return "there is an unknown field, whose name is not repeated here: leave it out"
+        return "the body has an unknown field whose name is not valid (letters, digits, _ . - only): remove it"
     if near := difflib.get_close_matches(name, model.model_fields, n=1):
         return f"{name}: unknown field; did you mean {near[0]}?"
     return f"{name}: unknown field; valid fields: {', '.join(model.model_fields)}"
 
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-"""What may be a field. Anything else may be a text."""
+"""A plausible field name. Anything else could be a user's text and is not repeated."""
 
 
 _MOST_PROBLEMS = 20
-"""In one message."""
+"""Problems that one message lists."""
 
 
 def _message(error: Mapping[str, Any], refused: Mapping[str, str]) -> str:
-    """One of pydantic's errors, with its place in front."""
+    """One of pydantic's errors, prefixed with its place."""
     place, last = "", ""
     for part in error["loc"]:
         if isinstance(part, int):
@@ -176,6 +176,6 @@ def _message(error: Mapping[str, Any], refused: Mapping[str, str]) -> str:
         else:
             place, last = f"{place}.{part}" if place else str(part), str(part)
     if error["type"] == "missing":
-        return f"{place} is missing"
+        return f"{place} is required"
     said = error["msg"].removeprefix("Value error, ")
     return f"{place}: {said}; {refused[last]}" if last in refused else f"{place}: {said}"

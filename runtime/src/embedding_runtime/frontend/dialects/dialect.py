@@ -1,4 +1,4 @@
-"""A dialect: how one API names its routes in the document, and how it words an error."""
+"""A dialect: one API's name in the OpenAPI document, its format of errors and its status codes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ __all__ = ["Dialect", "Failure"]
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong, for every dialect to word."""
+    """An error, before a dialect formats it."""
 
     status: int
-    """As the dialect has it."""
+    """The HTTP status in this dialect."""
     message: str
     type: str = "invalid_request_error"
     param: str | None = None
@@ -29,62 +29,62 @@ class Failure:
 
 @dataclass(frozen=True)
 class Dialect:
-    """One API. A route knows its own: `router` gives it to all that are made with it."""
+    """One API. Each route made with `router` carries its dialect."""
 
     name: str
-    """Heading of its routes in the API's document."""
+    """Heading of its routes in the OpenAPI document."""
     error: type[Answer]
     """Schema of its errors."""
     worded: Callable[[Failure], Mapping[str, Any]]
-    """The content of an error's answer."""
+    """Formats an error as the JSON of the response."""
     statuses: Mapping[type[RuntimeFault], int] = field(default_factory=dict)
-    """Where they are not the fault's own. A class stands for those below it."""
+    """HTTP statuses that differ from the fault's own. A class includes its subclasses."""
     prefix: str | None = None
-    """Of paths where nothing is, and where 404 is worded as this dialect does."""
+    """Unknown paths below this prefix get their 404 in this dialect's format."""
 
     def router(self, prefix: str = "") -> APIRouter:
-        """For routes of this dialect."""
+        """Return a router for routes of this dialect."""
         return APIRouter(
             prefix=prefix, tags=[self.name], route_class=type("DialectRoute", (BodyRoute,), {"dialect": self})
         )
 
     def status(self, fault: type[RuntimeFault]) -> int:
-        """The HTTP status of an answer to it."""
+        """The HTTP status of a response to this fault."""
         return next((self.statuses[kind] for kind in fault.__mro__ if kind in self.statuses), fault.status)
 
     def failure(self, fault: RuntimeFault) -> Failure:
-        """The fault as this dialect words it."""
+        """The fault with this dialect's status."""
         return Failure(self.status(type(fault)), str(fault), fault.type, fault.param, fault.code)
 
     def failures(self, *only: type[RuntimeFault]) -> dict[int | str, dict[str, Any]]:
-        """What a route can answer instead, for FastAPI's `responses`; `only`: of a route that computes nothing."""
+        """A route's error responses, for FastAPI's `responses`. `only`: those of a route that needs no worker."""
         found: dict[int, list[str]] = {}
         for fault in only or _DESCRIBED:
             found.setdefault(self.status(fault), []).append(_DESCRIBED[fault])
         if not only:
-            found.setdefault(HTTPStatus.INTERNAL_SERVER_ERROR, []).append("a fault of the server")
+            found.setdefault(HTTPStatus.INTERNAL_SERVER_ERROR, []).append("internal server error")
         return {status: {"model": self.error, "description": "; or ".join(found[status])} for status in sorted(found)}
 
     @classmethod
     def of(cls, route: object) -> Self | None:
-        """The dialect that a route was made with."""
+        """The dialect of a route, if it has one."""
         found: Self | None = getattr(route, "dialect", None)
         return found
 
 
 _DESCRIBED: Mapping[type[RuntimeFault], str] = {
-    errors.BadRequest: "the request cannot be served as it is; the message names the field and what is allowed",
+    errors.BadRequest: "the request is invalid; the message names the field and what is allowed",
     errors.MalformedBody: "the body is not a JSON object",
-    errors.InputTooLong: "an input has more tokens than the model takes",
-    errors.RequestTooLarge: "more texts or tokens than one request may have",
-    errors.UnsupportedTask: "the served model is of another kind",
-    errors.Unauthorized: "no API key, or an invalid one, where the server has keys",
-    errors.UnknownModel: "another model than the one that is served",
+    errors.InputTooLong: "an input has more tokens than the model's maximum",
+    errors.RequestTooLarge: "the request has more texts or tokens than the server allows",
+    errors.UnsupportedTask: "the served model does not support this task",
+    errors.Unauthorized: "missing or invalid API key",
+    errors.UnknownModel: "the requested model is not served",
     errors.BodyTooLate: "the body did not arrive in time",
-    errors.BodyTooLarge: "the body is larger than the server reads",
-    errors.Overloaded: "too much is queued already, or the API key's tokens of this minute are spent; Retry-After has "
-    "seconds",
-    errors.OneText: "the model gave NaN or infinity for a text, or cannot compute it",
+    errors.BodyTooLarge: "the body is larger than the server allows",
+    errors.Overloaded: "the queue is full, or the API key's tokens of this minute are used up; retry after the "
+    "seconds in Retry-After",
+    errors.OneText: "the model failed for one of the texts, or returned NaN or infinity",
     errors.NotServing: "the model is still loading, or its process has failed",
     errors.DeadlinePassed: "the deadline of the request passed",
 }

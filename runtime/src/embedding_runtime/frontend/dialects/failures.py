@@ -1,4 +1,4 @@
-"""Handlers of all errors: each is answered in the words of the dialect whose path was asked for."""
+"""Exception handlers: each error is returned in the format of the dialect of the requested path."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -16,10 +16,10 @@ __all__ = ["Failures"]
 
 
 class Failures:
-    """Made when all routes of the application are there: it has to know them."""
+    """Exception handlers of an application. Create it after all routes are registered."""
 
     def __init__(self, app: FastAPI, default: Dialect) -> None:
-        """`default`: the dialect of paths that belong to none."""
+        """`default`: the dialect of unknown paths."""
         self._default = default
         self._routes = [route for route in app.routes if isinstance(route, APIRoute)]
         dialects = [dialect for route in self._routes if (dialect := Dialect.of(route)) is not None]
@@ -33,14 +33,14 @@ class Failures:
         app.exception_handler(HTTPException)(self.not_found)
 
     async def refused(self, request: Request, fault: RuntimeFault) -> Response:
-        """Answer a request that failed with a fault of our own."""
+        """Respond to a RuntimeFault."""
         context_of(request.scope).fault = fault.reason
         headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
         dialect = self._dialect(request.url.path)
         return _answer(dialect, dialect.failure(fault), headers)
 
     async def not_found(self, request: Request, error: HTTPException) -> Response:
-        """Answer a request for a path or method that does not exist."""
+        """Respond to an unknown path or method."""
         path = request.url.path
         headers = dict(error.headers or {})
         if "Allow" in headers and (methods := self._methods(path)):
@@ -49,9 +49,9 @@ class Failures:
         return _answer(self._dialect(path), failure, headers)
 
     async def broken(self, request: Request, error: Exception) -> Response:
-        """Answer a request that ended in an exception that nobody foresaw."""
+        """Respond to an unexpected exception."""
         status = HTTPStatus.INTERNAL_SERVER_ERROR
-        failure = Failure(status, f"a fault of the server: {type(error).__name__}", "server_error")
+        failure = Failure(status, f"internal server error: {type(error).__name__}", "server_error")
         return _answer(self._dialect(request.url.path), failure, {})
 
     def _dialect(self, path: str) -> Dialect:
@@ -64,12 +64,12 @@ class Failures:
         return self._by_prefix[max(prefixes, key=len)] if prefixes else self._default
 
     def _longest(self, path: str) -> APIRoute | None:
-        """The route with the longest template that matches: /v1/models/NAME:predict is in /v1/models/NAME, too."""
+        """The matching route with the longest template: /v1/models/{name} also matches /v1/models/NAME:predict."""
         routes = [route for route in self._routes if route.path_regex.match(path)]
         return max(routes, key=lambda route: len(route.path), default=None)
 
     def _methods(self, path: str) -> set[str]:
-        """Of all routes with its template, where Starlette names those of one."""
+        """Methods of all routes with this path, where Starlette reports those of one route only."""
         longest = self._longest(path)
         if longest is None:
             return set()

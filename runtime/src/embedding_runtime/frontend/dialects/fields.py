@@ -1,4 +1,4 @@
-"""Fields that several APIs share: ignored in all of them, or refused with the same advice."""
+"""Fields that several APIs share: ignored in all of them, or rejected with the same hint."""
 
 from collections.abc import Mapping
 
@@ -16,9 +16,9 @@ IGNORED = frozenset(
         "user",  # OpenAI
     }
 )
-"""They say who asks, or in which order answers are computed, never what an answer is."""
+"""They identify the caller or control caching and scheduling; they do not change a response."""
 
-NO_CHAT = "no chat template is applied"
+NO_CHAT = "the server applies no chat template"
 
 CHAT = (
     "messages",
@@ -30,22 +30,23 @@ CHAT = (
     "mm_processor_kwargs",
     "tools",
 )
-"""vLLM's, for models that chat or see."""
+"""vLLM's fields for chat and multimodal models."""
 
-CUT_AT_MODEL_LENGTH = "texts are cut at the model's own length (max_length in /v1/models)"
+CUT_AT_MODEL_LENGTH = "texts are truncated at the model's maximum length (max_length in /v1/models)"
 
 PAIRS: Mapping[str, str] = {
     **dict.fromkeys(CHAT, NO_CHAT),
-    "instruction": "write it into the query",
+    "instruction": "put the instruction into the query",
     "truncation": "use truncate",  # Voyage
     **dict.fromkeys(
         ("max_chunks_per_doc", "max_tokens_per_query", "max_doc_length", "max_query_length", "max_length"),
-        "pairs are cut at the model's own length and never split: leave it out",
+        "pairs are truncated at the model's maximum length and never split: remove the field",
     ),
-    "padding": "texts are not padded: leave it out",
-    "truncation_side": "the longer text of a pair is cut, at its end: leave it out",
+    "padding": "texts are not padded: remove the field",
+    "truncation_side": "the longer text of a pair is truncated at its end: remove the field",
     **dict.fromkeys(
-        ("use_activation", "activation", "softmax"), "scores are as the model's own files say: leave it out"
+        ("use_activation", "activation", "softmax"),
+        "the model's files define how scores are computed: remove the field",
     ),
 }
-"""Refused by all that score pairs of texts."""
+"""Fields that every request for scores rejects."""

@@ -1,1 +1,1 @@
-"""ASGI middleware, from the outermost: observability, API keys, the body."""
+"""ASGI middleware, from the outermost to the innermost: observability, CORS, API keys, body, routes."""

@@ -1,4 +1,4 @@
-"""API keys, checked before anything of the body is read. Paths that are not listed as open need one."""
+"""Checks API keys before the body is read. Every path needs a key unless it is in OPEN."""
 
 import asyncio
 import time
@@ -16,11 +16,11 @@ from embedding_runtime.protocol.requests import Principal
 __all__ = ["ApiKeyMiddleware", "needs_key"]
 
 OPEN = frozenset({*PROBES, "/docs", "/openapi.json", "/", "/playground.css", "/playground.js"})
-"""Paths that everybody may read: probes, scrapes, and pages that hold nothing of their own. (POST / is an API's.)"""
+"""Paths whose GET needs no key: probes, scrapes, and static pages. (POST / needs one.)"""
 
 
 class ApiKeyMiddleware:
-    """ASGI middleware; `refuse` makes the answer."""
+    """ASGI middleware. `refuse` creates the response to a request without a valid key."""
 
     def __init__(
         self, app: ASGIApp, keys: KeysFile, refuse: Callable[[Request, RuntimeFault], Awaitable[Response]]
@@ -52,5 +52,5 @@ class ApiKeyMiddleware:
 
 
 def needs_key(method: str, path: str) -> bool:
-    """Where a server has keys."""
+    """Whether a request needs a key, if the server has keys."""
     return method not in {"GET", "HEAD"} or not (path in OPEN or path.startswith("/docs/"))

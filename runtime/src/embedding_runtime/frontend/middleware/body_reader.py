@@ -1,4 +1,4 @@
-"""Reads the whole body of a request, within the limits of bytes and seconds."""
+"""Reads the body of a request within limits of size and time."""
 
 import asyncio
 import contextlib
@@ -23,25 +23,25 @@ __all__ = ["LANE_HEADER", "BodyReader"]
 LANE_HEADER = "X-Priority"
 
 BODY_RATE = 1 << 16
-"""Bytes of a body that have to come in a second, on the whole."""
+"""Minimum average upload rate in bytes per second."""
 
 BODIES_AT_ONCE = 4
-"""Times the largest body: more bytes than that are not held for all requests together."""
+"""Memory for the bodies of all requests, as a multiple of the largest body."""
 
 LARGE = 1 << 16
-"""Bytes of a body from which one is parsed and tokenized at a time: in Python, it takes many times its size."""
+"""Bodies of more bytes are parsed and tokenized one at a time, because they take many times their size in Python."""
 
 TRIMMED = 1 << 20
-"""Bytes of a body after whose request free memory is given back to the system."""
+"""After a request with a body of more bytes, free memory is returned to the system."""
 
 LINGER_SECONDS = 5
-"""How long what a refused client still sends is read and dropped: closed at once, it would not see its answer."""
+"""Time in which data of a rejected client is discarded. If closed immediately, it would not see the response."""
 
 
 class BodyReader:
-    """ASGI middleware: the whole body is here, within its limits, before the application sees the request.
+    """ASGI middleware that reads the whole body before the application sees the request.
 
-    `refuse` makes the answer where it is not. The deadline and the lane of the request's context are set here.
+    `refuse` creates the response if a limit is exceeded. It also sets the deadline and the lane of the request context.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class BodyReader:
         self._app, self._limits, self._refuse = app, limits, refuse
         self._pool = BodyPool(max(1, BODIES_AT_ONCE // limits.divided_by) * limits.max_body_bytes)
         self._large = Turns()
-        """Of large bodies, while they are parsed and tokenized."""
+        """Turns of large bodies, for parsing and tokenization."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
@@ -68,7 +68,7 @@ class BodyReader:
             held.release()
         if refusal is None:
             return
-        # Not where the exception is caught: it holds what was read.
+        # Outside of the except block: the exception holds the bytes that were read.
         if held.is_complete:
             await refusal(scope, receive, send)
         else:
@@ -77,7 +77,7 @@ class BodyReader:
     async def _handle(
         self, context: RequestContext, held: HeldBody, scope: Scope, receive: Receive, send: Send
     ) -> Response | None:
-        """Read the body and let the application see the request, or return why not."""
+        """Read the body and call the application, or return the error response."""
         headers = dict(scope["headers"])
         try:
             context.deadline = self._deadline(headers, scope)
@@ -123,9 +123,9 @@ class BodyReader:
     async def _read(
         self, headers: Mapping[bytes, bytes], receive: Receive, deadline: Deadline, held: HeldBody
     ) -> bytes | None:
-        """All of it; None when the client is gone. Raises BodyTooLarge, BodyTooLate, Overloaded."""
+        """Read the body; None if the client disconnects. Raises BodyTooLarge, BodyTooLate, Overloaded."""
         limit = self._limits.max_body_bytes
-        length = int(headers.get(b"content-length", limit))  # a number: the HTTP parser has seen to it
+        length = int(headers.get(b"content-length", limit))  # the HTTP parser ensures that it is a number
         if length > limit:
             raise BodyTooLarge(limit=limit)
         now = asyncio.get_running_loop().time
@@ -157,14 +157,16 @@ class BodyReader:
 
 
 def _joined(content: bytes | bytearray, part: bytes) -> bytearray:
-    """One block that grows, in place of many that leave holes."""
+    """Append to one growing block, which fragments memory less than many blocks."""
     whole = content if isinstance(content, bytearray) else bytearray(content)
     whole += part
     return whole
 
 
 def _no_memory() -> Overloaded:
-    return Overloaded("the bodies of requests fill the memory for them, and this one was given up", retry_after=1)
+    return Overloaded(
+        "Server overloaded: the memory for request bodies is full, and this body was dropped", retry_after=1
+    )
 
 
 def _lane(headers: Mapping[bytes, bytes]) -> Lane | None:
@@ -175,11 +177,11 @@ def _lane(headers: Mapping[bytes, bytes]) -> Lane | None:
     try:
         return Lane(asked.decode("latin-1").strip().lower())
     except ValueError:
-        raise BadRequest(f"{LANE_HEADER}: it has to be {' or '.join(Lane)}") from None
+        raise BadRequest(f"{LANE_HEADER} must be {' or '.join(Lane)}") from None
 
 
 def _after(body: bytes, receive: Receive) -> Receive:
-    """The messages of a request whose body has been read."""
+    """A `receive` that replays the body."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def next_message() -> Message:
@@ -188,11 +190,11 @@ def _after(body: bytes, receive: Receive) -> Receive:
     return next_message
 
 
-async def _end(said: Response, receive: Receive, send: Send) -> None:
-    """The answer at once, then the end of the connection: by the client, or when it has sent all or for too long."""
-    headers = [*said.raw_headers, (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": said.status_code, "headers": headers})
-    await send({"type": "http.response.body", "body": said.body, "more_body": True})
+async def _end(response: Response, receive: Receive, send: Send) -> None:
+    """Send a response immediately. Then discard the rest of the body until it ends, the client closes or time is up."""
+    headers = [*response.raw_headers, (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER_SECONDS):
             while (await receive()).get("more_body"):
@@ -201,11 +203,12 @@ async def _end(said: Response, receive: Receive, send: Send) -> None:
 
 
 def _json_part(headers: Mapping[bytes, bytes], body: bytes) -> bytes:
-    """What may be JSON of a body: by its type, or as a header says (Open Inference's binary data follow it)."""
+    """The part of a body that may be JSON, by Content-Type or by the header of Open Inference's binary extension."""
     length = headers.get(b"inference-header-content-length")
     if length is not None and length.isdigit() and len(length) <= _DIGITS:
         return body[: int(length)]
-    return body if b"json" in headers.get(b"content-type", b"").lower() else b""
+    kind = headers.get(b"content-type")
+    return body if kind is None or b"json" in kind.lower() else b""
 
 
 _DIGITS = 12

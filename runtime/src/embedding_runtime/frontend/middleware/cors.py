@@ -1,4 +1,4 @@
-"""CORS: scripts of which other web pages may ask. By default of none."""
+"""CORS: origins whose scripts may send requests; none by default."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ __all__ = ["CorsRules"]
 
 @dataclass(frozen=True)
 class CorsRules:
-    """Scripts of which web pages may ask, and how: as the flags of the same names."""
+    """Values of the flags with the same names."""
 
     allowed_origins: Sequence[str] = ()
     allowed_methods: Sequence[str] = ()
@@ -23,11 +23,11 @@ class CorsRules:
 
     @classmethod
     def of(cls, args: ServeArgs) -> Self:
-        """The flags that concern browsers."""
+        """Take the rules from the flags."""
         return cls(**{name: getattr(args, name) for name in cls.__dataclass_fields__})
 
     def add_to(self, app: FastAPI) -> None:
-        """Above the API keys: a browser sends none with its preflight."""
+        """Add the middleware outside of the check of API keys, because a preflight request has no key."""
         if self.allowed_origins:
             app.add_middleware(
                 CORSMiddleware,
@@ -48,4 +48,4 @@ _OUR_HEADERS = (
     "x-ratelimit-reset-tokens",
     "metadata",
 )
-"""Of answers, which scripts may read."""
+"""Response headers that scripts may read."""

@@ -1,7 +1,7 @@
-"""The innermost layer: a route whose path has no parameters is looked up, and called without what Starlette has around.
+"""The innermost middleware: calls a route without path parameters directly, by a lookup of its path.
 
-Starlette tries one pattern after the other, and wraps every request three times for exceptions and exits that no such
-route has. docs/performance.md has what it takes.
+Starlette would try every pattern in turn, and wrap each request three times for exceptions and exit stacks that no such
+route needs: docs/performance.md.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -16,7 +16,7 @@ __all__ = ["DirectRoutes"]
 
 
 class DirectRoutes:
-    """ASGI middleware; `refuse` makes the answer to a fault. What is no such route goes to the application."""
+    """ASGI middleware. `refuse` creates the response to a fault. All other requests go to the application."""
 
     def __init__(
         self,

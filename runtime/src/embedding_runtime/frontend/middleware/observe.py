@@ -1,4 +1,4 @@
-"""The outermost layer: gives every request its id, and counts, times, traces and logs it from outside."""
+"""The outermost middleware: creates the request context, and counts, times, traces and logs each request."""
 
 import logging
 import time
@@ -24,9 +24,9 @@ _log = logging.getLogger(__name__)
 
 
 class ObservabilityMiddleware:
-    """ASGI middleware. An exception that nobody below has made an answer of ends here: `broken` makes one.
+    """ASGI middleware. `broken` creates the response to an unhandled exception.
 
-    Probes are counted, neither logged nor traced.
+    Probes are counted, but not logged or traced.
     """
 
     def __init__(
@@ -72,16 +72,20 @@ class ObservabilityMiddleware:
             try:
                 await self._app(scope, receive, answer)
             except Exception as error:
-                _log.exception("a fault of the server")
-                if code is not None:  # too late for another answer
+                _log.exception("internal server error")
+                if code is not None:  # the response has started
                     raise
                 await (await self._broken(Request(scope), error))(scope, receive, answer)
             finally:
-                path = getattr(scope.get("route"), "path", "unmatched")  # a template: not what anybody may write there
+                path = getattr(
+                    scope.get("route"), "path", "unmatched"
+                )  # a template, so that there are few different values
                 seconds = time.perf_counter() - begin
-                self._tell(context, scope["method"], path, code or ClientGone.status, seconds, probe=probe)
+                self._report(context, scope["method"], path, code or ClientGone.status, seconds, probe=probe)
 
-    def _tell(self, context: RequestContext, method: str, path: str, code: int, seconds: float, *, probe: bool) -> None:
+    def _report(
+        self, context: RequestContext, method: str, path: str, code: int, seconds: float, *, probe: bool
+    ) -> None:
         self._metrics.request(method=method, path=path, code=code, seconds=seconds)
         if context.fault is not None:
             self._metrics.rejected(context.fault, context.lane)

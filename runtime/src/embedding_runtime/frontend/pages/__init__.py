@@ -1,1 +1,1 @@
-"""Pages for people: the playground and the documentation of the API."""
+"""HTML pages: the playground and the documentation of the API."""

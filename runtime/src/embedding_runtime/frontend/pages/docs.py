@@ -1,4 +1,4 @@
-"""The OpenAPI document, and `/docs`: Swagger UI from this process, for machines without internet."""
+"""The OpenAPI document, and `/docs`: Swagger UI with its files, so that it works without internet."""
 
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ _FILES = Path(fastapi_offline.__file__).parent / "static"
 
 
 class Documented(FastAPI):
-    """Its document has what all routes have in common."""
+    """An application whose OpenAPI document has the parameters and security that all routes share."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Without the layer that answers exceptions: our outermost one does."""
+        """Omit Starlette's handler of unhandled exceptions: ObservabilityMiddleware handles them."""
         outermost = super().build_middleware_stack()
         return outermost.app if isinstance(outermost, ServerErrorMiddleware) else outermost
 
@@ -32,25 +32,25 @@ class Documented(FastAPI):
             document = super().openapi()
             for path, operations in document["paths"].items():
                 for method, operation in operations.items():
-                    _drop_fastapis_own(operation["responses"])
+                    _drop_fastapi_errors(operation["responses"])
                     if method == "post":
                         operation.setdefault("parameters", []).append(_TIMEOUT)
                     if needs_key(method.upper(), path):
-                        operation["security"] = [{}, {"Bearer": []}]  # either: a server may have no keys
+                        operation["security"] = [{}, {"Bearer": []}]  # optional: a server may have no keys
             document["components"]["securitySchemes"] = {"Bearer": _BEARER}
             for name in ("HTTPValidationError", "ValidationError"):
                 del document["components"]["schemas"][name]
         return super().openapi()
 
 
-def _drop_fastapis_own(responses: dict[str, Any]) -> None:
-    """FastAPI documents its own answer to a wrong body, which no route gives, unless a dialect has that status."""
+def _drop_fastapi_errors(responses: dict[str, Any]) -> None:
+    """Remove FastAPI's own 422 response, which no route returns. A dialect's 422 stays."""
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
 
 
 def add_docs(app: FastAPI) -> None:
-    """The page, and what it loads."""
+    """Add the page and its files."""
     app.mount("/docs/files", StaticFiles(directory=_FILES))
     routes = APIRouter(include_in_schema=False)
 
@@ -71,8 +71,8 @@ _TIMEOUT = {
     "name": TIMEOUT_HEADER,
     "in": "header",
     "required": False,
-    "description": "seconds that the request has, until its answer begins; the server's flags have default and limit",
+    "description": "timeout of the request in seconds; default and maximum are flags of the server",
     "schema": {"type": "number", "exclusiveMinimum": 0},
 }
 
-_BEARER = {"type": "http", "scheme": "bearer", "description": "one of the server's API keys, where it has keys"}
+_BEARER = {"type": "http", "scheme": "bearer", "description": "an API key, if the server requires one"}

@@ -1,4 +1,4 @@
-"""The page at `/`: three files of this package, which load nothing from anywhere else."""
+"""The playground at `/`: three files of this package, which load nothing from other servers."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,21 +20,21 @@ _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
 
 def router() -> APIRouter:
-    """The routes. What the page loads is not in the API's description."""
+    """The routes. The files of the page are not in the OpenAPI document."""
     routes = APIRouter(tags=["playground"])
     for path, name in _FILES.items():
         file = Path(__file__).parent / "static" / name
         routes.add_api_route(
             path,
-            _giving(file.read_bytes(), _TYPES[file.suffix]),
-            summary="The page",
+            _endpoint(file.read_bytes(), _TYPES[file.suffix]),
+            summary="The playground",
             response_class=HTMLResponse,
             include_in_schema=path == "/",
         )
     return routes
 
 
-def _giving(content: bytes, kind: str) -> Callable[[], Awaitable[Response]]:
+def _endpoint(content: bytes, kind: str) -> Callable[[], Awaitable[Response]]:
     async def give() -> Response:
         return Response(content, headers=_HEADERS, media_type=kind)
 

@@ -1,4 +1,4 @@
-"""Answers as JSON, written straight from the vectors."""
+"""Serializes responses to JSON directly from arrays."""
 
 import asyncio
 import base64
@@ -19,7 +19,7 @@ __all__ = ["INT8_STEPS", "encoded", "flat", "json_of", "packed"]
 
 
 def json_of(content: Any, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
-    """numpy's arrays become lists, in Rust."""
+    """A JSON response. orjson converts arrays to lists in Rust."""
     body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(body, status, headers, "application/json")
 
@@ -27,23 +27,23 @@ def json_of(content: Any, status: int = HTTPStatus.OK, headers: Mapping[str, str
 Written = TypeVar("Written")
 
 _LARGE = 2**18
-"""Numbers in an answer that is written beside the loop: above this they take more than ten milliseconds."""
+"""A response with more numbers is serialized in a thread, since it takes more than 10 ms."""
 
 
 async def encoded(
     rows: VectorRows, encoding: str, dtype: EmbedDtype = "float32", endianness: Endianness = "little"
 ) -> Any:
-    """Something for each row that `json_of` takes: `encoding` is float, base64, int8, uint8, ubinary or binary.
+    """Encode each row for `json_of`: `encoding` is float, base64, int8, uint8, ubinary or binary.
 
-    `dtype` and `endianness` are of base64. Of a large answer each row is written by itself, beside the loop: no call of
-    orjson lets another thread run. Raises BadRequest for a number that the dtype cannot hold.
+    `dtype` and `endianness` apply to base64. The rows of a large response are serialized one by one in a thread,
+    because orjson holds the GIL during a call. Raises BadRequest for a number that exceeds the range of the dtype.
     """
     encode = _ENCODINGS.get(encoding) or functools.partial(_base64, dtype=dtype, endianness=endianness)
     return await _in_writer(lambda: _written(encode(rows))) if rows.size > _LARGE else encode(rows)
 
 
 async def packed(rows: VectorRows, dtype: EmbedDtype = "float32", endianness: Endianness = "little") -> bytes:
-    """All numbers one after the other, row by row, beside the loop where they are many. Raises BadRequest."""
+    """All rows as raw bytes, converted in a thread if they are many. Raises BadRequest."""
 
     def write() -> bytes:
         return cast(rows, dtype, endianness).tobytes()
@@ -52,13 +52,13 @@ async def packed(rows: VectorRows, dtype: EmbedDtype = "float32", endianness: En
 
 
 async def flat(rows: VectorRows) -> Any:
-    """All numbers in one list, row by row; as `encoded` otherwise."""
+    """All rows as one list, like `encoded`."""
     return await _in_writer(lambda: _written_flat(rows)) if rows.size > _LARGE else rows.ravel()
 
 
 _WRITER = ThreadPoolExecutor(1, thread_name_prefix="answers")
-"""Of large answers, one at a time: orjson holds the interpreter anyhow, and each thread would have a heap of its own,
-which keeps what an answer took. With six threads, 60 answers that nobody read left 150 MB more.
+"""One thread for large responses: orjson holds the GIL anyway, and the heap of each thread keeps its peak. With six
+threads, 60 unread responses left 150 MB more.
 """
 
 
@@ -80,7 +80,7 @@ def _base64(rows: VectorRows, dtype: EmbedDtype, endianness: Endianness) -> list
 
 
 INT8_STEPS = 127
-"""int8 and uint8 have the fixed range [-1, 1], in which all numbers of a vector of length 1 are: n / INT8_STEPS."""
+"""int8 and uint8 cover the range [-1, 1] in steps of 1 / INT8_STEPS."""
 
 
 def _int8(rows: VectorRows) -> Any:
@@ -100,6 +100,6 @@ _ENCODINGS: Mapping[str, Callable[[VectorRows], Any]] = {
     "int8": _int8,
     "uint8": _uint8,
     "ubinary": _bits,
-    "binary": lambda rows: (_bits(rows).astype(np.int16) - 128).astype(np.int8),  # as sentence-transformers has it
+    "binary": lambda rows: (_bits(rows).astype(np.int16) - 128).astype(np.int8),  # as in sentence-transformers
 }
-"""(texts, dimensions) -> something for each text; orjson takes all of it."""
+"""(texts, dimensions) -> an item for each text that orjson can serialize."""

@@ -1,4 +1,4 @@
-"""Work for one request, for as long as its client is there and has time; and large work, off the loop."""
+"""Runs work until the client disconnects or the deadline passes; runs large work off the event loop."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 
 async def while_wanted(context: RequestContext, work: Callable[[], Awaitable[T]]) -> T:
-    """Do it until the client is gone or its deadline has passed. Raises ClientGone, DeadlinePassed.
+    """Run work until the client disconnects or the deadline passes. Raises ClientGone, DeadlinePassed.
 
-    `work` is not kept once it has begun: what it holds may be freed before its end.
+    `work` is not referenced after its start, so that memory it holds can be freed before its end.
     """
     if context.deadline.left <= 0:
         raise DeadlinePassed(seconds=context.deadline.seconds)
@@ -40,7 +40,7 @@ async def while_wanted(context: RequestContext, work: Callable[[], Awaitable[T]]
 
 @contextmanager
 def _watching(context: RequestContext, leave: Callable[[], None]) -> Iterator[None]:
-    """Call `leave` when the client goes. A connection of ours tells it; else a task waits for the server's word."""
+    """Call `leave` when the client disconnects: by a callback of `Connection`, else by waiting for ASGI's message."""
     client = context.client
     if client is not None:
         client.when_gone.add(leave)
@@ -60,9 +60,9 @@ def _watching(context: RequestContext, leave: Callable[[], None]) -> Iterator[No
 
 
 _LARGE = ThreadPoolExecutor(1, thread_name_prefix="large")
-"""One thread: the peaks of several large requests do not add up, and there is one heap that keeps what they took."""
+"""One thread, so that the memory peaks of several large requests do not add up."""
 
 
 async def run_large(work: Callable[[], T]) -> T:
-    """Do it in a thread when all that came before is done. A caller that is cancelled before that takes it back."""
+    """Run work in the thread for large work, in order. Cancelling the call before it starts withdraws it."""
     return await asyncio.get_running_loop().run_in_executor(_LARGE, work)

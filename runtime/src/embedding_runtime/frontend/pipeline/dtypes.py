@@ -1,4 +1,4 @@
-"""Vectors in the types that a request may ask for, bit for bit as torch converts float32 to them."""
+"""Conversion of vectors to other types, with the same bits as in torch."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -16,27 +16,27 @@ EmbedDtype = Literal["float32", "float16", "bfloat16", "fp8_e4m3", "fp8_e5m2"]
 """vLLM's names."""
 
 Endianness = Literal["native", "little", "big"]
-"""vLLM's names. native: this machine's."""
+"""vLLM's names. native: the byte order of this machine."""
 
 Bits = npt.NDArray[Any]
 
 
 def cast(rows: VectorRows, dtype: EmbedDtype = "float32", endianness: Endianness = "little") -> Bits:
-    """An array of the same shape, whose bytes are the vectors' in that type and order.
+    """Convert to a type and byte order.
 
-    Raises BadRequest for a number that the type cannot hold.
+    Raises BadRequest for a number that exceeds the range of the type.
     """
     bits = rows if dtype == "float32" else _CASTS[dtype](rows)
     return bits.astype(bits.dtype.newbyteorder("<" if little(endianness) else ">"), copy=False)
 
 
 def little(endianness: Endianness) -> bool:
-    """Whether the lowest byte comes first."""
+    """Whether the byte order is little-endian."""
     return endianness == "little" or (endianness == "native" and sys.byteorder == "little")
 
 
 def item_size(dtype: EmbedDtype) -> int:
-    """Bytes a number."""
+    """Bytes per number."""
     return {"float32": 4, "float16": 2, "bfloat16": 2}.get(dtype, 1)
 
 
@@ -48,7 +48,7 @@ def _float16(rows: VectorRows) -> Bits:
 
 
 def _bfloat16(rows: VectorRows) -> Bits:
-    """The upper half of float32's bits, rounded to the nearest, of two to the even one."""
+    """The upper half of float32's bits, rounded to nearest, ties to even."""
     bits = np.ascontiguousarray(rows).view(np.uint32)
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
     found = rounded.astype(np.uint16)
@@ -59,7 +59,7 @@ def _bfloat16(rows: VectorRows) -> Bits:
 def _fp8(name: str, *, exponent_bits: int, last: int) -> Callable[[VectorRows], Bits]:
     """`last`: the code of the largest finite number."""
     mantissa_bits = 7 - exponent_bits
-    codes = np.arange(last + 2)  # and what the number after the largest would be
+    codes = np.arange(last + 2)  # and the number that would follow the largest
     exponent, mantissa = codes >> mantissa_bits, codes & ((1 << mantissa_bits) - 1)
     bias = (1 << (exponent_bits - 1)) - 1
     whole = np.where(exponent > 0, 1 << mantissa_bits, 0) + mantissa
@@ -86,5 +86,5 @@ _CASTS: Mapping[str, Callable[[VectorRows], Bits]] = {
 
 def _refuse(beyond: npt.NDArray[np.bool_], dtype: str) -> None:
     if beyond.any():
-        message = f"embed_dtype: a vector has numbers beyond those of {dtype}: use float32, or normalize"
+        message = f"embed_dtype: a vector has numbers that exceed the range of {dtype}: use float32, or normalize"
         raise BadRequest(message, param="embed_dtype")

@@ -1,4 +1,4 @@
-"""Options of an embedding request, checked against what the model supports."""
+"""Options of an embedding request, validated against the model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 
+from embedding_runtime.contract import Truncate
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.model import ModelSpec, Side
 from embedding_runtime.protocol.messages import VectorRows
@@ -22,25 +23,25 @@ _PROMPTS_FOR = {
     "passage": _DOCUMENT,
     "search_document": _DOCUMENT,
 }
-"""By input type, the names that sentence-transformers' encode_query and encode_document look for. One that is saved
-with an empty prompt, as sentence-transformers does where nobody gave one, does not count.
+"""Prompt names by input type, as in sentence-transformers' encode_query and encode_document. Empty prompts, which
+sentence-transformers saves by default, are skipped.
 """
 
 
 @dataclass(frozen=True)
 class Options:
-    """Of one request."""
+    """Options of one request."""
 
     prompt: str
-    """Put before each text."""
+    """Text put before each text."""
     limit: int
-    """Most tokens of a text, special ones and the prompt's included."""
+    """Maximum tokens of a text, including the prompt and special tokens."""
     cut: Side | None
-    """Side on which texts over the limit are cut; None: they are refused."""
+    """Side at which longer texts are truncated; None: they are rejected."""
     dimensions: int
-    """Numbers of a vector that are kept, from its first."""
+    """Number of dimensions to keep."""
     normalize: bool
-    """Whether the vectors are scaled to length 1 after that."""
+    """Whether to scale the vectors to length 1 after truncation."""
 
     @classmethod
     def of(
@@ -55,13 +56,15 @@ class Options:
         prompt_name: str | None = None,
         input_type: str | None = None,
     ) -> Self:
-        """`truncate`: a switch, or Cohere's word; `sides`: left or right, by each name that an API has for it;
-        `keep_tokens`: vLLM's truncate_prompt_tokens.
+        """`truncate`: a boolean or Cohere's value. `sides`: left or right, from each field that an API has for it.
+        `keep_tokens`: vLLM's truncate_prompt_tokens. If neither says whether to truncate, --truncate applies.
 
-        Raises BadRequest that names every option the model does not support.
+        Raises BadRequest that lists every option that the model does not support.
         """
         prompt, no_prompt = _prompt(spec, prompt_name, input_type)
         ends = _ends(truncate, sides)
+        if truncate is None and keep_tokens is None and spec.truncate is not Truncate.OFF:
+            truncate, ends = True, ends or {_SIDES[spec.truncate.upper()]}
         problems = {
             "dimensions": _size_problem(spec, dimensions),
             "truncate": _truncate_problem(truncate, keep_tokens),
@@ -93,57 +96,58 @@ class Options:
 
 
 _TINY = np.float32(1e-12)
-"""As in sentence-transformers: a vector of zeros stays one."""
+"""As in sentence-transformers: a vector of zeros stays zero."""
 
 
 def _size_problem(spec: ModelSpec, asked: int | None) -> str | None:
     if asked is None or asked == spec.dimensions or asked in spec.sizes:
         return None
-    own = f"this model's vectors have {spec.dimensions}"
+    own = f"{asked} is not supported: this model's vectors have {spec.dimensions} dimensions"
     if not spec.sizes:
-        return f"{own}, and its files do not say that they may be cut: {spec.dimensions}, or leave it out"
-    few = f"any from 1 to {spec.dimensions}" if isinstance(spec.sizes, range) else f"{', '.join(map(str, spec.sizes))}"
-    return f"{own}, and may be cut to {few}"
+        return f"{own}, and neither its files nor --matryoshka allow fewer; remove the field"
+    sizes = spec.sizes
+    few = f"{sizes.start} to {spec.dimensions}" if isinstance(sizes, range) else ", ".join(map(str, sizes))
+    return f"{own}, and can be truncated to {few}"
 
 
 def _truncate_problem(truncate: object, keep_tokens: int | None) -> str | None:
     if truncate in (False, "NONE") and keep_tokens is not None:
-        return "says that nothing is cut, and truncate_prompt_tokens to how much: leave one out"
+        return "it disables truncation, but truncate_prompt_tokens is set: remove one of them"
     return None
 
 
 def _ends(truncate: object, sides: Sequence[str | None]) -> set[Side]:
-    """All sides that the request names."""
+    """The sides that the request selects."""
     words = [truncate] if truncate in ("START", "END") else []
     return {_SIDES[str(word)] for word in (*words, *(side.lower() for side in sides if side is not None))}
 
 
 def _side_problem(ends: set[Side]) -> str | None:
     if len(ends) > 1:
-        return "truncate, truncation_direction and truncation_side ask for both ends of a text: leave all but one out"
+        return "truncate, truncation_direction and truncation_side name different ends of the text: keep one of them"
     return None
 
 
 def _limit_problem(spec: ModelSpec, keep_tokens: int | None) -> str | None:
     if keep_tokens is None or keep_tokens == -1 or 1 <= keep_tokens <= spec.max_length:
         return None
-    return f"it is {keep_tokens}; it has to be from 1 to what the model takes, {spec.max_length}, or -1 for that"
+    return f"{keep_tokens} is not valid: use 1 to {spec.max_length}, or -1 for the model's maximum"
 
 
 def _normalize_problem(spec: ModelSpec, normalize: object) -> str | None:
     if normalize is False and spec.normalized:
-        return "the model's own files bring its vectors to length 1: leave this out, or true"
+        return "false is not supported, since the model's files normalize its vectors: use true, or remove the field"
     return None
 
 
 def _prompt(spec: ModelSpec, name: str | None, input_type: str | None) -> tuple[str, str | None]:
-    """The prompt, and the problem with it if there is one."""
+    """The prompt, and its problem if there is one."""
     if name is not None and input_type is not None:
-        return "", "say which prompt by prompt_name or by input_type, not by both"
+        return "", "prompt_name and input_type exclude each other: remove one of them"
     if name is not None:
         if name not in spec.prompts:
-            known = ", ".join(spec.prompts) or "none: leave it out"
-            return "", f"this model has no such prompt; it has {known}"
+            known = f"use one of {', '.join(spec.prompts)}" if spec.prompts else "it has none; remove the field"
+            return "", f"this model has no such prompt: {known}"
         prompt = spec.prompts[name]
     elif input_type is None:
         prompt = spec.prompt
@@ -152,5 +156,8 @@ def _prompt(spec: ModelSpec, name: str | None, input_type: str | None) -> tuple[
         names = _PROMPTS_FOR.get(input_type, (input_type,))
         prompt = next((spec.prompts[name] for name in names if spec.prompts.get(name)), otherwise)
     if prompt != spec.prompt and not spec.include_prompt:
-        return "", "this model leaves its prompt out of the pooling, and is served with its default one only"
+        return (
+            "",
+            "this model excludes its prompt from pooling, so only its default prompt is supported: remove the field",
+        )
     return prompt, None

@@ -1,4 +1,4 @@
-"""Pairs of texts to scores and rankings; texts or pairs to the probabilities of a classifier's labels."""
+"""Scores and rankings of pairs of texts, and label probabilities of texts or pairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ __all__ = ["PairScores", "label", "probabilities", "score_pairs"]
 
 @dataclass(frozen=True)
 class PairScores:
-    """Of the pairs of one request."""
+    """Scores of the pairs of one request."""
 
     values: npt.NDArray[np.float32]
-    """One a pair, in their order."""
+    """One score per pair, in their order."""
     tokens: int
 
     @property
     def usage(self) -> dict[str, Any]:
-        """As OpenAI has it."""
+        """Usage as in OpenAI's API."""
         return {"prompt_tokens": self.tokens, "total_tokens": self.tokens}
 
     def best_first(self) -> list[int]:
-        """Places of the pairs; of equal ones the first comes first."""
+        """Indices of the pairs by descending score; ties keep their order."""
         order: list[int] = np.argsort(-self.values, kind="stable").tolist()
         return order
 
@@ -39,16 +39,19 @@ async def score_pairs(
     context: RequestContext,
     pairs: Sequence[tuple[str, str]],
     *,
-    truncate: bool,
+    truncate: bool | None,
     field: str,
     operation: str = "rerank",
 ) -> PairScores:
-    """Raises UnsupportedTask for a model that gives a pair no score, or several."""
+    """Score pairs; `truncate` as in `Service.scores`.
+
+    Raises UnsupportedTask for a model without exactly one score per pair.
+    """
     scores = service.spec.scores
     if scores is not None and scores.labels != 1:
         raise UnsupportedTask(
-            f"{service.name} gives a pair {scores.labels} scores, of which none ranks: they are at POST /predict and "
-            f"POST /v2/models/{service.name}/infer"
+            f"{service.name} has {scores.labels} labels, so a pair has no single score: use POST /predict (TEI) for "
+            "the labels of pairs and texts, or POST /classify (vLLM) for those of texts"
         )
     rows, tokens = await service.scores(context, pairs, operation=operation, truncate=truncate, field=field)
     return PairScores(rows[:, 0], tokens)
@@ -59,19 +62,19 @@ async def probabilities(
     context: RequestContext,
     inputs: Sequence[str | tuple[str, str]],
     *,
-    truncate: bool,
+    truncate: bool | None,
     raw: bool,
     field: str,
 ) -> tuple[VectorRows, int]:
-    """A row for each text or pair, a number a label, and how many tokens that took.
+    """Return a row per text or pair with a number per label, and the number of tokens.
 
-    As TEI and vLLM have it: softmax over several labels, a sigmoid for one, where the model's own files name no
-    activation. `raw`: the logits. Raises BadRequest where they are not at hand, and what `Service.scores` does.
+    As in TEI and vLLM: softmax over several labels or a sigmoid for one, unless the model's files define an activation.
+    `raw`: return logits. Raises BadRequest if they are not available, and what `Service.scores` raises.
     """
     scores = service.spec.scores
     activation = "" if scores is None else scores.activation.rpartition(".")[2]
     if raw and scores is not None and activation != _NONE:
-        message = f"the model's own files put its scores through {activation}: leave this out"
+        message = f"the model's files apply {activation} to its scores, so logits are not available; remove the field"
         raise BadRequest(f"raw scores: {message}", param=field)
     rows, tokens = await service.scores(context, inputs, operation="classify", truncate=truncate, field=field)
     if raw or activation != _NONE:
@@ -80,7 +83,7 @@ async def probabilities(
 
 
 def label(service: Service, place: int) -> str:
-    """The name of a column of `probabilities`."""
+    """The label of a column of `probabilities`."""
     return f"LABEL_{place}" if service.spec.scores is None else service.spec.scores.name(place)
 
 

@@ -1,10 +1,10 @@
-"""What the routes need of the rest: the model as it is served, the way from texts to vectors."""
+"""The service that routes call: the served model, and the pipeline from texts to vectors."""
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from embedding_runtime.contract import BackendName, Kind
+from embedding_runtime.contract import BackendName, Kind, Truncate
 from embedding_runtime.errors import NotReady, OneText, UnknownModel
 from embedding_runtime.frontend.answer_budget import BYTES_PER_NUMBER
 from embedding_runtime.frontend.context import RequestContext
@@ -35,9 +35,9 @@ class Service:
     engine: Scheduler
     limits: Limits
     created: int
-    """When this server started, seconds since 1970."""
+    """Start time of the server, in seconds since 1970."""
     aliases: tuple[str, ...] = ()
-    """Other names that requests may call the model by."""
+    """Other names of the model in requests."""
 
     @property
     def backend(self) -> str:
@@ -46,12 +46,12 @@ class Service:
 
     @cached_property
     def space(self) -> str:
-        """As `modelspec.space`. Reads files, once: call it in a thread."""
+        """See `model.space`. The first access reads files: call it in a thread."""
         return space.digest(self.spec)
 
     @property
     def tokenization(self) -> Tokenization:
-        """Texts to token ids. While the model loads, its tokenizer is not proven: raises NotReady."""
+        """The tokenization of this model. Raises NotReady while the model loads, since its tokenizer may change."""
         if self.engine.state is State.LOADING:
             raise NotReady(self.engine.reason)
         return self._tokenization
@@ -64,22 +64,22 @@ class Service:
         )
 
     def name_for(self, asked: str | None) -> str:
-        """The name that an answer has: the one that was asked for, else the model's own. Raises UnknownModel."""
+        """The model name for a response: the requested one, or the default. Raises UnknownModel."""
         if asked is None or asked == self.name:
             return self.name
         if asked not in self.aliases:
             raise UnknownModel(served=self.name)
         return asked
 
-    # No coroutines themselves: the frame of one would hold the texts until the vectors are there.
+    # These are not coroutines, whose frames would hold the texts until the vectors are computed.
 
     def vectors(
         self, context: RequestContext, given: Given, options: Options, *, field: str = "input"
     ) -> Awaitable[tuple[VectorRows, int]]:
-        """One row a text, as the options have it, and how many tokens that took. `field`: where the texts came in.
+        """Compute one row per text. Returns the rows and the number of tokens. `field`: the field with the texts.
 
-        The texts are dropped from the request once they are tokenized, and so is its body. Raises BadRequest,
-        InputTooLong, ClientGone, DeadlinePassed, and what `Engine.embed` does.
+        The texts and the body are freed after tokenization. Raises BadRequest, InputTooLong, ClientGone,
+        DeadlinePassed, and what `Scheduler.embed` raises.
         """
         tracing.annotate({"gen_ai.operation.name": "embeddings"})
         return while_wanted(context, partial(self._vectors, context, given, options, field))
@@ -91,25 +91,26 @@ class Service:
         *,
         operation: str,
         field: str,
-        truncate: bool = False,
+        truncate: bool | None = None,
     ) -> Awaitable[tuple[VectorRows, int]]:
-        """One row a pair, a score a label, as CrossEncoder gives them: after its activation. And how many tokens.
+        """Compute one row per pair, with a score per label after the activation, as CrossEncoder does.
 
-        A single text instead of a pair is given to the same head.
-
-        `operation`: its name in traces; OpenTelemetry has none for it. Raises as `vectors` does.
+        A single text is passed to the same head. Returns the rows and the number of tokens. `truncate`: whether
+        long inputs are truncated; None: --truncate. `operation`: name of the operation in traces. Raises
+        as `vectors` does.
         """
         tracing.annotate({"gen_ai.operation.name": operation})
-        return while_wanted(context, partial(self._scores, context, pairs, field=field, truncate=truncate))
+        cuts = self.spec.truncate is not Truncate.OFF if truncate is None else truncate
+        return while_wanted(context, partial(self._scores, context, pairs, field=field, truncate=cuts))
 
     async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> TokenBatch:
-        """As `Tokenization.texts`, of anybody."""
+        """See `Tokenization.texts`; without admission."""
         return await self.tokenization.texts(given, options, field=field)
 
     async def tokenize_pairs(
         self, pairs: Sequence[str | tuple[str, str]], *, truncate: bool = False, field: str = "documents"
     ) -> TokenBatch:
-        """As `Tokenization.pairs`, of anybody."""
+        """See `Tokenization.pairs`; without admission."""
         return await self.tokenization.pairs(pairs, truncate=truncate, field=field)
 
     async def _vectors(
@@ -136,7 +137,7 @@ class Service:
         return await self._embed(context, texts, field=field), texts.tokens
 
     def _admit(self, context: RequestContext, texts: int) -> Admit:
-        """What refuses a request that has turned out to have so many tokens, before all of them are known."""
+        """A check of admission that is called during tokenization, with the tokens counted so far."""
 
         async def admit(tokens: int) -> None:
             await self.engine.check_admission(
@@ -146,7 +147,7 @@ class Service:
         return admit
 
     async def _embed(self, context: RequestContext, texts: TokenBatch, *, field: str) -> VectorRows:
-        """As `Scheduler.embed`. `field`: where the texts came in."""
+        """See `Scheduler.embed`. `field`: the field with the texts."""
         context.lane = context.lane or Lane.by_size(len(texts))
         context.texts += len(texts)
         context.tokens += texts.tokens
@@ -159,7 +160,7 @@ class Service:
                 raise type(fault)(index=fault.index, field=field) from fault
 
     async def _reserve(self, context: RequestContext, texts: int) -> None:
-        """Wait until there is memory for the answer to so many."""
+        """Wait until the memory for the response is reserved."""
         size = texts * self.spec.dimensions * BYTES_PER_NUMBER
         share = context.answer_share
         if share is not None and not share.reserve_now(size):

@@ -1,16 +1,16 @@
-"""Texts to token ids, within the limits of one request, a slice at a time.
+"""Tokenizes the texts of a request in slices, within its limits.
 
-Between two slices a request may end: its client is gone, its time is up, or its tokens turn out to be more than it is
-given. So nobody gets more than a slice of work that is not allowed.
+Between two slices a request can be cancelled: the client has disconnected, the deadline has passed, or it has too many
+tokens. At most one slice of work is wasted.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
-from prometheus_client import Histogram
 
 from embedding_runtime.contract import BackendName, Kind
 from embedding_runtime.errors import BadRequest, InputTooLong, RequestTooLarge, UnsupportedTask
@@ -20,6 +20,7 @@ from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer, Token
 from embedding_runtime.observability import tracing
+from embedding_runtime.observability.tallies import HistogramTally
 from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
 
 __all__ = ["Admit", "Given", "Tokenization", "admit_any"]
@@ -29,33 +30,33 @@ Input = TypeVar("Input", bound=str | tuple[str, str])
 Encoded = TypeVar("Encoded")
 
 Given = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
-"""A text, texts, the token ids of one or of several."""
+"""A text, several texts, or the token ids of one or several texts."""
 
 Admit = Callable[[int], Awaitable[None]]
-"""Called with a number of tokens that a request has at least. Raises what refuses it."""
+"""Called with the tokens counted so far. Raises an exception to reject the request."""
 
 SMALL = 1024
-"""Characters that are tokenized on the loop: in a third of a millisecond, less than a thread costs on busy cores."""
+"""Up to this many characters are tokenized on the event loop: 0.3 ms, less than a thread switch on busy cores."""
 
 SLICE = 1 << 16
-"""Characters that are tokenized at a time: 30 MB of tokenizers' own objects where each is a token."""
+"""Characters of a slice: at most 30 MB of objects in tokenizers, if each character is a token."""
 
 CHARACTERS_PER_TOKEN = 2
-"""A text of more characters for each token that a request may have is not tokenized, be it a single word.
+"""A text with more characters per --max_request_tokens is rejected without tokenization.
 
-A tokenizer takes a hundred bytes for each of them. No model takes a quarter of so long a text.
+A tokenizer needs 100 bytes per character, and no model accepts a quarter of such a text.
 """
 
 GROWTH = 4
-"""How many times as large a slice is as the one before, until it is SLICE: what is refused costs little."""
+"""Growth of slices up to SLICE. The first ones are small, so that rejecting a request costs little."""
 
 
 async def admit_any(_: int) -> None:
-    """An Admit that refuses nothing."""
+    """An Admit that accepts everything."""
 
 
 class Tokenization:
-    """One model's tokenizer, and the limits for one request."""
+    """The tokenizer of a model, with the limits of a request."""
 
     def __init__(
         self,
@@ -65,9 +66,9 @@ class Tokenization:
         tokenizer: TextTokenizer,
         *,
         limits: Limits,
-        seconds: Histogram,
+        seconds: HistogramTally,
     ) -> None:
-        """`name`: the model's. `backend`: the one that computes. `seconds`: observes how long texts took."""
+        """`name`: name of the model. `backend`: returns the backend. `seconds`: metric of the duration."""
         self._name, self._backend, self._spec = name, backend, spec
         self._tokenizer, self._limits, self._seconds = tokenizer, limits, seconds
 
@@ -80,13 +81,13 @@ class Tokenization:
         admit: Admit = admit_any,
         truncated: list[int] | None = None,
     ) -> TokenBatch:
-        """The ids of each text. `truncated` gets the places of those that were cut.
+        """Tokenize texts. The indices of truncated texts are added to `truncated`.
 
-        Raises BadRequest, UnsupportedTask, InputTooLong, what `admit` does.
+        Raises BadRequest, UnsupportedTask, InputTooLong, and what `admit` raises.
         """
         if self._spec.kind is not Kind.EMBEDDING_MODEL:
             raise UnsupportedTask(
-                f"{self._name} is a cross-encoder: it has no embeddings, it scores pairs at /v1/rerank"
+                f"{self._name} is a cross-encoder, which has no embeddings: use /v1/rerank to score pairs of texts"
             )
         many: Sequence[Any] = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
         self.check_number(many, field)
@@ -97,9 +98,9 @@ class Tokenization:
             slices = self._in_slices(many, encode, size=_tokens, field=field, admit=admit, cut_to=most)
             texts = TokenBatch.joined(await self._timed(slices))
             if truncated is not None:
-                truncated += np.flatnonzero(cuts).tolist()
+                truncated += [index for index, cut in enumerate(cuts) if cut]
         elif options.prompt:
-            message = f"{field}: this model has a prompt before every text: send texts, and it is put there"
+            message = f"{field}: this model has a prompt, which cannot be added to token ids: send texts"
             raise BadRequest(message, param=field)
         else:
             texts = TokenBatch.of([self._as_ids(field, index, ids) for index, ids in enumerate(many)])
@@ -115,14 +116,14 @@ class Tokenization:
         admit: Admit = admit_any,
         truncated: list[int] | None = None,
     ) -> TokenBatch:
-        """The ids of each pair (a query and a document). Pairs that are too long are cut if asked for.
+        """Tokenize pairs of a query and a document, and truncate long ones if `truncate` is set.
 
-        `field` is what the request calls them; `truncated` as in `texts`. Raises BadRequest, UnsupportedTask,
-        InputTooLong, what `admit` does.
+        `field`: the field with the texts. `truncated`: see `texts`. Raises BadRequest, UnsupportedTask, InputTooLong,
+        and what `admit` raises.
         """
         if self._spec.kind is not Kind.CROSS_ENCODER:
             raise UnsupportedTask(
-                f"{self._name} is an embedding model: it scores no pairs, its vectors are at /v1/embeddings"
+                f"{self._name} is an embedding model, which does not score pairs: use /v1/embeddings for vectors"
             )
         self.check_number(pairs, field)
         limit = self._spec.max_length
@@ -132,14 +133,14 @@ class Tokenization:
         slices = self._in_slices(pairs, encode, size=_tokens, field=field, admit=admit, cut_to=most)
         texts = TokenBatch.joined(await self._timed(slices))
         if truncated is not None:
-            truncated += np.flatnonzero(cuts).tolist()
+            truncated += [index for index, cut in enumerate(cuts) if cut]
         self._check(texts, limit, field, more=len(texts) < len(pairs))
         return texts
 
     async def tokens(
         self, texts: Sequence[str], *, special: bool, field: str, admit: Admit = admit_any
     ) -> list[list[Token]]:
-        """The tokens of each text, without a prompt. Raises BadRequest, what `admit` does."""
+        """The tokens of each text, without a prompt. Raises BadRequest, and what `admit` raises."""
         self.check_number(texts, field)
         encode = partial(self._tokenizer.tokens, special=special)
         slices = await self._in_slices(texts, encode, size=lambda found: sum(map(len, found)), field=field, admit=admit)
@@ -148,24 +149,28 @@ class Tokenization:
         return found
 
     def check_number(self, texts: Sequence[object], field: str) -> None:
-        """Of the texts, or pairs, in one request. Raises BadRequest."""
+        """Check the number of texts or pairs of a request. Raises BadRequest."""
         if not texts:
-            raise BadRequest(f"{field} is an empty list: give at least one text", param=field)
+            raise BadRequest(f"{field} is an empty list: send at least one text", param=field)
         if len(texts) > self._limits.max_inputs:
-            most = f"{self._limits.max_inputs} are taken in one request (--max_inputs)"
+            most = f"the maximum is {self._limits.max_inputs} (--max_inputs)"
             raise RequestTooLarge(f"{field} has {len(texts)} texts; {most}: send several requests", param=field)
 
     def check_tokens(self, tokens: int, field: str, *, more: bool = False, one: bool = False) -> None:
-        """Of all texts in one request, `more` where some were not counted, `one` for one text. Raises BadRequest."""
+        """Check the tokens of a request. `more`: not all are counted. `one`: of a single text. Raises BadRequest."""
         if tokens > self._limits.max_request_tokens:
-            most = f"{self._limits.max_request_tokens} are taken in one request (--max_request_tokens)"
-            has = f"{tokens} tokens or more" if more else f"{tokens} tokens"
+            most = f"the maximum is {self._limits.max_request_tokens} (--max_request_tokens)"
+            has = f"at least {tokens} tokens" if more else f"{tokens} tokens"
             remedy = "split or shorten the text" if one else "send several requests"
             raise RequestTooLarge(f"{field} has {has}; {most}: {remedy}", param=field)
 
     async def _timed(self, work: Awaitable[T]) -> T:
-        with tracing.span("tokenize"), self._seconds.time():
-            return await work
+        begin = time.perf_counter()
+        with tracing.span("tokenize"):
+            try:
+                return await work
+            finally:
+                self._seconds.observe(time.perf_counter() - begin)
 
     async def _in_slices(
         self,
@@ -177,11 +182,10 @@ class Tokenization:
         admit: Admit,
         cut_to: int | None = None,
     ) -> list[Encoded]:
-        """`encode` of all of them, a slice at a time; `size`: its tokens. It stops at more than a request may have.
+        """Encode texts in slices, and stop when a request has too many tokens: the result then has fewer texts.
 
-        `cut_to`: the most tokens that `encode` leaves of a text.
-
-        Then they are fewer than the texts, and the caller refuses them. Raises BadRequest for one that is far longer.
+        `size`: number of tokens of an encoded slice. `cut_to`: maximum tokens that `encode` keeps of a text. Raises
+        BadRequest for a text that is much too long.
         """
         characters = sum(map(_characters, texts))
         if characters <= SMALL:
@@ -193,7 +197,7 @@ class Tokenization:
         tokens = 0
         for few in _slices(texts):
             if _characters(few[-1]) > SLICE:
-                await self._refuse_endless(few[-1], field, partial(_admit_more, admit, tokens, cut_to))
+                await self._reject_huge(few[-1], field, partial(_admit_more, admit, tokens, cut_to))
             found.append(await run_large(partial(encode, few)))
             tokens += size(found[-1])
             if tokens > self._limits.max_request_tokens:
@@ -201,12 +205,12 @@ class Tokenization:
             await admit(tokens)
         return found
 
-    async def _refuse_endless(self, text: str | tuple[str, str], field: str, admit: Admit) -> None:
-        """Counted in pieces, whose ends may add some tokens: so half of them is what there is at least."""
+    async def _reject_huge(self, text: str | tuple[str, str], field: str, admit: Admit) -> None:
+        """Reject a huge text by counting tokens in pieces. Splitting adds tokens, so it admits half of the count."""
         if (characters := _characters(text)) > (limit := CHARACTERS_PER_TOKEN * self._limits.max_request_tokens):
-            taken = f"{limit} are taken ({CHARACTERS_PER_TOKEN} for each of --max_request_tokens)"
+            maximum = f"the maximum is {limit} ({CHARACTERS_PER_TOKEN} for each of --max_request_tokens)"
             raise RequestTooLarge(
-                f"{field} has a text of {characters} characters; {taken}: split or shorten it", param=field
+                f"{field} has a text of {characters} characters; {maximum}: split or shorten it", param=field
             )
         most, tokens = 2 * self._limits.max_request_tokens, 0
         for part in [text] if isinstance(text, str) else text:
@@ -217,12 +221,14 @@ class Tokenization:
                 await admit(tokens // 2)
 
     def _encoder(self, options: Options, cuts: list[bool]) -> Callable[[Sequence[str]], TokenBatch]:
-        """`cuts` gets, for each text, whether it was cut, where that is asked for. Raises BadRequest."""
+        """The encoder for the options. If it truncates, it adds to `cuts` whether each text was. Raises BadRequest."""
         side, limit = options.cut, options.limit
         if side is None:
             return partial(self._tokenizer.encode, prompt=options.prompt)
         if limit <= len(self._tokenizer.first) + len(self._tokenizer.last):
-            message = f"truncate_prompt_tokens={limit} leaves no room beside the tokens around every text"
+            message = (
+                f"truncate_prompt_tokens={limit} leaves no room for text beside the special tokens: use a larger number"
+            )
             raise BadRequest(message, param="truncate_prompt_tokens")
 
         def encode(few: Sequence[str]) -> TokenBatch:
@@ -235,57 +241,59 @@ class Tokenization:
         return encode
 
     def _check(self, texts: TokenBatch, limit: int, field: str, *, more: bool = False) -> None:
-        """What one request gives the worker. Raises BadRequest, InputTooLong."""
+        """Check the tokens of a request. Raises BadRequest, InputTooLong."""
         lengths = texts.lengths.tolist()
         if not all(lengths):
-            raise BadRequest(f"{field}[{lengths.index(0)}] has no tokens", param=field)
+            raise BadRequest(f"{field}[{lengths.index(0)}] has no tokens: remove it", param=field)
         if max(lengths) > limit:
             too_long = {index: length for index, length in enumerate(lengths) if length > limit}
             raise InputTooLong(too_long, limit=limit, field=field)
-        self._refuse_ids_without_weights(texts, field)
+        self._reject_ids_without_weights(texts, field)
         if self._backend() == BackendName.VLLM and self._spec.padding is not None:
-            _refuse_what_vllm_gets_wrong(texts, self._spec.padding, field)
+            _reject_padding_tokens(texts, self._spec.padding, field)
         self.check_tokens(texts.tokens, field, more=more, one=len(lengths) == 1 and not more)
 
-    def _refuse_ids_without_weights(self, texts: TokenBatch, field: str) -> None:
-        """Tokens that were added to the tokenizer, where the model's embeddings were not resized."""
+    def _reject_ids_without_weights(self, texts: TokenBatch, field: str) -> None:
+        """Reject tokens that were added to the tokenizer without resizing the model's embeddings."""
         if texts.ids.max() < self._spec.vocabulary:
             return
         for index, text in enumerate(texts):
             if (highest := int(text.max())) >= self._spec.vocabulary:
                 message = (
-                    f"{field}[{index}] has {self._tokenizer.name(highest)}, and the model's weights have rows for the "
-                    f"ids below {self._spec.vocabulary} only: take it out of the text"
+                    f"{field}[{index}] contains {self._tokenizer.name(highest)}, but the model's weights cover ids "
+                    f"below {self._spec.vocabulary} only: remove it from the text"
                 )
                 raise BadRequest(message, param=field)
 
     def _as_ids(self, field: str, index: int, ids: Sequence[int]) -> TokenIds:
-        """Another tokenizer's ids would give a wrong vector; they rarely stand between our special tokens."""
+        """Check token ids of the client. Those of another tokenizer rarely have the special tokens of this one."""
         first, last = self._tokenizer.first, self._tokenizer.last
         problem = None
         if (highest := max(ids, default=0)) >= self._spec.vocabulary:
-            problem = f"has a token id of {highest}, the model's are below {self._spec.vocabulary}"
+            problem = f"has the token id {highest}, but the model's ids are below {self._spec.vocabulary}"
         elif ids and not (list(ids[: len(first)]) == first and list(ids[len(ids) - len(last) :]) == last):
-            problem = f"is not as this model's tokenizer has it: {first} before every text, {last} after"
+            problem = f"lacks the special tokens of this model's tokenizer: {first} before the text and {last} after it"
         if problem is not None:
             raise BadRequest(f"{field}[{index}] {problem}: {_REMEDY}", param=field)
         return np.array(ids, dtype=np.int32)
 
 
 async def _admit_more(admit: Admit, before: int, cut_to: int | None, more: int) -> None:
-    """Admit `before` and `more` tokens, of which a text that is cut keeps `cut_to`."""
+    """Admit `before` plus `more` tokens, of which a truncated text keeps at most `cut_to`."""
     await admit(before + (more if cut_to is None else min(more, cut_to)))
 
 
-_REMEDY = "send texts, or ids of the model's own tokenizer (LangChain: check_embedding_ctx_length=False)"
+_REMEDY = "send texts, or ids from the model's own tokenizer (in LangChain, set check_embedding_ctx_length=False)"
 
 
-def _refuse_what_vllm_gets_wrong(texts: TokenBatch, padding: int, field: str) -> None:
-    """vLLM gives a padding inside of a text the next position; RoBERTa's own code gives it the padding's."""
+def _reject_padding_tokens(texts: TokenBatch, padding: int, field: str) -> None:
+    """vLLM gives a padding token within a text the next position, and RoBERTa's code the padding's."""
     for index, text in enumerate(texts):
         if padding in text:
-            message = f"{field}[{index}] has the model's padding token, which vLLM places otherwise than the model does"
-            raise BadRequest(f"{message}: take it out, or serve with --backend=huggingface", param=field)
+            message = (
+                f"{field}[{index}] contains the padding token, whose position vLLM computes differently from the model"
+            )
+            raise BadRequest(f"{message}: remove it, or use a server with --backend=huggingface", param=field)
 
 
 def _tokens(batch: TokenBatch) -> int:
@@ -293,7 +301,7 @@ def _tokens(batch: TokenBatch) -> int:
 
 
 def _slices(texts: Sequence[Input]) -> Iterator[Sequence[Input]]:
-    """As they come; each ends with the text that fills it, so that a longer one is always the last."""
+    """Slices of texts in order. Each ends with the text that fills it, so that a huge text is the last of its slice."""
     first = characters = 0
     size = SMALL
     for place, text in enumerate(texts, start=1):
@@ -304,7 +312,7 @@ def _slices(texts: Sequence[Input]) -> Iterator[Sequence[Input]]:
 
 
 def _pieces(characters: int) -> Iterator[tuple[int, int]]:
-    """Starts and stops, of sizes as those of `_slices`."""
+    """Ranges of a text, of the same sizes as slices."""
     start, size = 0, SMALL
     while start < characters:
         yield start, start + size

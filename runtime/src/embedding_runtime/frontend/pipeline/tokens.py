@@ -1,6 +1,6 @@
-"""Texts to tokens and back, without computing anything.
+"""Tokenizes and decodes for the routes of tokens.
 
-An API key with a limit pays a tenth of these tokens: they take the time of the frontend, and none of the model's.
+Ten of these tokens count as one for an API key with a limit, because they use the frontend only.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ __all__ = ["decode", "tokenize"]
 TOKENS_PER_CHARGED = 10
 
 _FEW = 10_000
-"""Tokens that are decoded in a thread of their own; more wait for those of others."""
+"""Up to this many tokens are decoded in any thread, more in the thread for large work."""
 
 
 async def tokenize(
     service: Service, context: RequestContext, texts: Sequence[str], *, special: bool, field: str
 ) -> list[list[Token]]:
-    """The tokens of each text as it stands, without a prompt.
+    """The tokens of each text, without a prompt.
 
     Raises BadRequest, RateLimited, ClientGone, DeadlinePassed.
     """

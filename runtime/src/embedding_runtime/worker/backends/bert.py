@@ -1,12 +1,12 @@
-"""BERT and its kin in float32 on CPUs, written out: the same numbers in fewer, larger steps.
+"""Fused implementation of the BERT family in float32 on CPUs, with the same results in fewer operators.
 
-transformers' classes spend a third of a short text's time in Python between the operators. Here query, key and value
-are one multiplication, and what follows a multiplication goes with it (`linear`). Figures: docs/performance.md.
-Like every way through a model, this one is proven against transformers' own at start.
+transformers' classes spend a third of a short text's time in Python between operators. Here query, key and value are
+one product, and activations and residual additions are fused into products (`linear`): docs/performance.md. Like every
+forward implementation, the self test compares it with transformers at startup.
 
-The architecture: Devlin et al., BERT (2019), whose layers are the encoder's of Vaswani et al., Attention Is All You
-Need (2017). RoBERTa and XLM-RoBERTa differ only in where positions begin; MPNet has no token types, and adds to its
-attention what depends on the distance of two tokens, which transformers' class knows only for padded batches.
+Architecture: Devlin et al., BERT (2019), with the encoder layers of Vaswani et al., Attention Is All You Need (2017).
+RoBERTa and XLM-RoBERTa differ only in the first position. MPNet has no token types, and adds a bias to attention that
+depends on the distance of two tokens; transformers' class supports it for padded batches only.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,11 +33,11 @@ __all__ = ["NAMES", "prepare", "written_out"]
 _MODELS = (BertModel, CamembertModel, MPNetModel, RobertaModel, XLMRobertaModel)
 
 NAMES = tuple(model.__name__.removesuffix("Model") for model in _MODELS)
-"""Of the architectures, for messages."""
+"""Names of the supported architectures, for messages."""
 
 
 def written_out(model: Any) -> bool:
-    """Whether `prepare` takes this model, which is in float32 on a CPU. Subclasses may have ways of their own."""
+    """Whether `prepare` supports this model, which is in float32 on a CPU. Subclasses are not supported."""
     return (
         type(model) in _MODELS
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -47,12 +47,12 @@ def written_out(model: Any) -> bool:
 
 
 def prepare(model: PreTrainedModel, make: MakeLinear = Linear) -> Forward:
-    """The way through this model, whose own forward stays as it is, with the layers of `make`."""
+    """Return a fused forward function with the linear layers of `make`. The model's own forward is not changed."""
     return _Bert(model, make)
 
 
 class _Bert:
-    """Texts in rising order of length -> the hidden states of their tokens, end to end."""
+    """Texts in ascending order of length -> hidden states of their tokens, concatenated."""
 
     def __init__(self, model: Any, make: MakeLinear) -> None:
         tables, encoder = model.embeddings, model.encoder
@@ -67,7 +67,7 @@ class _Bert:
         self._norm = _norm(tables.LayerNorm)
         self._padding = padding_of(model)
         projections = [_joined(_attention(layer)[:3], make) for layer in encoder.layer]
-        use_for_linear_layers(model, make)  # not before: weights that are laid out cannot be joined
+        use_for_linear_layers(model, make)  # only now, because reordered weights cannot be joined
         self._layers = [
             _Layer(projection, layer, model.config.num_attention_heads)
             for projection, layer in zip(projections, encoder.layer, strict=True)
@@ -90,12 +90,12 @@ class _Bert:
         return hidden
 
     def _bias_of(self, run: Run) -> Tensor | None:
-        """It depends on the distance alone: a text's is the corner of the longest's."""
+        """The bias of a run: a corner of the longest, because it depends on the distance only."""
         return None if self._bias is None else self._bias[..., : run.length, : run.length]
 
 
 class _Block(NamedTuple):
-    """Texts of one length, and what is added to their attention's scores: (1, heads, tokens of one, tokens of one)."""
+    """Texts of equal length, and their attention bias: (1, heads, length, length)."""
 
     run: Run
     bias: Tensor | None
@@ -106,12 +106,12 @@ class _Attention(NamedTuple):
     key: nn.Linear
     value: nn.Linear
     merge: Any
-    """Linear: nn's, or `linear`'s once they are in place."""
+    """A linear layer, of torch or of `linear`."""
     norm: nn.LayerNorm
 
 
 def _attention(layer: Any) -> _Attention:
-    """Its parts, which have other names in MPNet."""
+    """The modules of a layer's attention, which have other names in MPNet."""
     own = layer.attention
     if isinstance(layer, MPNetLayer):
         return _Attention(own.attn.q, own.attn.k, own.attn.v, own.attn.o, own.LayerNorm)
@@ -123,15 +123,15 @@ def _joined(parts: Sequence[nn.Linear], make: MakeLinear) -> Any:
 
 
 class _Layer:
-    """Attention and feed-forward, each added to what came in and normed."""
+    """Attention and feed-forward, each with residual addition and norm."""
 
     def __init__(self, project: LinearLayer, layer: Any, heads: int) -> None:
-        """`project`: to queries, keys and values side by side. `layer` has `linear`'s layers."""
+        """`project`: the joined layer of query, key and value. `layer` has the layers of `linear`."""
         attention = _attention(layer)
         self._heads = heads
-        # Not nn.Module's call, which looks for hooks first: with all of a layer's, a twentieth of a short text's time.
+        # Methods instead of calls of nn.Module, which look for hooks first: 5% of a short text's time.
         self._project: Callable[[Tensor], Tensor] = project.forward
-        self._widen: Callable[[Tensor], Tensor] = layer.intermediate.dense.forward  # GELU included
+        self._widen: Callable[[Tensor], Tensor] = layer.intermediate.dense.forward  # including GELU
         self._merge: LinearLayer = attention.merge
         self._narrow: LinearLayer = layer.output.dense
         self._norms = _norm(attention.norm), _norm(layer.output.LayerNorm)
@@ -143,10 +143,10 @@ class _Layer:
         return self._norms[1](self._narrow.plus(self._widen(hidden), hidden))
 
     def _attend(self, projected: Tensor, block: _Block) -> Tensor:
-        """Of all tokens' queries, keys and values, (tokens, 3 x hidden) -> what those of a block see: (its, hidden)."""
+        """Attention of a block: projections of all tokens (tokens, 3 x hidden) -> (tokens of the block, hidden)."""
         run, bias = block
         parts = projected[run.start : run.stop].view(run.texts, run.length, 3, self._heads, -1)
-        query, key, value = parts.permute(2, 0, 3, 1, 4)  # each: (texts, heads, tokens of one, size)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # each: (texts, heads, length, size)
         seen = scaled_dot_product_attention(query, key, value, bias)
         return seen.transpose(1, 2).reshape(run.stop - run.start, -1)
 

@@ -1,7 +1,7 @@
-"""Two cores, and two batches at once.
+"""Two concurrent batches on two cores.
 
-With a core each they give a tenth more than one after the other with both: nothing waits at a barrier for the thread
-whose core the front, or another container, has just taken. Figures: docs/performance.md.
+On one core each they are 10% faster than one after the other on both cores: no thread waits at a barrier for one whose
+core a frontend or another container is using. See docs/performance.md.
 """
 
 from collections.abc import Callable
@@ -13,9 +13,9 @@ __all__ = ["one_of_two"]
 
 
 def one_of_two() -> Callable[[], None] | None:
-    """What gives a thread one core of two; None where there are more or fewer, by OMP_NUM_THREADS or what there is.
+    """Return a function that limits a thread to one of two cores; None unless there are two (OMP_NUM_THREADS).
 
-    Half of more cores would be a team of threads for each batch, beside the main thread's own, and more OpenMP threads
-    than cores wait badly.
+    With more cores, each batch would need its own team of threads in addition to that of the main thread, and OpenMP is
+    slow with more threads than cores.
     """
-    return partial(torch.set_num_threads, 1) if torch.get_num_threads() == 2 else None  # noqa: PLR2004 it is the name
+    return partial(torch.set_num_threads, 1) if torch.get_num_threads() == 2 else None  # noqa: PLR2004 see the name

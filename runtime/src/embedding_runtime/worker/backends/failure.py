@@ -1,4 +1,4 @@
-"""What an exception in the middle of a batch means: a text that cannot be computed, or a process that is done for."""
+"""Classifies exceptions of a batch: a text that cannot be computed, or a process that cannot continue."""
 
 import torch
 
@@ -8,15 +8,15 @@ __all__ = ["batch_failed"]
 
 
 def batch_failed(error: Exception) -> BatchFailed:
-    """To be raised from `error`. Raises `error` itself, or what the device says, where no next batch can be promised.
+    """Return an exception to raise from `error`. If the process cannot continue, raise the fatal exception itself.
 
-    A device that has failed once (an illegal access, a device-side assertion) fails at every call from then on. One
-    that had too little memory for a batch has enough for half of it: what the batch took is free again.
+    After an illegal access or a device-side assertion every call of a device fails. After an out-of-memory error the
+    memory of the batch is free again, and half of the batch may fit.
     """
     if isinstance(error, torch.AcceleratorError):
         raise error
     if isinstance(error, torch.OutOfMemoryError) and torch.accelerator.is_available():
-        torch.accelerator.empty_cache()  # pieces of the sizes that the batch needed
+        torch.accelerator.empty_cache()  # cached blocks in the sizes of this batch
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
     return BatchFailed(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -100,7 +100,7 @@ def load(spec: ModelSpec, options: LoadOptions = _DEFAULTS) -> HuggingFaceBacken
     if torch.cuda.is_available():
         prepare_gpu()
         if spec.quantize is not Quantization.NONE:
-            raise ModelRefused(f"--quantize={spec.quantize} is for CPUs: on a GPU, use --dtype=float16")
+            raise ModelRefused(f"--quantize={spec.quantize} is not supported on GPUs: use --dtype=float16")
     elif spec.is_reduced:
         return _reduced(spec, options)
     return _in_its_type(spec, options)
@@ -131,8 +131,8 @@ def _reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
             raise ModelRefused(f"{spec.directory} in {asked}: {problem}")
     elif spec.quantize is not Quantization.NONE:
         raise ModelRefused(
-            f"--quantize={spec.quantize} is not available for {type(model).__name__} in {spec.directory}: it is for "
-            f"{', '.join(bert.NAMES)} with exact GELU; leave --quantize out"
+            f"--quantize={spec.quantize} is not supported for {type(model).__name__} in {spec.directory}, but for "
+            f"{', '.join(bert.NAMES)} with exact GELU: remove --quantize"
         )
     elif spec.scores is not None:
         return _in_its_type(spec, options)  # of one score there is no cosine
@@ -142,10 +142,10 @@ def _reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
     cosine = exact.cosine(measured)
     if exact.alone.isfinite().all() and not cosine >= options.minimum_cosine:  # of NaN the worker has its own words
         raise ModelRefused(
-            f"the model in {spec.directory} in {asked} is at a cosine of {cosine:.5f} to float32, which is below "
-            f"--minimum_cosine={options.minimum_cosine:g}: serve it in float32, or lower the minimum"
+            f"the model in {spec.directory} has a cosine similarity of {cosine:.5f} to float32 in {asked}, which is "
+            f"below --minimum_cosine={options.minimum_cosine:g}: use float32, or lower the minimum"
         )
-    _log.info("%s: the lowest cosine to float32 is %.5f, over %d probes", asked, cosine, len(probes))
+    _log.info("%s: the lowest cosine similarity to float32 is %.5f (%d probes)", asked, cosine, len(probes))
     backend.cosine = cosine
     return backend
 
@@ -164,9 +164,9 @@ def _in_its_type(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
         except Exception as error:
             if isinstance(error.__cause__, packed.KernelFailed) and not options.allow_padded:
                 raise ModelRefused(
-                    f"{type(model).__name__} in {spec.directory} could be served with packed batches, but attention "
-                    f"over them failed ({error.__cause__}): install the torch that this runtime is made for, or accept "
-                    "slower, padded batches with --allow_padded"
+                    f"attention over packed batches failed for {type(model).__name__} in {spec.directory} "
+                    f"({error.__cause__}): install the version of torch that this runtime requires, or accept slower, "
+                    "padded batches with --allow_padded"
                 ) from error
             why = str(error)
         if why is None:
@@ -177,22 +177,24 @@ def _in_its_type(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
             return HuggingFaceBackend(
                 forward, loaded.head, f"{detail}, {way} batches", on_half, packs=packs, width=width
             )
-        _log.warning("%s has no %s batches: %s", type(model).__name__, way, why)
+        _log.warning("%s cannot use %s batches: %s", type(model).__name__, way, why)
         model.set_attn_implementation(before)
     loaded = transformer.load(spec)
     model, head, compared = loaded.model, loaded.head, loaded.compared
-    detail = f"{detail}, layers as they come"
+    detail = f"{detail}, unchanged layers"
     in_rows = padded.prepare(model, width)
     why = test.problem(HuggingFaceBackend(in_rows, compared, detail))
     if why is None or not test.alone.isfinite().all():  # of NaN the worker has its own words
         return HuggingFaceBackend(in_rows, head, f"{detail}, padded batches", width=width)
     if spec.remote_code:
-        raise ModelRefused(f"the code that came with {spec.directory} does not keep the texts of a batch apart: {why}")
-    _log.warning("%s has no padded batches: %s", type(model).__name__, why)
+        raise ModelRefused(f"the code that came with {spec.directory} mixes the texts of a batch: {why}")
+    _log.warning("%s cannot use padded batches: %s", type(model).__name__, why)
     forward = partial(_one_by_one, padded.prepare(model))
     why = test.problem(HuggingFaceBackend(forward, compared, detail))
     if why is not None:
-        raise ModelRefused(f"{type(model).__name__} in {spec.directory} gives another vector at every call: {why}")
+        raise ModelRefused(
+            f"{type(model).__name__} in {spec.directory} returns different vectors for the same text: {why}"
+        )
     return HuggingFaceBackend(forward, head, f"{detail}, texts one by one", packs=True)
 
 

@@ -1,7 +1,7 @@
-"""Linear layers in bfloat16 and int8 on CPUs, for models that are in float32 all around them.
+"""Linear layers in bfloat16 and int8 on CPUs. All other operators stay in float32.
 
-Only the multiplications give up precision: they are nine tenths of the time, and every other operator is as fast in
-float32 here. Figures, and the libraries that were compared: docs/performance.md.
+Products take 90% of the time, and the other operators are as fast in float32. See docs/performance.md for measurements
+and the libraries that were compared.
 """
 
 import logging
@@ -29,14 +29,14 @@ _log = logging.getLogger(__name__)
 
 
 class LinearLayer(Protocol):
-    """A linear layer over tokens in float32."""
+    """A linear layer whose inputs and outputs are float32."""
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(tokens, inputs) -> (tokens, outputs), bias and activation included."""
+        """(tokens, inputs) -> (tokens, outputs), with bias and activation."""
         ...
 
     def plus(self, tokens: Tensor, beside: Tensor) -> Tensor:
-        """`beside` + the layer's result: a residual connection."""
+        """Return `beside` + the layer's result, for a residual connection."""
         ...
 
 
@@ -46,22 +46,22 @@ MakeLinear = Callable[[Tensor, Tensor | None, str], nn.Module]
 
 @dataclass(frozen=True)
 class Precision:
-    """How a model is to compute."""
+    """A precision that flags select."""
 
     name: str
     make: MakeLinear | None = None
-    """None: with the layers of the model's own code."""
+    """Creates linear layers; None: use those of the model's own code."""
     finish: Callable[[], None] = lambda: None
-    """To be called when the layers have seen a few texts."""
+    """Call it after the layers have computed a few texts, for calibration."""
 
 
 def precision_of(spec: ModelSpec) -> Precision:
-    """Return what the flags ask for. Raises ModelRefused where this CPU cannot."""
+    """Return the precision that the flags select. Raises ModelRefused if the CPU does not support it."""
     if spec.quantize is Quantization.INT8:
         if not _cpu_has("avx512_vnni", "avx_vnni", "amx_int8"):
             raise ModelRefused(
                 "--quantize=int8 needs a CPU with VNNI instructions (avx512_vnni, avx_vnni or amx_int8), which this "
-                "one lacks: leave it out"
+                "one lacks: remove the flag"
             )
         return _int8()
     if spec.dtype is Dtype.BFLOAT16:
@@ -104,11 +104,11 @@ class Bfloat16Linear(nn.Module):
         self._multiply = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """As LinearLayer."""
+        """See LinearLayer."""
         return self._narrow(tokens).float()
 
     def plus(self, tokens: Tensor, beside: Tensor) -> Tensor:
-        """As LinearLayer."""
+        """See LinearLayer."""
         return beside + self._narrow(tokens)
 
     def _narrow(self, tokens: Tensor) -> Tensor:
@@ -117,15 +117,15 @@ class Bfloat16Linear(nn.Module):
 
 
 class Int8Linear(nn.Module):
-    """Weights in int8, a scale for each output; tokens in 8 bits, a scale for each token, found at every call.
+    """Dynamic quantization: int8 weights with a scale per output, 8-bit inputs with a scale per token.
 
-    A scale for all tokens of a batch would be one operator less, but a text's vector would then depend on the texts
-    beside it. The products are summed in int32 (oneDNN), so they do not depend on the batch at all.
+    A scale per batch would save an operator, but a vector would then depend on the other texts of the batch. Products
+    are summed in int32 (oneDNN) and do not depend on the batch.
 
-    In BERT a few of a token's numbers are many times as large as the others, which are left with few of the 256 steps.
-    So numbers are divided, and their weights multiplied, by what evens out the two: SmoothQuant (Xiao et al., 2022).
-    How large each number gets is seen in float32, until `quantize`. What GELU gives is hardly ever below zero: those
-    tokens' steps begin at its minimum.
+    In BERT a few features of a token are many times as large as the others, which would get few of the 256 steps.
+    SmoothQuant (Xiao et al., 2022) divides features, and multiplies their weights, by factors that balance both. The
+    ranges of features are recorded in float32 until `quantize`. GELU's outputs are hardly ever below zero, so their
+    steps start at GELU's minimum.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str = "none") -> None:
@@ -138,7 +138,7 @@ class Int8Linear(nn.Module):
         self._multiply = torch.ops.onednn.qlinear_pointwise.default
 
     def quantize(self) -> None:
-        """Compute in int8 from now on, fit for inputs such as those that came before; in float32 if none came."""
+        """Switch to int8, calibrated with the previous inputs. Without any, stay in float32."""
         if not self._reach.any():
             return
         self._is_shifted = bool(0 > self._least >= -_GELU_LEAST)
@@ -155,12 +155,12 @@ class Int8Linear(nn.Module):
         self._is_quantized = True
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """As LinearLayer."""
+        """See LinearLayer."""
         result = self._product(tokens)
         return gelu(result) if self._gelu_after else result
 
     def plus(self, tokens: Tensor, beside: Tensor) -> Tensor:
-        """As LinearLayer."""
+        """See LinearLayer."""
         return self._product(tokens).add_(beside)
 
     def _product(self, tokens: Tensor) -> Tensor:
@@ -170,13 +170,13 @@ class Int8Linear(nn.Module):
             return linear(tokens, self.weight, self.bias)
         if self._is_shifted:
             zero, scales = 0, tokens.amax(1, keepdim=True).add_(_GELU_LEAST).div_(_UNSIGNED)
-            # A number below GELU's minimum, where there is one after all, would come out at the other end.
+            # A number below GELU's minimum would wrap around.
             steps = (tokens / scales).add_(_GELU_LEAST / scales - _MIDDLE).clamp_min_(-_MIDDLE)
         else:
             tokens = tokens * self._even
             zero, scales = _MIDDLE, tokens.abs().amax(1, keepdim=True).clamp_min_(_SMALL).div_(_SIGNED)
             steps = tokens / scales
-        # oneDNN wants unsigned numbers; torch is slow to make them of floats, and fast with signed ones.
+        # oneDNN needs unsigned numbers; torch converts floats to signed ones much faster.
         unsigned = steps.round_().to(torch.int8).view(torch.uint8).add_(_MIDDLE)
         products: Tensor = self._multiply(
             *(unsigned, 1.0, zero, self.weight, self._scales, self._zeros, None),
@@ -186,11 +186,11 @@ class Int8Linear(nn.Module):
 
 
 _SIGNED, _UNSIGNED = 127, 255
-"""The largest number of 8 bits."""
+"""The largest signed and unsigned numbers of 8 bits."""
 
 _MIDDLE = 128
 _SMALL = 1e-12
-"""For a token, or a weight, of zeros."""
+"""Avoids division by zero for a token, or a weight, of zeros."""
 
 _GELU_LEAST = 0.17
 """GELU's minimum is -0.16997."""

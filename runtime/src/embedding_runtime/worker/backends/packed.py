@@ -68,14 +68,14 @@ def prepare(model: PreTrainedModel) -> Forward:
     # One that counts by itself would count through all texts of a batch, past its last position. On a CPU that is an
     # IndexError, which the proof at start catches; on a GPU an assertion after which the device answers nothing more.
     if "position_ids" not in inspect.signature(model.forward).parameters:
-        raise NotPackable("it counts positions by itself")
+        raise NotPackable("the model computes positions itself")
     if any(getattr(module, "rope_type", "default") in _STRETCHED for module in model.modules()):
-        raise NotPackable("it stretches positions by the longest text of a batch")
+        raise NotPackable("the model scales positions by the longest text of a batch")
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, lambda *_, **__: None)
     model.set_attn_implementation(_NAME)
     if model.config._attn_implementation != _NAME:  # noqa: SLF001 it only logs when it does not obey
-        raise NotPackable("its attention cannot be replaced")
+        raise NotPackable("the model's attention cannot be replaced")
     return partial(_forward, model, padding_of(model))
 
 
@@ -132,7 +132,7 @@ def _attention(
     """
     unknown = [name for name in ("position_bias", "softcap", "s_aux") if kwargs.get(name) is not None]
     if attention_mask is not None or unknown:
-        raise NotPackable(f"its attention uses {', '.join(unknown) or 'a mask of its own'}")
+        raise NotPackable(f"the model's attention uses {', '.join(unknown) or 'its own mask'}")
     causal = kwargs.get("is_causal")
     causal = bool(getattr(module, "is_causal", True) if causal is None else causal)  # as transformers' own decide
     window = None if sliding_window is None or sliding_window >= layout.longest else sliding_window

@@ -1,4 +1,4 @@
-"""Batches as a model's own code takes them: rows of equal length, filled up and masked."""
+"""Padded batches: rows of equal length with a mask, for a model's own code."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -14,14 +14,14 @@ from embedding_runtime.worker.backends.device import to_device
 __all__ = ["Forward", "Width", "groups", "padding", "prepare"]
 
 Forward = Callable[[TokenBatch], Tensor]
-"""Texts in rising order of length -> the hidden states of their tokens, end to end: shape (tokens, hidden)."""
+"""Texts in ascending order of length -> hidden states of their tokens, concatenated: shape (tokens, hidden)."""
 
 Width = Callable[[Iterable[int]], int]
-"""Lengths of the texts of a group -> tokens of a row, its padding counted; on a CPU it is the longest."""
+"""Lengths of the texts of a group -> length of a row with padding; on a CPU, that of the longest text."""
 
 
 def prepare(model: PreTrainedModel, width: Width = max) -> Forward:
-    """The way through this model."""
+    """Return a forward function with padded batches."""
     return partial(_forward, model, width)
 
 
@@ -33,7 +33,7 @@ def _forward(model: PreTrainedModel, width: Width, texts: TokenBatch) -> Tensor:
 
 
 def groups(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Runs of texts of about one length, from start to stop (exclusive): filling them up adds a fifth at most."""
+    """Ranges (stop exclusive) of texts of similar length, so that padding adds at most a fifth."""
     start = 0
     for stop in range(1, len(lengths) + 1):
         if stop == len(lengths) or lengths[stop] > 1.2 * lengths[start]:
@@ -42,16 +42,18 @@ def groups(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def padding(lengths: Sequence[int], width: Width = max) -> int:
-    """How many places are computed beside the tokens of texts with these lengths, in rising order."""
+    """The number of padding tokens for texts with these lengths, in ascending order."""
     return sum(
         width(lengths[start:stop]) * (stop - start) - sum(lengths[start:stop]) for start, stop in groups(lengths)
     )
 
 
 def _group(model: PreTrainedModel, texts: TokenBatch, width: int) -> Tensor:
-    """`width`: tokens of a row, its padding counted."""
+    """`width`: length of a row with padding."""
     mask = np.arange(width) < texts.lengths[:, None]
-    ids = np.full(mask.shape, getattr(model.config, "pad_token_id", None) or 0)  # own code may know of none
+    ids = np.full(
+        mask.shape, getattr(model.config, "pad_token_id", None) or 0
+    )  # the model's own code may not define it
     ids[mask] = texts.ids
     types = {}
     if texts.types is not None:

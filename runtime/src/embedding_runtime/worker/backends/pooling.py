@@ -149,7 +149,7 @@ class _Dense:
             layers.load_state_dict(_weights(dense.directory))
         except RuntimeError as error:
             raise ModelRefused(
-                f"the weights in {dense.directory} do not fit: {' '.join(str(error).split())}"
+                f"the weights in {dense.directory} do not match its config.json: {' '.join(str(error).split())}"
             ) from error
         layers.to(device)
 
@@ -164,9 +164,9 @@ def activation(full_name: str, directory: Path) -> nn.Module:
     try:
         kind = getattr(importlib.import_module(where), name)
     except (ImportError, AttributeError) as error:
-        raise ModelRefused(f"{directory} has the activation {full_name}: torch has none such") from error
+        raise ModelRefused(f"{directory} has the activation {full_name}, which torch does not have") from error
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise ModelRefused(f"{directory} has the activation {full_name}: it is no module of torch")
+        raise ModelRefused(f"{directory} has the activation {full_name}, which is not a module of torch")
     return kind()
 
 

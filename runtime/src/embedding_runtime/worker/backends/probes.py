@@ -1,4 +1,4 @@
-"""The texts that a way through a model is checked with at start, as token ids."""
+"""Token ids of the texts of the self test."""
 
 import numpy as np
 import torch
@@ -11,11 +11,10 @@ __all__ = ["as_pairs", "probe_texts"]
 
 
 def probe_texts(spec: ModelSpec, model: PreTrainedModel, prompt_tokens: int, *, thorough: bool) -> TokenBatch:
-    """Texts of few, equal, about equal and many tokens, and of more than the attention's window (where it has one).
+    """Texts with few, equal, similar and many tokens, and with more than the attention window, if there is one.
 
-    They would show if one text saw another, or padding, or its own place wrongly. `thorough`: the shortest and the
-    longest, too, where positions begin and end, and one with the padding's token inside, unless no text with it is
-    served there.
+    They reveal attention to other texts or padding, and wrong positions. `thorough`: also the shortest and longest
+    texts, with the first and last positions, and one that contains the padding token, if such texts are supported.
     """
     generator = torch.Generator().manual_seed(1)
     window = getattr(model.config, "sliding_window", None) or 0
@@ -32,10 +31,10 @@ def probe_texts(spec: ModelSpec, model: PreTrainedModel, prompt_tokens: int, *, 
 
 
 _LONGEST_PROBE = 2048
-"""Tokens: some decoders take 32,768, which is minutes on a CPU."""
+"""In tokens. Some decoders support 32,768, which takes minutes on a CPU."""
 
 
 def as_pairs(probes: TokenBatch) -> TokenBatch:
-    """The second half of each as its second text."""
+    """Make the second half of each text the second text of a pair."""
     types = [(np.arange(len(probe)) >= len(probe) // 2).astype(np.uint8) for probe in probes]
     return TokenBatch(probes.ids, probes.lengths, np.concatenate(types))

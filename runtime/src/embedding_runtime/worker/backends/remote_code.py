@@ -1,4 +1,4 @@
-"""Models that bring Python code of their own (`auto_map`): it is run only where that was asked for."""
+"""Checks models with Python code (`auto_map`), which runs only with --trust_remote_code."""
 
 import logging
 
@@ -13,9 +13,9 @@ _log = logging.getLogger(__name__)
 
 
 def check(spec: ModelSpec) -> None:
-    """Raises ModelRefused for a kind of model that transformers has no code for, where its own is not asked for.
+    """Raises ModelRefused if transformers has no code for the type of the model, and the model's own may not run.
 
-    Where transformers has some, and nobody asks for the model's own, that is what is run.
+    Otherwise transformers' code is used, unless --trust_remote_code is set.
     """
     path = spec.directory / "config.json"
     config = object_in(path)
@@ -23,7 +23,7 @@ def check(spec: ModelSpec) -> None:
         _log.warning("running Python code that came with the model in %s", spec.directory)
     elif config.get("auto_map") and config.get("model_type") not in CONFIG_MAPPING:
         raise ModelRefused(
-            f"{path} has auto_map: a model of type {config.get('model_type')!r} needs Python code that comes with it, "
-            "which may do all that this server may; read it, and serve it with --trust_remote_code=true if you trust "
-            "it, or choose a model of a type that transformers has"
+            f"{path} has auto_map: a model of type {config.get('model_type')!r} needs Python code that comes with it "
+            "and runs with all rights of the server: review it and set --trust_remote_code=true, or use a model of a "
+            "type that transformers supports"
         )

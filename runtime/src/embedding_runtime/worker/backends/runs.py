@@ -1,4 +1,4 @@
-"""Where texts stand that lie end to end: neighbours of one length are computed together, as a block."""
+"""Groups concatenated texts: neighbours of equal length are computed together as a block."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -8,7 +8,7 @@ __all__ = ["Run", "runs_of"]
 
 
 class Run(NamedTuple):
-    """`texts` neighbours of `length` tokens each, in the row's tokens from `start` to `stop` (exclusive)."""
+    """`texts` neighbours with `length` tokens each, at the tokens from `start` to `stop` (exclusive)."""
 
     start: int
     stop: int
@@ -17,7 +17,7 @@ class Run(NamedTuple):
 
 
 def runs_of(lengths: Sequence[int]) -> Iterator[Run]:
-    """The runs that cover texts of these lengths, in their order."""
+    """The runs of texts with these lengths, in order."""
     start = 0
     for length, neighbours in groupby(lengths):
         texts = len(list(neighbours))

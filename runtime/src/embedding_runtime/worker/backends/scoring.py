@@ -1,6 +1,6 @@
-"""Cross-encoders in torch: the transformer runs by itself, as one that embeds does, and the model's own head after it.
+"""Cross-encoders in torch, split into the transformer, which runs like that of an embedding model, and the head.
 
-So batches are packed or padded as every other's. The head gets one vector a pair: what it reads of the hidden states.
+Batches can therefore be packed or padded as for embedding models. The head gets one vector per pair.
 """
 
 import inspect
@@ -24,9 +24,9 @@ __all__ = ["Head", "split"]
 def split(
     model: PreTrainedModel, spec: ModelSpec, scores: Scores, probes: TokenBatch, *, types: bool
 ) -> tuple[PreTrainedModel, "Head"]:
-    """The transformer, which takes token types, and the head. `types`: whether the tokenizer gives types.
+    """Split a model into transformer and head. `types`: whether the tokenizer returns token types.
 
-    Proven with `probes`: both together give what the whole model gives. Raises ModelRefused.
+    Raises ModelRefused if both together do not return what the whole model returns for `probes`.
     """
     with torch.inference_mode():
         transformer: Any = model.base_model
@@ -39,12 +39,12 @@ def split(
         try:
             found = torch.cat([head.logits(head.reads(forward(probe), [probe.tokens])) for probe in probes.singles()])
             same = torch.allclose(found, wanted, rtol=_TOLERANCE[spec.dtype], atol=_TOLERANCE[spec.dtype])
-        except (AttributeError, RuntimeError, TypeError, ValueError):  # it wants more of the transformer than one state
+        except (AttributeError, RuntimeError, TypeError, ValueError):  # the head needs more than one hidden state
             same = False
     if not same:
         raise ModelRefused(
-            f"{type(model).__name__} in {spec.directory} has a head that is not served: it reads more of a pair than "
-            "its first token (or the mean of all, where config.json has classifier_pooling: mean)"
+            f"{type(model).__name__} in {spec.directory} has a head that is not supported: it reads more than the "
+            "first token (or the mean of all tokens, if config.json has classifier_pooling: mean)"
         )
     return transformer, head
 
@@ -53,27 +53,27 @@ _TOLERANCE = {Dtype.FLOAT32: 1e-4, Dtype.FLOAT16: 1e-2, Dtype.BFLOAT16: 5e-2}
 
 
 class Head:
-    """What is done to hidden states: the vector of each pair, the model's own head over it, the activation."""
+    """The head: selects the vector of each pair, applies the model's own head and the activation."""
 
     def __init__(self, model: PreTrainedModel, scores: Scores, spec: ModelSpec) -> None:
-        """Takes the transformer's place in `model`."""
+        """Replaces the transformer in `model`, which then computes only its head."""
         transformer: Any = model.base_model
-        pooler = getattr(transformer, "pooler", None)  # BERT's: a layer between the first token and the head
+        pooler = getattr(transformer, "pooler", None)  # in BERT a layer between the first token and the head
         if pooler is not None:
             transformer.pooler = None
-        setattr(model, model.base_model_prefix, _Given(pooler))
+        setattr(model, model.base_model_prefix, _PassThrough(pooler))
         self._model = model
         self._activation = activation(scores.activation, spec.directory)
         mean = getattr(model.config, "classifier_pooling", "cls") == "mean"
         self._pooling = (Pooling.MEAN if mean else Pooling.CLS,)
 
     def __call__(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
-        """(tokens, hidden), pairs end to end -> (pairs, labels)."""
+        """Hidden states of concatenated pairs (tokens, hidden) -> (pairs, labels)."""
         scores: Tensor = self._activation(self.logits(self.reads(hidden, lengths)))
         return scores
 
     def reads(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
-        """(tokens, hidden), pairs end to end -> (pairs, hidden)."""
+        """Hidden states of concatenated pairs (tokens, hidden) -> the head's inputs (pairs, hidden)."""
         return pool(hidden.float(), lengths, self._pooling)
 
     def logits(self, vectors: Tensor) -> Tensor:
@@ -82,8 +82,8 @@ class Head:
         return logits.float()
 
 
-class _Given(nn.Module):
-    """Stands where the transformer was, and gives the one vector a pair that it is given."""
+class _PassThrough(nn.Module):
+    """Replaces the transformer in a model, and returns its inputs."""
 
     def __init__(self, pooler: nn.Module | None) -> None:
         super().__init__()

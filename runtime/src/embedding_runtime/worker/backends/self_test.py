@@ -1,4 +1,4 @@
-"""The self test at start: a few texts, each computed alone by code that is trusted, against any other way."""
+"""The self test at startup: compares a forward implementation with a trusted one, for a few texts."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -15,53 +15,56 @@ __all__ = ["SelfTest"]
 
 @dataclass(frozen=True)
 class SelfTest:
-    """Texts, and the rows that they have to get."""
+    """Texts and their expected rows."""
 
     probes: TokenBatch
     alone: Tensor
-    """Shape (probes, dimensions)."""
+    """Expected rows, computed one text at a time: shape (probes, dimensions)."""
     tolerance: float
-    """Largest distance (1 - cosine) of a row from the one that it has to be."""
+    """Largest accepted distance (1 - cosine) of a row from the expected one."""
 
     @classmethod
     def of(cls, backend: Backend, probes: TokenBatch, dtype: Dtype) -> Self:
-        """`backend` is the way that is trusted."""
+        """Create a self test from the rows of a trusted backend."""
         alone = torch.cat([torch.from_numpy(backend.embed(probe)) for probe in probes.singles()])
         return cls(probes, alone, _TOLERANCE[dtype])
 
     def problem(self, backend: Backend) -> str | None:
-        """What is wrong with what it gives for the texts together, in words; None: nothing. Raises as `embed` does."""
+        """Describe how the rows of a batch differ from the expected ones, if they do. Raises as `embed` does."""
         off = 1 - self.cosine(backend)
-        return None if off <= self.tolerance else f"texts together are off by {off:.1e} from each alone"  # NaN: not <=
+        return (
+            None if off <= self.tolerance else f"vectors of a batch differ by {off:.1e} from those of single texts"
+        )  # False for NaN
 
     def difference(self, backend: Backend) -> str | None:
-        """How the vectors of another library differ, in words with both numbers; None: they do not.
+        """Describe how the vectors of another library differ, with both numbers; None if they do not.
 
         Raises as `embed` does.
         """
         together = _together(backend, self.probes)
         cosine, required = self._cosine(together), 1 - self.tolerance
-        if not cosine >= required:  # NaN is not
-            return f"cosine {cosine:.7f} between its vectors and transformers' own, {required:.7f} is required"
+        if not cosine >= required:  # also for NaN
+            return f"the cosine similarity to transformers is {cosine:.7f}, and {required:.7f} is required"
         lengths = together.norm(dim=1) / self.alone.norm(dim=1)
         if not torch.allclose(lengths, torch.ones_like(lengths), rtol=0, atol=self.tolerance**0.5):
-            return f"its vectors are {lengths.min():.5f} to {lengths.max():.5f} times as long as transformers' own"
+            return f"its vectors are {lengths.min():.5f} to {lengths.max():.5f} times as long as those of transformers"
         return None
 
     def difference_of_scores(self, backend: Backend) -> str | None:
-        """As `difference`, of a cross-encoder's logits."""
+        """Same as `difference`, for the logits of a cross-encoder."""
         off = (_together(backend, self.probes) - self.alone).abs() / (1 + self.alone.abs())
         allowed = self.tolerance**0.5
         if off.max().item() <= allowed:
             return None
-        return f"its scores differ from transformers' own by up to {off.max().item():.1e}, and {allowed:.1e} is allowed"
+        most = off.max().item()
+        return f"its scores differ from those of transformers by up to {most:.1e}, and {allowed:.1e} is allowed"
 
     def cosine(self, backend: Backend) -> float:
-        """The lowest, of what it gives for the texts together. Raises as `embed` does."""
+        """The lowest cosine similarity to the expected rows. Raises as `embed` does."""
         return self._cosine(_together(backend, self.probes))
 
     def _cosine(self, together: Tensor) -> float:
-        """The lowest."""
+        """The lowest cosine similarity."""
         return torch.cosine_similarity(self.alone.double(), together.double()).min().item()
 
 

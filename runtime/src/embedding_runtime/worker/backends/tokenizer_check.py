@@ -50,7 +50,7 @@ def check(spec: ModelSpec) -> Checked:
     theirs = _theirs(spec)
     for text in _PROBES:
         if any(theirs(text).get("token_type_ids", ())):
-            raise ModelRefused(f"{type(theirs).__name__} in {spec.directory} has token types, which are not served")
+            raise ModelRefused(f"{type(theirs).__name__} in {spec.directory} has token types, which are not supported")
     _agree(spec, theirs, _PROBES)
     types = "token_type_ids" in theirs("")
     (prompt,) = TextTokenizer(spec).encode([""])
@@ -151,9 +151,7 @@ def _theirs(spec: ModelSpec) -> PreTrainedTokenizerBase:
             spec.directory, local_files_only=True, trust_remote_code=spec.remote_code
         )
     except (ImportError, OSError, ValueError) as error:  # its words for a class that it lacks, and for what that lacks
-        remedy = (
-            "" if spec.remote_code else ", and code that comes with a model is run only with --trust_remote_code=true"
-        )
+        remedy = "" if spec.remote_code else " (code that comes with a model needs --trust_remote_code=true)"
         raise ModelRefused(
             f"transformers cannot load the tokenizer in {spec.directory}{remedy}: {' '.join(str(error).split())}"
         ) from error

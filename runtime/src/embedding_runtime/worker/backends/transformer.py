@@ -1,4 +1,4 @@
-"""Loads a model's weights into transformers' code, with the head that sentence-transformers puts on it."""
+"""Loads a model with transformers, and the head that sentence-transformers adds to it."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -26,23 +26,23 @@ from embedding_runtime.worker.backends.probes import as_pairs, probe_texts
 __all__ = ["Loaded", "Rows", "load"]
 
 Rows = Callable[[Tensor, Sequence[int]], Tensor]
-"""Hidden states of texts end to end, and how many tokens each has -> a row a text."""
+"""Hidden states of concatenated texts, and their lengths -> one row per text."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model as transformers and its head have it."""
+    """A loaded model."""
 
     model: PreTrainedModel
     head: Rows
     compared: Rows
-    """What of the head's work is compared at start."""
+    """The part of the head that the self test includes."""
     probes: TokenBatch
-    """The texts over which it is compared."""
+    """The texts of the self test."""
 
 
 def load(spec: ModelSpec, *, thorough: bool = False) -> Loaded:
-    """`thorough`: with the probes that show how another library counts positions. Raises ModelRefused."""
+    """Load a model. `thorough`: with more probes, for comparison with another library. Raises ModelRefused."""
     if spec.scores is None:
         prompt_tokens, types = tokenizer_check.check(spec)
         model = _weights(spec)
@@ -55,11 +55,11 @@ def load(spec: ModelSpec, *, thorough: bool = False) -> Loaded:
     whole = _weights(spec)
     pairs = as_pairs(probe_texts(spec, whole, 0, thorough=thorough))
     model, scores = scoring.split(whole, spec, spec.scores, pairs, types=types)
-    return Loaded(model, scores, scores.reads, pairs)  # activations may make 1 of every score
+    return Loaded(model, scores, scores.reads, pairs)  # an activation may saturate to 1 for every pair
 
 
 _ENCODERS: Mapping[str, Any] = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel}
-"""By model type, where the model has a decoder, too, that sentence-transformers leaves out."""
+"""Encoder classes by model type, for models whose decoder sentence-transformers does not use."""
 
 
 def _weights(spec: ModelSpec) -> PreTrainedModel:
@@ -75,13 +75,13 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
             trust_remote_code=spec.remote_code,
             output_loading_info=True,
         )
-    except (ImportError, OSError, ValueError) as error:  # its words for what is missing, or is not what it knows
+    except (ImportError, OSError, ValueError) as error:  # missing or invalid files
         raise ModelRefused(f"transformers cannot load {spec.directory}: {' '.join(str(error).split())}") from error
-    # transformers fills what the files lack with random numbers. Its own pooler is not used for vectors.
+    # transformers initializes missing weights randomly. Its pooler is not used for vectors.
     missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise ModelRefused(
-            f"the weights in {spec.directory} lack {', '.join(missing[:_NAMED])} ({len(missing)} in all)"
+            f"the weights in {spec.directory} lack {', '.join(missing[:_MAX_LISTED])} ({len(missing)} in all)"
         )
     if (
         spec.scores is None and hasattr(model, "pooler") and not spec.remote_code
@@ -91,12 +91,12 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
     return on_device
 
 
-_NAMED = 10
-"""Of the weights that are missing."""
+_MAX_LISTED = 10
+"""Missing weights that a message lists."""
 
 
 class _NoPooler(nn.Module):
-    """Stands for what is not used for vectors. Some classes ask whether there is a pooler, others just call it."""
+    """Replaces a pooler, which is not used for vectors. Some classes call it without checking that it exists."""
 
     def forward(self, hidden: Tensor, *_: object, **__: object) -> Tensor:
         """Computes nothing."""
@@ -104,9 +104,9 @@ class _NoPooler(nn.Module):
 
 
 def _give_types(model: PreTrainedModel, probe: TokenIds) -> None:
-    """Zeros with every text, as the tokenizer has them, where a model takes them for something else than none.
+    """Pass token types of zero, as the tokenizer does, if the model treats them differently from none.
 
-    GPT-2 and GPT-J add the embedding of the token 0; BERT takes types that are not given for zeros.
+    GPT-2 and GPT-J then add the embedding of token 0; BERT treats missing types as zeros.
     """
     if "token_type_ids" not in inspect.signature(model.forward).parameters:
         return

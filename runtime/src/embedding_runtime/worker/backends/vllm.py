@@ -80,8 +80,9 @@ class VllmBackend:
             for output in self._engine.step():
                 rows[int(output.request_id)] = output.outputs.data.float()
         all_rows = torch.stack([rows[place] for place in range(len(batch))])
-        for step in self._steps:
-            all_rows = step(all_rows)
+        with torch.inference_mode():
+            for step in self._steps:
+                all_rows = step(all_rows)
         return all_rows.numpy()
 
     def _params(self, text: TokenBatch) -> PoolingParams:
@@ -110,8 +111,7 @@ def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
         if test is None:
             _self_test(spec, "some weights are missing")  # transformers names them as the files do
         raise ModelRefused(
-            f"vLLM finds no weights in {spec.directory} for {missing}, and transformers does: "
-            "use --backend=huggingface, or leave --backend out"
+            f"vLLM finds no weights in {spec.directory} for {missing}: use --backend=huggingface, or remove --backend"
         ) from missing
     except Exception as error:
         # ValueError: an architecture that vLLM does not have, a setting that it does not take. What the matrix does
@@ -120,13 +120,13 @@ def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
             raise
         said = " ".join(str(error).split())[:_SAID]
         raise ModelRefused(
-            f"vLLM cannot load {spec.directory}: {said}; try --backend=huggingface, or leave --backend out"
+            f"vLLM cannot load {spec.directory}: {said}; try --backend=huggingface, or remove --backend"
         ) from error
     if difference is not None:
         code = "the code that came with" if spec.remote_code else "transformers' code for"
         raise ModelRefused(
-            f"vLLM does not compute what {code} {spec.directory} does: {difference}; "
-            "use --backend=huggingface, or leave --backend out"
+            f"vLLM's results differ from those of {code} {spec.directory}: {difference}; "
+            "use --backend=huggingface, or remove --backend"
         )
     return backend
 
@@ -145,7 +145,7 @@ def _self_test(spec: ModelSpec, reason: str) -> SelfTest:
     """
     from embedding_runtime.worker.backends import huggingface  # noqa: PLC0415 the few models that need it wait a second for it
 
-    _log.info("comparing vLLM with transformers before it serves: %s", reason)
+    _log.info("comparing vLLM with transformers: %s", reason)
     test = huggingface.as_it_comes(_before_activation(spec))
     gc.collect()  # vLLM asks how much memory is free
     torch.accelerator.empty_cache()

@@ -1,9 +1,9 @@
-"""Which models vLLM serves without a self test at start: those whose class the correctness matrix covers.
+"""Decides which models vLLM serves without a self test: those that the correctness matrix of the tests covers.
 
-vLLM chooses a class by `architectures` in config.json and runs transformers' code through an adapter where it has none;
-transformers itself chooses by `model_type`. A model is covered where both lead to a class, with a pooling, that
-tests/embedding_runtime/backends compares with sentence-transformers, and config.json sets nothing but sizes, and values
-that were compared. Imports nothing of vLLM: the decision costs no time.
+vLLM selects a class by `architectures` in config.json, or runs transformers' code through an adapter. transformers
+selects by `model_type`. A model is covered if tests/embedding_runtime/worker/backends compares both classes, with its
+pooling, with sentence-transformers, and config.json differs from the tested ones only in sizes and tested values. This
+module does not import vLLM.
 """
 
 from collections.abc import Iterator, Mapping
@@ -41,27 +41,29 @@ COVERED = frozenset(
 
 
 def reason_for_self_test(spec: ModelSpec) -> str | None:
-    """Why vLLM has to be compared with transformers before it serves the model; None: the matrix covers it.
+    """Why a self test must compare vLLM with transformers for this model; None: the matrix covers it.
 
     Raises ModelRefused.
     """
     if spec.remote_code:
-        return "Python code came with the model"
+        return "the model comes with Python code"
     case = case_of(spec)
     if case not in COVERED:
         how = " + ".join(case.pooling) if case.pooling else "a classification head"
-        return f"{case.architecture or 'no architecture'} of type {case.model_type} with {how} is not in the matrix"
+        return (
+            f"{case.architecture or 'no architecture'} of type {case.model_type} with {how} is not in the test matrix"
+        )
     compared = _COMPARED[case.model_type]
     if spec.padding not in (None, 1):
-        return f"config.json sets pad_token_id to {spec.padding}, from which positions are counted"
+        return f"config.json sets pad_token_id to {spec.padding}, at which positions start"
     for name, value in _settings(object_in(spec.directory / "config.json")):
         if value not in compared.get(name, ()):
-            return f"config.json sets {name} to {value!r}, which the matrix does not cover"
+            return f"config.json sets {name} to {value!r}, which the test matrix does not cover"
     return None
 
 
 def case_of(spec: ModelSpec) -> Case:
-    """Where the model would be in the matrix. Raises ModelRefused."""
+    """The case of a model in the matrix. Raises ModelRefused."""
     config = object_in(spec.directory / "config.json")
     architectures = " + ".join(map(str, config.get("architectures") or []))
     return Case(str(config.get("model_type")), architectures, spec.pooling)
@@ -97,7 +99,7 @@ _FREE = frozenset(
         *("pooler_size_per_head", "pooler_type"),
     }
 )
-"""Keys of config.json whose values need no comparing: sizes, and what neither library computes with."""
+"""Keys of config.json that need no comparison: sizes, and values that neither library uses."""
 
 
 _ENCODER: Mapping[str, tuple[object, ...]] = {
@@ -119,11 +121,11 @@ _COMPARED: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "use_sliding_window": (False,),
     },
 }
-"""The values that the matrix has for the other keys; the default of a key that is missing is among them."""
+"""Tested values of the other keys, including the defaults of missing keys."""
 
 
 def _settings(config: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, object]]:
-    """Names with dots for what is inside of an object; each entry of a list by itself."""
+    """Flatten settings: nested names are joined with dots, and each item of a list is yielded."""
     for name, value in config.items():
         if name in _FREE:
             continue

@@ -22,7 +22,7 @@ def check(spec: ModelSpec) -> None:
     if found := problems(spec):
         raise ModelRefused(
             f"vLLM cannot serve the model in {spec.directory} exactly: it {', and '.join(found)}; "
-            "use --backend=huggingface, or leave --backend out"
+            "use --backend=huggingface, or remove --backend"
         )
 
 
@@ -30,11 +30,11 @@ def problems(spec: ModelSpec) -> list[str]:
     """What of the model vLLM does not do, each with the model as its subject."""
     problems = []
     if spec.scores is not None and spec.scores.architecture not in _CLASSIFIERS:
-        problems.append(f"scores as {spec.scores.architecture} (vLLM: {', '.join(sorted(_CLASSIFIERS))})")
+        problems.append(f"scores with {spec.scores.architecture} (vLLM supports {', '.join(sorted(_CLASSIFIERS))})")
     if spec.scores is not None and spec.remote_code:
-        problems.append("scores by code of its own")
+        problems.append("computes scores with its own code")
     if spec.scores is None and spec.pooling not in SEQ_POOLING:
-        problems.append(f"pools by {' + '.join(spec.pooling)} (vLLM: by cls, mean or lasttoken)")
+        problems.append(f"pools by {' + '.join(spec.pooling)} (vLLM supports cls, mean and lasttoken)")
     if spec.prompt and not spec.include_prompt:
-        problems.append("leaves its prompt out of the pooling (include_prompt: false)")
+        problems.append("excludes its prompt from pooling (include_prompt: false)")
     return problems

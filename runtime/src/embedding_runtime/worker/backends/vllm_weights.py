@@ -1,7 +1,7 @@
-"""vLLM's loader with a complete account of the weights.
+"""vLLM's loader with a complete check for missing weights.
 
-vLLM's own check passes over every linear layer and over parts of fused ones, and what the files lack is served as
-memory held it. Here every parameter begins as NaN, so that what is left is found, whichever class loads it.
+vLLM's own check skips linear layers and parts of fused ones, and serves uninitialized memory for missing weights. This
+loader initializes every parameter to NaN, so that parameters that are not loaded can be found in every class.
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ LOAD_FORMAT = "embedding_runtime"
 
 
 class WeightsMissing(Exception):
-    """Parameters that the files give nothing for, or NaN, by vLLM's names: some are several of the files' in one."""
+    """Parameters without weights, or with NaN, by vLLM's names. A fused one combines several weights of the files."""
 
 
 @register_model_loader(LOAD_FORMAT)
@@ -27,11 +27,11 @@ class _Loader(DefaultModelLoader):  # type: ignore[misc] # vLLM has no types
     def __init__(self, load_config: LoadConfig) -> None:
         # "auto" would prefer consolidated.safetensors, which transformers does not read.
         super().__init__(replace(load_config, load_format="hf"))
-        self.enable_weights_track = False  # its own check, see above
+        self.enable_weights_track = False  # vLLM's own check, see above
 
     def load_weights(self, model: nn.Module, model_config: ModelConfig) -> None:
         if (Path(model_config.model) / _WEIGHTS).is_file():
-            # The one file that transformers reads then; vLLM would read every .safetensors beside it, too.
+            # transformers then reads only this file; vLLM would read every .safetensors file next to it, too.
             model.allow_patterns_overrides = [_WEIGHTS]  # type: ignore[assignment] # vLLM's own attribute
         counted = {name: weight.data for name, weight in model.named_parameters() if weight.dtype in _FLOATS}
         for weight in counted.values():
@@ -50,4 +50,4 @@ class _Loader(DefaultModelLoader):  # type: ignore[misc] # vLLM has no types
 _WEIGHTS = "model.safetensors"
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""Types that can hold NaN; quantized weights have others, and are compared at start."""
+"""Types that can hold NaN. Quantized weights have others, and are covered by the self test."""

@@ -1,4 +1,4 @@
-"""Cohere's errors, and its dialect."""
+"""Cohere's dialect and its error format."""
 
 from embedding_runtime.frontend.dialects.base import Answer
 from embedding_runtime.frontend.dialects.dialect import Dialect
@@ -7,7 +7,7 @@ __all__ = ["COHERE", "CohereError"]
 
 
 class CohereError(Answer):
-    """Cohere's."""
+    """Cohere's error format."""
 
     message: str
 

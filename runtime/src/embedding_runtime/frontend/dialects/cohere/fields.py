@@ -1,4 +1,4 @@
-"""Fields of other servers' requests at Cohere's `/v1/embed` and `/v2/embed`."""
+"""Fields that `/v1/embed` and `/v2/embed` ignore or reject."""
 
 from collections.abc import Mapping
 
@@ -7,14 +7,16 @@ from embedding_runtime.frontend.dialects.fields import CUT_AT_MODEL_LENGTH, IGNO
 __all__ = ["IGNORED", "REFUSED_V1", "REFUSED_V2"]
 
 _REFUSED: Mapping[str, str] = {
-    **dict.fromkeys(("images", "image"), "only texts have vectors here: send them in texts"),
+    **dict.fromkeys(("images", "image"), "only texts can be embedded: use texts"),
     **dict.fromkeys(("input", "text"), "use texts"),
     "encoding_format": "use embedding_types",
-    "max_tokens": f"{CUT_AT_MODEL_LENGTH}: leave it out, or use truncate_prompt_tokens of POST /v1/embeddings",
-    **dict.fromkeys(("normalize", "prompt_name", "truncate_prompt_tokens"), "POST /v1/embeddings has it"),
-    "compress": "answers are not compressed: leave it out",
-    "compression_codebook": "answers are not compressed: leave it out",
-    "dataset_id": "send the texts themselves in texts",
+    "max_tokens": f"{CUT_AT_MODEL_LENGTH}: remove the field, or use truncate_prompt_tokens of POST /v1/embeddings",
+    **dict.fromkeys(
+        ("normalize", "prompt_name", "truncate_prompt_tokens"), "use POST /v1/embeddings, which supports it"
+    ),
+    "compress": "responses are not compressed: remove the field",
+    "compression_codebook": "responses are not compressed: remove the field",
+    "dataset_id": "datasets are not supported: send the texts in texts",
 }
 REFUSED_V1: Mapping[str, str] = {
     **_REFUSED,

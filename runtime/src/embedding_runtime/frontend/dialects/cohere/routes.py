@@ -1,4 +1,4 @@
-"""Cohere's `/v1/embed` and `/v2/embed`. By default texts that are too long are cut at their end, as Cohere does."""
+"""Cohere's `/v1/embed` and `/v2/embed`. As in Cohere, texts that are too long are truncated by default."""
 
 import uuid
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from embedding_runtime.contract import Truncate
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.dialects.bodies import Context
@@ -27,7 +28,7 @@ def router(service: Service) -> APIRouter:
     @routes.post("/v1/embed", summary="Vectors for texts", response_model=Embedded, responses=can_fail)
     async def embed(body: EmbedRequest, context: Context) -> Response:
         service.name_for(body.model)
-        options = Options.of(service.spec, truncate=body.truncate or "END", input_type=body.input_type)
+        options = Options.of(service.spec, truncate=_truncate(service, body), input_type=body.input_type)
         _check_types(service, body.embedding_types or (), options.dimensions)
         rows, tokens = await service.vectors(context, body.texts, options, field="texts")
         if body.embedding_types is None:
@@ -42,12 +43,12 @@ def router(service: Service) -> APIRouter:
 
 
 async def embed_v2(service: Service, body: EmbedRequestV2, context: RequestContext) -> Response:
-    """Answer /v2/embed."""
+    """Handle /v2/embed."""
     service.name_for(body.model)
     texts = _texts(body)
     options = Options.of(
         service.spec,
-        truncate=body.truncate or "END",
+        truncate=_truncate(service, body),
         input_type=body.input_type,
         dimensions=body.output_dimension,
     )
@@ -58,21 +59,28 @@ async def embed_v2(service: Service, body: EmbedRequestV2, context: RequestConte
     return _answer("2", await _by_type(rows, types), texts, tokens, context, field=field)
 
 
+def _truncate(service: Service, body: EmbedRequest | EmbedRequestV2) -> str | None:
+    """The request's value, or END, as in Cohere, if --truncate is off."""
+    return body.truncate or ("END" if service.spec.truncate is Truncate.OFF else None)
+
+
 def _texts(body: EmbedRequestV2) -> list[str]:
     if (body.texts is None) == (body.inputs is None):
-        raise BadRequest("texts: give either texts or inputs", param="texts")
+        raise BadRequest("texts: exactly one of texts and inputs is required", param="texts")
     if body.inputs is None:
         return body.texts or []
     return ["".join(part.text for part in given.content) for given in body.inputs]
 
 
 def _check_types(service: Service, types: Sequence[EmbeddingType], dimensions: int) -> None:
-    """Before anything is computed. Raises BadRequest."""
+    """Check the requested types before computing. Raises BadRequest."""
     if not service.spec.normalized and {"int8", "uint8"} & set(types):
-        message = "embedding_types: int8 and uint8 are of the range [-1, 1], and this model's vectors have any length"
+        message = "embedding_types: int8 and uint8 need vectors of length 1, which this model's are not"
         raise BadRequest(f"{message}: use float or base64", param="embedding_types")
     if dimensions % 8 and {"binary", "ubinary"} & set(types):
-        message = f"embedding_types: {dimensions} dimensions do not fill bytes: binary takes a multiple of 8"
+        message = (
+            f"embedding_types: binary needs a multiple of 8 dimensions, not {dimensions}: use another size or type"
+        )
         raise BadRequest(message, param="embedding_types")
 
 
@@ -104,5 +112,5 @@ def _answer(
 
 
 def warnings(context: RequestContext, field: str) -> list[str]:
-    """Which texts of a field were cut."""
-    return [f"{field}[{place}] was longer than the model takes and was cut" for place in context.truncated]
+    """A warning for each truncated text of a field."""
+    return [f"{field}[{place}] was longer than the model's maximum and was truncated" for place in context.truncated]

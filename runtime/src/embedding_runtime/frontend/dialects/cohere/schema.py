@@ -1,4 +1,4 @@
-"""Cohere's embed, v1 and v2."""
+"""Schemas of Cohere's embed API, v1 and v2."""
 
 from typing import Annotated, Literal
 
@@ -21,9 +21,9 @@ from embedding_runtime.frontend.dialects.cohere.fields import IGNORED, REFUSED_V
 __all__ = ["EmbedRequest", "EmbedRequestV2", "Embedded", "EmbeddingType"]
 
 EmbeddingType = Literal["float", "base64", "int8", "uint8", "binary", "ubinary"]
-"""int8: a number n stands for n / 127, uint8 for (n - 128) / 127, so for the range [-1, 1].
+"""int8 is round(127 * x), uint8 is round(127 * x) + 128, for x in [-1, 1].
 
-binary, ubinary: one bit a dimension, set where the number is above zero; eight a byte, signed or not.
+binary, ubinary: one bit per dimension, set if the number is above zero; packed eight to a signed or unsigned byte.
 """
 
 
@@ -32,23 +32,30 @@ class _EmbedRequest(RequestBody):
     refused = REFUSED_V1
     model: ModelName | None = None
     input_type: Annotated[
-        InputType | None, Field(description="what the texts are: the model's own prompt for that, where it has one")
+        InputType | None,
+        Field(description="kind of the texts; selects the model's prompt for that kind, if it has one"),
     ] = None
     embedding_types: Annotated[
         Many[EmbeddingType] | None,
         Field(
             min_length=1,
-            description="int8: n stands for n / 127; uint8: for (n - 128) / 127; both for vectors of length 1 only. "
-            "binary, ubinary: a bit a dimension",
+            description="types to return; default: float. int8 n means n / 127, uint8 n means (n - 128) / 127; both "
+            "require a model with vectors of length 1. binary and ubinary have one bit per dimension",
         ),
     ] = None
-    truncate: Annotated[Truncate | None, Field(description="which end of too long a text is cut; default: END")] = None
+    truncate: Annotated[
+        Truncate | None,
+        Field(
+            description="end at which texts that are too long are truncated; NONE rejects them; default: "
+            "--truncate, or END if that is off"
+        ),
+    ] = None
 
 
 class EmbedRequest(_EmbedRequest):
     """`POST /v1/embed`."""
 
-    texts: Annotated[Many[Text], Field(min_length=1, examples=[[EXAMPLE]])]
+    texts: Annotated[Many[Text], Field(min_length=1, description="texts to embed", examples=[[EXAMPLE]])]
 
 
 class _TextContent(Body):
@@ -57,7 +64,7 @@ class _TextContent(Body):
 
 
 class _Input(Body):
-    content: Annotated[Many[_TextContent], Field(min_length=1, description="their texts make one input together")]
+    content: Annotated[Many[_TextContent], Field(min_length=1, description="text parts, concatenated to one input")]
 
 
 class EmbedRequestV2(_EmbedRequest):
@@ -65,9 +72,16 @@ class EmbedRequestV2(_EmbedRequest):
 
     refused = REFUSED_V2
 
-    texts: Annotated[Many[Text] | None, Field(min_length=1, examples=[[EXAMPLE]])] = None
-    inputs: Annotated[Many[_Input] | None, Field(min_length=1)] = None
-    output_dimension: Annotated[int | None, Field(ge=1, description="cut the vectors to so many dimensions")] = None
+    texts: Annotated[
+        Many[Text] | None,
+        Field(min_length=1, description="texts to embed; exclusive with `inputs`", examples=[[EXAMPLE]]),
+    ] = None
+    inputs: Annotated[
+        Many[_Input] | None, Field(min_length=1, description="inputs of text parts; exclusive with `texts`")
+    ] = None
+    output_dimension: Annotated[int | None, Field(ge=1, description="truncate the vectors to this many dimensions")] = (
+        None
+    )
 
 
 class _ByType(Answer):
@@ -90,11 +104,11 @@ class _Billed(Answer):
 class _Meta(Answer):
     api_version: _Version
     billed_units: _Billed
-    warnings: Annotated[list[str] | None, Field(description="which texts were cut")] = None
+    warnings: Annotated[list[str] | None, Field(description="the texts that were truncated")] = None
 
 
 class Embedded(Answer):
-    """v1 has a bare list where no types were asked for."""
+    """The vectors by type; from v1 without `embedding_types`, a list of vectors."""
 
     id: str
     embeddings: _ByType | list[Vector]

@@ -1,4 +1,4 @@
-"""OpenAI's envelope of an error, and its dialect."""
+"""OpenAI's dialect and its error format."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -12,20 +12,22 @@ __all__ = ["OPENAI", "OpenAIError", "worded"]
 
 
 class _Error(Answer):
-    message: Annotated[str, Field(examples=["input[0] has 300 tokens; the model takes 256 at most"])]
+    message: Annotated[
+        str, Field(examples=["input[0] has 300 tokens; the model's maximum is 256: shorten or split the text"])
+    ]
     type: Annotated[str, Field(examples=["invalid_request_error"])]
     param: Annotated[str | None, Field(examples=["input"])]
     code: Annotated[str | None, Field(examples=["context_length_exceeded"])]
 
 
 class OpenAIError(Answer):
-    """OpenAI's envelope."""
+    """OpenAI's error envelope."""
 
     error: _Error
 
 
 def worded(failure: Failure) -> Mapping[str, Any]:
-    """As OpenAI words it."""
+    """Format a failure as OpenAI does."""
     return {
         "error": {
             "message": failure.message,

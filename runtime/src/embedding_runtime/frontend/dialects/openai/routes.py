@@ -1,9 +1,8 @@
-"""`/embeddings` and `/models` as OpenAI's clients know them."""
+"""OpenAI's `/embeddings` and `/models`."""
 
 import asyncio
 import json
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,7 +48,7 @@ def router(service: Service, prefix: str) -> APIRouter:
 
     @routes.get(
         "/models/{name:path}",
-        summary="The model of that name; also KServe's V1: is it ready?",
+        summary="The model of that name; also KServe's V1 readiness probe",
         response_model=Model,
         responses=OPENAI.failures(errors.Unauthorized, errors.UnknownModel),
     )
@@ -60,7 +59,7 @@ def router(service: Service, prefix: str) -> APIRouter:
 
 
 async def embeddings(service: Service, body: EmbeddingsRequest, context: RequestContext) -> Response:
-    """Answer /embeddings."""
+    """Handle /embeddings."""
     name = service.name_for(body.model)
     options = Options.of(
         service.spec,
@@ -74,7 +73,7 @@ async def embeddings(service: Service, body: EmbeddingsRequest, context: Request
     )
     encoding = _encoding(body, options.dimensions)
     dtype, endianness = body.embed_dtype or "float32", body.endianness or "little"
-    answer = {"id": f"embd-{uuid.uuid4()}", "created": int(time.time()), "model": name}
+    answer = {"id": f"embd-{context.id}", "created": int(time.time()), "model": name}
     if encoding in ("bytes", "bytes_only"):
         numbers = range(_number(body.input))
         items = [] if encoding == "bytes_only" else _items(numbers, options.dimensions, dtype, endianness)
@@ -107,19 +106,21 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
 def _encoding(body: EmbeddingsRequest, dimensions: int) -> str:
-    """Raises BadRequest for fields that contradict each other."""
+    """Return the encoding. Raises BadRequest for fields that contradict each other."""
     asked = {body.encoding_format, body.embedding_type} - {None}
     if len(asked) > 1:
-        message = "embedding_type: it is another word for encoding_format, and they differ: leave one out"
+        message = "embedding_type and encoding_format mean the same and differ: remove one of them"
         raise BadRequest(message, param="embedding_type")
     encoding = next(iter(asked), None) or "float"
     if encoding in ("float", "binary", "ubinary"):
         for field, value in (("embed_dtype", body.embed_dtype), ("endianness", body.endianness)):
             if value not in (None, "float32", "little", "native"):
-                message = f"{field}: it goes with encoding_format base64, bytes or bytes_only, not with {encoding}"
+                message = f"{field} is not valid with encoding_format {encoding}: use base64, bytes or bytes_only"
                 raise BadRequest(message, param=field)
     if encoding.endswith("binary") and dimensions % 8:
-        message = f"embedding_type: {dimensions} dimensions do not fill bytes: {encoding} takes a multiple of 8"
+        message = (
+            f"embedding_type: {encoding} needs a multiple of 8 dimensions, not {dimensions}: use another size or type"
+        )
         raise BadRequest(message, param="embedding_type")
     return encoding
 
@@ -132,12 +133,12 @@ def _data(each: Any, context: RequestContext) -> list[dict[str, Any]]:
 
 
 def _number(given: str | Sequence[Any]) -> int:
-    """How many texts there are."""
+    """The number of texts."""
     return 1 if isinstance(given, str) or (given and isinstance(given[0], int)) else len(given)
 
 
 def _items(numbers: range, dimensions: int, dtype: EmbedDtype, endianness: Endianness) -> list[Mapping[str, Any]]:
-    """Where each vector is, as vLLM has it."""
+    """The position of each vector in the body, as vLLM describes it."""
     size = dimensions * item_size(dtype)
     return [
         {
@@ -153,14 +154,14 @@ def _items(numbers: range, dimensions: int, dtype: EmbedDtype, endianness: Endia
 
 
 _MOST_METADATA = 48 * 1024
-"""Characters in a header that the usual clients still read."""
+"""Longest header value that common clients accept, in characters."""
 
 
 def _check_metadata(items: Sequence[Mapping[str, Any]]) -> None:
     """Before anything is computed. Raises BadRequest."""
     if len(items) * len(json.dumps(items[-1:])) > _MOST_METADATA:
-        message = f"encoding_format: what tells of {len(items)} vectors does not fit into the header metadata"
-        raise BadRequest(f"{message}: send fewer texts, or ask for bytes_only", param="encoding_format")
+        message = f"encoding_format: the description of {len(items)} vectors does not fit into the header metadata"
+        raise BadRequest(f"{message}: send fewer texts, or use bytes_only", param="encoding_format")
 
 
 async def _model(service: Service, name: str) -> dict[str, Any]:
@@ -179,7 +180,9 @@ async def _model(service: Service, name: str) -> dict[str, Any]:
         "space": await asyncio.to_thread(lambda: service.space),
         "dimensions": spec.dimensions,
         "sizes": f"{sizes.start}-{sizes.stop - 1}" if isinstance(sizes, range) else list(sizes),
+        "sizes_source": spec.sizes_source,
         "max_length": spec.max_length,
+        "truncate": spec.truncate,
         "kind": spec.kind,
         "pooling": "+".join(spec.pooling),
         "normalized": spec.normalized,

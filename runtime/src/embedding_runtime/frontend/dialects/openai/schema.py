@@ -1,4 +1,4 @@
-"""OpenAI's embeddings and models, and the fields that users of Cohere, TEI and vLLM know."""
+"""Schemas of OpenAI's embeddings and models, with the fields that Jina, TEI and vLLM add."""
 
 from typing import Annotated, Literal
 
@@ -35,59 +35,76 @@ class EmbeddingsRequest(RequestBody):
     encoding_format: Annotated[
         Literal["float", "base64", "bytes", "bytes_only"] | None,
         Field(
-            description="base64: of `embed_dtype`, in `endianness`; bytes (vLLM's): the same, one vector after the "
-            "other, with JSON in the header `metadata`; bytes_only: without that header"
+            description="default: float. base64: numbers in the type `embed_dtype` and the byte order `endianness`; "
+            "bytes (from vLLM): the same as raw bytes, vector after vector, with JSON in the header `metadata`; "
+            "bytes_only: without that header"
         ),
     ] = None
     dimensions: Annotated[
         int | None,
-        Field(ge=1, description="the model's own number, or one of its `sizes`: cut, and of length 1 where they were"),
+        Field(
+            ge=1,
+            description="size of the vectors: the model's own or one of its `sizes` (see /v1/models). Shorter vectors "
+            "are truncated, and normalized again if the model's vectors are",
+        ),
     ] = None
     add_special_tokens: Annotated[
-        OnlyTrue | None, Field(description="vLLM's: a text without them would have another vector")
+        OnlyTrue | None, Field(description="from vLLM; without special tokens the vector would differ")
     ] = None
-    user: Annotated[Text | None, Field(description="accepted and not used")] = None
+    user: Annotated[Text | None, Field(description="accepted, but not used")] = None
     truncate: Annotated[
         Annotated[bool | Truncate, Form("true, false, NONE, START or END")] | None,
-        Field(description="for texts that are too long: cut them there (true: as the model's tokenizer does)"),
+        Field(
+            description="truncate texts that are too long, at this end (true: the end that the model's tokenizer sets)"
+            "; false and NONE reject them; default: --truncate"
+        ),
     ] = None
     truncation_direction: Annotated[
-        Literal["left", "right", "Left", "Right"] | None, Field(description="TEI's word for the end to cut")
+        Literal["left", "right", "Left", "Right"] | None,
+        Field(description="from TEI: the end at which texts are truncated"),
     ] = None
-    truncation_side: Annotated[Literal["left", "right"] | None, Field(description="vLLM's word for the end to cut")] = (
-        None
-    )
+    truncation_side: Annotated[
+        Literal["left", "right"] | None, Field(description="from vLLM: the end at which texts are truncated")
+    ] = None
     truncate_prompt_tokens: Annotated[
-        int | None, Field(ge=-1, description="vLLM's: cut to this many tokens; -1: to as many as the model takes")
+        int | None, Field(ge=-1, description="from vLLM: truncate to this many tokens; -1: to the model's maximum")
     ] = None
     normalize: Annotated[
-        bool | None, Field(description="true: vectors of length 1. Left out: as the model's files say")
+        bool | None, Field(description="whether vectors are scaled to length 1; default: what the model's files say")
     ] = None
     prompt_name: Annotated[
-        Text | None, Field(description="which of the model's `prompts` stands before the texts, by its name there")
+        Text | None,
+        Field(description="name of the prompt that is put before the texts: one of `prompts` in /v1/models"),
     ] = None
     input_type: Annotated[
-        InputType | None, Field(description="what the texts are: the model's own prompt for that, where it has one")
+        InputType | None,
+        Field(description="kind of the texts; selects the model's prompt for that kind, if it has one"),
     ] = None
     embed_dtype: Annotated[
-        EmbedDtype | None, Field(description="vLLM's: the type of base64's and bytes' numbers; default: float32")
+        EmbedDtype | None, Field(description="from vLLM: type of the numbers in base64 and bytes; default: float32")
     ] = None
     endianness: Annotated[
-        Endianness | None, Field(description="vLLM's: the byte order of base64 and bytes; default, and native: little")
+        Endianness | None,
+        Field(description="from vLLM: byte order in base64 and bytes; default: native, which is little"),
     ] = None
     embedding_type: Annotated[
         Literal["float", "base64", "binary", "ubinary"] | None,
-        Field(description="Jina's word for `encoding_format`; binary and ubinary: a bit a dimension, eight a number"),
+        Field(
+            description="from Jina: the same as `encoding_format`. binary and ubinary have one bit per dimension, "
+            "eight to a number"
+        ),
     ] = None
-    late_chunking: Annotated[OnlyFalse | None, Field(description="Jina's: a text has a vector of its own")] = None
-    padding: Annotated[Literal["do_not_pad"] | None, Field(description="vLLM's: texts are not padded")] = None
+    late_chunking: Annotated[OnlyFalse | None, Field(description="from Jina; each text is embedded separately")] = None
+    padding: Annotated[Literal["do_not_pad"] | None, Field(description="from vLLM; texts are not padded")] = None
 
 
 class _Embedding(Answer):
     object: Literal["embedding"]
     embedding: Annotated[Vector | str, Field(description="numbers, or base64")]
     index: int
-    truncated: Annotated[Literal[True] | None, Field(description="where the text was too long and was cut")] = None
+    truncated: Annotated[
+        Literal[True] | None, Field(description="present if the text was too long and was truncated")
+    ] = None
 
 
 class _Usage(Answer):
@@ -98,9 +115,9 @@ class _Usage(Answer):
 
 
 class Embeddings(Answer):
-    """One vector a text, in their order."""
+    """One vector for each text, in their order."""
 
-    id: Annotated[str, Field(examples=["embd-0f1f9a7c-6d0b-4b77-9a0a-1f9f5a7b2c11"])]
+    id: Annotated[str, Field(examples=["embd-0f1f9a7c6d0b4b779a0a1f9f5a7b2c11"])]
     object: Literal["list"]
     created: int
     data: list[_Embedding]
@@ -110,15 +127,17 @@ class Embeddings(Answer):
 
 class _Precision(Answer):
     dtype: Annotated[str, Field(examples=["float32"])]
-    quantization: Annotated[str, Field(examples=["none"], description="of the linear layers' weights: none or int8")]
+    quantization: Annotated[str, Field(examples=["none"], description="quantization of linear layers: none or int8")]
     cosine: Annotated[
         float | None,
-        Field(examples=[None], description="lowest cosine to float32, measured at start; null: not measured"),
+        Field(
+            examples=[None], description="lowest cosine similarity to float32, measured at startup; null: not measured"
+        ),
     ]
 
 
 class Model(Answer):
-    """The served model: what a vector of it is. `name` and `ready` are of KServe's V1 protocol, on the same path."""
+    """The served model and the properties of its vectors; `name` and `ready` are for KServe's V1 protocol."""
 
     id: Annotated[str, Field(examples=["sentence-transformer"])]
     name: Annotated[str, Field(examples=["sentence-transformer"])]
@@ -127,41 +146,56 @@ class Model(Answer):
     created: int
     owned_by: str
     backend: Annotated[
-        str, Field(examples=["huggingface"], description="that computes; auto: not known before the model is loaded")
+        str, Field(examples=["huggingface"], description="library that computes; auto until the model is loaded")
     ]
     backend_reason: Annotated[
         str | None,
         Field(
             examples=["vLLM has no class of its own for DistilBertModel"],
-            description="why it is this one; null: not known before the model is loaded",
+            description="why this backend; null until the model is loaded",
         ),
     ]
-    revision: Annotated[str | None, Field(description="commit that the initializer fetched; null: not known")]
+    revision: Annotated[str | None, Field(description="commit that the initializer downloaded; null: unknown")]
     space: Annotated[
         str,
         Field(
-            description="equal for equal weights, tokenizer, pooling, prompts, dimensions, precision: vectors compare"
+            description="hash of weights, tokenizer, pooling, prompts, dimensions and precision. Vectors of servers "
+            "with an equal `space` are comparable"
         ),
     ]
     dimensions: Annotated[int, Field(examples=[384])]
     sizes: Annotated[
-        list[int] | str, Field(description="what `dimensions` of a request may be, too; a range is written 1-1023")
+        list[int] | str, Field(description="smaller values that `dimensions` of a request may have; a range is 1-1023")
     ]
-    max_length: Annotated[int, Field(examples=[256], description="longest input in tokens, special ones included")]
-    kind: Annotated[str, Field(examples=["embedding model"], description="or a cross-encoder, which scores pairs")]
+    sizes_source: Annotated[
+        str,
+        Field(
+            examples=["config.json"],
+            description="where `sizes` come from: --matryoshka, config.json, or the URL of the model card; or empty",
+        ),
+    ]
+    max_length: Annotated[int, Field(examples=[256], description="longest input in tokens, special tokens included")]
+    truncate: Annotated[
+        str,
+        Field(
+            examples=["off"],
+            description="--truncate: the end at which longer inputs are truncated if a request does not say; off: none",
+        ),
+    ]
+    kind: Annotated[str, Field(examples=["embedding model"], description="embedding model or cross-encoder")]
     pooling: Annotated[str, Field(examples=["mean"])]
     normalized: bool
     similarity: Annotated[str, Field(examples=["cosine"])]
-    prompt: Annotated[str, Field(description="stands before every text where a request asks for no other")]
+    prompt: Annotated[str, Field(description="put before every text unless the request selects another prompt")]
     prompts: Annotated[dict[str, str], Field(examples=[{"query": "query: ", "document": "passage: "}])]
     dtype: Annotated[str, Field(examples=["float32"])]
     precision: _Precision
-    assumed: Annotated[list[str], Field(description="what the model's files do not say")]
+    assumed: Annotated[list[str], Field(description="defaults that were used because the model's files do not say")]
 
 
 class Models(Answer):
-    """One for each name of the served model."""
+    """The served model, once for each of its names."""
 
     object: Literal["list"]
     data: list[Model]
-    models: Annotated[list[str], Field(description="the names, as KServe's V1 protocol has them")]
+    models: Annotated[list[str], Field(description="the names, for KServe's V1 protocol")]

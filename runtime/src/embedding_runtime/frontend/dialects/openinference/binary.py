@@ -1,23 +1,23 @@
-"""Texts as Open Inference's binary extension has them: each its length in four bytes, little-endian, then its UTF-8."""
+"""Decode texts from binary tensor data: for each its length (four bytes, little-endian), then its UTF-8."""
 
 from embedding_runtime.errors import BadRequest
 
 __all__ = ["HEADER", "texts_in"]
 
 HEADER = "Inference-Header-Content-Length"
-"""How many of the body's first bytes are JSON."""
+"""Size of the JSON at the start of the body, in bytes."""
 
 _LENGTH = 4
 
 
 def texts_in(data: bytes) -> list[str]:
-    """All of them. Raises BadRequest."""
+    """All texts of the data. Raises BadRequest."""
     texts: list[str] = []
     start = 0
     while start < len(data):
         end = start + _LENGTH + int.from_bytes(data[start : start + _LENGTH], "little")
         if end > len(data):
-            raise BadRequest(f"inputs: text {len(texts)} ends beyond the binary data", param="inputs")
+            raise BadRequest(f"inputs: text {len(texts)} is longer than the rest of the binary data", param="inputs")
         try:
             texts.append(data[start + _LENGTH : end].decode())
         except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Open Inference's errors, and its dialect."""
+"""Open Inference's dialect and its error format."""
 
 from embedding_runtime.frontend.dialects.base import Answer
 from embedding_runtime.frontend.dialects.dialect import Dialect
@@ -7,7 +7,7 @@ __all__ = ["OPEN_INFERENCE", "InferenceError"]
 
 
 class InferenceError(Answer):
-    """Open Inference's."""
+    """Open Inference's error format."""
 
     error: str
 

@@ -1,4 +1,4 @@
-"""Open Inference (KServe): V1's predict, V2's REST with the binary tensor extension."""
+"""Open Inference (KServe): V1 predict, and V2 over REST with the binary tensor extension."""
 
 import importlib.metadata
 import math
@@ -29,7 +29,7 @@ _V1 = "/v1/models/{name:path}"
 _V2 = "/v2/models/{name:path}"
 """The name may end in /versions/1."""
 _VERSION = "1"
-"""The only one that a model has."""
+"""The only version of a model."""
 _LOOKS_UP = OPEN_INFERENCE.failures(errors.Unauthorized, errors.UnknownModel)
 _PROBES = OPEN_INFERENCE.failures(errors.NotServing)
 
@@ -59,22 +59,22 @@ def router(service: Service) -> APIRouter:
         version = importlib.metadata.version("embedding-runtime")
         return json_of({"name": "embedding-runtime", "version": version, "extensions": ["binary_tensor_data"]})
 
-    @routes.get("/v2/health/live", summary="V2: alive", responses=_PROBES)
+    @routes.get("/v2/health/live", summary="V2: server liveness", responses=_PROBES)
     async def _() -> Response:
         return _state(service, well=service.engine.state is not State.FAILED, field="live")
 
-    @routes.get("/v2/health/ready", summary="V2: ready", responses=_PROBES)
+    @routes.get("/v2/health/ready", summary="V2: server readiness", responses=_PROBES)
     async def _() -> Response:
         return _state(service, well=service.engine.state is State.READY, field="ready")
 
-    @routes.get(f"{_V2}/ready", summary="V2: the model is ready", responses=_LOOKS_UP | _PROBES)
+    @routes.get(f"{_V2}/ready", summary="V2: model readiness", responses=_LOOKS_UP | _PROBES)
     async def _(name: str) -> Response:
         _name(service, name)
         return _state(service, well=service.engine.state is State.READY, field="ready")
 
     @routes.post(
         f"{_V2}/infer",
-        summary="V2: vectors, or scores",
+        summary="V2: vectors for texts, or scores for pairs",
         response_model=bodies.Inferred,
         responses=OPEN_INFERENCE.failures() | {200: {"content": {"application/octet-stream": _BINARY}}},
     )
@@ -109,10 +109,10 @@ def _name(service: Service, asked: str) -> str:
 
 
 async def infer(service: Service, name: str, body: bodies.InferRequest, context: RequestContext) -> Response:
-    """Answer an inference, in JSON or with binary data after it."""
+    """Handle /infer, with the output in JSON or as binary data after it."""
     output = dict(_output(service.spec))
     if any(wanted.name != output["name"] for wanted in body.outputs or ()):
-        raise BadRequest(f"outputs: this model has one, {output['name']}: ask for that one", param="outputs")
+        raise BadRequest(f"outputs: unknown output; the only output of this model is {output['name']}", param="outputs")
     rows = await _rows(service, context, body.inputs[0])
     output["shape"] = rows.shape
     answer = {"model_name": name, "model_version": _VERSION, "id": body.id or str(uuid.uuid4()), "outputs": [output]}
@@ -142,12 +142,12 @@ def _output(spec: ModelSpec) -> Mapping[str, Any]:
 
 
 async def _rows(service: Service, context: RequestContext, tensor: bodies.Tensor) -> VectorRows:
-    """One a text; of a cross-encoder, one a pair."""
+    """One row for each text, or for each pair of a cross-encoder."""
     texts = _texts(tensor)
     if service.spec.kind is Kind.EMBEDDING_MODEL:
         rows, _ = await service.vectors(context, texts, Options.of(service.spec), field="inputs")
     elif tensor.shape[1:] != [2]:
-        message = f"inputs: the shape is {tensor.shape}; this model scores pairs of texts: give it as [pairs, 2]"
+        message = f"inputs: the shape is {tensor.shape}, but this model scores pairs of texts: use the shape [pairs, 2]"
         raise BadRequest(message, param="inputs")
     else:
         pairs = list(zip(texts[::2], texts[1::2], strict=True))
@@ -156,11 +156,9 @@ async def _rows(service: Service, context: RequestContext, tensor: bodies.Tensor
 
 
 def _texts(tensor: bodies.Tensor) -> list[str]:
-    """Raises BadRequest where shape and data differ."""
+    """The texts. Raises BadRequest if shape and data differ."""
     texts = [text for row in tensor.data or () for text in ([row] if isinstance(row, str) else row)]
     if math.prod(tensor.shape) != len(texts):
-        message = (
-            f"inputs: the shape {tensor.shape} has room for {math.prod(tensor.shape)} texts, data has {len(texts)}"
-        )
+        message = f"inputs: the shape {tensor.shape} means {math.prod(tensor.shape)} texts, but data has {len(texts)}"
         raise BadRequest(message, param="inputs")
     return texts

@@ -1,4 +1,4 @@
-"""Open Inference (KServe): V1's predict and V2's infer, in JSON and with binary tensors."""
+"""Schemas of Open Inference (KServe): V1 predict and V2 infer, in JSON and with binary tensors."""
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -17,14 +17,14 @@ class PredictRequest(RequestBody):
     """`POST /v1/models/NAME:predict`."""
 
     dropped = frozenset({"instances"})
-    ignored = IGNORED | {"signature_name"}  # TensorFlow Serving's; there is one signature
+    ignored = IGNORED | {"signature_name"}  # from TensorFlow Serving; there is only one signature
     refused = IN_PREDICT
 
-    instances: Annotated[Many[Text], Field(min_length=1, description="texts", examples=[[EXAMPLE]])]
+    instances: Annotated[Many[Text], Field(min_length=1, description="texts to embed", examples=[[EXAMPLE]])]
 
 
 class Predicted(Answer):
-    """One vector an instance, in their order."""
+    """One vector for each instance, in their order."""
 
     predictions: list[Vector]
 
@@ -34,46 +34,47 @@ _AtLeastOne = Annotated[Many[Item], Field(min_length=1)]
 
 
 class _Parameters(Body):
-    """The protocol itself defines none. These are what its clients send unasked; nobody's wish is swallowed."""
+    """Parameters that the protocol's clients send by default. Others are rejected, so that none is silently ignored."""
 
-    model_config = ConfigDict(extra="forbid")  # for the API's document; the words are _all_known's
+    model_config = ConfigDict(extra="forbid")  # for the OpenAPI document; _all_known words the error
 
     @model_validator(mode="before")
     @classmethod
     def _all_known(cls, given: Any) -> Any:
         """Raises ValueError."""
         if isinstance(given, dict) and given.keys() - cls.model_fields:
-            raise ValueError(f"only {' and '.join(cls.model_fields)} may be here: leave the others out")
+            raise ValueError(f"unknown parameter; valid parameters: {', '.join(cls.model_fields)}")
         return given
 
 
 class _TensorParameters(_Parameters):
-    content_type: Annotated[Literal["str"] | None, Field(description="MLServer's word for texts")] = None
+    content_type: Annotated[Literal["str"] | None, Field(description="from MLServer: the tensor holds texts")] = None
 
 
 class _InputParameters(_TensorParameters):
     binary_data_size: Annotated[
-        int | None, Field(ge=0, description="bytes of the tensor's data after the JSON, instead of `data`")
+        int | None, Field(ge=0, description="size of the tensor's data after the JSON, in bytes; replaces `data`")
     ] = None
 
 
 class _OutputParameters(_Parameters):
-    binary_data: Annotated[bool | None, Field(description="the output's data after the JSON; default: false")] = None
+    binary_data: Annotated[
+        bool | None, Field(description="return the output's data after the JSON; default: false")
+    ] = None
 
 
 class _RequestParameters(_TensorParameters):
-    binary_data_output: Annotated[bool | None, Field(description="`binary_data` of all outputs")] = None
+    binary_data_output: Annotated[bool | None, Field(description="default of `binary_data` for all outputs")] = None
 
 
 class Tensor(Body):
-    """One input: texts, or pairs of them for a cross-encoder."""
+    """An input tensor: texts, or pairs of texts for a cross-encoder."""
 
     name: Text
     shape: Annotated[Many[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=8, examples=[[1]])]
-    datatype: Annotated[Literal["BYTES"], Field(description="texts; no other type is taken")]
+    datatype: Annotated[Literal["BYTES"], Field(description="the type of texts; no other is supported")]
     data: Annotated[
-        Annotated[_AtLeastOne[Text] | _AtLeastOne[Many[Text]], Form("a list of strings, of whole Unicode characters")]
-        | None,
+        Annotated[_AtLeastOne[Text] | _AtLeastOne[Many[Text]], Form("a list of strings, in valid Unicode")] | None,
         Field(examples=[[EXAMPLE]]),
     ] = None
     parameters: _InputParameters | None = None
@@ -87,44 +88,46 @@ class _Wanted(Body):
 class InferRequest(RequestBody):
     """`POST /v2/models/NAME/infer`.
 
-    With the header Inference-Header-Content-Length that many bytes are JSON; the input's data may follow them: for each
-    text its length in bytes (little-endian, four bytes) and then its UTF-8.
+    The header Inference-Header-Content-Length is the size of the JSON in bytes. The input's data may follow it: for
+    each text its length in bytes (four bytes, little-endian), then the text in UTF-8.
     """
 
     refused = IN_INFER
-    ignored = IGNORED | {"model_name", "model_version"}  # of KServe's gRPC; here they are in the path
+    ignored = IGNORED | {"model_name", "model_version"}  # from KServe's gRPC API; over HTTP they are in the path
 
-    id: Annotated[Text | None, Field(description="comes back in the answer")] = None
+    id: Annotated[Text | None, Field(description="returned in the response")] = None
     inputs: Annotated[Many[Tensor], Field(min_length=1, max_length=1, description="one tensor of texts")]
-    outputs: Annotated[Many[_Wanted] | None, Field(description="there is one: embedding, or score")] = None
-    parameters: _RequestParameters | None = None
+    outputs: Annotated[
+        Many[_Wanted] | None, Field(description="the requested output: embedding, or score of a cross-encoder")
+    ] = None
+    parameters: Annotated[_RequestParameters | None, Field(description="content_type, binary_data_output")] = None
 
     @classmethod
     def split(cls, content: bytes, headers: Headers) -> tuple[bytes, bytes] | None:
-        """Where the header says. Raises MalformedBody."""
+        """Split where the header says. Raises MalformedBody."""
         length = headers.get(HEADER)
         if length is None:
             return super().split(content, headers)
         if not (length.isascii() and length.isdigit() and len(length) <= _DIGITS and int(length) <= len(content)):
-            raise MalformedBody(f"{HEADER}: it has to be the number of the body's first bytes that are JSON")
+            raise MalformedBody(f"{HEADER} must be the size of the JSON at the start of the body, in bytes")
         return content[: int(length)], content[int(length) :]
 
     def attach(self, rest: bytes) -> Self:
-        """The request with its texts. Raises BadRequest."""
+        """Return the request with the texts that followed the JSON. Raises BadRequest."""
         tensor = self.inputs[0]
         size = None if tensor.parameters is None else tensor.parameters.binary_data_size
         if (tensor.data is None) == (size is None):
-            raise BadRequest("inputs: give either data, or binary_data_size in its parameters", param="inputs")
+            raise BadRequest("inputs: exactly one of data and parameters.binary_data_size is required", param="inputs")
         if (size or 0) != len(rest):
-            message = f"inputs: binary_data_size is {size or 0}, and {len(rest)} bytes follow the JSON"
-            raise BadRequest(f"{message}; {HEADER} says where it ends", param="inputs")
+            message = f"inputs: binary_data_size is {size or 0}, but {len(rest)} bytes follow the JSON"
+            raise BadRequest(f"{message}; {HEADER} must be the size of the JSON", param="inputs")
         if size is not None:
             tensor.data = texts_in(rest)
         return self
 
     @property
     def wants_binary(self) -> bool:
-        """Whether the output's data are to follow the JSON of the answer."""
+        """Whether the client wants the output's data after the JSON."""
         for wanted in self.outputs or ():
             if wanted.parameters is not None and wanted.parameters.binary_data is not None:
                 return wanted.parameters.binary_data
@@ -132,7 +135,7 @@ class InferRequest(RequestBody):
 
 
 _DIGITS = 12
-"""Of a length: no body is longer."""
+"""Longest accepted value of the header, in digits."""
 
 
 class _OutputSize(Answer):
@@ -140,11 +143,11 @@ class _OutputSize(Answer):
 
 
 class _Output(Answer):
-    name: Annotated[Literal["embedding", "score"], Field(description="a cross-encoder has scores")]
+    name: Annotated[Literal["embedding", "score"], Field(description="score from a cross-encoder, else embedding")]
     datatype: Literal["FP32"]
     shape: Annotated[list[int], Field(examples=[[1, 384]])]
-    data: Annotated[Vector | None, Field(description="row by row")] = None
-    parameters: Annotated[_OutputSize | None, Field(description="where the data follow the JSON")] = None
+    data: Annotated[Vector | None, Field(description="the rows, flattened")] = None
+    parameters: Annotated[_OutputSize | None, Field(description="present if the data follow the JSON")] = None
 
 
 class Inferred(Answer):

@@ -1,4 +1,4 @@
-"""Fields of other servers' requests for a ranking."""
+"""Fields that requests for a ranking ignore or reject."""
 
 from collections.abc import Mapping
 
@@ -9,11 +9,11 @@ __all__ = ["IGNORED", "REFUSED"]
 REFUSED: Mapping[str, str] = {
     **PAIRS,
     **dict.fromkeys(("top_k", "topk"), "use top_n"),  # Voyage
-    "rank_fields": "a document is ranked by its text: put all that counts there",
-    "overlap_tokens": "documents are not split: leave it out",
-    "return_embeddings": "a cross-encoder has none: leave it out",
-    "relevant_spans": "documents are ranked whole: leave it out",  # Cohere
+    "rank_fields": "documents are ranked by their text only: put every relevant field into the text",
+    "overlap_tokens": "documents are not split: remove the field",
+    "return_embeddings": "a cross-encoder has no embeddings: remove the field",
+    "relevant_spans": "documents are ranked as a whole: remove the field",  # Cohere
     "texts": "use documents",
     "return_text": "use return_documents",
-    "raw_scores": "scores are as the model's own files say: leave it out",
+    "raw_scores": "the model's files define how scores are computed: remove the field",
 }

@@ -1,4 +1,4 @@
-"""Rankings of documents, as Cohere, Jina, Voyage and vLLM have them. They need a cross-encoder."""
+"""Ranking of documents for clients of Cohere, Jina, Voyage and vLLM. It needs a cross-encoder."""
 
 import uuid
 from typing import Any
@@ -20,12 +20,12 @@ __all__ = ["ranking", "router"]
 
 
 def router(service: Service, prefix: str) -> APIRouter:
-    """The route under /v1, /v2 or /openai/v1: the last words errors as OpenAI, the others as Cohere."""
+    """The route under /v1, /v2 or /openai/v1. The last has OpenAI's error format, the others Cohere's."""
     dialect = OPENAI if prefix.startswith("/openai") else COHERE
     routes = dialect.router(prefix)
     version = prefix.rpartition("v")[2]
 
-    @routes.post("/rerank", summary="The best documents", response_model=Reranked, responses=dialect.failures())
+    @routes.post("/rerank", summary="Rank documents", response_model=Reranked, responses=dialect.failures())
     async def rerank(body: RerankRequest, context: Context) -> Response:
         return await ranking(service, context, body, version)
 
@@ -33,11 +33,13 @@ def router(service: Service, prefix: str) -> APIRouter:
 
 
 async def ranking(service: Service, context: RequestContext, body: RerankRequest, version: str) -> Response:
-    """The answer to a request for one, in the form of Cohere's `version`."""
+    """Handle a request, with Cohere's API `version` in the response."""
     name = service.name_for(body.model)
     if body.max_tokens_per_doc and body.max_tokens_per_doc < service.spec.max_length:
-        message = f"max_tokens_per_doc: pairs are cut at the {service.spec.max_length} tokens that the model takes, not"
-        raise BadRequest(f"{message} at {body.max_tokens_per_doc}: leave it out", param="max_tokens_per_doc")
+        message = (
+            f"max_tokens_per_doc={body.max_tokens_per_doc} is not supported: pairs are truncated at the model's maximum"
+        )
+        raise BadRequest(f"{message} of {service.spec.max_length} tokens; remove the field", param="max_tokens_per_doc")
     texts = [given if isinstance(given, str) else given.text for given in body.documents]
     pairs = [(body.query, text) for text in texts]
     scores = await score_pairs(service, context, pairs, truncate=body.truncate is not False, field="documents")

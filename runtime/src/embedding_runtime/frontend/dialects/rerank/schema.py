@@ -1,4 +1,4 @@
-"""Rankings of documents, as Cohere, Jina, Voyage and vLLM have them."""
+"""Schemas of rankings, for clients of Cohere, Jina, Voyage and vLLM."""
 
 from typing import Annotated, Literal
 
@@ -26,57 +26,67 @@ DOCUMENTS = ["Paris is the capital of France.", "Cats sleep a lot."]
 
 
 class ScoringBody(RequestBody):
-    """vLLM's fields of all requests that score pairs."""
+    """Fields from vLLM that all requests for scores have."""
 
     ignored = IGNORED
     refused = REFUSED
 
     use_activation: Annotated[
-        OnlyTrue | None, Field(description="vLLM's: scores are as the model's own files say, activation included")
+        OnlyTrue | None, Field(description="from vLLM; the model's files define the activation of scores")
     ] = None
-    activation: Annotated[OnlyTrue | None, Field(description="vLLM's older word for it")] = None
+    activation: Annotated[OnlyTrue | None, Field(description="from vLLM: former name of `use_activation`")] = None
     truncation_side: Annotated[
-        Literal["right"] | None, Field(description="vLLM's: the longer text of a pair is cut, at its end")
+        Literal["right"] | None, Field(description="from vLLM; the longer text of a pair is truncated at its end")
     ] = None
     max_tokens_per_query: Annotated[
-        OnlyZero | None, Field(description="vLLM's; pairs are cut at the model's own length")
+        OnlyZero | None, Field(description="from vLLM; pairs are truncated at the model's maximum length only")
     ] = None
-    padding: Annotated[Literal["do_not_pad"] | None, Field(description="vLLM's: texts are not padded")] = None
+    padding: Annotated[Literal["do_not_pad"] | None, Field(description="from vLLM; texts are not padded")] = None
 
 
 class _Document(Body):
     text: Text
 
 
-Document = Annotated[Text | _Document, Form("a string, or an object with text, of whole Unicode characters")]
+Document = Annotated[Text | _Document, Form("a string, or an object with text, in valid Unicode")]
 
 
 class RerankRequest(ScoringBody):
     """`POST /v1/rerank` and `/v2/rerank`."""
 
     model: ModelName | None = None
-    query: Annotated[Text, Field(examples=[QUERY])]
+    query: Annotated[Text, Field(description="text that the documents are compared with", examples=[QUERY])]
     documents: Annotated[
         Many[Document],
         Field(min_length=1, description="strings, or objects with `text`", examples=[DOCUMENTS]),
     ]
     top_n: Annotated[
-        int | None, Field(ge=0, description="how many of the best to answer; default, and 0 (vLLM's): all")
+        int | None, Field(ge=0, description="number of best results to return; default, and 0 as in vLLM: all")
     ] = None
     max_tokens_per_doc: Annotated[
         int | None,
-        Field(ge=0, description="Cohere's; pairs are cut at the model's own length: not less than that, or 0 (vLLM's)"),
+        Field(
+            ge=0,
+            description="from Cohere; pairs are truncated at the model's maximum length only, so the value must not be "
+            "below it, or 0 as in vLLM",
+        ),
     ] = None
-    return_documents: Annotated[bool | None, Field(description="their texts, too; default: false")] = None
+    return_documents: Annotated[bool | None, Field(description="include the texts in the response; default: false")] = (
+        None
+    )
     truncate: Annotated[
         bool | None,
-        Field(description="cut pairs that are too long, as the model's CrossEncoder does; default: true, as Cohere"),
+        Field(description="truncate pairs that are too long, as CrossEncoder does; default: true, as in Cohere"),
     ] = None
-    truncate_prompt_tokens: Annotated[OnlyMinusOne | None, Field(description="vLLM's word for `truncate`")] = None
+    truncate_prompt_tokens: Annotated[OnlyMinusOne | None, Field(description="from vLLM: the same as `truncate`")] = (
+        None
+    )
     rank_fields: Annotated[
-        Many[Literal["text"]] | None, Field(description="Cohere's; a document is ranked by its `text`")
+        Many[Literal["text"]] | None, Field(description="from Cohere; documents are ranked by their `text`")
     ] = None
-    return_embeddings: Annotated[OnlyFalse | None, Field(description="Jina's; there are none")] = None
+    return_embeddings: Annotated[
+        OnlyFalse | None, Field(description="from Jina; a cross-encoder has no embeddings")
+    ] = None
 
 
 class _Text(Answer):
@@ -84,9 +94,9 @@ class _Text(Answer):
 
 
 class _Result(Answer):
-    index: Annotated[int, Field(description="place in `documents`")]
+    index: Annotated[int, Field(description="index in `documents`")]
     relevance_score: Annotated[float, Field(examples=[0.98])]
-    document: Annotated[_Text | None, Field(description="where `return_documents` asked for it")] = None
+    document: Annotated[_Text | None, Field(description="present if the request has `return_documents`")] = None
 
 
 class _Version(Answer):
@@ -100,18 +110,18 @@ class _Billed(Answer):
 class _Meta(Answer):
     api_version: _Version
     billed_units: _Billed
-    warnings: Annotated[list[str] | None, Field(description="which documents were cut")] = None
+    warnings: Annotated[list[str] | None, Field(description="the documents that were truncated")] = None
 
 
 class Usage(Answer):
-    """As OpenAI has it."""
+    """Token counts, as in OpenAI's API."""
 
     prompt_tokens: int
     total_tokens: int
 
 
 class Reranked(Answer):
-    """The best first."""
+    """The results, best first."""
 
     id: str
     model: str

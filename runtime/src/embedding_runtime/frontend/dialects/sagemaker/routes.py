@@ -1,4 +1,4 @@
-"""SageMaker's /ping and /invocations: the latter takes what other paths take, and knows it by its fields."""
+"""SageMaker's /ping and /invocations. The latter accepts the requests of other paths and tells them by their fields."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
@@ -43,11 +43,11 @@ _Any: TypeAlias = (
 
 
 def router(service: Service) -> APIRouter:
-    """The routes. /ping is among the probes."""
+    """The routes. /ping is in `health.PROBES`."""
     routes = SAGEMAKER.router()
 
     def choose(content: Mapping[str, Any]) -> type[RequestBody]:
-        return _known(content, service.spec.kind)
+        return _model_for(content, service.spec.kind)
 
     @routes.post(
         "/invocations",
@@ -60,8 +60,8 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def _known(content: Mapping[str, Any], kind: Kind) -> type[RequestBody]:
-    """The request, by the field that no other has; and by the model's kind, where two share it."""
+def _model_for(content: Mapping[str, Any], kind: Kind) -> type[RequestBody]:
+    """Select the request model by a field that only it has, or by the kind of the served model."""
     if "query" in content:
         return TeiRerankRequest
     if content.keys() & {"text_1", "queries", "data_1"}:

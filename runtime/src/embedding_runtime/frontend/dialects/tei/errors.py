@@ -1,4 +1,4 @@
-"""Text Embeddings Inference's errors and status codes, and its dialect."""
+"""Text Embeddings Inference's dialect, error format and status codes."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -11,7 +11,7 @@ __all__ = ["TEI", "TeiError"]
 
 
 class TeiError(Answer):
-    """Text Embeddings Inference's."""
+    """Text Embeddings Inference's error format."""
 
     error: str
     error_type: Literal["Validation", "Overloaded", "Unhealthy", "Backend"]
@@ -34,7 +34,7 @@ TEI = Dialect(
     "Text Embeddings Inference",
     TeiError,
     _worded,
-    # As TEI's router/src/http/server.rs maps its types of errors: 413 is for inputs that are too long or too many.
+    # As in TEI's router/src/http/server.rs: 413 means inputs that are too long or too many.
     statuses={
         errors.BadRequest: 422,
         errors.MalformedBody: 400,

@@ -1,4 +1,4 @@
-"""Fields of other servers' requests at Text Embeddings Inference's paths."""
+"""Fields that Text Embeddings Inference's paths ignore or reject."""
 
 from collections.abc import Mapping
 
@@ -8,15 +8,15 @@ __all__ = ["IGNORED", "IN_DECODE", "IN_EMBED", "IN_PREDICT", "IN_RERANK", "IN_SI
 
 IN_EMBED: Mapping[str, str] = {
     **dict.fromkeys(("input", "texts", "text"), "use inputs"),
-    "parameters": "write its fields beside inputs",
-    **dict.fromkeys(("encoding_format", "input_type"), "POST /v1/embeddings has it"),
+    "parameters": "move its fields to the top level of the request",
+    **dict.fromkeys(("encoding_format", "input_type"), "use POST /v1/embeddings, which supports it"),
     **dict.fromkeys(("output_dimension", "truncate_dim"), "use dimensions"),
 }
 
 IN_TOKENIZE: Mapping[str, str] = {
-    **dict.fromkeys(CHAT, f"{NO_CHAT}: send the text in prompt"),
+    **dict.fromkeys(CHAT, f"{NO_CHAT}: use prompt"),
     **dict.fromkeys(("input", "text", "texts"), "use inputs, or prompt"),
-    "prompt_name": "no prompt of the model is put before the texts: write it before them",
+    "prompt_name": "the model's prompts are not applied here: put the prompt before the text",
 }
 
 IN_DECODE: Mapping[str, str] = {
@@ -26,19 +26,19 @@ IN_DECODE: Mapping[str, str] = {
 IN_RERANK: Mapping[str, str] = {
     **PAIRS,
     **dict.fromkeys(("top_k", "topk"), "use top_n"),  # Voyage
-    "rank_fields": "a document is ranked by its text: put all that counts there",
-    "overlap_tokens": "documents are not split: leave it out",
-    "return_embeddings": "a cross-encoder has none: leave it out",
+    "rank_fields": "documents are ranked by their text only: put every relevant field into the text",
+    "overlap_tokens": "documents are not split: remove the field",
+    "return_embeddings": "a cross-encoder has no embeddings: remove the field",
 }
 
 IN_PREDICT: Mapping[str, str] = {
     **PAIRS,
     **dict.fromkeys(("input", "texts", "text"), "use inputs"),
-    "parameters": "write its fields beside inputs",
+    "parameters": "move its fields to the top level of the request",
 }
 
 IN_SIMILARITY: Mapping[str, str] = {
-    **dict.fromkeys(("truncate", "truncation_direction", "prompt_name"), "write it into parameters"),
-    "source_sentence": "write it into inputs",
-    "sentences": "write it into inputs",
+    **dict.fromkeys(("truncate", "truncation_direction", "prompt_name"), "put it into parameters"),
+    "source_sentence": "put it into inputs",
+    "sentences": "put it into inputs",
 }

@@ -1,4 +1,4 @@
-"""Text Embeddings Inference's paths, so that its clients move over; /tokenize and /rerank in vLLM's words, too."""
+"""Text Embeddings Inference's paths; /tokenize and /rerank also accept vLLM's requests."""
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Response
 
 from embedding_runtime import errors
-from embedding_runtime.contract import Kind
+from embedding_runtime.contract import Kind, Truncate
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.dialects.base import RequestBody, Vector
@@ -64,7 +64,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.post(
         "/",
-        summary="As /embed, or /predict of a cross-encoder; a source_sentence in inputs: as /similarity",
+        summary="/embed, or /predict for a cross-encoder; with a source_sentence in inputs, /similarity",
         response_model=list[Vector] | list[float] | list[Prediction] | list[list[Prediction]],
         responses=TEI.failures(),
     )
@@ -75,20 +75,22 @@ def router(service: Service) -> APIRouter:
 
     @routes.post(
         "/predict",
-        summary="Labels of texts or pairs",
+        summary="Labels for texts or pairs",
         response_model=list[Prediction] | list[list[Prediction]],
         responses=TEI.failures(),
     )
     async def _(body: PredictRequest, context: Context) -> Response:
         return await predict(service, body, context)
 
-    @routes.post("/similarity", summary="Cosines with a sentence", response_model=list[float], responses=TEI.failures())
+    @routes.post(
+        "/similarity", summary="Cosine similarity to a sentence", response_model=list[float], responses=TEI.failures()
+    )
     async def _(body: SimilarityRequest, context: Context) -> Response:
         return await similarity(service, body, context)
 
     @routes.post(
         "/rerank",
-        summary="The best texts, as TEI (texts) or vLLM (documents) have it",
+        summary="Rank texts: TEI's API (texts) or vLLM's (documents)",
         response_model=list[Ranked] | Reranked,
         responses=TEI.failures(),
     )
@@ -107,7 +109,7 @@ def router(service: Service) -> APIRouter:
                 if spec.scores is None
                 else {"reranker": {"labels": spec.scores.labels}},
                 "max_input_length": spec.max_length,
-                "auto_truncate": False,
+                "auto_truncate": spec.truncate is not Truncate.OFF,
                 "version": importlib.metadata.version("embedding-runtime"),
             }
         )
@@ -117,11 +119,11 @@ def router(service: Service) -> APIRouter:
 
 
 def _add_tokens(service: Service, routes: APIRouter) -> None:
-    """Texts to tokens, and back."""
+    """Add /tokenize and /decode."""
 
     @routes.post(
         "/tokenize",
-        summary="Tokens of texts, as TEI (inputs) or vLLM (prompt) have it; without the model's prompt",
+        summary="Tokens of texts, without the model's prompt: TEI's API (inputs) or vLLM's (prompt)",
         response_model=list[list[TeiToken]] | Tokenized,
         responses=_TOKENIZES,
     )
@@ -137,7 +139,7 @@ def _add_tokens(service: Service, routes: APIRouter) -> None:
 
 
 def request_at_root(content: Mapping[str, Any], kind: Kind) -> type[RequestBody]:
-    """What TEI has at / for a model of that kind; and similarity, which huggingface_hub's client asks for there."""
+    """Select the request model of / by the kind of model. huggingface_hub also requests similarities there."""
     if isinstance(content.get("inputs"), dict):
         return SimilarityRequest
     return EmbedRequest if kind is Kind.EMBEDDING_MODEL else PredictRequest
@@ -146,7 +148,7 @@ def request_at_root(content: Mapping[str, Any], kind: Kind) -> type[RequestBody]
 async def at_root(
     service: Service, body: EmbedRequest | PredictRequest | SimilarityRequest, context: RequestContext
 ) -> Response:
-    """Answer /."""
+    """Handle /."""
     match body:
         case PredictRequest():
             return await predict(service, body, context)
@@ -157,13 +159,13 @@ async def at_root(
 
 
 async def embed(service: Service, body: EmbedRequest, context: RequestContext) -> Response:
-    """Answer /embed."""
+    """Handle /embed."""
     service.name_for(body.model)
     options = Options.of(
         service.spec,
         dimensions=body.dimensions,
         truncate=body.truncate,
-        sides=(body.truncation_direction or "right",),
+        sides=_sides(body),
         normalize=True if body.normalize is None else body.normalize,
         prompt_name=body.prompt_name,
     )
@@ -171,14 +173,19 @@ async def embed(service: Service, body: EmbedRequest, context: RequestContext) -
     return json_of(await encoded(rows, "float"))
 
 
+def _sides(asked: EmbedRequest | SimilarityParameters) -> tuple[str | None]:
+    """The end to truncate: as in TEI, the right one if the request enables truncation without a direction."""
+    return (asked.truncation_direction or ("right" if asked.truncate else None),)
+
+
 async def predict(service: Service, body: PredictRequest, context: RequestContext) -> Response:
-    """Answer /predict."""
+    """Handle /predict."""
     service.name_for(body.model)
     given = body.inputs
     single = isinstance(given, str) or any(isinstance(each, str) for each in given)
     inputs = [_text_or_pair(each) for each in ([given] if single else given)]
     rows, _ = await probabilities(
-        service, context, inputs, truncate=bool(body.truncate), raw=bool(body.raw_scores), field="inputs"
+        service, context, inputs, truncate=body.truncate, raw=bool(body.raw_scores), field="inputs"
     )
     found = [
         [{"score": row[place], "label": label(service, int(place))} for place in np.argsort(-row, kind="stable")]
@@ -194,13 +201,13 @@ def _text_or_pair(given: Any) -> str | tuple[str, str]:
 
 
 async def similarity(service: Service, body: SimilarityRequest, context: RequestContext) -> Response:
-    """Answer /similarity."""
+    """Handle /similarity."""
     service.name_for(body.model)
     asked = body.parameters or SimilarityParameters()
     options = Options.of(
         service.spec,
         truncate=asked.truncate,
-        sides=(asked.truncation_direction or "right",),
+        sides=_sides(asked),
         normalize=True,
         prompt_name=asked.prompt_name,
     )
@@ -210,18 +217,22 @@ async def similarity(service: Service, body: SimilarityRequest, context: Request
 
 
 async def rerank(service: Service, body: TeiRerankRequest, context: RequestContext) -> Response:
-    """Answer /rerank, as TEI or as vLLM."""
+    """Handle /rerank, in TEI's or in vLLM's form."""
     if (body.texts is None) == (body.documents is None):
-        raise BadRequest("texts: give either texts (as TEI has it) or documents (as vLLM has it)", param="texts")
+        raise BadRequest(
+            "texts: exactly one of texts (TEI's API) and documents (vLLM's API) is required", param="texts"
+        )
     given, other = ("texts", "documents") if body.documents is None else ("documents", "texts")
     for name in _GOES_WITH[other]:
         if getattr(body, name) is not None:
-            raise BadRequest(f"{name} goes with {other}; with {given} there is {_GOES_WITH[given][0]}", param=name)
+            raise BadRequest(
+                f"{name} is valid with {other} only: with {given} use {', '.join(_GOES_WITH[given])}", param=name
+            )
     if body.texts is None:
         return await ranking(service, context, RerankRequest.model_validate(body.model_dump()), "1")
     service.name_for(body.model)
     pairs = [(body.query, text) for text in body.texts]
-    scores = await score_pairs(service, context, pairs, truncate=bool(body.truncate), field="texts")
+    scores = await score_pairs(service, context, pairs, truncate=body.truncate, field="texts")
     return json_of(
         [
             {
@@ -243,7 +254,9 @@ _GOES_WITH = {
 async def _tokens(service: Service, body: TokenizeRequest, context: RequestContext) -> Response:
     service.name_for(body.model)
     if (body.inputs is None) == (body.prompt is None):
-        raise BadRequest("inputs: give either inputs (as TEI has it) or prompt (as vLLM has it)", param="inputs")
+        raise BadRequest(
+            "inputs: exactly one of inputs (TEI's API) and prompt (vLLM's API) is required", param="inputs"
+        )
     field, given = ("inputs", body.inputs) if body.prompt is None else ("prompt", body.prompt)
     texts = [given] if isinstance(given, str) else given or []
     found = await tokenize(service, context, texts, special=body.add_special_tokens is not False, field=field)

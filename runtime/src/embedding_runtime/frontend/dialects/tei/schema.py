@@ -1,4 +1,4 @@
-"""Text Embeddings Inference's bodies; and vLLM's for the paths that both have, /tokenize and /rerank."""
+"""Schemas of Text Embeddings Inference, and of vLLM where both have the path (/tokenize and /rerank)."""
 
 from typing import Annotated, Literal
 
@@ -47,19 +47,19 @@ __all__ = [
 Direction = Literal["left", "right", "Left", "Right"]
 
 _HUB = frozenset({"options"})
-"""Of the Hugging Face hub's API: whether to wait for a model."""
+"""From the Hugging Face inference API: whether to wait for a model."""
 
 
 def _empty(given: object) -> object:
     """Raises ValueError."""
     if given:
-        raise ValueError("it has to be empty")
+        raise ValueError("must be empty")
     return given
 
 
 _NoParameters = Annotated[
     Annotated[dict[str, None], BeforeValidator(_empty), Field(max_length=0)] | None,
-    Field(description="an empty object, as huggingface_hub sends it"),
+    Field(description="must be empty; huggingface_hub sends an empty object"),
 ]
 
 
@@ -73,13 +73,16 @@ class EmbedRequest(RequestBody):
     model: ModelName | None = None
 
     inputs: Texts
-    truncate: Annotated[bool | None, Field(description="cut texts that are too long, instead of refusing them")] = None
-    truncation_direction: Annotated[Direction | None, Field(description="the end to cut; default: right")] = None
-    normalize: Annotated[bool | None, Field(description="vectors of length 1; default: true")] = None
-    prompt_name: Annotated[Text | None, Field(description="which of the model's prompts stands before the texts")] = (
-        None
-    )
-    dimensions: Annotated[int | None, Field(ge=1, description="cut the vectors to so many dimensions")] = None
+    truncate: Annotated[bool | None, Field(description="truncate texts that are too long; default: --truncate")] = None
+    truncation_direction: Annotated[
+        Direction | None, Field(description="end at which texts are truncated; default with truncate: right")
+    ] = None
+    normalize: Annotated[bool | None, Field(description="scale vectors to length 1; default: true")] = None
+    prompt_name: Annotated[
+        Text | None,
+        Field(description="name of the prompt that is put before the texts: one of `prompts` in /v1/models"),
+    ] = None
+    dimensions: Annotated[int | None, Field(ge=1, description="truncate the vectors to this many dimensions")] = None
     parameters: _NoParameters = None
 
 
@@ -87,7 +90,7 @@ _Sequence = Annotated[Many[Text], Field(min_length=1, max_length=2)]
 
 
 class PredictRequest(RequestBody):
-    """`POST /predict`: a text, a pair, or a list of lists with one text or a pair each."""
+    """`POST /predict`: a text, a pair of texts, or a list of lists with one or two texts."""
 
     ignored = IGNORED | _HUB
     refused = IN_PREDICT
@@ -95,19 +98,22 @@ class PredictRequest(RequestBody):
     model: ModelName | None = None
     inputs: Annotated[
         Text | _Sequence | Many[_Sequence],
-        Form("a string, a pair of strings, or a list of lists of one or two strings, of whole Unicode characters"),
-        Field(description="a text, a pair of texts, or a list of lists with one text or a pair", examples=[DOCUMENTS]),
+        Form("a string, a pair of strings, or a list of lists of one or two strings, in valid Unicode"),
+        Field(description="a text, a pair of texts, or a list of lists with one or two texts", examples=[DOCUMENTS]),
     ]
-    truncate: Annotated[bool | None, Field(description="cut what is too long; default: false")] = None
+    truncate: Annotated[bool | None, Field(description="truncate inputs that are too long; default: --truncate")] = None
     truncation_direction: Annotated[
-        Literal["right", "Right"] | None, Field(description="texts, and the longer of a pair, are cut at their end")
+        Literal["right", "Right"] | None,
+        Field(description="the text, or the longer text of a pair, is truncated at its end"),
     ] = None
-    raw_scores: Annotated[bool | None, Field(description="the logits; default: false, probabilities")] = None
+    raw_scores: Annotated[
+        bool | None, Field(description="true: return logits; false: return probabilities; default: false")
+    ] = None
     parameters: _NoParameters = None
 
 
 class Prediction(Answer):
-    """One label; those of a text, or pair, are a list, the likeliest first."""
+    """A label with its score. Those of one input are a list, highest score first."""
 
     score: Annotated[float, Field(examples=[0.98])]
     label: Annotated[str, Field(examples=["LABEL_0"])]
@@ -119,51 +125,63 @@ class _Sentences(Body):
 
 
 class SimilarityParameters(Body):
-    """How the sentences become vectors."""
+    """Options of embedding the sentences."""
 
-    truncate: Annotated[bool | None, Field(description="cut texts that are too long; default: false")] = None
-    truncation_direction: Annotated[Direction | None, Field(description="the end to cut; default: right")] = None
-    prompt_name: Annotated[Text | None, Field(description="which of the model's prompts stands before the texts")] = (
-        None
-    )
+    truncate: Annotated[bool | None, Field(description="truncate texts that are too long; default: --truncate")] = None
+    truncation_direction: Annotated[
+        Direction | None, Field(description="end at which texts are truncated; default with truncate: right")
+    ] = None
+    prompt_name: Annotated[
+        Text | None,
+        Field(description="name of the prompt that is put before the texts: one of `prompts` in /v1/models"),
+    ] = None
 
 
 class SimilarityRequest(RequestBody):
-    """`POST /similarity`: the cosine of one sentence with each of the others."""
+    """`POST /similarity`: cosine similarity of one sentence to each of the others."""
 
     ignored = IGNORED | _HUB
     refused = IN_SIMILARITY
 
     model: ModelName | None = None
-    inputs: _Sentences
-    parameters: SimilarityParameters | None = None
+    inputs: Annotated[_Sentences, Field(description="source_sentence, and the sentences to compare it with")]
+    parameters: Annotated[
+        SimilarityParameters | None, Field(description="truncate, truncation_direction, prompt_name")
+    ] = None
 
 
 class TeiRerankRequest(ScoringBody):
-    """`POST /rerank`: either TEI's `texts`, or vLLM's `documents` with what goes with them at /v1/rerank."""
+    """`POST /rerank`: either TEI's `texts`, or `documents` and the other fields of /v1/rerank."""
 
     refused = IN_RERANK
 
-    query: Annotated[Text, Field(examples=[QUERY])]
-    texts: Annotated[Many[Text] | None, Field(min_length=1, examples=[DOCUMENTS])] = None
-    raw_scores: Annotated[
-        OnlyFalse | None, Field(description="scores are as the model's own files say; before that there are none")
+    query: Annotated[Text, Field(description="text that the texts are compared with", examples=[QUERY])]
+    texts: Annotated[
+        Many[Text] | None,
+        Field(min_length=1, description="texts to rank; exclusive with `documents`", examples=[DOCUMENTS]),
     ] = None
-    return_text: Annotated[bool | None, Field(description="default: false")] = None
-    truncate: Annotated[bool | None, Field(description="cut pairs that are too long; default: false")] = None
+    raw_scores: Annotated[OnlyFalse | None, Field(description="the model's files define how scores are computed")] = (
+        None
+    )
+    return_text: Annotated[bool | None, Field(description="include the texts in the response; default: false")] = None
+    truncate: Annotated[bool | None, Field(description="truncate pairs that are too long; default: --truncate")] = None
     truncation_direction: Annotated[
-        Literal["right", "Right"] | None, Field(description="the longer of the two is cut, at its end")
+        Literal["right", "Right"] | None, Field(description="the longer text of a pair is truncated at its end")
     ] = None
     model: ModelName | None = None
-    documents: Annotated[Many[Document] | None, Field(min_length=1)] = None
-    top_n: Annotated[int | None, Field(ge=0)] = None
-    max_tokens_per_doc: Annotated[int | None, Field(ge=0)] = None
-    return_documents: bool | None = None
-    truncate_prompt_tokens: Annotated[OnlyMinusOne | None, Field(description="goes with `documents`")] = None
+    documents: Annotated[
+        Many[Document] | None, Field(min_length=1, description="as in /v1/rerank; exclusive with `texts`")
+    ] = None
+    top_n: Annotated[int | None, Field(ge=0, description="as in /v1/rerank; requires `documents`")] = None
+    max_tokens_per_doc: Annotated[int | None, Field(ge=0, description="as in /v1/rerank; requires `documents`")] = None
+    return_documents: Annotated[bool | None, Field(description="as in /v1/rerank; requires `documents`")] = None
+    truncate_prompt_tokens: Annotated[
+        OnlyMinusOne | None, Field(description="as in /v1/rerank; requires `documents`")
+    ] = None
 
 
 class Ranked(Answer):
-    """One of TEI's list, the best first."""
+    """A ranked text. TEI's response is a list of them, best first."""
 
     index: int
     score: float
@@ -175,7 +193,7 @@ class _Pooling(Answer):
 
 
 class _ModelType(Answer):
-    """One of the two."""
+    """Exactly one of the two is present."""
 
     embedding: _Pooling | None = None
     reranker: Annotated[dict[str, int] | None, Field(examples=[{"labels": 1}])] = None
@@ -200,14 +218,19 @@ class TokenizeRequest(RequestBody):
     refused = IN_TOKENIZE
 
     model: ModelName | None = None
-    inputs: Annotated[TextOrTexts | None, Field(examples=["What is deep learning?"])] = None
-    prompt: Text | None = None
-    add_special_tokens: Annotated[bool | None, Field(description="default: true")] = None
-    return_token_strs: Annotated[bool | None, Field(description="with `prompt`: the tokens' texts, too")] = None
+    inputs: Annotated[
+        TextOrTexts | None,
+        Field(description="one text or several; exclusive with `prompt`", examples=["What is deep learning?"]),
+    ] = None
+    prompt: Annotated[Text | None, Field(description="one text; exclusive with `inputs`")] = None
+    add_special_tokens: Annotated[bool | None, Field(description="add special tokens; default: true")] = None
+    return_token_strs: Annotated[
+        bool | None, Field(description="return the text of each token; requires `prompt`; default: false")
+    ] = None
 
 
 class TeiToken(Answer):
-    """One token."""
+    """A token, as TEI returns it."""
 
     id: int
     text: str
@@ -217,7 +240,7 @@ class TeiToken(Answer):
 
 
 class Tokenized(Answer):
-    """vLLM's answer."""
+    """The tokens, as vLLM returns them."""
 
     count: int
     max_model_len: int
@@ -226,7 +249,7 @@ class Tokenized(Answer):
 
 
 class DecodeRequest(RequestBody):
-    """`POST /decode`: token ids to texts."""
+    """`POST /decode`: texts of token ids."""
 
     ignored = IGNORED
     refused = IN_DECODE
@@ -235,6 +258,6 @@ class DecodeRequest(RequestBody):
     ids: Annotated[
         Many[TokenId] | Many[Many[TokenId]],
         Form("a list of token ids, or a list of lists of token ids"),
-        Field(examples=[[101, 7592, 102]]),
+        Field(description="token ids of one text or several", examples=[[101, 7592, 102]]),
     ]
-    skip_special_tokens: Annotated[bool | None, Field(description="default: true")] = None
+    skip_special_tokens: Annotated[bool | None, Field(description="omit special tokens; default: true")] = None

@@ -1,4 +1,4 @@
-"""vLLM words errors as OpenAI does."""
+"""vLLM's dialect, with OpenAI's error format."""
 
 from embedding_runtime.frontend.dialects.dialect import Dialect
 from embedding_runtime.frontend.dialects.openai.errors import OpenAIError, worded

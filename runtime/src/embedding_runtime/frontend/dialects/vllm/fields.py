@@ -1,4 +1,4 @@
-"""Fields of other servers' requests at vLLM's own paths."""
+"""Fields that vLLM's own paths ignore or reject."""
 
 from collections.abc import Mapping
 
@@ -13,16 +13,16 @@ IN_SCORE: Mapping[str, str] = {
 }
 
 IN_CLASSIFY: Mapping[str, str] = {
-    **dict.fromkeys(CHAT, f"{NO_CHAT}: send texts in input"),
-    **dict.fromkeys(("inputs", "texts", "text", "prompt"), "send texts in input"),
-    "add_special_tokens": "texts without them would be classified otherwise: leave it out",
-    "padding": "texts are not padded: leave it out",
-    "truncation_side": "texts are cut at their end: leave it out",
+    **dict.fromkeys(CHAT, f"{NO_CHAT}: use input"),
+    **dict.fromkeys(("inputs", "texts", "text", "prompt"), "use input"),
+    "add_special_tokens": "without special tokens the classes would differ: remove the field",
+    "padding": "texts are not padded: remove the field",
+    "truncation_side": "texts are truncated at their end: remove the field",
     "activation": "use use_activation",
     "softmax": "use use_activation",
 }
 
 IN_DETOKENIZE: Mapping[str, str] = {
     **dict.fromkeys(("ids", "input", "inputs", "token_ids"), "use tokens"),
-    "skip_special_tokens": "POST /decode has it",
+    "skip_special_tokens": "use POST /decode, which supports it",
 }

@@ -1,4 +1,4 @@
-"""vLLM's own paths: score and classify need a cross-encoder."""
+"""vLLM's own paths. /score and /classify need a cross-encoder."""
 
 import importlib.metadata
 import time
@@ -30,10 +30,10 @@ __all__ = ["classify", "router", "score", "score_router"]
 
 
 def score_router(service: Service, prefix: str) -> APIRouter:
-    """Scores under a prefix: /v1, /openai/v1, or none."""
+    """/score under a prefix: /v1, /openai/v1 or none."""
     routes = VLLM.router(prefix)
 
-    @routes.post("/score", summary="Scores of pairs", response_model=Scored, responses=VLLM.failures())
+    @routes.post("/score", summary="Scores for pairs", response_model=Scored, responses=VLLM.failures())
     async def _(body: ScoreRequest, context: Context) -> Response:
         return await score(service, body, context)
 
@@ -41,16 +41,16 @@ def score_router(service: Service, prefix: str) -> APIRouter:
 
 
 def router(service: Service) -> APIRouter:
-    """What vLLM has at the root only."""
+    """The routes that exist without a prefix only."""
     routes = VLLM.router()
 
-    @routes.post("/classify", summary="Labels of texts", response_model=Classified, responses=VLLM.failures())
+    @routes.post("/classify", summary="Labels for texts", response_model=Classified, responses=VLLM.failures())
     async def _(body: ClassifyRequest, context: Context) -> Response:
         return await classify(service, body, context)
 
     @routes.post(
         "/detokenize",
-        summary="The text of tokens",
+        summary="Text of tokens",
         response_model=Detokenized,
         responses=VLLM.failures(
             errors.BadRequest,
@@ -68,7 +68,10 @@ def router(service: Service) -> APIRouter:
         return json_of({"prompt": text})
 
     @routes.get(
-        "/version", summary="Of the runtime", response_model=Version, responses=VLLM.failures(errors.Unauthorized)
+        "/version",
+        summary="Version of the runtime",
+        response_model=Version,
+        responses=VLLM.failures(errors.Unauthorized),
     )
     async def version() -> Response:
         return json_of({"version": importlib.metadata.version("embedding-runtime")})
@@ -77,24 +80,24 @@ def router(service: Service) -> APIRouter:
 
 
 async def score(service: Service, body: ScoreRequest, context: RequestContext) -> Response:
-    """Answer /score."""
+    """Handle /score."""
     name = service.name_for(body.model)
     field, pairs = _pairs(body)
-    truncate = bool(body.truncate) or body.truncate_prompt_tokens is not None
+    truncate = body.truncate if body.truncate_prompt_tokens is None else True
     scores = await score_pairs(service, context, pairs, operation="score", truncate=truncate, field=field)
     data = [{"object": "score", "index": index, "score": each} for index, each in enumerate(scores.values)]
     return _listed("score", name, data, scores.usage, context)
 
 
 async def classify(service: Service, body: ClassifyRequest, context: RequestContext) -> Response:
-    """Answer /classify."""
+    """Handle /classify."""
     name = service.name_for(body.model)
     texts = [body.input] if isinstance(body.input, str) else body.input
     rows, tokens = await probabilities(
         service,
         context,
         texts,
-        truncate=body.truncate_prompt_tokens is not None,
+        truncate=None if body.truncate_prompt_tokens is None else True,
         raw=body.use_activation is False,
         field="input",
     )
@@ -126,17 +129,17 @@ _FORMS = (("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), 
 
 
 def _pairs(body: ScoreRequest) -> tuple[str, list[tuple[str, str]]]:
-    """What the texts on the right are called, and the pairs. Raises BadRequest."""
+    """The name of the second field, and the pairs. Raises BadRequest."""
     fields = dict.fromkeys(name for form in _FORMS for name in form)
     given = {name: texts for name in fields if (texts := getattr(body, name)) is not None}
     if tuple(given) not in _FORMS:
-        raise BadRequest("text_1: give text_1 and text_2, or queries and documents", param="text_1")
+        raise BadRequest("text_1: either text_1 and text_2, or queries and documents are required", param="text_1")
     (first, left), (second, right) = (
         (name, [texts] if isinstance(texts, str) else texts) for name, texts in given.items()
     )
     if len(left) == 1:
         left = left * len(right)
     if len(left) != len(right):
-        message = f"{first} has {len(left)} texts, {second} {len(right)}: give one, or as many as there"
+        message = f"{first} has {len(left)} texts, but {second} has {len(right)}: send one, or as many as in {second}"
         raise BadRequest(message, param=first)
     return second, list(zip(left, right, strict=True))

@@ -1,4 +1,4 @@
-"""vLLM's requests for scores, labels and texts of tokens."""
+"""Schemas of vLLM's score, classify and detokenize."""
 
 from typing import Annotated, Literal
 
@@ -30,24 +30,29 @@ __all__ = [
 
 
 class ScoreRequest(ScoringBody):
-    """`POST /score`: two fields with texts. One text in the first goes with each in the second."""
+    """`POST /score`: two fields with texts, which are paired in order.
+
+    A single text in the first field is paired with each text in the second.
+    """
 
     refused = IN_SCORE
 
     model: ModelName | None = None
-    text_1: Annotated[TextOrTexts | None, Field(examples=[QUERY])] = None
-    text_2: Annotated[TextOrTexts | None, Field(examples=[DOCUMENTS])] = None
-    queries: Annotated[TextOrTexts | None, Field(description="goes with `documents`, or `items`")] = None
-    documents: Annotated[TextOrTexts | None, Field(description="goes with `queries`")] = None
-    items: Annotated[TextOrTexts | None, Field(description="goes with `queries`")] = None
-    data_1: Annotated[TextOrTexts | None, Field(description="goes with `data_2`")] = None
-    data_2: Annotated[TextOrTexts | None, Field(description="goes with `data_1`")] = None
+    text_1: Annotated[TextOrTexts | None, Field(description="requires `text_2`", examples=[QUERY])] = None
+    text_2: Annotated[TextOrTexts | None, Field(description="requires `text_1`", examples=[DOCUMENTS])] = None
+    queries: Annotated[TextOrTexts | None, Field(description="requires `documents` or `items`")] = None
+    documents: Annotated[TextOrTexts | None, Field(description="requires `queries`")] = None
+    items: Annotated[TextOrTexts | None, Field(description="requires `queries`")] = None
+    data_1: Annotated[TextOrTexts | None, Field(description="requires `data_2`")] = None
+    data_2: Annotated[TextOrTexts | None, Field(description="requires `data_1`")] = None
     truncate: Annotated[
-        bool | None, Field(description="cut pairs that are too long, as CrossEncoder does; default: false")
+        bool | None, Field(description="truncate pairs that are too long, as CrossEncoder does; default: --truncate")
     ] = None
-    truncate_prompt_tokens: Annotated[OnlyMinusOne | None, Field(description="vLLM's word for `truncate`")] = None
+    truncate_prompt_tokens: Annotated[OnlyMinusOne | None, Field(description="from vLLM: the same as `truncate`")] = (
+        None
+    )
     max_tokens_per_doc: Annotated[
-        OnlyZero | None, Field(description="pairs are cut at the model's own length; 0: no other cut")
+        OnlyZero | None, Field(description="pairs are truncated at the model's maximum length only")
     ] = None
 
 
@@ -55,11 +60,13 @@ class _Score(Answer):
     object: Literal["score"]
     index: int
     score: Annotated[float, Field(examples=[0.98])]
-    truncated: Annotated[Literal[True] | None, Field(description="where the pair was too long and was cut")] = None
+    truncated: Annotated[
+        Literal[True] | None, Field(description="present if the pair was too long and was truncated")
+    ] = None
 
 
 class Scored(Answer):
-    """One score a pair, in their order."""
+    """One score for each pair, in their order."""
 
     id: str
     object: Literal["list"]
@@ -70,23 +77,26 @@ class Scored(Answer):
 
 
 class ClassifyRequest(RequestBody):
-    """`POST /classify`: texts, each by itself, for a model with labels."""
+    """`POST /classify`: single texts, for a model with labels."""
 
     ignored = IGNORED
     refused = IN_CLASSIFY
 
     model: ModelName | None = None
-    input: Annotated[TextOrTexts, Field(examples=[DOCUMENTS])]
+    input: Annotated[TextOrTexts, Field(description="one text or several", examples=[DOCUMENTS])]
     use_activation: Annotated[
         bool | None,
-        Field(description="true, the default: probabilities (softmax; of one label a sigmoid); false: the logits"),
+        Field(
+            description="true: return probabilities (softmax, or sigmoid of a single label); false: return logits; "
+            "default: true"
+        ),
     ] = None
     truncate_prompt_tokens: Annotated[
-        OnlyMinusOne | None, Field(description="-1: cut texts that are too long at what the model takes")
+        OnlyMinusOne | None, Field(description="-1: truncate texts to the model's maximum length; default: --truncate")
     ] = None
-    add_special_tokens: Annotated[OnlyTrue | None, Field(description="texts get the model's own")] = None
+    add_special_tokens: Annotated[OnlyTrue | None, Field(description="special tokens are always added")] = None
     padding: Annotated[Literal["do_not_pad"] | None, Field(description="texts are not padded")] = None
-    truncation_side: Annotated[Literal["right"] | None, Field(description="texts are cut at their end")] = None
+    truncation_side: Annotated[Literal["right"] | None, Field(description="texts are truncated at their end")] = None
 
 
 class _Class(Answer):
@@ -94,11 +104,13 @@ class _Class(Answer):
     label: Annotated[str, Field(examples=["LABEL_0"])]
     probs: Annotated[list[float], Field(examples=[[0.9, 0.1]])]
     num_classes: Annotated[int, Field(examples=[2])]
-    truncated: Annotated[Literal[True] | None, Field(description="where the text was too long and was cut")] = None
+    truncated: Annotated[
+        Literal[True] | None, Field(description="present if the text was too long and was truncated")
+    ] = None
 
 
 class Classified(Answer):
-    """One object a text, in their order."""
+    """One object for each text, in their order."""
 
     id: str
     object: Literal["list"]
@@ -115,16 +127,16 @@ class DetokenizeRequest(RequestBody):
     refused = IN_DETOKENIZE
 
     model: ModelName | None = None
-    tokens: Annotated[Many[TokenId], Field(examples=[[101, 7592, 102]])]
+    tokens: Annotated[Many[TokenId], Field(description="token ids", examples=[[101, 7592, 102]])]
 
 
 class Detokenized(Answer):
-    """The text, special tokens included."""
+    """The text of the tokens, special tokens included."""
 
     prompt: Annotated[str, Field(examples=["[CLS] hello [SEP]"])]
 
 
 class Version(Answer):
-    """Of the runtime."""
+    """The version of the runtime."""
 
     version: str

@@ -1,0 +1,1 @@
+"""The API of Weaviate's text2vec-transformers."""
