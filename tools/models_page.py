@@ -1,7 +1,8 @@
 """Write docs/models.md: look-alikes of popular models on each backend, compared with sentence-transformers.
 
 Takes half an hour, and goes on where an earlier run was stopped. `--check` only compares the page's models with the
-table's. Names of models as arguments: only those, printed.
+table's. `--recorded` writes what a run that was stopped had found. Names of models as
+arguments: only those, printed.
 """
 
 import json
@@ -79,6 +80,10 @@ def main(argv: list[str]) -> int:
             odd = ", ".join(sorted(set(listed) ^ set(names))) or "their order"
             sys.stderr.write(f"docs/models.md does not have the models of the table ({odd}): run make models\n")
             return 1
+        return 0
+    if "--recorded" in argv:
+        found = recorded(RECORDS)
+        PAGE.write_text(page({row.name: found.get(key(row), {}) for row in LOOKALIKES}))
         return 0
     if unknown := set(argv) - set(names):
         sys.stderr.write(f"no such models in the table: {', '.join(sorted(unknown))}\n")
@@ -249,6 +254,8 @@ def automatic(made: Made, found: Mapping[str, Verdict]) -> Verdict:
     return replace(found[served_by], served_by=served_by)
 
 
+_OPEN = Verdict("not compared yet")
+
 START = """# Popular models
 Which of the models that are downloaded most this server serves, on each backend. `make models` writes this page: it
 builds a look-alike of each model (the architecture, module chain and kind of tokenizer of its repository, in tiny
@@ -267,8 +274,10 @@ def page(verdicts: Mapping[str, Mapping[str, Verdict]]) -> str:
     for name, found in verdicts.items():
         cells = []
         for backend in COLUMNS:
-            said = found[backend]
-            if said.cell == "exact":
+            said = found.get(backend, _OPEN)
+            if said is _OPEN:
+                cells.append(said.cell)
+            elif said.cell == "exact":
                 cells.append("exact" if backend != "auto" else f"exact, by {said.served_by}")
             else:
                 number = notes.setdefault(shortened(said.said), len(notes) + 1)
@@ -277,8 +286,8 @@ def page(verdicts: Mapping[str, Mapping[str, Verdict]]) -> str:
     counts = [
         ", ".join(
             f"{count} {cell}"
-            for cell in ("exact", "refused", "wrong")
-            if (count := sum(found[backend].cell == cell for found in verdicts.values()))
+            for cell in ("exact", "refused", "wrong", _OPEN.cell)
+            if (count := sum(found.get(backend, _OPEN).cell == cell for found in verdicts.values()))
         )
         for backend in COLUMNS
     ]
