@@ -1,4 +1,4 @@
-# Every command of the project. `make help` lists them. What a command needs and is not there, it installs.
+# All commands of the project. `make help` lists them. Each command installs what it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -14,7 +14,7 @@ CHART := charts/embedding-operator
 CLUSTER := e2e/cluster/cluster
 JAVA_CLIENTS := $(if $(shell command -v mvn),tests/clients/java/lib/synced)
 
-# Servers are started dozens of times: Python keeps what it has compiled, whatever the shell says.
+# Servers are started dozens of times, so Python must keep its bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.bin:$(PATH)
@@ -25,12 +25,12 @@ help: ## List the commands
 demo: .venv/synced ## Serve the guide's model here, without a cluster, on PORT (8080) with BACKEND (vllm or huggingface)
 	@PYTHONPATH=tests $(PYTHON) tools/demo.py --backend $(BACKEND) --port $(PORT)
 
-test: .venv/synced tests/clients/.venv/synced $(JAVA_CLIENTS) ## Run all tests that need no cluster; ARGS="-m 'not model'" leaves out those with a real model
+test: .venv/synced tests/clients/.venv/synced $(JAVA_CLIENTS) ## Run all tests that need no cluster; ARGS="-m 'not model'" skips those with a real model
 	@tools/debian.sh chromedriver strace || echo "the tests of the playground, and of connections outwards, are skipped" >&2
 	$(PYTHON) -m pytest $(ARGS)
 
-e2e: ## Bring a cluster up, install the chart, walk the guide and do it harm, take the cluster down (half an hour)
-e2e-slow: ## The same for what e2e leaves out: long outages and upgrades (20 minutes)
+e2e: ## Start a cluster, install the chart, follow the guide, inject faults, remove the cluster (half an hour)
+e2e-slow: ## Run the tests that e2e skips: long outages and upgrades (20 minutes)
 e2e: E2E_TESTS := not slow_cluster
 e2e-slow: E2E_TESTS := slow_cluster
 e2e e2e-slow: .venv/synced
@@ -40,7 +40,7 @@ e2e e2e-slow: .venv/synced
 	@# A line of its own: make runs a line that calls make even under -n, and the one above starts and stops a cluster.
 	@$(MAKE) kstatus
 
-kstatus: ## Have the real kstatus library judge recorded statuses: e2e/kstatus/recorded, then KSTATUS_DIR (e2e/.recorded)
+kstatus: ## Check recorded statuses with the kstatus library: e2e/kstatus/recorded, then KSTATUS_DIR (e2e/.recorded)
 	@command -v go >/dev/null || { echo "install Go 1.26, then run this again" >&2; exit 1; }
 	cd e2e/kstatus && KSTATUS_DIR= go test ./...
 	@[ ! -d "$(KSTATUS_DIR)" ] || { cd e2e/kstatus && KSTATUS_DIR="$(abspath $(KSTATUS_DIR))" go test -count=1 ./...; }
@@ -62,7 +62,7 @@ verify: .venv/synced .bin/helm ## Check lint, format, types, layers, generated f
 		echo "helm lint --strict --values $$values"; helm lint --quiet --strict $(CHART) --values "$$values" || exit 1; \
 	done
 
-generate: .venv/synced ## Write what is generated: the CRDs, the chart's copies, rights and table of values, the HTTP API, the page of reasons
+generate: .venv/synced ## Write all generated files: CRDs, the chart's copies, RBAC rules and table of values, the HTTP API, the page of reasons
 	$(PYTHON) -m embedding_operator crds --write .
 	$(PYTHON) tools/chart_readme.py
 	$(PYTHON) tools/rbac.py
@@ -73,26 +73,26 @@ generate: .venv/synced ## Write what is generated: the CRDs, the chart's copies,
 models: .venv/synced ## Write docs/models.md: look-alikes of popular models on each backend (half an hour); ARGS=NAME prints one
 	PYTHONPATH=tests $(PYTHON) tools/models_page.py $(ARGS)
 
-format: .venv/synced ## Format the code, and mend what the linter can
+format: .venv/synced ## Format the code, and fix what the linter can fix
 	ruff format .
 	ruff check --fix .
 
-bench: .venv/synced .bench/infinity/synced ## Compare speed, memory and start with other servers of the model (half an hour)
+bench: .venv/synced .bench/infinity/synced ## Compare speed, memory and startup with other servers (half an hour)
 	@tools/debian.sh wrk
 	@$(UV) sync --locked --all-packages --group bench --quiet
 	$(PYTHON) -m bench $(ARGS)
 
-bench-lanes: .venv/synced ## Measure what a bulk client does to a search query, on both backends (five minutes)
+bench-lanes: .venv/synced ## Measure search queries next to a bulk client, on both backends (five minutes)
 	@tools/debian.sh wrk
 	@$(UV) sync --locked --all-packages --group bench --quiet
 	$(PYTHON) -m bench.lanes $(ARGS)
 
-bench-cores: .venv/synced ## Measure the runtime with 1, 2, 4... cores, beside sentence-transformers (ten minutes on two)
+bench-cores: .venv/synced ## Measure the runtime with 1, 2, 4... cores, and sentence-transformers (ten minutes on two cores)
 	@tools/debian.sh wrk
 	@$(UV) sync --locked --all-packages --group bench --quiet
 	$(PYTHON) -m bench.scaling $(ARGS)
 
-bench-gpu: ## The tables of a GPU: frontends and workers, both backends, in process. PYTHON may be another environment
+bench-gpu: ## Measure on a GPU: frontends and workers, both backends, in process; PYTHON selects another environment
 	@PATH="$(CURDIR)/.bench/wrk:$$PATH"; command -v wrk >/dev/null || tools/debian.sh wrk; \
 	$(PYTHON) -m bench.scaling --gpu --rounds 1 $(ARGS)
 
@@ -101,10 +101,10 @@ bench-operator: .venv/synced ## Measure the operator with thousands of services 
 	@$(CLUSTER) up && eval "$$($(CLUSTER) env)" && kubectl apply --server-side --filename crds/ >/dev/null && \
 		$(PYTHON) -m bench.operator $(ARGS)
 
-images: ## Build the images into the cluster that is up
+images: ## Build the images in the running cluster
 	$(CLUSTER) load
 
-clean: ## Remove what was set up or built in this checkout
+clean: ## Remove everything that was installed or built in this checkout
 	rm -rf .bench .bin .uv .venv tests/clients/.venv tests/clients/java/lib .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .PHONY: help demo test e2e e2e-slow kstatus verify generate models format bench bench-lanes bench-cores bench-gpu bench-operator images clean
@@ -119,7 +119,7 @@ $(UV): tools/debian.sh tools/uv.sh
 	@$(UV) sync --locked --all-packages --quiet
 	@touch $@
 
-# An environment of its own: infinity needs older packages. Where it cannot be had, the table says so.
+# A separate environment, because infinity needs older packages. If it cannot be installed, the table says so.
 .bench/infinity/synced: bench/infinity.txt | .venv/synced
 	@echo "setting up: infinity, into .bench/infinity"
 	@$(UV) venv --quiet --clear --python $(PYTHON) $(@D) && \
@@ -138,7 +138,7 @@ tests/clients/java/lib/synced: tests/clients/java/pom.xml
 		{ mvn -B -q dependency:copy-dependencies -DoutputDirectory=lib || { rm -rf lib; mkdir -p lib; }; }
 	@touch $@
 
-# helm as it is installed, or as the native cluster has it, or else from source.
+# The installed helm, or that of the native cluster, or else built from source.
 .bin/helm:
 	@mkdir -p $(@D)
 	@found=$$(eval "$$($(CLUSTER) env)"; command -v helm) && ln -s "$$found" $@ || { \

@@ -6,6 +6,8 @@ Prints mixed tokens/s, token ids to float32 rows, as JSON: what a server could g
 import json
 import sys
 import time
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.inputs import inputs_for
@@ -14,6 +16,8 @@ from embedding_runtime.model import ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import registry
+from embedding_runtime.worker.backends.base import Backend, Launched
+from embedding_runtime.worker.computing import MOST_LAUNCHED
 
 __all__: list[str] = []
 
@@ -34,10 +38,24 @@ def _main(model_dir: str, dtype: str, seconds: float) -> None:
         backend.embed(batch)
     tokens, begin = 0, time.monotonic()
     while time.monotonic() < begin + seconds:
+        _compute(backend, batches)
+        tokens += sum(batch.tokens for batch in batches)
+    print(json.dumps({"tokens_per_second": tokens / (time.monotonic() - begin)}))
+
+
+def _compute(backend: Backend, batches: Sequence[TokenBatch]) -> None:
+    """As a worker does: on a GPU, the next batch is launched before the rows of one are waited for."""
+    if backend.launch is None:
         for batch in batches:
             backend.embed(batch)
-            tokens += batch.tokens
-    print(json.dumps({"tokens_per_second": tokens / (time.monotonic() - begin)}))
+        return
+    launched: deque[Launched] = deque()
+    for batch in batches:
+        launched.append(backend.launch(batch))
+        if len(launched) == MOST_LAUNCHED:
+            launched.popleft().rows()
+    while launched:
+        launched.popleft().rows()
 
 
 if __name__ == "__main__":

@@ -47,12 +47,13 @@ _OF_ENCODE: Mapping[Cell, Cell] = {
 
 _GPU_SYSTEMS = (
     "huggingface --frontends=1 --workers=1",
-    "huggingface --frontends=2 --workers=2",
-    "huggingface --frontends=4 --workers=2",
-    "huggingface --frontends=4 --workers=4",
+    "huggingface --frontends=4 --workers=1",
+    "huggingface --frontends=8 --workers=1",
+    "huggingface --frontends=8 --workers=2",
     "huggingface",
     IN_PROCESS,
-    "vllm --frontends=1 --workers=1",
+    "vllm --frontends=4 --workers=1",
+    "vllm --frontends=4 --workers=4",
     "vllm",
 )
 

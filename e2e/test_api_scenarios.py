@@ -31,5 +31,5 @@ NEEDS_AGE = {"watch_from_too_old_a_version_is_expired"}
 
 
 @pytest.mark.parametrize("scenario", [each for each in SCENARIOS if each not in NEEDS_AGE])
-async def test_the_real_api_server_is_as_its_fake_says(scenario: str, api: Api) -> None:
+async def test_the_real_api_server_behaves_like_the_fake(scenario: str, api: Api) -> None:
     await SCENARIOS[scenario](api)

@@ -69,7 +69,7 @@ def test_a_leader_that_is_stopped_is_replaced_and_writes_nothing_when_it_wakes(n
 @native
 @pytest.mark.slow_cluster
 @pytest.mark.usefixtures("two_operators")
-def test_a_leader_cut_from_the_network_for_a_minute_is_replaced_and_stands_by_afterwards(namespace: str) -> None:
+def test_a_leader_without_network_is_replaced_and_becomes_standby(namespace: str) -> None:
     fleet, first = Fleet(namespace), operators.leader()
     fleet.create(range(10))
     fleet.is_level(10, within=20)
@@ -109,7 +109,7 @@ def fresh_controllers() -> Iterator[None]:
         pytest.param("kube-apiserver", 60, id="API server, 60 s", marks=pytest.mark.slow_cluster),
     ],
 )
-def test_an_outage_is_waited_out_without_a_restart(namespace: str, component: str, seconds: int) -> None:
+def test_an_outage_does_not_restart_the_operator(namespace: str, component: str, seconds: int) -> None:
     fleet = Fleet(namespace)
     fleet.create(range(10))
     fleet.is_level(10, within=20)

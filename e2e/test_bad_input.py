@@ -18,7 +18,7 @@ NAME = "embedding-model"
         pytest.param({"backend": "tei"}, '"vllm", "huggingface"', id="unknown backend"),
     ],
 )
-def test_the_api_server_refuses_what_the_schema_can_tell(namespace: str, change: dict[str, Any], words: str) -> None:
+def test_the_api_server_rejects_schema_violations(namespace: str, change: dict[str, Any], words: str) -> None:
     with pytest.raises(CommandFailed) as refused:
         apply(a_service(namespace, **change))
 
@@ -38,7 +38,7 @@ def test_the_api_server_refuses_what_the_schema_can_tell(namespace: str, change:
         pytest.param({"model": {"storageUri": "hf://MiniLM"}}, ["hf://MiniLM", "owner/name"], id="bad URI"),
     ],
 )
-def test_the_operator_refuses_what_only_it_can_tell(namespace: str, change: dict[str, Any], words: list[str]) -> None:
+def test_the_operator_rejects_what_the_schema_cannot(namespace: str, change: dict[str, Any], words: list[str]) -> None:
     with_token(namespace)
     apply(a_service(namespace, **change))
     service = Service(NAME, namespace)
@@ -86,7 +86,7 @@ def test_a_missing_secret_is_waited_for(namespace: str) -> None:
         pytest.param(MINILM, "hf_wrong", "ModelUnauthorized", ["HF_TOKEN", "hf-secret"], id="wrong token"),
     ],
 )
-def test_a_model_that_the_hub_refuses_is_named(
+def test_a_model_that_the_hub_denies_is_reported(
     namespace: str, uri: str, token: str | None, reason: str, words: list[str]
 ) -> None:
     with_token(namespace, *([token] if token else []))

@@ -27,7 +27,7 @@ def test_a_failing_webhook_is_named_and_the_service_recovers_with_it(namespace: 
     record(get(f"embeddingservice {NAME}", namespace), "Current", "scaled-to-zero")
 
 
-def test_a_quota_that_has_no_room_for_an_object_is_reported_and_more_room_is_used(namespace: str) -> None:
+def test_an_exceeded_object_quota_is_reported_and_a_raised_one_used(namespace: str) -> None:
     _quota(namespace, "count/deployments.apps=0")
     apply(_without_pods(namespace))
     service = Service(NAME, namespace)
@@ -49,9 +49,7 @@ def test_a_quota_that_has_no_room_for_an_object_is_reported_and_more_room_is_use
         pytest.param("limits.cpu=10m", "limits.cpu", id="limits.cpu"),
     ],
 )
-def test_a_quota_that_has_no_room_for_pods_is_reported_and_more_room_is_used(
-    namespace: str, hard: str, words: str
-) -> None:
+def test_an_exceeded_pod_quota_is_reported_and_a_raised_one_used(namespace: str, hard: str, words: str) -> None:
     _quota(namespace, hard)
     with_token(namespace)
     apply(a_service(namespace))
@@ -66,7 +64,7 @@ def test_a_quota_that_has_no_room_for_pods_is_reported_and_more_room_is_used(
 
 
 @pytest.mark.parametrize(("resource", "verb"), [("deployments", "create"), ("services", "create"), ("secrets", "get")])
-def test_a_missing_right_is_named_and_used_when_it_is_there(namespace: str, resource: str, verb: str) -> None:
+def test_a_missing_right_is_reported_and_used_once_granted(namespace: str, resource: str, verb: str) -> None:
     with_token(namespace)
     service = Service(NAME, namespace)
     with _without_right(resource, verb):

@@ -15,7 +15,7 @@ def no_gpu() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_a_service_without_a_gpu_to_run_on_says_so_and_heals_when_one_appears(namespace: str) -> None:
+def test_an_unschedulable_service_recovers_when_a_gpu_appears(namespace: str) -> None:
     with_token(namespace)
     limits = {"cpu": "1", "memory": "2Gi", "nvidia.com/gpu": "1"}
     apply(a_service(namespace, resources={"requests": {"cpu": "50m", "memory": "300Mi"}, "limits": limits}))

@@ -25,7 +25,7 @@ LAST = [0.09077603369951248, 0.03257409855723381, -0.02999882400035858]
         ("embedding-vllm.yaml", "auto", "examples/huggingface-storage.yaml"),
     ],
 )
-def test_the_guide_leads_to_its_vector(manifest: str, backend: str, storage: str) -> None:
+def test_the_guide_returns_its_vector(manifest: str, backend: str, storage: str) -> None:
     asked_before = len(requests_to_hub())
     try:
         sh(f"kubectl create secret generic hf-secret --from-literal=HF_TOKEN={TOKEN}")
@@ -90,7 +90,7 @@ def _token_is_the_initializers_alone() -> None:
     assert TOKEN not in json.dumps(pod)
 
 
-def test_the_guides_storage_container_as_written_harms_nobody(namespace: str) -> None:
+def test_the_guides_storage_container_works_unchanged(namespace: str) -> None:
     """It names no URI formats. Services from claims are none of its business, and namespaces may lack its Secret."""
     from_a_claim = _applied(_of_no_pods(namespace, "from-a-claim", "pvc://models/minilm"))
     before = get(f"deployments -l {from_a_claim.pods}", namespace)["items"]

@@ -44,7 +44,7 @@ def test_namespaced_installs_of_one_name_manage_their_own_namespaces(teams: tupl
     assert "status" not in get("embeddingservice service-4", first), "no operator manages it, the neighbour neither"
 
 
-def test_a_second_operator_leaves_alone_what_the_first_manages(namespace: str) -> None:
+def test_a_second_operator_does_not_touch_services_of_the_first(namespace: str) -> None:
     fleet = Fleet(namespace)
     fleet.create(range(3))
     fleet.is_level(3, within=20)

@@ -21,7 +21,7 @@ def hub() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("hub")
-def test_the_keys_of_a_secret_are_asked_for_and_may_change_while_the_server_runs(namespace: str) -> None:
+def test_the_keys_of_a_secret_are_required_and_can_change(namespace: str) -> None:
     with_token(namespace)
     sh(f"kubectl apply -n {namespace} -f examples/embedding-api-keys.yaml")
     service = Service("embedding-model", namespace)

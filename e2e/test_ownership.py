@@ -82,14 +82,14 @@ HAND_EDITS: Mapping[str, tuple[str, list[dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("change", HAND_EDITS)
-def test_a_change_by_hand_is_put_right(namespace: str, change: str) -> None:
+def test_a_manual_change_is_reverted(namespace: str, change: str) -> None:
     service = _without_pods(namespace)
     kind, patch = HAND_EDITS[change]
     made = f"service/{NAME}" if kind == "service" else _deployment(service)
     _is_put_right(made, namespace, patch)
 
 
-def test_a_change_by_hand_is_put_right_the_second_time_too(namespace: str) -> None:
+def test_a_repeated_manual_change_is_reverted(namespace: str) -> None:
     service = _without_pods(namespace)
     for change in ("paused", "a sidecar", "paused"):  # the fourth within a minute is a contest with another controller
         _, patch = HAND_EDITS[change]
@@ -130,7 +130,7 @@ def test_a_rollout_restart_is_honoured(namespace: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["deployment", "service"])
-def test_an_object_that_lost_its_owner_is_adopted_when_its_owner_says_so(namespace: str, kind: str) -> None:
+def test_an_orphaned_object_is_adopted_if_it_is_labelled(namespace: str, kind: str) -> None:
     service = _without_pods(namespace)
     made = _deployment(service) if kind == "deployment" else f"service/{NAME}"
     uid = get(made, namespace)["metadata"]["uid"]
@@ -148,7 +148,7 @@ def test_an_object_that_lost_its_owner_is_adopted_when_its_owner_says_so(namespa
     assert [each["name"] for each in adopted["ownerReferences"] if each["controller"]] == [NAME]
 
 
-def test_deleted_and_created_again_at_once_it_comes_back_without_a_complaint(namespace: str) -> None:
+def test_a_service_recreated_immediately_becomes_ready(namespace: str) -> None:
     service = _without_pods(namespace)
     first = get(f"embeddingservice {NAME}", namespace)["metadata"]["uid"]
 

@@ -34,7 +34,7 @@ def one_gpu() -> Iterator[None]:
     advertise_gpus(4)
 
 
-def test_a_change_of_the_model_under_load_mixes_nothing_and_fails_nothing(namespace: str) -> None:
+def test_a_change_of_the_model_under_load_mixes_no_vectors_and_fails_no_request(namespace: str) -> None:
     service = _ready(namespace, replicas=2, resources=SMALL)
     old = _serving(service)
     with under_load(service, service.name, requests=REQUESTS, after_change=2_000, seconds=LONGEST, threads=6) as load:
@@ -60,7 +60,7 @@ BAD: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("resources", [SMALL, GPU], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("reason", BAD)
-def test_a_bad_change_takes_nothing_down_where_a_second_pod_fits(
+def test_a_failing_change_keeps_the_service_up_if_a_second_pod_fits(
     namespace: str, reason: str, resources: dict[str, Any]
 ) -> None:
     service = _ready(namespace, resources=resources)
@@ -86,7 +86,7 @@ def test_a_bad_change_takes_nothing_down_where_a_second_pod_fits(
 
 @pytest.mark.usefixtures("one_gpu")
 @pytest.mark.parametrize("reason", BAD)
-def test_on_the_only_gpu_a_bad_change_is_rolled_back_by_itself(namespace: str, reason: str) -> None:
+def test_a_failing_change_on_the_only_gpu_is_rolled_back(namespace: str, reason: str) -> None:
     service = _ready(namespace, resources=GPU)
     old = _serving(service)
     # A packet to a pod that has just gone may get no answer at all: no client waits for it until the way back is over.
@@ -105,7 +105,7 @@ def test_on_the_only_gpu_a_bad_change_is_rolled_back_by_itself(namespace: str, r
 
 
 @pytest.mark.usefixtures("one_gpu")
-def test_on_the_only_gpu_a_good_change_takes_over_in_place_and_mixes_nothing(namespace: str) -> None:
+def test_a_change_on_the_only_gpu_takes_over_in_place(namespace: str) -> None:
     service = _ready(namespace, resources=GPU)
     old = _serving(service)
     with under_load(service, service.name, requests=100, after_change=200, seconds=240) as load:
@@ -117,7 +117,7 @@ def test_on_the_only_gpu_a_good_change_takes_over_in_place_and_mixes_nothing(nam
     assert _serving(service) != old
 
 
-def test_a_change_that_moves_no_vectors_keeps_the_revision_and_fails_nothing(namespace: str) -> None:
+def test_a_change_that_does_not_affect_vectors_keeps_the_revision(namespace: str) -> None:
     service = _ready(namespace, resources=SMALL)
     old = _serving(service)
     larger = {**SMALL, "requests": {"cpu": "60m", "memory": "300Mi"}}

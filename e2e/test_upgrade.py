@@ -64,7 +64,7 @@ def test_an_upgrade_from_before_revisions_and_back_and_forth_loses_no_service(na
     service.is_ready()
 
 
-def test_an_upgrade_of_values_and_its_rollback_lose_no_answer(namespace: str) -> None:
+def test_an_upgrade_and_its_rollback_fail_no_request(namespace: str) -> None:
     with_token(namespace)
     apply(a_service(namespace, replicas=1))
     service = Service(NAME, namespace)

@@ -1,4 +1,4 @@
-"""What the clients' tests are told by who starts them, `tests/test_clients.py`: where the servers are."""
+"""Fixtures with the URLs of the servers, which `tests/test_clients.py` starts."""
 
 import os
 

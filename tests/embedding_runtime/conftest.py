@@ -1,4 +1,4 @@
-"""One server a backend for all tests that only ask it; whoever harms a server starts one of their own."""
+"""One shared server per backend for tests that only send requests. Tests that harm a server start their own."""
 
 from collections.abc import Iterator
 

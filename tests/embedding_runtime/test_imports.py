@@ -1,4 +1,4 @@
-"""What a process does not load: the operator no server, the front no model library."""
+"""Modules that a process must not load: the operator no server, the frontend no model library."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What a process may use, and how a server divides it: from files below a root of the test, and pure."""
+"""Detection of cores and GPUs from files of the test, and their division among processes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -132,9 +132,35 @@ def test_workers_are_limited_by_memory() -> None:
 
 
 def test_every_gpu_has_a_worker_that_sees_only_this_gpu() -> None:
-    layout = divide(args(), cores(16, gpus=("0", "1")), 0)
+    layout = divide(args(), cores(16, gpus=("0", "1")), GIB)
     assert [share.environment["CUDA_VISIBLE_DEVICES"] for share in layout.workers] == ["0", "1"]
-    assert layout.frontends == 6
+    assert layout.frontends == 8
+
+
+@pytest.mark.parametrize(("number", "frontends"), [(1, 1), (2, 1), (4, 2), (16, 8), (64, 8)])
+def test_frontends_of_a_gpu_have_half_of_the_cores(number: int, frontends: int) -> None:
+    assert divide(args(), cores(number, gpus=("0",)), 0).frontends == frontends
+
+
+@pytest.mark.parametrize(("number", "gpus", "engines"), [(2, 1, 1), (8, 1, 2), (16, 1, 4), (64, 1, 4), (16, 2, 4)])
+def test_a_small_model_has_several_engines_of_vllm_on_a_gpu(number: int, gpus: int, engines: int) -> None:
+    machine = cores(number, gpus=tuple(map(str, range(gpus))))
+    layout = divide(args(BackendName.VLLM), machine, 90 << 20)
+    assert [share.workers_on_gpu for share in layout.workers] == [engines // gpus] * engines
+
+
+@pytest.mark.parametrize(("number", "workers"), [(2, 1), (4, 1), (8, 2), (16, 2)])
+def test_a_small_model_has_two_workers_on_a_gpu_where_there_are_cores(number: int, workers: int) -> None:
+    layout = divide(args(), cores(number, gpus=("0",)), 90 << 20)
+    assert [share.workers_on_gpu for share in layout.workers] == [workers] * workers
+
+
+def test_a_model_that_keeps_a_gpu_busy_has_one_worker() -> None:
+    assert len(divide(args(), cores(16, gpus=("0",)), 440 << 20).workers) == 1
+
+
+def test_a_large_model_has_one_engine_of_vllm_on_a_gpu() -> None:
+    assert len(divide(args(BackendName.VLLM), cores(16, gpus=("0",)), 8 * GIB).workers) == 1
 
 
 def test_more_workers_than_gpus_share_them() -> None:

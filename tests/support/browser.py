@@ -1,4 +1,4 @@
-"""Debian's Chromium without a window, that reaches nothing but loopback."""
+"""Debian's headless Chromium, restricted to loopback."""
 
 import shutil
 from collections.abc import Iterator

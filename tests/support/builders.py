@@ -1,4 +1,4 @@
-"""API objects as tests need them: `a_service(backend="vllm")` says what matters, the rest is as usual."""
+"""API objects as tests need them: `a_service(backend="vllm")` sets what matters, and the rest has defaults."""
 
 import copy
 from collections.abc import Mapping, Sequence

@@ -1,10 +1,10 @@
-"""A clock that a test turns by hand, and waiting for what other tasks do."""
+"""A clock that tests advance, and helpers to wait for other tasks."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["HandClock", "eventually", "settle"]
+__all__ = ["ManualClock", "eventually", "settle"]
 
 
 @dataclass
@@ -18,8 +18,8 @@ class _Call:
 
 
 @dataclass
-class HandClock:
-    """Stands still until it is advanced."""
+class ManualClock:
+    """A clock that stands still until `advance`."""
 
     now: float = 1000.0
     calls: list[_Call] = field(default_factory=list)
@@ -32,7 +32,7 @@ class HandClock:
         return self.calls[-1]
 
     async def advance(self, seconds: float) -> None:
-        """Let that much time pass, with all that was to happen in it, in order."""
+        """Advance the time and run the callbacks that are due, in order."""
         end = self.now + seconds
         await settle()
         while due := [call for call in self.calls if call.due <= end and not call.cancelled]:
@@ -45,13 +45,13 @@ class HandClock:
 
 
 async def settle() -> None:
-    """Give every task its turn until none has anything left to do at once (network aside)."""
+    """Run all tasks until each waits for time or the network."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
 async def eventually(holds: Callable[[], object], *, within: float = 10.0) -> None:
-    """Let the event loop turn until it holds. Raises TimeoutError."""
+    """Run the event loop until a condition holds. Raises TimeoutError."""
     async with asyncio.timeout(within):
         while not holds():  # noqa: ASYNC110 what is waited for is in another process or a socket away
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The controllers over a fake API server, without queue, watches and Lease: reconciles happen when a test asks."""
+"""Controllers with a fake API server, but without queue, watches and Lease: tests trigger reconciles."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Runs the initializer as a pod does, and makes the directories that it fetches from."""
+"""Runs the initializer as a pod does, and creates the directories that it reads."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Models on disk: the packaged MiniLM, and directories that only say what a model is."""
+"""Models on disk: the packaged MiniLM, and directories with configuration files only."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Workers that the test plays: an engine with their ends of the sockets in the test's hand."""
+"""Workers that the test plays, through their ends of the engine's sockets."""
 
 import asyncio
 import socket
@@ -93,8 +93,8 @@ class PlayedWorkers:
         self.started.append((number, process))
         return ours
 
-    async def ended(self, number: int) -> str:
-        return ENDED
+    async def ended(self, number: int) -> tuple[str, int]:
+        return ENDED, 1
 
     def process(self, number: int) -> PlayedProcess:
         """The latest of this number."""

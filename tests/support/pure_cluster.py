@@ -1,4 +1,4 @@
-"""A cluster without an API server: plans are carried out on plain objects, as it would. No I/O, and a clock of its own.
+"""A cluster without an API server: plans are executed on plain objects. No I/O, and its own clock.
 
 Only pods are made by hand: `cluster.run(revision)` says what their containers do.
 """

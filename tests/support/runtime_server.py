@@ -1,4 +1,4 @@
-"""A real server: `python -m embedding_runtime serve` as a process of its own, on loopback."""
+"""A real server: the process `python -m embedding_runtime serve`, on loopback."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What schemathesis cannot know: the name of the model that is served, and the time that its work takes.
+"""Hooks for schemathesis: the name of the served model, and sufficient timeouts.
 
 Loaded by it (SCHEMATHESIS_HOOKS).
 """

@@ -1,4 +1,4 @@
-"""A Service over an engine that the test holds, with MiniLM's tokenizer and the limits that are the default."""
+"""A Service with an engine of the test, MiniLM's tokenizer and default limits."""
 
 from embedding_runtime.contract import BackendName, ServeArgs
 from embedding_runtime.frontend.limits import Limits

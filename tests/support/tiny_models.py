@@ -1,4 +1,4 @@
-"""Tiny models of every shape, with random weights and tokenizers of their own, as sentence-transformers saves them."""
+"""Tiny models of all architectures, with random weights and their own tokenizers, saved by sentence-transformers."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -81,7 +81,7 @@ SHAPES: Mapping[str, Shape] = {
 _ON_GPU = torch.cuda.is_available()
 
 WAYS: Mapping[str, str] = {
-    **dict.fromkeys(("bert", "xlm-roberta"), "packed" if _ON_GPU else "fused, packed"),
+    **dict.fromkeys(("bert", "xlm-roberta"), "fused, packed"),
     "mpnet": "padded" if _ON_GPU else "fused, packed",
     **dict.fromkeys(("distilbert", "qwen3", "modernbert"), "packed"),
     "t5": "padded",

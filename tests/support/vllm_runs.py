@@ -1,4 +1,4 @@
-"""vLLM in a process of its own, asked about several models, one after the other."""
+"""Runs several models with vLLM in a separate process, one after the other."""
 
 import json
 import subprocess

@@ -96,12 +96,12 @@ def _serve(args: ServeArgs) -> int:
 
 
 def _scratch() -> str | None:
-    """A directory that workers may create for what they make of the model's files; None: there is no place for one."""
+    """Path of a directory that workers may create for converted files of the model; None if there is none."""
     try:
         path = Path(tempfile.gettempdir(), f"embedding-runtime-{os.getuid()}-{os.getpid()}")
     except OSError:
         return None
-    _remove(str(path))  # a container's first process has the same number after each restart
+    _remove(str(path))  # the first process of a container has the same pid after each restart
     return str(path)
 
 

@@ -67,8 +67,6 @@ class WorkerProcesses:
         self._niceness = NICENESS if machine.is_contained else 0
         self._unclaimed = {number: self._start(number) for number in range(len(shares))}
         self._running = dict(self._unclaimed)
-        self.exit_code = 1
-        """Exit code of the last worker that ended."""
 
     @property
     def count(self) -> int:
@@ -86,14 +84,15 @@ class WorkerProcesses:
         self._running[number] = child
         return child.link
 
-    async def ended(self, number: int) -> str:
-        """Wait for the process to exit, kill it after five seconds, and describe how it ended."""
+    async def ended(self, number: int) -> tuple[str, int]:
+        """Wait for the process to exit, and kill it after five seconds. See `Workers`."""
+        code = 1
         child = self._running.get(number)
         if child is not None:
-            self.exit_code = await asyncio.to_thread(child.stop)
+            code = await asyncio.to_thread(child.stop)
             self._running.pop(number, None)
-        how = "killed, most likely out of memory" if self.exit_code == KILLED else f"exit code {self.exit_code}"
-        return f"the worker ended unexpectedly: {how}"
+        how = "killed, most likely out of memory" if code == KILLED else f"exit code {code}"
+        return f"the worker ended unexpectedly: {how}", KILLED if code == KILLED else 1
 
     def stop(self) -> None:
         """Stop all workers."""

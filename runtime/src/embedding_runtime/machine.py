@@ -22,8 +22,23 @@ FRONTEND_BYTES = 400 << 20
 CORES_PER_FRONTEND = 16
 """On CPUs. One frontend can feed this many cores, even with one text per request: docs/performance.md."""
 
-FRONTENDS_PER_GPU = 4
-"""A text takes 50 us in a frontend and 13 us on a GPU (MiniLM on an H200)."""
+FRONTENDS_PER_GPU = 8
+"""At most; they get half of the cores. A small model on an H200 needs all of them: docs/performance.md."""
+
+WORKERS_PER_GPU = 2
+"""For models limited by launch overhead: each worker launches kernels from its own core. docs/performance.md."""
+
+LAUNCH_BOUND_WEIGHTS = 256 << 20
+"""Size of such models, at most. MiniLM has 90 MB. BERT-base, with 440 MB, keeps a GPU busy from one worker."""
+
+VLLM_ENGINES_PER_GPU = 4
+"""For models that vLLM's Python code limits: each engine runs on its own core. docs/performance.md."""
+
+SMALL_WEIGHTS = 1 << 30
+"""Size of models with several vLLM engines per GPU, at most."""
+
+CORES_PER_GPU_WORKER = 4
+"""Needed for each of several workers on a GPU, including the frontends that feed it."""
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -101,7 +116,8 @@ def divide(args: ServeArgs, machine: Machine, weights: int) -> Layout:
 
 def _workers(backend: BackendName, machine: Machine, gpus: Sequence[str], weights: int) -> int:
     if gpus:
-        return len(gpus)
+        fit = machine.usable // (CORES_PER_GPU_WORKER * len(gpus))
+        return max(1, min(_most_on_gpu(backend, weights), fit)) * len(gpus)
     if backend is not BackendName.HUGGINGFACE:
         return 1  # one engine of vLLM uses all cores, and takes 1 GiB for its cache
     fit = machine.usable
@@ -110,9 +126,16 @@ def _workers(backend: BackendName, machine: Machine, gpus: Sequence[str], weight
     return max(1, min(machine.usable // CORES_PER_WORKER, fit))
 
 
+def _most_on_gpu(backend: BackendName, weights: int) -> int:
+    """Number of workers that one GPU serves faster than a single one."""
+    if backend is BackendName.VLLM:
+        return VLLM_ENGINES_PER_GPU if weights <= SMALL_WEIGHTS else 1
+    return WORKERS_PER_GPU if weights <= LAUNCH_BOUND_WEIGHTS else 1
+
+
 def _frontends(machine: Machine, gpus: Sequence[str]) -> int:
     if gpus:
-        return max(1, min(FRONTENDS_PER_GPU * len(gpus), (machine.usable - len(gpus) - 1) // 2))
+        return max(1, min(FRONTENDS_PER_GPU * len(gpus), machine.usable // 2))
     return max(1, machine.usable // CORES_PER_FRONTEND)
 
 

@@ -102,11 +102,11 @@ async def _supervise(
     ends: list[asyncio.Future[Any]] = [running, lost, frontends.stopping]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     acceptor.stop()
-    code = 0
     if lost.done() and not signals.stop_requested:
         code = await asyncio.to_thread(children[lost.result()].stop)
         how = "killed, most likely out of memory" if code == KILLED else f"exit code {code}"
-        engine.fail(f"frontend {lost.result()} ended unexpectedly: {how}")
+        exit_code = KILLED if code == KILLED else 1
+        engine.fail(f"frontend {lost.result()} ended unexpectedly: {how}", exit_code=exit_code)
     frontends.stop()
     try:
         async with asyncio.timeout(math.ceil(args.grace_period) + ENDING_SECONDS):
@@ -119,4 +119,4 @@ async def _supervise(
     if signals.stop_requested:
         return 0
     _log.error("cannot serve %s: %s", args.model_name, reason)
-    return KILLED if KILLED in (code, workers.exit_code) else 1
+    return engine.exit_code

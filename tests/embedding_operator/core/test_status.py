@@ -45,8 +45,8 @@ def test_the_status_says_where_the_service_answers_and_what_was_decided() -> Non
         "address": {"url": URL},
         "manager": "default/embedding-operator",
         "backend": "auto",
-        "backendReason": "The spec names no backend: vllm serves what it serves exactly, huggingface everything else. "
-        f"GET {URL}/v1/models says which of the two computes, and why (backend, backend_reason).",
+        "backendReason": "The backend is auto: vllm if it serves the model exactly, else huggingface. "
+        f"GET {URL}/v1/models reports the choice and its reason (backend, backend_reason).",
         "model": {"name": "mini"},
         "storageContainer": {"kind": "BuiltIn", "chosenBy": "no storage container matches"},
         "revision": {"serving": desired(view), "generation": 1},

@@ -13,7 +13,7 @@ from embedding_operator.errors import Conflict, LeaseLost, NotFound, Unavailable
 from embedding_operator.kinds import Kind
 from embedding_operator.shell.client import Client, Json
 from embedding_operator.shell.leader import Leader, LeaseConfig
-from support.clock import HandClock, settle
+from support.clock import ManualClock, settle
 
 
 class OneLease(Client):
@@ -63,7 +63,7 @@ class Election:
     """Two candidates, each with its own view of one API server, and one clock."""
 
     def __init__(self) -> None:
-        self.clock = HandClock()
+        self.clock = ManualClock()
         self.server = OneLease()
         self.a, self.b = self.candidate("a"), self.candidate("b")
 

@@ -16,7 +16,7 @@ from embedding_operator.shell import run, term
 from embedding_operator.shell.client import Client
 from embedding_operator.shell.connection import open_connection
 from embedding_operator.shell.metrics import Metrics
-from support.clock import HandClock, eventually
+from support.clock import ManualClock, eventually
 from support.fake_api import FakeApi, Request, fake_api
 
 LEASE = "embedding-operator"
@@ -129,7 +129,7 @@ class Leading:
             pass
 
         self.api = api
-        self.clock = HandClock()
+        self.clock = ManualClock()
         self.metrics = Metrics()
         self.process = run.Process(Settings())
         self.process._term = self.term = term.Term(

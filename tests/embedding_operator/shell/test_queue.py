@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from embedding_operator.shell.backoff import Backoff
 from embedding_operator.shell.queue import Priority, WorkQueue
-from support.clock import HandClock, settle
+from support.clock import ManualClock, settle
 
 
-def a_queue(clock: HandClock | None = None) -> WorkQueue[str]:
+def a_queue(clock: ManualClock | None = None) -> WorkQueue[str]:
     """Keys are like `namespace/name`."""
     return WorkQueue(
-        clock or HandClock(),
+        clock or ManualClock(),
         Backoff(first=1, most=60),
         group=lambda key: key.partition("/")[0],
         chance=lambda: 0.0,
@@ -69,7 +69,7 @@ async def test_two_events_for_one_key_make_one_reconcile() -> None:
 
 
 async def test_what_happens_within_a_moment_is_one_reconcile_at_its_end() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     queue = a_queue(clock)
     queue.add("n/a", delay=0.2)
     await clock.advance(0.1)
@@ -104,7 +104,7 @@ async def test_a_key_that_is_reconciled_is_not_handed_out_again_before_that_is_d
 
 
 async def test_a_key_comes_back_at_the_time_it_asked_for() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     queue = a_queue(clock)
     queue.add_later("n/a", 10)
     await clock.advance(9.9)
@@ -115,7 +115,7 @@ async def test_a_key_comes_back_at_the_time_it_asked_for() -> None:
 
 @pytest.mark.parametrize("wishes", [(10, 20), (20, 10)])
 async def test_the_earliest_of_two_wishes_counts(wishes: tuple[float, float]) -> None:
-    clock = HandClock()
+    clock = ManualClock()
     queue = a_queue(clock)
     for seconds in wishes:
         queue.add_later("n/a", seconds)
@@ -124,7 +124,7 @@ async def test_the_earliest_of_two_wishes_counts(wishes: tuple[float, float]) ->
 
 
 async def test_a_reconcile_makes_the_timer_moot() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     queue = a_queue(clock)
     queue.add_later("n/a", 10)
     queue.add("n/a")
@@ -164,7 +164,7 @@ async def test_a_failing_key_does_not_slow_another() -> None:
 
 @pytest.mark.parametrize("when", ["while it is reconciled", "afterwards"])
 async def test_an_event_does_not_cut_a_backoff_short(when: str) -> None:
-    clock = HandClock()
+    clock = ManualClock()
     queue = a_queue(clock)
     queue.add("n/a")
     await queue.get()
@@ -195,7 +195,7 @@ async def test_a_user_s_change_does_cut_it_short(when: str) -> None:
 
 
 async def test_a_key_that_is_forgotten_neither_comes_back_nor_is_remembered() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     queue = a_queue(clock)
     queue.failed("n/a", retry_after=30)
     queue.forget("n/a")
@@ -205,7 +205,7 @@ async def test_a_key_that_is_forgotten_neither_comes_back_nor_is_remembered() ->
 
 
 async def test_it_says_how_long_the_oldest_has_waited() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     queue = a_queue(clock)
     queue.add("n/a")
     await clock.advance(7)
@@ -238,7 +238,7 @@ steps = st.lists(
 @given(steps=steps)
 def test_whatever_happens_a_key_runs_once_at_a_time_and_none_that_is_due_is_lost(steps: list[tuple[str, str]]) -> None:
     async def play() -> None:
-        clock = HandClock()
+        clock = ManualClock()
         queue = a_queue(clock)
         running: set[str] = set()
         owed: set[str] = set()

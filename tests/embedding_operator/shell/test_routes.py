@@ -16,14 +16,14 @@ from embedding_operator.shell.backoff import Backoff
 from embedding_operator.shell.queue import WorkQueue
 from embedding_operator.shell.routes import Routes
 from embedding_operator.shell.store import Store
-from support.clock import HandClock
+from support.clock import ManualClock
 
 KEY = ObjectRef(API_VERSION, "EmbeddingService", "n", "s")
 
 
 class World:
     def __init__(self, *, is_open: bool = True) -> None:
-        self.clock = HandClock()
+        self.clock = ManualClock()
         self.queue: WorkQueue[ObjectRef] = WorkQueue(self.clock, Backoff())
         self.store = Store()
         self.routes = Routes(self.queue, self.store, self.queue.forget)

@@ -9,7 +9,7 @@ from embedding_operator.errors import Denied, NotFound
 from embedding_operator.kinds import Kind
 from embedding_operator.shell.client import Client, Json
 from embedding_operator.shell.secrets import SecretReader, Secrets
-from support.clock import HandClock
+from support.clock import ManualClock
 
 NEEDED = {"token": frozenset({"HF_TOKEN"})}
 
@@ -37,7 +37,7 @@ class OnlySecrets(Client):
 class World:
     def __init__(self) -> None:
         self.client = OnlySecrets()
-        self.clock = HandClock()
+        self.clock = ManualClock()
         self.reader = SecretReader(self.client, self.clock, chance=lambda: 0.0)
 
     async def read(self, *, generation: int = 1, is_accepted: bool = False, **needed: Any) -> Secrets:

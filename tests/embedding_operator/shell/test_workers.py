@@ -13,7 +13,7 @@ from embedding_operator.shell.backoff import Backoff
 from embedding_operator.shell.metrics import Metrics
 from embedding_operator.shell.queue import WorkQueue
 from embedding_operator.shell.workers import Workers
-from support.clock import HandClock, settle
+from support.clock import ManualClock, settle
 
 Reconcile = Callable[[str], Awaitable[timedelta | None]]
 
@@ -22,7 +22,7 @@ class World:
     """A queue and its workers, with what they did."""
 
     def __init__(self, number: int = 2, reconcile: Reconcile | None = None) -> None:
-        self.clock = HandClock()
+        self.clock = ManualClock()
         self.queue: WorkQueue[str] = WorkQueue(self.clock, Backoff(first=1, most=60), chance=lambda: 0.0)
         self.reconciled: list[str] = []
         self.answers: dict[str, list[timedelta | BaseException | None]] = {}

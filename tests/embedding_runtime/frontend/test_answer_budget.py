@@ -1,4 +1,4 @@
-"""The memory for answers, shared by all connections."""
+"""The memory budget of responses, which all connections share."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Vectors as JSON: a large answer, which is written beside the loop, is as a small one."""
+"""Vectors as JSON: large responses, which are serialized in a thread, equal small ones."""
 
 from typing import Any
 

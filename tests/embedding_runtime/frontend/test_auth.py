@@ -1,4 +1,4 @@
-"""The file of API keys: what may stand in it, and what happens when it changes."""
+"""The file of API keys: its format, and changes while the server runs."""
 
 import hashlib
 import logging

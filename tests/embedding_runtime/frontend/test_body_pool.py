@@ -1,9 +1,14 @@
-"""Who is given up when bodies fill the memory for them."""
+"""Which bodies are dropped when the memory for bodies is full."""
 
+import asyncio
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedding_runtime.errors import Overloaded
 from embedding_runtime.frontend.body_pool import PROGRESS, BodyPool, HeldBody, Stage
+from support.clock import settle
 
 LIMIT = 8 * PROGRESS
 
@@ -86,3 +91,30 @@ def test_memory_never_exceeds_the_limit(sizes: list[tuple[str, int, bool]]) -> N
         body.release()
         body.release()
     assert pool.used == 0
+
+
+async def test_a_waiting_body_counts_with_its_derived_data_and_can_be_dropped() -> None:
+    pool = BodyPool(LIMIT)
+    waiting = a_body(pool, "a", PROGRESS, complete=True)
+
+    async def wait() -> None:
+        async with waiting.waiting(6 * PROGRESS):
+            await asyncio.Event().wait()
+
+    request = asyncio.create_task(wait())
+    await settle()
+    assert pool.used == 7 * PROGRESS
+    a_body(pool, "b", 2 * PROGRESS, at=1)
+    with pytest.raises(Overloaded):
+        await request
+    assert pool.used == 2 * PROGRESS
+
+
+async def test_a_body_is_not_dropped_after_its_wait() -> None:
+    pool = BodyPool(LIMIT)
+    waited = a_body(pool, "a", PROGRESS, complete=True)
+    async with waited.waiting(PROGRESS):
+        pass
+    assert pool.used == PROGRESS
+    other = a_body(pool, "b", 8 * PROGRESS, at=1)
+    assert given_up(waited, other) == [False, True]

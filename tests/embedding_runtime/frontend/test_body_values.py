@@ -1,4 +1,4 @@
-"""How many values a JSON body has, counted without parsing it."""
+"""Counting the values of a JSON body without parsing it."""
 
 import json
 from dataclasses import replace

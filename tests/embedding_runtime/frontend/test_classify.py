@@ -1,4 +1,4 @@
-"""Labels of texts and pairs (TEI's /predict, vLLM's /classify), against transformers' own; tokens back to texts."""
+"""Labels of texts and pairs (TEI's /predict, vLLM's /classify), compared with transformers; decoding of tokens."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every route knows its dialect, and every error is worded by the dialect whose path was asked for."""
+"""Every route has a dialect, and every error has the format of the requested path's dialect."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A client that goes away, at the level where the test decides when it does."""
+"""Clients that disconnect, below HTTP, where the test controls the time."""
 
 import asyncio
 import json

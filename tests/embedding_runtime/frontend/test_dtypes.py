@@ -1,4 +1,4 @@
-"""Vectors in every type and byte order that vLLM's clients may ask for, bit for bit as torch converts them."""
+"""Vectors in all types and byte orders of vLLM's API, with the same bits as in torch."""
 
 import base64
 import json

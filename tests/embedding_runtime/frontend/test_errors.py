@@ -1,4 +1,4 @@
-"""Every refusal is OpenAI's envelope, names the field, and quotes no text."""
+"""Every error has OpenAI's envelope, names the field, and quotes no text."""
 
 import json
 import re

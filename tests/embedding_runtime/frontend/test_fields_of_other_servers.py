@@ -1,4 +1,4 @@
-"""Every field that other servers or their clients know is obeyed, ignored since it is harmless, or refused by name.
+"""Every field of other servers and their clients is supported, ignored because it is harmless, or rejected by name.
 
 vLLM's are read from its own request models, OpenAI's and Cohere's from their clients' signatures: a release with a new
 field fails here until a table has a row for it.

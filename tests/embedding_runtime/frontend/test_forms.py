@@ -1,4 +1,4 @@
-"""Paths and forms that clients of other servers expect: no model, aliases, roots, HEAD, SageMaker, cut inputs."""
+"""Paths and forms of other servers: omitted model, aliases, root paths, HEAD, SageMaker, truncated inputs."""
 
 from collections.abc import Iterator
 from pathlib import Path

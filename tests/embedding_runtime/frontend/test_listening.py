@@ -1,4 +1,4 @@
-"""Which addresses a server answers on."""
+"""Addresses that the server listens on."""
 
 import socket
 

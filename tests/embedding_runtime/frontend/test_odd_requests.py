@@ -1,4 +1,4 @@
-"""Requests that no client sends by mistake: each has one clear error, and none is a fault of the server."""
+"""Malicious requests: each gets one clear error, and none is an internal server error."""
 
 import json
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""The API's own description, as generators of clients and `/docs` read it."""
+"""The OpenAPI document, for generators of clients and for `/docs`."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a request may ask of a model, and what the refusal says."""
+"""Options of a request: what a model supports, and the errors for the rest."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Fields of a request that this server does not have: passed over where they are harmless, else refused by name."""
+"""Fields that the server does not support: harmless ones are ignored, others rejected by name."""
 
 import json
 from typing import Any

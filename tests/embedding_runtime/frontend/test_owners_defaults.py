@@ -1,4 +1,4 @@
-"""--truncate and --matryoshka: what a service's owner decides where a request does not say; as encode has it.
+"""--truncate and --matryoshka: defaults of the service's owner, compared with encode.
 
 The clients of RAG tools cannot be told to send a field.
 """
@@ -97,7 +97,7 @@ def test_a_long_text_is_truncated_as_in_encode_on_every_path(
     assert cosines(rows_of(path, answer.json()), reference.encode(TEXTS)).min() >= 0.9999
 
 
-def test_the_prompt_of_a_cut_text_stays(server: RuntimeServer, reference: Any) -> None:
+def test_a_truncated_text_keeps_its_prompt(server: RuntimeServer, reference: Any) -> None:
     answer = server.embeddings(input=TEXTS, prompt_name="query").json()
     assert cosines(rows_of("", answer), reference.encode(TEXTS, prompt_name="query")).min() >= 0.9999
     assert [item.get("truncated") for item in answer["data"]] == [None, True, None, True]
@@ -122,9 +122,7 @@ def test_a_request_that_disables_truncation_is_rejected(server: RuntimeServer, p
     ("path", "body"),
     [("/v1/embeddings", {"input": LONG}), ("/embed", {"inputs": LONG}), ("/v2/embed", {"texts": [LONG]})],
 )
-def test_the_start_is_cut_where_the_owner_says_so(
-    cuts_the_start: RuntimeServer, path: str, body: dict[str, Any]
-) -> None:
+def test_truncate_start_truncates_the_start(cuts_the_start: RuntimeServer, path: str, body: dict[str, Any]) -> None:
     unsaid, start, end = (
         rows_of(path, cuts_the_start.post(path, **body, **said).json()) if said is not None else None
         for said in (
@@ -145,7 +143,7 @@ def test_a_size_of_the_flag_gives_the_vectors_of_encode(server: RuntimeServer, r
     assert cosines(found, reference.encode(TEXTS, truncate_dim=size)).min() >= 0.9999
 
 
-def test_the_model_says_what_its_owner_has_decided(server: RuntimeServer) -> None:
+def test_the_model_list_has_the_owners_defaults(server: RuntimeServer) -> None:
     with server.http() as http:
         (model,) = http.get("/v1/models").json()["data"]
         assert http.get("/info").json()["auto_truncate"] is True
@@ -166,7 +164,7 @@ def test_another_size_is_rejected_with_those_of_the_flag(server: RuntimeServer) 
         ("/classify", {"input": LONG * 3}),
     ],
 )
-def test_pairs_are_cut_where_the_owner_says_end(reranker: RuntimeServer, path: str, body: dict[str, Any]) -> None:
+def test_pairs_are_truncated_with_truncate_end(reranker: RuntimeServer, path: str, body: dict[str, Any]) -> None:
     answer = reranker.post(path, **body)
     assert (answer.status_code, answer.headers["X-Truncated"]) == (200, "1")
     if path != "/classify":

@@ -1,4 +1,4 @@
-"""A padding's token inside of a text, with models in which it shifts what comes after it (RoBERTa and its kin)."""
+"""Padding tokens within a text, for models in which they shift positions (the RoBERTa family)."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A pair of texts, from a request's words to its scores; and what the other kind of model answers."""
+"""Pairs of texts, from the request to the scores; errors of the other kind of model."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""A model that says little: what was assumed is told, and a prompt of its own stands before every text."""
+"""A plain model: assumptions are reported, and its prompt is put before every text."""
 
 import json
 from collections.abc import Iterator

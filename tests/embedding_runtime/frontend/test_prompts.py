@@ -1,4 +1,4 @@
-"""Prompts, cuts and sizes by request, against sentence-transformers itself, on a tiny model that has all of them."""
+"""Prompts, truncation and dimensions by request, compared with sentence-transformers on a tiny model."""
 
 import json
 from collections.abc import Iterator

@@ -1,10 +1,12 @@
-"""Scores of pairs, of a cross-encoder on the fake backend."""
+"""Scores of pairs from a cross-encoder on the fake backend."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from embedding_runtime.frontend.dialects.rerank.schema import RerankRequest
+from embedding_runtime.frontend.dialects.tei.schema import TeiRerankRequest
 from support.models import a_cross_encoder
 from support.runtime_server import NAME, RuntimeServer
 
@@ -105,6 +107,37 @@ def test_harmless_fields_of_scores_are_accepted(server: RuntimeServer) -> None:
     body = {"model": NAME, "query": QUERY, "documents": TEXTS}
     said = server.post("/v2/rerank", use_activation=True, max_tokens_per_doc=4096, **body).json()["results"]
     assert said == server.post("/v2/rerank", **body).json()["results"]
+
+
+@pytest.mark.parametrize("path", ["/v2/rerank", "/rerank", "/invocations"])
+@pytest.mark.parametrize(
+    "other", [{"rank_fields": ["text"]}, {"return_embeddings": False}], ids=lambda it: next(iter(it))
+)
+def test_every_path_accepts_harmless_fields_of_rankings(
+    server: RuntimeServer, path: str, other: dict[str, Any]
+) -> None:
+    body = {"query": QUERY, "documents": TEXTS}
+    assert server.post(path, **other, **body).json()["results"] == server.post(path, **body).json()["results"]
+
+
+def test_rerank_at_the_root_knows_every_field_of_the_other_paths() -> None:
+    other, root = RerankRequest, TeiRerankRequest
+    assert other.model_fields.keys() <= root.model_fields.keys()
+    assert other.refused.keys() <= root.refused.keys() | root.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/score", {"text_1": QUERY, "text_2": TEXTS}),
+        ("/v1/rerank", {"query": QUERY, "documents": TEXTS}),
+        ("/rerank", {"query": QUERY, "documents": TEXTS}),
+    ],
+    ids=["score", "rerank", "at the root"],
+)
+def test_contradicting_truncation_fields_are_rejected(server: RuntimeServer, path: str, body: dict[str, Any]) -> None:
+    answer = server.post(path, truncate=False, truncate_prompt_tokens=-1, **body)
+    assert (answer.status_code, "remove one of them" in answer.text) == (422 if path == "/rerank" else 400, True)
 
 
 def test_info_describes_the_model_as_tei_does(server: RuntimeServer) -> None:

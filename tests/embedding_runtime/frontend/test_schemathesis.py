@@ -1,4 +1,4 @@
-"""schemathesis against a real server: what the OpenAPI document says of every path is so, for whatever is sent."""
+"""schemathesis against a real server: every path matches the OpenAPI document, for generated requests."""
 
 import os
 import subprocess

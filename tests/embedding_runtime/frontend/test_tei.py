@@ -86,3 +86,10 @@ def test_exactly_one_form_of_tokenize_is_required(fake_server: RuntimeServer, bo
     answer = fake_server.post("/tokenize", **body)
     assert answer.status_code == 422
     assert "exactly one of inputs" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_return_token_strs_is_rejected_with_inputs(fake_server: RuntimeServer, value: object) -> None:
+    answer = fake_server.post("/tokenize", inputs="a", return_token_strs=value)
+    assert answer.status_code == 422
+    assert "return_token_strs is valid with prompt only" in answer.json()["error"]

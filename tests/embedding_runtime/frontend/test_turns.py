@@ -1,4 +1,4 @@
-"""Whose turn it is."""
+"""The fair lock for large work."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What Weaviate's and Milvus' servers, and Open WebUI, send when they embed and rerank, as their sources have it."""
+"""Requests of Weaviate, Milvus and Open WebUI, copied from their source code."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""What a cross-encoder's files say, as `CrossEncoder` reads them."""
+"""Files of cross-encoders, read as `CrossEncoder` does."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A line an event, to read or to parse; no words of an exception where texts are about."""
+"""Text and JSON logs: one line per event, without messages of exceptions in processes that see texts."""
 
 import contextvars
 import json

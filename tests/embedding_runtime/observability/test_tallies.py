@@ -1,4 +1,4 @@
-"""Our counters and histograms say what prometheus_client's own would say."""
+"""Our counters and histograms equal those of prometheus_client."""
 
 from collections.abc import Sequence
 

@@ -33,7 +33,7 @@ def batches(draw: st.DrawFn) -> TokenBatch:
 LIMIT = st.none() | st.builds(RateLimit, NUMBER, NUMBER, SECONDS)
 PRINCIPAL = st.builds(Principal, st.text(max_size=70), st.none() | NUMBER)
 LANE = st.sampled_from(Lane)
-SAMPLES = st.lists(st.lists(st.text() | st.floats(allow_nan=False)), max_size=3)
+SAMPLES = st.text()
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(messages.Work, NUMBER, batches(), st.booleans()),
     st.builds(messages.Vectors, NUMBER, ROWS, st.integers(0, 2**32 - 1)),
@@ -49,10 +49,10 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(messages.Rows, NUMBER, ROWS, SECONDS, LIMIT),
     st.builds(messages.Fault, NUMBER, st.text(), st.text(), st.dictionaries(st.text(), st.text()), LIMIT),
     st.builds(messages.StateChange, st.text(), st.text(), st.none() | SECONDS),
-    st.builds(messages.Collect, NUMBER),
-    st.builds(messages.Samples, NUMBER, SAMPLES),
+    st.builds(messages.Collect),
+    st.builds(messages.Samples, SAMPLES),
     st.builds(messages.Scrape, NUMBER),
-    st.builds(messages.Scraped, NUMBER, SAMPLES),
+    st.builds(messages.Scraped, NUMBER, st.lists(SAMPLES)),
     st.builds(messages.Stop, st.booleans()),
 )
 

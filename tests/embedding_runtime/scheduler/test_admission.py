@@ -1,4 +1,4 @@
-"""Who may be queued, as a table and as rules."""
+"""Admission control, as a table and as properties."""
 
 import pytest
 from hypothesis import given

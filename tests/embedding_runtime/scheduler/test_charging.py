@@ -1,4 +1,4 @@
-"""What an API key pays for: the tokens that are let in, whatever becomes of them, and no others."""
+"""Charging of API keys: admitted tokens count, whether or not the request succeeds, and no others."""
 
 import asyncio
 

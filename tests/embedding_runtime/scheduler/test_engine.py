@@ -1,4 +1,4 @@
-"""The engine against a worker that the test plays, so that what is under way is the test's choice."""
+"""The engine with a worker that the test controls."""
 
 import asyncio
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from embedding_runtime.scheduler import engine as engine_module
 from embedding_runtime.scheduler import worker_link, worker_pool
 from embedding_runtime.scheduler.base import State
 from embedding_runtime.scheduler.engine import Engine
-from support.clock import HandClock, eventually
+from support.clock import ManualClock, eventually
 from support.played_worker import ANYBODY, PlayedWorker, a_worker, ids, rows_for
 
 
@@ -62,7 +62,7 @@ async def test_a_concurrent_worker_gets_half_of_the_texts_in_each_batch() -> Non
 
 
 async def test_the_duration_of_each_concurrent_batch_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = HandClock()
+    clock = ManualClock()
     for module in (engine_module, worker_link):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.time))
     async with a_worker(concurrent=True) as worker:

@@ -1,16 +1,18 @@
-"""The scheduler of another process: what a frontend asks over the link is what it would get in the same process."""
+"""The scheduler in another process: a frontend gets the same results as in one process."""
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+from prometheus_client import Metric
 
 from embedding_runtime.errors import BackendFailed, NotReady, Overloaded, RateLimited, TextFailed
 from embedding_runtime.observability import gather
-from embedding_runtime.protocol.messages import Failed
+from embedding_runtime.protocol.messages import Collect, Failed
 from embedding_runtime.protocol.requests import Lane, Principal
+from embedding_runtime.scheduler import scrapes
 from embedding_runtime.scheduler.base import State
 from embedding_runtime.scheduler.frontends import Frontends
 from embedding_runtime.scheduler.remote import RemoteScheduler
@@ -147,3 +149,51 @@ async def test_a_scrape_of_any_frontend_has_the_sum_of_all() -> None:
             assert 'embedding_requests_total{code="200",method="POST",path="/v1/embeddings"} 5.0' in text
             assert "embedding_tokens_total 7.0" in text
             assert "embedding_workers 1.0" in text
+
+
+async def test_concurrent_scrapes_share_a_collection() -> None:
+    async with a_worker() as worker, apart(worker, 2) as (_, (one, other)):
+        collections = 0
+        families = other.metrics.families
+
+        def counted() -> Sequence[Metric]:
+            nonlocal collections
+            collections += 1
+            return families()
+
+        other.metrics.families = counted  # type: ignore[method-assign]
+        asked = [scheduler.collect() for scheduler in (one, other) for _ in range(5)]
+        found = [gather.exposition(each, "")[0] for each in await asyncio.gather(*asked)]
+        assert collections == 1
+        assert all(b"embedding_workers 1.0" in text for text in found)
+
+
+async def test_a_stuck_frontend_counts_with_its_last_samples(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(scrapes, "SCRAPE_SECONDS", 0.05)
+    async with a_worker() as worker, apart(worker, 2) as (_, (one, other)):
+
+        async def scrape() -> str:
+            return gather.exposition(await one.collect(), "")[0].decode()
+
+        for scheduler in (one, other):
+            scheduler.metrics.request(method="POST", path="/v1/embeddings", code=200, seconds=0.1)
+        assert TWO_REQUESTS in await scrape()
+        ends = other._link
+        other._link = None  # it receives messages, but does not respond
+        for _ in range(2):
+            text = await scrape()
+            assert TWO_REQUESTS in text
+            assert "embedding_stale_frontends 1.0" in text
+        assert (
+            caplog.text.count("frontend 1 did not report metrics within 0.05 s: scrapes contain its previous ones") == 1
+        )
+        other._link = ends
+        other._handle(Collect())
+        await eventually(lambda: "frontend 1 reports metrics again" in caplog.text)
+        assert "embedding_stale_frontends 0.0" in await scrape()
+
+
+TWO_REQUESTS = 'embedding_requests_total{code="200",method="POST",path="/v1/embeddings"} 2.0'

@@ -1,4 +1,4 @@
-"""The queue's rules, for whatever requests: complete, in order, fair by principal, bulk never below a tenth."""
+"""Properties of the queue: complete, in order, fair by principal, at least a tenth for bulk."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""The engine with several workers that the test plays: dispatch, and what becomes of the batches of a lost one."""
+"""The engine with several workers that the test controls: dispatch, and batches of crashed workers."""
 
 import asyncio
 import random

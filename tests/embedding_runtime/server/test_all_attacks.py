@@ -1,4 +1,4 @@
-"""Two hundred hostile connections at once, of every kind: the frontend stays small, and answers probes."""
+"""Two hundred hostile connections of all kinds: the frontend's memory stays small, and it answers probes."""
 
 import contextlib
 import json
@@ -72,6 +72,7 @@ def test_two_hundred_hostile_connections_affect_neither_memory_nor_probes() -> N
     with RuntimeServer("fake", read_timeout=5, write_timeout=5) as server, server.ready().http() as http:
         hostile = list(attackers(server.port))
         assert len(hostile) == 200
+        before = resident(server)
         most, seconds = 0, []
         end = time.monotonic() + 15
         while time.monotonic() < end:
@@ -84,6 +85,7 @@ def test_two_hundred_hostile_connections_affect_neither_memory_nor_probes() -> N
         for attacker in hostile:
             attacker.close()
         seconds.sort()
-        assert most < 256 * MIB, f"{most / MIB:.0f} MiB"
+        print(f"{most / MIB:.0f} MiB at most, {before / MIB:.0f} before")
+        assert most < 200 * MIB, f"{most / MIB:.0f} MiB"
         assert seconds[len(seconds) // 2] < 0.5, seconds  # of a machine that has the attackers, too
         assert server.embeddings(input="hello").status_code == 200

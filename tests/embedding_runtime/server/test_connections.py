@@ -1,4 +1,4 @@
-"""What connections may take of the server: clients that send headers without end, stay silent, or read no answer."""
+"""Limits of connections: clients that send endless headers, stay silent, or do not read the response."""
 
 import http.client
 import json
@@ -95,6 +95,17 @@ def test_endless_headers_are_rejected_before_they_take_memory(
     assert status_of(answer) == status
     assert b"connection: close" in answer
     assert resident(locked) - before < 20 * MIB
+
+
+def test_rejected_headers_are_freed_while_their_clients_stay_connected(locked: RuntimeServer) -> None:
+    before = resident(locked)
+    connections = [connected(locked) for _ in range(50)]
+    for connection in connections:
+        connection.sendall(GET + b"a:b\r\n" * 40_000)
+    assert [connection.recv(12) for connection in connections] == [b"HTTP/1.1 431"] * 50
+    assert resident(locked) - before < 30 * MIB
+    for connection in connections:
+        connection.close()
 
 
 def test_a_client_that_sends_60_megabytes_receives_the_error(locked: RuntimeServer) -> None:

@@ -1,4 +1,4 @@
-"""Scripts of web pages: their preflight needs no API key, and by default none of them may ask."""
+"""CORS: preflight requests need no API key, and by default no origin is allowed."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""A pod that is about to lose its traffic keeps no client: a Service that selects others would not move it."""
+"""A draining pod closes connections, because a Service that selects other pods does not."""
 
 import http.client
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What goes wrong in the worker, and what a client, a probe and whoever started the process see of it."""
+"""Failures of the worker, as seen by clients, probes and the parent process."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Bodies that would hold up others, or take the memory for all: each does its harm to a real server."""
+"""Bodies that try to block other requests or exhaust memory, sent to a real server."""
 
 import json
 import os
@@ -65,6 +65,14 @@ def probes_until(server: RuntimeServer, over: Callable[[], bool]) -> list[float]
     return sorted(seconds)
 
 
+def passed(time_: float) -> bool:
+    return time.monotonic() >= time_
+
+
+def p99(seconds: list[float]) -> float:
+    return seconds[len(seconds) * 99 // 100]
+
+
 def test_stalled_uploads_are_dropped_for_a_large_body(server: RuntimeServer) -> None:
     stalled = [sent(server, head(LARGE), b" " * (LARGE - 1)) for _ in range(12)]
     honest = server.embeddings(input=["one " * 200] * 1000)
@@ -94,18 +102,24 @@ def test_a_body_is_freed_while_its_request_is_queued(server: RuntimeServer) -> N
         b'{"model": "m", "input": [' + b",".join([b"[1]"] * (MIB - 50)) + b"]}",
         b'{"model": "m", "input": ["' + b'","'.join([b"a"] * (MIB - 50)) + b'"]}',
         b'{"model": "m", "input": "' + b"\\n" * (2 * MIB - 50) + b'"}',
+        b'{"model": "m", "input": [' + b",".join([b"[" + b",".join([b"1010"] * 140) + b"]"] * 2000) + b"]}",
         body_of("one " * (MIB - 50)),
         body_of("\u4e00" * (MIB // 2)),
     ],
-    ids=["lists", "texts", "escapes", "one text", "one text of another script"],
+    ids=["lists", "texts", "escapes", "ids", "one text", "one text of another script"],
 )
 def test_eight_bodies_of_four_megabytes_do_not_block_probes(server: RuntimeServer, body: bytes) -> None:
     assert len(body) <= 4 * MIB
-    with ThreadPoolExecutor(8) as pool:
-        answers = [pool.submit(lambda: all_of(asked(server, body))) for _ in range(8)]
-        seconds = probes_until(server, lambda: all(answer.done() for answer in answers))
-    assert {answer.result().split(b" ", 2)[1] for answer in answers} <= {b"400", b"404", b"429"}
-    assert seconds[len(seconds) * 99 // 100] < 0.25, seconds[-5:]  # 0.05 where nothing else runs
+    idle = p99(probes_until(server, partial(passed, time.monotonic() + 1)))
+    limit = 0.05 + 10 * idle  # the machine has the clients, and others, too
+    rounds: list[float] = []
+    while len(rounds) < 3 and not (rounds and rounds[-1] < limit):  # what blocks the loop does so in every round
+        with ThreadPoolExecutor(8) as pool:
+            answers = [pool.submit(lambda: all_of(asked(server, body))) for _ in range(8)]
+            rounds.append(p99(probes_until(server, lambda: all(answer.done() for answer in answers))))  # noqa: B023
+        assert {answer.result().split(b" ", 2)[1] for answer in answers} <= {b"400", b"404", b"429"}
+    print(f"/healthz p99: {1000 * idle:.1f} ms idle, {1000 * min(rounds):.1f} ms")
+    assert min(rounds) < limit, (idle, rounds)
 
 
 def test_a_deadline_ends_a_request_that_is_being_tokenized(server: RuntimeServer) -> None:

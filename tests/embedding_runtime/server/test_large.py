@@ -1,4 +1,4 @@
-"""Large requests and answers: whoever asks meanwhile, a probe above all, does not wait for them."""
+"""Large requests and responses do not delay probes and other requests."""
 
 import json
 import time

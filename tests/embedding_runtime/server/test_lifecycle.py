@@ -1,4 +1,4 @@
-"""Start, stop and death of the two processes."""
+"""Start, stop and crash of the two processes."""
 
 import json
 import os

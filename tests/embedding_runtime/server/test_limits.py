@@ -1,4 +1,4 @@
-"""What one request may take of the server, refused before it is taken."""
+"""Limits of one request, enforced before resources are used."""
 
 import json
 import select

@@ -1,4 +1,4 @@
-"""What Prometheus reads of a real server."""
+"""Prometheus metrics of a real server."""
 
 import os
 import signal

@@ -23,7 +23,7 @@ def a_model(directory: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("name", old.OLD_TOKENIZERS)
 @pytest.mark.parametrize("frontends", [1, 2])
-def test_vectors_are_the_references(tmp_path: Path, name: str, frontends: int) -> None:
+def test_vectors_equal_the_reference(tmp_path: Path, name: str, frontends: int) -> None:
     model = a_model(tmp_path / "model", name)
     scratch = tmp_path / "tmp"
     scratch.mkdir()

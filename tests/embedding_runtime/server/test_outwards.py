@@ -1,4 +1,4 @@
-"""A server speaks to nobody but who came to it: strace shows, from outside, what both processes ask the kernel."""
+"""A server opens no outgoing connections: strace records the system calls of both processes."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""More than the worker can do in time: who is turned away, who gives up, and that their texts are out of the line."""
+"""Overload: rejected and cancelled requests, whose texts are dequeued."""
 
 import json
 import os

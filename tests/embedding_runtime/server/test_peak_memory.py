@@ -1,4 +1,4 @@
-"""What one body may take of the front's memory before it is refused."""
+"""Peak memory of the frontend for one rejected body."""
 
 import json
 from collections.abc import Iterator
@@ -50,3 +50,14 @@ def test_too_many_tokens_are_rejected_before_all_texts_are_tokenized(
         )
     assert answer.status_code in {400, 413}  # TEI has 413
     assert peak(server.process.pid) - before < PEAK
+
+
+def test_the_header_of_binary_tensors_does_not_hide_a_million_lists_at_another_path(server: RuntimeServer) -> None:
+    before = peak(server.process.pid)
+    content = b'{"input": [' + b",".join([b"[1]"] * 1_000_000) + b"]}"
+    headers = {"Content-Type": "application/json", "Inference-Header-Content-Length": "1"}
+    with server.http() as http:
+        answer = http.post("/v1/embeddings", content=content, headers=headers)
+    assert answer.status_code == 400
+    assert "lists or objects" in answer.text
+    assert peak(server.process.pid) - before < 64 << 20  # as Python's lists it is 200 MiB

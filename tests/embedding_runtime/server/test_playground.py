@@ -1,4 +1,4 @@
-"""The page at `/`, as a person sees it: in a real browser, against a real server."""
+"""The playground in a real browser, with a real server."""
 
 import shlex
 import shutil
@@ -57,7 +57,7 @@ def cells(page: Chrome) -> list[str]:
 
 def test_it_tells_what_the_model_is(page: Chrome) -> None:
     facts = text(page, "facts")
-    assert [word for word in ("dimensions 384", "tokens at most 256", "pooling mean") if word not in facts] == []
+    assert [word for word in ("dimensions 384", "max. tokens 256", "pooling mean") if word not in facts] == []
 
 
 def test_similarities_equal_those_of_the_api(page: Chrome, fake_server: RuntimeServer) -> None:
@@ -109,7 +109,7 @@ def test_it_can_be_used_with_the_keyboard_only(page: Chrome) -> None:
 
 @pytest.mark.parametrize(
     ("lines", "words"),
-    [([""], "Write at least one text."), (["word " * 300, "b"], "input[0] has 302 tokens"), (["a"] * 101, "101 texts")],
+    [([""], "Enter at least one text."), (["word " * 300, "b"], "input[0] has 302 tokens"), (["a"] * 101, "101 texts")],
 )
 def test_problems_are_described(page: Chrome, lines: list[str], words: str) -> None:
     page.execute_script("document.getElementById('texts').value = arguments[0]", "\n".join(lines))

@@ -1,4 +1,4 @@
-"""Precision at start: a server that refuses and says what to do, or one that tells the cosine it measured."""
+"""Precision at startup: the server refuses with a remedy, or reports the measured cosine similarity."""
 
 import pytest
 

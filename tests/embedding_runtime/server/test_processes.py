@@ -1,4 +1,4 @@
-"""Several frontends and several workers as real processes: who gets what, what is summed, and what ends with what."""
+"""Several frontends and workers as real processes: distribution of work, sums of metrics, crashes."""
 
 import json
 import os
@@ -60,6 +60,29 @@ def test_a_scrape_of_any_frontend_counts_all_requests() -> None:
             assert server.metric("embedding_texts_total") == 10
             assert server.metric("embedding_workers") == 2
             assert server.metric("embedding_request_duration_seconds_count", path="/openai/v1/embeddings") == 10
+
+
+def test_counters_do_not_decrease_while_a_frontend_is_stuck() -> None:
+    with a_server() as server, ExitStack() as stack:
+        clients = [stack.enter_context(server.http()) for _ in range(2)]  # one on each
+        for client in clients:
+            assert client.get("/v1/models").status_code == 200
+        assert 'path="/v1/models"} 2.0' in clients[0].get("/metrics").text
+        for pid in server.frontends:
+            os.kill(pid, signal.SIGSTOP)
+            if answers(clients[0]):
+                break
+            os.kill(pid, signal.SIGCONT)
+        text = clients[0].get("/metrics").text
+        assert 'path="/v1/models"} 2.0' in text
+        assert "embedding_stale_frontends 1.0" in text
+
+
+def answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/healthz", timeout=1).status_code == 200
+    except httpx.TimeoutException:
+        return False
 
 
 def test_a_keys_budget_is_shared_by_all_frontends(tmp_path: Path) -> None:
@@ -152,6 +175,15 @@ def test_when_a_frontend_is_killed_other_requests_get_503_and_all_processes_exit
         assert server.process.wait(30) == KILLED
         assert "frontend 0 ended unexpectedly: killed, most likely out of memory" in server.log.splitlines()[-1]
         assert not any(map(is_running, [*workers, *frontends]))
+
+
+def test_the_exit_code_does_not_depend_on_a_worker_that_was_replaced_before() -> None:
+    with a_server() as server:
+        os.kill(server.workers[0], signal.SIGKILL)
+        until(lambda: "is ready again" in server.log, "another worker to be ready")
+        os.kill(server.frontends[0], signal.SIGABRT)
+        assert server.process.wait(30) == 1
+        assert "frontend 0 ended unexpectedly: exit code 134" in server.log.splitlines()[-1]
 
 
 def all_of_or_reset(connection: socket.socket) -> bytes:

@@ -1,4 +1,4 @@
-"""The log of a real server, of both its processes: a line a request, and never a text."""
+"""The access log of a real server: one line per request, and no texts."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Tokens that were added to the tokenizer, where the model's embeddings were not resized: there is no row for them."""
+"""Tokens that were added to the tokenizer without resizing the model's embeddings."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Spans of a real server, as a collector gets them."""
+"""Spans of a real server, received by a collector."""
 
 import socket
 from collections.abc import Iterator

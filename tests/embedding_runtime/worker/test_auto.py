@@ -38,7 +38,7 @@ def reference(model: Path) -> Any:
 
 
 @pytest.mark.parametrize("frontends", [1, 2])
-def test_vllm_serves_the_guides_model_and_every_frontend_says_why(frontends: int) -> None:
+def test_vllm_serves_the_guides_model_and_every_frontend_reports_why(frontends: int) -> None:
     with RuntimeServer("auto", frontends=frontends) as server:
         server.ready(seconds=WAIT)
         assert said(server)["backend"] == "vllm"
@@ -50,7 +50,7 @@ def test_vllm_serves_the_guides_model_and_every_frontend_says_why(frontends: int
         assert "backend: vllm (vLLM serves this kind of model exactly)" in server.log
 
 
-def test_huggingface_serves_at_once_what_vllm_has_no_class_for(tmp_path: Path) -> None:
+def test_huggingface_serves_a_model_without_a_class_in_vllm(tmp_path: Path) -> None:
     model = tiny.a_transformer(tmp_path, tiny.SHAPES["distilbert"])
     with RuntimeServer("auto", model=model) as server:
         server.ready(seconds=WAIT)
@@ -60,7 +60,7 @@ def test_huggingface_serves_at_once_what_vllm_has_no_class_for(tmp_path: Path) -
         assert np.abs(vectors(server) - reference(model)).max() < 1e-4
 
 
-def test_huggingface_takes_over_what_vllm_cannot_load(tmp_path: Path) -> None:
+def test_huggingface_takes_over_if_vllm_cannot_load_a_model(tmp_path: Path) -> None:
     model = tiny.a_transformer(tmp_path, tiny.SHAPES["bert"])  # heads of 8, for which vLLM has no attention on CPUs
     with RuntimeServer("auto", model=model, task="text_embedding") as server:
         server.ready(seconds=WAIT)
@@ -71,7 +71,7 @@ def test_huggingface_takes_over_what_vllm_cannot_load(tmp_path: Path) -> None:
         assert np.abs(vectors(server) - reference(model)).max() < 1e-4
 
 
-def test_vllm_that_is_named_refuses_it_and_says_what_to_write(tmp_path: Path) -> None:
+def test_an_explicit_vllm_refuses_the_model_with_a_remedy(tmp_path: Path) -> None:
     model = tiny.saved(tmp_path / "saved", tiny.a_transformer(tmp_path / "plain", tiny.SHAPES["bert"]), pooling="max")
     with RuntimeServer("vllm", model=model) as server:
         assert server.process.wait(120) == 1

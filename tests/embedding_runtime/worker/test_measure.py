@@ -1,4 +1,4 @@
-"""What the worker computes at start to tell how fast it is."""
+"""Measurement of the worker's speed at startup."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_the_speed_is_measured_with_a_full_batch(monkeypatch: pytest.MonkeyPatch
     speed = measured(backend, monkeypatch)
     assert speed.batch_tokens == 2048
     assert speed.tokens_per_second == pytest.approx(8000)
-    assert backend.batches == [256, 2048]
+    assert backend.batches == [256, 2048, 2048]
 
 
 def test_if_a_full_batch_is_slow_the_speed_is_measured_with_one_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,4 +51,4 @@ def test_if_a_full_batch_is_slow_the_speed_is_measured_with_one_text(monkeypatch
 def test_batches_are_smaller_if_a_full_one_exceeds_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = TimedBackend(8000, memory=600)
     assert measured(backend, monkeypatch).batch_tokens == 512
-    assert backend.batches == [256, 2048, 1024, 512]
+    assert backend.batches == [256, 2048, 1024, 512, 512]

@@ -1,4 +1,4 @@
-"""Both real backends, over HTTP, against sentence-transformers itself: the same vectors, whoever shares the batch."""
+"""Both real backends over HTTP, compared with sentence-transformers, in different batches."""
 
 import json
 import subprocess

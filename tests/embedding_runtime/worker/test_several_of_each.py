@@ -1,4 +1,4 @@
-"""Two frontends and two workers with a real backend: the same vectors, whichever of them a request meets."""
+"""Two frontends and two workers with a real backend return the same vectors."""
 
 from concurrent.futures import ThreadPoolExecutor
 

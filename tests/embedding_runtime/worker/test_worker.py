@@ -1,4 +1,4 @@
-"""The worker as a process, with a backend that computes two batches at once: what it answers, and how it ends."""
+"""The worker process with a concurrent backend: its answers, and how it exits."""
 
 import json
 import os
@@ -30,7 +30,7 @@ class Meeting:
     that are none.
     '''
 
-    detail, batch_tokens, cosine = "meeting", 1024, None
+    detail, batch_tokens, cosine, launch = "meeting", 1024, None, None
     _both, _halved = threading.Barrier(2, timeout=10), threading.local()
 
     def use_half_the_cores(self):

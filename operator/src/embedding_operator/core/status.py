@@ -88,13 +88,13 @@ def _of_resolved(view: View) -> dict[str, Any]:
 
 
 def _backend_reason(resolved: ResolvedService, url: str) -> str:
-    """The operator asks no pod, and has no way into the pods' network: of auto the server itself says what it chose."""
+    """Why this backend. The operator does not connect to pods, so with auto only the server knows its choice."""
     if resolved.serve.backend is not BackendName.AUTO:
         where = "spec.backend" if resolved.service.spec.backend else "--backend in spec.args"
         return f"{where} is {resolved.serve.backend}."
     return (
-        "The spec names no backend: vllm serves what it serves exactly, huggingface everything else. "
-        f"GET {url}/v1/models says which of the two computes, and why (backend, backend_reason)."
+        "The backend is auto: vllm if it serves the model exactly, else huggingface. "
+        f"GET {url}/v1/models reports the choice and its reason (backend, backend_reason)."
     )
 
 

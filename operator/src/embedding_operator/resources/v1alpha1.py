@@ -146,7 +146,7 @@ class EmbeddingServiceSpec(SpecModel):
 
     model: ModelSpec
     backend: Literal["auto", "vllm", "huggingface"] | None = None
-    """Backend that computes the vectors. Default: the value of --backend in `args`, else auto: vllm where it serves the
+    """Backend that computes the vectors. Default: the value of --backend in `args`, else auto: vllm if it serves the
     model exactly, else huggingface."""
     args: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = Field(default_factory=list)
     """Flags of the runtime, such as --task=embed. Unknown and contradicting flags are rejected."""
@@ -245,9 +245,9 @@ class EmbeddingServiceStatus(StatusModel):
     manager: str | None = None
     """The operator that manages the service: namespace/name of its Lease."""
     backend: str | None = None
-    """Backend that computes the vectors; auto: each server chooses it when it reads the model's files."""
+    """Backend that computes the vectors; auto: each server selects it from the model's files."""
     backend_reason: str | None = None
-    """Why it is this backend; of auto, where the server says which one it has chosen."""
+    """Why this backend was selected; for auto, where the server reports its choice."""
     revision: RevisionStatus | None = None
     """Which revision serves, which is starting, and which failed."""
     model: ModelStatus | None = None

@@ -56,7 +56,7 @@ Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...] | Literal["any"], Befo
 """Sizes of vectors in ascending order; any: all sizes from 1."""
 
 _MEASURE = (BackendName.AUTO, BackendName.HUGGINGFACE)
-"""Backends that quantize, and measure what that costs; auto is huggingface where one of the two is asked for."""
+"""Backends that support --quantize and --minimum_cosine, with which auto selects huggingface."""
 
 _DAY = 24 * 60 * 60
 _LONGEST_NAME = 253

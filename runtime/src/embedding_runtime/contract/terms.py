@@ -34,7 +34,7 @@ class BackendName(StrEnum):
     """Library that computes the vectors."""
 
     AUTO = "auto"
-    """vllm where it serves the model exactly, else huggingface. The server says which one it is, and why."""
+    """vllm if it serves the model exactly, else huggingface. The server reports which one it is, and why."""
     VLLM = "vllm"
     HUGGINGFACE = "huggingface"
     FAKE = "fake"
@@ -68,7 +68,7 @@ TASKS: Mapping[BackendName, Sequence[Mapping[Kind, Task]]] = {
     BackendName.HUGGINGFACE: (_HUGGINGFACE_TASKS,),
     BackendName.FAKE: (_VLLM_TASKS,),
 }
-"""The words of each backend; the first ones are those that messages write."""
+"""Names of tasks by backend. Messages use the first ones."""
 
 
 class Dtype(StrEnum):

@@ -1,17 +1,20 @@
 """The memory budget of responses: bytes that are being written or not yet read by clients, over all connections.
 
-A request for many vectors reserves the size of its response before it is computed, and waits while the budget is used
-up. Released memory goes to the first waiting request that fits, so that unread responses delay large requests, but not
+A request for many vectors reserves the size of its response after tokenization, and waits while the budget is used up.
+Released memory goes to the first waiting request that fits, so that unread responses delay large requests, but not
 small ones.
 """
 
 import asyncio
 from collections import deque
 
-__all__ = ["BYTES_PER_NUMBER", "AnswerBudget", "AnswerShare"]
+__all__ = ["BYTES_PER_NUMBER", "BYTES_PER_SCORE", "AnswerBudget", "AnswerShare"]
 
 BYTES_PER_NUMBER = 24
 """Peak memory per number of a response: float32, its JSON (10 to 12 bytes), and a copy of the whole body."""
+
+BYTES_PER_SCORE = 256
+"""Same for a score or a label's probability: a Python dict, the name, and at least 40 characters of JSON."""
 
 SMALL = 1 << 16
 """A response of at most this many bytes, which fit into a socket's buffer, reserves nothing."""

@@ -5,10 +5,14 @@ time, or else the last body that waits for its turn. Stalled uploads therefore d
 sends little is not rejected because of the bytes of others.
 """
 
-from collections.abc import Callable, Hashable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
 from enum import Enum, auto
 
-__all__ = ["BodyPool", "HeldBody", "Stage"]
+from embedding_runtime.errors import Overloaded
+
+__all__ = ["BodyPool", "HeldBody", "Stage", "no_memory"]
 
 PROGRESS = 1 << 16
 """Bytes of an upload that count as progress."""
@@ -19,7 +23,7 @@ class Stage(Enum):
 
     COMING = auto()
     WAITING = auto()
-    """The body is complete and waits for its turn."""
+    """The request waits for its turn, or for response memory."""
     IN_USE = auto()
     """The body is being parsed and tokenized, and can no longer be dropped."""
     GIVEN_UP = auto()
@@ -44,12 +48,11 @@ class HeldBody:
 
     def add(self, size: int, now: float) -> None:
         """Count received bytes. This may drop other bodies, or this one."""
-        self.held += size
         self.size += size
         self._since_progress += size
         if self._since_progress >= PROGRESS:
             self._since_progress, self.progress_at = 0, now
-        self._pool.grown(self, size)
+        self._pool.grow(self, size)
 
     def complete(self) -> None:
         """Mark the next added bytes as the last."""
@@ -57,8 +60,27 @@ class HeldBody:
 
     def release(self) -> None:
         """Release its bytes. May be called repeatedly."""
-        self._pool.released(self, self.held)
-        self.held = 0
+        self._pool.shrink(self, self.held)
+
+    @asynccontextmanager
+    async def waiting(self, more: int = 0) -> AsyncIterator[None]:
+        """Allow the pool to drop the body while the request waits.
+
+        `more`: bytes derived from the body, which count with it meanwhile. Raises Overloaded if it is dropped.
+        """
+        try:
+            async with asyncio.timeout(None) as wait:
+                self.when_given_up = lambda: wait.reschedule(0)
+                self.stage = Stage.WAITING
+                self._pool.grow(self, more)
+                yield
+        except TimeoutError:
+            if self.stage is not Stage.GIVEN_UP:
+                raise
+        if self.stage is Stage.GIVEN_UP:
+            raise no_memory()
+        self._pool.shrink(self, more)
+        self.stage = Stage.IN_USE
 
     def give_up(self) -> None:
         """Drop the body."""
@@ -85,16 +107,20 @@ class BodyPool:
         """Create an empty body."""
         return HeldBody(self, principal, now)
 
-    def grown(self, body: HeldBody, size: int) -> None:
+    def grow(self, body: HeldBody, size: int) -> None:
         """Count bytes of a body, and drop bodies while the pool is full."""
+        body.held += size
         self.used += size
         self._by_principal.setdefault(body.principal, set()).add(body)
         while self.used > self._limit and (victim := self._victim()) is not None:
             victim.give_up()
 
-    def released(self, body: HeldBody, size: int) -> None:
-        """Release the bytes of a body."""
+    def shrink(self, body: HeldBody, size: int) -> None:
+        """Release bytes of a body."""
+        body.held -= size
         self.used -= size
+        if body.held:
+            return
         bodies = self._by_principal.get(body.principal, set())
         bodies.discard(body)
         if not bodies:
@@ -105,3 +131,10 @@ class BodyPool:
             if given_up := [body for body in bodies if body.stage in {Stage.COMING, Stage.WAITING}]:
                 return min(given_up, key=lambda body: body.order)
         return None
+
+
+def no_memory() -> Overloaded:
+    """The error of a request whose body was dropped."""
+    return Overloaded(
+        "Server overloaded: the memory for request bodies is full, and this body was dropped", retry_after=1
+    )

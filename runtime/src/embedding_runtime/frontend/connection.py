@@ -24,6 +24,11 @@ MAX_PIPELINED = 64
 PROGRESS = 1 << 16
 """Bytes of a response that a client must read within the write timeout, or half of a smaller rest."""
 
+FIRST_CREDIT, CREDIT = 2 * PROGRESS, 4 * PROGRESS
+"""Maximum bytes that count as read in advance, at the start of a response and later.
+
+The kernels on both ends accept that many at once, and then none until the client has read them."""
+
 LINGER_SECONDS = 2
 """Time in which data of a rejected client is discarded. If closed immediately, it might not see the response."""
 
@@ -53,7 +58,7 @@ class Connection(HttpToolsProtocol):
         """Bytes of the latest reads without progress: no end of headers and no part of a body."""
         self._advanced = False
         """Whether this read made such progress."""
-        self._unsent = 0
+        self._unsent = self._credit = 0
         self._read_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
@@ -99,6 +104,7 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self._credit = FIRST_CREDIT
         self._watch_writing()
 
     def resume_writing(self) -> None:
@@ -171,6 +177,8 @@ class Connection(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
+        if self.headers is not None:
+            self.headers.clear()  # one read may contain fifty thousand
         self._stop_timers()
         self._shared.ended(reason, message)
         if self.cycle is not None and not self.cycle.response_complete:
@@ -246,7 +254,8 @@ class Connection(HttpToolsProtocol):
 
     def _check_writing(self) -> None:
         read = self._unsent - self.transport.get_write_buffer_size()
-        if read >= min(PROGRESS, self._unsent // 2):
+        self._credit = min(CREDIT, self._credit + read - min(PROGRESS, self._unsent // 2))
+        if self._credit >= 0:
             self._watch_writing()
             return
         seconds = f"{self._limits.write_timeout:g} s (--write_timeout)"

@@ -13,6 +13,8 @@ from random import getrandbits
 from starlette.types import Receive, Scope
 
 from embedding_runtime.frontend.answer_budget import AnswerShare
+from embedding_runtime.frontend.body_pool import HeldBody
+from embedding_runtime.frontend.limits import Limits
 from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
 
 __all__ = ["Client", "Deadline", "RequestContext", "context_of", "request_id"]
@@ -78,6 +80,10 @@ class RequestContext:
     """None if the request does not come from a `Connection`."""
     turn: list[Callable[[], None]] = field(default_factory=list)
     """Callbacks that end the turn of a large body."""
+    body: HeldBody | None = None
+    """Memory of the body; None if the request does not pass a BodyReader."""
+    limits: Limits | None = None
+    """None if the request does not pass a BodyReader."""
     held_body: list[Callable[[], None]] = field(default_factory=list)
     """Callbacks that free the body and its texts."""
 
@@ -89,6 +95,11 @@ class RequestContext:
         for calls in (self.turn, [] if self.keeps_texts else self.held_body):
             while calls:
                 calls.pop()()
+
+    def answering(self) -> None:
+        """Free body and texts, because the response exists. May be called repeatedly."""
+        self.keeps_texts = False
+        self.tokenized()
 
     async def disconnected(self) -> None:
         """Wait for the client to disconnect."""

@@ -1,5 +1,8 @@
 """Liveness (`/healthz`), readiness (`/readyz`) and metrics (`/metrics`). None of them waits for a batch."""
 
+import asyncio
+import functools
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
@@ -21,6 +24,7 @@ def router(engine: Scheduler) -> APIRouter:
         503: {"description": "not alive or not ready; the body is the reason", "content": {"text/plain": text}}
     }
     formats: dict[int | str, dict[str, Any]] = {200: {"content": {"application/openmetrics-text": text}}}
+    scrapes = _Scrapes(engine)
     routes = APIRouter(tags=["health"], default_response_class=PlainTextResponse)
 
     @routes.get("/healthz", summary="Liveness: 503 once the workers have failed", responses=failed)
@@ -37,10 +41,33 @@ def router(engine: Scheduler) -> APIRouter:
 
     @routes.get("/metrics", summary="Prometheus metrics", responses=formats)
     async def metrics(accept: Annotated[str, Header()] = "") -> Response:
-        content, kind = gather.exposition(await engine.collect(), accept)
+        content, kind = await scrapes.exposition(accept)
         return Response(content, headers={"Content-Type": kind})
 
     return routes
+
+
+class _Scrapes:
+    """Shares one collection between concurrent scrapes, so that many cost little more than one."""
+
+    def __init__(self, engine: Scheduler) -> None:
+        self._engine = engine
+        self._next: asyncio.Task[Callable[[str], tuple[bytes, str]]] | None = None
+
+    async def exposition(self, accept: str) -> tuple[bytes, str]:
+        """The metrics as the Accept header requests, and their content type."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._collect())
+        return (await asyncio.shield(self._next))(accept)
+
+    async def _collect(self) -> Callable[[str], tuple[bytes, str]]:
+        await asyncio.sleep(0)  # requests that have already arrived join
+        self._next = None
+        return functools.lru_cache(_FORMATS)(functools.partial(gather.exposition, await self._engine.collect()))
+
+
+_FORMATS = 4
+"""Serialized formats that the scrapes of one collection share."""
 
 
 def _text(engine: Scheduler, *, well: bool) -> Response:

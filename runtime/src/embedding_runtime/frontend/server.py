@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from embedding_runtime.contract import KILLED, BackendName, ServeArgs
+from embedding_runtime.contract import BackendName, ServeArgs
 from embedding_runtime.frontend import memory
 from embedding_runtime.frontend.app import create_app
 from embedding_runtime.frontend.auth import KeysFile
@@ -94,7 +95,13 @@ async def _serve(
     if signals.stop_requested:
         return 0
     _log.error("cannot serve %s: %s", args.model_name, reason)
-    return KILLED if workers.exit_code == KILLED else 1
+    return engine.exit_code
+
+
+SWITCH_SECONDS = 0.001
+"""Python's switch interval: how long a thread that parses or serializes something large blocks the event loop.
+
+Python's default is five times as long, and a probe waits for several of them."""
 
 
 class FrontendServer:
@@ -123,7 +130,7 @@ class FrontendServer:
             aliases=args.model_aliases,
         )
         self._tokenizer, self._scheduler = tokenizer, scheduler
-        self._made_tokenizer: str | None = None
+        self._created_tokenizer: str | None = None
         scheduler.followers.append(self._follow)
         self._connections = Connections(ConnectionLimits.of(args, divided_by), scheduler.metrics)
         self._drain_file = Path(args.drain_file)
@@ -142,12 +149,12 @@ class FrontendServer:
         self._server = _Server(config)
 
     def _follow(self) -> None:
-        """Take the worker's tokenizer, where it has made one: nothing was tokenized before."""
+        """Switch to the tokenizer that the worker has created, if it has. Nothing has been tokenized before."""
         model = self._scheduler.model
-        made = None if model is None else model.tokenizer
-        if made is not None and made != self._made_tokenizer:
-            self._tokenizer.read(Path(made))
-            self._made_tokenizer = made
+        created = None if model is None else model.tokenizer
+        if created is not None and created != self._created_tokenizer:
+            self._tokenizer.read(Path(created))
+            self._created_tokenizer = created
 
     async def run(self, listeners: list[socket.socket], started: Callable[[], None] = lambda: None) -> None:
         """Serve until `stop`. Calls `started` once connections are accepted."""
@@ -155,6 +162,7 @@ class FrontendServer:
         # Parsing a body of a million small lists takes a third of the time with fewer garbage collections.
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
+        sys.setswitchinterval(SWITCH_SECONDS)
         draining = asyncio.create_task(follow_drain_file(self._drain_file, self._connections))
         await self._server.serve(sockets=listeners)
         draining.cancel()

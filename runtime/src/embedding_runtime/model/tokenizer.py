@@ -1,21 +1,27 @@
 """Tokenizes with a tokenizer.json, without importing transformers, which takes seconds and loads torch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer, normalizers
 
 from embedding_runtime.model import ModelRefused, ModelSpec, Side
 from embedding_runtime.model.files import refuse_pointer
+from embedding_runtime.model.words import KnownWords
 from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
 
 __all__ = ["TextTokenizer", "Token"]
 
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+"""Requests are tokenized in parallel to each other. A pool with a thread per core for each of them costs more time."""
 
-@dataclass(frozen=True)
-class Token:
+Written = TypeVar("Written")
+
+
+class Token(NamedTuple):
     """A token and its position in the text."""
 
     id: int
@@ -35,6 +41,7 @@ class TextTokenizer:
     """Special tokens before every text."""
     last: Sequence[int]
     """Special tokens after every text."""
+    _words: KnownWords | None
 
     def __init__(self, spec: ModelSpec, *, reads: bool = True) -> None:
         """`reads`: whether to read the tokenizer now; else call `read` before any other method. Raises ModelRefused."""
@@ -57,6 +64,7 @@ class TextTokenizer:
             lower = normalizers.Lowercase()
             self._tokenizer.normalizer = lower if own is None else normalizers.Sequence([lower, own])
         self.first, self.last = self._specials()
+        self._words = KnownWords.of(self._tokenizer, self.first, self.last)
 
     def encode(self, texts: Sequence[str], *, prompt: str | None = None) -> TokenBatch:
         """Tokenize texts with a prompt before each (None: the model's default).
@@ -65,9 +73,19 @@ class TextTokenizer:
         """
         before = self._prompt if prompt is None else prompt
         whole = [before + text for text in texts] if before else list(texts)
-        return TokenBatch.of(
-            [np.array(found.ids, dtype=np.int32) for found in self._tokenizer.encode_batch_fast(whole)]
-        )
+        if self._words is None:
+            return TokenBatch.of(
+                [np.array(found.ids, dtype=np.int32) for found in self._tokenizer.encode_batch_fast(whole)]
+            )
+        ids = [self._words.ids(text) for text in whole]
+        if unknown := [place for place, found in enumerate(ids) if found is None]:
+            rest = [whole[place] for place in unknown]
+            for place, encoding in zip(unknown, self._tokenizer.encode_batch_fast(rest), strict=True):
+                ids[place] = np.array(encoding.ids, dtype=np.int32).tobytes()
+            self._words.learn(rest)
+        joined = b"".join(found for found in ids if found is not None)
+        lengths = np.array([len(found) // 4 for found in ids if found is not None], dtype=np.uint32)
+        return TokenBatch(np.frombuffer(joined, dtype=np.int32), lengths)
 
     def encode_pairs(
         self,
@@ -162,18 +180,15 @@ class TextTokenizer:
         """The number of tokens of a text, without prompt and special tokens."""
         return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
-    def tokens(self, texts: Sequence[str], *, special: bool = True) -> list[list[Token]]:
-        """The tokens of each text, without a prompt. `special`: add special tokens."""
+    def tokens(
+        self, texts: Sequence[str], write: Callable[[Iterable[Token]], Written], *, special: bool = True
+    ) -> list[tuple[int, Written]]:
+        """Return for each text, without a prompt, the number of its tokens and the result of `write` for them.
+
+        The tokens are not kept, because each takes hundreds of bytes. `special`: add special tokens.
+        """
         found = self._tokenizer.encode_batch(list(texts), add_special_tokens=special)
-        return [
-            [
-                Token(id_, token, bool(is_special), *place)
-                for id_, token, is_special, place in zip(
-                    each.ids, each.tokens, each.special_tokens_mask, each.offsets, strict=True
-                )
-            ]
-            for each in found
-        ]
+        return [(len(each), write(_tokens_of(each))) for each in found]
 
     def _specials(self) -> tuple[list[int], list[int]]:
         """The special tokens before and after every text, found with one text."""
@@ -185,6 +200,11 @@ class TextTokenizer:
         raise ModelRefused(
             "the tokenizer changes the tokens of a text when it adds special tokens, which is not supported"
         )
+
+
+def _tokens_of(encoding: Encoding) -> Iterable[Token]:
+    columns = zip(encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True)
+    return (Token(id_, token, bool(is_special), *place) for id_, token, is_special, place in columns)
 
 
 _ANY_TEXT = "a text"

@@ -1,7 +1,7 @@
 """Merges the metrics of several processes: counters, histograms and gauges are summed by labels."""
 
+import json
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.exposition import choose_encoder
@@ -34,18 +34,20 @@ def _together(family: Metric, name: str, one: float, other: float) -> float:
     return max(one, other) if family.type == "info" else one + other
 
 
-def to_json(families: Families) -> list[Any]:
+def to_json(families: Families) -> str:
     """Convert to JSON, for a message to another process."""
-    return [
-        [each.name, each.documentation, each.type, each.unit, [[s.name, s.labels, s.value] for s in each.samples]]
-        for each in families
-    ]
+    return json.dumps(
+        [
+            [each.name, each.documentation, each.type, each.unit, [[s.name, s.labels, s.value] for s in each.samples]]
+            for each in families
+        ]
+    )
 
 
-def from_json(given: Sequence[Any]) -> Families:
+def from_json(given: str) -> Families:
     """Convert from `to_json`."""
     families = []
-    for name, documentation, kind, unit, samples in given:
+    for name, documentation, kind, unit, samples in json.loads(given):
         family = Metric(name, documentation, kind, unit)
         for sample, labels, value in samples:
             family.add_sample(sample, labels, value)

@@ -44,6 +44,7 @@ class Metrics:
             SECONDS,
             ["lane"],
         )
+        self._queue_seconds_of = {lane: self._queue_seconds.labels(lane) for lane in Lane}
         self._inference = self._histogram(
             "batch_inference_duration_seconds",
             "Computation of a batch, without the time it waited for another one.",
@@ -67,6 +68,11 @@ class Metrics:
         self._connections_ended = self._counter(
             "connections_ended", "Connections that the server closed or refused.", ["reason"]
         )
+        self._stale_frontends = Gauge(
+            "embedding_stale_frontends",
+            "Frontends that did not report in time, so that this scrape has their previous samples.",
+            registry=self._registry,
+        )
         self._model: Info | None = None
         self._facts: Mapping[str, str] = {}
         ProcessCollector(registry=self._registry)
@@ -82,7 +88,7 @@ class Metrics:
 
     def queued(self, lane: Lane, seconds: float) -> None:
         """A request's first batch was dispatched after it had been queued for so long."""
-        self._queue_seconds.labels(lane).observe(seconds)
+        self._queue_seconds_of[lane].observe(seconds)
 
     def batch(self, *, texts: int, tokens: int, padding: int, exclusive: bool, seconds: float) -> None:
         """A worker has computed a batch, with all of its cores or half; `padding` places of it are no text's."""
@@ -118,6 +124,10 @@ class Metrics:
     def worker_restarted(self) -> None:
         """A worker was lost while others were left."""
         self._worker_restarts.inc()
+
+    def stale_frontends(self, number: int) -> None:
+        """Set how many frontends did not report in time for a scrape."""
+        self._stale_frontends.set(number)
 
     def connections(self, *, number: Callable[[], float], unsent_bytes: Callable[[], float]) -> None:
         """Open connections, and the memory for their answers: read at each scrape."""

@@ -197,15 +197,12 @@ class StateChange:
 class Collect:
     """Ask a frontend for its own metrics."""
 
-    scrape: int
-
 
 @dataclass(frozen=True)
 class Samples:
-    """The answer to the Collect with the same number, in the format of `observability.gather`."""
+    """The answer to a Collect, in the format of `observability.gather`."""
 
-    scrape: int
-    families: Sequence[Any]
+    families: str
 
 
 @dataclass(frozen=True)
@@ -217,10 +214,10 @@ class Scrape:
 
 @dataclass(frozen=True)
 class Scraped:
-    """The answer to the Scrape with the same number."""
+    """The answer to the Scrape with the same number: the metrics of each process, in that format."""
 
     request: int
-    families: Sequence[Any]
+    parts: Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Scheduler(Protocol):
 
     @property
     def model(self) -> LoadedModel | None:
-        """As in Ready; None while it loads."""
+        """See `messages.Ready`; None while the model is loading."""
         ...
 
     @property

@@ -8,7 +8,10 @@ pays for short batches only: with long ones, an interactive request would wait f
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["MIN_CONCURRENT_TOKENS", "BatchPlan", "WorkerLoad", "next_dispatch"]
+__all__ = ["MIN_CONCURRENT_TOKENS", "MOST_BATCHES", "BatchPlan", "WorkerLoad", "next_dispatch"]
+
+MOST_BATCHES = 2
+"""Batches per worker: computed, or waiting there."""
 
 MIN_CONCURRENT_TOKENS = 256
 """Minimum queued tokens before a second batch is dispatched to a worker: docs/performance.md."""

@@ -54,6 +54,8 @@ class Engine:
         """See `messages.Ready`."""
         self.model: LoadedModel | None = None
         """See `messages.Ready`."""
+        self.exit_code = 1
+        """Exit code of the server once the state is FAILED."""
         self._max_waiting_tokens, self._stuck_after = max_waiting_tokens, stuck_after
         self.pool: WorkerPool[Job] = WorkerPool(self, self._batch_timeout)
         self._queue: RequestQueue[Job] = RequestQueue()
@@ -95,11 +97,11 @@ class Engine:
             self.state, self.reason = State.STOPPING, "the server is stopping"
             self._changed()
 
-    def fail(self, reason: str) -> None:
-        """Fail queued and later requests with BackendFailed. Only the first reason is kept."""
+    def fail(self, reason: str, *, exit_code: int = 1) -> None:
+        """Fail queued and later requests with BackendFailed. Only the first reason and exit code are kept."""
         if self.state is State.FAILED:
             return
-        self.state, self.reason = State.FAILED, reason
+        self.state, self.reason, self.exit_code = State.FAILED, reason, exit_code
         for job in self._jobs:
             job.fail(BackendFailed(reason))
         self.pool.close(reason)
@@ -250,7 +252,7 @@ class Engine:
     def _dispatch(self) -> None:
         while (
             self._queue.texts
-            and (ready := self.pool.ready)
+            and (ready := [worker for worker in self.pool.ready if worker.has_room])
             and (plan := self._plan(ready))
             and (parts := self._next(plan))
         ):

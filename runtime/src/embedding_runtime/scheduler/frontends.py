@@ -1,14 +1,11 @@
 """The scheduler's side of frontends in other processes."""
 
 import asyncio
-import itertools
 import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
-
-from prometheus_client import Metric
 
 from embedding_runtime.errors import RuntimeFault
 from embedding_runtime.observability import gather
@@ -33,13 +30,11 @@ from embedding_runtime.protocol.messages import (
 from embedding_runtime.protocol.requests import Principal
 from embedding_runtime.scheduler.engine import Engine
 from embedding_runtime.scheduler.job import Job
+from embedding_runtime.scheduler.scrapes import Scrapes
 
 __all__ = ["Frontends"]
 
 _log = logging.getLogger(__name__)
-
-SCRAPE_SECONDS = 2.0
-"""Timeout for the metrics of a frontend."""
 
 
 class Frontends:
@@ -48,8 +43,7 @@ class Frontends:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._links: dict[int, _FrontendLink] = {}
-        self._scrapes: dict[int, tuple[list[Sequence[Any]], asyncio.Future[None]]] = {}
-        self._numbers = itertools.count()
+        self._scrapes = Scrapes(lambda number: self._links[number].send(Collect()), engine.metrics)
         self._tasks: set[asyncio.Task[None]] = set()
         loop = asyncio.get_running_loop()
         self.all_serve: asyncio.Future[None] = loop.create_future()
@@ -87,6 +81,7 @@ class Frontends:
         if problem is not None:
             _log.error("frontend %d: %s", number, problem)
         self._links.pop(number).withdraw_all()
+        self._scrapes.gone(number)
         if not self._links:
             self.gone.set()
         if not lost.done():
@@ -99,31 +94,17 @@ class Frontends:
                 self._links[number].is_serving = True
                 if all(link.is_serving for link in self._links.values()) and not self.stopping.done():
                     self.all_serve.set_result(None)
-            case Samples(scrape, families):
-                if scrape in self._scrapes:
-                    found, done = self._scrapes[scrape]
-                    found.append(families)
-                    if len(found) >= len(self._links) and not done.done():
-                        done.set_result(None)
+            case Samples(families):
+                self._scrapes.answered(number, families)
             case Scrape(request):
                 task = asyncio.create_task(self._answer_scrape(self._links[number], request))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
     async def _answer_scrape(self, link: "_FrontendLink", request: int) -> None:
-        families = gather.to_json(await self._collect())
-        link.send(Scraped(request, families))
-
-    async def _collect(self) -> Sequence[Metric]:
-        """Metrics of the engine and all frontends. A frontend that does not respond in time is omitted."""
-        scrape, found = next(self._numbers), list[Sequence[Any]]()
-        self._scrapes[scrape] = found, asyncio.get_running_loop().create_future()
-        self._broadcast(Collect(scrape))
-        try:
-            await asyncio.wait([self._scrapes[scrape][1]], timeout=SCRAPE_SECONDS)
-        finally:
-            del self._scrapes[scrape]
-        return gather.merged([await self._engine.collect(), *map(gather.from_json, found)])
+        """Send the metrics of each process. The frontend merges them, because this loop is the scheduler's."""
+        parts = await self._scrapes.collect(self._links)
+        link.send(Scraped(request, [gather.to_json(await self._engine.collect()), *parts]))
 
 
 class _FrontendLink:

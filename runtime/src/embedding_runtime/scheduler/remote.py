@@ -129,7 +129,7 @@ class RemoteScheduler:
         if self.closed.done():
             return self.metrics.families()
         number = next(self._numbers)
-        return gather.from_json((await self._call(number, Scrape(number), Scraped, None)).families)
+        return gather.merged(map(gather.from_json, (await self._call(number, Scrape(number), Scraped, None)).parts))
 
     def _check_state(self) -> None:
         if self.state is State.LOADING:
@@ -172,8 +172,8 @@ class RemoteScheduler:
                 self.state, self.reason, self.cosine, self.model = State[state], reason, cosine, model
                 for follower in self.followers:
                     follower()
-            case Collect(scrape):
-                self._send(Samples(scrape, gather.to_json(self.metrics.families())))
+            case Collect():
+                self._send(Samples(gather.to_json(self.metrics.families())))
             case Stop(now):
                 self._stop(now=now)
 

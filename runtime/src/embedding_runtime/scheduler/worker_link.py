@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from embedding_runtime.protocol.link import MessageLink
 from embedding_runtime.protocol.messages import Failed, Message, Ready, Vectors, Work
 from embedding_runtime.protocol.token_batch import TokenBatch
-from embedding_runtime.scheduler.dispatch import WorkerLoad
+from embedding_runtime.scheduler.dispatch import MOST_BATCHES, WorkerLoad
 from embedding_runtime.scheduler.queue import Part
 
 __all__ = ["Batch", "Owner", "WorkerLink"]
@@ -57,6 +57,11 @@ class WorkerLink(Generic[Owner]):
     def tokens(self) -> int:
         """Tokens of all running batches."""
         return sum(batch.tokens for batch in self.under_way.values())
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it can take another batch. Under load it usually cannot."""
+        return len(self.under_way) < MOST_BATCHES
 
     @property
     def load(self) -> WorkerLoad:

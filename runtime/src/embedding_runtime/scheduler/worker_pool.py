@@ -37,8 +37,11 @@ class Workers(Protocol):
         """Start a worker, and return our end of the socket to it."""
         ...
 
-    async def ended(self, number: int) -> str:
-        """Wait for the worker's process to exit, and describe how it ended."""
+    async def ended(self, number: int) -> tuple[str, int]:
+        """Wait for the worker's process to exit.
+
+        Returns how it ended, and the exit code of the server if this stops it.
+        """
         ...
 
 
@@ -57,8 +60,8 @@ class PoolUser(Protocol[Owner]):
         """A worker with these batches was lost and will be restarted."""
         ...
 
-    def fail(self, reason: str) -> None:
-        """The pool cannot continue."""
+    def fail(self, reason: str, *, exit_code: int = 1) -> None:
+        """The pool cannot continue. `exit_code`: exit code of the server."""
         ...
 
 
@@ -113,11 +116,11 @@ class WorkerPool(Generic[Owner]):
             await worker.connect(workers.start(number), partial(self._handle, worker))
             known = await worker.closed
             del self._workers[number]
-            reason = known or await workers.ended(number)
+            reason, exit_code = (known, 1) if known else await workers.ended(number)
             if self._is_closed:
                 break
             if not self._replaces(number, reason):
-                self._user.fail(reason)
+                self._user.fail(reason, exit_code=exit_code)
                 break
             self._user.lost(tuple(worker.under_way.values()))
             await workers.ended(number)

@@ -35,20 +35,26 @@ class SchedulerLink:
         self._send_now(pack(message))
 
     def works(self, *, overlapped: bool) -> Iterator[Work]:
-        """What comes. `overlapped`: it is received, and answers are sent, by threads, while this one computes.
-
-        On a GPU that wins a millisecond a batch. On the few cores of a CPU it would lose one: with two busy cores each
-        hand-over between threads waits for its turn.
+        """Yield batches, forever. `overlapped`: see the method. On few CPU cores it is slower, because each hand-over
+        between threads waits for a core.
         """
         if not overlapped:
             yield from self._receive()
             os._exit(0)
+        works = self.overlapped()
+        while True:
+            yield works.get()
+
+    def overlapped(self) -> "SimpleQueue[Work]":
+        """Receive and send in two threads from now on, while the caller computes. Return the queue of batches.
+
+        On a GPU this saves a millisecond per batch.
+        """
         self._outgoing = SimpleQueue()
         incoming: SimpleQueue[Work] = SimpleQueue()
         threading.Thread(target=self._forward, args=(incoming,), daemon=True).start()
         threading.Thread(target=self._send_all, args=(self._outgoing,), daemon=True).start()
-        while True:
-            yield incoming.get()
+        return incoming
 
     def _receive(self) -> Iterator[Work]:
         with self._end.makefile("rb", buffering=1 << 18) as stream:

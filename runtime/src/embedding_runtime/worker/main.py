@@ -24,11 +24,12 @@ import numpy as np
 from embedding_runtime.contract import BackendName, Dtype, ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.observability import logs
-from embedding_runtime.protocol.messages import Broken, Failed, LoadedModel, Ready, Vectors, Work
+from embedding_runtime.protocol.messages import Broken, LoadedModel, Ready, Work
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import registry
 from embedding_runtime.worker.backends.base import Backend, BatchFailed, LoadOptions
 from embedding_runtime.worker.backends.choice import Choice
+from embedding_runtime.worker.computing import answer, compute_ahead
 from embedding_runtime.worker.io import SchedulerLink
 
 __all__ = ["Speed", "main", "measure", "prove"]
@@ -144,7 +145,8 @@ def measure(backend: Backend, spec: ModelSpec, *, within: float) -> Speed:
     tokens, speed = backend.batch_tokens, _speed(backend, TokenBatch.of([probe]))
     while len(probe) < tokens <= within * speed:
         try:
-            return Speed(tokens, _speed(backend, TokenBatch.of([probe] * (tokens // len(probe)))))
+            full = TokenBatch.of([probe] * (tokens // len(probe)))
+            return Speed(tokens, max(_speed(backend, full) for _ in range(2)))  # the first one allocates, and compiles
         except BatchFailed as failed:
             _log.warning("a batch of %d tokens failed, trying batches of half the size: %s", tokens, failed)
             tokens //= 2
@@ -191,9 +193,11 @@ def _compute(link: SchedulerLink, name: BackendName, backend: Backend, *, overla
                 daemon=True,
             ).start()
     with _fatal(link, name):
+        if backend.launch is not None:
+            compute_ahead(link.overlapped(), backend, backend.launch, link.send)
         for work in link.works(overlapped=overlapped):
             if work.exclusive:
-                link.send(_answer(backend, work))
+                link.send(answer(backend, work))
             else:
                 concurrent.put(work)
     raise AssertionError("the link gives work for ever")
@@ -209,7 +213,7 @@ def _compute_concurrent(
     with _fatal(link, name):
         use_half_the_cores()
         while True:
-            link.send(_answer(backend, works.get()))
+            link.send(answer(backend, works.get()))
 
 
 @contextmanager
@@ -220,15 +224,6 @@ def _fatal(link: SchedulerLink, name: BackendName) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 as while it loads
         link.send_last(_broken(name, error))
         os._exit(1)
-
-
-def _answer(backend: Backend, work: Work) -> Vectors | Failed:
-    try:
-        return Vectors(work.batch, backend.embed(work.texts), backend.padding(work.texts))
-    except BatchFailed as failed:
-        alone = len(work.texts) == 1  # its traceback once, not for every half on the way to it
-        _log.error("cannot compute a %s: %s", "text" if alone else "batch", failed, exc_info=alone)
-        return Failed(work.batch)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The correctness matrix: what was compared with sentence-transformers itself, as a table at the end of the run."""
+"""Prints the correctness matrix, the comparison with sentence-transformers, at the end of the run."""
 
 from collections.abc import Callable
 

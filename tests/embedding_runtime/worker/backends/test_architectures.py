@@ -1,4 +1,4 @@
-"""Random architectures of transformers' registry: sentence-transformers' own vectors or a refusal, never others."""
+"""Random architectures of transformers' registry: each gets the vectors of sentence-transformers or is refused."""
 
 import random
 from pathlib import Path

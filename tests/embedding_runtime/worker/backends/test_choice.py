@@ -47,19 +47,19 @@ def chosen(directory: Path, *flags: str, says: dict[str, Any] | None = None, **c
 
 
 @pytest.mark.parametrize("backend", ["vllm", "huggingface", "fake"])
-def test_a_backend_that_is_named_is_obeyed(tmp_path: Path, backend: str) -> None:
+def test_an_explicit_backend_is_used(tmp_path: Path, backend: str) -> None:
     assert chosen(tmp_path, f"--backend={backend}", pooling=(Pooling.MAX,)) == Choice(
         BackendName(backend), f"--backend={backend} is set"
     )
 
 
-def test_vllm_serves_what_the_matrix_covers(tmp_path: Path) -> None:
+def test_vllm_serves_models_of_the_matrix(tmp_path: Path) -> None:
     found = chosen(tmp_path)
     assert (found.backend, found.falls_back) == (BackendName.VLLM, True)
     assert found.reason == "vLLM serves this kind of model exactly"
 
 
-def test_vllm_tries_what_it_has_a_class_of_its_own_for(tmp_path: Path) -> None:
+def test_vllm_tries_models_that_it_has_a_class_for(tmp_path: Path) -> None:
     found = chosen(tmp_path, says=MODERN)
     assert (found.backend, found.falls_back) == (BackendName.VLLM, True)
     assert "passed the self test (ModernBertModel of type modernbert" in found.reason
@@ -69,13 +69,13 @@ def test_vllm_tries_what_it_has_a_class_of_its_own_for(tmp_path: Path) -> None:
     ("flags", "says", "changes", "reason"),
     [
         ([], DISTIL, {}, "no class of its own for DistilBertModel"),
-        ([], {"architectures": None}, {}, "no class of its own for a model of no architecture"),
+        ([], {"architectures": None}, {}, "no class of its own for a model without architecture"),
         ([], {}, {"pooling": (Pooling.MAX,)}, "cannot serve it exactly: the model pools by max"),
         (["--quantize=int8"], {}, {}, "not used with --quantize=int8"),
         (["--minimum_cosine=0.99"], {}, {}, "--minimum_cosine is set"),
     ],
 )
-def test_everything_else_is_huggingfaces(
+def test_huggingface_serves_all_other_models(
     tmp_path: Path, flags: list[str], says: dict[str, Any], changes: dict[str, Any], reason: str
 ) -> None:
     found = chosen(tmp_path, *flags, says=says, **changes)
@@ -85,14 +85,14 @@ def test_everything_else_is_huggingfaces(
 
 def test_without_vllm_huggingface_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "_installed", lambda: None)
-    assert chosen(tmp_path) == Choice(BackendName.HUGGINGFACE, "vLLM is not in this installation")
+    assert chosen(tmp_path) == Choice(BackendName.HUGGINGFACE, "vLLM is not installed")
 
 
-def test_vllms_own_classes_are_read_from_its_source() -> None:
+def test_vllms_classes_are_read_from_its_source() -> None:
     assert choice.own_classes() == {"BertModel", "ModernBertModel", "Qwen3ForCausalLM"}
 
 
-def test_the_installed_vllm_lists_them_where_they_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_source_of_the_installed_vllm_lists_its_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     if choice._installed() is None:
         pytest.skip("there is no vLLM")
@@ -101,20 +101,20 @@ def test_the_installed_vllm_lists_them_where_they_are_looked_for(monkeypatch: py
 
 
 @pytest.mark.parametrize("task", ["embed", "text_embedding"])
-def test_the_words_of_both_backends_are_taken_for_a_task(task: str) -> None:
+def test_auto_accepts_the_tasks_of_both_backends(task: str) -> None:
     args = ServeArgs.from_argv(["--model_name=m", f"--task={task}", f"--model_dir={packaged_minilm()}"])
     assert ModelSpec.asked_for(args).dimensions == 384
 
 
 @pytest.mark.parametrize("task", ["score", "text_ranking"])
-def test_a_task_of_another_kind_of_model_is_refused_in_the_words_of_the_same_backend(task: str) -> None:
+def test_a_task_of_another_kind_of_model_is_refused_with_the_same_backends_name(task: str) -> None:
     args = ServeArgs.from_argv(["--model_name=m", f"--task={task}", f"--model_dir={packaged_minilm()}"])
     right = {"score": "embed", "text_ranking": "text_embedding"}[task]
     with pytest.raises(Exception, match=f"use --task={right}, or remove --task"):
         ModelSpec.asked_for(args)
 
 
-def test_a_backend_that_quantizes_nothing_is_refused_by_name() -> None:
+def test_quantization_is_refused_with_an_explicit_vllm() -> None:
     with pytest.raises(ContractError, match="use --backend=huggingface, or remove --backend or --quantize"):
         ServeArgs.from_argv(["--model_name=m", "--backend=vllm", "--quantize=int8"])
 
@@ -135,6 +135,6 @@ class NotANumber:
         (BackendName.HUGGINGFACE, Dtype.FLOAT32, "download the model again"),
     ],
 )
-def test_of_vectors_that_are_not_finite_the_remedy_is_one(backend: BackendName, dtype: Dtype, remedy: str) -> None:
+def test_vectors_that_are_not_finite_have_a_valid_remedy(backend: BackendName, dtype: Dtype, remedy: str) -> None:
     with pytest.raises(Exception, match=f"NaN or infinity in {dtype} with {backend}: .*{remedy}"):
         prove(NotANumber(), replace(MINILM, dtype=dtype), backend)  # type: ignore[arg-type]

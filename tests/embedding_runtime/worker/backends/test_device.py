@@ -1,6 +1,7 @@
-"""What is chosen for GPUs, as far as a machine without one can tell: nothing here has run on a GPU."""
+"""Settings for GPUs, tested without a GPU."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ device = pytest.importorskip("embedding_runtime.worker.backends.device")
 huggingface = pytest.importorskip("embedding_runtime.worker.backends.huggingface")
 packed = pytest.importorskip("embedding_runtime.worker.backends.packed")
 padded = pytest.importorskip("embedding_runtime.worker.backends.padded")
+bert_gpu = pytest.importorskip("embedding_runtime.worker.backends.bert_gpu")
 transformer = pytest.importorskip("embedding_runtime.worker.backends.transformer")
 tiny = pytest.importorskip("support.tiny_models")
 
@@ -87,3 +89,46 @@ def test_wider_rows_give_the_same_vectors_and_are_counted_as_padding(tmp_path: P
     texts = TokenBatch.of([np.arange(4, 4 + length, dtype=np.int32) for length in (3, 9, 30)])
     np.testing.assert_allclose(wider.embed(texts), plain.embed(texts), atol=1e-6)
     assert (plain.padding(texts), wider.padding(texts)) == (0, 5 + 7 + 2)
+
+
+def attention_per_text(query: Any, key: Any, value: Any, layout: Any) -> Any:
+    """What the kernels of a GPU compute for all texts at once."""
+    ends = layout.ends.tolist()
+    parts = [[each[start:stop].transpose(0, 1) for each in (query, key, value)] for start, stop in pairwise(ends)]
+    return torch.cat([torch.nn.functional.scaled_dot_product_attention(*part).transpose(0, 1) for part in parts])
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "xlm-roberta"])
+def test_bert_written_out_for_a_gpu_gives_the_numbers_of_transformers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(packed, "attend_at_once", attention_per_text)
+    spec = ModelSpec.read(tiny.a_transformer(tmp_path, tiny.SHAPES[name]))
+    model = transformer.load(spec).model
+    lengths = (9, 2, 30, 9, 1)
+    types = [np.arange(length) >= length // 2 for length in lengths] if name == "bert" else None
+    texts = TokenBatch.of(
+        [np.arange(4, 4 + length, dtype=np.int32) for length in lengths],
+        None if types is None else [each.astype(np.uint8) for each in types],
+    )
+    assert bert_gpu.written_out(model)
+    with torch.inference_mode():
+        found = bert_gpu.prepare(model)(texts)
+        alone = torch.cat([padded.prepare(model)(text) for text in texts.singles()])
+    torch.testing.assert_close(found, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_models_with_layers_of_their_own_are_not_written_out(tmp_path: Path) -> None:
+    model = transformer.load(ModelSpec.read(tiny.a_transformer(tmp_path, tiny.SHAPES["mpnet"]))).model
+    assert not bert_gpu.written_out(model)
+
+
+def test_rows_are_at_once_there_on_a_cpu() -> None:
+    copy = device.HostCopy(torch.ones(2, 3))
+    assert copy.is_done()
+    assert copy.wait().tolist() == [[1.0] * 3] * 2
+
+
+def test_arrays_that_are_copied_together_come_apart_as_they_were() -> None:
+    first, second = device.together_to_device([np.arange(3), np.arange(2, dtype=np.uint32)], torch.device("cpu"))
+    assert (first.tolist(), second.tolist(), first.dtype) == ([0, 1, 2], [0, 1], torch.int32)

@@ -1,4 +1,4 @@
-"""What an exception from the middle of a batch means."""
+"""Classification of exceptions of a batch."""
 
 from pathlib import Path
 from typing import Any, NoReturn

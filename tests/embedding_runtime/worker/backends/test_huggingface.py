@@ -1,4 +1,4 @@
-"""The Hugging Face backend in this process, on tiny models: what it refuses, and how it forms batches."""
+"""The Hugging Face backend in process, on tiny models: refusals and kinds of batches."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Loading a model lightly: each in a process of its own, because modules are loaded once."""
+"""Skipped imports, each tested in its own process, because modules are imported once."""
 
 import subprocess
 import sys

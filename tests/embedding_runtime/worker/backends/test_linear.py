@@ -1,4 +1,4 @@
-"""Linear layers by other libraries give torch's own results, whatever the CPU: both ways are tried on every machine."""
+"""Linear layers of other libraries return torch's results; both variants are tested on every CPU."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""bfloat16 and int8 on a CPU: near float32 by as much as is told, a text's vector its own, and refused by name."""
+"""bfloat16 and int8 on CPUs: distance to float32, independence of the batch, and refusals."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Cross-encoders on both real backends, in every file format, against sentence-transformers' CrossEncoder itself."""
+"""Cross-encoders on both real backends, in every file format, compared with CrossEncoder."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

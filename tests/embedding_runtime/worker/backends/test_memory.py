@@ -1,4 +1,4 @@
-"""The worker's memory under batches of ever new sizes: in a process of its own, which reads the limits as it starts."""
+"""The worker's memory with batches of many sizes, in a separate process, which reads the limits at its start."""
 
 import subprocess
 import sys

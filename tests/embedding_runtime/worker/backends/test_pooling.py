@@ -1,4 +1,4 @@
-"""Pooling by itself; that its rows are sentence-transformers' own is the matrix's."""
+"""Pooling functions. The matrix compares their rows with sentence-transformers."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Python code that comes with a model: never run unless asked, and then as sentence-transformers runs it."""
+"""Python code of a model: it runs only with the flag, and then as in sentence-transformers."""
 
 import json
 from pathlib import Path

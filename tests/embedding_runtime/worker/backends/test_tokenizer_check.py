@@ -30,7 +30,7 @@ def a_spec(directory: Path, name: str = "vocab.txt") -> ModelSpec:
 
 
 @pytest.mark.parametrize("name", old.OLD_TOKENIZERS)
-def test_an_old_tokenizer_gives_the_tokens_that_transformers_gives(tmp_path: Path, name: str) -> None:
+def test_an_old_tokenizer_returns_the_tokens_of_transformers(tmp_path: Path, name: str) -> None:
     spec = a_spec(tmp_path, name)
     tokenizer_check.check(spec)
     theirs = tokenizer_check.AutoTokenizer.from_pretrained(spec.directory)
@@ -39,7 +39,7 @@ def test_an_old_tokenizer_gives_the_tokens_that_transformers_gives(tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", old.OLD_TOKENIZERS)
-def test_so_it_does_for_pairs(tmp_path: Path, name: str) -> None:
+def test_an_old_tokenizer_returns_the_pairs_of_transformers(tmp_path: Path, name: str) -> None:
     spec = a_spec(tmp_path, name)
     tokenizer_check.check_pairs(spec)
     theirs = tokenizer_check.AutoTokenizer.from_pretrained(spec.directory)
@@ -47,33 +47,33 @@ def test_so_it_does_for_pairs(tmp_path: Path, name: str) -> None:
     assert np.array_equal(found, theirs("The Quick", "fox")["input_ids"])
 
 
-def test_a_tokenizer_that_transformers_reads_as_it_is_stays(tmp_path: Path) -> None:
+def test_a_tokenizer_that_transformers_does_not_change_is_used(tmp_path: Path) -> None:
     made = tmp_path / "made" / "tokenizer.json"
     tokenizer_check.check(replace(MINILM, converted_tokenizer=made))
     assert not made.exists()
 
 
-def test_without_a_place_to_write_to_it_is_refused_with_a_remedy(tmp_path: Path) -> None:
+def test_without_a_temporary_directory_the_model_is_refused_with_a_remedy(tmp_path: Path) -> None:
     spec = replace(a_spec(tmp_path), converted_tokenizer=None)
     with pytest.raises(ModelRefused, match=r"has no tokenizer.json, and there is no temporary .* set TMPDIR, or save"):
         tokenizer_check.check(spec)
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "made").write_text("a file")
     with pytest.raises(ModelRefused, match=r"made/tokenizer.json cannot be written: File exists"):
         tokenizer_check.check(a_spec(tmp_path))
 
 
-def test_a_tokenizer_in_python_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_a_python_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
     spec = a_spec(tmp_path)
     old.without_tokenizer(spec.directory)
     (spec.directory / "config.json").write_text(json.dumps({"model_type": "canine"}))
     with pytest.raises(
-        ModelRefused, match="transformers' CanineTokenizer cannot be written as one: save the tokenizer"
+        ModelRefused, match="transformers' CanineTokenizer cannot be converted to one: save the tokenizer"
     ):
         tokenizer_check.check(spec)
 
 
-def test_the_packaged_model_is_read_from_its_own_file() -> None:
+def test_the_packaged_model_uses_its_own_tokenizer() -> None:
     assert MINILM.tokenizer_file == packaged_minilm() / "tokenizer.json"

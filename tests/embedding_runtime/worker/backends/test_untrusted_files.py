@@ -1,4 +1,4 @@
-"""Model files that could run code: pickled weights. Python of their own is in test_remote_code.py."""
+"""Model files that could execute code: pickled weights. See test_remote_code.py for Python code."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The decision, from config.json alone: a class that the matrix covers, or a self test at start."""
+"""The decision from config.json: a class that the matrix covers, or a self test at startup."""
 
 import json
 import re

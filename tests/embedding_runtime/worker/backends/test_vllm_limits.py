@@ -1,4 +1,4 @@
-"""What vLLM would get wrong is refused before vLLM is imported, and the backend that can serve it is named."""
+"""Models that vLLM cannot serve exactly are refused before vLLM is imported, with the backend that can."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What vLLM computes is proven at start for all but what the matrix covers; what its loader leaves out is refused."""
+"""vLLM's self test for models outside of the matrix, and its check for missing weights."""
 
 import json
 import re

@@ -1,5 +1,6 @@
 """Parse and validate request bodies: bytes in, the route's model out, or one error that lists every problem."""
 
+import contextlib
 import difflib
 import json
 import re
@@ -11,11 +12,14 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
+from pydantic_core import from_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from embedding_runtime.errors import BadRequest, MalformedBody
 from embedding_runtime.frontend.context import RequestContext, context_of
 from embedding_runtime.frontend.dialects.base import RequestBody
+from embedding_runtime.frontend.json_values import check_values
+from embedding_runtime.frontend.limits import Limits
 from embedding_runtime.frontend.pipeline.computing import run_large
 
 __all__ = ["BodyRoute", "Choice", "Context"]
@@ -77,7 +81,9 @@ def _reading(
         given = {**scope["path_params"], "body": body}
         if asks_for_context:
             given["context"] = context
+        del body
         response = await endpoint(**given)
+        given.clear()  # sending may wait until the client has read the previous response
         await response(scope, receive, send)
 
     return app
@@ -92,11 +98,18 @@ async def _body(model: type[RequestBody] | Choice, request: Request) -> RequestB
         raise MalformedBody(_NO_OBJECT)
     if len(content) <= _LARGE:
         return _read(model, *parts)
-    return await run_large(partial(_read, model, *parts))
+    return await run_large(partial(_read_large, model, *parts, context_of(request.scope).limits))
 
 
 _LARGE = 1 << 16
 """A body of more bytes is parsed in a thread, off the event loop."""
+
+
+def _read_large(model: type[RequestBody] | Choice, head: bytes, rest: bytes, limits: Limits | None) -> RequestBody:
+    """Raises BadRequest."""
+    if limits is not None:
+        check_values(head, limits)
+    return _read(model, head, rest)
 
 
 def _read(model: type[RequestBody] | Choice, head: bytes, rest: bytes) -> RequestBody:
@@ -109,7 +122,9 @@ def _read(model: type[RequestBody] | Choice, head: bytes, rest: bytes) -> Reques
 
 def _json(content: bytes) -> Any:
     """Raises MalformedBody."""
-    try:
+    with contextlib.suppress(ValueError):
+        return from_json(content)  # json.loads would copy the body to a string of up to four bytes per character
+    try:  # json.loads describes the problem, and accepts unpaired surrogates, which have their own message
         return json.loads(content)
     except json.JSONDecodeError as error:
         raise MalformedBody(f"the body is not JSON: {error.msg} at character {error.pos}") from None

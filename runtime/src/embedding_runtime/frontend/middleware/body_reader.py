@@ -8,13 +8,12 @@ from functools import partial
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from embedding_runtime.errors import BadRequest, BodyTooLarge, BodyTooLate, Overloaded, RuntimeFault
+from embedding_runtime.errors import BadRequest, BodyTooLarge, BodyTooLate, RuntimeFault
 from embedding_runtime.frontend import memory
-from embedding_runtime.frontend.body_pool import BodyPool, HeldBody, Stage
+from embedding_runtime.frontend.body_pool import BodyPool, HeldBody, Stage, no_memory
 from embedding_runtime.frontend.context import Deadline, RequestContext, context_of
-from embedding_runtime.frontend.json_values import check_values
 from embedding_runtime.frontend.limits import TIMEOUT_HEADER, Limits
-from embedding_runtime.frontend.pipeline.computing import run_large, while_wanted
+from embedding_runtime.frontend.pipeline.computing import while_wanted
 from embedding_runtime.frontend.turns import Turns
 from embedding_runtime.protocol.requests import Lane
 
@@ -31,7 +30,7 @@ BODIES_AT_ONCE = 4
 LARGE = 1 << 16
 """Bodies of more bytes are parsed and tokenized one at a time, because they take many times their size in Python."""
 
-TRIMMED = 1 << 20
+TRIMMED = 1 << 18
 """After a request with a body of more bytes, free memory is returned to the system."""
 
 LINGER_SECONDS = 5
@@ -58,14 +57,14 @@ class BodyReader:
             return
         context = context_of(scope)
         held = self._pool.body(context.principal.name, asyncio.get_running_loop().time())
+        context.body, context.limits = held, self._limits
         context.held_body.append(held.release)
         try:
             refusal = await self._handle(context, held, scope, receive, send)
         finally:
-            context.tokenized()
+            context.answering()
             if held.size > TRIMMED:
                 asyncio.get_running_loop().call_soon(memory.collect)
-            held.release()
         if refusal is None:
             return
         # Outside of the except block: the exception holds the bytes that were read.
@@ -87,32 +86,24 @@ class BodyReader:
                 return None
             if len(body) > LARGE:
                 context.receive = receive
-                await self._wait_for_turn(context, held)
-                await run_large(partial(check_values, _json_part(headers, body), self._limits))
+                async with held.waiting():
+                    await while_wanted(context, partial(self._take_turn, context))
         except RuntimeFault as fault:
             return await self._refuse(Request(scope), fault)
         held.stage = Stage.IN_USE
         receive = _after(body, receive)
         del body
-        await self._app(scope, receive, send)
+
+        async def answer(message: Message) -> None:
+            context.answering()  # before sending, which may wait until the client has read the previous response
+            await send(message)
+
+        await self._app(scope, receive, answer)
         return None
 
-    async def _wait_for_turn(self, context: RequestContext, held: HeldBody) -> None:
-        """Raises ClientGone, DeadlinePassed, Overloaded."""
-        turn = asyncio.ensure_future(self._large.acquire(held.principal))
-        held.when_given_up = turn.cancel
-        try:
-            await while_wanted(context, lambda: turn)
-        except asyncio.CancelledError:
-            if held.stage is Stage.GIVEN_UP:
-                raise _no_memory() from None
-            raise
-        finally:
-            if turn.done() and not turn.cancelled():
-                context.turn.append(self._large.release)
-            else:
-                turn.cancel()
-        held.stage = Stage.IN_USE
+    async def _take_turn(self, context: RequestContext) -> None:
+        await self._large.acquire(context.principal.name)
+        context.turn.append(self._large.release)
 
     def _deadline(self, headers: Mapping[bytes, bytes], scope: Scope) -> Deadline:
         asked = headers.get(TIMEOUT_HEADER.lower().encode())
@@ -152,7 +143,7 @@ class BodyReader:
             if held.stage is not Stage.GIVEN_UP:
                 raise BodyTooLate(seconds=seconds) from None
         if held.stage is Stage.GIVEN_UP:
-            raise _no_memory()
+            raise no_memory()
         return bytes(content) if held.is_complete else None
 
 
@@ -161,12 +152,6 @@ def _joined(content: bytes | bytearray, part: bytes) -> bytearray:
     whole = content if isinstance(content, bytearray) else bytearray(content)
     whole += part
     return whole
-
-
-def _no_memory() -> Overloaded:
-    return Overloaded(
-        "Server overloaded: the memory for request bodies is full, and this body was dropped", retry_after=1
-    )
 
 
 def _lane(headers: Mapping[bytes, bytes]) -> Lane | None:
@@ -200,15 +185,3 @@ async def _end(response: Response, receive: Receive, send: Send) -> None:
             while (await receive()).get("more_body"):
                 pass
     await send({"type": "http.response.body"})
-
-
-def _json_part(headers: Mapping[bytes, bytes], body: bytes) -> bytes:
-    """The part of a body that may be JSON, by Content-Type or by the header of Open Inference's binary extension."""
-    length = headers.get(b"inference-header-content-length")
-    if length is not None and length.isdigit() and len(length) <= _DIGITS:
-        return body[: int(length)]
-    kind = headers.get(b"content-type")
-    return body if kind is None or b"json" in kind.lower() else b""
-
-
-_DIGITS = 12

@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 from embedding_runtime.errors import ClientGone, DeadlinePassed
 from embedding_runtime.frontend.context import RequestContext
 
-__all__ = ["run_large", "while_wanted"]
+__all__ = ["reserve", "run_large", "waiting", "while_wanted"]
 
 T = TypeVar("T")
+
+TEXTS_IN_ANSWER = 2
+"""Memory for the texts in a response that repeats them, as a multiple of the body: JSON, and the whole response."""
 
 
 async def while_wanted(context: RequestContext, work: Callable[[], Awaitable[T]]) -> T:
@@ -36,6 +39,26 @@ async def while_wanted(context: RequestContext, work: Callable[[], Awaitable[T]]
                 return await begun
     except TimeoutError:
         raise (ClientGone() if is_gone else DeadlinePassed(seconds=context.deadline.seconds)) from None
+
+
+async def reserve(context: RequestContext, size: int, *, holding: int = 0) -> None:
+    """Reserve memory for a response of `size` bytes, and wait until it is available.
+
+    `holding`: bytes that the request holds beside its body. If others need this memory meanwhile, the request is
+    dropped. Raises Overloaded then.
+    """
+    if context.keeps_texts and context.body is not None:
+        size += TEXTS_IN_ANSWER * context.body.held
+    share = context.answer_share
+    if share is None or share.reserve_now(size):
+        return
+    async with waiting(context, holding):
+        await share.reserve(size)
+
+
+def waiting(context: RequestContext, holding: int = 0) -> AbstractAsyncContextManager[None]:
+    """See `HeldBody.waiting`."""
+    return nullcontext() if context.body is None else context.body.waiting(holding)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.protocol.messages import VectorRows
 
-__all__ = ["PairScores", "label", "probabilities", "score_pairs"]
+__all__ = ["PairScores", "label", "probabilities", "score_pairs", "truncates_pairs"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,16 @@ async def score_pairs(
         )
     rows, tokens = await service.scores(context, pairs, operation=operation, truncate=truncate, field=field)
     return PairScores(rows[:, 0], tokens)
+
+
+def truncates_pairs(*, truncate: bool | None, keep_tokens: int | None, default: bool | None = None) -> bool | None:
+    """Combine `truncate` with vLLM's truncate_prompt_tokens (`keep_tokens`), for `score_pairs`. Raises BadRequest."""
+    if truncate is False and keep_tokens is not None:
+        message = "truncate=false contradicts truncate_prompt_tokens, which enables truncation: remove one of them"
+        raise BadRequest(message, param="truncate")
+    if keep_tokens is not None:
+        return True
+    return default if truncate is None else truncate
 
 
 async def probabilities(

@@ -1,15 +1,16 @@
 """The service that routes call: the served model, and the pipeline from texts to vectors."""
 
 from collections.abc import Awaitable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 from embedding_runtime.contract import BackendName, Kind, Truncate
 from embedding_runtime.errors import NotReady, OneText, UnknownModel
-from embedding_runtime.frontend.answer_budget import BYTES_PER_NUMBER
+from embedding_runtime.frontend.answer_budget import BYTES_PER_NUMBER, BYTES_PER_SCORE
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.limits import Limits
-from embedding_runtime.frontend.pipeline.computing import while_wanted
+from embedding_runtime.frontend.pipeline.computing import reserve, waiting, while_wanted
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.tokenization import Admit, Given, Tokenization
 from embedding_runtime.model import ModelSpec, space
@@ -29,7 +30,7 @@ class Service:
 
     name: str
     named_backend: BackendName
-    """As the flags have it."""
+    """The value of --backend."""
     spec: ModelSpec
     tokenizer: TextTokenizer
     engine: Scheduler
@@ -41,7 +42,7 @@ class Service:
 
     @property
     def backend(self) -> str:
-        """The one that computes; while the model loads, as the flags have it."""
+        """The backend that computes; while the model is loading, the value of --backend."""
         return self.named_backend if self.engine.model is None else self.engine.model.backend
 
     @cached_property
@@ -51,7 +52,7 @@ class Service:
 
     @property
     def tokenization(self) -> Tokenization:
-        """The tokenization of this model. Raises NotReady while the model loads, since its tokenizer may change."""
+        """The tokenization of this model. Raises NotReady while the model is loading: its tokenizer may change."""
         if self.engine.state is State.LOADING:
             raise NotReady(self.engine.reason)
         return self._tokenization
@@ -118,12 +119,11 @@ class Service:
     ) -> tuple[VectorRows, int]:
         several = not isinstance(given, str) and given and not isinstance(given[0], int)
         number = len(given) if several else 1
-        if several and self.spec.kind is Kind.EMBEDDING_MODEL:
-            await self._reserve(context, min(number, self.limits.max_inputs))
         admit = self._admit(context, number)
         texts = await self.tokenization.texts(given, options, field=field, admit=admit, truncated=context.truncated)
         del given
         context.tokenized()
+        await reserve(context, self._answer_size(texts), holding=texts.ids.nbytes)
         return options.finish(await self._embed(context, texts, field=field)), texts.tokens
 
     async def _scores(
@@ -134,7 +134,13 @@ class Service:
             pairs, truncate=truncate, field=field, admit=admit, truncated=context.truncated
         )
         context.tokenized()
+        await reserve(context, self._answer_size(texts), holding=texts.ids.nbytes)
         return await self._embed(context, texts, field=field), texts.tokens
+
+    def _answer_size(self, texts: TokenBatch) -> int:
+        """The size of the response in bytes."""
+        one = BYTES_PER_NUMBER if self.spec.kind is Kind.EMBEDDING_MODEL else BYTES_PER_SCORE
+        return len(texts) * self.spec.dimensions * one
 
     def _admit(self, context: RequestContext, texts: int) -> Admit:
         """A check of admission that is called during tokenization, with the tokens counted so far."""
@@ -151,17 +157,13 @@ class Service:
         context.lane = context.lane or Lane.by_size(len(texts))
         context.texts += len(texts)
         context.tokens += texts.tokens
+        # A body whose texts are kept is held to the end. The pool may drop it until then.
+        held = waiting(context) if context.keeps_texts else nullcontext()
         with tracing.span("embed"):
             try:
-                return await self.engine.embed(
-                    texts, context.principal, lane=context.lane, seconds=context.deadline.left
-                )
+                async with held:
+                    return await self.engine.embed(
+                        texts, context.principal, lane=context.lane, seconds=context.deadline.left
+                    )
             except OneText as fault:
                 raise type(fault)(index=fault.index, field=field) from fault
-
-    async def _reserve(self, context: RequestContext, texts: int) -> None:
-        """Wait until the memory for the response is reserved."""
-        size = texts * self.spec.dimensions * BYTES_PER_NUMBER
-        share = context.answer_share
-        if share is not None and not share.reserve_now(size):
-            await share.reserve(size)

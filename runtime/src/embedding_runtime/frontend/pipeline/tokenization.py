@@ -6,7 +6,7 @@ tokens. At most one slice of work is wasted.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -41,6 +41,9 @@ SMALL = 1024
 SLICE = 1 << 16
 """Characters of a slice: at most 30 MB of objects in tokenizers, if each character is a token."""
 
+FEW_IDS = 10_000
+"""Up to this many token ids of a request are checked on the event loop, in a millisecond."""
+
 CHARACTERS_PER_TOKEN = 2
 """A text with more characters per --max_request_tokens is rejected without tokenization.
 
@@ -71,6 +74,8 @@ class Tokenization:
         """`name`: name of the model. `backend`: returns the backend. `seconds`: metric of the duration."""
         self._name, self._backend, self._spec = name, backend, spec
         self._tokenizer, self._limits, self._seconds = tokenizer, limits, seconds
+        self.listing = asyncio.Lock()
+        """Held by requests that list the tokens of long texts, one at a time."""
 
     async def texts(
         self,
@@ -103,7 +108,8 @@ class Tokenization:
             message = f"{field}: this model has a prompt, which cannot be added to token ids: send texts"
             raise BadRequest(message, param=field)
         else:
-            texts = TokenBatch.of([self._as_ids(field, index, ids) for index, ids in enumerate(many)])
+            check = partial(self._ids, many, field)
+            texts = await run_large(check) if sum(map(len, many)) > FEW_IDS else check()
         self._check(texts, options.limit, field, more=len(texts) < len(many))
         return texts
 
@@ -138,15 +144,26 @@ class Tokenization:
         return texts
 
     async def tokens(
-        self, texts: Sequence[str], *, special: bool, field: str, admit: Admit = admit_any
-    ) -> list[list[Token]]:
-        """The tokens of each text, without a prompt. Raises BadRequest, and what `admit` raises."""
+        self,
+        texts: Sequence[str],
+        write: Callable[[Iterable[Token]], T],
+        *,
+        special: bool,
+        field: str,
+        admit: Admit = admit_any,
+    ) -> tuple[list[T], int]:
+        """Tokenize texts without a prompt, and write the tokens of each with `write`.
+
+        Returns the results of `write` and the number of tokens. Raises BadRequest, and what `admit` raises.
+        """
         self.check_number(texts, field)
-        encode = partial(self._tokenizer.tokens, special=special)
-        slices = await self._in_slices(texts, encode, size=lambda found: sum(map(len, found)), field=field, admit=admit)
-        found = [tokens for each in slices for tokens in each]
-        self.check_tokens(sum(map(len, found)), field, more=len(found) < len(texts), one=len(texts) == 1)
-        return found
+        encode = partial(self._tokenizer.tokens, write=write, special=special)
+        # One slice at a time: texts and offsets of tokens take several times the memory of their ids.
+        slices = await self._in_slices(texts, encode, size=_counted, field=field, admit=admit, run=run_large)
+        found = [written for each in slices for _, written in each]
+        tokens = sum(map(_counted, slices))
+        self.check_tokens(tokens, field, more=len(found) < len(texts), one=len(texts) == 1)
+        return found, tokens
 
     def check_number(self, texts: Sequence[object], field: str) -> None:
         """Check the number of texts or pairs of a request. Raises BadRequest."""
@@ -181,18 +198,19 @@ class Tokenization:
         field: str,
         admit: Admit,
         cut_to: int | None = None,
+        run: Callable[[Callable[[], Encoded]], Awaitable[Encoded]] = asyncio.to_thread,
     ) -> list[Encoded]:
         """Encode texts in slices, and stop when a request has too many tokens: the result then has fewer texts.
 
-        `size`: number of tokens of an encoded slice. `cut_to`: maximum tokens that `encode` keeps of a text. Raises
-        BadRequest for a text that is much too long.
+        `size`: number of tokens of an encoded slice. `cut_to`: maximum tokens that `encode` keeps of a text. `run`:
+        runs `encode` if there is only one slice. Raises BadRequest for a text that is much too long.
         """
         characters = sum(map(_characters, texts))
         if characters <= SMALL:
             return [encode(texts)]
         await admit(len(texts) * max(1, len(self._tokenizer.first) + len(self._tokenizer.last)))
         if characters <= SLICE:
-            return [await asyncio.to_thread(encode, texts)]
+            return [await run(partial(encode, texts))]
         found: list[Encoded] = []
         tokens = 0
         for few in _slices(texts):
@@ -265,6 +283,10 @@ class Tokenization:
                 )
                 raise BadRequest(message, param=field)
 
+    def _ids(self, many: Sequence[Sequence[int]], field: str) -> TokenBatch:
+        """Check token ids of texts. Raises BadRequest."""
+        return TokenBatch.of([self._as_ids(field, index, ids) for index, ids in enumerate(many)])
+
     def _as_ids(self, field: str, index: int, ids: Sequence[int]) -> TokenIds:
         """Check token ids of the client. Those of another tokenizer rarely have the special tokens of this one."""
         first, last = self._tokenizer.first, self._tokenizer.last
@@ -298,6 +320,10 @@ def _reject_padding_tokens(texts: TokenBatch, padding: int, field: str) -> None:
 
 def _tokens(batch: TokenBatch) -> int:
     return batch.tokens
+
+
+def _counted(found: Iterable[tuple[int, object]]) -> int:
+    return sum(tokens for tokens, _ in found)
 
 
 def _slices(texts: Sequence[Input]) -> Iterator[Sequence[Input]]:

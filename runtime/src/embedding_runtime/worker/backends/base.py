@@ -7,7 +7,7 @@ from typing import Protocol
 from embedding_runtime.protocol.messages import VectorRows
 from embedding_runtime.protocol.token_batch import TokenBatch
 
-__all__ = ["Backend", "BatchFailed", "LoadOptions"]
+__all__ = ["Backend", "BatchFailed", "Launched", "LoadOptions"]
 
 
 class BatchFailed(Exception):
@@ -28,6 +28,18 @@ class LoadOptions:
         return 0.9 / self.workers_on_gpu
 
 
+class Launched(Protocol):
+    """A batch on a GPU, which computes it in the background."""
+
+    def is_done(self) -> bool:
+        """Whether `rows` returns immediately."""
+        ...
+
+    def rows(self) -> VectorRows:
+        """Wait for the result, and return it. See `Backend.embed`."""
+        ...
+
+
 class Backend(Protocol):
     """Turns texts into vectors, pairs into scores. Lives in the worker process."""
 
@@ -46,6 +58,11 @@ class Backend(Protocol):
         """What a thread does before its first batch to compute with half of the machine, beside another one that has
         done so. None: one batch at a time. The main thread has the whole machine.
         """
+        ...
+
+    @property
+    def launch(self) -> Callable[[TokenBatch], Launched] | None:
+        """`embed` in two steps, so that the next batch can be launched while this one is computed. None: not a GPU."""
         ...
 
     @property

@@ -1,8 +1,8 @@
-"""Which backend serves a model where no flag names one: from the model's files alone, before anything is imported.
+"""Selects the backend for --backend=auto from the model's files, before any library is imported.
 
-vllm serves what the correctness matrix covers, and tries what vLLM has a class of its own for: there the self test at
-start decides, and huggingface takes over from a refusal, in the same process, started anew. Everything else is
-huggingface's: vLLM would run transformers' code through an adapter, half a minute later. Imports nothing of vLLM.
+vllm serves models that the correctness matrix covers. It also tries models for which vLLM has its own class: the self
+test at startup decides, and if it fails, the worker process restarts with huggingface. All other models are served by
+huggingface, since vLLM would run transformers' code through an adapter, half a minute later. It does not import vLLM.
 """
 
 import ast
@@ -20,18 +20,18 @@ __all__ = ["Choice", "choose", "own_classes"]
 
 @dataclass(frozen=True)
 class Choice:
-    """What loads the model."""
+    """The selected backend."""
 
     backend: BackendName
     """Never AUTO."""
     reason: str
-    """In words, for the log and for users."""
+    """Reason for logs and users."""
     falls_back: bool = False
-    """huggingface serves what vllm refuses."""
+    """Whether huggingface serves the model if vllm refuses it."""
 
 
 def choose(args: ServeArgs, spec: ModelSpec) -> Choice:
-    """A backend that is named is obeyed. Raises ModelRefused."""
+    """Select the backend; a value of --backend other than auto is used as it is. Raises ModelRefused."""
     if args.backend is not BackendName.AUTO:
         return Choice(args.backend, f"--backend={args.backend} is set")
     if (why_not := _why_not_vllm(args, spec)) is not None:
@@ -43,7 +43,7 @@ def choose(args: ServeArgs, spec: ModelSpec) -> Choice:
     if architecture not in own_classes():
         return Choice(
             BackendName.HUGGINGFACE,
-            f"vLLM has no class of its own for {architecture or 'a model of no architecture'}",
+            f"vLLM has no class of its own for {architecture or 'a model without architecture'}",
         )
     return Choice(BackendName.VLLM, f"vLLM has {architecture}, and passed the self test ({reason})", falls_back=True)
 
@@ -54,7 +54,7 @@ def _why_not_vllm(args: ServeArgs, spec: ModelSpec) -> str | None:
     if "minimum_cosine" in args.model_fields_set:
         return "--minimum_cosine is set, and vLLM's vectors are not measured"
     if _installed() is None:
-        return "vLLM is not in this installation"
+        return "vLLM is not installed"
     problems = vllm_limits.problems(spec)
     return f"vLLM cannot serve it exactly: the model {', and '.join(problems)}" if problems else None
 
@@ -65,10 +65,10 @@ _TABLES = ("_TEXT_GENERATION_MODELS", "_EMBEDDING_MODELS", "_SEQUENCE_CLASSIFICA
 
 
 def own_classes() -> AbstractSet[str]:
-    """The architectures of texts that the installed vLLM has classes for, as its source lists them.
+    """Architectures of text models that the installed vLLM has classes for, parsed from its source.
 
-    Asking vLLM itself would import it, which takes half a minute. Empty where the lists are not where they were: then
-    huggingface serves what the matrix does not cover.
+    Importing vLLM would take half a minute. The result is empty if vLLM's source is organized differently; huggingface
+    then serves all models outside of the matrix.
     """
     vllm = _installed()
     if vllm is None or not (source := vllm / _REGISTRY).is_file():
@@ -84,7 +84,7 @@ def own_classes() -> AbstractSet[str]:
 
 
 def _installed() -> Path | None:
-    """vLLM's package, unopened."""
+    """The directory of vLLM's package, without importing it."""
     found = importlib.util.find_spec("vllm")
     places = None if found is None else found.submodule_search_locations
     return Path(places[0]) if places else None

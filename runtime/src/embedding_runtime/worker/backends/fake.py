@@ -16,6 +16,7 @@ class FakeBackend:
     detail = "fake vectors, for tests only"
     use_half_the_cores = None
     cosine = None
+    launch = None
     batch_tokens = 2048
 
     def __init__(self, spec: ModelSpec) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import transformers
 from torch import Tensor
@@ -23,6 +24,7 @@ from embedding_runtime.protocol.messages import VectorRows
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import (
     bert,
+    bert_gpu,
     cores,
     linear,
     low_precision,
@@ -32,7 +34,7 @@ from embedding_runtime.worker.backends import (
     transformer,
 )
 from embedding_runtime.worker.backends.base import LoadOptions
-from embedding_runtime.worker.backends.device import prepare_gpu, rounded_up
+from embedding_runtime.worker.backends.device import HostCopy, prepare_gpu, rounded_up
 from embedding_runtime.worker.backends.failure import batch_failed
 from embedding_runtime.worker.backends.padded import Forward, Width
 from embedding_runtime.worker.backends.self_test import SelfTest
@@ -63,32 +65,57 @@ class HuggingFaceBackend:
         *,
         packs: bool = False,
         width: Width = max,
+        sorts: bool = True,
     ) -> None:
-        """`use_half_the_cores` as in Backend. `packs`: `forward` pads nothing. `width`: of the rows where it does."""
+        """`use_half_the_cores` as in Backend. `packs`: `forward` pads nothing. `width`: of the rows where it does.
+
+        `sorts`: `forward` wants texts in rising order of length.
+        """
         self._forward, self._head, self.detail, self._packs = forward, head, detail, packs
-        self._width = width
+        self._width, self._sorts = width, sorts
         self.use_half_the_cores = use_half_the_cores
         self.cosine: float | None = None
         self.batch_tokens = _GPU_BATCH_TOKENS if torch.cuda.is_available() else _CPU_BATCH_TOKENS
+        self.launch = self._launch if torch.cuda.is_available() else None
+
+    def embed(self, batch: TokenBatch) -> VectorRows:
+        return self._launch(batch).rows()
 
     @torch.inference_mode()
-    def embed(self, batch: TokenBatch) -> VectorRows:
+    def _launch(self, batch: TokenBatch) -> "_Launched":
         try:
-            return self._rows(batch)
+            order = self._order(batch)
+            texts = batch if order is None else batch.reordered(order)
+            return _Launched(HostCopy(self._head(self._forward(texts), texts.lengths.tolist())), order)
         except Exception as error:
             raise batch_failed(error) from error
 
     def padding(self, batch: TokenBatch) -> int:
         return 0 if self._packs else padded.padding(sorted(batch.lengths.tolist()), self._width)
 
-    def _rows(self, batch: TokenBatch) -> VectorRows:
-        if len(batch) == 1 or (np.diff(batch.lengths.astype(np.int64)) >= 0).all():
-            return self._head(self._forward(batch), batch.lengths.tolist()).cpu().numpy()
-        order = np.argsort(batch.lengths, kind="stable")
-        texts = batch.reordered(order)
-        sorted_rows = self._head(self._forward(texts), texts.lengths.tolist()).cpu().numpy()
-        rows = np.empty_like(sorted_rows)
-        rows[order] = sorted_rows
+    def _order(self, batch: TokenBatch) -> npt.NDArray[np.int64] | None:
+        """The order in which texts are computed; None: as they are."""
+        if not self._sorts or len(batch) == 1 or (np.diff(batch.lengths.astype(np.int64)) >= 0).all():
+            return None
+        return np.argsort(batch.lengths, kind="stable")
+
+
+class _Launched:
+    """A batch that a GPU is computing, or a CPU has computed."""
+
+    def __init__(self, rows: HostCopy, order: npt.NDArray[np.int64] | None) -> None:
+        self._rows, self._order = rows, order
+        self.is_done = rows.is_done
+
+    def rows(self) -> VectorRows:
+        try:
+            found: VectorRows = self._rows.wait()
+        except Exception as error:
+            raise batch_failed(error) from error
+        if self._order is None:
+            return found
+        rows = np.empty_like(found)
+        rows[self._order] = found
         return rows
 
 
@@ -174,8 +201,9 @@ def _in_its_type(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
             # it, nobody knows that.
             packs = way != "padded"
             on_half = cores.one_of_two() if packs and not spec.remote_code and model.device.type == "cpu" else None
+            sorts = not packs or packed.wants_order(model)
             return HuggingFaceBackend(
-                forward, loaded.head, f"{detail}, {way} batches", on_half, packs=packs, width=width
+                forward, loaded.head, f"{detail}, {way} batches", on_half, packs=packs, width=width, sorts=sorts
             )
         _log.warning("%s cannot use %s batches: %s", type(model).__name__, way, why)
         model.set_attn_implementation(before)
@@ -225,6 +253,8 @@ def _ways(model: PreTrainedModel, width: Width) -> Iterator[tuple[str, Callable[
         if bert.written_out(model):
             yield "fused, packed", bert.prepare
         linear.use_for_linear_layers(model)
+    if model.device.type == "cuda" and bert_gpu.written_out(model):
+        yield "fused, packed", bert_gpu.prepare
     yield "packed", packed.prepare
     yield "padded", partial(padded.prepare, width=width)
 

@@ -26,7 +26,16 @@ from embedding_runtime.worker.backends.device import to_device
 from embedding_runtime.worker.backends.padded import Forward
 from embedding_runtime.worker.backends.runs import Run, runs_of
 
-__all__ = ["KernelFailed", "Layout", "NotPackable", "padding_of", "positions_of", "prepare"]
+__all__ = [
+    "KernelFailed",
+    "Layout",
+    "NotPackable",
+    "attend_at_once",
+    "padding_of",
+    "positions_of",
+    "prepare",
+    "wants_order",
+]
 
 _NAME = "embedding_runtime_packed"
 
@@ -45,9 +54,12 @@ class KernelFailed(Exception):
 class Layout:
     """Where each text of a row stands: for attention text by text, and all at once. Computed once for all layers."""
 
-    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
+    def __init__(self, lengths: Sequence[int], device: torch.device, ends: Tensor | None = None) -> None:
+        """`ends`: see the property; if they are already on the device."""
         self.longest = max(lengths)
         self._lengths, self._device = lengths, device
+        if ends is not None:
+            self.ends = ends
 
     @cached_property
     def runs(self) -> Sequence[Run]:
@@ -87,6 +99,11 @@ def _forward(model: PreTrainedModel, padding: int | None, texts: TokenBatch) -> 
     layout = Layout(texts.lengths.tolist(), model.device)
     hidden: Tensor = model(**tensors, layout=layout).last_hidden_state
     return hidden[0]
+
+
+def wants_order(model: PreTrainedModel) -> bool:
+    """Whether texts should be sorted by length, because those of equal length are computed together."""
+    return model.device.type != "cuda" or (model.dtype is torch.float32 and hasattr(model.config, "sliding_window"))
 
 
 def padding_of(model: PreTrainedModel) -> int | None:
@@ -136,14 +153,10 @@ def _attention(
     causal = kwargs.get("is_causal")
     causal = bool(getattr(module, "is_causal", True) if causal is None else causal)  # as transformers' own decide
     window = None if sliding_window is None or sliding_window >= layout.longest else sliding_window
-    scale = kwargs.get("scaling")
-    try:
-        if _takes_flash(query):
-            return _flash(query, key, value, layout, causal=causal, window=window, scale=scale), None
-        if query.is_cuda and window is None:
-            return _memory_efficient(query, key, value, layout, causal=causal, scale=scale), None
-    except (AttributeError, NotImplementedError, TypeError) as error:  # another torch's parameters, or none such
-        raise KernelFailed(f"torch {torch.__version__}: {' '.join(str(error).split())[:_SAID]}") from error
+    if _takes_flash(query) or (query.is_cuda and window is None):
+        q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+        scale = kwargs.get("scaling")
+        return attend_at_once(q, k, v, layout, causal=causal, window=window, scale=scale)[None], None
     _, heads, tokens, size = query.shape
     out = query.new_empty(1, tokens, heads, size)
     for run in layout.runs:
@@ -168,16 +181,37 @@ _SAID = 200
 """Characters of torch's words: it goes on to list every device that it has."""
 
 
+def attend_at_once(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: Layout,
+    *,
+    causal: bool = False,
+    window: int | None = None,
+    scale: float | None = None,
+) -> Tensor:
+    """Attention over concatenated texts on a GPU, in one launch. All tensors: (tokens, heads, size).
+
+    Key and value may have fewer heads. `window` needs `_takes_flash`. Raises KernelFailed.
+    """
+    try:
+        if _takes_flash(query):
+            return _flash(query, key, value, layout, causal=causal, window=window, scale=scale)
+        return _memory_efficient(query, key, value, layout, causal=causal, scale=scale)
+    except (AttributeError, NotImplementedError, TypeError) as error:  # another torch's parameters, or none such
+        raise KernelFailed(f"torch {torch.__version__}: {' '.join(str(error).split())[:_SAID]}") from error
+
+
 def _flash(
     query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, causal: bool, window: int | None, scale: float | None
 ) -> Tensor:
-    """FlashAttention over texts end to end. One split: a text's numbers do not depend on the longest beside it."""
+    """One split: a text's numbers do not depend on the longest beside it."""
     before = -1 if window is None else window - 1
-    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     out = varlen_attn(
-        q,
-        k,
-        v,
+        query,
+        key,
+        value,
         layout.ends,
         layout.ends,
         layout.longest,
@@ -188,7 +222,7 @@ def _flash(
         num_splits=1,
     )
     assert isinstance(out, Tensor)  # noqa: S101 for mypy: it is a tuple where more is asked for
-    return out[None]
+    return out
 
 
 def _memory_efficient(
@@ -200,7 +234,7 @@ def _memory_efficient(
     """
     shared = query.shape[1] // key.shape[1]  # it wants a head of keys and values for each of queries
     heads = (query, *(tensor.repeat_interleave(shared, 1) if shared > 1 else tensor for tensor in (key, value)))
-    q, k, v = (tensor.transpose(1, 2) for tensor in heads)
+    q, k, v = (tensor[None] for tensor in heads)
     out: Tensor
     out, *_ = torch.ops.aten._efficient_attention_forward(  # noqa: SLF001
         *(q, k, v),
@@ -213,7 +247,7 @@ def _memory_efficient(
         custom_mask_type=int(causal),
         scale=scale,
     )
-    return out
+    return out[0]
 
 
 def _by_text(tensor: Tensor, run: Run) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from embedding_runtime.model import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Step
+from embedding_runtime.worker.backends.device import to_device
 
 __all__ = ["Head", "activation", "pool", "steps_of"]
 
@@ -36,7 +37,7 @@ class Head:
 
 
 def steps_of(spec: ModelSpec, device: torch.device) -> Sequence[Callable[[Tensor], Tensor]]:
-    """What is done to pooled rows in float32, in this order. Raises ModelRefused."""
+    """The steps after pooling, in order, in float32. Raises ModelRefused."""
     return [_step(step, device) for step in spec.steps]
 
 
@@ -97,7 +98,7 @@ def _pooled(mode: Pooling, hidden: Tensor, texts: _Texts) -> Tensor:
     """(tokens, hidden) -> (texts, hidden)."""
 
     def on_device(array: npt.NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(hidden.device)
+        return to_device(array, hidden.device)
 
     def column(array: npt.NDArray[Any]) -> Tensor:
         return on_device(array.astype(np.float32))[:, None]

@@ -1,8 +1,8 @@
-"""transformers' own tokenizer against the front's: what it gives is the truth.
+"""Compares the frontend's tokenizer with that of transformers, which is the reference.
 
-It rewrites what tokenizer.json says for some classes, where the front reads the file as it is: BertTokenizer, say,
-lower-cases as tokenizer_config.json has it, whatever the normalizer in tokenizer.json does. Where the two differ, or
-the model has no tokenizer.json, the one that transformers builds is written for the front, and proven as any other.
+For some classes transformers changes what tokenizer.json says: BertTokenizer, for example, lower-cases according to
+tokenizer_config.json, whatever the normalizer in tokenizer.json does. If the two differ, or the model has no
+tokenizer.json, the tokenizer of transformers is converted to a tokenizer.json for the frontend, and compared again.
 """
 
 import logging
@@ -34,16 +34,16 @@ _PROBES = (
 
 
 class Checked(NamedTuple):
-    """What the tokenizer does beside giving token ids."""
+    """Properties of the tokenizer."""
 
     prompt_tokens: int
-    """How many the model's prompt has, before the first of the text."""
+    """Number of tokens of the model's prompt, before those of the text."""
     types: bool
-    """Whether it gives token types, zeros for a single text."""
+    """Whether it returns token types (zeros for a single text)."""
 
 
 def check(spec: ModelSpec) -> Checked:
-    """The front's tokens are sentence-transformers' own, by a file in place of the model's where need be.
+    """Ensure that the frontend has the tokens of sentence-transformers, if necessary with a converted tokenizer.
 
     Raises ModelRefused.
     """
@@ -61,7 +61,7 @@ def check(spec: ModelSpec) -> Checked:
 
 
 def check_pairs(spec: ModelSpec) -> bool:
-    """Whether there are token types. As `check`, with CrossEncoder's pairs. Raises ModelRefused."""
+    """Same as `check` for pairs of a cross-encoder. Returns whether there are token types. Raises ModelRefused."""
     theirs = _theirs(spec)
     pairs = [*pairwise(_PROBES), *((_LONG * n, _LONG * m) for n, m in ((9, 1), (1, 9), (9, 9)))]
     _agree(spec, theirs, pairs)
@@ -76,30 +76,32 @@ Probe = str | tuple[str, str]
 
 
 def _agree(spec: ModelSpec, theirs: PreTrainedTokenizerBase, probes: Sequence[Probe]) -> None:
-    """Raises ModelRefused when the front would have other tokens, and nothing can be done about it."""
+    """Ensure equal tokens, converting the tokenizer if necessary. Raises ModelRefused if that is not possible."""
     file = spec.tokenizer_file
     if file.is_file() and (different := _difference(spec, theirs, probes)) is None:
         return
     name = type(theirs).__name__
     why = (
-        f"tokenizer.json in {spec.directory} and transformers' {name} give different tokens for {different!r}"
+        f"tokenizer.json in {spec.directory} and transformers' {name} return different tokens for {different!r}"
         if file.is_file()
         else f"{spec.directory} has no tokenizer.json"
     )
     _convert(spec, theirs, why)
     if (different := _difference(spec, theirs, probes)) is not None:
         raise ModelRefused(
-            f"{why}, and the tokenizer.json that is made of {name} gives others than {name} for {different!r}: "
-            "save the model with a tokenizer whose tokenizer.json does all of its work"
+            f"{why}, and a tokenizer.json converted from {name} returns different tokens for {different!r}, too: "
+            "save the model with a tokenizer that tokenizer.json describes completely"
         )
-    _log.warning("%s: texts are tokenized as %s does", why, name)
+    _log.warning("%s: using the tokenizer converted from %s", why, name)
     if (warning := TextTokenizer(spec).check_ids(spec.vocabulary)) is not None:
         _log.warning("%s", warning)
 
 
 def _difference(spec: ModelSpec, theirs: PreTrainedTokenizerBase, probes: Sequence[Probe]) -> Probe | None:
-    """The first for which transformers has other tokens than the front would have. Raises ModelRefused."""
-    ours = TextTokenizer(replace(spec, lower_case=False, prompt=""))  # what is ours alone needs no comparing
+    """The first probe with different tokens in transformers and the frontend. Raises ModelRefused."""
+    ours = TextTokenizer(
+        replace(spec, lower_case=False, prompt="")
+    )  # lower-casing and prompts are added by the frontend only
     texts = [probe for probe in probes if isinstance(probe, str)]
     for text, ids in zip(texts, ours.encode(texts) if texts else (), strict=True):
         if not np.array_equal(ids, theirs(text)["input_ids"]):
@@ -119,18 +121,18 @@ def _difference(spec: ModelSpec, theirs: PreTrainedTokenizerBase, probes: Sequen
 
 
 def _convert(spec: ModelSpec, theirs: PreTrainedTokenizerBase, why: str) -> None:
-    """Write down what transformers has built. Raises ModelRefused; `why` it has to be."""
-    made = getattr(theirs, "backend_tokenizer", None)
+    """Write the tokenizer of transformers to a tokenizer.json. Raises ModelRefused. `why`: reason of the conversion."""
+    backend = getattr(theirs, "backend_tokenizer", None)
     remedy = "save the tokenizer with transformers (tokenizer.save_pretrained), and serve the model with that"
-    if made is None:
-        raise ModelRefused(f"{why}, and transformers' {type(theirs).__name__} cannot be written as one: {remedy}")
+    if backend is None:
+        raise ModelRefused(f"{why}, and transformers' {type(theirs).__name__} cannot be converted to one: {remedy}")
     target = spec.converted_tokenizer
     if target is None:
         raise ModelRefused(f"{why}, and there is no temporary directory to write one to: set TMPDIR, or {remedy}")
     mine = target.with_name(f"{target.name}.{os.getpid()}")
     try:
         _make_directory(target.parent)
-        mine.write_text(made.to_str(), encoding="utf-8")
+        mine.write_text(backend.to_str(), encoding="utf-8")
         mine.replace(target)  # other workers write the same
     except OSError as error:
         raise ModelRefused(
@@ -139,10 +141,10 @@ def _convert(spec: ModelSpec, theirs: PreTrainedTokenizerBase, why: str) -> None
 
 
 def _make_directory(path: Path) -> None:
-    """Ours alone. Raises OSError for somebody else's."""
+    """Create a private directory. Raises OSError if it belongs to another user."""
     path.mkdir(mode=0o700, exist_ok=True)
     if path.is_symlink() or path.stat().st_uid != os.getuid():
-        raise PermissionError(0, "it belongs to somebody else")
+        raise PermissionError(0, "it belongs to another user")
 
 
 def _theirs(spec: ModelSpec) -> PreTrainedTokenizerBase:
@@ -150,7 +152,7 @@ def _theirs(spec: ModelSpec) -> PreTrainedTokenizerBase:
         found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             spec.directory, local_files_only=True, trust_remote_code=spec.remote_code
         )
-    except (ImportError, OSError, ValueError) as error:  # its words for a class that it lacks, and for what that lacks
+    except (ImportError, OSError, ValueError) as error:  # a missing class or package
         remedy = "" if spec.remote_code else " (code that comes with a model needs --trust_remote_code=true)"
         raise ModelRefused(
             f"transformers cannot load the tokenizer in {spec.directory}{remedy}: {' '.join(str(error).split())}"

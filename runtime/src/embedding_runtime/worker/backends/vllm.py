@@ -7,16 +7,20 @@ Of a cross-encoder it computes the logits, as its task `classify`; the activatio
 
 import gc
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
-from vllm import EngineArgs, LLMEngine, PoolingParams, TokensPrompt, __version__
+from transformers import AutoConfig
+from vllm import EngineArgs, LLMEngine, PoolingParams, __version__
 from vllm.config import PoolerConfig
 from vllm.model_executor.layers.pooler.seqwise import poolers
 from vllm.platforms import current_platform
+from vllm.v1.engine import EngineCoreRequest
 
+from embedding_runtime.contract import Dtype
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.protocol.messages import VectorRows
 from embedding_runtime.protocol.token_batch import TokenBatch
@@ -44,6 +48,7 @@ class VllmBackend:
 
     use_half_the_cores = None
     cosine = None
+    launch = None
     batch_tokens = _CPU_BATCH_TOKENS if current_platform.is_cpu() else _GPU_BATCH_TOKENS
 
     def __init__(self, engine: LLMEngine, spec: ModelSpec, detail: str, *, types: bool) -> None:
@@ -51,6 +56,8 @@ class VllmBackend:
         self.detail = detail
         self._engine, self._types = engine, types
         self._scores = spec.scores is not None
+        # What follows the pooling is ours: no activation.
+        self._embeds = PoolingParams(task="embed", use_activation=False, skip_reading_prefix_cache=False)
         if spec.scores is None:
             self._steps = steps_of(spec, torch.device("cpu"))
         else:
@@ -65,32 +72,50 @@ class VllmBackend:
             return self._rows(batch)
         except Exception as error:
             failed = batch_failed(error)
-            self._engine.abort_request([str(place) for place in range(len(batch))])  # those that are left
+            self._engine.engine_core.abort_requests([str(place) for place in range(len(batch))])  # those that are left
             raise failed from error
 
     def padding(self, batch: TokenBatch) -> int:  # noqa: ARG002 it is the protocol's
         return 0  # but for what CUDA graphs are filled up with, which vLLM keeps to itself
 
     def _rows(self, batch: TokenBatch) -> VectorRows:
+        """Use the engine core directly. LLMEngine's work per prompt takes a third of a short text's time, and frontends
+        have done it.
+        """
+        core = self._engine.engine_core
         for place, text in enumerate(batch.singles()):
-            prompt = TokensPrompt(prompt_token_ids=text.ids.tolist())
-            self._engine.add_request(str(place), prompt, self._params(text))
+            core.add_request(self._request(str(place), text))
         rows: dict[int, torch.Tensor] = {}
-        while self._engine.has_unfinished_requests():
-            for output in self._engine.step():
-                rows[int(output.request_id)] = output.outputs.data.float()
+        while len(rows) < len(batch):
+            for output in core.get_output().outputs:
+                if output.pooling_output is None:
+                    raise RuntimeError(f"vLLM returned no vector for a text: {output.finish_reason}")
+                rows[int(output.request_id)] = output.pooling_output.float()
         all_rows = torch.stack([rows[place] for place in range(len(batch))])
         with torch.inference_mode():
             for step in self._steps:
                 all_rows = step(all_rows)
         return all_rows.numpy()
 
+    def _request(self, name: str, text: TokenBatch) -> EngineCoreRequest:
+        return EngineCoreRequest(
+            request_id=name,
+            prompt_token_ids=text.ids.tolist(),
+            mm_features=None,
+            sampling_params=None,
+            pooling_params=self._params(text),
+            arrival_time=0.0,  # not used: all texts of a batch arrive together
+            lora_request=None,
+            cache_salt=None,
+            data_parallel_rank=None,
+        )
+
     def _params(self, text: TokenBatch) -> PoolingParams:
         if not self._scores:
-            return PoolingParams(task="embed", use_activation=False)  # what follows the pooling is ours
+            return self._embeds
         second = [] if text.types is None else np.flatnonzero(text.types).tolist()
         types = {"compressed_token_type_ids": second[0]} if self._types and second else None
-        return PoolingParams(task="classify", use_activation=False, extra_kwargs=types)
+        return PoolingParams(task="classify", use_activation=False, skip_reading_prefix_cache=False, extra_kwargs=types)
 
 
 def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
@@ -189,10 +214,39 @@ def _engine(spec: ModelSpec, options: LoadOptions) -> tuple[LLMEngine, str]:
             max_num_seqs=_BATCH_TEXTS,
             skip_tokenizer_init=True,  # the front has the tokenizer
             enforce_eager=on_cpu,  # compiling on a CPU takes longer than it saves; a GPU gets its CUDA graphs
-            gpu_memory_utilization=options.gpu_memory,
+            **({} if on_cpu else _memory(spec, places, options.gpu_memory)),
             distributed_executor_backend="uni",
             disable_log_stats=True,
             use_tqdm_on_load=False,
         )
     )
     return engine, "cpu" if on_cpu else current_platform.get_device_name()
+
+
+def _memory(spec: ModelSpec, places: int, share: float) -> Mapping[str, Any]:
+    """Arguments that limit an engine to the GPU memory that its model needs, at most `share` of the GPU.
+
+    With a given cache size, vLLM does not measure the free memory, which changes while other engines start.
+    """
+    config = AutoConfig.from_pretrained(spec.directory, local_files_only=True, trust_remote_code=spec.remote_code)
+    text = config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    a_token = 2 * text.num_hidden_layers * heads * size * _ITEM_BYTES[spec.dtype]
+    cache = a_token * (max(VllmBackend.batch_tokens, places) + _BATCH_TEXTS * _BLOCK)
+    weights = sum(path.stat().st_size for kind in ("*.safetensors", "*.bin") for path in spec.directory.glob(kind))
+    total = torch.cuda.get_device_properties(0).total_memory
+    needed = cache + _WEIGHTS_FACTOR * weights + _WORK_BYTES
+    return {"kv_cache_memory_bytes": cache, "gpu_memory_utilization": min(share, needed / total)}
+
+
+_ITEM_BYTES: Mapping[Dtype, int] = {Dtype.FLOAT32: 4, Dtype.FLOAT16: 2, Dtype.BFLOAT16: 2}
+
+_BLOCK = 16
+"""Tokens per block of the cache. The last block of each text is partly empty."""
+
+_WEIGHTS_FACTOR = 2
+"""Weights in float16 may be served in float32."""
+
+_WORK_BYTES = 4 << 30
+"""Memory for a full batch, CUDA and its graphs."""

@@ -1,4 +1,4 @@
-"""What of a model vLLM would compute otherwise than its files say, or not at all. Imports nothing of vLLM."""
+"""Limits of vLLM: properties of a model that it does not support exactly. This module does not import vLLM."""
 
 from collections.abc import Mapping
 
@@ -11,14 +11,14 @@ SEQ_POOLING: Mapping[tuple[Pooling, ...], str] = {
     (Pooling.MEAN,): "MEAN",
     (Pooling.LAST_TOKEN,): "LAST",
 }
-"""vLLM's words for the poolings that it has."""
+"""vLLM's names of its poolings."""
 
 _CLASSIFIERS = frozenset(f"{name}ForSequenceClassification" for name in ("Bert", "Roberta", "XLMRoberta"))
-"""Those of vLLM's cross-encoders that are compared with CrossEncoder's scores in the tests."""
+"""vLLM's cross-encoders that the tests compare with CrossEncoder."""
 
 
 def check(spec: ModelSpec) -> None:
-    """Raises ModelRefused with all that vLLM does not do, and what does."""
+    """Raises ModelRefused with everything that vLLM does not support."""
     if found := problems(spec):
         raise ModelRefused(
             f"vLLM cannot serve the model in {spec.directory} exactly: it {', and '.join(found)}; "
@@ -27,7 +27,7 @@ def check(spec: ModelSpec) -> None:
 
 
 def problems(spec: ModelSpec) -> list[str]:
-    """What of the model vLLM does not do, each with the model as its subject."""
+    """What vLLM does not support; the subject of each item is the model."""
     problems = []
     if spec.scores is not None and spec.scores.architecture not in _CLASSIFIERS:
         problems.append(f"scores with {spec.scores.architecture} (vLLM supports {', '.join(sorted(_CLASSIFIERS))})")

@@ -13,7 +13,7 @@ from embedding_runtime.frontend.dialects.cohere.routes import warnings
 from embedding_runtime.frontend.dialects.openai.errors import OPENAI
 from embedding_runtime.frontend.dialects.rerank.schema import Reranked, RerankRequest
 from embedding_runtime.frontend.pipeline.answers import json_of
-from embedding_runtime.frontend.pipeline.scoring import score_pairs
+from embedding_runtime.frontend.pipeline.scoring import score_pairs, truncates_pairs
 from embedding_runtime.frontend.pipeline.service import Service
 
 __all__ = ["ranking", "router"]
@@ -40,9 +40,10 @@ async def ranking(service: Service, context: RequestContext, body: RerankRequest
             f"max_tokens_per_doc={body.max_tokens_per_doc} is not supported: pairs are truncated at the model's maximum"
         )
         raise BadRequest(f"{message} of {service.spec.max_length} tokens; remove the field", param="max_tokens_per_doc")
+    truncate = truncates_pairs(truncate=body.truncate, keep_tokens=body.truncate_prompt_tokens, default=True)
     texts = [given if isinstance(given, str) else given.text for given in body.documents]
     pairs = [(body.query, text) for text in texts]
-    scores = await score_pairs(service, context, pairs, truncate=body.truncate is not False, field="documents")
+    scores = await score_pairs(service, context, pairs, truncate=truncate, field="documents")
     meta: dict[str, Any] = {"api_version": {"version": version}, "billed_units": {"search_units": 1}}
     if context.truncated:
         meta["warnings"] = warnings(context, "documents")

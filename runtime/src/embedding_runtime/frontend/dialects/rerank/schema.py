@@ -19,7 +19,7 @@ from embedding_runtime.frontend.dialects.base import (
 )
 from embedding_runtime.frontend.dialects.rerank.fields import IGNORED, REFUSED
 
-__all__ = ["DOCUMENTS", "QUERY", "Document", "RerankRequest", "Reranked", "ScoringBody", "Usage"]
+__all__ = ["DOCUMENTS", "QUERY", "Document", "RankingBody", "RerankRequest", "Reranked", "ScoringBody", "Usage"]
 
 QUERY = "What is the capital of France?"
 DOCUMENTS = ["Paris is the capital of France.", "Cats sleep a lot."]
@@ -44,6 +44,20 @@ class ScoringBody(RequestBody):
     padding: Annotated[Literal["do_not_pad"] | None, Field(description="from vLLM; texts are not padded")] = None
 
 
+class RankingBody(ScoringBody):
+    """Fields of rankings in other servers, with the only supported value."""
+
+    truncate_prompt_tokens: Annotated[OnlyMinusOne | None, Field(description="from vLLM: the same as `truncate`")] = (
+        None
+    )
+    rank_fields: Annotated[
+        Many[Literal["text"]] | None, Field(description="from Cohere; documents are ranked by their `text`")
+    ] = None
+    return_embeddings: Annotated[
+        OnlyFalse | None, Field(description="from Jina; a cross-encoder has no embeddings")
+    ] = None
+
+
 class _Document(Body):
     text: Text
 
@@ -51,7 +65,7 @@ class _Document(Body):
 Document = Annotated[Text | _Document, Form("a string, or an object with text, in valid Unicode")]
 
 
-class RerankRequest(ScoringBody):
+class RerankRequest(RankingBody):
     """`POST /v1/rerank` and `/v2/rerank`."""
 
     model: ModelName | None = None
@@ -77,15 +91,6 @@ class RerankRequest(ScoringBody):
     truncate: Annotated[
         bool | None,
         Field(description="truncate pairs that are too long, as CrossEncoder does; default: true, as in Cohere"),
-    ] = None
-    truncate_prompt_tokens: Annotated[OnlyMinusOne | None, Field(description="from vLLM: the same as `truncate`")] = (
-        None
-    )
-    rank_fields: Annotated[
-        Many[Literal["text"]] | None, Field(description="from Cohere; documents are ranked by their `text`")
-    ] = None
-    return_embeddings: Annotated[
-        OnlyFalse | None, Field(description="from Jina; a cross-encoder has no embeddings")
     ] = None
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from embedding_runtime.frontend.dialects.fields import CHAT, IGNORED, NO_CHAT, PAIRS
+from embedding_runtime.frontend.dialects.rerank import fields as rerank
 
 __all__ = ["IGNORED", "IN_DECODE", "IN_EMBED", "IN_PREDICT", "IN_RERANK", "IN_SIMILARITY", "IN_TOKENIZE"]
 
@@ -24,11 +25,7 @@ IN_DECODE: Mapping[str, str] = {
 }
 
 IN_RERANK: Mapping[str, str] = {
-    **PAIRS,
-    **dict.fromkeys(("top_k", "topk"), "use top_n"),  # Voyage
-    "rank_fields": "documents are ranked by their text only: put every relevant field into the text",
-    "overlap_tokens": "documents are not split: remove the field",
-    "return_embeddings": "a cross-encoder has no embeddings: remove the field",
+    name: instead for name, instead in rerank.REFUSED.items() if name not in ("texts", "return_text")
 }
 
 IN_PREDICT: Mapping[str, str] = {

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -30,12 +31,12 @@ from embedding_runtime.frontend.dialects.tei.schema import (
     Tokenized,
     TokenizeRequest,
 )
+from embedding_runtime.frontend.dialects.tei.tokens import as_tei, as_vllm, join_tei, join_vllm
 from embedding_runtime.frontend.pipeline.answers import encoded, json_of
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.scoring import label, probabilities, score_pairs
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.frontend.pipeline.tokens import decode, tokenize
-from embedding_runtime.model.tokenizer import Token
 
 __all__ = ["at_root", "embed", "predict", "request_at_root", "rerank", "router", "similarity"]
 
@@ -247,7 +248,14 @@ async def rerank(service: Service, body: TeiRerankRequest, context: RequestConte
 
 _GOES_WITH = {
     "texts": ("return_text", "truncation_direction", "raw_scores"),
-    "documents": ("return_documents", "top_n", "max_tokens_per_doc", "truncate_prompt_tokens"),
+    "documents": (
+        "return_documents",
+        "top_n",
+        "max_tokens_per_doc",
+        "truncate_prompt_tokens",
+        "rank_fields",
+        "return_embeddings",
+    ),
 }
 
 
@@ -259,20 +267,12 @@ async def _tokens(service: Service, body: TokenizeRequest, context: RequestConte
         )
     field, given = ("inputs", body.inputs) if body.prompt is None else ("prompt", body.prompt)
     texts = [given] if isinstance(given, str) else given or []
-    found = await tokenize(service, context, texts, special=body.add_special_tokens is not False, field=field)
+    special = body.add_special_tokens is not False
     if body.prompt is None:
-        return json_of([list(map(_as_tei, text)) for text in found])
-    (tokens,) = found
-    return json_of(
-        {
-            "count": len(tokens),
-            "max_model_len": service.spec.max_length,
-            "tokens": [token.id for token in tokens],
-            "token_strs": [token.text for token in tokens] if body.return_token_strs else None,
-        }
-    )
-
-
-def _as_tei(token: Token) -> dict[str, Any]:
-    place = {"start": None, "stop": None} if token.special else {"start": token.start, "stop": token.stop}
-    return {"id": token.id, "text": token.text, "special": token.special, **place}
+        if body.return_token_strs is not None:
+            message = "return_token_strs is valid with prompt only: with inputs, every token has its text"
+            raise BadRequest(f"{message}; remove the field", param="return_token_strs")
+        return await tokenize(service, context, texts, as_tei, join_tei, special=special, field=field)
+    write = partial(as_vllm, strings=bool(body.return_token_strs))
+    join = partial(join_vllm, max_length=service.spec.max_length)
+    return await tokenize(service, context, texts, write, join, special=special, field=field)

@@ -11,14 +11,13 @@ from embedding_runtime.frontend.dialects.base import (
     Many,
     ModelName,
     OnlyFalse,
-    OnlyMinusOne,
     RequestBody,
     Text,
     TextOrTexts,
     Texts,
     TokenId,
 )
-from embedding_runtime.frontend.dialects.rerank.schema import DOCUMENTS, QUERY, Document, ScoringBody
+from embedding_runtime.frontend.dialects.rerank.schema import DOCUMENTS, QUERY, Document, RankingBody
 from embedding_runtime.frontend.dialects.tei.fields import (
     IGNORED,
     IN_DECODE,
@@ -150,7 +149,7 @@ class SimilarityRequest(RequestBody):
     ] = None
 
 
-class TeiRerankRequest(ScoringBody):
+class TeiRerankRequest(RankingBody):
     """`POST /rerank`: either TEI's `texts`, or `documents` and the other fields of /v1/rerank."""
 
     refused = IN_RERANK
@@ -175,9 +174,6 @@ class TeiRerankRequest(ScoringBody):
     top_n: Annotated[int | None, Field(ge=0, description="as in /v1/rerank; requires `documents`")] = None
     max_tokens_per_doc: Annotated[int | None, Field(ge=0, description="as in /v1/rerank; requires `documents`")] = None
     return_documents: Annotated[bool | None, Field(description="as in /v1/rerank; requires `documents`")] = None
-    truncate_prompt_tokens: Annotated[
-        OnlyMinusOne | None, Field(description="as in /v1/rerank; requires `documents`")
-    ] = None
 
 
 class Ranked(Answer):

@@ -22,7 +22,7 @@ from embedding_runtime.frontend.dialects.vllm.schema import (
     Version,
 )
 from embedding_runtime.frontend.pipeline.answers import json_of
-from embedding_runtime.frontend.pipeline.scoring import label, probabilities, score_pairs
+from embedding_runtime.frontend.pipeline.scoring import label, probabilities, score_pairs, truncates_pairs
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.frontend.pipeline.tokens import decode
 
@@ -83,7 +83,7 @@ async def score(service: Service, body: ScoreRequest, context: RequestContext) -
     """Handle /score."""
     name = service.name_for(body.model)
     field, pairs = _pairs(body)
-    truncate = body.truncate if body.truncate_prompt_tokens is None else True
+    truncate = truncates_pairs(truncate=body.truncate, keep_tokens=body.truncate_prompt_tokens)
     scores = await score_pairs(service, context, pairs, operation="score", truncate=truncate, field=field)
     data = [{"object": "score", "index": index, "score": each} for index, each in enumerate(scores.values)]
     return _listed("score", name, data, scores.usage, context)

@@ -1,7 +1,7 @@
-// The playground: texts to vectors by this server's own API; what is drawn is computed here. Loads nothing else.
+// The playground: embeds texts with this server's API, and computes the drawings here. It loads nothing else.
 
-const MOST = 100; // texts; a heat map of more tells nothing
-const NUMBERS_UP_TO = 14; // texts; cells of more are too small for a number
+const MOST = 100; // texts; a larger heat map is not readable
+const NUMBERS_UP_TO = 14; // texts; with more, cells are too small for numbers
 
 const $ = (id) => document.getElementById(id);
 let model = null;
@@ -45,7 +45,7 @@ export function project(points) {
   return { at: points.map((_, i) => [axes[0][i], axes[1][i]]), kept: all > 1e-12 ? kept / all : 1 };
 }
 
-// --- asking --------------------------------------------------------------------------------------------------------
+// --- requests --------------------------------------------------------------------------------------------------------
 
 async function ask(path, body) {
   const headers = { "Content-Type": "application/json" };
@@ -54,7 +54,7 @@ async function ask(path, body) {
   try {
     answer = await fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body) } : { headers });
   } catch {
-    throw new Error("The server does not answer. Is it still running?");
+    throw new Error("The server does not respond. Is it still running?");
   }
   const said = await answer.json().catch(() => null);
   if (answer.ok && said) return said;
@@ -62,7 +62,7 @@ async function ask(path, body) {
     $("key-field").hidden = false;
     $("key").focus();
   }
-  throw new Error(said?.error?.message ?? `The server answers ${answer.status} ${answer.statusText}`);
+  throw new Error(said?.error?.message ?? `The server responded ${answer.status} ${answer.statusText}`);
 }
 
 async function showModel() {
@@ -76,7 +76,7 @@ async function showModel() {
   $("model").textContent = model.id;
   const facts = {
     dimensions: model.dimensions,
-    "tokens at most": model.max_length,
+    "max. tokens": model.max_length,
     pooling: model.pooling,
     normalized: model.normalized ? "yes" : "no",
     dtype: model.dtype,
@@ -90,8 +90,8 @@ async function showModel() {
 async function compare(event) {
   event?.preventDefault();
   const texts = given();
-  if (!texts.length) return fail(new Error("Write at least one text."));
-  if (texts.length > MOST) return fail(new Error(`${texts.length} texts are too many to draw: ${MOST} at most.`));
+  if (!texts.length) return fail(new Error("Enter at least one text."));
+  if (texts.length > MOST) return fail(new Error(`${texts.length} texts are too many to draw; the maximum is ${MOST}.`));
   $("compare").disabled = true;
   try {
     if (!model) await showModel();
@@ -110,7 +110,7 @@ async function compare(event) {
 
 const given = () => $("texts").value.split("\n").map((line) => line.trim()).filter(Boolean);
 
-// --- showing -------------------------------------------------------------------------------------------------------
+// --- display -------------------------------------------------------------------------------------------------------
 
 function fail(error) {
   $("error").hidden = !error;
@@ -198,7 +198,7 @@ function labelHeights(places) {
   return heights;
 }
 
-// Marks a pair of texts in both pictures, and tells it in words; null: none.
+// Highlights a pair of texts in both drawings, and describes it; null: none.
 function point(cell) {
   const texts = $("heat").texts;
   for (const marked of document.querySelectorAll(".on")) marked.classList.remove("on");
@@ -272,7 +272,7 @@ function drawn(name, attributes, ...children) {
   return made;
 }
 
-// --- listening -----------------------------------------------------------------------------------------------------
+// --- events -----------------------------------------------------------------------------------------------------
 
 $("form").addEventListener("submit", compare);
 $("texts").addEventListener("input", showCurl);
