@@ -57,6 +57,7 @@ verify: .venv/synced .bin/helm ## Check lint, format, types, layers, generated f
 	$(PYTHON) tools/openapi.py --check
 	$(PYTHON) tools/api_docs.py --check
 	$(PYTHON) tools/status_docs.py --check
+	PYTHONPATH=tests $(PYTHON) tools/models_page.py --check
 	@for values in $(CHART)/ci/*.yaml; do \
 		echo "helm lint --strict --values $$values"; helm lint --quiet --strict $(CHART) --values "$$values" || exit 1; \
 	done
@@ -68,6 +69,9 @@ generate: .venv/synced ## Write all generated files: CRDs, the chart's copies, R
 	$(PYTHON) tools/openapi.py
 	$(PYTHON) tools/api_docs.py
 	$(PYTHON) tools/status_docs.py
+
+models: .venv/synced ## Write docs/models.md: look-alikes of popular models on each backend (half an hour); ARGS=NAME prints one
+	PYTHONPATH=tests $(PYTHON) tools/models_page.py $(ARGS)
 
 format: .venv/synced ## Format the code, and fix what the linter can fix
 	ruff format .
@@ -103,7 +107,7 @@ images: ## Build the images in the running cluster
 clean: ## Remove everything that was installed or built in this checkout
 	rm -rf .bench .bin .uv .venv tests/clients/.venv tests/clients/java/lib .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test e2e e2e-slow kstatus verify generate format bench bench-lanes bench-cores bench-gpu bench-operator images clean
+.PHONY: help demo test e2e e2e-slow kstatus verify generate models format bench bench-lanes bench-cores bench-gpu bench-operator images clean
 
 $(UV): tools/debian.sh tools/uv.sh
 	@tools/debian.sh

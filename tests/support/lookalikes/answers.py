@@ -1,0 +1,51 @@
+"""A backend itself, as a program: `python answers.py BACKEND`, models as JSON on stdin: [[directory, texts], ...].
+
+Prints a line of JSON for each model: {"alone": [...], "together": [...]}, or {"refused": "..."}. A process of its own,
+as vLLM has to have; many models in one, because its imports take longer than all that they do here.
+"""
+
+import gc
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from embedding_runtime.contract import BackendName, ServeArgs
+from embedding_runtime.model import ModelRefused, ModelSpec
+from embedding_runtime.model.tokenizer import TextTokenizer
+from embedding_runtime.worker.backends import registry
+from embedding_runtime.worker.main import prove
+
+__all__: list[str] = []
+
+
+def answer(backend: BackendName, directory: Path, texts: list[Any]) -> dict[str, object]:
+    """As the worker loads a model."""
+    try:
+        spec = ModelSpec.asked_for(ServeArgs(model_name="it", model_dir=directory, backend=backend))
+        scratch = directory.with_name(f"{directory.name}-{backend}")
+        spec = replace(spec, converted_tokenizer=scratch / "tokenizer.json")
+        loaded = registry.load(backend, spec, allow_pickle=False)
+        prove(loaded, spec, backend)
+        tokenizer = TextTokenizer(spec)
+        ids = tokenizer.encode(texts) if spec.scores is None else tokenizer.encode_pairs(list(map(tuple, texts)))
+        alone = [loaded.embed(text)[0].tolist() for text in ids.singles()]
+        return {"alone": alone, "together": loaded.embed(ids).tolist()}
+    except Exception as refused:  # noqa: BLE001 vLLM raises what it likes
+        said = str(refused) if isinstance(refused, ModelRefused) else f"{backend} failed: {refused!r}"
+        return {"refused": " ".join(said.split())}
+
+
+def main(backend: BackendName) -> None:
+    """It ends early where vLLM has failed, which leaves parts of itself behind: ask another process about the rest."""
+    for model, texts in json.load(sys.stdin):
+        found = answer(backend, Path(model), texts)
+        print(json.dumps(found), flush=True)
+        if "refused" in found and "vllm" in sys.modules:
+            break
+        gc.collect()
+
+
+if __name__ == "__main__":
+    main(BackendName(sys.argv[1]))

@@ -1,0 +1,147 @@
+"""Makes the files of a look-alike, in the format that its repository on the hub has."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from support.lookalikes.table import Dense, Lookalike
+from support.lookalikes.tokenizer_kinds import save_tokenizer
+from support.tiny_models import spread
+
+__all__ = ["make"]
+
+HIDDEN = 128
+
+_BERT = {"hidden_size": HIDDEN, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2}
+_DECODER = {**_BERT, "num_key_value_heads": 1, "head_dim": 64}
+_GEMMA3 = {"sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"], "query_pre_attn_scalar": 64}
+
+_SIZES: Mapping[str, Mapping[str, Any]] = {
+    "albert": {**_BERT, "embedding_size": 32},
+    "distilbert": {"dim": HIDDEN, "hidden_dim": 256, "n_layers": 2, "n_heads": 2},
+    "electra": {**_BERT, "embedding_size": 64},
+    "deberta-v2": {
+        **_BERT,
+        "relative_attention": True,
+        "position_buckets": 32,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+        "max_relative_positions": -1,
+    },
+    "t5": {"d_model": HIDDEN, "d_kv": 64, "d_ff": 256, "num_layers": 2, "num_heads": 2},
+    "modernbert": {**_BERT, "num_hidden_layers": 4, "global_attn_every_n_layers": 3, "local_attention": 64},
+    **dict.fromkeys(("qwen2", "qwen3", "mistral", "gemma", "gemma2", "llama"), _DECODER),
+    "gemma3_text": {**_DECODER, **_GEMMA3, "use_bidirectional_attention": True},
+}
+"""By model_type."""
+
+_POOLING = {
+    "cls": "cls_token",
+    "mean": "mean_tokens",
+    "max": "max_tokens",
+    "lasttoken": "lasttoken",
+}
+
+
+def make(directory: Path, row: Lookalike) -> Path:
+    """Returns `directory`."""
+    torch.manual_seed(3)
+    directory.mkdir(parents=True)
+    length = min(row.max_length, 8192)
+    tokenizer = save_tokenizer(directory, row.tokenizer, model_max_length=length, **row.tokenizer_config)
+    if row.kind == _STATIC:
+        _static(directory, len(tokenizer))
+    else:
+        _transformer(directory, row, tokenizer, length)
+    if row.pooling is not None:
+        _modules(directory, row, length)
+    return directory
+
+
+_STATIC = "model2vec"
+
+
+def _static(directory: Path, words: int) -> None:
+    """A vector a token, as model2vec saves them."""
+    save_file({"embeddings": torch.randn(words, HIDDEN)}, directory / "model.safetensors")
+    said = {"model_type": _STATIC, "architectures": ["StaticModel"], "hidden_dim": HIDDEN, "normalize": True}
+    (directory / "config.json").write_text(json.dumps(said))
+
+
+def _transformer(directory: Path, row: Lookalike, tokenizer: Any, length: int) -> None:
+    config = _config(row, tokenizer, length)
+    model = getattr(transformers, row.architecture or row.head)(config)
+    spread(model)
+    model.save_pretrained(directory)
+    if row.lacks:
+        weights = load_file(directory / "model.safetensors")
+        kept = {name: weight for name, weight in weights.items() if row.lacks not in name}
+        save_file(kept, directory / "model.safetensors", {"format": "pt"})
+    said = {**row.says, **({"architectures": [row.head]} if row.head else {})}
+    _change(directory / "config.json", **said)
+
+
+def _config(row: Lookalike, tokenizer: Any, length: int) -> Any:
+    offset = 2 if row.positions_after_padding else 0
+    sizes = {**_SIZES.get(row.kind, _BERT), "max_position_embeddings": length + offset, **row.config}
+    if row.kind == "t5":
+        del sizes["max_position_embeddings"]
+    specials = {"pad_token_id": tokenizer.pad_token_id}
+    for name, token in (("bos_token_id", "bos_token"), ("eos_token_id", "eos_token")):
+        specials[name] = tokenizer.convert_tokens_to_ids(getattr(tokenizer, token) or tokenizer.pad_token)
+    if row.labels is not None:
+        sizes["num_labels"] = row.labels
+    return transformers.AutoConfig.for_model(row.kind, vocab_size=len(tokenizer), **{**specials, **sizes})
+
+
+def _modules(directory: Path, row: Lookalike, length: int) -> None:
+    """As sentence-transformers before 5.4 wrote them: nearly every repository has these."""
+    chain: list[tuple[str, str]] = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    flags = {f"pooling_mode_{key}": mode == row.pooling for mode, key in _POOLING.items()}
+    _write(directory / "1_Pooling", word_embedding_dimension=HIDDEN, **flags, include_prompt=row.include_prompt)
+    width = HIDDEN
+    for place, step in enumerate(row.steps, start=2):
+        if isinstance(step, Dense):
+            path = f"{place}_Dense"
+            _dense(directory / path, width, step)
+            width = step.out
+        else:
+            path = f"{place}_{step}"
+            (directory / path).mkdir()
+        chain.append((path, "Dense" if isinstance(step, Dense) else step))
+    types = row.modules or tuple((path, f"sentence_transformers.models.{name}") for path, name in chain)
+    listed = [
+        {"idx": place, "name": str(place), "path": path, "type": name} for place, (path, name) in enumerate(types)
+    ]
+    (directory / "modules.json").write_text(json.dumps(listed))
+    body = {"max_seq_length": length, "do_lower_case": row.lower_case}
+    (directory / "sentence_bert_config.json").write_text(json.dumps(body))
+    versions = {"__version__": {"sentence_transformers": "2.2.2", "transformers": "4.37.0", "pytorch": "2.1.0"}}
+    prompts = {"prompts": dict(row.prompts), "default_prompt_name": row.default_prompt} if row.prompts else {}
+    (directory / "config_sentence_transformers.json").write_text(json.dumps({**versions, **prompts}))
+
+
+def _dense(directory: Path, width: int, step: Dense) -> None:
+    activation = f"torch.nn.modules.{step.activation}"
+    _write(directory, in_features=width, out_features=step.out, bias=step.bias, activation_function=activation)
+    weights = {"linear.weight": torch.randn(step.out, width) * 0.15}
+    if step.bias:
+        weights["linear.bias"] = torch.randn(step.out) * 0.15
+    save_file(weights, directory / "model.safetensors")
+
+
+def _write(directory: Path, **config: Any) -> None:
+    directory.mkdir()
+    (directory / "config.json").write_text(json.dumps(config))
+
+
+def _change(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
