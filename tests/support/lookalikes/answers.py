@@ -15,7 +15,7 @@ from embedding_runtime.contract import BackendName, ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.worker.backends import registry
-from embedding_runtime.worker.main import prove
+from embedding_runtime.worker.main import warm_up
 
 __all__: list[str] = []
 
@@ -23,11 +23,11 @@ __all__: list[str] = []
 def answer(backend: BackendName, directory: Path, texts: list[Any]) -> dict[str, object]:
     """As the worker loads a model."""
     try:
-        spec = ModelSpec.asked_for(ServeArgs(model_name="it", model_dir=directory, backend=backend))
+        spec = ModelSpec.from_args(ServeArgs(model_name="it", model_dir=directory, backend=backend))
         scratch = directory.with_name(f"{directory.name}-{backend}")
         spec = replace(spec, converted_tokenizer=scratch / "tokenizer.json")
         loaded = registry.load(backend, spec, allow_pickle=False)
-        prove(loaded, spec, backend)
+        warm_up(loaded, spec, backend)
         tokenizer = TextTokenizer(spec)
         ids = tokenizer.encode(texts) if spec.scores is None else tokenizer.encode_pairs(list(map(tuple, texts)))
         alone = [loaded.embed(text)[0].tolist() for text in ids.singles()]
