@@ -245,7 +245,7 @@ def automatic(made: Made, found: Mapping[str, Verdict]) -> Verdict:
 
     args = ServeArgs(model_name="it", model_dir=made.directory)
     try:
-        choice = choose(args, ModelSpec.asked_for(args))
+        choice = choose(args, ModelSpec.from_args(args))
     except ModelRefused as refused:
         return Verdict("refused", str(refused).replace(str(made.directory), "the model"))
     served_by = str(choice.backend)
