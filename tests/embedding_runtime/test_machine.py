@@ -155,6 +155,10 @@ def test_a_small_model_has_two_workers_per_gpu_if_cores_suffice(number: int, wor
     assert [share.workers_on_gpu for share in layout.workers] == [workers] * workers
 
 
+def test_the_automatic_backend_has_as_many_workers_as_vllm() -> None:
+    assert len(divide(args(BackendName.AUTO), cores(16, gpus=("0",)), 90 << 20).workers) == 4
+
+
 def test_a_model_that_keeps_a_gpu_busy_has_one_worker() -> None:
     assert len(divide(args(), cores(16, gpus=("0",)), 440 << 20).workers) == 1
 

@@ -128,7 +128,7 @@ def _workers(backend: BackendName, machine: Machine, gpus: Sequence[str], weight
 
 def _most_on_gpu(backend: BackendName, weights: int) -> int:
     """Number of workers that one GPU serves faster than a single one."""
-    if backend is BackendName.VLLM:
+    if backend is not BackendName.HUGGINGFACE:  # auto means vLLM for most models, where it is installed
         return VLLM_ENGINES_PER_GPU if weights <= SMALL_WEIGHTS else 1
     return WORKERS_PER_GPU if weights <= LAUNCH_BOUND_WEIGHTS else 1
 
