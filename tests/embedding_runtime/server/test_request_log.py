@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from support.runtime_server import NAME, RuntimeServer
+from support.runtime_server import NAME, RuntimeServer, until
 
 TEXT = "a-text-nobody-may-see"
 ROUTE = "/openai/v1/embeddings"
@@ -26,6 +26,8 @@ def test_the_json_log_has_a_line_per_request_with_id_and_counts() -> None:
             answer = http.post(ROUTE, json=body, headers={"X-Request-Id": "mine"})
             http.get("/healthz")
             other = http.post(ROUTE, json={"model": NAME})
+        # The line of a request follows its response.
+        until(lambda: len(lines_of(server, "embedding_runtime.access")) == 2, "the log has both requests")
         served, refused = lines_of(server, "embedding_runtime.access")
     assert (answer.headers["X-Request-Id"], len(other.headers["X-Request-Id"])) == ("mine", 32)
     assert refused["request_id"] == other.headers["X-Request-Id"]
