@@ -1,6 +1,6 @@
 """Counters and histograms that one thread updates, for a prometheus_client registry.
 
-prometheus_client's own take a lock and a dozen calls for each update, since any thread may update them. A request
+Those of prometheus_client take a lock and a dozen calls for each update, because any thread may update them. A request
 updates eleven, which was an eighth of a frontend's time (docs/performance.md).
 """
 
