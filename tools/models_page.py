@@ -53,7 +53,7 @@ SCORES_OFF = 1e-3
 
 @dataclass(frozen=True)
 class Verdict:
-    """exact, refused or wrong, and the words for it."""
+    """exact, refused, embeds or wrong, and the words for it."""
 
     cell: str
     said: str = ""
@@ -213,7 +213,7 @@ def answers(backend: str, made: Sequence[Made], log: Path) -> Iterator[Mapping[s
             left = left[1:]
 
 
-def verdict(made: Made, answer: Mapping[str, Any]) -> Verdict:
+def verdict(made: Made, answer: Mapping[str, Any]) -> Verdict:  # noqa: PLR0911 a return for each cell
     """Of one backend."""
     import numpy as np  # noqa: PLC0415
 
@@ -223,6 +223,8 @@ def verdict(made: Made, answer: Mapping[str, Any]) -> Verdict:
         return Verdict("wrong", "served, though the reference does not serve it")
     for mates in ("alone", "together"):
         rows = np.array(answer[mates])
+        if made.row.labels is not None and rows.shape[-1] > made.row.labels:
+            return Verdict("embeds", _EMBEDS)
         if rows.shape != made.wanted.shape:
             return Verdict("wrong", f"shape {rows.shape}, not {made.wanted.shape}")
         if made.row.labels is not None:
@@ -256,13 +258,16 @@ def automatic(made: Made, found: Mapping[str, Verdict]) -> Verdict:
 
 _OPEN = Verdict("not compared yet")
 
+_EMBEDS = "served as an embedding model, because its files describe a decoder without a head; /v1/rerank is refused"
+
 START = """# Popular models
 Which of the models that are downloaded most this server serves, on each backend. `make models` writes this page: it
 builds a look-alike of each model (the architecture, module chain and kind of tokenizer of its repository, in tiny
 sizes, with random weights), and compares every vector or score with the one that sentence-transformers computes.
 
 `exact`: cosine 0.9999 or more for texts of several lengths, alone and in a batch; scores within 0.001. `refused`: the
-server does not start, and says why: its words are below. The last column is what you get without `--backend`.
+server does not start, and says why: its words are below. `embeds`: a reranker that is served as an embedding model,
+since nothing in its files tells it from one. The last column is what you get without `--backend`.
 
 """
 
@@ -286,7 +291,7 @@ def page(verdicts: Mapping[str, Mapping[str, Verdict]]) -> str:
     counts = [
         ", ".join(
             f"{count} {cell}"
-            for cell in ("exact", "refused", "wrong", _OPEN.cell)
+            for cell in ("exact", "refused", "embeds", "wrong", _OPEN.cell)
             if (count := sum(found.get(backend, _OPEN).cell == cell for found in verdicts.values()))
         )
         for backend in COLUMNS
