@@ -44,7 +44,6 @@ class Metrics:
             SECONDS,
             ["lane"],
         )
-        self._queue_seconds_of = {lane: self._queue_seconds.labels(lane) for lane in Lane}
         self._inference = self._histogram(
             "batch_inference_duration_seconds",
             "Computation of a batch, without the time it waited for another one.",
@@ -88,7 +87,7 @@ class Metrics:
 
     def queued(self, lane: Lane, seconds: float) -> None:
         """A request's first batch was dispatched after it had been queued for so long."""
-        self._queue_seconds_of[lane].observe(seconds)
+        self._queue_seconds.labels(lane).observe(seconds)
 
     def batch(self, *, texts: int, tokens: int, padding: int, exclusive: bool, seconds: float) -> None:
         """A worker has computed a batch, with all of its cores or half; `padding` places of it are no text's."""

@@ -5,7 +5,8 @@ updates eleven, which was an eighth of a frontend's time (docs/performance.md).
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Generic, TypeVar
 
@@ -54,8 +55,12 @@ Tally = TypeVar("Tally", CounterTally, HistogramTally)
 class _Family(Collector, Generic[Tally]):
     """The tallies of one metric, by their label values."""
 
-    def __init__(self, name: str, help_: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
+    def __init__(
+        self, name: str, help_: str, labels: Sequence[str], registry: CollectorRegistry, new: Callable[[], Tally]
+    ) -> None:
+        """`new`: creates the tally of label values that were not there before."""
         self._name, self._help, self._labels = name, help_, labels
+        self._new: Callable[[], Tally] = new
         self._tallies: dict[tuple[object, ...], Tally] = {}
         if not labels:
             self.labels()
@@ -68,12 +73,12 @@ class _Family(Collector, Generic[Tally]):
             tally = self._tallies[values] = self._new()
         return tally
 
-    def _new(self) -> Tally:
-        raise NotImplementedError
-
 
 class CounterFamily(_Family[CounterTally]):
     """A counter."""
+
+    def __init__(self, name: str, help_: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
+        super().__init__(name, help_, labels, registry, CounterTally)
 
     def collect(self) -> Iterable[Metric]:
         """As prometheus_client has it."""
@@ -81,9 +86,6 @@ class CounterFamily(_Family[CounterTally]):
         for values, tally in self._tallies.items():
             family.add_metric([str(value) for value in values], tally.value)
         return [family]
-
-    def _new(self) -> CounterTally:
-        return CounterTally()
 
 
 class HistogramFamily(_Family[HistogramTally]):
@@ -93,7 +95,7 @@ class HistogramFamily(_Family[HistogramTally]):
         self, name: str, help_: str, labels: Sequence[str], registry: CollectorRegistry, *, bounds: Sequence[float]
     ) -> None:
         self._bounds = bounds
-        super().__init__(name, help_, labels, registry)
+        super().__init__(name, help_, labels, registry, partial(HistogramTally, bounds))
 
     def collect(self) -> Iterable[Metric]:
         """As prometheus_client has it."""
@@ -103,6 +105,3 @@ class HistogramFamily(_Family[HistogramTally]):
             buckets = list(zip(bounds, accumulate(tally.counts), strict=True))
             family.add_metric([str(value) for value in values], buckets, tally.sum)
         return [family]
-
-    def _new(self) -> HistogramTally:
-        return HistogramTally(self._bounds)

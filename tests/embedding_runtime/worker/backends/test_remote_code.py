@@ -109,7 +109,7 @@ def test_its_batches_are_packed_if_the_self_test_passes_and_padded_otherwise(
     spec = asked(model)
     backend = huggingface.load(spec)
     assert f"{way} batches" in backend.detail
-    assert backend.use_half_the_cores is None  # nobody knows what it keeps between calls
+    assert backend.use_half_the_cores is None  # remote code may keep state between calls
     wanted, ids = reference_vectors(model), TextTokenizer(spec).encode(TEXTS)
     assert off(backend.embed(ids), wanted) < 1e-6
     assert off(np.concatenate([backend.embed(text) for text in ids.singles()]), wanted) < 1e-6

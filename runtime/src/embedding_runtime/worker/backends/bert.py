@@ -28,7 +28,7 @@ from embedding_runtime.worker.backends.packed import padding_of, positions_of
 from embedding_runtime.worker.backends.padded import Forward
 from embedding_runtime.worker.backends.runs import Run, runs_of
 
-__all__ = ["NAMES", "is_supported", "prepare"]
+__all__ = ["NAMES", "is_plain_encoder", "is_supported", "layer_norm", "prepare"]
 
 _MODELS = (BertModel, CamembertModel, MPNetModel, RobertaModel, XLMRobertaModel)
 
@@ -41,8 +41,14 @@ def is_supported(model: Any) -> bool:
     return (
         type(model) in _MODELS
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and not getattr(model.config, "is_decoder", False)
-        and all(type(layer.intermediate.intermediate_act_fn) is GELUActivation for layer in model.encoder.layer)
+        and is_plain_encoder(model)
+    )
+
+
+def is_plain_encoder(model: Any) -> bool:
+    """Whether a model of the BERT family has no decoder's masks, and the exact GELU in each layer."""
+    return not getattr(model.config, "is_decoder", False) and all(
+        type(layer.intermediate.intermediate_act_fn) is GELUActivation for layer in model.encoder.layer
     )
 
 
@@ -64,7 +70,7 @@ class _Bert:
             self._bias = encoder.compute_position_bias(self._words.new_empty(1, len(self._places))).detach()
         else:
             self._types = tables.token_type_embeddings.weight.detach()
-        self._norm = _norm(tables.LayerNorm)
+        self._norm = layer_norm(tables.LayerNorm)
         self._padding = padding_of(model)
         projections = [_joined(_attention(layer)[:3], make) for layer in encoder.layer]
         use_for_linear_layers(model, make)  # only now, because reordered weights cannot be joined
@@ -134,7 +140,7 @@ class _Layer:
         self._widen: Callable[[Tensor], Tensor] = layer.intermediate.dense.forward  # including GELU
         self._merge: LinearLayer = attention.merge
         self._narrow: LinearLayer = layer.output.dense
-        self._norms = _norm(attention.norm), _norm(layer.output.LayerNorm)
+        self._norms = layer_norm(attention.norm), layer_norm(layer.output.LayerNorm)
 
     def __call__(self, hidden: Tensor, blocks: Sequence[_Block]) -> Tensor:
         projected = self._project(hidden)
@@ -151,7 +157,8 @@ class _Layer:
         return seen.transpose(1, 2).reshape(run.stop - run.start, -1)
 
 
-def _norm(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
+def layer_norm(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
+    """Avoids the call of nn.Module, which looks for hooks first."""
     return partial(
         torch.layer_norm,
         normalized_shape=norm.normalized_shape,

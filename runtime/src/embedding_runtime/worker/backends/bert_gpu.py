@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, gelu, linear
 from transformers import BertModel, CamembertModel, PreTrainedModel, RobertaModel, XLMRobertaModel
-from transformers.activations import GELUActivation
 
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import packed
+from embedding_runtime.worker.backends.bert import is_plain_encoder, layer_norm
 from embedding_runtime.worker.backends.device import to_device, together_to_device
 from embedding_runtime.worker.backends.padded import Forward
 
@@ -28,11 +28,7 @@ _MODELS = (BertModel, CamembertModel, RobertaModel, XLMRobertaModel)
 
 def is_supported(model: Any) -> bool:
     """Whether `prepare` supports this model, which is on a GPU. Subclasses are not supported."""
-    return (
-        type(model) in _MODELS
-        and not getattr(model.config, "is_decoder", False)
-        and all(type(layer.intermediate.intermediate_act_fn) is GELUActivation for layer in model.encoder.layer)
-    )
+    return type(model) in _MODELS and is_plain_encoder(model)
 
 
 def prepare(model: PreTrainedModel) -> Forward:
@@ -49,7 +45,7 @@ class _Bert:
             table.weight.detach()
             for table in (tables.word_embeddings, tables.token_type_embeddings, tables.position_embeddings)
         )
-        self._norm = _norm(tables.LayerNorm)
+        self._norm = layer_norm(tables.LayerNorm)
         self._padding = packed.padding_of(model)
         self._layers = [_Layer(layer, model.config.num_attention_heads) for layer in model.encoder.layer]
 
@@ -83,7 +79,7 @@ class _Layer:
         self._merge, self._widen, self._narrow = map(
             _linear, (layer.attention.output.dense, layer.intermediate.dense, layer.output.dense)
         )
-        self._norms = _norm(layer.attention.output.LayerNorm), _norm(layer.output.LayerNorm)
+        self._norms = layer_norm(layer.attention.output.LayerNorm), layer_norm(layer.output.LayerNorm)
 
     def __call__(self, hidden: Tensor, layout: packed.Layout) -> Tensor:
         tokens, size = hidden.shape
@@ -97,13 +93,3 @@ class _Layer:
 def _linear(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
     """Avoids the call of nn.Module, which looks for hooks first."""
     return partial(linear, weight=layer.weight.detach(), bias=layer.bias.detach())
-
-
-def _norm(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
-    return partial(
-        torch.layer_norm,
-        normalized_shape=norm.normalized_shape,
-        weight=norm.weight.detach(),
-        bias=norm.bias.detach(),
-        eps=norm.eps,
-    )

@@ -199,11 +199,7 @@ def attend_at_once(
         if _takes_flash(query):
             return _flash(query, key, value, layout, causal=causal, window=window, scale=scale)
         return _memory_efficient(query, key, value, layout, causal=causal, scale=scale)
-    except (
-        AttributeError,
-        NotImplementedError,
-        TypeError,
-    ) as error:  # this torch has no such operator
+    except (AttributeError, NotImplementedError, TypeError) as error:  # this torch has no such operator
         raise KernelFailed(f"torch {torch.__version__}: {' '.join(str(error).split())[:_MAX_MESSAGE]}") from error
 
 
