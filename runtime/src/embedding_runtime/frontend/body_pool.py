@@ -41,7 +41,7 @@ class HeldBody:
         """Whether all of it was received."""
         self.progress_at = now
         """Time at which the last PROGRESS bytes were complete."""
-        self.when_given_up: Callable[[], object] = lambda: None
+        self.when_given_up: Callable[[], object] | None = None
         """Called when the pool drops the body. The callee must free its bytes."""
         self._since_progress = 0
         self._pool = pool
@@ -77,6 +77,8 @@ class HeldBody:
         except TimeoutError:
             if self.stage is not Stage.GIVEN_UP:
                 raise
+        finally:
+            self.when_given_up = None  # it refers to this call's frame, which refers to the body
         if self.stage is Stage.GIVEN_UP:
             raise no_memory()
         self._pool.shrink(self, more)
@@ -86,7 +88,8 @@ class HeldBody:
         """Drop the body."""
         self.stage = Stage.GIVEN_UP
         self.release()
-        self.when_given_up()
+        if self.when_given_up is not None:
+            self.when_given_up()
 
     @property
     def order(self) -> tuple[bool, float]:

@@ -50,11 +50,13 @@ def test_padded_batches_are_served_where_they_are_allowed(tmp_path: Path, monkey
     assert huggingface.load(distilbert(tmp_path), LoadOptions(allow_padded=True)).detail.endswith("padded batches")
 
 
-def test_cudnn_attention_is_off_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cudnn_attention_and_tf32_are_off_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
     monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", asked.append)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     device.prepare_gpu()
     assert asked == [False]
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_int8_on_a_gpu_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

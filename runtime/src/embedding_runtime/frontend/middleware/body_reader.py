@@ -63,6 +63,7 @@ class BodyReader:
             refusal = await self._handle(context, held, scope, receive, send)
         finally:
             context.answering()
+            context.receive = None  # it refers to the request, and would leave it to the garbage collector
             if held.size > TRIMMED:
                 asyncio.get_running_loop().call_soon(memory.collect)
         if refusal is None:
@@ -142,6 +143,8 @@ class BodyReader:
         except TimeoutError:
             if held.stage is not Stage.GIVEN_UP:
                 raise BodyTooLate(seconds=seconds) from None
+        finally:
+            held.when_given_up = None
         if held.stage is Stage.GIVEN_UP:
             raise no_memory()
         return bytes(content) if held.is_complete else None
