@@ -26,6 +26,8 @@ class Defaults:
     """Similarity of two vectors: cosine, dot, euclidean or manhattan."""
     activation: str | None
     """Activation of a cross-encoder's logits, as the full name of a class."""
+    max_active_dims: object
+    """Number of the largest values that a sparse encoder keeps, as it is in the file."""
 
     @classmethod
     def read(cls, directory: Path) -> Self:
@@ -34,7 +36,7 @@ class Defaults:
         config = object_or_nothing(path)
         kind = config.get("model_type", "SentenceTransformer")
         if kind not in _KINDS:
-            raise ModelRefused(f"{path} has model_type {kind}, but only {' and '.join(_KINDS)} are supported")
+            raise ModelRefused(f"{path} has model_type {kind}, but only {', '.join(_KINDS)} are supported")
         if config.get("keep_in_fp32_modules"):
             raise ModelRefused(f"{path} sets keep_in_fp32_modules, which is not supported")
         prompts, name = config.get("prompts") or {}, config.get("default_prompt_name")
@@ -50,9 +52,17 @@ class Defaults:
             prompt="" if name is None else prompts[name] or "",
             prompts={each: text or "" for each, text in prompts.items()},
             keep=keep,
-            similarity=config.get("similarity_fn_name") or "cosine",
+            similarity=config.get("similarity_fn_name") or _SIMILARITIES.get(kind, "cosine"),
             activation=config.get("activation_fn"),
+            max_active_dims=config.get("max_active_dims"),
         )
 
 
-_KINDS = {"SentenceTransformer": Kind.EMBEDDING_MODEL, "CrossEncoder": Kind.CROSS_ENCODER}
+_KINDS = {
+    "SentenceTransformer": Kind.EMBEDDING_MODEL,
+    "CrossEncoder": Kind.CROSS_ENCODER,
+    "SparseEncoder": Kind.SPARSE_ENCODER,
+}
+
+_SIMILARITIES = {"SparseEncoder": "dot"}
+"""Defaults of sentence-transformers where they are not cosine."""
