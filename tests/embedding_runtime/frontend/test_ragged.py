@@ -151,7 +151,7 @@ def test_a_response_larger_than_the_limit_is_refused_before_it_is_computed(fake_
     answer = fake_server.post("/embed_all", inputs=["one " * 250] * 200)
     assert answer.status_code == 413
     assert answer.json()["error"] == (
-        "inputs: the response would take 442 MiB of memory, and the maximum is 256 MiB: send fewer or shorter texts"
+        "inputs: the response would take 590 MiB of memory, and the maximum is 256 MiB: send fewer or shorter texts"
     )
 
 

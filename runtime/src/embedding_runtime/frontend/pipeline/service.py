@@ -7,7 +7,13 @@ from functools import cached_property, partial
 
 from embedding_runtime.contract import BackendName, Kind, Truncate
 from embedding_runtime.errors import NotReady, OneText, RequestTooLarge, UnknownModel, UnsupportedTask
-from embedding_runtime.frontend.answer_budget import BYTES_PER_NUMBER, BYTES_PER_SCORE, BYTES_PER_WEIGHT, LARGEST
+from embedding_runtime.frontend.answer_budget import (
+    BYTES_PER_NUMBER,
+    BYTES_PER_SCORE,
+    BYTES_PER_TOKEN_NUMBER,
+    BYTES_PER_WEIGHT,
+    LARGEST,
+)
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.limits import Limits
 from embedding_runtime.frontend.pipeline.computing import reserve, waiting, while_wanted
@@ -162,12 +168,13 @@ class Service:
         work = self._tokenized(context, given, options, field)
         del given
         texts = await work
-        size = texts.tokens * self.spec.hidden * BYTES_PER_NUMBER
+        size = texts.tokens * self.spec.hidden * BYTES_PER_TOKEN_NUMBER
         await self._reserve_ragged(context, size, field, holding=texts.ids.nbytes)
         rows = await self._embed(context, texts, field=field, output=Output.PER_TOKEN)
         return as_ragged(rows), texts.tokens
 
     async def _tokenized(self, context: RequestContext, given: Given, options: Options, field: str) -> TokenBatch:
+        """Tokenize texts. Callers delete theirs before they wait for this, so that the texts are freed afterwards."""
         several = not isinstance(given, str) and given and not isinstance(given[0], int)
         number = len(given) if several else 1
         admit = self._admit(context, number)

@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from embedding_runtime.contract import Dtype, Quantization
+from embedding_runtime.contract import Dtype, Kind, Quantization
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.protocol.requests import Output
 from embedding_runtime.protocol.rows import RaggedRows, Rows
@@ -168,7 +168,7 @@ def _load_reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
             f"--quantize={spec.quantize} is not supported for {type(model).__name__} in {spec.directory}, but for "
             f"{', '.join(bert.NAMES)} with exact GELU: remove --quantize"
         )
-    elif spec.pooling == ():
+    elif spec.kind is not Kind.EMBEDDING_MODEL:
         return _load_unreduced(spec, options)  # there is no cosine of single scores, nor of ragged rows
     else:
         del loaded, model, tested_head
