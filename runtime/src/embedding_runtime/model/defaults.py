@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from embedding_runtime.contract import Kind
 from embedding_runtime.model.files import ModelRefused, object_or_nothing
@@ -26,8 +26,8 @@ class Defaults:
     """Similarity of two vectors: cosine, dot, euclidean or manhattan."""
     activation: str | None
     """Activation of a cross-encoder's logits, as the full name of a class."""
-    max_active_dims: object
-    """Number of the largest values that a sparse encoder keeps, as it is in the file."""
+    max_active_dims: int | None
+    """Number of the largest values that a sparse encoder keeps; None: all."""
 
     @classmethod
     def read(cls, directory: Path) -> Self:
@@ -44,9 +44,7 @@ class Defaults:
             raise ModelRefused(f"{path} has prompts {prompts!r}, which must be an object of texts")
         if name is not None and name not in prompts:
             raise ModelRefused(f"{path} has default_prompt_name {name!r}, which is not in its prompts")
-        keep = config.get("truncate_dim")
-        if keep is not None and (not isinstance(keep, int) or keep < 1):
-            raise ModelRefused(f"{path} has truncate_dim {keep!r}, which must be a positive whole number")
+        keep, most = _positive(path, config, "truncate_dim"), _positive(path, config, "max_active_dims")
         return cls(
             kind=_KINDS[kind],
             prompt="" if name is None else prompts[name] or "",
@@ -54,7 +52,7 @@ class Defaults:
             keep=keep,
             similarity=config.get("similarity_fn_name") or _SIMILARITIES.get(kind, "cosine"),
             activation=config.get("activation_fn"),
-            max_active_dims=config.get("max_active_dims"),
+            max_active_dims=most,
         )
 
 
@@ -66,3 +64,10 @@ _KINDS = {
 
 _SIMILARITIES = {"SparseEncoder": "dot"}
 """Defaults of sentence-transformers where they are not cosine."""
+
+
+def _positive(path: Path, config: Mapping[str, Any], key: str) -> int | None:
+    value = config.get(key)
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise ModelRefused(f"{path} has {key} {value!r}, which must be a positive whole number")
+    return value

@@ -37,18 +37,10 @@ class Splade:
     """Number of the largest values to keep; None: all."""
 
     @classmethod
-    def read(cls, directory: Path, most: object) -> Self:
-        """`directory`: that of SpladePooling. `most`: max_active_dims in config_sentence_transformers.json.
-
-        Raises ModelRefused.
-        """
+    def read(cls, directory: Path, most: int | None) -> Self:
+        """`directory`: that of SpladePooling. Raises ModelRefused."""
         path = directory / "config.json"
         config = object_in(path)
-        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
-            raise ModelRefused(
-                f"config_sentence_transformers.json beside {directory.name} has max_active_dims {most!r}, which must "
-                "be a positive whole number"
-            )
         return cls(
             Strategy(_one_of(Strategy, path, config, "pooling_strategy", Strategy.MAX)),
             Activation(_one_of(Activation, path, config, "activation_function", Activation.RELU)),

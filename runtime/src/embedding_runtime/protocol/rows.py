@@ -75,7 +75,9 @@ def concatenated(parts: Sequence[Rows]) -> Rows:
 def are_finite(rows: Rows) -> npt.NDArray[np.bool_]:
     """Whether all numbers of a text are finite, for each text."""
     if not isinstance(rows, RaggedRows):
-        return np.asarray(np.isfinite(rows).all(axis=1), dtype=np.bool_)
+        finite = np.isfinite(rows)
+        # The whole is checked in half of the time, and nearly always finite.
+        return np.asarray(np.ones(len(rows)) if finite.all() else finite.all(axis=1), dtype=np.bool_)
     wrong = ~np.isfinite(rows.values).all(axis=1)
     found = np.ones(len(rows), dtype=np.bool_)
     found[np.repeat(np.arange(len(rows)), rows.lengths)[wrong]] = False
