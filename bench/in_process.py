@@ -14,6 +14,7 @@ from bench.inputs import inputs_for
 from embedding_runtime.contract import BackendName, ServeArgs
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
+from embedding_runtime.protocol.requests import Output
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import registry
 from embedding_runtime.worker.backends.base import Backend, Launched
@@ -51,7 +52,7 @@ def _compute(backend: Backend, batches: Sequence[TokenBatch]) -> None:
         return
     launched: deque[Launched] = deque()
     for batch in batches:
-        launched.append(backend.launch(batch))
+        launched.append(backend.launch(batch, Output.PER_TEXT))
         if len(launched) == MOST_LAUNCHED:
             launched.popleft().rows()
     while launched:

@@ -72,8 +72,8 @@ def _contents(paths: Mapping[type[RequestBody], Mapping[str, str]]) -> str:
     rows = "".join(f"| {_apis(found)} | {', '.join(found)} |\n" for found in paths.values())
     return (
         f"| API | `POST` |\n|---|---|\n{rows}"
-        "| Text Embeddings Inference | `/`: same as `/embed`, or `/predict` for a cross-encoder; with a "
-        "`source_sentence`, same as `/similarity` |\n"
+        "| Text Embeddings Inference | `/`: same as `/embed`, `/embed_sparse` or `/predict`, by the model's kind; with "
+        "a `source_sentence`, same as `/similarity` |\n"
         "| SageMaker | `/invocations`: any request above, recognized by its fields |\n"
     )
 

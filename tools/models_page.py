@@ -154,7 +154,7 @@ def record(
 def made_and_encoded(row: Lookalike, directory: Path) -> Made:
     """With the reference's own vectors, each text alone, so that no padding touches it."""
     import numpy as np  # noqa: PLC0415 as all of these: --check needs none of them, and is fast
-    from sentence_transformers import CrossEncoder, SentenceTransformer  # noqa: PLC0415
+    from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder  # noqa: PLC0415
 
     from support.lookalikes.files import make  # noqa: PLC0415
 
@@ -168,14 +168,16 @@ def made_and_encoded(row: Lookalike, directory: Path) -> Made:
             kept = list(PAIRS)
             wanted = [scorer.predict([pair], show_progress_bar=False) for pair in kept]
         else:
-            reference = SentenceTransformer(str(directory), device="cpu")
+            is_sparse = any("SpladePooling" in kind for _, kind in row.modules)
+            reference = (SparseEncoder if is_sparse else SentenceTransformer)(str(directory), device="cpu")
             prompt = reference.prompts.get(reference.default_prompt_name)
             kept = [
                 text
                 for text in TEXTS
                 if reference.preprocess([text], prompt=prompt)["input_ids"].numel() < reference.max_seq_length
             ]
-            wanted = [reference.encode([text], show_progress_bar=False) for text in kept]
+            encoded = [reference.encode([text], show_progress_bar=False) for text in kept]
+            wanted = [each.to_dense().numpy() if is_sparse else each for each in encoded]
     except Exception as error:  # noqa: BLE001 the reference's libraries raise what they like
         sys.stderr.write(f"{row.name}: no reference: {error!r:.300}\n")
         return Made(row, directory, TEXTS if row.labels is None else PAIRS, None)

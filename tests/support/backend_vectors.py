@@ -12,6 +12,7 @@ from typing import Any
 from embedding_runtime.contract import BackendName
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
+from embedding_runtime.protocol.rows import as_dense
 from embedding_runtime.worker.backends import registry
 from embedding_runtime.worker.main import warm_up
 
@@ -27,7 +28,8 @@ def answer(backend: BackendName, directory: Path, texts: list[Any]) -> dict[str,
         warm_up(loaded, spec, backend)
     except Exception as refused:  # noqa: BLE001 vLLM raises what it likes
         return {"refused": repr(refused)}
-    return {"alone": [loaded.embed(text)[0].tolist() for text in ids.singles()], "together": loaded.embed(ids).tolist()}
+    alone = [as_dense(loaded.embed(text))[0].tolist() for text in ids.singles()]
+    return {"alone": alone, "together": as_dense(loaded.embed(ids)).tolist()}
 
 
 if __name__ == "__main__":

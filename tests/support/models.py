@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["GOLDEN_ENDS", "GOLDEN_TEXT", "a_cross_encoder", "a_model", "packaged_minilm"]
+__all__ = ["GOLDEN_ENDS", "GOLDEN_TEXT", "a_cross_encoder", "a_model", "a_sparse_encoder", "packaged_minilm"]
 
 GOLDEN_TEXT = "This is an example sentence for embedding generation."
 GOLDEN_ENDS = [
@@ -37,6 +37,28 @@ def a_cross_encoder(directory: Path) -> Path:
     config = json.loads((packaged_minilm() / "config.json").read_text())
     config |= {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
     (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+def a_sparse_encoder(directory: Path) -> Path:
+    """MiniLM's tokenizer and sizes, as a model with sparse vectors; without weights."""
+    for name in ("tokenizer.json", "tokenizer_config.json", "sentence_bert_config.json"):
+        (directory / name).symlink_to(packaged_minilm() / name)
+    kinds = {"": "MLMTransformer", "1_SpladePooling": "SpladePooling"}
+    modules = [
+        {"idx": place, "name": str(place), "path": path, "type": f"sentence_transformers.sparse_encoder.models.{kind}"}
+        for place, (path, kind) in enumerate(kinds.items())
+    ]
+    config = json.loads((packaged_minilm() / "config.json").read_text())
+    pooling = {"pooling_strategy": "max", "activation_function": "relu", "word_embedding_dimension": 30522}
+    (directory / "1_SpladePooling").mkdir()
+    for name, content in {
+        "config.json": {**config, "architectures": ["BertForMaskedLM"]},
+        "modules.json": modules,
+        "1_SpladePooling/config.json": pooling,
+        "config_sentence_transformers.json": {"model_type": "SparseEncoder"},
+    }.items():
+        (directory / name).write_text(json.dumps(content))
     return directory
 
 

@@ -10,8 +10,9 @@ from typing import Self
 import numpy as np
 
 from embedding_runtime.protocol.link import MessageLink
-from embedding_runtime.protocol.messages import Message, Ready, VectorRows, Vectors, Work
+from embedding_runtime.protocol.messages import Message, Ready, Vectors, Work
 from embedding_runtime.protocol.requests import Principal
+from embedding_runtime.protocol.rows import VectorRows
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.scheduler.base import State
 from embedding_runtime.scheduler.engine import Engine

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
+from sentence_transformers.sparse_encoder.modules import SpladePooling
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     PreTrainedTokenizerFast,
     T5EncoderModel,
@@ -29,6 +31,7 @@ __all__ = [
     "a_cross_encoder",
     "a_model_with_remote_code",
     "a_saved_cross_encoder",
+    "a_sparse_encoder",
     "a_tokenizer",
     "a_transformer",
     "as_old_format",
@@ -139,6 +142,17 @@ def a_saved_cross_encoder(directory: Path, plain: Path, **options: Any) -> Path:
     return directory
 
 
+def a_sparse_encoder(
+    directory: Path, shape: Shape, *, strategy: str = "max", activation: str = "relu", **options: Any
+) -> Path:
+    """As sentence-transformers' newest release saves it. `options` are SparseEncoder's own."""
+    plain = a_transformer(directory / "plain", shape, make=AutoModelForMaskedLM.from_config)
+    body = Transformer(str(plain), transformer_task="fill-mask")
+    model = SparseEncoder(modules=[body, SpladePooling(strategy, activation)], device="cpu", **options)
+    model.save_pretrained(str(directory / "model"), create_model_card=False)
+    return directory / "model"
+
+
 def saved(
     directory: Path,
     transformer: Path,
@@ -168,6 +182,9 @@ def as_old_format(directory: Path) -> Path:
         config = directory / module["path"] / "config.json"
         if name == "Pooling":
             config.write_text(json.dumps(_old_pooling(json.loads(config.read_text()))))
+        elif name == "SpladePooling":
+            module["type"] = "sentence_transformers.sparse_encoder.models.SpladePooling"
+            modules[0]["type"] = "sentence_transformers.sparse_encoder.models.MLMTransformer"
         elif name == "Dense":
             _change(config, module_input_name=None, module_output_name=None)
         elif name == "Normalize":
@@ -176,7 +193,8 @@ def as_old_format(directory: Path) -> Path:
     (directory / "sentence_bert_config.json").write_text(
         json.dumps({"max_seq_length": MAX_LENGTH, "do_lower_case": False})
     )
-    _change(directory / "config_sentence_transformers.json", model_type=None)
+    if modules[-1]["type"].rpartition(".")[2] != "SpladePooling":
+        _change(directory / "config_sentence_transformers.json", model_type=None)
     return directory
 
 

@@ -19,6 +19,8 @@ from embedding_runtime.frontend.dialects.openai.schema import EmbeddingsRequest
 from embedding_runtime.frontend.dialects.openinference.schema import InferRequest, PredictRequest
 from embedding_runtime.frontend.dialects.rerank.schema import RerankRequest
 from embedding_runtime.frontend.dialects.tei import schema as tei
+from embedding_runtime.frontend.dialects.tei.ragged import EmbedAllRequest, EmbedSparseRequest
+from embedding_runtime.frontend.dialects.vllm.pooling import PoolingRequest
 from embedding_runtime.frontend.dialects.vllm.schema import ClassifyRequest, DetokenizeRequest, ScoreRequest
 
 CLIENTS_PYTHON = Path(__file__).parents[2] / "clients" / ".venv" / "bin" / "python"
@@ -37,6 +39,9 @@ VLLM: Mapping[str, type[RequestBody] | None] = {
     "RerankRequest": RerankRequest,
     "ClassificationCompletionRequest": ClassifyRequest,
     "ClassificationChatRequest": ClassifyRequest,
+    "PoolingCompletionRequest": PoolingRequest,
+    "PoolingChatRequest": PoolingRequest,
+    "IOProcessorRequest": None,
     "TokenizeCompletionRequest": tei.TokenizeRequest,
     "TokenizeChatRequest": tei.TokenizeRequest,
     "DetokenizeRequest": DetokenizeRequest,
@@ -59,6 +64,8 @@ PUBLISHED: Mapping[str, tuple[type[RequestBody], str]] = {
     ),
     "Voyage's rerank": (RerankRequest, "query documents model top_k return_documents truncation"),
     "TEI's embed": (tei.EmbedRequest, "inputs truncate truncation_direction prompt_name normalize dimensions"),
+    "TEI's embed_sparse": (EmbedSparseRequest, "inputs truncate truncation_direction prompt_name"),
+    "TEI's embed_all": (EmbedAllRequest, "inputs truncate truncation_direction prompt_name"),
     "TEI's rerank": (
         tei.TeiRerankRequest,
         "query texts truncate truncation_direction raw_scores return_text",
@@ -76,11 +83,12 @@ import inspect, json
 from pydantic import BaseModel
 from vllm.entrypoints.pooling.classify import protocol as classify
 from vllm.entrypoints.pooling.embed import protocol as embed
+from vllm.entrypoints.pooling.pooling import protocol as pooling
 from vllm.entrypoints.pooling.scoring import protocol as scoring
 from vllm.entrypoints.serve.tokenize import protocol as tokenize
 print("FIELDS", json.dumps({
     name: sorted(model.model_fields)
-    for module in (classify, embed, scoring, tokenize)
+    for module in (classify, embed, pooling, scoring, tokenize)
     for name, model in vars(module).items()
     if inspect.isclass(model) and issubclass(model, BaseModel) and name.endswith("Request")
 }))

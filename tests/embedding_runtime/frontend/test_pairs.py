@@ -71,7 +71,7 @@ async def test_a_padding_token_in_either_text_is_rejected_with_vllm() -> None:
 
 async def test_each_kind_of_model_names_the_path_of_the_other_kind() -> None:
     async with serving() as service:
-        with pytest.raises(BadRequest, match=r"m is a cross-encoder, .* /v1/rerank"):
+        with pytest.raises(BadRequest, match=r"the served model is a cross-encoder, .* /v1/rerank"):
             await service.tokenize("one", Options.of(SCORES))
     async with serving(MINILM) as service:
         with pytest.raises(BadRequest, match=r"m is an embedding model, .* /v1/embeddings"):

@@ -14,12 +14,22 @@ from embedding_runtime.protocol import messages
 from embedding_runtime.protocol.frames import pack, receive_sync
 from embedding_runtime.protocol.link import MessageLink
 from embedding_runtime.protocol.messages import Message
-from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
+from embedding_runtime.protocol.requests import Lane, Output, Principal, RateLimit
+from embedding_runtime.protocol.rows import RaggedRows
 from embedding_runtime.protocol.token_batch import TokenBatch
 
 NUMBER = st.integers(0, 2**63 - 1)
 SECONDS = st.floats(0, 1e9)
 ROWS = nps.arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 8)))  # NaN and infinities among them
+
+
+@st.composite
+def ragged_rows(draw: st.DrawFn) -> RaggedRows:
+    lengths = draw(nps.arrays(np.uint32, st.integers(1, 5), elements=st.integers(0, 6)))
+    items = int(lengths.sum())
+    values = draw(nps.arrays(np.float32, (items, draw(st.integers(1, 4)))))
+    indices = nps.arrays(np.int32, items)
+    return RaggedRows(values, lengths, draw(st.none() | indices))
 
 
 @st.composite
@@ -33,20 +43,21 @@ def batches(draw: st.DrawFn) -> TokenBatch:
 LIMIT = st.none() | st.builds(RateLimit, NUMBER, NUMBER, SECONDS)
 PRINCIPAL = st.builds(Principal, st.text(max_size=70), st.none() | NUMBER)
 LANE = st.sampled_from(Lane)
+OUTPUT = st.sampled_from(Output)
 SAMPLES = st.text()
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
-    st.builds(messages.Work, NUMBER, batches(), st.booleans()),
-    st.builds(messages.Vectors, NUMBER, ROWS, st.integers(0, 2**32 - 1)),
+    st.builds(messages.Work, NUMBER, batches(), st.booleans(), OUTPUT),
+    st.builds(messages.Vectors, NUMBER, ROWS | ragged_rows(), st.integers(0, 2**32 - 1)),
     st.builds(messages.Ready, st.text(), st.booleans(), NUMBER, st.none() | SECONDS, st.none() | SECONDS),
     st.builds(messages.Failed, NUMBER),
     st.builds(messages.Broken, st.text()),
     st.builds(messages.Serving),
-    st.builds(messages.Submit, NUMBER, batches(), PRINCIPAL, LANE, SECONDS | st.just(float("inf"))),
+    st.builds(messages.Submit, NUMBER, batches(), PRINCIPAL, LANE, SECONDS | st.just(float("inf")), OUTPUT),
     st.builds(messages.Cancel, NUMBER),
     st.builds(messages.Check, NUMBER, NUMBER, NUMBER, PRINCIPAL, st.none() | LANE, SECONDS | st.just(float("inf"))),
     st.builds(messages.Charge, NUMBER, PRINCIPAL, NUMBER, st.booleans()),
     st.builds(messages.Granted, NUMBER, LIMIT),
-    st.builds(messages.RequestRows, NUMBER, ROWS, SECONDS, LIMIT),
+    st.builds(messages.RequestRows, NUMBER, ROWS | ragged_rows(), SECONDS, LIMIT),
     st.builds(messages.Fault, NUMBER, st.text(), st.text(), st.dictionaries(st.text(), st.text()), LIMIT),
     st.builds(messages.StateChange, st.text(), st.text(), st.none() | SECONDS),
     st.builds(messages.Collect),

@@ -2,14 +2,16 @@
 
 import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from embedding_runtime.errors import BackendFailed, NotReady, Overloaded, TextFailed, VectorNotFinite
 from embedding_runtime.observability import gather
-from embedding_runtime.protocol.messages import Broken, Failed, VectorRows, Vectors
+from embedding_runtime.protocol.messages import Broken, Failed, Vectors
 from embedding_runtime.protocol.requests import Principal
+from embedding_runtime.protocol.rows import as_dense
 from embedding_runtime.scheduler import engine as engine_module
 from embedding_runtime.scheduler import worker_link, worker_pool
 from embedding_runtime.scheduler.base import State
@@ -18,7 +20,7 @@ from support.clock import ManualClock, eventually
 from support.played_worker import ANYBODY, PlayedWorker, a_worker, ids, rows_for
 
 
-def asked(engine: Engine, *lengths: int) -> "asyncio.Task[VectorRows]":
+def asked(engine: Engine, *lengths: int) -> "asyncio.Task[Any]":
     return asyncio.create_task(engine.embed(ids(*lengths), ANYBODY))
 
 
@@ -58,7 +60,7 @@ async def test_a_concurrent_worker_gets_half_of_the_texts_in_each_batch() -> Non
         assert not second.exclusive
         worker.answer(second)  # each when it is done, in any order
         worker.answer(first)
-        assert (await task)[:, 0].tolist() == [100, 200, 300, 400]
+        assert as_dense(await task)[:, 0].tolist() == [100, 200, 300, 400]
 
 
 async def test_the_duration_of_each_concurrent_batch_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +121,7 @@ async def test_a_vector_that_is_not_finite_fails_its_own_request_alone(wrong: fl
         worker.say(Vectors(shared.batch, rows))
         with pytest.raises(VectorNotFinite, match=r"input\[1\]"):
             await poisoned
-        assert (await healthy)[:, 0].tolist() == [4]
+        assert as_dense(await healthy)[:, 0].tolist() == [4]
         await blocker
 
 
@@ -146,7 +148,7 @@ async def test_cancelling_a_request_does_not_harm_others_in_its_batch() -> None:
         stays = asked(worker.engine, 3)
         worker.answer(work)
         worker.answer(await worker.work())
-        assert (await stays)[:, 0].tolist() == [3]
+        assert as_dense(await stays)[:, 0].tolist() == [3]
 
 
 async def test_requests_before_the_worker_is_ready_get_503() -> None:
@@ -200,7 +202,7 @@ async def test_a_full_queue_rejects_requests() -> None:
         await asyncio.gather(*tasks)
         longer_than_the_line = asked(worker.engine, 9)
         worker.answer(await worker.work())
-        assert (await longer_than_the_line)[:, 0].tolist() == [9]
+        assert as_dense(await longer_than_the_line)[:, 0].tolist() == [9]
 
 
 async def test_a_request_that_would_miss_its_deadline_is_rejected() -> None:
@@ -229,7 +231,7 @@ async def test_a_text_that_the_worker_cannot_compute_fails_its_own_request_alone
                 with pytest.raises(TextFailed, match=r"input\[0\]"):
                     await task
             else:
-                assert (await task)[:, 0].tolist() == [number + 2, 10]
+                assert as_dense(await task)[:, 0].tolist() == [number + 2, 10]
         playing.cancel()
         await blocker
 
@@ -251,7 +253,7 @@ async def test_rows_of_a_split_batch_are_in_the_order_of_their_texts() -> None:
         worker.answer(second)
         for _ in range(2):
             worker.answer(await worker.work())
-        assert (await task)[:, 0].tolist() == [700, 701, 702]
+        assert as_dense(await task)[:, 0].tolist() == [700, 701, 702]
 
 
 async def test_halves_of_a_failed_batch_count_as_queued() -> None:
@@ -270,7 +272,7 @@ async def test_halves_of_a_failed_batch_count_as_queued() -> None:
         again.append(await worker.work())
         for half in again:
             worker.answer(half)
-        assert (await task)[:, 0].tolist() == [500] * 4
+        assert as_dense(await task)[:, 0].tolist() == [500] * 4
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -295,7 +297,7 @@ async def test_a_query_is_dispatched_before_an_earlier_bulk_request() -> None:
         # Three quarters of a batch: the query is waited for.
         assert [len(text) for text in after.texts] == [7, 500, 500, 500]
         worker.answer(after)
-        assert (await query)[:, 0].tolist() == [7]
+        assert as_dense(await query)[:, 0].tolist() == [7]
         for _ in range(9):
             worker.answer(await worker.work())
         assert len(await bulk) == 40

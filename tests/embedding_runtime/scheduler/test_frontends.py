@@ -12,6 +12,7 @@ from embedding_runtime.errors import BackendFailed, NotReady, Overloaded, RateLi
 from embedding_runtime.observability import gather
 from embedding_runtime.protocol.messages import Collect, Failed
 from embedding_runtime.protocol.requests import Lane, Principal
+from embedding_runtime.protocol.rows import as_dense
 from embedding_runtime.scheduler import scrapes
 from embedding_runtime.scheduler.base import State
 from embedding_runtime.scheduler.frontends import Frontends
@@ -47,10 +48,10 @@ async def test_rows_are_returned_to_the_requesting_frontend() -> None:
     async with a_worker() as worker, apart(worker, 2) as (_, (one, other)):
         first = asyncio.create_task(one.embed(ids(3, 4), ANYBODY))
         worker.answer(await worker.work())
-        assert (await first)[:, 0].tolist() == [3, 4]
+        assert as_dense(await first)[:, 0].tolist() == [3, 4]
         second = asyncio.create_task(other.embed(ids(5), ANYBODY))
         worker.answer(await worker.work())
-        assert (await second)[:, 0].tolist() == [5]
+        assert as_dense(await second)[:, 0].tolist() == [5]
 
 
 async def test_cancelling_a_request_dequeues_its_texts() -> None:

@@ -238,3 +238,13 @@ def test_a_batch_is_split_evenly_in_order(one: list[int], other: list[int]) -> N
 
 
 EXCLUSIVE, BESIDE = True, False
+
+
+@given(st.lists(st.tuples(LENGTHS, st.sampled_from(list(Lane)), st.booleans()), max_size=12), BUDGET)
+def test_a_batch_has_texts_of_one_group(requests: list[tuple[list[int], Lane, bool]], budget: int) -> None:
+    queue: RequestQueue[int] = RequestQueue()
+    for owner, (lengths, lane, group) in enumerate(requests):
+        queue.enqueue(owner, lengths, "a", lane, group=group)
+    batches = all_batches(queue, budget)
+    assert all(len({requests[owner][2] for owner, _ in batch}) == 1 for batch in batches)
+    assert sum(map(len, batches)) == sum(len(lengths) for lengths, _, _ in requests)

@@ -8,7 +8,9 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 
-from embedding_runtime.protocol.messages import Failed, Message, VectorRows, Vectors, Work
+from embedding_runtime.protocol.messages import Failed, Message, Vectors, Work
+from embedding_runtime.protocol.requests import Output
+from embedding_runtime.protocol.rows import VectorRows, as_dense
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.base import BatchFailed
 from embedding_runtime.worker.computing import compute_ahead
@@ -50,7 +52,7 @@ class PlayedGpu:
     def padding(self, _: TokenBatch) -> int:
         return 0
 
-    def launch(self, texts: TokenBatch) -> Batch:
+    def launch(self, texts: TokenBatch, _: Output) -> Batch:
         if texts.ids[0] == 7:
             raise BatchFailed("no kernel")
         if texts.ids[0] == 9:
@@ -80,7 +82,7 @@ def wait_until(reached: "list[Batch]", number: int) -> None:
 
 def rows_of(message: Message) -> tuple[int, float]:
     assert isinstance(message, Vectors)
-    return message.batch, float(message.rows[0, 0])
+    return message.batch, float(as_dense(message.rows)[0, 0])
 
 
 def test_the_next_batch_is_launched_ahead_and_results_keep_their_order() -> None:

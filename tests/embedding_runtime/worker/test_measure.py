@@ -2,7 +2,8 @@
 
 import pytest
 
-from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.requests import Output
+from embedding_runtime.protocol.rows import VectorRows, as_dense
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker import main as worker
 from embedding_runtime.worker.backends.base import BatchFailed
@@ -18,13 +19,13 @@ class TimedBackend(FakeBackend):
         self.now, self.batches = 0.0, list[int]()
         self._per_second, self._memory = per_second, memory
 
-    def embed(self, batch: TokenBatch) -> VectorRows:
+    def embed(self, batch: TokenBatch, output: Output = Output.PER_TEXT) -> VectorRows:
         tokens = batch.tokens
         self.batches.append(tokens)
         if tokens > self._memory:
             raise BatchFailed("OutOfMemoryError")
         self.now += tokens / self._per_second
-        return super().embed(batch)
+        return as_dense(super().embed(batch, output))
 
 
 def measured(backend: TimedBackend, monkeypatch: pytest.MonkeyPatch, *, within: float = 0.5) -> worker.Speed:

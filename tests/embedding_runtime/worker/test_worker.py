@@ -14,6 +14,7 @@ import pytest
 
 from embedding_runtime.protocol.frames import pack, receive_sync
 from embedding_runtime.protocol.messages import Broken, Failed, LoadedModel, Message, Ready, Vectors, Work
+from embedding_runtime.protocol.rows import as_dense
 from embedding_runtime.protocol.token_batch import TokenBatch
 from support.models import packaged_minilm
 
@@ -36,7 +37,7 @@ class Meeting:
     def use_half_the_cores(self):
         self._halved.yes = True
 
-    def embed(self, batch):
+    def embed(self, batch, output=None):
         main, halved = threading.current_thread() is threading.main_thread(), hasattr(self._halved, "yes")
         if batch.ids[0] == -2:
             raise RuntimeError("out of cheese")
@@ -103,7 +104,7 @@ def send(link: socket.socket, message: Message) -> None:
 
 def row(message: Message | None) -> list[float]:
     assert isinstance(message, Vectors)
-    return [float(number) for number in message.rows[0]]
+    return [float(number) for number in as_dense(message.rows)[0]]
 
 
 def test_two_batches_run_concurrently_and_an_exclusive_one_in_the_main_thread() -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.requests import Output
+from embedding_runtime.protocol.rows import VectorRows, as_dense
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.base import BatchFailed
 from embedding_runtime.worker.backends.fake import FakeBackend
@@ -37,8 +38,8 @@ _SECONDS_PER_TOKEN = float(os.environ.get("FAKE_SECONDS_PER_TOKEN", "0"))
 _unharmed = FakeBackend.embed
 
 
-def _embed(self: FakeBackend, batch: TokenBatch) -> VectorRows:
-    rows = _unharmed(self, batch)
+def _embed(self: FakeBackend, batch: TokenBatch, output: Output = Output.PER_TEXT) -> VectorRows:
+    rows = as_dense(_unharmed(self, batch, output))
     time.sleep(_SECONDS_PER_TOKEN * batch.tokens)
     for place, ids in enumerate(batch):
         for token, harm in _HARM.items():

@@ -126,7 +126,14 @@ def _modules(directory: Path, row: Lookalike, length: int) -> None:
     (directory / "sentence_bert_config.json").write_text(json.dumps(body))
     versions = {"__version__": {"sentence_transformers": "2.2.2", "transformers": "4.37.0", "pytorch": "2.1.0"}}
     prompts = {"prompts": dict(row.prompts), "default_prompt_name": row.default_prompt} if row.prompts else {}
-    (directory / "config_sentence_transformers.json").write_text(json.dumps({**versions, **prompts}))
+    kind: dict[str, str] = {}
+    if any(path == _SPLADE for path, _ in types):
+        kind = {"model_type": "SparseEncoder"}
+        _write(directory / _SPLADE, pooling_strategy="max", activation_function="relu", word_embedding_dimension=None)
+    (directory / "config_sentence_transformers.json").write_text(json.dumps({**versions, **prompts, **kind}))
+
+
+_SPLADE = "1_SpladePooling"
 
 
 def _dense(directory: Path, width: int, step: Dense) -> None:

@@ -47,6 +47,8 @@ class Kind(StrEnum):
     """Returns a vector for a text."""
     CROSS_ENCODER = "cross-encoder"
     """Returns scores for a pair of texts."""
+    SPARSE_ENCODER = "sparse encoder"
+    """Returns a sparse vector for a text, with a dimension for each token of the vocabulary (SPLADE)."""
 
 
 class Task(StrEnum):
@@ -58,9 +60,13 @@ class Task(StrEnum):
     TEXT_RANKING = "text_ranking"
 
 
-_VLLM_TASKS = {Kind.EMBEDDING_MODEL: Task.EMBED, Kind.CROSS_ENCODER: Task.SCORE}
+_VLLM_TASKS = {Kind.EMBEDDING_MODEL: Task.EMBED, Kind.SPARSE_ENCODER: Task.EMBED, Kind.CROSS_ENCODER: Task.SCORE}
 
-_HUGGINGFACE_TASKS = {Kind.EMBEDDING_MODEL: Task.TEXT_EMBEDDING, Kind.CROSS_ENCODER: Task.TEXT_RANKING}
+_HUGGINGFACE_TASKS = {
+    Kind.EMBEDDING_MODEL: Task.TEXT_EMBEDDING,
+    Kind.SPARSE_ENCODER: Task.TEXT_EMBEDDING,
+    Kind.CROSS_ENCODER: Task.TEXT_RANKING,
+}
 
 TASKS: Mapping[BackendName, Sequence[Mapping[Kind, Task]]] = {
     BackendName.AUTO: (_VLLM_TASKS, _HUGGINGFACE_TASKS),

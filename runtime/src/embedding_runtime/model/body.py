@@ -68,8 +68,11 @@ def architecture_in(directory: Path) -> str:
     return str(next(iter(object_in(directory / "config.json").get("architectures") or []), ""))
 
 
-def read_sentence_config(directory: Path, kind: Kind) -> Mapping[str, Any]:
-    """Read sentence_bert_config.json. Raises ModelRefused for settings that are not supported."""
+def read_sentence_config(directory: Path, kind: Kind, *, default_task: str = "feature-extraction") -> Mapping[str, Any]:
+    """Read sentence_bert_config.json. Raises ModelRefused for settings that are not supported.
+
+    `default_task`: transformer_task of the module's class.
+    """
     files = sorted(directory.glob("sentence_*_config.json"))  # formerly also sentence_roberta_config.json and others
     if not files:
         return {}
@@ -77,7 +80,7 @@ def read_sentence_config(directory: Path, kind: Kind) -> Mapping[str, Any]:
     config = object_in(file)
     unsupported = [name for name in ("processing_kwargs", "query_expansion") if config.get(name)]
     task, text, output = _USUAL[kind]
-    if config.get("transformer_task", "feature-extraction") != task:
+    if config.get("transformer_task", default_task) != task:
         unsupported.append("transformer_task")
     modalities = config.get("modality_config", {"text": text})
     if (
@@ -100,6 +103,7 @@ _USUAL = {
         {"method": "forward", "method_output_name": "last_hidden_state"},
         "token_embeddings",
     ),
+    Kind.SPARSE_ENCODER: ("fill-mask", {"method": "forward", "method_output_name": "logits"}, "token_embeddings"),
     Kind.CROSS_ENCODER: ("sequence-classification", {"method": "forward", "method_output_name": "logits"}, "scores"),
 }
 """Supported values of transformer_task, modality_config and module_output_name."""

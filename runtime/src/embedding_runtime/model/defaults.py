@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from embedding_runtime.contract import Kind
 from embedding_runtime.model.files import ModelRefused, object_or_nothing
@@ -26,6 +26,8 @@ class Defaults:
     """Similarity of two vectors: cosine, dot, euclidean or manhattan."""
     activation: str | None
     """Activation of a cross-encoder's logits, as the full name of a class."""
+    max_active_dims: int | None
+    """Number of the largest values that a sparse encoder keeps; None: all."""
 
     @classmethod
     def read(cls, directory: Path) -> Self:
@@ -34,7 +36,7 @@ class Defaults:
         config = object_or_nothing(path)
         kind = config.get("model_type", "SentenceTransformer")
         if kind not in _KINDS:
-            raise ModelRefused(f"{path} has model_type {kind}, but only {' and '.join(_KINDS)} are supported")
+            raise ModelRefused(f"{path} has model_type {kind}, but only {', '.join(_KINDS)} are supported")
         if config.get("keep_in_fp32_modules"):
             raise ModelRefused(f"{path} sets keep_in_fp32_modules, which is not supported")
         prompts, name = config.get("prompts") or {}, config.get("default_prompt_name")
@@ -42,17 +44,30 @@ class Defaults:
             raise ModelRefused(f"{path} has prompts {prompts!r}, which must be an object of texts")
         if name is not None and name not in prompts:
             raise ModelRefused(f"{path} has default_prompt_name {name!r}, which is not in its prompts")
-        keep = config.get("truncate_dim")
-        if keep is not None and (not isinstance(keep, int) or keep < 1):
-            raise ModelRefused(f"{path} has truncate_dim {keep!r}, which must be a positive whole number")
+        keep, most = _positive(path, config, "truncate_dim"), _positive(path, config, "max_active_dims")
         return cls(
             kind=_KINDS[kind],
             prompt="" if name is None else prompts[name] or "",
             prompts={each: text or "" for each, text in prompts.items()},
             keep=keep,
-            similarity=config.get("similarity_fn_name") or "cosine",
+            similarity=config.get("similarity_fn_name") or _SIMILARITIES.get(kind, "cosine"),
             activation=config.get("activation_fn"),
+            max_active_dims=most,
         )
 
 
-_KINDS = {"SentenceTransformer": Kind.EMBEDDING_MODEL, "CrossEncoder": Kind.CROSS_ENCODER}
+_KINDS = {
+    "SentenceTransformer": Kind.EMBEDDING_MODEL,
+    "CrossEncoder": Kind.CROSS_ENCODER,
+    "SparseEncoder": Kind.SPARSE_ENCODER,
+}
+
+_SIMILARITIES = {"SparseEncoder": "dot"}
+"""Defaults of sentence-transformers where they are not cosine."""
+
+
+def _positive(path: Path, config: Mapping[str, Any], key: str) -> int | None:
+    value = config.get(key)
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise ModelRefused(f"{path} has {key} {value!r}, which must be a positive whole number")
+    return value

@@ -59,6 +59,10 @@ class Modules:
     transformer: Path
     listed: Sequence[tuple[str, Path]]
     """Class name and directory of each module after the transformer."""
+    splade: Path | None = None
+    """Directory of SpladePooling in a sparse encoder, which has no other modules; else None."""
+    default_task: str = "feature-extraction"
+    """transformer_task of the transformer's class."""
 
     @classmethod
     def read(cls, directory: Path) -> Self:
@@ -70,11 +74,18 @@ class Modules:
         except (KeyError, TypeError) as error:
             raise ModelRefused(f"{path} must be a list of modules with type and path") from error
         names = [kind.rpartition(".")[2] for kind, _ in modules]
+        directories = [where for _, where in modules]
         official = all(kind.startswith("sentence_transformers.") for kind, _ in modules)
+        if official and names in (["MLMTransformer", "SpladePooling"], ["Transformer", "SpladePooling"]):
+            task = "fill-mask" if names[0] == "MLMTransformer" else cls.default_task
+            return cls(directories[0], (), splade=directories[1], default_task=task)
         if not official or names[:2] != ["Transformer", "Pooling"] or not set(names[2:]) <= {*_STEPS, "Dropout"}:
             kinds = " + ".join(kind for kind, _ in modules) or "nothing"
-            raise ModelRefused(f"{path} has {kinds}, but only Transformer + Pooling (+ Dense, Normalize) is supported")
-        return cls(modules[0][1], [(name, where) for name, (_, where) in zip(names[1:], modules[1:], strict=True)])
+            raise ModelRefused(
+                f"{path} has {kinds}, but only Transformer + Pooling (+ Dense, Normalize), and MLMTransformer + "
+                "SpladePooling are supported"
+            )
+        return cls(directories[0], list(zip(names[1:], directories[1:], strict=True)))
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,8 @@ class Head:
     """Whether pooling includes the tokens of the prompt."""
     steps: tuple[Step, ...]
     dimensions: int
+    hidden: int
+    """Size of a token's vector."""
 
     @classmethod
     def read(cls, listed: Sequence[tuple[str, Path]]) -> Self:
@@ -94,7 +107,8 @@ class Head:
         path = listed[0][1] / "config.json"
         config = object_in(path)
         pooling = _pooling(path, config)
-        dimensions = number(path, config, "embedding_dimension", "word_embedding_dimension") * len(pooling)
+        hidden = number(path, config, "embedding_dimension", "word_embedding_dimension")
+        dimensions = hidden * len(pooling)
         steps = tuple(_STEPS[name](where) for name, where in listed[1:] if name in _STEPS)  # not Dropout: for training
         for dense in (step for step in steps if isinstance(step, Dense)):
             if dense.inputs != dimensions:
@@ -102,7 +116,7 @@ class Head:
                     f"{dense.directory} has {dense.inputs} inputs, but the module before it has {dimensions} outputs"
                 )
             dimensions = dense.outputs
-        return cls(pooling, bool(config.get("include_prompt", True)), steps, dimensions)
+        return cls(pooling, bool(config.get("include_prompt", True)), steps, dimensions, hidden)
 
 
 _OLD_POOLING = {  # in the order in which sentence-transformers concatenates them

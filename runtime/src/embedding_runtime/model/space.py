@@ -39,6 +39,7 @@ def digest(spec: ModelSpec) -> str:
         "prompts": dict(spec.prompts),
         "dimensions": spec.dimensions,
         "scores": str(spec.scores),
+        **({} if spec.splade is None else {"splade": str(spec.splade)}),
         **_precision(spec),
     }
     found.update(json.dumps(settings, sort_keys=True).encode())

@@ -13,6 +13,7 @@ from embedding_runtime.model.files import ModelRefused, number, object_in, objec
 from embedding_runtime.model.head import Cut, Head, Modules, Normalize, Pooling, Step
 from embedding_runtime.model.matryoshka import read_sizes, sizes_of_flag
 from embedding_runtime.model.scores import Scores, check_modules
+from embedding_runtime.model.splade import Splade
 
 __all__ = ["ModelSpec"]
 
@@ -24,13 +25,13 @@ class ModelSpec:
     directory: Path
     """Directory of the transformer's files: config.json, weights, tokenizer."""
     pooling: tuple[Pooling, ...]
-    """Several poolings are concatenated in this order. Empty for a cross-encoder."""
+    """Several poolings are concatenated in this order. Empty for cross-encoders and sparse encoders."""
     include_prompt: bool
     """Whether pooling includes the tokens of the prompt."""
     steps: tuple[Step, ...]
     """Steps after pooling, in order."""
     dimensions: int
-    """Size of a row: dimensions of a vector, or number of labels of a cross-encoder."""
+    """Size of a row: dimensions of a vector (of a sparse one, too), or number of labels of a cross-encoder."""
     max_length: int
     """Longest input in tokens, including special tokens and the prompt; for a pair, of both texts."""
     vocabulary: int
@@ -62,7 +63,11 @@ class ModelSpec:
     remote_code: bool = False
     """Whether to run Python code that comes with the model instead of transformers' own."""
     scores: Scores | None = None
-    """The head of a cross-encoder; None for an embedding model."""
+    """The head of a cross-encoder; None for other kinds."""
+    splade: Splade | None = None
+    """The head of a sparse encoder; None for other kinds."""
+    hidden: int = 0
+    """Size of a token's vector; 0 for cross-encoders and sparse encoders, which have no such output."""
     files_dtype: Dtype = Dtype.FLOAT32
     """Type of the weights in the model's files."""
     quantize: Quantization = Quantization.NONE
@@ -115,6 +120,8 @@ class ModelSpec:
             head, assumed = _assumed(directory, body)
         else:
             modules = Modules.read(directory)
+            if modules.splade is not None:
+                return cls._sparse_encoder(directory, modules, modules.splade, defaults)
             transformer, assumed = modules.transformer, ()
             head = Head.read(modules.listed)
             body = Body.read(transformer, read_sentence_config(transformer, Kind.EMBEDDING_MODEL))
@@ -123,6 +130,11 @@ class ModelSpec:
                     f"{transformer / 'config.json'} has {body.architecture}, which is a cross-encoder, but "
                     f"{directory / 'modules.json'} describes an embedding model"
                 )
+        if defaults.kind is Kind.SPARSE_ENCODER:
+            raise ModelRefused(
+                f"{directory / 'config_sentence_transformers.json'} has model_type SparseEncoder, of which only "
+                "MLMTransformer + SpladePooling is supported, but modules.json does not have them"
+            )
         dimensions, steps = head.dimensions, head.steps
         if defaults.keep is not None and defaults.keep < dimensions:
             dimensions, steps = defaults.keep, (*steps, Cut(defaults.keep))
@@ -133,6 +145,7 @@ class ModelSpec:
             include_prompt=head.include_prompt,
             steps=steps,
             dimensions=dimensions,
+            hidden=head.hidden,
             sizes=sizes.below,
             sizes_source=sizes.source,
             max_length=body.max_length,
@@ -147,6 +160,31 @@ class ModelSpec:
             files_dtype=body.dtype,
             revision=object_or_nothing(directory / MODEL_NOTE).get("revision"),
             assumed=assumed,
+        )
+
+    @classmethod
+    def _sparse_encoder(cls, directory: Path, modules: Modules, splade: Path, defaults: Defaults) -> Self:
+        where = modules.transformer
+        settings = read_sentence_config(where, Kind.SPARSE_ENCODER, default_task=modules.default_task)
+        body = Body.read(where, settings)
+        return cls(
+            directory=where,
+            pooling=(),
+            include_prompt=True,
+            steps=(),
+            dimensions=body.vocabulary,
+            max_length=body.max_length,
+            vocabulary=body.vocabulary,
+            padding=body.padding,
+            cut_side=body.cut_side,
+            lower_case=body.lower_case,
+            prompt=defaults.prompt,
+            prompts=defaults.prompts,
+            similarity=defaults.similarity,
+            dtype=body.dtype,
+            files_dtype=body.dtype,
+            revision=object_or_nothing(directory / MODEL_NOTE).get("revision"),
+            splade=Splade.read(splade, defaults.max_active_dims),
         )
 
     @classmethod
@@ -174,7 +212,14 @@ class ModelSpec:
     @property
     def kind(self) -> Kind:
         """The kind of the model."""
-        return Kind.EMBEDDING_MODEL if self.scores is None else Kind.CROSS_ENCODER
+        if self.scores is not None:
+            return Kind.CROSS_ENCODER
+        return Kind.EMBEDDING_MODEL if self.splade is None else Kind.SPARSE_ENCODER
+
+    @property
+    def pooling_name(self) -> str:
+        """The pooling, for users: several are joined by +; splade for a sparse encoder, empty for a cross-encoder."""
+        return "+".join(self.pooling) if self.splade is None else "splade"
 
     @property
     def normalized(self) -> bool:
@@ -201,6 +246,11 @@ class ModelSpec:
                     f"--truncate=start: the model in {self.directory} scores pairs, which are truncated at their end, "
                     "as in CrossEncoder; use --truncate=end, or remove the flag"
                 )
+        if self.kind is Kind.SPARSE_ENCODER and args.matryoshka:
+            raise ModelRefused(
+                f"--matryoshka: the model in {self.directory} returns sparse vectors, which cannot be truncated; "
+                "remove the flag"
+            )
         spec = replace(self, truncate=args.truncate)
         if not args.matryoshka:
             return spec
@@ -217,6 +267,10 @@ class ModelSpec:
                 f"--max_length={max_length} exceeds the {self.max_length} tokens of the model in {self.directory}: "
                 "use a smaller number, or remove the flag"
             )
+        if quantize is not Quantization.NONE and self.kind is Kind.SPARSE_ENCODER:
+            raise ModelRefused(
+                f"--quantize={quantize} is not supported for the sparse encoder in {self.directory}: remove the flag"
+            )
         if dtype is Dtype.AUTO:
             dtype = self.dtype if quantize is Quantization.NONE else Dtype.FLOAT32
         return replace(
@@ -229,7 +283,11 @@ class ModelSpec:
 
 _CLASSIFIER = "ForSequenceClassification"
 
-_NAMES = {Kind.EMBEDDING_MODEL: "an embedding model", Kind.CROSS_ENCODER: "a cross-encoder"}
+_NAMES = {
+    Kind.EMBEDDING_MODEL: "an embedding model",
+    Kind.CROSS_ENCODER: "a cross-encoder",
+    Kind.SPARSE_ENCODER: "a sparse encoder",
+}
 
 
 def _refuse_chat_template(directory: Path) -> None:
@@ -249,5 +307,5 @@ def _assumed(directory: Path, body: Body) -> tuple[Head, tuple[str, ...]]:
     why += "a language model" if body.causal else "not a language model"
     path = directory / "config.json"
     hidden = number(path, object_in(path), "hidden_size", "d_model", "dim", "n_embd")
-    head = Head(pooling=(pooling,), include_prompt=True, steps=(), dimensions=hidden)
+    head = Head(pooling=(pooling,), include_prompt=True, steps=(), dimensions=hidden, hidden=hidden)
     return head, (f"pooling by {pooling}: {why}", "no normalization: the model has no modules.json")

@@ -32,11 +32,11 @@ from embedding_runtime.protocol.messages import (
     StateChange,
     Stop,
     Submit,
-    VectorRows,
     Vectors,
     Work,
 )
-from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
+from embedding_runtime.protocol.requests import Lane, Output, Principal, RateLimit
+from embedding_runtime.protocol.rows import RaggedRows, Rows
 from embedding_runtime.protocol.token_batch import TokenBatch
 
 __all__ = ["HEADER", "Frame", "pack", "receive_sync", "unpack"]
@@ -45,12 +45,14 @@ Frame = list[bytes | memoryview]
 """A message as a list of buffers to send in order. Arrays are not copied."""
 
 HEADER = struct.Struct("<IQ")  # kind, bytes of body
-_WORK = struct.Struct("<QI??2x")  # batch, texts, exclusive, has types; then the texts
-_VECTORS = struct.Struct("<QIII")  # batch, padding, rows, columns; then float32, row by row
-# request, seconds, tokens per minute, texts, bytes of name, has types, lane; then the name and the texts
-_SUBMIT = struct.Struct("<QdqII?B6x")
-_ROWS = struct.Struct("<QdqqdII")  # request, queue seconds, rate limit, rows, columns; then float32, row by row
-_LANES = tuple(Lane)
+_WORK = struct.Struct("<QI??Bx")  # batch, texts, exclusive, has types, output; then the texts
+_VECTORS = struct.Struct("<QI")  # batch, padding; then the rows
+# request, seconds, tokens per minute, texts, bytes of name, has types, lane, output; then the name and the texts
+_SUBMIT = struct.Struct("<QdqII?BB5x")
+_ANSWER = struct.Struct("<Qdqqd")  # request, queue seconds, rate limit; then the rows
+# texts, columns, is ragged, has indices; then lengths and indices, if it has them, and float32, row by row
+_ROWS = struct.Struct("<II??2x")
+_LANES, _OUTPUTS = tuple(Lane), tuple(Output)
 _UNLIMITED = -1
 """Tokens per minute of a principal without a limit."""
 
@@ -58,20 +60,22 @@ _UNLIMITED = -1
 def pack(message: Message) -> Frame:
     """Serialize a message."""
     match message:
-        case Work(batch, texts, exclusive):
-            return _frame(message, _WORK.pack(batch, len(texts), exclusive, texts.types is not None), *_of(texts))
+        case Work(batch, texts, exclusive, output):
+            has_types = texts.types is not None
+            head = _WORK.pack(batch, len(texts), exclusive, has_types, _OUTPUTS.index(output))
+            return _frame(message, head, *_of(texts))
         case Vectors(batch, rows, padding):
-            return _frame(message, _VECTORS.pack(batch, padding, *rows.shape), _bytes(rows, "<f4"))
-        case Submit(request, texts, principal, lane, seconds):
+            return _rows_frame(message, _VECTORS.pack(batch, padding), rows)
+        case Submit(request, texts, principal, lane, seconds, output):
             name, limit = principal.name.encode(), principal.tokens_per_minute
             head = _SUBMIT.pack(
                 *(request, seconds, _UNLIMITED if limit is None else limit),
-                *(len(texts), len(name), texts.types is not None, _LANES.index(lane)),
+                *(len(texts), len(name), texts.types is not None, _LANES.index(lane), _OUTPUTS.index(output)),
             )
             return _frame(message, head + name, *_of(texts))
         case RequestRows(request, rows, queue_seconds, limit):
             numbers = (_UNLIMITED, 0, 0.0) if limit is None else (limit.per_minute, limit.remaining, limit.full_in)
-            return _frame(message, _ROWS.pack(request, queue_seconds, *numbers, *rows.shape), _bytes(rows, "<f4"))
+            return _rows_frame(message, _ANSWER.pack(request, queue_seconds, *numbers), rows)
         case _:
             return _frame(message, json.dumps(asdict(message)).encode())
 
@@ -114,6 +118,14 @@ def _of(texts: TokenBatch) -> Sequence[memoryview]:
     return _bytes(texts.lengths, "<u4"), _bytes(texts.ids, "<i4"), *types
 
 
+def _rows_frame(message: Message, head: bytes, rows: Rows) -> Frame:
+    if not isinstance(rows, RaggedRows):
+        return _frame(message, head + _ROWS.pack(*rows.shape, 0, 0), _bytes(rows, "<f4"))
+    indices = () if rows.indices is None else (_bytes(rows.indices, "<i4"),)
+    head += _ROWS.pack(len(rows), rows.values.shape[1], 1, len(indices))
+    return _frame(message, head, _bytes(rows.lengths, "<u4"), *indices, _bytes(rows.values, "<f4"))
+
+
 def _bytes(array: npt.NDArray[Any], kind: str) -> memoryview:
     """The memory of an array, without a copy if it is contiguous and of this type."""
     return memoryview(np.ascontiguousarray(array, kind).reshape(-1).view(np.uint8))  # type: ignore[arg-type] # a buffer
@@ -128,32 +140,43 @@ def _texts(body: memoryview, offset: int, texts: int, *, has_types: bool) -> Tok
     return TokenBatch(ids, lengths, types)
 
 
-def _rows(body: memoryview, offset: int, rows: int, columns: int) -> VectorRows:
-    return np.frombuffer(body, "<f4", offset=offset).reshape(rows, columns)
+def _rows(body: memoryview, offset: int) -> Rows:
+    texts, columns, is_ragged, has_indices = _ROWS.unpack_from(body, offset)
+    offset += _ROWS.size
+    if not is_ragged:
+        return np.frombuffer(body, "<f4", offset=offset).reshape(texts, columns)
+    lengths = np.frombuffer(body, "<u4", texts, offset)
+    offset += lengths.nbytes
+    items, indices = int(lengths.sum()), None
+    if has_indices:
+        indices = np.frombuffer(body, "<i4", items, offset)
+        offset += indices.nbytes
+    return RaggedRows(np.frombuffer(body, "<f4", items * columns, offset).reshape(items, columns), lengths, indices)
 
 
 def _work(body: memoryview) -> Work:
-    batch, texts, exclusive, has_types = _WORK.unpack_from(body)
-    return Work(batch, _texts(body, _WORK.size, texts, has_types=has_types), exclusive)
+    batch, texts, exclusive, has_types, output = _WORK.unpack_from(body)
+    return Work(batch, _texts(body, _WORK.size, texts, has_types=has_types), exclusive, _OUTPUTS[output])
 
 
 def _vectors(body: memoryview) -> Vectors:
-    batch, padding, rows, columns = _VECTORS.unpack_from(body)
-    return Vectors(batch, _rows(body, _VECTORS.size, rows, columns), padding)
+    batch, padding = _VECTORS.unpack_from(body)
+    return Vectors(batch, _rows(body, _VECTORS.size), padding)
 
 
 def _submit(body: memoryview) -> Submit:
-    request, seconds, limit, texts, size, has_types, lane = _SUBMIT.unpack_from(body)
+    request, seconds, limit, texts, size, has_types, lane, output = _SUBMIT.unpack_from(body)
     start = _SUBMIT.size + size
     name = str(body[_SUBMIT.size : start], "utf-8")
     principal = Principal(name, None if limit == _UNLIMITED else limit)
-    return Submit(request, _texts(body, start, texts, has_types=has_types), principal, _LANES[lane], seconds)
+    batch = _texts(body, start, texts, has_types=has_types)
+    return Submit(request, batch, principal, _LANES[lane], seconds, _OUTPUTS[output])
 
 
 def _answer(body: memoryview) -> RequestRows:
-    request, queue_seconds, per_minute, remaining, full_in, rows, columns = _ROWS.unpack_from(body)
+    request, queue_seconds, per_minute, remaining, full_in = _ANSWER.unpack_from(body)
     limit = None if per_minute == _UNLIMITED else RateLimit(per_minute, remaining, full_in)
-    return RequestRows(request, _rows(body, _ROWS.size, rows, columns), queue_seconds, limit)
+    return RequestRows(request, _rows(body, _ANSWER.size), queue_seconds, limit)
 
 
 def _of_json(kind: type[Any]) -> Callable[[memoryview], Any]:

@@ -10,10 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
+from embedding_runtime.protocol.requests import Lane, Output, Principal, RateLimit
+from embedding_runtime.protocol.rows import Rows
 from embedding_runtime.protocol.token_batch import TokenBatch
 
 __all__ = [
@@ -36,13 +34,9 @@ __all__ = [
     "StateChange",
     "Stop",
     "Submit",
-    "VectorRows",
     "Vectors",
     "Work",
 ]
-
-VectorRows = npt.NDArray[np.float32]
-"""Shape (texts, dimensions), or (pairs, labels) for a cross-encoder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +47,7 @@ class Work:
     texts: TokenBatch
     exclusive: bool = True
     """Whether the batch uses all cores of the worker, or half of them concurrently with another batch."""
+    output: Output = Output.PER_TEXT
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ class Vectors:
     """The result of the Work with the same number: one row per text, in order."""
 
     batch: int
-    rows: VectorRows
+    rows: Rows
     padding: int = 0
     """Padding tokens that were computed in addition to the texts' tokens."""
 
@@ -122,6 +117,7 @@ class Submit:
     principal: Principal
     lane: Lane
     seconds: float
+    output: Output = Output.PER_TEXT
 
 
 @dataclass(frozen=True)
@@ -166,7 +162,7 @@ class RequestRows:
     """The result of the Submit with the same number: one row per text."""
 
     request: int
-    rows: VectorRows
+    rows: Rows
     queue_seconds: float
     rate_limit: RateLimit | None
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-__all__ = ["Lane", "Principal", "RateLimit"]
+__all__ = ["Lane", "Output", "Principal", "RateLimit"]
 
 INTERACTIVE_TEXTS = 8
 """A request of at most this many texts is interactive by default."""
@@ -29,6 +29,15 @@ class Lane(StrEnum):
     def by_size(cls, texts: int) -> Self:
         """The default lane of a request of this many texts."""
         return cls.INTERACTIVE if texts <= INTERACTIVE_TEXTS else cls.BULK
+
+
+class Output(StrEnum):
+    """What a request gets for each text."""
+
+    PER_TEXT = "per text"
+    """What the model's head returns: a vector, a sparse vector, or the scores of a pair."""
+    PER_TOKEN = "per token"  # noqa: S105 not a password
+    """The hidden state of each token, special tokens included, before pooling."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Protocol
 from prometheus_client import Metric
 
 from embedding_runtime.observability.metrics import Metrics
-from embedding_runtime.protocol.messages import LoadedModel, VectorRows
-from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
+from embedding_runtime.protocol.messages import LoadedModel
+from embedding_runtime.protocol.requests import Lane, Output, Principal, RateLimit
+from embedding_runtime.protocol.rows import Rows
 from embedding_runtime.protocol.token_batch import TokenBatch
 
 __all__ = ["Scheduler", "State"]
@@ -57,8 +58,14 @@ class Scheduler(Protocol):
         ...
 
     async def embed(
-        self, texts: TokenBatch, principal: Principal, *, lane: Lane | None = None, seconds: float = math.inf
-    ) -> VectorRows:
+        self,
+        texts: TokenBatch,
+        principal: Principal,
+        *,
+        lane: Lane | None = None,
+        seconds: float = math.inf,
+        output: Output = Output.PER_TEXT,
+    ) -> Rows:
         """Compute one row per text, in order. `texts` is not empty. Cancelling the call dequeues the request.
 
         Without a `lane`, a request of few texts is interactive. A request that cannot finish within `seconds` is

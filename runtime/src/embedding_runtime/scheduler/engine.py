@@ -19,8 +19,9 @@ from embedding_runtime.errors import (
 )
 from embedding_runtime.observability import tracing
 from embedding_runtime.observability.metrics import Metrics
-from embedding_runtime.protocol.messages import Failed, LoadedModel, Ready, VectorRows, Vectors
-from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
+from embedding_runtime.protocol.messages import Failed, LoadedModel, Ready, Vectors
+from embedding_runtime.protocol.requests import Lane, Output, Principal, RateLimit
+from embedding_runtime.protocol.rows import Rows
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.scheduler.admission import Rate, batch_timeout, retry_after
 from embedding_runtime.scheduler.base import State
@@ -116,10 +117,16 @@ class Engine:
         return self.metrics.families()
 
     async def embed(
-        self, texts: TokenBatch, principal: Principal, *, lane: Lane | None = None, seconds: float = math.inf
-    ) -> VectorRows:
+        self,
+        texts: TokenBatch,
+        principal: Principal,
+        *,
+        lane: Lane | None = None,
+        seconds: float = math.inf,
+        output: Output = Output.PER_TEXT,
+    ) -> Rows:
         """Submit a request and wait for its rows. Cancelling the call dequeues it."""
-        job = self.submit(texts, principal, lane=lane, seconds=seconds)
+        job = self.submit(texts, principal, lane=lane, seconds=seconds, output=output)
         try:
             rows = await job.done
             tracing.annotate({"embedding.queue_seconds": job.queued or 0.0})
@@ -128,7 +135,13 @@ class Engine:
             self.withdraw(job)
 
     def submit(
-        self, texts: TokenBatch, principal: Principal, *, lane: Lane | None = None, seconds: float = math.inf
+        self,
+        texts: TokenBatch,
+        principal: Principal,
+        *,
+        lane: Lane | None = None,
+        seconds: float = math.inf,
+        output: Output = Output.PER_TEXT,
     ) -> Job:
         """Enqueue a request. The job's future gets one row per text, in order. Call `withdraw` at the end.
 
@@ -141,9 +154,9 @@ class Engine:
         lane = lane or Lane.by_size(len(texts))
         self._check_queue(texts.tokens, principal, lane, seconds)
         self._budgets.spend(principal, texts.tokens, time.monotonic())
-        job = Job(texts, lane, asyncio.get_running_loop().create_future(), missing=len(texts))
+        job = Job(texts, lane, asyncio.get_running_loop().create_future(), missing=len(texts), output=output)
         self._jobs.add(job)
-        self._queue.enqueue(job, texts.lengths.tolist(), principal.name, lane)
+        self._queue.enqueue(job, texts.lengths.tolist(), principal.name, lane, group=output)
         self._dispatch()
         return job
 
@@ -258,7 +271,7 @@ class Engine:
         ):
             texts = TokenBatch.joined([part.owner.texts.part(part.start, part.stop) for part in parts])
             batch = Batch(parts, texts.tokens, plan.exclusive, time.monotonic())
-            ready[plan.worker].give(next(self._numbers), batch, texts)
+            ready[plan.worker].give(next(self._numbers), batch, texts, parts[0].owner.output)
             for job in (part.owner for part in parts if part.owner.queued is None):
                 job.queued = batch.sent - job.joined
                 self.metrics.queued(job.lane, job.queued)
@@ -298,7 +311,7 @@ class Engine:
         )
         return batch
 
-    def _deliver(self, batch: Batch[Job], rows: VectorRows) -> None:
+    def _deliver(self, batch: Batch[Job], rows: Rows) -> None:
         first = 0
         for part in batch.parts:
             after = first + part.texts

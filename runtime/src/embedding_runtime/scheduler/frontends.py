@@ -149,7 +149,9 @@ class _FrontendLink:
 
     def _submit(self, asked: Submit) -> None:
         try:
-            job = self._engine.submit(asked.texts, asked.principal, lane=asked.lane, seconds=asked.seconds)
+            job = self._engine.submit(
+                asked.texts, asked.principal, lane=asked.lane, seconds=asked.seconds, output=asked.output
+            )
         except RuntimeFault as fault:
             self._refuse(asked.request, asked.principal, fault)
             return

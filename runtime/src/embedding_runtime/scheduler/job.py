@@ -4,11 +4,9 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from embedding_runtime.errors import RuntimeFault, VectorNotFinite
-from embedding_runtime.protocol.messages import VectorRows
-from embedding_runtime.protocol.requests import Lane
+from embedding_runtime.protocol.requests import Lane, Output
+from embedding_runtime.protocol.rows import Rows, are_finite, concatenated
 from embedding_runtime.protocol.token_batch import TokenBatch
 
 __all__ = ["Job"]
@@ -20,9 +18,10 @@ class Job:
 
     texts: TokenBatch
     lane: Lane
-    done: asyncio.Future[VectorRows]
+    done: asyncio.Future[Rows]
     missing: int
-    rows: dict[int, VectorRows] = field(default_factory=dict)
+    output: Output = Output.PER_TEXT
+    rows: dict[int, Rows] = field(default_factory=dict)
     """Rows by the index of their first text. Halves of a failed batch complete after later batches."""
     joined: float = field(default_factory=time.monotonic)
     queued: float | None = None
@@ -30,19 +29,18 @@ class Job:
     lost_workers: int = 0
     """Number of workers that crashed while they computed its texts."""
 
-    def take(self, start: int, rows: VectorRows) -> None:
+    def take(self, start: int, rows: Rows) -> None:
         """Add the rows of the texts from `start` on. Ignored if the request has failed meanwhile."""
         if self.done.done():
             return
-        if not np.isfinite(rows).all():
-            wrong = ~np.isfinite(rows).all(axis=1)
-            self.fail(VectorNotFinite(index=start + int(wrong.argmax())))
+        finite = are_finite(rows)
+        if not finite.all():
+            self.fail(VectorNotFinite(index=start + int(finite.argmin())))
             return
         self.missing -= len(rows)
         self.rows[start] = rows
         if not self.missing:
-            whole = len(self.rows) == 1
-            self.done.set_result(rows if whole else np.concatenate([self.rows[place] for place in sorted(self.rows)]))
+            self.done.set_result(concatenated([self.rows[place] for place in sorted(self.rows)]))
 
     def fail(self, fault: RuntimeFault) -> None:
         """Fail the request, unless it already has a result."""

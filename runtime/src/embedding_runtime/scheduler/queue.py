@@ -59,6 +59,7 @@ class _Request(Generic[Owner]):
     lengths: Sequence[int]
     principal: Hashable
     lane: Lane
+    group: Hashable = None
     start: int = 0
     """Index of the first text that has not been dispatched."""
 
@@ -105,6 +106,10 @@ class _LaneQueue(Generic[Owner]):
         """Tokens of the next text. The lane must not be empty."""
         request = self._next()
         return request.lengths[request.start]
+
+    def next_group(self) -> Hashable:
+        """Group of the next text. The lane must not be empty."""
+        return self._next().group
 
     def take(self, tokens: int) -> tuple[Part[Owner], int]:
         """Dequeue texts of the next request: at least one, and more up to `tokens` and the credit of its principal.
@@ -194,9 +199,14 @@ class RequestQueue(Generic[Owner]):
             before = min(other.tokens, (fair + tokens) * INTERACTIVE_PER_BULK)
         return fair + before + self._tokens_retried()
 
-    def enqueue(self, owner: Owner, lengths: Sequence[int], principal: Hashable, lane: Lane) -> None:
-        """Enqueue a request with one or more texts, by their lengths in tokens. An owner may be enqueued only once."""
-        self._requests[owner] = request = _Request(owner, lengths, principal, lane)
+    def enqueue(
+        self, owner: Owner, lengths: Sequence[int], principal: Hashable, lane: Lane, *, group: Hashable = None
+    ) -> None:
+        """Enqueue a request with one or more texts, by their lengths in tokens. An owner may be enqueued only once.
+
+        A batch has texts of one `group` only.
+        """
+        self._requests[owner] = request = _Request(owner, lengths, principal, lane, group)
         self._lanes[lane].add(request)
 
     def remove(self, owner: Owner) -> None:
@@ -226,13 +236,15 @@ class RequestQueue(Generic[Owner]):
         batch: list[Part[Owner]] = []
         room = budget
         has_interactive = False
+        group: Hashable = None
         while (lane := self._next_lane()) is not None:
             queue = self._lanes[lane]
             if mixed is not None and has_interactive and not self._interactive.texts:
                 room, mixed = room - max(0, budget - mixed), None
             has_interactive = has_interactive or lane is Lane.INTERACTIVE
-            if batch and queue.next_length() > room:
+            if batch and (queue.next_length() > room or queue.next_group() != group):
                 break
+            group = queue.next_group()
             part, tokens = queue.take(min(room, self._allowance(lane)))
             room -= tokens
             self._settle(lane, tokens)

@@ -31,9 +31,9 @@ from embedding_runtime.protocol.messages import (
     StateChange,
     Stop,
     Submit,
-    VectorRows,
 )
-from embedding_runtime.protocol.requests import Lane, Principal, RateLimit
+from embedding_runtime.protocol.requests import Lane, Output, Principal, RateLimit
+from embedding_runtime.protocol.rows import Rows
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.scheduler.base import State
 
@@ -80,14 +80,21 @@ class RemoteScheduler:
         self._send(Serving())
 
     async def embed(
-        self, texts: TokenBatch, principal: Principal, *, lane: Lane | None = None, seconds: float = math.inf
-    ) -> VectorRows:
+        self,
+        texts: TokenBatch,
+        principal: Principal,
+        *,
+        lane: Lane | None = None,
+        seconds: float = math.inf,
+        output: Output = Output.PER_TEXT,
+    ) -> Rows:
         """See Scheduler."""
         self._check_state()
         number = next(self._numbers)
         lane = lane or Lane.by_size(len(texts))
         try:
-            answer = await self._call(number, Submit(number, texts, principal, lane, seconds), RequestRows, principal)
+            submit = Submit(number, texts, principal, lane, seconds, output)
+            answer = await self._call(number, submit, RequestRows, principal)
         except asyncio.CancelledError:
             self._send(Cancel(number))
             raise

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from embedding_runtime.protocol.link import MessageLink
 from embedding_runtime.protocol.messages import Failed, Message, Ready, Vectors, Work
+from embedding_runtime.protocol.requests import Output
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.scheduler.dispatch import MOST_BATCHES, WorkerLoad
 from embedding_runtime.scheduler.queue import Part
@@ -71,11 +72,11 @@ class WorkerLink(Generic[Owner]):
         exclusive = [batch.exclusive for batch in self.under_way.values()]
         return WorkerLoad(self.ready.concurrent, self.ready.batch_tokens, exclusive, self.tokens)
 
-    def give(self, number: int, batch: Batch[Owner], texts: TokenBatch) -> None:
+    def give(self, number: int, batch: Batch[Owner], texts: TokenBatch, output: Output) -> None:
         """Send a batch."""
         self.under_way[number] = batch
         if self._link is not None:
-            self._link.send(Work(number, texts, batch.exclusive))
+            self._link.send(Work(number, texts, batch.exclusive, output))
 
     def complete(self, answer: Vectors | Failed) -> tuple[Batch[Owner], float]:
         """Return the batch and the worker's busy time for it. Raises KeyError for an unknown batch.

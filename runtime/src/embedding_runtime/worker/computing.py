@@ -7,7 +7,9 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import NoReturn
 
-from embedding_runtime.protocol.messages import Failed, Message, VectorRows, Vectors, Work
+from embedding_runtime.protocol.messages import Failed, Message, Vectors, Work
+from embedding_runtime.protocol.requests import Output
+from embedding_runtime.protocol.rows import Rows
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.base import Backend, BatchFailed, Launched
 
@@ -24,13 +26,13 @@ NAP_SECONDS = 50e-6
 
 def answer(backend: Backend, work: Work) -> Vectors | Failed:
     """Compute a batch, and return the answer."""
-    return _answer(backend, work, lambda: backend.embed(work.texts))
+    return _answer(backend, work, lambda: backend.embed(work.texts, work.output))
 
 
 def compute_ahead(
     works: "SimpleQueue[Work]",
     backend: Backend,
-    launch: Callable[[TokenBatch], Launched],
+    launch: Callable[[TokenBatch, Output], Launched],
     send: Callable[[Message], None],
 ) -> NoReturn:
     """Compute all batches of the queue, in order. `launch`: of the backend.
@@ -42,7 +44,7 @@ def compute_ahead(
         if len(launched) < MOST_LAUNCHED and not (launched and works.empty()):
             work = works.get()
             try:
-                launched.append((work, launch(work.texts)))
+                launched.append((work, launch(work.texts, work.output)))
             except BatchFailed as failed:
                 send(_failed(work, failed))
         elif launched[0][1].is_done():
@@ -52,7 +54,7 @@ def compute_ahead(
             time.sleep(NAP_SECONDS)
 
 
-def _answer(backend: Backend, work: Work, rows: Callable[[], VectorRows]) -> Vectors | Failed:
+def _answer(backend: Backend, work: Work, rows: Callable[[], Rows]) -> Vectors | Failed:
     try:
         return Vectors(work.batch, rows(), backend.padding(work.texts))
     except BatchFailed as failed:

@@ -25,6 +25,7 @@ from embedding_runtime.contract import BackendName, Dtype, ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.observability import logs
 from embedding_runtime.protocol.messages import Broken, LoadedModel, Ready, Work
+from embedding_runtime.protocol.rows import RaggedRows, are_finite
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import registry
 from embedding_runtime.worker.backends.base import Backend, BatchFailed, LoadOptions
@@ -107,11 +108,11 @@ def warm_up(backend: Backend, spec: ModelSpec, name: BackendName = BackendName.H
     longest = min(spec.max_length, LONG)
     probes = [np.arange(length, dtype=np.int32) % spec.vocabulary for length in (1, longest)]
     rows = backend.embed(TokenBatch.of(probes))
-    if rows.shape != (len(probes), spec.dimensions):
+    if not isinstance(rows, RaggedRows) and rows.shape != (len(probes), spec.dimensions):
         raise ModelRefused(
             f"{spec.directory}: vectors have the shape {rows.shape[1:]}, but its files say {spec.dimensions}"
         )
-    if not np.isfinite(rows).all():
+    if not are_finite(rows).all():
         raise ModelRefused(
             f"{spec.directory} returns NaN or infinity in {spec.dtype} with {name}: {_remedy(spec, name)}"
         )

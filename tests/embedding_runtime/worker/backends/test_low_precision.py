@@ -11,7 +11,7 @@ import pytest
 from embedding_runtime.contract import Dtype, Quantization
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
-from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.rows import VectorRows
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.base import LoadOptions
 from support.models import packaged_minilm

@@ -12,6 +12,7 @@ import pytest
 from embedding_runtime.contract import BackendName, Dtype
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
+from embedding_runtime.protocol.rows import as_dense
 from embedding_runtime.worker.backends import registry, vllm_coverage
 from support.vllm_runs import VllmRuns
 
@@ -105,11 +106,11 @@ def test_scores_equal_those_of_cross_encoder(tmp_path: Path, compared: Any, row:
     ids = TextTokenizer(spec).encode_pairs(pairs)
     assert [len(pair) for pair in ids] == counts
     backend = registry.load(BackendName.HUGGINGFACE, spec, allow_pickle=False)
-    alone = np.concatenate([backend.embed(pair) for pair in ids.singles()])
-    together = backend.embed(ids)
+    alone = np.concatenate([as_dense(backend.embed(pair)) for pair in ids.singles()])
+    together = as_dense(backend.embed(ids))
     order = np.random.default_rng(6).permutation(len(ids))
     shuffled = np.empty_like(together)
-    shuffled[order] = backend.embed(ids.reordered(order))
+    shuffled[order] = as_dense(backend.embed(ids.reordered(order)))
     assert len({score.tobytes() for score in wanted.round(5)}) == len(pairs)  # equal scores would show nothing
     for mates, found in (("alone", alone), ("together", together), ("shuffled", shuffled)):
         assert found.shape == wanted.shape

@@ -13,9 +13,10 @@ import orjson
 from fastapi import Response
 
 from embedding_runtime.frontend.pipeline.dtypes import EmbedDtype, Endianness, cast
-from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.frontend.pipeline.options import unit_length
+from embedding_runtime.protocol.rows import RaggedRows, VectorRows
 
-__all__ = ["INT8_STEPS", "encoded", "flat", "json_of", "packed"]
+__all__ = ["INT8_STEPS", "encoded", "flat", "json_of", "packed", "token_vectors", "weights"]
 
 
 def json_of(content: Any, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
@@ -56,6 +57,34 @@ async def flat(rows: VectorRows) -> Any:
     return await _in_writer(lambda: _written_flat(rows)) if rows.size > _LARGE else rows.ravel()
 
 
+async def weights(rows: RaggedRows) -> Any:
+    """Each sparse vector as a list of objects with index and value."""
+    return await _in_writer_if_large(rows, lambda: list(map(_written_weights, rows)))
+
+
+async def token_vectors(
+    rows: RaggedRows,
+    encoding: str = "float",
+    dtype: EmbedDtype = "float32",
+    endianness: Endianness = "little",
+    *,
+    normalize: bool = False,
+) -> Any:
+    """The vectors of each text's tokens: a list of them, or base64 of all of their numbers. See `encoded`."""
+
+    def write() -> list[Any]:
+        texts = (unit_length(text.values) if normalize else text.values for text in rows)
+        if encoding == "float":
+            return list(map(_written_vectors, texts))
+        return [base64.b64encode(cast(text, dtype, endianness).tobytes()).decode() for text in texts]
+
+    return await _in_writer_if_large(rows, write)
+
+
+async def _in_writer_if_large(rows: RaggedRows, write: Callable[[], Written]) -> Written:
+    return await _in_writer(write) if rows.values.size > _LARGE else write()
+
+
 _WRITER = ThreadPoolExecutor(1, thread_name_prefix="answers")
 """One thread for large responses: orjson holds the GIL anyway, and the heap of each thread keeps its peak. With six
 threads, 60 unread responses left 150 MB more.
@@ -68,6 +97,20 @@ async def _in_writer(write: Callable[[], Written]) -> Written:
 
 def _written(each: Iterable[Any]) -> list[orjson.Fragment]:
     return [orjson.Fragment(orjson.dumps(one, option=orjson.OPT_SERIALIZE_NUMPY)) for one in each]
+
+
+def _written_weights(text: RaggedRows) -> orjson.Fragment:
+    """Without a Python object for each number."""
+    if text.indices is None or not len(text.indices):
+        return orjson.Fragment(b"[]")
+    values = orjson.dumps(text.values.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+    numbers = zip(text.indices.tolist(), values, strict=True)
+    return orjson.Fragment(b"[" + b",".join(b'{"index":%d,"value":%b}' % number for number in numbers) + b"]")
+
+
+def _written_vectors(rows: VectorRows) -> orjson.Fragment:
+    vectors = (orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) for row in rows)
+    return orjson.Fragment(b"[" + b",".join(vectors) + b"]")
 
 
 def _written_flat(rows: VectorRows) -> orjson.Fragment:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedding_runtime.errors import BadRequest
-from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.rows import VectorRows
 
 __all__ = ["EmbedDtype", "Endianness", "cast", "item_size", "little"]
 

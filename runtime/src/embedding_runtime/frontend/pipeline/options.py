@@ -6,12 +6,12 @@ from typing import Self
 
 import numpy as np
 
-from embedding_runtime.contract import Truncate
-from embedding_runtime.errors import BadRequest
+from embedding_runtime.contract import Kind, Truncate
+from embedding_runtime.errors import BadRequest, UnsupportedTask
 from embedding_runtime.model import ModelSpec, Side
-from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.rows import VectorRows
 
-__all__ = ["Options"]
+__all__ = ["Options", "unit_length"]
 
 _SIDES = {"START": Side.LEFT, "END": Side.RIGHT, "left": Side.LEFT, "right": Side.RIGHT}
 
@@ -55,12 +55,17 @@ class Options:
         normalize: bool | None = None,
         prompt_name: str | None = None,
         input_type: str | None = None,
+        kind: Kind = Kind.EMBEDDING_MODEL,
     ) -> Self:
-        """`truncate`: a boolean or Cohere's value. `sides`: left or right, from each field that an API has for it.
-        `keep_tokens`: vLLM's truncate_prompt_tokens. If neither says whether to truncate, --truncate applies.
+        """`kind`: the kind of model that the request needs. `truncate`: a boolean or Cohere's value. `sides`: left or
+        right, from each field that an API has for it. `keep_tokens`: vLLM's truncate_prompt_tokens. If neither says
+        whether to truncate, --truncate applies.
 
-        Raises BadRequest that lists every option that the model does not support.
+        Raises UnsupportedTask for a model of another kind, and BadRequest that lists every option that the model does
+        not support.
         """
+        if spec.kind is not kind:
+            raise UnsupportedTask(_OTHER_KINDS[kind, spec.kind])
         prompt, no_prompt = _prompt(spec, prompt_name, input_type)
         ends = _ends(truncate, sides)
         if truncate is None and keep_tokens is None and spec.truncate is not Truncate.OFF:
@@ -91,9 +96,25 @@ class Options:
         kept = rows[:, : self.dimensions]
         if not self.normalize:
             return np.ascontiguousarray(kept)
-        lengths = np.linalg.norm(kept, axis=1, keepdims=True).astype(np.float32)
-        return np.asarray(kept / np.maximum(lengths, _TINY), dtype=np.float32)
+        return unit_length(kept)
 
+
+def unit_length(rows: VectorRows) -> VectorRows:
+    """Scale each row to length 1."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True).astype(np.float32)
+    return np.asarray(rows / np.maximum(lengths, _TINY), dtype=np.float32)
+
+
+_SCORES = "the served model is a cross-encoder, which has no embeddings: use /v1/rerank to score pairs of texts"
+_OTHER_KINDS = {
+    (Kind.EMBEDDING_MODEL, Kind.CROSS_ENCODER): _SCORES,
+    (Kind.SPARSE_ENCODER, Kind.CROSS_ENCODER): _SCORES,
+    (Kind.EMBEDDING_MODEL, Kind.SPARSE_ENCODER): "the served model is a sparse encoder, which has one sparse vector "
+    "for each text and nothing else: use POST /embed_sparse",
+    (Kind.SPARSE_ENCODER, Kind.EMBEDDING_MODEL): "the served model is an embedding model with dense vectors: use "
+    "POST /v1/embeddings, or serve a sparse encoder (SPLADE)",
+}
+"""Messages by the kind that a request needs and that of the model."""
 
 _TINY = np.float32(1e-12)
 """As in sentence-transformers: a vector of zeros stays zero."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from embedding_runtime.errors import BadRequest, UnsupportedTask
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.pipeline.service import Service
-from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.rows import VectorRows
 
 __all__ = ["PairScores", "label", "probabilities", "score_pairs", "truncates_pairs"]
 

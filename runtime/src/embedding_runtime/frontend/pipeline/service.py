@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from embedding_runtime.contract import BackendName, Kind, Truncate
-from embedding_runtime.errors import NotReady, OneText, UnknownModel
-from embedding_runtime.frontend.answer_budget import BYTES_PER_NUMBER, BYTES_PER_SCORE
+from embedding_runtime.errors import NotReady, OneText, RequestTooLarge, UnknownModel, UnsupportedTask
+from embedding_runtime.frontend.answer_budget import (
+    BYTES_PER_NUMBER,
+    BYTES_PER_SCORE,
+    BYTES_PER_TOKEN_NUMBER,
+    BYTES_PER_WEIGHT,
+    LARGEST,
+)
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.limits import Limits
 from embedding_runtime.frontend.pipeline.computing import reserve, waiting, while_wanted
@@ -16,8 +22,8 @@ from embedding_runtime.frontend.pipeline.tokenization import Admit, Given, Token
 from embedding_runtime.model import ModelSpec, space
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.observability import tracing
-from embedding_runtime.protocol.messages import VectorRows
-from embedding_runtime.protocol.requests import Lane
+from embedding_runtime.protocol.requests import Lane, Output
+from embedding_runtime.protocol.rows import RaggedRows, Rows, VectorRows, as_dense, as_ragged
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.scheduler.base import Scheduler, State
 
@@ -85,6 +91,28 @@ class Service:
         tracing.annotate({"gen_ai.operation.name": "embeddings"})
         return while_wanted(context, partial(self._vectors, context, given, options, field))
 
+    def sparse_vectors(
+        self, context: RequestContext, given: Given, options: Options, *, field: str
+    ) -> Awaitable[tuple[RaggedRows, int]]:
+        """Same as `vectors` for a sparse encoder."""
+        tracing.annotate({"gen_ai.operation.name": "embeddings"})
+        return while_wanted(context, partial(self._sparse_vectors, context, given, options, field))
+
+    def token_vectors(
+        self, context: RequestContext, given: Given, options: Options, *, field: str
+    ) -> Awaitable[tuple[RaggedRows, int]]:
+        """Same as `vectors`, with a row for each token instead of one for each text: its hidden state, before pooling.
+
+        Raises UnsupportedTask if the backend does not support it.
+        """
+        if self.backend == BackendName.VLLM:
+            raise UnsupportedTask(
+                f"{self.name} is served by vllm, which returns one vector for each text: use a server with "
+                "--backend=huggingface for the vectors of tokens"
+            )
+        tracing.annotate({"gen_ai.operation.name": "embeddings"})
+        return while_wanted(context, partial(self._token_vectors, context, given, options, field))
+
     def scores(
         self,
         context: RequestContext,
@@ -117,14 +145,54 @@ class Service:
     async def _vectors(
         self, context: RequestContext, given: Given, options: Options, field: str
     ) -> tuple[VectorRows, int]:
+        work = self._tokenized(context, given, options, field)
+        del given
+        texts = await work
+        await reserve(context, self._answer_size(texts), holding=texts.ids.nbytes)
+        return options.finish(as_dense(await self._embed(context, texts, field=field))), texts.tokens
+
+    async def _sparse_vectors(
+        self, context: RequestContext, given: Given, options: Options, field: str
+    ) -> tuple[RaggedRows, int]:
+        work = self._tokenized(context, given, options, field)
+        del given
+        texts = await work
+        rows = as_ragged(await self._embed(context, texts, field=field))
+        # The number of weights is known only now.
+        await self._reserve_ragged(context, rows.values.size * BYTES_PER_WEIGHT, field, holding=2 * rows.values.nbytes)
+        return rows, texts.tokens
+
+    async def _token_vectors(
+        self, context: RequestContext, given: Given, options: Options, field: str
+    ) -> tuple[RaggedRows, int]:
+        work = self._tokenized(context, given, options, field)
+        del given
+        texts = await work
+        size = texts.tokens * self.spec.hidden * BYTES_PER_TOKEN_NUMBER
+        await self._reserve_ragged(context, size, field, holding=texts.ids.nbytes)
+        rows = await self._embed(context, texts, field=field, output=Output.PER_TOKEN)
+        return as_ragged(rows), texts.tokens
+
+    async def _tokenized(self, context: RequestContext, given: Given, options: Options, field: str) -> TokenBatch:
+        """Tokenize texts. Callers delete theirs before they wait for this, so that the texts are freed afterwards."""
         several = not isinstance(given, str) and given and not isinstance(given[0], int)
         number = len(given) if several else 1
         admit = self._admit(context, number)
         texts = await self.tokenization.texts(given, options, field=field, admit=admit, truncated=context.truncated)
         del given
         context.tokenized()
-        await reserve(context, self._answer_size(texts), holding=texts.ids.nbytes)
-        return options.finish(await self._embed(context, texts, field=field)), texts.tokens
+        return texts
+
+    @staticmethod
+    async def _reserve_ragged(context: RequestContext, size: int, field: str, *, holding: int) -> None:
+        """See `reserve`. Raises RequestTooLarge, too."""
+        if size > LARGEST:
+            raise RequestTooLarge(
+                f"{field}: the response would take {size >> 20} MiB of memory, and the maximum is {LARGEST >> 20} MiB: "
+                "send fewer or shorter texts",
+                param=field,
+            )
+        await reserve(context, size, holding=holding)
 
     async def _scores(
         self, context: RequestContext, pairs: Sequence[str | tuple[str, str]], *, field: str, truncate: bool
@@ -135,7 +203,7 @@ class Service:
         )
         context.tokenized()
         await reserve(context, self._answer_size(texts), holding=texts.ids.nbytes)
-        return await self._embed(context, texts, field=field), texts.tokens
+        return as_dense(await self._embed(context, texts, field=field)), texts.tokens
 
     def _answer_size(self, texts: TokenBatch) -> int:
         """The size of the response in bytes."""
@@ -152,7 +220,9 @@ class Service:
 
         return admit
 
-    async def _embed(self, context: RequestContext, texts: TokenBatch, *, field: str) -> VectorRows:
+    async def _embed(
+        self, context: RequestContext, texts: TokenBatch, *, field: str, output: Output = Output.PER_TEXT
+    ) -> Rows:
         """See `Scheduler.embed`. `field`: the field with the texts."""
         context.lane = context.lane or Lane.by_size(len(texts))
         context.texts += len(texts)
@@ -163,7 +233,7 @@ class Service:
             try:
                 async with held:
                     return await self.engine.embed(
-                        texts, context.principal, lane=context.lane, seconds=context.deadline.left
+                        texts, context.principal, lane=context.lane, seconds=context.deadline.left, output=output
                     )
             except OneText as fault:
                 raise type(fault)(index=fault.index, field=field) from fault

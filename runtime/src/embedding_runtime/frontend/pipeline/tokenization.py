@@ -88,12 +88,8 @@ class Tokenization:
     ) -> TokenBatch:
         """Tokenize texts. The indices of truncated texts are added to `truncated`.
 
-        Raises BadRequest, UnsupportedTask, InputTooLong, and what `admit` raises.
+        Raises BadRequest, InputTooLong, and what `admit` raises.
         """
-        if self._spec.kind is not Kind.EMBEDDING_MODEL:
-            raise UnsupportedTask(
-                f"{self._name} is a cross-encoder, which has no embeddings: use /v1/rerank to score pairs of texts"
-            )
         many: Sequence[Any] = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
         self.check_number(many, field)
         if isinstance(many[0], str):
@@ -128,9 +124,10 @@ class Tokenization:
         and what `admit` raises.
         """
         if self._spec.kind is not Kind.CROSS_ENCODER:
-            raise UnsupportedTask(
-                f"{self._name} is an embedding model, which does not score pairs: use /v1/embeddings for vectors"
-            )
+            which, use = "an embedding model", "/v1/embeddings"
+            if self._spec.kind is Kind.SPARSE_ENCODER:
+                which, use = "a sparse encoder", "/embed_sparse"
+            raise UnsupportedTask(f"{self._name} is {which}, which does not score pairs: use {use} for vectors")
         self.check_number(pairs, field)
         limit = self._spec.max_length
         cuts: list[bool] = []

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.requests import Output
+from embedding_runtime.protocol.rows import Rows
 from embedding_runtime.protocol.token_batch import TokenBatch
 
 __all__ = ["Backend", "BatchFailed", "Launched", "LoadOptions"]
@@ -35,7 +36,7 @@ class Launched(Protocol):
         """Whether `rows` returns immediately."""
         ...
 
-    def rows(self) -> VectorRows:
+    def rows(self) -> Rows:
         """Wait for the result, and return it. See `Backend.embed`."""
         ...
 
@@ -61,7 +62,7 @@ class Backend(Protocol):
         ...
 
     @property
-    def launch(self) -> Callable[[TokenBatch], Launched] | None:
+    def launch(self) -> Callable[[TokenBatch, Output], Launched] | None:
         """`embed` in two steps, so that the next batch can be launched while this one is computed. None: not a GPU."""
         ...
 
@@ -70,8 +71,9 @@ class Backend(Protocol):
         """Tokens of a batch that fully uses the machine. Larger batches only delay other requests."""
         ...
 
-    def embed(self, batch: TokenBatch) -> VectorRows:
-        """Return one row per text, in order: shape (len(batch), dimensions), float32.
+    def embed(self, batch: TokenBatch, output: Output = Output.PER_TEXT) -> Rows:
+        """Return one row per text, in order: shape (len(batch), dimensions), float32; ragged rows of a sparse encoder,
+        or with Output.PER_TOKEN, which frontends request only if the backend supports it.
 
         `batch` has at least one text, and each text at least one token and at most `max_length`; ids are below
         `vocabulary`. Rows may contain NaN; the frontend reports it. Raises BatchFailed if a text of the batch causes an

@@ -18,9 +18,10 @@ from transformers import (
     PreTrainedModel,
 )
 
-from embedding_runtime.contract import Dtype, Quantization
+from embedding_runtime.contract import Dtype, Kind, Quantization
 from embedding_runtime.model import ModelRefused, ModelSpec
-from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.requests import Output
+from embedding_runtime.protocol.rows import RaggedRows, Rows
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import (
     bert,
@@ -37,6 +38,7 @@ from embedding_runtime.worker.backends.base import LoadOptions
 from embedding_runtime.worker.backends.device import HostCopy, prepare_gpu, rounded_up
 from embedding_runtime.worker.backends.failure import batch_failed
 from embedding_runtime.worker.backends.padded import Forward, Width
+from embedding_runtime.worker.backends.ragged import RaggedCopy, RaggedTensors
 from embedding_runtime.worker.backends.self_test import SelfTest
 from embedding_runtime.worker.backends.transformer import ApplyHead
 
@@ -78,15 +80,18 @@ class HuggingFaceBackend:
         self.batch_tokens = _GPU_BATCH_TOKENS if torch.cuda.is_available() else _CPU_BATCH_TOKENS
         self.launch = self._launch if torch.cuda.is_available() else None
 
-    def embed(self, batch: TokenBatch) -> VectorRows:
-        return self._launch(batch).rows()
+    def embed(self, batch: TokenBatch, output: Output = Output.PER_TEXT) -> Rows:
+        return self._launch(batch, output).rows()
 
     @torch.inference_mode()
-    def _launch(self, batch: TokenBatch) -> "_Launched":
+    def _launch(self, batch: TokenBatch, output: Output) -> "_Launched":
         try:
             order = self._order(batch)
             texts = batch if order is None else batch.reordered(order)
-            return _Launched(HostCopy(self._head(self._forward(texts), texts.lengths.tolist())), order)
+            hidden, lengths = self._forward(texts), texts.lengths.tolist()
+            of_tokens = output is Output.PER_TOKEN
+            rows = RaggedTensors(hidden.float(), lengths) if of_tokens else self._head(hidden, lengths)
+            return _Launched(HostCopy(rows) if isinstance(rows, Tensor) else RaggedCopy(rows), order)
         except Exception as error:
             raise batch_failed(error) from error
 
@@ -103,17 +108,19 @@ class HuggingFaceBackend:
 class _Launched:
     """A batch that a GPU is computing, or a CPU has computed."""
 
-    def __init__(self, rows: HostCopy, order: npt.NDArray[np.int64] | None) -> None:
+    def __init__(self, rows: HostCopy | RaggedCopy, order: npt.NDArray[np.int64] | None) -> None:
         self._rows, self._order = rows, order
         self.is_done = rows.is_done
 
-    def rows(self) -> VectorRows:
+    def rows(self) -> Rows:
         try:
-            found: VectorRows = self._rows.wait()
+            found: Rows = self._rows.wait()
         except Exception as error:
             raise batch_failed(error) from error
         if self._order is None:
             return found
+        if isinstance(found, RaggedRows):
+            return found.reordered(np.argsort(self._order))
         rows = np.empty_like(found)
         rows[self._order] = found
         return rows
@@ -161,8 +168,8 @@ def _load_reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
             f"--quantize={spec.quantize} is not supported for {type(model).__name__} in {spec.directory}, but for "
             f"{', '.join(bert.NAMES)} with exact GELU: remove --quantize"
         )
-    elif spec.scores is not None:
-        return _load_unreduced(spec, options)  # there is no cosine of single scores
+    elif spec.kind is not Kind.EMBEDDING_MODEL:
+        return _load_unreduced(spec, options)  # there is no cosine of single scores, nor of ragged rows
     else:
         del loaded, model, tested_head
         measured = backend = _load_unreduced(spec, options)

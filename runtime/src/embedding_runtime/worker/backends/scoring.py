@@ -18,7 +18,7 @@ from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import padded
 from embedding_runtime.worker.backends.pooling import activation, pool
 
-__all__ = ["Head", "split"]
+__all__ = ["Head", "PassThrough", "split"]
 
 
 def split(
@@ -61,7 +61,7 @@ class Head:
         pooler = getattr(transformer, "pooler", None)  # in BERT a layer between the first token and the head
         if pooler is not None:
             transformer.pooler = None
-        setattr(model, model.base_model_prefix, _PassThrough(pooler))
+        setattr(model, model.base_model_prefix, PassThrough(pooler))
         self._model = model
         self._activation = activation(scores.activation, spec.directory)
         mean = getattr(model.config, "classifier_pooling", "cls") == "mean"
@@ -82,10 +82,10 @@ class Head:
         return logits.float()
 
 
-class _PassThrough(nn.Module):
+class PassThrough(nn.Module):
     """Replaces the transformer in a model, and returns its inputs."""
 
-    def __init__(self, pooler: nn.Module | None) -> None:
+    def __init__(self, pooler: nn.Module | None = None) -> None:
         super().__init__()
         self.pooler = pooler
 

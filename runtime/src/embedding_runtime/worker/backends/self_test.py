@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from embedding_runtime.contract import Dtype
+from embedding_runtime.protocol.rows import as_dense
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.base import Backend
 
@@ -26,7 +27,7 @@ class SelfTest:
     @classmethod
     def of(cls, backend: Backend, probes: TokenBatch, dtype: Dtype) -> Self:
         """Create a self test from the rows of a trusted backend."""
-        alone = torch.cat([torch.from_numpy(backend.embed(probe)) for probe in probes.singles()])
+        alone = torch.cat([torch.from_numpy(as_dense(backend.embed(probe))) for probe in probes.singles()])
         return cls(probes, alone, _TOLERANCE[dtype])
 
     def problem(self, backend: Backend) -> str | None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     MT5EncoderModel,
     PreTrainedModel,
@@ -17,15 +18,17 @@ from transformers import (
     UMT5EncoderModel,
 )
 
+from embedding_runtime.contract import Kind
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
-from embedding_runtime.worker.backends import scoring, tokenizer_check
+from embedding_runtime.worker.backends import scoring, splade, tokenizer_check
 from embedding_runtime.worker.backends.pooling import Head
 from embedding_runtime.worker.backends.probes import as_pairs, probe_texts
+from embedding_runtime.worker.backends.ragged import RaggedTensors
 
 __all__ = ["ApplyHead", "Loaded", "load"]
 
-ApplyHead = Callable[[Tensor, Sequence[int]], Tensor]
+ApplyHead = Callable[[Tensor, Sequence[int]], Tensor | RaggedTensors]
 """Hidden states of concatenated texts, and their lengths -> one row per text."""
 
 
@@ -36,13 +39,19 @@ class Loaded:
     model: PreTrainedModel
     head: ApplyHead
     tested_head: ApplyHead
-    """The part of the head that the self test includes."""
+    """The part of the head that the self test includes; its rows are dense."""
     probes: TokenBatch
     """The texts of the self test."""
 
 
 def load(spec: ModelSpec, *, thorough: bool = False) -> Loaded:
     """Load a model. `thorough`: with more probes, for comparison with another library. Raises ModelRefused."""
+    if spec.splade is not None:
+        tokenizer_check.check(spec)
+        whole = _weights(spec)
+        probes = probe_texts(spec, whole, 0, thorough=thorough)
+        model, sparse = splade.split(whole, spec, spec.splade, probes)
+        return Loaded(model, sparse, splade.mean_of_tokens, probes)
     if spec.scores is None:
         prompt_tokens, types = tokenizer_check.check(spec)
         model = _weights(spec)
@@ -66,8 +75,12 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
     try:
         config = AutoConfig.from_pretrained(spec.directory, local_files_only=True, trust_remote_code=spec.remote_code)
         config.use_cache = False  # nothing is generated
-        embeds = _ENCODERS.get(config.model_type, AutoModel)
-        model, loading = (embeds if spec.scores is None else AutoModelForSequenceClassification).from_pretrained(
+        of_kind: Mapping[Kind, Any] = {
+            Kind.EMBEDDING_MODEL: _ENCODERS.get(config.model_type, AutoModel),
+            Kind.CROSS_ENCODER: AutoModelForSequenceClassification,
+            Kind.SPARSE_ENCODER: AutoModelForMaskedLM,
+        }
+        model, loading = of_kind[spec.kind].from_pretrained(
             spec.directory,
             config=config,
             dtype=getattr(torch, spec.dtype),

@@ -22,7 +22,8 @@ from vllm.v1.engine import EngineCoreRequest
 
 from embedding_runtime.contract import Dtype
 from embedding_runtime.model import ModelRefused, ModelSpec
-from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.requests import Output
+from embedding_runtime.protocol.rows import VectorRows
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import remote_code, tokenizer_check, vllm_coverage
 from embedding_runtime.worker.backends.base import LoadOptions
@@ -67,7 +68,9 @@ class VllmBackend:
         """A backend with the same engine, for a spec with other steps after the pooling."""
         return type(self)(self._engine, spec, self.detail, types=self._types)
 
-    def embed(self, batch: TokenBatch) -> VectorRows:
+    def embed(self, batch: TokenBatch, output: Output = Output.PER_TEXT) -> VectorRows:
+        if output is not Output.PER_TEXT:
+            raise RuntimeError(f"vLLM does not support the output {output}, which frontends should reject")
         try:
             return self._rows(batch)
         except Exception as error:

@@ -33,7 +33,9 @@ def problems(spec: ModelSpec) -> list[str]:
         problems.append(f"scores with {spec.scores.architecture} (vLLM supports {', '.join(sorted(_CLASSIFIERS))})")
     if spec.scores is not None and spec.remote_code:
         problems.append("computes scores with its own code")
-    if spec.scores is None and spec.pooling not in SEQ_POOLING:
+    if spec.splade is not None:
+        problems.append("is a sparse encoder (SPLADE)")
+    elif spec.scores is None and spec.pooling not in SEQ_POOLING:
         problems.append(f"pools by {' + '.join(spec.pooling)} (vLLM supports cls, mean and lasttoken)")
     if spec.prompt and not spec.include_prompt:
         problems.append("excludes its prompt from pooling (include_prompt: false)")

@@ -15,7 +15,7 @@ from embedding_runtime.frontend.dialects.cohere.schema import Embedded, Embeddin
 from embedding_runtime.frontend.pipeline.answers import encoded, json_of
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
-from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.rows import VectorRows
 
 __all__ = ["embed_v2", "router", "warnings"]
 

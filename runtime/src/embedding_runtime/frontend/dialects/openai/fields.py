@@ -6,7 +6,7 @@ from embedding_runtime.frontend.dialects.fields import CHAT, IGNORED, NO_CHAT
 
 __all__ = ["IGNORED", "REFUSED"]
 
-_DENSE = "the server returns one dense vector for each text: remove the field"
+_DENSE = "this path returns one dense vector for each text: remove the field, or use POST /embed_sparse or /embed_all"
 
 REFUSED: Mapping[str, str] = {
     **dict.fromkeys(CHAT, f"{NO_CHAT}: use input"),

@@ -184,7 +184,7 @@ async def _model(service: Service, name: str) -> dict[str, Any]:
         "max_length": spec.max_length,
         "truncate": spec.truncate,
         "kind": spec.kind,
-        "pooling": "+".join(spec.pooling),
+        "pooling": spec.pooling_name,
         "normalized": spec.normalized,
         "similarity": spec.similarity,
         "prompt": spec.prompt,

@@ -182,7 +182,9 @@ class Model(Answer):
             description="--truncate: the end at which longer inputs are truncated if a request does not say; off: none",
         ),
     ]
-    kind: Annotated[str, Field(examples=["embedding model"], description="embedding model or cross-encoder")]
+    kind: Annotated[
+        str, Field(examples=["embedding model"], description="embedding model, sparse encoder or cross-encoder")
+    ]
     pooling: Annotated[str, Field(examples=["mean"])]
     normalized: bool
     similarity: Annotated[str, Field(examples=["cosine"])]

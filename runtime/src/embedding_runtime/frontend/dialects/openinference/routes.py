@@ -20,7 +20,7 @@ from embedding_runtime.frontend.pipeline.answers import encoded, flat, json_of, 
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.model import ModelSpec
-from embedding_runtime.protocol.messages import VectorRows
+from embedding_runtime.protocol.rows import VectorRows
 from embedding_runtime.scheduler.base import State
 
 __all__ = ["router"]
@@ -144,7 +144,7 @@ def _output(spec: ModelSpec) -> Mapping[str, Any]:
 async def _rows(service: Service, context: RequestContext, tensor: bodies.Tensor) -> VectorRows:
     """One row for each text, or for each pair of a cross-encoder."""
     texts = _texts(tensor)
-    if service.spec.kind is Kind.EMBEDDING_MODEL:
+    if service.spec.kind is not Kind.CROSS_ENCODER:
         rows, _ = await service.vectors(context, texts, Options.of(service.spec), field="inputs")
     elif tensor.shape[1:] != [2]:
         message = f"inputs: the shape is {tensor.shape}, but this model scores pairs of texts: use the shape [pairs, 2]"

@@ -16,6 +16,7 @@ from embedding_runtime.frontend.dialects.openai.errors import OpenAIError, worde
 from embedding_runtime.frontend.dialects.openai.routes import embeddings
 from embedding_runtime.frontend.dialects.openai.schema import EmbeddingsRequest
 from embedding_runtime.frontend.dialects.tei import routes as tei
+from embedding_runtime.frontend.dialects.tei.ragged import EmbedSparseRequest
 from embedding_runtime.frontend.dialects.tei.schema import (
     EmbedRequest,
     PredictRequest,
@@ -34,6 +35,7 @@ _Any: TypeAlias = (
     EmbeddingsRequest
     | EmbedRequestV2
     | EmbedRequest
+    | EmbedSparseRequest
     | SimilarityRequest
     | TeiRerankRequest
     | ScoreRequest
@@ -51,7 +53,8 @@ def router(service: Service) -> APIRouter:
 
     @routes.post(
         "/invocations",
-        summary="As /v1/embeddings, /v2/embed, /embed, /similarity, /rerank, /score, /predict or /classify",
+        summary="As /v1/embeddings, /v2/embed, /embed, /embed_sparse, /similarity, /rerank, /score, /predict or "
+        "/classify",
         responses=SAGEMAKER.failures(),
     )
     async def _(body: Annotated[_Any, Choice(choose)], context: Context) -> Response:
@@ -70,7 +73,7 @@ def _model_for(content: Mapping[str, Any], kind: Kind) -> type[RequestBody]:
         return EmbedRequestV2
     if "inputs" in content:
         return tei.request_at_root(content, kind)
-    return EmbeddingsRequest if kind is Kind.EMBEDDING_MODEL else ClassifyRequest
+    return ClassifyRequest if kind is Kind.CROSS_ENCODER else EmbeddingsRequest
 
 
 async def _answer(service: Service, body: _Any, context: RequestContext) -> Response:
@@ -79,7 +82,7 @@ async def _answer(service: Service, body: _Any, context: RequestContext) -> Resp
             return await embeddings(service, body, context)
         case EmbedRequestV2():
             return await embed_v2(service, body, context)
-        case EmbedRequest() | SimilarityRequest() | PredictRequest():
+        case EmbedRequest() | EmbedSparseRequest() | SimilarityRequest() | PredictRequest():
             return await tei.at_root(service, body, context)
         case TeiRerankRequest():
             return await tei.rerank(service, body, context)

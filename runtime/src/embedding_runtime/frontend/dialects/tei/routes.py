@@ -3,7 +3,7 @@
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 from fastapi import APIRouter, Response
@@ -17,6 +17,7 @@ from embedding_runtime.frontend.dialects.bodies import Choice, Context
 from embedding_runtime.frontend.dialects.rerank.routes import ranking
 from embedding_runtime.frontend.dialects.rerank.schema import Reranked, RerankRequest
 from embedding_runtime.frontend.dialects.tei.errors import TEI
+from embedding_runtime.frontend.dialects.tei.ragged import EmbedSparseRequest, SparseValue, add_ragged, embed_sparse
 from embedding_runtime.frontend.dialects.tei.schema import (
     DecodeRequest,
     EmbedRequest,
@@ -38,7 +39,7 @@ from embedding_runtime.frontend.pipeline.scoring import label, probabilities, sc
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.frontend.pipeline.tokens import decode, tokenize
 
-__all__ = ["at_root", "embed", "predict", "request_at_root", "rerank", "router", "similarity"]
+__all__ = ["RootRequest", "at_root", "embed", "predict", "request_at_root", "rerank", "router", "similarity"]
 
 _TOKENIZES = TEI.failures(
     errors.BadRequest,
@@ -63,15 +64,15 @@ def router(service: Service) -> APIRouter:
     async def _(body: EmbedRequest, context: Context) -> Response:
         return await embed(service, body, context)
 
+    add_ragged(service, routes)
+
     @routes.post(
         "/",
-        summary="/embed, or /predict for a cross-encoder; with a source_sentence in inputs, /similarity",
-        response_model=list[Vector] | list[float] | list[Prediction] | list[list[Prediction]],
+        summary="/embed, /embed_sparse or /predict, by the model's kind; with a source_sentence in inputs, /similarity",
+        response_model=list[Vector] | list[float] | list[list[SparseValue]] | list[Prediction] | list[list[Prediction]],
         responses=TEI.failures(),
     )
-    async def root(
-        body: Annotated[EmbedRequest | PredictRequest | SimilarityRequest, Choice(choose)], context: Context
-    ) -> Response:
+    async def root(body: Annotated[RootRequest, Choice(choose)], context: Context) -> Response:
         return await at_root(service, body, context)
 
     @routes.post(
@@ -106,7 +107,7 @@ def router(service: Service) -> APIRouter:
                 "model_id": service.name,
                 "model_sha": spec.revision,
                 "model_dtype": spec.dtype,
-                "model_type": {"embedding": {"pooling": "+".join(spec.pooling)}}
+                "model_type": {"embedding": {"pooling": spec.pooling_name}}
                 if spec.scores is None
                 else {"reranker": {"labels": spec.scores.labels}},
                 "max_input_length": spec.max_length,
@@ -143,14 +144,23 @@ def request_at_root(content: Mapping[str, Any], kind: Kind) -> type[RequestBody]
     """Select the request model of / by the kind of model. huggingface_hub also requests similarities there."""
     if isinstance(content.get("inputs"), dict):
         return SimilarityRequest
-    return EmbedRequest if kind is Kind.EMBEDDING_MODEL else PredictRequest
+    return _AT_ROOT[kind]
 
 
-async def at_root(
-    service: Service, body: EmbedRequest | PredictRequest | SimilarityRequest, context: RequestContext
-) -> Response:
+_AT_ROOT: Mapping[Kind, type[RequestBody]] = {
+    Kind.EMBEDDING_MODEL: EmbedRequest,
+    Kind.SPARSE_ENCODER: EmbedSparseRequest,
+    Kind.CROSS_ENCODER: PredictRequest,
+}
+
+RootRequest: TypeAlias = EmbedRequest | EmbedSparseRequest | PredictRequest | SimilarityRequest
+
+
+async def at_root(service: Service, body: RootRequest, context: RequestContext) -> Response:
     """Handle /."""
     match body:
+        case EmbedSparseRequest():
+            return await embed_sparse(service, body, context)
         case PredictRequest():
             return await predict(service, body, context)
         case SimilarityRequest():

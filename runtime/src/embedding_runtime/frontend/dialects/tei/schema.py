@@ -19,6 +19,7 @@ from embedding_runtime.frontend.dialects.base import (
 )
 from embedding_runtime.frontend.dialects.rerank.schema import DOCUMENTS, QUERY, Document, RankingBody
 from embedding_runtime.frontend.dialects.tei.fields import (
+    HUB,
     IGNORED,
     IN_DECODE,
     IN_EMBED,
@@ -30,8 +31,11 @@ from embedding_runtime.frontend.dialects.tei.fields import (
 
 __all__ = [
     "DecodeRequest",
+    "Direction",
     "EmbedRequest",
     "Info",
+    "ModelName",
+    "NoParameters",
     "PredictRequest",
     "Prediction",
     "Ranked",
@@ -45,9 +49,6 @@ __all__ = [
 
 Direction = Literal["left", "right", "Left", "Right"]
 
-_HUB = frozenset({"options"})
-"""From the Hugging Face inference API: whether to wait for a model."""
-
 
 def _empty(given: object) -> object:
     """Raises ValueError."""
@@ -56,7 +57,7 @@ def _empty(given: object) -> object:
     return given
 
 
-_NoParameters = Annotated[
+NoParameters = Annotated[
     Annotated[dict[str, None], BeforeValidator(_empty), Field(max_length=0)] | None,
     Field(description="must be empty; huggingface_hub sends an empty object"),
 ]
@@ -66,7 +67,7 @@ class EmbedRequest(RequestBody):
     """`POST /embed`."""
 
     dropped = frozenset({"inputs"})
-    ignored = IGNORED | _HUB
+    ignored = IGNORED | HUB
     refused = IN_EMBED
 
     model: ModelName | None = None
@@ -82,7 +83,7 @@ class EmbedRequest(RequestBody):
         Field(description="name of the prompt that is put before the texts: one of `prompts` in /v1/models"),
     ] = None
     dimensions: Annotated[int | None, Field(ge=1, description="truncate the vectors to this many dimensions")] = None
-    parameters: _NoParameters = None
+    parameters: NoParameters = None
 
 
 _Sequence = Annotated[Many[Text], Field(min_length=1, max_length=2)]
@@ -91,7 +92,7 @@ _Sequence = Annotated[Many[Text], Field(min_length=1, max_length=2)]
 class PredictRequest(RequestBody):
     """`POST /predict`: a text, a pair of texts, or a list of lists with one or two texts."""
 
-    ignored = IGNORED | _HUB
+    ignored = IGNORED | HUB
     refused = IN_PREDICT
 
     model: ModelName | None = None
@@ -108,7 +109,7 @@ class PredictRequest(RequestBody):
     raw_scores: Annotated[
         bool | None, Field(description="true: return logits; false: return probabilities; default: false")
     ] = None
-    parameters: _NoParameters = None
+    parameters: NoParameters = None
 
 
 class Prediction(Answer):
@@ -139,7 +140,7 @@ class SimilarityParameters(Body):
 class SimilarityRequest(RequestBody):
     """`POST /similarity`: cosine similarity of one sentence to each of the others."""
 
-    ignored = IGNORED | _HUB
+    ignored = IGNORED | HUB
     refused = IN_SIMILARITY
 
     model: ModelName | None = None

@@ -1,1 +1,1 @@
-"""vLLM's own paths: score, classify, detokenize, version."""
+"""vLLM's own paths: score, classify, pooling, detokenize, version."""

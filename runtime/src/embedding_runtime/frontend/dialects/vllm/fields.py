@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from embedding_runtime.frontend.dialects.fields import CHAT, IGNORED, NO_CHAT, PAIRS
 
-__all__ = ["IGNORED", "IN_CLASSIFY", "IN_DETOKENIZE", "IN_SCORE"]
+__all__ = ["IGNORED", "IN_CLASSIFY", "IN_DETOKENIZE", "IN_POOLING", "IN_SCORE"]
 
 IN_SCORE: Mapping[str, str] = {
     **PAIRS,
@@ -20,6 +20,14 @@ IN_CLASSIFY: Mapping[str, str] = {
     "truncation_side": "texts are truncated at their end: remove the field",
     "activation": "use use_activation",
     "softmax": "use use_activation",
+}
+
+IN_POOLING: Mapping[str, str] = {
+    **dict.fromkeys(CHAT, f"{NO_CHAT}: use input"),
+    **dict.fromkeys(("inputs", "texts", "text", "prompt", "data"), "use input"),
+    **dict.fromkeys(("normalize", "softmax", "activation"), "use use_activation"),
+    "dimensions": "use POST /v1/embeddings, which supports it",
+    "prompt_name": "use POST /v1/embeddings or POST /embed_all, which support it",
 }
 
 IN_DETOKENIZE: Mapping[str, str] = {

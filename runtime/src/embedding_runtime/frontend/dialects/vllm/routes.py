@@ -1,4 +1,4 @@
-"""vLLM's own paths. /score and /classify need a cross-encoder."""
+"""vLLM's own paths. /score and /classify need a cross-encoder, /pooling an embedding model."""
 
 import importlib.metadata
 import time
@@ -12,6 +12,7 @@ from embedding_runtime.errors import BadRequest
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.dialects.bodies import Context
 from embedding_runtime.frontend.dialects.vllm.errors import VLLM
+from embedding_runtime.frontend.dialects.vllm.pooling import add_pooling
 from embedding_runtime.frontend.dialects.vllm.schema import (
     Classified,
     ClassifyRequest,
@@ -47,6 +48,8 @@ def router(service: Service) -> APIRouter:
     @routes.post("/classify", summary="Labels for texts", response_model=Classified, responses=VLLM.failures())
     async def _(body: ClassifyRequest, context: Context) -> Response:
         return await classify(service, body, context)
+
+    add_pooling(service, routes)
 
     @routes.post(
         "/detokenize",

@@ -1,0 +1,98 @@
+"""Results of texts: dense rows, or ragged rows, which have a different number of items for each text."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["RaggedRows", "Rows", "VectorRows", "are_finite", "as_dense", "as_ragged", "concatenated"]
+
+VectorRows = npt.NDArray[np.float32]
+"""Shape (texts, dimensions), or (pairs, labels) for a cross-encoder."""
+
+
+@dataclass(frozen=True, eq=False)
+class RaggedRows:
+    """The items of all texts in one array. Slices are views without a copy.
+
+    An item is a token's vector, or one number of a sparse vector, with its index.
+    """
+
+    values: npt.NDArray[np.float32]
+    """Shape (items, width). The width of a sparse vector's items is 1."""
+    lengths: npt.NDArray[np.uint32]
+    """The number of items of each text, shape (texts,). A sparse vector may have none."""
+    indices: npt.NDArray[np.int32] | None = None
+    """Sparse vectors: the dimension of each item, ascending within a text, shape (items,)."""
+
+    def __len__(self) -> int:
+        """The number of texts."""
+        return len(self.lengths)
+
+    def __getitem__(self, texts: slice) -> "RaggedRows":
+        """The texts of a slice without a step."""
+        start, stop, _ = texts.indices(len(self))
+        items = slice(self._ends[start], self._ends[stop])
+        indices = None if self.indices is None else self.indices[items]
+        return RaggedRows(self.values[items], self.lengths[start:stop], indices)
+
+    def __iter__(self) -> Iterator["RaggedRows"]:
+        """Each text by itself."""
+        return (self[text : text + 1] for text in range(len(self)))
+
+    @cached_property
+    def _ends(self) -> Sequence[int]:
+        """0, then the end of each text."""
+        return [0, *itertools.accumulate(self.lengths.tolist())]
+
+    def reordered(self, order: npt.NDArray[np.int64]) -> "RaggedRows":
+        """A copy with the texts at these indices, in this order."""
+        return cast(RaggedRows, concatenated([self[text : text + 1] for text in order.tolist()]))
+
+
+Rows = VectorRows | RaggedRows
+
+
+def concatenated(parts: Sequence[Rows]) -> Rows:
+    """Concatenate rows of one kind. One part is returned without a copy."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if not isinstance(first, RaggedRows):
+        return np.concatenate([as_dense(part) for part in parts])
+    ragged = [as_ragged(part) for part in parts]
+    indices = None
+    if first.indices is not None:
+        indices = np.concatenate([part.indices for part in ragged if part.indices is not None])
+    values, lengths = (np.concatenate([getattr(part, name) for part in ragged]) for name in ("values", "lengths"))
+    return RaggedRows(values, lengths, indices)
+
+
+def are_finite(rows: Rows) -> npt.NDArray[np.bool_]:
+    """Whether all numbers of a text are finite, for each text."""
+    if not isinstance(rows, RaggedRows):
+        finite = np.isfinite(rows)
+        # The whole is checked in half of the time, and nearly always finite.
+        return np.asarray(np.ones(len(rows)) if finite.all() else finite.all(axis=1), dtype=np.bool_)
+    wrong = ~np.isfinite(rows.values).all(axis=1)
+    found = np.ones(len(rows), dtype=np.bool_)
+    found[np.repeat(np.arange(len(rows)), rows.lengths)[wrong]] = False
+    return found
+
+
+def as_dense(rows: Rows) -> VectorRows:
+    """Raises TypeError for ragged rows."""
+    if isinstance(rows, RaggedRows):
+        raise TypeError("expected one vector for each text, not ragged rows")
+    return rows
+
+
+def as_ragged(rows: Rows) -> RaggedRows:
+    """Raises TypeError for dense rows."""
+    if not isinstance(rows, RaggedRows):
+        raise TypeError("expected ragged rows, not one vector for each text")
+    return rows
