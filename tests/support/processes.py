@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-__all__ = ["is_running"]
+__all__ = ["is_running", "private_memory"]
 
 
 def is_running(pid: int) -> bool:
@@ -10,3 +10,9 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def private_memory(pid: int) -> int:
+    """Bytes of memory that no other process shares."""
+    fields = Path(f"/proc/{pid}/smaps_rollup").read_text().split()
+    return sum(int(fields[fields.index(f"Private_{kind}:") + 1]) for kind in ("Clean", "Dirty")) * 1024

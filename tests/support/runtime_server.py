@@ -103,7 +103,13 @@ class RuntimeServer:
     @property
     def workers(self) -> list[int]:
         """The process ids of the workers."""
-        return self._running("embedding_runtime.worker.main")
+        return self._running("embedding_runtime.worker.main") or self._running("embedding_runtime.worker.loader")[1:]
+
+    @property
+    def loader(self) -> int:
+        """The process id of the loader, which comes before the workers that it forks: they have its command line."""
+        until(lambda: bool(self._running("embedding_runtime.worker.loader")), "the loader to be started")
+        return self._running("embedding_runtime.worker.loader")[0]
 
     @property
     def frontends(self) -> list[int]:

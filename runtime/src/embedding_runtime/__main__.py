@@ -81,7 +81,7 @@ def _serve(args: ServeArgs) -> int:
         loads = args.model_copy(update={"backend": choice.backend})
         layout = divide(loads, machine, weights_bytes(Path(args.model_dir)))
         scratch = _scratch()
-        workers = WorkerProcesses(args, {"choice": asdict(choice), "scratch": scratch}, layout.workers, machine)
+        workers = WorkerProcesses(args, {"choice": asdict(choice), "scratch": scratch}, layout, machine)
         try:
             _log.info("listening on http://%s:%d; loading %s", args.host, args.http_port, args.model_name)
             if layout.frontends > 1:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -12,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from embedding_runtime.contract import KILLED, ServeArgs
-from embedding_runtime.machine import Machine, WorkerShare
+from embedding_runtime.forking import ForkedWorker, Loader
+from embedding_runtime.machine import Layout, Machine, WorkerShare
+from embedding_runtime.prctl import adopt_orphans
 
 __all__ = ["ChildProcess", "WorkerProcesses", "keeping_memory", "start_frontend", "weights_bytes"]
+
+_log = logging.getLogger(__name__)
 
 _PYTHON = (sys.executable, "-W", "ignore::FutureWarning")  # warnings of one library about another are not for our log
 
@@ -39,7 +44,7 @@ class ChildProcess:
     """A started process, and its parent's end of their socketpair."""
 
     link: socket.socket
-    process: subprocess.Popen[bytes]
+    process: "subprocess.Popen[bytes] | ForkedWorker"
 
     def stop(self) -> int:
         """Close the link, which makes the process exit, and return its exit code (128 + number for a signal).
@@ -53,30 +58,31 @@ class ChildProcess:
             self.process.kill()
             self.process.wait()
             return 1
-        return 128 - code if code < 0 else code
+        return _exit_code(code)
 
 
 class WorkerProcesses:
     """The workers of a server, by number. Implements `Workers`."""
 
-    def __init__(
-        self, args: ServeArgs, common: Mapping[str, Any], shares: Sequence[WorkerShare], machine: Machine
-    ) -> None:
+    def __init__(self, args: ServeArgs, common: Mapping[str, Any], layout: Layout, machine: Machine) -> None:
         """Start all workers. Each sends `Ready` or `Broken` later. `common`: added to every worker's share."""
-        self._args, self._common, self._shares = args, common, shares
-        self._niceness = NICENESS if machine.is_contained else 0
-        self._unclaimed = {number: self._start(number) for number in range(len(shares))}
+        self._args, self._layout = args, layout
+        self._common = {**common, "niceness": NICENESS if machine.is_contained else 0}
+        self._loader: Loader | None = None
+        if layout.forks:
+            adopt_orphans()
+        self._unclaimed = {number: self._start(number) for number in range(self.count)}
         self._running = dict(self._unclaimed)
 
     @property
     def count(self) -> int:
         """The number of workers."""
-        return len(self._shares)
+        return len(self._layout.workers)
 
     @property
     def pids(self) -> Sequence[int]:
         """Process ids of the running workers."""
-        return [child.process.pid for child in self._running.values()]
+        return [pid for child in self._running.values() if (pid := child.process.pid) is not None]
 
     def start(self, number: int) -> socket.socket:
         """Return our end of the socket to the worker; restart the worker if it was lost."""
@@ -91,11 +97,12 @@ class WorkerProcesses:
         if child is not None:
             code = await asyncio.to_thread(child.stop)
             self._running.pop(number, None)
-        how = "killed, most likely out of memory" if code == KILLED else f"exit code {code}"
-        return f"the worker ended unexpectedly: {how}", KILLED if code == KILLED else 1
+        return f"the worker ended unexpectedly: {_how(code)}", KILLED if code == KILLED else 1
 
     def stop(self) -> None:
         """Stop all workers."""
+        if self._loader is not None:
+            self._loader.stop()
         for child in self._running.values():
             child.link.close()
         for child in self._running.values():
@@ -103,10 +110,35 @@ class WorkerProcesses:
         self._running.clear()
 
     def _start(self, number: int) -> ChildProcess:
-        share = self._shares[number]
+        share = self._layout.workers[number]
+        if not self._layout.forks:
+            return ChildProcess(*self._start_process("worker.main", share))
+        if self._loader is not None and (code := self._loader.process.poll()) is not None:
+            how = _how(_exit_code(code))
+            _log.warning("loading the model again: the process that had loaded it ended unexpectedly: %s", how)
+            self._loader.stop()
+            self._loader = None
+        if self._loader is None:  # on one core, because it can only be forked while it has one thread
+            self._loader = Loader(*self._start_process("worker.loader", WorkerShare(1), socket.SOCK_SEQPACKET))
+        ours, theirs = socket.socketpair()
+        with theirs:
+            return ChildProcess(ours, self._loader.fork(asdict(share), theirs))
+
+    def _start_process(
+        self, module: str, share: WorkerShare, kind: socket.SocketKind = socket.SOCK_STREAM
+    ) -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
+        given = json.dumps({**asdict(share), **self._common})
         environment = {**keeping_memory(), **share.environment}
-        given = json.dumps({**asdict(share), "niceness": self._niceness, **self._common})
-        return _start("embedding_runtime.worker.main", [], [given, *self._args.to_argv()], environment)
+        return _start(module, [], [given, *self._args.to_argv()], environment, kind)
+
+
+def _how(code: int) -> str:
+    return "killed, most likely out of memory" if code == KILLED else f"exit code {code}"
+
+
+def _exit_code(code: int) -> int:
+    """As shells have it, from Popen's negative number for a signal."""
+    return 128 - code if code < 0 else code
 
 
 def keeping_memory() -> dict[str, str]:
@@ -120,7 +152,7 @@ def start_frontend(args: ServeArgs, connections: socket.socket, share: Mapping[s
     It receives accepted connections over `connections`, its end of a socketpair.
     """
     argv = [str(connections.fileno()), json.dumps(share), *args.to_argv()]
-    return _start("embedding_runtime.frontend.main", [connections], argv, dict(os.environ))
+    return ChildProcess(*_start("frontend.main", [connections], argv, dict(os.environ)))
 
 
 def weights_bytes(directory: Path) -> int:
@@ -130,13 +162,17 @@ def weights_bytes(directory: Path) -> int:
 
 
 def _start(
-    module: str, passed: Sequence[socket.socket], argv: Sequence[str], environment: Mapping[str, str]
-) -> ChildProcess:
+    module: str,
+    passed: Sequence[socket.socket],
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    kind: socket.SocketKind = socket.SOCK_STREAM,
+) -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
     """Start a module with the file descriptor of its end of a socketpair and `argv` as arguments. Does not wait."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = socket.socketpair(type=kind)
     with theirs:
         process = subprocess.Popen(  # noqa: S603 our own interpreter and module
-            [*_PYTHON, "-m", module, str(theirs.fileno()), *argv],
+            [*_PYTHON, "-m", f"embedding_runtime.{module}", str(theirs.fileno()), *argv],
             env=environment,
             pass_fds=[theirs.fileno(), *(each.fileno() for each in passed)],
             stdin=subprocess.DEVNULL,
@@ -145,4 +181,4 @@ def _start(
             # gives sessions equal shares (sched_autogroup), so that the worker's niceness would have no effect.
             process_group=0,
         )
-    return ChildProcess(ours, process)
+    return ours, process

@@ -97,6 +97,8 @@ class Layout:
 
     frontends: int
     workers: tuple[WorkerShare, ...]
+    forks: bool = False
+    """Whether the workers are copies of one process that has loaded the model, and share its memory."""
 
 
 def divide(args: ServeArgs, machine: Machine, weights: int) -> Layout:
@@ -111,7 +113,8 @@ def divide(args: ServeArgs, machine: Machine, weights: int) -> Layout:
     # With a CPU quota, other containers share the cores, and the kernel knows best which are free: do not pin.
     pins = count > 1 and machine.usable == len(machine.cores) >= count
     cores = [machine.cores[n * threads : (n + 1) * threads] if pins else () for n in range(count)]
-    return Layout(frontends, tuple(WorkerShare(threads, each) for each in cores))
+    forks = count > 1 and args.backend is BackendName.HUGGINGFACE
+    return Layout(frontends, tuple(WorkerShare(threads, each) for each in cores), forks)
 
 
 def _workers(backend: BackendName, machine: Machine, gpus: Sequence[str], weights: int) -> int:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NoReturn
@@ -33,7 +34,18 @@ from embedding_runtime.worker.backends.choice import Choice
 from embedding_runtime.worker.computing import answer, compute_ahead
 from embedding_runtime.worker.io import SchedulerLink
 
-__all__ = ["Speed", "main", "measure", "warm_up"]
+__all__ = [
+    "LoadedBackend",
+    "Speed",
+    "broken",
+    "choice_of",
+    "load",
+    "main",
+    "measure",
+    "settle",
+    "warm_up",
+    "work",
+]
 
 _log = logging.getLogger("embedding_runtime.worker.main")
 
@@ -46,32 +58,66 @@ MEASURE_SECONDS = 0.5
 MEASURE_SHARE = 0.1
 
 
+@dataclass(frozen=True)
+class LoadedBackend:
+    """A backend that has loaded the model and is not warmed up."""
+
+    spec: ModelSpec
+    backend: Backend
+    seconds: float
+    """How long loading took."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Returns exit code 1 if the model cannot be served or the backend fails; otherwise it does not return."""
     environment = dict(os.environ)  # before libraries change it
     share: Mapping[str, Any] = json.loads(argv[1])
-    choice = Choice(**share["choice"])
-    choice = replace(choice, backend=BackendName(choice.backend))
     args = ServeArgs.from_argv(argv[2:])
     logs.configure(args.log_format, sees_texts=False)
     link = SchedulerLink(socket.socket(fileno=int(argv[0])))
+    settle(share)
+
+    def failed(error: Exception) -> None:
+        if choice_of(share).falls_back:
+            _fall_back(argv, error, environment)
+
+    return work(link, share, partial(load, args, share), failed)
+
+
+def choice_of(share: Mapping[str, Any]) -> Choice:
+    """The selected backend."""
+    choice = Choice(**share["choice"])
+    return replace(choice, backend=BackendName(choice.backend))
+
+
+def settle(share: Mapping[str, Any]) -> None:
+    """Set the niceness, and leave it to the supervisor when the process stops."""
     os.nice(share["niceness"])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def work(
+    link: SchedulerLink,
+    share: Mapping[str, Any],
+    loads: Callable[[], LoadedBackend],
+    failed: Callable[[Exception], None] = lambda _: None,
+) -> int:
+    """Load or take over a backend, warm it up, and compute batches. See `main` for what it returns.
+
+    `failed` is called before the scheduler gets the error.
+    """
+    choice = choice_of(share)
     if share["cores"]:
         os.sched_setaffinity(0, share["cores"])  # before libraries start threads
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides when the worker stops
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        spec = ModelSpec.from_args(args)
-        if (scratch := share.get("scratch")) is not None:
-            spec = replace(spec, converted_tokenizer=Path(scratch, "tokenizer.json"))
-        backend, speed = _load(args, spec, choice, share.get("workers_on_gpu", 1))
-        converted = spec.converted_tokenizer
+        loaded = loads()
+        backend, speed = loaded.backend, _speed_of(loaded, choice.backend)
+        converted = loaded.spec.converted_tokenizer
         tokenizer = str(converted) if converted is not None and converted.is_file() else None
     except Exception as error:  # noqa: BLE001 a library may raise anything; the scheduler gets the error, and the process exits
-        if choice.falls_back:
-            _fall_back(argv, error, environment)
-        refused = isinstance(error, ModelRefused)
-        link.send(Broken(str(error)) if refused else _broken(choice.backend, error))
+        failed(error)
+        link.send(broken(choice.backend, error))
     else:
         link.send(
             Ready(
@@ -163,20 +209,33 @@ def _speed(backend: Backend, batch: TokenBatch) -> float:
     return batch.tokens / (time.perf_counter() - begin)
 
 
-def _load(args: ServeArgs, spec: ModelSpec, choice: Choice, workers_on_gpu: int) -> tuple[Backend, Speed]:
+def load(args: ServeArgs, share: Mapping[str, Any]) -> LoadedBackend:
+    """Load the model with the selected backend. Raises ModelRefused, or what a library raises."""
     begin = time.monotonic()
+    spec, choice = ModelSpec.from_args(args), choice_of(share)
+    if (scratch := share.get("scratch")) is not None:
+        spec = replace(spec, converted_tokenizer=Path(scratch, "tokenizer.json"))
     _log.info("loading %s in %s with %s: %s", spec.directory, spec.dtype, choice.backend, choice.reason)
     for assumption in spec.assumed:
         _log.warning("assumption: %s", assumption)
-    options = LoadOptions(args.minimum_cosine, args.allow_padded, workers_on_gpu)
+    options = LoadOptions(args.minimum_cosine, args.allow_padded, share.get("workers_on_gpu", 1))
     backend = registry.load(choice.backend, spec, options, allow_pickle=args.allow_pickle)
-    _log.info("loaded in %.1f s: %s; warming up", time.monotonic() - begin, backend.detail)
-    warm_up(backend, spec, choice.backend)
-    within = max(MEASURE_SECONDS, MEASURE_SHARE * (time.monotonic() - begin))
-    return backend, measure(backend, spec, within=within)
+    seconds = time.monotonic() - begin
+    _log.info("loaded in %.1f s: %s; warming up", seconds, backend.detail)
+    return LoadedBackend(spec, backend, seconds)
 
 
-def _broken(backend: BackendName, error: Exception) -> Broken:
+def _speed_of(loaded: LoadedBackend, name: BackendName) -> Speed:
+    begin = time.monotonic()
+    warm_up(loaded.backend, loaded.spec, name)
+    seconds = loaded.seconds + time.monotonic() - begin
+    return measure(loaded.backend, loaded.spec, within=max(MEASURE_SECONDS, MEASURE_SHARE * seconds))
+
+
+def broken(backend: BackendName, error: Exception) -> Broken:
+    """The message about an error that ends the process; logs it, unless it is about the model."""
+    if isinstance(error, ModelRefused):
+        return Broken(str(error))
     _log.error("the %s backend failed", backend, exc_info=error)
     words = " ".join(str(error).split())
     return Broken(f"the {backend} backend failed: {type(error).__name__}: {words}")
@@ -185,11 +244,11 @@ def _broken(backend: BackendName, error: Exception) -> Broken:
 def _compute(link: SchedulerLink, name: BackendName, backend: Backend, *, overlapped: bool) -> NoReturn:
     """Compute exclusive batches in this thread, and concurrent ones in two other threads."""
     concurrent: SimpleQueue[Work] = SimpleQueue()
-    if backend.use_half_the_cores is not None:
+    if (use_half_the_cores := backend.use_half_the_cores) is not None:
         for _ in range(2):
             threading.Thread(
                 target=_compute_concurrent,
-                args=(link, name, backend, concurrent, backend.use_half_the_cores),
+                args=(link, name, backend, concurrent, use_half_the_cores),
                 daemon=True,
             ).start()
     with _fatal(link, name):
@@ -222,7 +281,7 @@ def _fatal(link: SchedulerLink, name: BackendName) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 a library may raise anything
-        link.send_last(_broken(name, error))
+        link.send_last(broken(name, error))
         os._exit(1)
 
 

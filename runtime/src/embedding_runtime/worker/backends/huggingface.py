@@ -63,22 +63,25 @@ class HuggingFaceBackend:
         forward: Forward,
         head: ApplyHead,
         detail: str,
-        use_half_the_cores: Callable[[], None] | None = None,
         *,
         packs: bool = False,
+        halves: bool = False,
         width: Width = max,
         sorts: bool = True,
     ) -> None:
-        """`use_half_the_cores`: see Backend. `packs`: `forward` does not pad. `width`: else the length of padded texts.
+        """`packs`: `forward` does not pad. `width`: else the length of padded texts.
 
-        `sorts`: `forward` needs texts sorted by ascending length.
+        `halves`: two threads may call `forward` at once. `sorts`: it needs texts sorted by ascending length.
         """
         self._forward, self._head, self.detail, self._packs = forward, head, detail, packs
-        self._width, self._sorts = width, sorts
-        self.use_half_the_cores = use_half_the_cores
+        self._width, self._sorts, self._halves = width, sorts, halves
         self.cosine: float | None = None
         self.batch_tokens = _GPU_BATCH_TOKENS if torch.cuda.is_available() else _CPU_BATCH_TOKENS
         self.launch = self._launch if torch.cuda.is_available() else None
+
+    @property
+    def use_half_the_cores(self) -> Callable[[], None] | None:
+        return cores.one_of_two() if self._halves else None
 
     def embed(self, batch: TokenBatch, output: Output = Output.PER_TEXT) -> Rows:
         return self._launch(batch, output).rows()
@@ -157,8 +160,8 @@ def _load_reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
             forward,
             loaded.head,
             f"{_versions(model)} in {name}, fused, packed batches",
-            cores.one_of_two(),
             packs=True,
+            halves=True,
         )
         problem = SelfTest.of(measured, probes, Dtype.FLOAT16).problem(measured)
         if problem is not None:
@@ -206,10 +209,11 @@ def _load_unreduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend
         if why is None:
             # Packed forwards keep no state between calls. The model's own padded forward, or its own code, may.
             packs = kind != "padded"
-            on_half = cores.one_of_two() if packs and not spec.remote_code and model.device.type == "cpu" else None
+            halves = packs and not spec.remote_code and model.device.type == "cpu"
             sorts = not packs or packed.wants_order(model)
+            detail = f"{detail}, {kind} batches"
             return HuggingFaceBackend(
-                forward, loaded.head, f"{detail}, {kind} batches", on_half, packs=packs, width=width, sorts=sorts
+                forward, loaded.head, detail, packs=packs, halves=halves, width=width, sorts=sorts
             )
         _log.warning("%s cannot use %s batches: %s", type(model).__name__, kind, why)
         model.set_attn_implementation(before)

@@ -1,0 +1,143 @@
+"""Several workers on CPUs are forked from one process that has loaded the model."""
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedding_runtime.contract import KILLED
+from support.models import GOLDEN_ENDS, GOLDEN_TEXT, packaged_minilm
+from support.processes import is_running, private_memory
+from support.runtime_server import RuntimeServer, until
+
+pytestmark = pytest.mark.model
+
+PRIVATE = 200 << 20
+"""Bytes of a worker's own, at most: an idle one that loads the model itself has 470 MiB."""
+
+LOADING = "loading /"
+
+
+@contextmanager
+def a_server(**flags: Any) -> Iterator[RuntimeServer]:
+    with RuntimeServer("huggingface", workers=2, frontends=1, **flags) as server:
+        yield server.ready(seconds=120)
+
+
+def serves(server: RuntimeServer) -> bool:
+    vector = server.embeddings(input=GOLDEN_TEXT).json()["data"][0]["embedding"]
+    return bool(vector[:3] + vector[-3:] == pytest.approx(GOLDEN_ENDS, abs=1e-5))
+
+
+def is_complete(server: RuntimeServer) -> bool:
+    return server.metric("embedding_workers") == 2
+
+
+def test_workers_share_the_memory_of_the_model_which_is_loaded_once() -> None:
+    with a_server() as server:
+        assert serves(server)
+        assert [private_memory(pid) < PRIVATE for pid in server.workers] == [True, True]
+        assert server.log.count(LOADING) == 1
+        assert server.metric("embedding_worker_process_resident_memory_bytes")
+
+
+def test_a_killed_worker_is_reported_and_forked_again_without_loading() -> None:
+    with a_server() as server:
+        first = server.workers[0]
+        os.kill(first, signal.SIGKILL)
+        until(lambda: "is ready again" in server.log, "another worker to be ready")
+        assert "the worker ended unexpectedly: killed, most likely out of memory" in server.log
+        assert is_complete(server)
+        assert first not in server.workers
+        assert len(server.workers) == 2
+        assert server.log.count(LOADING) == 1
+        assert serves(server)
+
+
+def test_workers_outlive_their_loader_and_the_next_one_loads_the_model_again() -> None:
+    with a_server() as server:
+        workers = server.workers
+        os.kill(server.loader, signal.SIGKILL)
+        until(lambda: workers[0] == server.loader, "the loader to be gone")  # then the first in the list
+        assert serves(server)
+        assert is_complete(server)
+        os.kill(workers[0], signal.SIGKILL)
+        until(lambda: "is ready again" in server.log, "another worker to be ready", seconds=60)
+        assert "loading the model again: the process that had loaded it ended unexpectedly: killed" in server.log
+        assert server.log.count(LOADING) == 2
+        assert serves(server)
+
+
+def test_when_all_workers_are_killed_the_server_ends() -> None:
+    with a_server() as server:
+        for pid in server.workers:
+            os.kill(pid, signal.SIGKILL)
+        assert server.process.wait(30) == KILLED
+        assert "killed, most likely out of memory" in server.log.splitlines()[-1]
+
+
+def test_a_loader_that_is_killed_while_loading_ends_the_server() -> None:
+    with RuntimeServer("huggingface", workers=2, frontends=1) as server:
+        until(lambda: LOADING in server.log, "it to load")
+        os.kill(server.loader, signal.SIGKILL)
+        assert server.process.wait(30) == KILLED
+        assert "killed, most likely out of memory" in server.log.splitlines()[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_a_server_that_ends(number: signal.Signals) -> None:
+    with a_server() as server:
+        others = [server.loader, *server.workers]
+        assert server.stop(number) == (0 if number is signal.SIGTERM else -number)
+        until(lambda: not any(map(is_running, others)), "all processes to end", seconds=5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_a_server_that_ends_while_loading(number: signal.Signals) -> None:
+    with RuntimeServer("huggingface", workers=2, frontends=1) as server:
+        until(lambda: LOADING in server.log, "it to load")
+        loader = server.loader
+        server.stop(number)
+        until(lambda: not is_running(loader), "the loader to end", seconds=2)
+        assert "loaded in" not in server.log
+
+
+def test_a_worker_that_does_not_react_is_killed() -> None:
+    with a_server() as server:
+        workers = server.workers
+        os.kill(workers[0], signal.SIGSTOP)
+        assert server.stop() == 0
+        assert not any(map(is_running, workers))
+
+
+def test_a_model_that_cannot_be_loaded_is_reported_once(tmp_path: Path) -> None:
+    model = shutil.copytree(packaged_minilm(), tmp_path / "model")
+    weights = next(model.glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:100_000])
+    with RuntimeServer("huggingface", workers=2, frontends=1, model=model) as server:
+        assert server.process.wait(60) == 1
+        assert "cannot load" in server.log.splitlines()[-1]
+        assert server.log.count("cannot load") == 1
+
+
+LEAVES_A_THREAD = """
+import sys, threading
+if sys.orig_argv[-1].startswith("--") and "embedding_runtime.worker.loader" in sys.orig_argv:
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+"""
+
+
+def test_each_worker_loads_the_model_itself_if_loading_leaves_threads_behind(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LEAVES_A_THREAD)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with a_server(env={"PYTHONPATH": path}) as server:
+        assert "the workers do not share the memory of the model: 1 threads were left after loading it" in server.log
+        assert server.log.count(LOADING) == 3
+        assert serves(server)
+        os.kill(server.workers[0], signal.SIGKILL)
+        until(lambda: "is ready again" in server.log, "another worker to be ready", seconds=60)
