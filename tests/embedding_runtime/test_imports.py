@@ -23,6 +23,10 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
             {"torch", "transformers", "vllm", "sentence_transformers", "opentelemetry"},
         ),
         ("embedding_runtime.worker.main", {"fastapi", "uvicorn", "prometheus_client", "torch", "transformers", "vllm"}),
+        (
+            "embedding_runtime.worker.loader",
+            {"fastapi", "uvicorn", "prometheus_client", "torch", "transformers", "vllm"},
+        ),
     ],
 )
 def test_importing_a_module_loads_nothing_of(module: str, unwanted: set[str]) -> None:

@@ -126,9 +126,26 @@ def test_with_a_cpu_quota_workers_are_not_pinned() -> None:
 
 
 def test_workers_are_limited_by_memory() -> None:
-    assert len(divide(args(), cores(16, memory=4 * GIB), 90 << 20).workers) == 4
-    assert len(divide(args(), cores(16, memory=2 * GIB), 90 << 20).workers) == 1
+    assert len(divide(args(), cores(16, memory=3 * GIB), 90 << 20).workers) == 5
+    assert len(divide(args(), cores(16, memory=2 * GIB), 90 << 20).workers) == 2
+    assert len(divide(args(), cores(16, memory=GIB), 90 << 20).workers) == 1
     assert len(divide(args(), cores(16, memory=GIB // 4), 90 << 20).workers) == 1
+
+
+@pytest.mark.parametrize(
+    ("backend", "number", "gpus", "forks"),
+    [
+        (BackendName.HUGGINGFACE, 2, (), True),
+        (BackendName.HUGGINGFACE, 1, (), False),
+        (BackendName.HUGGINGFACE, 2, ("0",), False),
+        (BackendName.VLLM, 2, (), False),
+        (BackendName.FAKE, 2, (), False),
+    ],
+)
+def test_several_huggingface_workers_on_cpus_are_forked(
+    backend: BackendName, number: int, gpus: tuple[str, ...], *, forks: bool
+) -> None:
+    assert divide(args(backend, workers=number), cores(8, gpus=gpus), 0).forks == forks
 
 
 def test_every_gpu_has_a_worker_that_sees_only_this_gpu() -> None:

@@ -16,6 +16,9 @@ CORES_PER_WORKER = 2
 WORKER_BYTES = 700 << 20
 """Memory of a worker in addition to its weights, for libraries and batches: docs/performance.md."""
 
+FORKED_WORKER_BYTES = 400 << 20
+"""Memory of each further worker on CPUs, for batches only: weights and libraries are shared."""
+
 FRONTEND_BYTES = 400 << 20
 """Memory of a frontend with the scheduler, including what clients may make it hold."""
 
@@ -125,7 +128,7 @@ def _workers(backend: BackendName, machine: Machine, gpus: Sequence[str], weight
         return 1  # one engine of vLLM uses all cores, and takes 1 GiB for its cache
     fit = machine.usable
     if machine.memory is not None:
-        fit = (machine.memory - FRONTEND_BYTES) // (WORKER_BYTES + 2 * weights)
+        fit = 1 + (machine.memory - FRONTEND_BYTES - WORKER_BYTES - 2 * weights) // FORKED_WORKER_BYTES
     return max(1, min(machine.usable // CORES_PER_WORKER, fit))
 
 

@@ -89,8 +89,8 @@ def _other_threads() -> int:
 def _start_over(argv: Sequence[str], threads: int) -> NoReturn:
     """Restart this process without loading, which also frees the model. Requests wait in the socket."""
     _log.warning(
-        "the workers do not share the memory of the model: %d threads were left after loading it, and a process with "
-        "threads cannot be copied. Each worker loads it again",
+        "the workers do not share the model's memory, and each loads it again: loading left %d threads behind, and a "
+        "process with threads cannot be copied",
         threads,
     )
     share = {**json.loads(argv[1]), "niceness": 0, "separately": True}
