@@ -1,8 +1,12 @@
 """Several workers on CPUs are forked from one process that has loaded the model."""
 
+import json
 import os
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +15,9 @@ from typing import Any
 import pytest
 
 from embedding_runtime.contract import KILLED
+from embedding_runtime.forking import Loader
+from embedding_runtime.protocol.frames import receive_sync
+from embedding_runtime.protocol.messages import Ready
 from support.models import GOLDEN_ENDS, GOLDEN_TEXT, packaged_minilm
 from support.processes import is_running, private_memory
 from support.runtime_server import RuntimeServer, until
@@ -123,6 +130,30 @@ def test_a_model_that_cannot_be_loaded_is_reported_once(tmp_path: Path) -> None:
         assert server.process.wait(60) == 1
         assert "the huggingface backend failed: SafetensorError: " in server.log.splitlines()[-1]
         assert server.log.count(LOADING) == 1
+
+
+def test_each_worker_has_the_threads_of_its_share() -> None:
+    choice = {"backend": "huggingface", "reason": "asked for", "falls_back": False}
+    ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+    argv = [sys.executable, "-m", "embedding_runtime.worker.loader", str(theirs.fileno())]
+    argv += [json.dumps({"niceness": 0, "choice": choice}), f"--model_dir={packaged_minilm()}", "--model_name=m"]
+    with theirs:
+        process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    with process:
+        loader = Loader(ours, process)
+        assert [threads_of_a_worker(loader, threads) for threads in (2, 1)] == [2, 1]
+        loader.stop()
+
+
+def threads_of_a_worker(loader: Loader, threads: int) -> int:
+    """The number by the worker's own word: it computes two batches at once only if it has two threads."""
+    link, its = socket.socketpair()
+    with link, link.makefile("rb") as stream:
+        with its:
+            loader.fork({"threads": threads, "cores": []}, its)
+        ready = receive_sync(stream)
+    assert isinstance(ready, Ready)
+    return 2 if ready.concurrent else 1
 
 
 LEAVES_A_THREAD = """
