@@ -68,8 +68,11 @@ def architecture_in(directory: Path) -> str:
     return str(next(iter(object_in(directory / "config.json").get("architectures") or []), ""))
 
 
-def read_sentence_config(directory: Path, kind: Kind) -> Mapping[str, Any]:
-    """Read sentence_bert_config.json. Raises ModelRefused for settings that are not supported."""
+def read_sentence_config(directory: Path, kind: Kind, *, has_own_module: bool = False) -> Mapping[str, Any]:
+    """Read sentence_bert_config.json. Raises ModelRefused for settings that are not supported.
+
+    `has_own_module`: arguments are for a module of the model's own code, which interprets them.
+    """
     files = sorted(directory.glob("sentence_*_config.json"))  # formerly also sentence_roberta_config.json and others
     if not files:
         return {}
@@ -91,7 +94,7 @@ def read_sentence_config(directory: Path, kind: Kind) -> Mapping[str, Any]:
     if unsupported:
         raise ModelRefused(f"{file} sets {', '.join(unsupported)}, which is not supported")
     known = {name: config[name] for name in ("do_lower_case", "max_seq_length") if name in config}
-    return {**known, **arguments.overrides(file, config, kind)}
+    return known if has_own_module else {**known, **arguments.overrides(file, config, kind)}
 
 
 _USUAL = {

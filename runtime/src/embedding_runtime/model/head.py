@@ -6,7 +6,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
+from embedding_runtime.model import remote_code
 from embedding_runtime.model.files import ModelRefused, check_weights, json_in, number, object_in, object_or_nothing
+from embedding_runtime.model.other_kinds import refused_modules
 
 __all__ = ["Cut", "Dense", "Head", "Modules", "Normalize", "Pooling", "Step"]
 
@@ -59,22 +61,39 @@ class Modules:
     transformer: Path
     listed: Sequence[tuple[str, Path]]
     """Class name and directory of each module after the transformer."""
+    custom: str | None = None
+    """Class of the model's own code in place of Transformer."""
 
     @classmethod
-    def read(cls, directory: Path) -> Self:
-        """Read modules.json. Raises ModelRefused for modules that are not supported."""
+    def read(cls, directory: Path, *, trust_remote_code: bool) -> Self:
+        """Read modules.json. Raises ModelRefused for modules that are not supported.
+
+        `trust_remote_code`: the first module may be a class of the model's own code.
+        """
         path = directory / "modules.json"
         listed = json_in(path)
         try:
             modules = [(str(module["type"]), directory / _inside(path, str(module["path"]))) for module in listed]
         except (KeyError, TypeError) as error:
             raise ModelRefused(f"{path} must be a list of modules with type and path") from error
-        names = [kind.rpartition(".")[2] for kind, _ in modules]
-        official = all(kind.startswith("sentence_transformers.") for kind, _ in modules)
-        if not official or names[:2] != ["Transformer", "Pooling"] or not set(names[2:]) <= {*_STEPS, "Dropout"}:
-            kinds = " + ".join(kind for kind, _ in modules) or "nothing"
-            raise ModelRefused(f"{path} has {kinds}, but only Transformer + Pooling (+ Dense, Normalize) is supported")
-        return cls(modules[0][1], [(name, where) for name, (_, where) in zip(names[1:], modules[1:], strict=True)])
+        kinds = [kind for kind, _ in modules]
+        names = [kind.rpartition(".")[2] for kind in kinds]
+        custom = kinds[0] if kinds and not _is_official(kinds[0]) else None
+        if (
+            not all(map(_is_official, kinds[1:]))
+            or names[1:2] != ["Pooling"]
+            or (custom is None and names[0] != "Transformer")
+            or not set(names[2:]) <= {*_STEPS, "Dropout"}
+        ):
+            raise refused_modules(path, kinds, "Transformer + Pooling (+ Dense, Normalize)")
+        if custom is not None and not trust_remote_code:
+            raise remote_code.needed(directory, f"{path} has type {custom!r}: a module of this kind")
+        rest = [(name, where) for name, (_, where) in zip(names[1:], modules[1:], strict=True)]
+        return cls(modules[0][1], rest, custom)
+
+
+def _is_official(kind: str) -> bool:
+    return kind.startswith("sentence_transformers.")
 
 
 @dataclass(frozen=True)

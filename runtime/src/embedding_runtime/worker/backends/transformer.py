@@ -17,9 +17,9 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from embedding_runtime.model import ModelRefused, ModelSpec
+from embedding_runtime.model import ModelRefused, ModelSpec, remote_code
 from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
-from embedding_runtime.worker.backends import scoring, tokenizer_check
+from embedding_runtime.worker.backends import own_module, scoring, tokenizer_check
 from embedding_runtime.worker.backends.pooling import Head
 from embedding_runtime.worker.backends.probes import as_pairs, probe_texts
 
@@ -45,8 +45,11 @@ def load(spec: ModelSpec, *, thorough: bool = False) -> Loaded:
     """Load a model. `thorough`: with more probes, for comparison with another library. Raises ModelRefused."""
     if spec.scores is None:
         prompt_tokens, types = tokenizer_check.check(spec)
-        model = _weights(spec)
+        own = None if spec.custom_module is None else own_module.load(spec)
+        model: Any = _weights(spec) if own is None else own.model
         head = Head(spec, model.device, prompt_tokens=prompt_tokens)
+        if own is not None:
+            own.check(head)
         probes = probe_texts(spec, model, prompt_tokens, thorough=thorough)
         if types:
             _give_types(model, next(iter(probes)))
@@ -79,6 +82,13 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
         raise ModelRefused(f"transformers cannot load {spec.directory}: {' '.join(str(error).split())}") from error
     # transformers initializes missing weights randomly. Its pooler is not used for vectors.
     missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
+    if missing and not spec.remote_code and remote_code.has_code(spec.root):
+        path, kind = spec.directory / "config.json", config.model_type
+        raise remote_code.needed(
+            spec.root,
+            f"{path} has auto_map, and transformers' own class for type {kind!r} does not fit the weights (it lacks "
+            f"{missing[0]}, {len(missing)} in all): the model",
+        )
     if missing:
         raise ModelRefused(
             f"the weights in {spec.directory} lack {', '.join(missing[:_MAX_LISTED])} ({len(missing)} in all)"

@@ -120,7 +120,7 @@ class VllmBackend:
 
 def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
     """Load a model. Raises ModelRefused, or vLLM's own errors for models whose support the tests cover."""
-    remote_code.check(spec)
+    remote_code.prepare(spec)
     if spec.scores is None:
         tokenizer_check.check(spec)
         types = False

@@ -33,6 +33,8 @@ def problems(spec: ModelSpec) -> list[str]:
         problems.append(f"scores with {spec.scores.architecture} (vLLM supports {', '.join(sorted(_CLASSIFIERS))})")
     if spec.scores is not None and spec.remote_code:
         problems.append("computes scores with its own code")
+    if spec.custom_module is not None:
+        problems.append(f"computes token vectors with its own module {spec.custom_module}")
     if spec.scores is None and spec.pooling not in SEQ_POOLING:
         problems.append(f"pools by {' + '.join(spec.pooling)} (vLLM supports cls, mean and lasttoken)")
     if spec.prompt and not spec.include_prompt:
