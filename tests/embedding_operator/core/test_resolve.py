@@ -54,6 +54,10 @@ def _with_policy(policy: Policy) -> Settings:
             a_service(args=["--truncate=end"], model={"truncate": "start"}),
             "spec.model.truncate is start and spec.args has --truncate=end: keep one",
         ),
+        (
+            a_service(args=["--trust_remote_code"], model={"trustRemoteCode": False}),
+            "spec.model.trustRemoteCode is false and spec.args has --trust_remote_code=true: keep one",
+        ),
         (a_service(model={"truncate": "left"}), "spec.model.truncate: Input should be 'off', 'start' or 'end'"),
         (a_service(model={"matryoshka": "256;512"}), "spec.model.matryoshka: String should match"),
         (a_service(args=["--model_dir=/x"]), "--model_dir is set by the operator"),
@@ -318,6 +322,15 @@ class TestPolicy:
         (problem,) = _problems(a_service(args=args))
         assert problem.reason == "PolicyViolation"
         assert value in problem.message
+
+    def test_the_field_that_runs_code_of_the_model_needs_the_same_permission(self) -> None:
+        service = a_service(model={"trustRemoteCode": True})
+        (problem,) = _problems(service)
+        assert problem.reason == "PolicyViolation"
+        assert "take it out of spec.args and spec.model.trustRemoteCode" in problem.message
+        assert "policy.trustRemoteCode" in problem.message
+        settings = _with_policy(Policy(trust_remote_code=True))
+        assert "--trust_remote_code=True" in _resolve(service, settings=settings).serve.to_argv()
 
     @pytest.mark.parametrize("flag", ["--trust_remote_code", "--trust-remote-code=true"])
     def test_an_allowed_flag_reaches_the_server(self, flag: str) -> None:

@@ -92,7 +92,10 @@ def read_sentence_config(directory: Path, kind: Kind, *, has_own_module: bool = 
     elif "message" in modalities:
         unsupported.append("modality_config.message (a chat template around every text)")
     if unsupported:
-        raise ModelRefused(f"{file} sets {', '.join(unsupported)}, which is not supported")
+        raise ModelRefused(
+            f"{file} sets {', '.join(unsupported)}, which is not supported, because it changes vectors: "
+            "use a model without it, or sentence-transformers in the client"
+        )
     known = {name: config[name] for name in ("do_lower_case", "max_seq_length") if name in config}
     return known if has_own_module else {**known, **arguments.overrides(file, config, kind)}
 

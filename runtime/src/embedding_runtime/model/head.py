@@ -144,7 +144,8 @@ def _pooling(path: Path, config: Mapping[str, Any]) -> tuple[Pooling, ...]:
     unknown = [str(mode) for mode in modes if mode not in set(Pooling)]
     if unknown or not modes:
         raise ModelRefused(
-            f"{path} pools by {', '.join(unknown) or 'nothing'}, but only {', '.join(Pooling)} are supported"
+            f"{path} pools by {', '.join(unknown) or 'nothing'}, but only {', '.join(Pooling)} are supported: "
+            "use another model"
         )
     return tuple(Pooling(mode) for mode in modes)
 
@@ -156,7 +157,10 @@ def _dense(directory: Path) -> Dense:
     check_weights(directory)
     activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
     if not isinstance(activation, str) or not activation.startswith("torch.nn."):
-        raise ModelRefused(f"{path} has the activation {activation}, but only those of torch are supported")
+        raise ModelRefused(
+            f"{path} has activation_function {activation!r}, but only classes of torch.nn are supported, because "
+            "others would run code of the model: use the class of torch that computes the same, or another model"
+        )
     return Dense(
         directory=directory,
         inputs=number(path, config, "in_features"),
@@ -180,7 +184,10 @@ def _check_operates_on_sentence(path: Path, config: Mapping[str, Any]) -> None:
     """Refuse modules that operate on token vectors."""
     for key in ("module_input_name", "module_output_name"):
         if config.get(key) not in (None, "sentence_embedding"):
-            raise ModelRefused(f"{path} has {key} {config[key]}, but only sentence_embedding is supported")
+            raise ModelRefused(
+                f"{path} has {key} {config[key]}, but only sentence_embedding is supported: use a model "
+                "whose modules after the pooling change the vector of the text"
+            )
 
 
 def _inside(path: Path, relative: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from embedding_runtime.model.files import ModelRefused, object_or_nothing
 
-__all__ = ["refuse_other_kinds", "refused_modules"]
+__all__ = ["refuse_other_kinds", "refused_modules", "why_not"]
 
 _STATIC = (
     "it is a static model (model2vec), whose vectors are looked up by token and not computed, and this server runs "
@@ -43,6 +43,15 @@ _MODULES: Mapping[str, str] = {
 """Reason and remedy by class of sentence-transformers."""
 
 _MODEL_TYPES: Mapping[str, str] = {"model2vec": _STATIC}
+"""By model_type in config.json."""
+
+_CLASSES: Mapping[str, str] = {"SparseEncoder": _SPARSE, "MultiVectorEncoder": _MULTIVECTOR}
+"""By class of the whole model in sentence-transformers."""
+
+
+def why_not(name: str) -> str:
+    """Reason and remedy for a class of whole models."""
+    return _CLASSES.get(name, "this server has no code for it: use sentence-transformers in the client")
 
 
 def refuse_other_kinds(directory: Path) -> None:

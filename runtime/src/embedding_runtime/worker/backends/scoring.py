@@ -44,7 +44,8 @@ def split(
     if not same:
         raise ModelRefused(
             f"{type(model).__name__} in {spec.directory} has a head that is not supported: it reads more than the "
-            "first token (or the mean of all tokens, if config.json has classifier_pooling: mean)"
+            "first token (or the mean of all tokens, if config.json has classifier_pooling: mean); use "
+            "sentence-transformers' CrossEncoder in the client, or serve a cross-encoder of the BERT family"
         )
     return transformer, head
 

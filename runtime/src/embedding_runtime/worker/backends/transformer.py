@@ -91,7 +91,8 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
         )
     if missing:
         raise ModelRefused(
-            f"the weights in {spec.directory} lack {', '.join(missing[:_MAX_LISTED])} ({len(missing)} in all)"
+            f"the weights in {spec.directory} lack {', '.join(missing[:_MAX_LISTED])} ({len(missing)} in all): "
+            "use a complete copy of the model"
         )
     if (
         spec.scores is None and hasattr(model, "pooler") and not spec.remote_code

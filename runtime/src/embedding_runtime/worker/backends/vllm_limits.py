@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 from embedding_runtime.model import ModelRefused, ModelSpec, Pooling
 
-__all__ = ["SEQ_POOLING", "check", "problems"]
+__all__ = ["REMEDY", "SEQ_POOLING", "check", "problems"]
+
+REMEDY = "use --backend=huggingface, or remove --backend (of a service: spec.backend), which selects it"
 
 SEQ_POOLING: Mapping[tuple[Pooling, ...], str] = {
     (Pooling.CLS,): "CLS",
@@ -21,8 +23,7 @@ def check(spec: ModelSpec) -> None:
     """Raises ModelRefused with everything that vLLM does not support."""
     if found := problems(spec):
         raise ModelRefused(
-            f"vLLM cannot serve the model in {spec.directory} exactly: it {', and '.join(found)}; "
-            "use --backend=huggingface, or remove --backend"
+            f"vLLM cannot serve the model in {spec.directory} exactly: it {', and '.join(found)}; {REMEDY}"
         )
 
 
