@@ -54,10 +54,6 @@ def _with_policy(policy: Policy) -> Settings:
             a_service(args=["--truncate=end"], model={"truncate": "start"}),
             "spec.model.truncate is start and spec.args has --truncate=end: keep one",
         ),
-        (
-            a_service(args=["--trust_remote_code"], model={"trustRemoteCode": False}),
-            "spec.model.trustRemoteCode is false and spec.args has --trust_remote_code=true: keep one",
-        ),
         (a_service(model={"truncate": "left"}), "spec.model.truncate: Input should be 'off', 'start' or 'end'"),
         (a_service(model={"matryoshka": "256;512"}), "spec.model.matryoshka: String should match"),
         (a_service(args=["--model_dir=/x"]), "--model_dir is set by the operator"),

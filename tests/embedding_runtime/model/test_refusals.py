@@ -38,7 +38,7 @@ def a_model_of(directory: Path, *types: str, **says: Any) -> Path:
         (
             [f"{ST}.models.StaticEmbedding", f"{ST}.models.Normalize"],
             "it is a static model (model2vec), whose vectors are looked up",
-            "use the library model2vec in the client",
+            "look them up in the client with the library model2vec",
         ),
         (
             [f"{ST}.sparse_encoder.models.MLMTransformer", f"{ST}.sparse_encoder.models.SpladePooling"],
@@ -65,7 +65,6 @@ def test_modules(tmp_path: Path, types: list[str], reason: str, remedy: str) -> 
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
-        ("config.json", {"model_type": "model2vec"}, ["model_type 'model2vec'", "use", "serve a model with a transf"]),
         ("config_sentence_transformers.json", {"model_type": "SparseEncoder"}, ["SPLADE", "SparseEncoder, or serve"]),
         ("config_sentence_transformers.json", {"model_type": "MultiVectorEncoder"}, ["ColBERT", "or serve an"]),
         ("config_sentence_transformers.json", {"keep_in_fp32_modules": ["a"]}, ["remove it", "--dtype=float32"]),
@@ -80,6 +79,13 @@ def test_settings(tmp_path: Path, file: str, content: Mapping[str, Any], words: 
     said = refusal(tmp_path)
     assert str(path) in said
     assert [each for each in words if each not in said] == []
+
+
+def test_a_static_model_without_modules(tmp_path: Path) -> None:
+    (a_model(tmp_path, config={"model_type": "model2vec"}) / "modules.json").unlink()
+    said = refusal(tmp_path)
+    assert f"{tmp_path}/config.json has model_type 'model2vec': it is a static model" in said
+    assert "look them up in the client with the library model2vec, or serve a model with a transformer" in said
 
 
 def test_a_module_of_the_models_own_code_needs_the_flag_the_field_and_the_policy(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class Modules:
             or (custom is None and names[0] != "Transformer")
             or not set(names[2:]) <= {*_STEPS, "Dropout"}
         ):
-            raise refused_modules(path, kinds, "Transformer + Pooling (+ Dense, Normalize)")
+            raise refused_modules(path, kinds, "only Transformer + Pooling (+ Dense, Normalize) is supported")
         if custom is not None and not trust_remote_code:
             raise remote_code.needed(directory, f"{path} has type {custom!r}: a module of this kind")
         rest = [(name, where) for name, (_, where) in zip(names[1:], modules[1:], strict=True)]

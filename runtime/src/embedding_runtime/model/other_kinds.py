@@ -62,8 +62,8 @@ def refuse_other_kinds(directory: Path) -> None:
         raise ModelRefused(f"{path} has model_type {kind!r}: {_MODEL_TYPES[kind]}")
 
 
-def refused_modules(path: Path, kinds: Sequence[str], supported: str) -> ModelRefused:
-    """The refusal of the modules in a modules.json. `supported`: what it may have."""
+def refused_modules(path: Path, kinds: Sequence[str], rule: str) -> ModelRefused:
+    """The refusal of the modules in a modules.json. `rule`: what it may have."""
     listed = " + ".join(kinds) or "no modules"
     names = [kind.rpartition(".")[2] for kind in kinds if kind.startswith("sentence_transformers.")]
     why = next((_MODULES[name] for name in names if name in _MODULES), None)
@@ -75,4 +75,4 @@ def refused_modules(path: Path, kinds: Sequence[str], supported: str) -> ModelRe
         )
     if why is None:
         why = "its other modules change vectors in ways that this server does not compute: use a model without them"
-    return ModelRefused(f"{path} has {listed}, but only {supported} is supported: {why}")
+    return ModelRefused(f"{path} has {listed}, but {rule}: {why}")

@@ -84,5 +84,5 @@ def check_modules(directory: Path) -> None:
     official = all(kind.startswith("sentence_transformers.") for kind, _ in modules)
     if not official or [(kind.rpartition(".")[2], where) for kind, where in modules] != [("Transformer", "")]:
         raise refused_modules(
-            path, [kind for kind, _ in modules], "one Transformer with a classification head (for a cross-encoder)"
+            path, [kind for kind, _ in modules], "a cross-encoder must have one Transformer with a classification head"
         )

@@ -108,8 +108,9 @@ class ModelSpec:
         """
         if not directory.is_dir():
             raise ModelRefused(f"--model_dir={directory} is not a directory")
-        refuse_other_kinds(directory)
         plain = not (directory / "modules.json").is_file()
+        if plain:
+            refuse_other_kinds(directory)
         if plain and architecture_in(directory).endswith(_CLASSIFIER):
             _refuse_chat_template(directory)
             # Without modules.json, CrossEncoder ignores the files of sentence-transformers.
