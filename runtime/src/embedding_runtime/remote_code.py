@@ -70,7 +70,7 @@ def commit_of(directory: Path, repository: str) -> str | None:
     """The commit of a repository's code in the directory of a model; None if the code is not there."""
     place = repository_directory(directory, repository)
     try:
-        commit = (place / "refs" / "main").read_text().strip()
+        commit = (place / "refs" / "main").read_text()
     except OSError:
         return None
     return commit if _COMMIT.fullmatch(commit) and (place / "snapshots" / commit).is_dir() else None

@@ -14,6 +14,7 @@ from typing import Any
 from embedding_runtime.contract import BackendName, ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
+from embedding_runtime.remote_code import CODE_DIR
 from embedding_runtime.worker.backends import registry
 from embedding_runtime.worker.main import warm_up
 
@@ -23,7 +24,9 @@ __all__: list[str] = []
 def answer(backend: BackendName, directory: Path, texts: list[Any]) -> dict[str, object]:
     """As the worker loads a model."""
     try:
-        spec = ModelSpec.from_args(ServeArgs(model_name="it", model_dir=directory, backend=backend))
+        trusted = (directory / CODE_DIR).is_dir()
+        args = ServeArgs(model_name="it", model_dir=directory, backend=backend, trust_remote_code=trusted)
+        spec = ModelSpec.from_args(args)
         scratch = directory.with_name(f"{directory.name}-{backend}")
         spec = replace(spec, converted_tokenizer=scratch / "tokenizer.json")
         loaded = registry.load(backend, spec, allow_pickle=False)
