@@ -29,7 +29,7 @@ class Transformer(nn.Module):
         super().__init__()
         arguments = dict(model_args or {})
         self.default_task = arguments.pop("default_task", None)
-        config = AutoConfig.from_pretrained(model_name_or_path, cache_dir=cache_dir, **(config_args or {}))
+        config = AutoConfig.from_pretrained(model_name_or_path, **(config_args or {}), cache_dir=cache_dir)
         self.auto_model = AutoModel.from_pretrained(model_name_or_path, config=config, cache_dir=cache_dir, **arguments)
         self.tokenizer = AutoTokenizer.from_pretrained(
             model_name_or_path, cache_dir=cache_dir, **(tokenizer_args or {})

@@ -5,6 +5,7 @@ does to texts (it may have a tokenizer of its own, or change texts first) and to
 vectors of a few texts are compared with those of `SentenceTransformer.encode`.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.modeling_outputs import BaseModelOutput
 
 from embedding_runtime.model import ModelRefused, ModelSpec
@@ -55,10 +57,13 @@ def load(spec: ModelSpec) -> Loaded:
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = getattr(torch, spec.dtype)
+    name = str(spec.custom_module)
     try:
+        module = get_class_from_dynamic_module(name, str(spec.root), local_files_only=True)
         config = AutoConfig.from_pretrained(spec.directory, local_files_only=True, trust_remote_code=True)
-        whole = SentenceTransformer(
+        whole = SentenceTransformer._load_with_module_classes(  # noqa: SLF001 the only way to give it a class
             str(spec.root),
+            {name: _with_one_cache_dir(module)},
             device=str(device),
             trust_remote_code=True,
             local_files_only=True,
@@ -77,6 +82,26 @@ def load(spec: ModelSpec) -> Loaded:
         _compare(spec, model, head, whole.encode)
 
     return Loaded(model, check)
+
+
+_ARGUMENTS = ("model_args", "tokenizer_args", "config_args")
+
+
+def _with_one_cache_dir(module: Any) -> Any:
+    """The class, without `cache_dir=None` in its arguments, where sentence-transformers 6 has it.
+
+    Modules that were written for earlier releases, such as jina-embeddings-v3's, pass another one to transformers.
+    """
+
+    class Module(module):  # type: ignore[misc] # a class of the model
+        @functools.wraps(module.__init__)  # type: ignore[misc] # its signature is read
+        def __init__(self, *args: Any, **given: Any) -> None:
+            for arguments in (given[name] for name in _ARGUMENTS if isinstance(given.get(name), dict)):
+                if arguments.get("cache_dir", "") is None:
+                    del arguments["cache_dir"]
+            super().__init__(*args, **given)
+
+    return Module
 
 
 def _check_weights(spec: ModelSpec, model: OwnModule) -> None:
