@@ -41,11 +41,13 @@ def answer(backend: BackendName, directory: Path, texts: list[Any]) -> dict[str,
 
 
 def main(backend: BackendName) -> None:
-    """It ends early where vLLM has failed, which leaves parts of itself behind: ask another process about the rest."""
+    """It ends early where vLLM has failed or changed a class of the model's own, and leaves parts of itself behind: ask
+    another process about the rest.
+    """
     for model, texts in json.load(sys.stdin):
         found = answer(backend, Path(model), texts)
         print(json.dumps(found), flush=True)
-        if "refused" in found and "vllm" in sys.modules:
+        if "vllm" in sys.modules and ("refused" in found or (Path(model) / CODE_DIR).is_dir()):
             break
         gc.collect()
 

@@ -1,7 +1,7 @@
 """Makes the files of a look-alike, in the format that its repository on the hub has."""
 
 import json
-import shutil
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from support.lookalikes.table import Dense, Lookalike
 from support.lookalikes.tokenizer_kinds import save_tokenizer
 from support.remote_code.configuration_novel import NovelConfig
-from support.remote_code.modeling_novel import NovelForSequenceClassification
+from support.remote_code.modeling_novel import NovelForSequenceClassification, NovelModel
 from support.remote_code.modeling_tasks import TaskModel
 from support.tiny_models import spread, with_code_beside
 
@@ -102,10 +102,16 @@ def _with_code(directory: Path, row: Lookalike, tokenizer: Any, length: int) -> 
         **({} if row.labels is None else {"num_labels": row.labels}),
     }
     config = NovelConfig(**sizes)
-    model: Any = TaskModel(config) if row.labels is None else NovelForSequenceClassification(config)
+    model: Any
+    auto, file = "AutoModel", "modeling_novel"
+    if row.labels is not None:
+        model, auto = NovelForSequenceClassification(config), f"AutoModelFor{_SCORES}"
+    elif row.modules:
+        model, file = TaskModel(config), "modeling_tasks"
+    else:
+        model = NovelModel(config)
     spread(model)
     model.save_pretrained(directory)
-    auto, file = ("AutoModel", "modeling_tasks") if row.labels is None else (f"AutoModelFor{_SCORES}", "modeling_novel")
     named = {"AutoConfig": "configuration_novel.NovelConfig", auto: f"{file}.{type(model).__name__}"}
     _change(
         directory / "config.json",
@@ -114,7 +120,9 @@ def _with_code(directory: Path, row: Lookalike, tokenizer: Any, length: int) -> 
     )
     with_code_beside(directory, CODE, row.code)
     if row.modules:
-        shutil.copyfile(CODE / "custom_st.py", directory / "custom_st.py")
+        # The reference, sentence-transformers 6, calls modules like jina's with two `cache_dir`s, which fails.
+        code = (CODE / "custom_st.py").read_text()
+        (directory / "custom_st.py").write_text(re.sub(r"(, )?cache_dir=cache_dir(, )?", ", ", code))
 
 
 CODE = Path(__file__).parents[1] / "remote_code"

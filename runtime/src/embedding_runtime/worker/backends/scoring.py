@@ -18,7 +18,7 @@ from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import padded
 from embedding_runtime.worker.backends.pooling import activation, pool
 
-__all__ = ["Head", "split"]
+__all__ = ["Head", "NoPooler", "split"]
 
 
 def split(
@@ -61,7 +61,7 @@ class Head:
         transformer: Any = model.base_model
         pooler = getattr(transformer, "pooler", None)  # in BERT a layer between the first token and the head
         if pooler is not None:
-            transformer.pooler = None
+            transformer.pooler = NoPooler()
         setattr(model, model.base_model_prefix, _PassThrough(pooler))
         self._model = model
         self._activation = activation(scores.activation, spec.directory)
@@ -81,6 +81,14 @@ class Head:
         """(pairs, hidden) -> (pairs, labels), in float32."""
         logits: Tensor = self._model(inputs_embeds=vectors[:, None].to(self._model.dtype)).logits
         return logits.float()
+
+
+class NoPooler(nn.Module):
+    """Replaces a pooler, which the transformer does not need. Some classes call it without checking that it exists."""
+
+    def forward(self, hidden: Tensor, *_: object, **__: object) -> Tensor:
+        """Computes nothing."""
+        return hidden
 
 
 class _PassThrough(nn.Module):

@@ -97,21 +97,13 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
     if (
         spec.scores is None and hasattr(model, "pooler") and not spec.remote_code
     ):  # which may not ask whether it is there
-        model.pooler = _NoPooler()
+        model.pooler = scoring.NoPooler()
     on_device: PreTrainedModel = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     return on_device
 
 
 _MAX_LISTED = 10
 """Missing weights that a message lists."""
-
-
-class _NoPooler(nn.Module):
-    """Replaces a pooler, which is not used for vectors. Some classes call it without checking that it exists."""
-
-    def forward(self, hidden: Tensor, *_: object, **__: object) -> Tensor:
-        """Computes nothing."""
-        return hidden
 
 
 def _give_types(model: PreTrainedModel, probe: TokenIds) -> None:

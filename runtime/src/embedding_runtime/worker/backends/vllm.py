@@ -159,7 +159,8 @@ def _cannot_load(spec: ModelSpec, message: str) -> str:
     if architecture in own_classes():
         why += "for which vLLM has a class of its own that fails with these files"
     else:
-        why += "for which vLLM has no class of its own, and it cannot run transformers' class"
+        code = "the model's class" if spec.remote_code else "transformers' class"
+        why += f"for which vLLM has no class of its own, and it cannot run {code}"
     return f"{why}; {vllm_limits.REMEDY}. vLLM's message: {message}"
 
 
