@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
     """Exit status: 1 when `--check` finds other models on the page, or a vector is wrong."""
     names = [row.name for row in LOOKALIKES]
     if "--check" in argv:
-        listed = re.findall(r"^\| `([^`]+)` \|", PAGE.read_text(), re.MULTILINE)
+        listed = re.findall(r"^\| `([^`]+)`", PAGE.read_text(), re.MULTILINE)
         if listed != names:
             odd = ", ".join(sorted(set(listed) ^ set(names))) or "their order"
             sys.stderr.write(f"docs/models.md does not have the models of the table ({odd}): run make models\n")
@@ -154,22 +154,26 @@ def record(
 def made_and_encoded(row: Lookalike, directory: Path) -> Made:
     """With the reference's own vectors, each text alone, so that no padding touches it."""
     import numpy as np  # noqa: PLC0415 as all of these: --check needs none of them, and is fast
+    from huggingface_hub import constants  # noqa: PLC0415
     from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder  # noqa: PLC0415
 
+    from embedding_runtime.remote_code import CODE_DIR  # noqa: PLC0415
     from support.lookalikes.files import make  # noqa: PLC0415
 
     make(directory, row)
     kept: list[Any] = []
-    if "auto_map" in row.says:  # its own code, and weights that nothing else reads
-        return Made(row, directory, TEXTS if row.labels is None else PAIRS, None)
+    if row.code:  # the reference finds it as it finds what it has downloaded
+        constants.HF_HUB_CACHE = str(directory / CODE_DIR)
+    trust = bool(row.code)
     try:
         if row.labels is not None:
-            scorer = CrossEncoder(str(directory), device="cpu")
+            scorer = CrossEncoder(str(directory), device="cpu", trust_remote_code=trust)
             kept = list(PAIRS)
             wanted = [scorer.predict([pair], show_progress_bar=False) for pair in kept]
         else:
             is_sparse = any("SpladePooling" in kind for _, kind in row.modules)
-            reference = (SparseEncoder if is_sparse else SentenceTransformer)(str(directory), device="cpu")
+            library = SparseEncoder if is_sparse else SentenceTransformer
+            reference = library(str(directory), device="cpu", trust_remote_code=trust)
             prompt = reference.prompts.get(reference.default_prompt_name)
             kept = [
                 text
@@ -247,7 +251,7 @@ def automatic(made: Made, found: Mapping[str, Verdict]) -> Verdict:
     from embedding_runtime.model import ModelRefused, ModelSpec  # noqa: PLC0415
     from embedding_runtime.worker.backends.choice import choose  # noqa: PLC0415
 
-    args = ServeArgs(model_name="it", model_dir=made.directory)
+    args = ServeArgs(model_name="it", model_dir=made.directory, trust_remote_code=bool(made.row.code))
     try:
         choice = choose(args, ModelSpec.from_args(args))
     except ModelRefused as refused:
@@ -271,6 +275,10 @@ sizes, with random weights), and compares every vector or score with the one tha
 server does not start, and says why: its words are below. `embeds`: a reranker that is served as an embedding model,
 since nothing in its files tells it from one. The last column is what you get without `--backend`.
 
+`(trusted)`: the model's Python code is in another repository, and runs with `--trust_remote_code=true` only
+(`spec.model.trustRemoteCode`). Here other code stands in for it: these rows show that such code is found, run and
+compared, not that the code of that repository runs with the installed transformers.
+
 """
 
 
@@ -278,6 +286,7 @@ def page(verdicts: Mapping[str, Mapping[str, Verdict]]) -> str:
     """The whole page."""
     notes: dict[str, int] = {}
     lines = []
+    trusted = {row.name for row in LOOKALIKES if row.code}
     for name, found in verdicts.items():
         cells = []
         for backend in COLUMNS:
@@ -289,7 +298,8 @@ def page(verdicts: Mapping[str, Mapping[str, Verdict]]) -> str:
             else:
                 number = notes.setdefault(shortened(said.said), len(notes) + 1)
                 cells.append(f"{said.cell} [{number}](#refusals)")
-        lines.append(f"| `{name}` | {' | '.join(cells)} |\n")
+        mark = " (trusted)" if name in trusted else ""
+        lines.append(f"| `{name}`{mark} | {' | '.join(cells)} |\n")
     counts = [
         ", ".join(
             f"{count} {cell}"

@@ -110,6 +110,9 @@ class FakeHub:
         port: int = 0,
     ) -> None:
         self.repositories = {name: _read(directory) for name, directory in repositories.items()}
+        self.past: dict[tuple[str, str], _Repository] = {}
+        self.moves: dict[str, Path] = {}
+        """Repositories of which this becomes `main` as soon as somebody has asked for its commit."""
         self.token, self.gated, self.faults = token, gated, Faults()
         self.seen: list[Seen] = []
         self.stalling, self.closing = threading.Event(), threading.Event()
@@ -118,6 +121,12 @@ class FakeHub:
         self.url = f"http://{host}:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="fake hub", daemon=True)
         self._thread.start()
+
+    def push(self, name: str, directory: Path) -> None:
+        """A new commit of a repository; the old one can still be asked for by its id."""
+        before = self.repositories[name]
+        self.past[name, before.commit] = before
+        self.repositories[name] = _read(directory)
 
     def close(self) -> None:
         """Ends the thread and frees the port."""
@@ -176,10 +185,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._file(repository.files[file], repository.commit)
         else:
             self._json(_tree(repository) if match["what"] == "tree" else _information(name, repository))
+            if match["what"] != "tree" and (new := self.hub.moves.pop(name, None)) is not None:
+                self.hub.push(name, new)
 
     def _readable(self, name: str, revision: str, file: str | None) -> _Repository | _Refusal:
         """The repository, or what the real hub answers to who may not read it or asks for what is not there."""
-        repository = self.hub.repositories.get(name)
+        repository = self.hub.past.get((name, revision), self.hub.repositories.get(name))
         authorization = self._authorization()
         if authorization == "wrong":
             refusal = _Refusal(HTTPStatus.UNAUTHORIZED, None, "Invalid credentials in Authorization header")

@@ -26,6 +26,9 @@ A_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 90
 """What a clone without Git LFS has in the place of a large file."""
 
 
+_PYTHON = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What is left of a run: its exit code and what it said on stderr."""
@@ -60,10 +63,10 @@ def hub_environment(hub: FakeHub, token: str | None = None) -> dict[str, str]:
 def start_initializer(
     *arguments: object, environ: Mapping[str, str] | None = None, before: Callable[[], None] | None = None
 ) -> subprocess.Popen[str]:
-    """The process, with nothing in its environment but `environ`."""
+    """The process, with nothing in its environment but `environ` and what Python needs to find the code under test."""
     return subprocess.Popen(
         [sys.executable, "-m", "embedding_runtime.storage", *map(str, arguments)],
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **(environ or {})},
+        env={**_PYTHON, "HOME": "/nonexistent", **(environ or {})},
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=before,  # noqa: PLW1509 the test process starts no other while this one forks

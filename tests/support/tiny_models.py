@@ -1,6 +1,7 @@
 """Tiny models of all architectures, with random weights and their own tokenizers, saved by sentence-transformers."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,14 +22,18 @@ from transformers import (
     T5EncoderModel,
 )
 
+from embedding_runtime.remote_code import repository_directory
+from support.remote_code import custom_st
 from support.remote_code.configuration_novel import NovelConfig
 from support.remote_code.modeling_novel import NovelModel
+from support.remote_code.modeling_tasks import TaskModel
 
 __all__ = [
     "SHAPES",
     "WAYS",
     "Shape",
     "a_cross_encoder",
+    "a_model_with_its_own_module",
     "a_model_with_remote_code",
     "a_saved_cross_encoder",
     "a_sparse_encoder",
@@ -37,6 +42,8 @@ __all__ = [
     "as_old_format",
     "saved",
     "spread",
+    "with_code_beside",
+    "with_code_elsewhere",
 ]
 
 MAX_LENGTH = 96
@@ -124,6 +131,60 @@ def a_model_with_remote_code(directory: Path, **config: Any) -> Path:
     spread(model)
     model.save_pretrained(directory)
     return directory
+
+
+def a_model_with_its_own_module(directory: Path, settings: Mapping[str, Any] | None = None, **config: Any) -> Path:
+    """With a module in place of sentence-transformers' Transformer. `settings` are the module's arguments."""
+    torch.manual_seed(3)
+    made = a_tokenizer(SHAPES["distilbert"])
+    made.save_pretrained(directory)
+    NovelConfig.register_for_auto_class()  # type: ignore[no-untyped-call]
+    TaskModel.register_for_auto_class("AutoModel")  # type: ignore[no-untyped-call]
+    model = TaskModel(NovelConfig(vocab_size=len(made), **config))
+    spread(model)
+    model.save_pretrained(directory)
+    shutil.copyfile(Path(custom_st.__file__), directory / "custom_st.py")
+    names = {"": "custom_st.Transformer", "1_Pooling": f"{_OLD}.Pooling", "2_Normalize": f"{_OLD}.Normalize"}
+    listed = [{"idx": n, "name": str(n), "path": path, "type": kind} for n, (path, kind) in enumerate(names.items())]
+    pooling = {"word_embedding_dimension": model.config.hidden_size, "pooling_mode_mean_tokens": True}
+    files = {
+        "modules.json": listed,
+        "sentence_bert_config.json": {"max_seq_length": MAX_LENGTH, **(settings or {})},
+        "1_Pooling/config.json": pooling,
+        "config_sentence_transformers.json": {"prompts": {"retrieval.query": "query: "}, "default_prompt_name": None},
+    }
+    (directory / "1_Pooling").mkdir()
+    (directory / "2_Normalize").mkdir()
+    for name, content in files.items():
+        (directory / name).write_text(json.dumps(content))
+    return directory
+
+
+_OLD = "sentence_transformers.models"
+
+
+def with_code_elsewhere(model: Path, code: Path, repository: str = "owner/code") -> Path:
+    """Moves the code that `auto_map` names out of the model into a directory, that of a repository. Returns the model.
+
+    The module in custom_st.py stays.
+    """
+    code.mkdir()
+    for file in model.glob("*.py"):
+        if file.name != "custom_st.py":
+            shutil.move(file, code / file.name)
+    config = model / "config.json"
+    named = json.loads(config.read_text())["auto_map"]
+    _change(config, auto_map={auto: f"{repository}--{name}" for auto, name in named.items()})
+    return model
+
+
+def with_code_beside(model: Path, code: Path, repository: str = "owner/code") -> Path:
+    """Puts the code of a repository where the initializer puts it. Returns the model."""
+    place, commit = repository_directory(model, repository), "0123456789" * 4
+    shutil.copytree(code, place / "snapshots" / commit)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(commit)
+    return model
 
 
 def a_cross_encoder(

@@ -101,6 +101,19 @@ def test_another_hub_is_passed_to_the_initializer() -> None:
     assert _env(_initializer(a_service(), settings=settings))["HF_ENDPOINT"] == "http://hub.test"
 
 
+TRUSTED = {"trustRemoteCode": True}
+
+
+@pytest.mark.parametrize(
+    ("model", "downloads"),
+    [({}, False), (TRUSTED, True), ({**TRUSTED, "storageUri": "pvc://models/minilm"}, False)],
+)
+def test_the_initializer_downloads_code_of_other_repositories_only_with_a_trusted_model(
+    model: Raw, *, downloads: bool
+) -> None:
+    assert ("TRUST_REMOTE_CODE" in _env(_initializer(a_service(model=model)))) == downloads
+
+
 def test_a_claim_is_mounted_for_the_initializer_alone_and_cannot_be_written() -> None:
     service = a_service(model={"storageUri": "pvc://models/minilm"})
     pod = _pod(service)

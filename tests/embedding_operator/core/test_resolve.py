@@ -319,6 +319,15 @@ class TestPolicy:
         assert problem.reason == "PolicyViolation"
         assert value in problem.message
 
+    def test_the_field_that_runs_code_of_the_model_needs_the_same_permission(self) -> None:
+        service = a_service(model={"trustRemoteCode": True})
+        (problem,) = _problems(service)
+        assert problem.reason == "PolicyViolation"
+        assert "take it out of spec.args and spec.model.trustRemoteCode" in problem.message
+        assert "policy.trustRemoteCode" in problem.message
+        settings = _with_policy(Policy(trust_remote_code=True))
+        assert "--trust_remote_code=True" in _resolve(service, settings=settings).serve.to_argv()
+
     @pytest.mark.parametrize("flag", ["--trust_remote_code", "--trust-remote-code=true"])
     def test_an_allowed_flag_reaches_the_server(self, flag: str) -> None:
         settings = _with_policy(Policy(trust_remote_code=True))

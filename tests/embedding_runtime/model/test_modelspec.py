@@ -26,6 +26,7 @@ NEW_TYPES = {
 def test_the_packaged_minilm_is_read() -> None:
     assert ModelSpec.read(packaged_minilm()) == ModelSpec(
         directory=packaged_minilm(),
+        root=packaged_minilm(),
         pooling=(Pooling.MEAN,),
         include_prompt=True,
         steps=(Normalize(),),

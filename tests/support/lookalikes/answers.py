@@ -17,6 +17,7 @@ from embedding_runtime.contract import BackendName, ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.protocol.rows import RaggedRows, Rows, VectorRows
+from embedding_runtime.remote_code import CODE_DIR
 from embedding_runtime.worker.backends import registry
 from embedding_runtime.worker.main import warm_up
 
@@ -26,7 +27,9 @@ __all__ = ["as_vectors"]
 def answer(backend: BackendName, directory: Path, texts: list[Any]) -> dict[str, object]:
     """As the worker loads a model."""
     try:
-        spec = ModelSpec.from_args(ServeArgs(model_name="it", model_dir=directory, backend=backend))
+        trusted = (directory / CODE_DIR).is_dir()
+        args = ServeArgs(model_name="it", model_dir=directory, backend=backend, trust_remote_code=trusted)
+        spec = ModelSpec.from_args(args)
         scratch = directory.with_name(f"{directory.name}-{backend}")
         spec = replace(spec, converted_tokenizer=scratch / "tokenizer.json")
         loaded = registry.load(backend, spec, allow_pickle=False)
@@ -51,11 +54,13 @@ def as_vectors(rows: Rows, dimensions: int) -> VectorRows:
 
 
 def main(backend: BackendName) -> None:
-    """It ends early where vLLM has failed, which leaves parts of itself behind: ask another process about the rest."""
+    """It ends early where vLLM has failed or changed a class of the model's own, and leaves parts of itself behind: ask
+    another process about the rest.
+    """
     for model, texts in json.load(sys.stdin):
         found = answer(backend, Path(model), texts)
         print(json.dumps(found), flush=True)
-        if "refused" in found and "vllm" in sys.modules:
+        if "vllm" in sys.modules and ("refused" in found or (Path(model) / CODE_DIR).is_dir()):
             break
         gc.collect()
 

@@ -1,17 +1,21 @@
 """Makes the files of a look-alike, in the format that its repository on the hub has."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from support.lookalikes.table import Dense, Lookalike
 from support.lookalikes.tokenizer_kinds import save_tokenizer
-from support.tiny_models import spread
+from support.remote_code.configuration_novel import NovelConfig
+from support.remote_code.modeling_novel import NovelForSequenceClassification, NovelModel
+from support.remote_code.modeling_tasks import TaskModel
+from support.tiny_models import spread, with_code_beside
 
 __all__ = ["make"]
 
@@ -77,16 +81,53 @@ def _static(directory: Path, words: int) -> None:
 
 
 def _transformer(directory: Path, row: Lookalike, tokenizer: Any, length: int) -> None:
+    if row.code:
+        _with_code(directory, row, tokenizer, length)
+        return
     config = _config(row, tokenizer, length)
     model = getattr(transformers, row.architecture or row.head)(config)
     spread(model)
     model.save_pretrained(directory)
-    if row.lacks:
-        weights = load_file(directory / "model.safetensors")
-        kept = {name: weight for name, weight in weights.items() if row.lacks not in name}
-        save_file(kept, directory / "model.safetensors", {"format": "pt"})
     said = {**row.says, **({"architectures": [row.head]} if row.head else {})}
     _change(directory / "config.json", **said)
+
+
+def _with_code(directory: Path, row: Lookalike, tokenizer: Any, length: int) -> None:
+    """The code is where the initializer puts it, and a module of the model's own in the model."""
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": HIDDEN,
+        "max_position_embeddings": length,
+        "pad_token_id": tokenizer.pad_token_id,
+        **({} if row.labels is None else {"num_labels": row.labels}),
+    }
+    config = NovelConfig(**sizes)
+    model: Any
+    auto, file = "AutoModel", "modeling_novel"
+    if row.labels is not None:
+        model, auto = NovelForSequenceClassification(config), f"AutoModelFor{_SCORES}"
+    elif row.modules:
+        model, file = TaskModel(config), "modeling_tasks"
+    else:
+        model = NovelModel(config)
+    spread(model)
+    model.save_pretrained(directory)
+    named = {"AutoConfig": "configuration_novel.NovelConfig", auto: f"{file}.{type(model).__name__}"}
+    _change(
+        directory / "config.json",
+        **row.says,
+        auto_map={name: f"{row.code}--{module}" for name, module in named.items()},
+    )
+    with_code_beside(directory, CODE, row.code)
+    if row.modules:
+        # The reference, sentence-transformers 6, calls modules like jina's with two `cache_dir`s, which fails.
+        code = (CODE / "custom_st.py").read_text()
+        (directory / "custom_st.py").write_text(re.sub(r"(, )?cache_dir=cache_dir(, )?", ", ", code))
+
+
+CODE = Path(__file__).parents[1] / "remote_code"
+
+_SCORES = "SequenceClassification"
 
 
 def _config(row: Lookalike, tokenizer: Any, length: int) -> Any:

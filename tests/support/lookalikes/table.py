@@ -47,8 +47,8 @@ class Lookalike:
     include_prompt: bool = True
     lower_case: bool = False
     positions_after_padding: bool = False
-    lacks: str = ""
-    """A part of the names of weights that its own code has otherwise than transformers."""
+    code: str = ""
+    """The repository whose code it runs, in place of which the look-alike has that of `support/remote_code`."""
     modules: tuple[tuple[str, str], ...] = ()
     """In place of those: paths and types."""
     tokenizer_config: Mapping[str, Any] = field(default_factory=dict)
@@ -146,15 +146,14 @@ _MODERNBERT_SCORES: Mapping[str, Any] = {
 }
 
 
-def _code(module: str, name: str, kind: str) -> Mapping[str, Any]:
+def _code(repository: str, name: str, kind: str) -> Mapping[str, Any]:
     """Code in another repository, that config.json names."""
-    said = {"auto_map": {"AutoModel": f"{module}.{name}"}, "model_type": kind, "architectures": [name]}
-    return {"says": said, "lacks": "attention.self"}
+    return {"says": {"model_type": kind, "architectures": [name]}, "code": repository}
 
 
 def _new(tokenizer: str) -> Mapping[str, Any]:
     """Alibaba's own, whose model_type transformers has no class for."""
-    return {**_BERT, "tokenizer": tokenizer, **_code("Alibaba-NLP/new-impl--modeling", "NewModel", "new")}
+    return {**_BERT, "tokenizer": tokenizer, **_code("Alibaba-NLP/new-impl", "NewModel", "new")}
 
 
 _EMBEDDERS: tuple[Lookalike, ...] = (
@@ -330,13 +329,13 @@ _FURTHER_EMBEDDERS: tuple[Lookalike, ...] = (
     ),
     *_each(
         "jinaai/jina-embeddings-v2-base-en",
-        **{**_BERT, **_code("jinaai/jina-bert-implementation--modeling_bert", "JinaBertModel", "bert")},
+        **{**_BERT, **_code("jinaai/jina-bert-implementation", "JinaBertModel", "bert")},
     ),
     *_each(
         "jinaai/jina-embeddings-v3",
         **{
             **_XLM_ROBERTA,
-            **_code("jinaai/xlm-roberta-flash-implementation--modeling_lora", "XLMRobertaLoRA", "xlm-roberta"),
+            **_code("jinaai/xlm-roberta-flash-implementation", "XLMRobertaLoRA", "xlm-roberta"),
             "modules": _JINA_V3,
         },
     ),
@@ -358,14 +357,14 @@ _CROSS_ENCODERS: tuple[Lookalike, ...] = (
     *_each("maidalun1020/bce-reranker-base_v1", **_XLM_ROBERTA_SCORES),
     *_each(
         "Alibaba-NLP/gte-multilingual-reranker-base",
-        **{**_XLM_ROBERTA_SCORES, **_code("Alibaba-NLP/new-impl--modeling", "NewForSequenceClassification", "new")},
+        **{**_XLM_ROBERTA_SCORES, **_code("Alibaba-NLP/new-impl", "NewForSequenceClassification", "new")},
     ),
     *_each(
         "jinaai/jina-reranker-v2-base-multilingual",
         **{
             **_XLM_ROBERTA_SCORES,
             **_code(
-                "jinaai/jina-reranker-v2-base-multilingual--modeling_xlm_roberta",
+                "jinaai/jina-reranker-v2-base-multilingual",
                 "XLMRobertaForSequenceClassification",
                 "xlm-roberta",
             ),

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_novel import NovelConfig
 
-__all__ = ["NovelModel"]
+__all__ = ["NovelForSequenceClassification", "NovelModel"]
 
 
 class NovelAttention(nn.Module):
@@ -86,3 +86,23 @@ class NovelModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         for layer in self.layers:
             hidden = layer(hidden, mask, **kwargs)
         return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=self.pooler(hidden[:, 0]))
+
+
+class NovelForSequenceClassification(PreTrainedModel):  # type: ignore[no-untyped-call]
+    """Scores with the first token."""
+
+    config_class = NovelConfig
+    base_model_prefix = "novel"
+    _supports_sdpa = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: NovelConfig) -> None:
+        super().__init__(config)
+        self.novel = NovelModel(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels or 1)
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def forward(self, *args: Any, **kwargs: Any) -> SequenceClassifierOutput:
+        kwargs.pop("return_dict", None)
+        hidden = self.novel(*args, **kwargs).last_hidden_state
+        return SequenceClassifierOutput(logits=self.classifier(hidden[:, 0]))

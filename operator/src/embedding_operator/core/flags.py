@@ -28,18 +28,20 @@ def serve_args(service: EmbeddingService, policy: Policy) -> tuple[ServeArgs | N
     for name in _OURS:
         if given.pop(name, None) is not None:
             problems.append(f"--{name} is set by the operator: take it out of spec.args")
-    forbidden = _forbidden(given, policy)
+    model = service.spec.model
     for name, field, value in (
-        ("model_name", "spec.model.name is", service.spec.model.name),
+        ("model_name", "spec.model.name is", model.name),
         ("backend", "spec.backend is", service.spec.backend),
-        ("matryoshka", "spec.model.matryoshka is", service.spec.model.matryoshka),
-        ("truncate", "spec.model.truncate is", service.spec.model.truncate),
+        ("trust_remote_code", "spec.model.trustRemoteCode is", _flag(value=model.trust_remote_code)),
+        ("matryoshka", "spec.model.matryoshka is", model.matryoshka),
+        ("truncate", "spec.model.truncate is", model.truncate),
         ("api_keys_file", "spec.auth.apiKeysSecretRef becomes", str(API_KEYS_FILE) if service.spec.auth else None),
     ):
         if value is not None and given.get(name, value) != value:
             problems.append(f"{field} {value} and spec.args has --{name}={given[name]}: keep one")
         elif value is not None:
             given[name] = value
+    forbidden = _forbidden(given, policy)
     given.setdefault("model_name", service.metadata.name)
     args = None
     try:
@@ -50,13 +52,18 @@ def serve_args(service: EmbeddingService, policy: Policy) -> tuple[ServeArgs | N
     return (None, wrong) if wrong else (args, [])
 
 
+def _flag(*, value: bool | None) -> str | None:
+    return None if value is None else str(value).lower()
+
+
 def _forbidden(given: Mapping[str, str | Sequence[str]], policy: Policy) -> list[Problem]:
     """Flags that an administrator has to allow first."""
     problems = [
         Problem(
             Reason.POLICY_VIOLATION,
             f"--{name} lets files of a model run code in the server, and the operator's policy forbids it: take it out "
-            f"of spec.args, or have an administrator set the chart's value policy.{field}",
+            f"of {'spec.args' if name == 'allow_pickle' else 'spec.args and spec.model.trustRemoteCode'}, or have an "
+            f"administrator set the chart's value policy.{field}",
         )
         for name, field, is_allowed in (
             ("trust_remote_code", "trustRemoteCode", policy.trust_remote_code),

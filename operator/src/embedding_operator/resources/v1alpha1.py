@@ -91,6 +91,12 @@ class ModelSpec(SpecModel):
     best."""
     token_secret_ref: TokenSecretRef | None = None
     """Token for a private model. Only the initializer gets it. It overrides the HF_TOKEN of a storage container."""
+    trust_remote_code: bool | None = None
+    """Whether the model's own Python code runs, with all rights of the server: the classes that auto_map in its
+    config.json and type in its modules.json name. With an hf:// URI the initializer also downloads code that these name
+    in other repositories, at one commit, into remote_code/ of the model's directory; other models need it there. The
+    operator's policy must allow it (policy.trustRemoteCode of the chart). Default: false. Sets the flag
+    --trust_remote_code."""
     matryoshka: _Sizes | None = None
     """Sizes to which a request may truncate vectors, such as "256,512"; any: all sizes. Vectors of other requests do
     not change. Default: the sizes in the model's config.json, or in the card of a known model. Sets the flag

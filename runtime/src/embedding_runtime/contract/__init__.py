@@ -6,7 +6,14 @@ and pydantic.
 """
 
 from embedding_runtime.contract.flags import ContractError
-from embedding_runtime.contract.initializer import MODEL_DIR, MODEL_NOTE, PVC_ROOT, DownloadVerdict, FailedDownload
+from embedding_runtime.contract.initializer import (
+    CODE_VARIABLE,
+    MODEL_DIR,
+    MODEL_NOTE,
+    PVC_ROOT,
+    DownloadVerdict,
+    FailedDownload,
+)
 from embedding_runtime.contract.serve import CANNOT_MOVE_VECTORS, ServeArgs
 from embedding_runtime.contract.terms import (
     DRAIN_FILE,
@@ -24,6 +31,7 @@ from embedding_runtime.contract.uri import BadUri, FileUri, ForeignUri, HuggingF
 
 __all__ = [
     "CANNOT_MOVE_VECTORS",
+    "CODE_VARIABLE",
     "DRAIN_FILE",
     "KILLED",
     "MODEL_DIR",

@@ -1,4 +1,4 @@
-"""Paths of a model in a pod, and the format of an initializer's error.
+"""Paths of a model in a pod, a setting of initializers, and the format of an initializer's error.
 
 An initializer has KServe's interface, `<image> URI DIRECTORY`, so that images of either project can be used.
 Its last line on stderr is a verdict, `ModelNotFound: ...`; the kubelet copies that line into the container's
@@ -10,13 +10,18 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Self
 
-__all__ = ["MODEL_DIR", "MODEL_NOTE", "PVC_ROOT", "DownloadVerdict", "FailedDownload"]
+__all__ = ["CODE_VARIABLE", "MODEL_DIR", "MODEL_NOTE", "PVC_ROOT", "DownloadVerdict", "FailedDownload"]
 
 MODEL_DIR = PurePosixPath("/mnt/models")
 """Directory of the model. Its parent is the volume: the initializer renames a complete directory to it."""
 
 MODEL_NOTE = "embedding-model.json"
-"""File that the initializer adds to a model: `{"uri": the requested URI, "revision": the downloaded commit}`."""
+"""File that the initializer adds to a model: `{"uri": the requested URI, "revision": the downloaded commit}`, and
+`"code": {repository: commit}` if it downloaded Python code from other repositories."""
+
+CODE_VARIABLE = "TRUST_REMOTE_CODE"
+"""Environment variable of an initializer: `true` if the Python code that the model's files name in other repositories
+is to be downloaded, too."""
 
 PVC_ROOT = PurePosixPath("/pvc")
 """Mount point of claims: `pvc://CLAIM/PATH` is PVC_ROOT/CLAIM/PATH."""

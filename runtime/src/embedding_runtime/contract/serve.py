@@ -283,7 +283,11 @@ class ServeArgs(FlagModel):
         bool, Field(description="load weights from pickles (pytorch_model.bin), which can execute code")
     ] = False
     trust_remote_code: Annotated[
-        bool, Field(description="run Python code that comes with the model (auto_map), with all rights of the server")
+        bool,
+        Field(
+            description="run Python code that comes with the model (auto_map, and modules of its own), with all rights "
+            "of the server"
+        ),
     ] = False
 
     @field_validator("model_name", "model_aliases")

@@ -68,9 +68,9 @@ def _one_of(*values: object) -> Accepts:
 
 
 _HUB = dict.fromkeys(
-    ("cache_dir", "local_files_only", "revision", "subfolder", "token", "trust_remote_code"), _anything
+    ("cache_dir", "code_revision", "local_files_only", "revision", "subfolder", "token", "trust_remote_code"), _anything
 )
-"""sentence-transformers overrides these."""
+"""sentence-transformers overrides these; the initializer downloads the code of code_revision."""
 
 _ATTENTION = _one_of("eager", "sdpa", "flash_attention_2", "flash_attention_3")
 """Implementations of attention with equal results."""

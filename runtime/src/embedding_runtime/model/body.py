@@ -68,10 +68,13 @@ def architecture_in(directory: Path) -> str:
     return str(next(iter(object_in(directory / "config.json").get("architectures") or []), ""))
 
 
-def read_sentence_config(directory: Path, kind: Kind, *, default_task: str = "feature-extraction") -> Mapping[str, Any]:
+def read_sentence_config(
+    directory: Path, kind: Kind, *, default_task: str = "feature-extraction", has_own_module: bool = False
+) -> Mapping[str, Any]:
     """Read sentence_bert_config.json. Raises ModelRefused for settings that are not supported.
 
-    `default_task`: transformer_task of the module's class.
+    `default_task`: transformer_task of the module's class. `has_own_module`: arguments are for a module of the model's
+    own code, which interprets them.
     """
     files = sorted(directory.glob("sentence_*_config.json"))  # formerly also sentence_roberta_config.json and others
     if not files:
@@ -92,9 +95,12 @@ def read_sentence_config(directory: Path, kind: Kind, *, default_task: str = "fe
     elif "message" in modalities:
         unsupported.append("modality_config.message (a chat template around every text)")
     if unsupported:
-        raise ModelRefused(f"{file} sets {', '.join(unsupported)}, which is not supported")
+        raise ModelRefused(
+            f"{file} sets {', '.join(unsupported)}, which is not supported, because it changes vectors: "
+            "use a model without it, or sentence-transformers in the client"
+        )
     known = {name: config[name] for name in ("do_lower_case", "max_seq_length") if name in config}
-    return {**known, **arguments.overrides(file, config, kind)}
+    return known if has_own_module else {**known, **arguments.overrides(file, config, kind)}
 
 
 _USUAL = {

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from embedding_runtime.contract import Kind
 from embedding_runtime.model.files import ModelRefused, object_or_nothing
+from embedding_runtime.model.other_kinds import why_not
 
 __all__ = ["Defaults"]
 
@@ -36,9 +37,14 @@ class Defaults:
         config = object_or_nothing(path)
         kind = config.get("model_type", "SentenceTransformer")
         if kind not in _KINDS:
-            raise ModelRefused(f"{path} has model_type {kind}, but only {', '.join(_KINDS)} are supported")
+            raise ModelRefused(
+                f"{path} has model_type {kind}, but only {', '.join(_KINDS)} are supported: {why_not(str(kind))}"
+            )
         if config.get("keep_in_fp32_modules"):
-            raise ModelRefused(f"{path} sets keep_in_fp32_modules, which is not supported")
+            raise ModelRefused(
+                f"{path} sets keep_in_fp32_modules, which is not supported: remove it, and set --dtype=float32 for the "
+                "same or better precision"
+            )
         prompts, name = config.get("prompts") or {}, config.get("default_prompt_name")
         if not isinstance(prompts, dict):
             raise ModelRefused(f"{path} has prompts {prompts!r}, which must be an object of texts")

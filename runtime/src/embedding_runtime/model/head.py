@@ -6,7 +6,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
+from embedding_runtime.model import remote_code
 from embedding_runtime.model.files import ModelRefused, check_weights, json_in, number, object_in, object_or_nothing
+from embedding_runtime.model.other_kinds import refused_modules
 
 __all__ = ["Cut", "Dense", "Head", "Modules", "Normalize", "Pooling", "Step"]
 
@@ -59,33 +61,51 @@ class Modules:
     transformer: Path
     listed: Sequence[tuple[str, Path]]
     """Class name and directory of each module after the transformer."""
+    custom: str | None = None
+    """Class of the model's own code in place of Transformer."""
     splade: Path | None = None
     """Directory of SpladePooling in a sparse encoder, which has no other modules; else None."""
     default_task: str = "feature-extraction"
     """transformer_task of the transformer's class."""
 
     @classmethod
-    def read(cls, directory: Path) -> Self:
-        """Read modules.json. Raises ModelRefused for modules that are not supported."""
+    def read(cls, directory: Path, *, trust_remote_code: bool) -> Self:
+        """Read modules.json. Raises ModelRefused for modules that are not supported.
+
+        `trust_remote_code`: the first module may be a class of the model's own code.
+        """
         path = directory / "modules.json"
         listed = json_in(path)
         try:
             modules = [(str(module["type"]), directory / _inside(path, str(module["path"]))) for module in listed]
         except (KeyError, TypeError) as error:
             raise ModelRefused(f"{path} must be a list of modules with type and path") from error
-        names = [kind.rpartition(".")[2] for kind, _ in modules]
+        kinds = [kind for kind, _ in modules]
+        names = [kind.rpartition(".")[2] for kind in kinds]
         directories = [where for _, where in modules]
-        official = all(kind.startswith("sentence_transformers.") for kind, _ in modules)
-        if official and names in (["MLMTransformer", "SpladePooling"], ["Transformer", "SpladePooling"]):
+        custom = kinds[0] if kinds and not _is_official(kinds[0]) else None
+        if all(map(_is_official, kinds)) and names in _SPARSE:
             task = "fill-mask" if names[0] == "MLMTransformer" else cls.default_task
             return cls(directories[0], (), splade=directories[1], default_task=task)
-        if not official or names[:2] != ["Transformer", "Pooling"] or not set(names[2:]) <= {*_STEPS, "Dropout"}:
-            kinds = " + ".join(kind for kind, _ in modules) or "nothing"
-            raise ModelRefused(
-                f"{path} has {kinds}, but only Transformer + Pooling (+ Dense, Normalize), and MLMTransformer + "
-                "SpladePooling are supported"
-            )
-        return cls(directories[0], list(zip(names[1:], directories[1:], strict=True)))
+        if (
+            not all(map(_is_official, kinds[1:]))
+            or names[1:2] != ["Pooling"]
+            or (custom is None and names[0] != "Transformer")
+            or not set(names[2:]) <= {*_STEPS, "Dropout"}
+        ):
+            supported = "Transformer + Pooling (+ Dense, Normalize), and MLMTransformer + SpladePooling are supported"
+            raise refused_modules(path, kinds, f"only {supported}")
+        if custom is not None and not trust_remote_code:
+            raise remote_code.needed(directory, f"{path} has type {custom!r}: a module of this kind")
+        return cls(directories[0], list(zip(names[1:], directories[1:], strict=True)), custom)
+
+
+_SPARSE = (["MLMTransformer", "SpladePooling"], ["Transformer", "SpladePooling"])
+"""Classes of the modules of a sparse encoder."""
+
+
+def _is_official(kind: str) -> bool:
+    return kind.startswith("sentence_transformers.")
 
 
 @dataclass(frozen=True)
@@ -139,7 +159,8 @@ def _pooling(path: Path, config: Mapping[str, Any]) -> tuple[Pooling, ...]:
     unknown = [str(mode) for mode in modes if mode not in set(Pooling)]
     if unknown or not modes:
         raise ModelRefused(
-            f"{path} pools by {', '.join(unknown) or 'nothing'}, but only {', '.join(Pooling)} are supported"
+            f"{path} pools by {', '.join(unknown) or 'nothing'}, but only {', '.join(Pooling)} are supported: "
+            "use another model"
         )
     return tuple(Pooling(mode) for mode in modes)
 
@@ -151,7 +172,10 @@ def _dense(directory: Path) -> Dense:
     check_weights(directory)
     activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
     if not isinstance(activation, str) or not activation.startswith("torch.nn."):
-        raise ModelRefused(f"{path} has the activation {activation}, but only those of torch are supported")
+        raise ModelRefused(
+            f"{path} has activation_function {activation!r}, but only classes of torch.nn are supported, because "
+            "others would run code of the model: use the class of torch that computes the same, or another model"
+        )
     return Dense(
         directory=directory,
         inputs=number(path, config, "in_features"),
@@ -175,7 +199,10 @@ def _check_operates_on_sentence(path: Path, config: Mapping[str, Any]) -> None:
     """Refuse modules that operate on token vectors."""
     for key in ("module_input_name", "module_output_name"):
         if config.get(key) not in (None, "sentence_embedding"):
-            raise ModelRefused(f"{path} has {key} {config[key]}, but only sentence_embedding is supported")
+            raise ModelRefused(
+                f"{path} has {key} {config[key]}, but only sentence_embedding is supported: use a model "
+                "whose modules after the pooling change the vector of the text"
+            )
 
 
 def _inside(path: Path, relative: str) -> str:

@@ -1,37 +1,65 @@
-"""Python code that comes with a model: `auto_map` in its files names classes that replace those of transformers."""
+"""Whether Python code that comes with a model may run, and what to do if it must and may not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from embedding_runtime.model.files import ModelRefused, object_or_nothing
+from embedding_runtime.model.files import ModelRefused
+from embedding_runtime.remote_code import CODE_DIR, BadReference, Reference, commit_of, references
 
-__all__ = ["has_code", "modules"]
+__all__ = ["has_code", "may_run", "modules", "needed"]
+
+
+def may_run(directory: Path, *, trusted: bool) -> bool:
+    """Whether the model has code, and it may run. `trusted`: --trust_remote_code.
+
+    Raises ModelRefused for code that may run and is missing, and for names that lead out of the model's directory.
+    """
+    if not trusted:
+        return False
+    found = _references(directory)
+    for each in found:
+        if each.repository is not None and commit_of(directory, each.repository) is None:
+            raise ModelRefused(
+                f"{each}: its code is in the repository {each.repository}, and {directory / CODE_DIR} has no copy of "
+                f"it: {_how_to_get([each.repository])}"
+            )
+    return bool(found)
 
 
 def has_code(directory: Path) -> bool:
-    """Whether the model has code. Raises ModelRefused if it is in another repository."""
-    found = False
-    for path in (directory / "config.json", directory / "tokenizer_config.json"):
-        for name in _classes(object_or_nothing(path).get("auto_map")):
-            if "--" in name:
-                raise ModelRefused(
-                    f"{path} has auto_map {name!r}, whose code is in another repository, and the server downloads "
-                    "nothing: copy its files into the model's directory, and remove the part up to -- from the name"
-                )
-            found = True
-    return found
+    """Whether files of the model name Python code. Raises ModelRefused."""
+    return bool(_references(directory))
+
+
+def needed(directory: Path, why: str) -> ModelRefused:
+    """The refusal of a model whose code may not run. `why`: the field that names it, and why it is needed."""
+    repositories = list(dict.fromkeys(each.repository for each in _references(directory) if each.repository))
+    source = f", from the repository {' and '.join(repositories)}," if repositories else ""
+    get = f"; {_how_to_get(repositories)}" if repositories else ""
+    return ModelRefused(
+        f"{why} needs Python code that comes with it{source} and runs with all rights of the server: review it and set "
+        "--trust_remote_code=true (of a service: spec.model.trustRemoteCode, which an administrator allows with the "
+        f"chart's value policy.trustRemoteCode){get}; or use a model of a type that transformers supports"
+    )
 
 
 def modules(directory: Path) -> list[Path]:
-    """All Python files of the model."""
+    """All Python files of the model, with those of other repositories."""
     return sorted(directory.rglob("*.py"))
 
 
-def _classes(auto_map: Any) -> Iterator[str]:
-    """The class names in auto_map: a string, or nested lists and objects of strings."""
-    if isinstance(auto_map, str):
-        yield auto_map
-    elif isinstance(auto_map, dict | list):
-        for each in auto_map.values() if isinstance(auto_map, dict) else auto_map:
-            yield from _classes(each)
+def _references(directory: Path) -> list[Reference]:
+    try:
+        return references(directory)
+    except BadReference as error:
+        raise ModelRefused(str(error)) from error
+
+
+def _how_to_get(repositories: Iterable[str]) -> str:
+    commands = " && ".join(
+        f"hf download {repository} --include '*.py' --cache-dir DIR/{CODE_DIR}" for repository in repositories
+    )
+    return (
+        "with an hf:// URI the initializer downloads the code once it is trusted; a model from elsewhere (pvc://, "
+        f"file://, --model_dir) needs it in its directory DIR: {commands}"
+    )

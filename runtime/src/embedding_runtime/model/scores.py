@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from embedding_runtime.model.files import ModelRefused, json_in, object_in
+from embedding_runtime.model.other_kinds import refused_modules
 
 __all__ = ["Scores", "check_modules"]
 
@@ -82,7 +83,6 @@ def check_modules(directory: Path) -> None:
         raise ModelRefused(f"{path} must be a list of modules with type and path") from error
     official = all(kind.startswith("sentence_transformers.") for kind, _ in modules)
     if not official or [(kind.rpartition(".")[2], where) for kind, where in modules] != [("Transformer", "")]:
-        kinds = " + ".join(kind for kind, _ in modules) or "nothing"
-        raise ModelRefused(
-            f"{path} has {kinds}, but a cross-encoder must have one Transformer with a classification head"
+        raise refused_modules(
+            path, [kind for kind, _ in modules], "a cross-encoder must have one Transformer with a classification head"
         )

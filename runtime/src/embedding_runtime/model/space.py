@@ -40,12 +40,13 @@ def digest(spec: ModelSpec) -> str:
         "dimensions": spec.dimensions,
         "scores": str(spec.scores),
         **({} if spec.splade is None else {"splade": str(spec.splade)}),
+        **_own_module(spec),
         **_precision(spec),
     }
     found.update(json.dumps(settings, sort_keys=True).encode())
     for file in (spec.directory / "config.json", *_tokenizer(spec.directory)):
         found.update(file.read_bytes())
-    for file in remote_code.modules(spec.directory) if spec.remote_code else ():
+    for file in remote_code.modules(spec.root) if spec.remote_code else ():
         found.update(file.read_bytes())
     for directory in (spec.directory, *(dense.directory for dense in denses)):
         for file in _weights(directory):
@@ -81,6 +82,14 @@ def _precision(spec: ModelSpec) -> dict[str, str]:
     """Empty for float32, so that its hashes equal those of earlier releases."""
     found = {} if spec.dtype is Dtype.FLOAT32 else {"dtype": spec.dtype.value}
     return found if spec.quantize is Quantization.NONE else {**found, "quantize": spec.quantize.value}
+
+
+def _own_module(spec: ModelSpec) -> dict[str, str]:
+    """The class of the model's own module and its arguments; empty without one."""
+    if spec.custom_module is None:
+        return {}
+    files = sorted(spec.directory.glob("sentence_*_config.json"))
+    return {"custom_module": spec.custom_module, "arguments": files[0].read_text() if files else ""}
 
 
 def _without_directory(step: object) -> str:

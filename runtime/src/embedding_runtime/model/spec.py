@@ -12,6 +12,7 @@ from embedding_runtime.model.defaults import Defaults
 from embedding_runtime.model.files import ModelRefused, number, object_in, object_or_nothing
 from embedding_runtime.model.head import Cut, Head, Modules, Normalize, Pooling, Step
 from embedding_runtime.model.matryoshka import read_sizes, sizes_of_flag
+from embedding_runtime.model.other_kinds import refuse_other_kinds
 from embedding_runtime.model.scores import Scores, check_modules
 from embedding_runtime.model.splade import Splade
 
@@ -24,6 +25,8 @@ class ModelSpec:
 
     directory: Path
     """Directory of the transformer's files: config.json, weights, tokenizer."""
+    root: Path
+    """Directory of the model: that of modules.json, if there is one."""
     pooling: tuple[Pooling, ...]
     """Several poolings are concatenated in this order. Empty for cross-encoders and sparse encoders."""
     include_prompt: bool
@@ -62,6 +65,8 @@ class ModelSpec:
     """Descriptions of the defaults that are used because the files do not say."""
     remote_code: bool = False
     """Whether to run Python code that comes with the model instead of transformers' own."""
+    custom_module: str | None = None
+    """Class of the model's own code that computes token vectors in place of sentence-transformers' Transformer."""
     scores: Scores | None = None
     """The head of a cross-encoder; None for other kinds."""
     splade: Splade | None = None
@@ -87,7 +92,8 @@ class ModelSpec:
         """Read the model of the flags, with their changes. Raises ModelRefused."""
         directory = Path(args.model_dir)
         try:
-            spec = cls.read(directory)
+            spec = cls.read(directory, trust_remote_code=args.trust_remote_code)
+            runs = remote_code.may_run(directory, trusted=args.trust_remote_code)
         except OSError as error:
             raise ModelRefused(f"{error.filename} cannot be read: {error.strerror}") from error
         right = [words[spec.kind] for words in TASKS[args.backend] if args.task in words.values()]
@@ -96,16 +102,20 @@ class ModelSpec:
                 f"--task={args.task} does not match the model in {directory}, which is {_NAMES[spec.kind]}: "
                 f"use --task={right[0]}, or remove --task"
             )
-        runs = args.trust_remote_code and remote_code.has_code(spec.directory)
         limited = spec.limited(max_length=args.max_length, dtype=args.dtype, quantize=args.quantize)
         return replace(limited.offered(args), remote_code=runs)
 
     @classmethod
-    def read(cls, directory: Path) -> Self:
-        """Read a model from its directory. Raises ModelRefused."""
+    def read(cls, directory: Path, *, trust_remote_code: bool = False) -> Self:
+        """Read a model from its directory. Raises ModelRefused.
+
+        `trust_remote_code`: whether modules.json may name a class of the model's own code.
+        """
         if not directory.is_dir():
             raise ModelRefused(f"--model_dir={directory} is not a directory")
         plain = not (directory / "modules.json").is_file()
+        if plain:
+            refuse_other_kinds(directory)
         if plain and architecture_in(directory).endswith(_CLASSIFIER):
             _refuse_chat_template(directory)
             # Without modules.json, CrossEncoder ignores the files of sentence-transformers.
@@ -118,13 +128,15 @@ class ModelSpec:
         if plain:
             transformer, body = directory, Body.read(directory, read_sentence_config(directory, Kind.EMBEDDING_MODEL))
             head, assumed = _assumed(directory, body)
+            custom = None
         else:
-            modules = Modules.read(directory)
+            modules = Modules.read(directory, trust_remote_code=trust_remote_code)
             if modules.splade is not None:
                 return cls._sparse_encoder(directory, modules, modules.splade, defaults)
-            transformer, assumed = modules.transformer, ()
+            transformer, assumed, custom = modules.transformer, (), modules.custom
             head = Head.read(modules.listed)
-            body = Body.read(transformer, read_sentence_config(transformer, Kind.EMBEDDING_MODEL))
+            kind = Kind.EMBEDDING_MODEL
+            body = Body.read(transformer, read_sentence_config(transformer, kind, has_own_module=custom is not None))
             if body.architecture.endswith(_CLASSIFIER):
                 raise ModelRefused(
                     f"{transformer / 'config.json'} has {body.architecture}, which is a cross-encoder, but "
@@ -141,6 +153,8 @@ class ModelSpec:
         sizes = read_sizes(directory, transformer, dimensions)
         return cls(
             directory=transformer,
+            root=directory,
+            custom_module=custom,
             pooling=head.pooling,
             include_prompt=head.include_prompt,
             steps=steps,
@@ -169,6 +183,7 @@ class ModelSpec:
         body = Body.read(where, settings)
         return cls(
             directory=where,
+            root=directory,
             pooling=(),
             include_prompt=True,
             steps=(),
@@ -192,6 +207,7 @@ class ModelSpec:
         scores, assumed = Scores.read(directory, activation)
         return cls(
             directory=directory,
+            root=directory,
             pooling=(),
             include_prompt=True,
             steps=(),

@@ -198,7 +198,8 @@ class TextTokenizer:
             if whole[first : first + len(plain)] == plain:
                 return whole[:first], whole[first + len(plain) :]
         raise ModelRefused(
-            "the tokenizer changes the tokens of a text when it adds special tokens, which is not supported"
+            "the tokenizer changes the tokens of a text when it adds special tokens, which is not supported: serve "
+            "a model whose tokenizer.json puts them before and after the text only"
         )
 
 

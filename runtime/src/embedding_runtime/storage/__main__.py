@@ -29,6 +29,11 @@ addresses:
   pvc://claim/path             a directory below /pvc/claim, where the claim is mounted
   file:///path                 a local directory
 
+environment:
+  HF_ENDPOINT, HF_TOKEN        URL of the hub, and the token for it
+  TRUST_REMOTE_CODE=true       also download the Python code that the model's files name in other repositories of the
+                               hub (auto_map), at the current commit, into remote_code/ of the directory
+
 examples:
   python -m embedding_runtime.storage hf://sentence-transformers/all-MiniLM-L6-v2 /mnt/models
   HF_TOKEN=... python -m embedding_runtime.storage hf://owner/private-model:v1.2 /mnt/models

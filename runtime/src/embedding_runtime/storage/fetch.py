@@ -1,6 +1,6 @@
 """Downloads a model from its URI to a directory."""
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from time import monotonic
 
@@ -18,7 +18,7 @@ from embedding_runtime.storage.copying import copy_model
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.log import Log
 from embedding_runtime.storage.progress import megabytes, size_of
-from embedding_runtime.storage.request import Hub, Request, client_environment
+from embedding_runtime.storage.request import Hub, Request, client_environment, trusts_code
 from embedding_runtime.storage.staging import staged
 
 __all__ = ["fetch"]
@@ -39,17 +39,21 @@ def fetch(text: str, directory: Path, environ: MutableMapping[str, str], log: Lo
         log.say(f"{directory} already exists: nothing to do")
         return
     began = monotonic()
+    codes: Mapping[str, str] = {}
     try:
         with staged(directory) as staging:
-            _put(uri, text, staging, environ, log)
+            codes = _put(uri, text, staging, environ, log)
     except OSError as error:
         raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{text} cannot be written to {directory}: {error}") from error
-    log.say(f"downloaded {text} to {directory}: {megabytes(size_of(directory))} in {monotonic() - began:.1f} seconds")
+    took = f"{megabytes(size_of(directory))} in {monotonic() - began:.1f} seconds"
+    code = "".join(f", with the code of {repository} at commit {commit}" for repository, commit in codes.items())
+    log.say(f"downloaded {text} to {directory}: {took}{code}")
 
 
 def _put(
     uri: HuggingFaceUri | PvcUri | FileUri, text: str, staging: Path, environ: MutableMapping[str, str], log: Log
-) -> None:
+) -> Mapping[str, str]:
+    """Put the model into `staging`. Returns the commits of other repositories whose code was downloaded."""
     into = staging / "model"
     match uri:
         case FileUri(path):
@@ -61,4 +65,5 @@ def _put(
             environ.update(client_environment(staging / "client"))
             from embedding_runtime.storage.hub import download_model  # noqa: PLC0415 after the environment is set
 
-            download_model(request, into, staging / "client", log)
+            return download_model(request, into, staging / "client", log, with_code=trusts_code(environ))
+    return {}

@@ -10,13 +10,23 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from huggingface_hub import HfApi, get_session, snapshot_download
 from huggingface_hub.hf_api import RepoSibling
 
 from embedding_runtime.contract import MODEL_NOTE, DownloadVerdict
+from embedding_runtime.remote_code import (
+    BadReference,
+    Reference,
+    code_revision,
+    commit_of,
+    references,
+    repository_directory,
+)
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.hub_faults import HUB_FAULTS, Damaged, may_pass, no_model
 from embedding_runtime.storage.log import Log
@@ -34,13 +44,67 @@ _TIMEOUT = 20.0
 
 
 def download_model(
-    request: Request, into: Path, cache: Path, log: Log, pause: Callable[[float], None] = time.sleep
-) -> None:
-    """Download the files of a model to a directory, and verify their hashes. Raises NoModel."""
+    request: Request,
+    into: Path,
+    cache: Path,
+    log: Log,
+    pause: Callable[[float], None] = time.sleep,
+    *,
+    with_code: bool = False,
+) -> Mapping[str, str]:
+    """Download the files of a model to a directory, and verify their hashes. Raises NoModel.
+
+    `with_code`: also the Python code of other repositories that its files name. Returns their commits.
+    """
     _log_client_warnings(log)
+    commit = _with_retries(request, log, pause, lambda: _download(request, into, cache, log))
+    codes = _download_codes(replace(request, revision=commit), into, cache, log, pause) if with_code else {}
+    note = {"uri": str(request.uri), "revision": commit} | ({"code": codes} if codes else {})
+    (into / MODEL_NOTE).write_text(json.dumps(note))
+    return codes
+
+
+def _download_codes(
+    model: Request, into: Path, cache: Path, log: Log, pause: Callable[[float], None]
+) -> Mapping[str, str]:
+    """Download the Python code that the model's files name with a repository. Returns the commit of each.
+
+    `model.revision`: the downloaded commit, also for code in the model's own repository. Code that is in the model's
+    directory, as in a copy of the model that has its code, is used as it is.
+    """
+    commits: dict[str, str] = {}
+    try:
+        named = [each for each in references(into) if each.repository is not None]
+        revision = code_revision(into)
+    except BadReference as error:
+        raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{model.uri}: {str(error).replace(f'{into}/', '')}") from error
+    for repository, group in itertools.groupby(sorted(named, key=_repository_of), _repository_of):
+        found = list(group)
+        if (commit := commit_of(into, repository)) is not None:
+            commits[repository] = commit
+            continue
+        reason = f"its code is in the repository {repository} ({_without(found[0], into)})"
+        its_revision = model.revision if repository == model.repo_id else revision
+        request = Request(model.uri, repository, its_revision, model.hub, reason)
+        download = partial(_download_code, request, {each.module for each in found}, into, cache, log)
+        commits[repository] = _with_retries(request, log, pause, download)
+    return commits
+
+
+def _repository_of(reference: Reference) -> str:
+    return reference.repository or ""
+
+
+def _without(reference: Reference, directory: Path) -> str:
+    """Describe a reference by its path in the model, whose directory is temporary."""
+    return str(replace(reference, file=reference.file.relative_to(directory)))
+
+
+def _with_retries(request: Request, log: Log, pause: Callable[[float], None], download: Callable[[], str]) -> str:
+    """Download a repository, with several attempts. Returns its commit. Raises NoModel."""
     for attempt in itertools.count(1):
         try:
-            _attempt(request, into, cache, log)
+            return download()
         except HUB_FAULTS as error:
             failed = no_model(error, request, attempt)
             if attempt > len(_PAUSES) or not may_pass(error):
@@ -48,18 +112,12 @@ def download_model(
             seconds = _PAUSES[attempt - 1]
             log.say(f"{failed}; retrying in {seconds} seconds")
             pause(seconds)
-        else:
-            return
+    raise AssertionError  # the last attempt returns or raises
 
 
-def _attempt(request: Request, into: Path, cache: Path, log: Log) -> None:
-    """Run one attempt. Files that are already complete are not downloaded again."""
-    get_session().timeout = _TIMEOUT
-    token = request.hub.token or False  # False: do not use a token from elsewhere
-    info = HfApi(request.hub.endpoint, token=token).model_info(
-        request.repo_id, revision=request.revision, files_metadata=True, timeout=_TIMEOUT
-    )
-    listed = {file.rfilename: file for file in info.siblings or ()}
+def _download(request: Request, into: Path, cache: Path, log: Log) -> str:
+    """Download a model. Files that are already complete are not downloaded again. Returns the commit."""
+    commit, listed = _list(request)
     paths = wanted(listed)
     if not is_model(paths):
         raise NoModel(
@@ -69,20 +127,58 @@ def _attempt(request: Request, into: Path, cache: Path, log: Log) -> None:
     files = [listed[path] for path in paths]
     total = sum(file.size or 0 for file in files)
     _check_free_space(total, into, request.uri)
-    log.say(f"downloading {len(files)} files, {megabytes(total)}, of {request.uri} at commit {info.sha}")
+    log.say(f"downloading {len(files)} files, {megabytes(total)}, of {request.uri} at commit {commit}")
     with progress(into, total, log.say):
-        snapshot_download(
-            request.repo_id,
-            revision=info.sha,
-            local_dir=into,
-            cache_dir=cache,
-            token=token,
-            endpoint=request.hub.endpoint,
-            allow_patterns=[glob.escape(path) for path in paths],
+        _fetch(request, commit, files, into, cache)
+    return commit
+
+
+def _download_code(request: Request, modules: Collection[str], into: Path, cache: Path, log: Log) -> str:
+    """Download the Python files of a repository to the place where transformers looks for them. Returns the commit.
+
+    `modules`: files that the model's files name.
+    """
+    commit, listed = _list(request)
+    files = [file for path, file in listed.items() if path.endswith(".py")]
+    if missing := set(modules) - listed.keys():
+        raise NoModel(
+            DownloadVerdict.MODEL_NOT_FOUND,
+            f"{request}{request.repo_id} at commit {commit} has no {', '.join(sorted(missing))}: use a revision of the "
+            "model that fits it",
         )
+    log.say(f"downloading {len(files)} Python files of {request.repo_id} at commit {commit}, since {request.reason}")
+    place = repository_directory(into, request.repo_id)
+    _fetch(request, commit, files, place / "snapshots" / commit, cache)
+    (place / "refs").mkdir(exist_ok=True)
+    for name in {"main", request.revision or "main"} - {commit}:
+        ref = place / "refs" / name
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        ref.write_text(commit)
+    return commit
+
+
+def _list(request: Request) -> tuple[str, Mapping[str, RepoSibling]]:
+    """The commit of a revision, and its files by path."""
+    get_session().timeout = _TIMEOUT
+    info = HfApi(request.hub.endpoint, token=request.hub.token or False).model_info(
+        request.repo_id, revision=request.revision, files_metadata=True, timeout=_TIMEOUT
+    )
+    return str(info.sha), {file.rfilename: file for file in info.siblings or ()}
+
+
+def _fetch(request: Request, commit: str, files: Sequence[RepoSibling], into: Path, cache: Path) -> None:
+    """Download files and verify them."""
+    snapshot_download(
+        request.repo_id,
+        revision=commit,
+        local_dir=into,
+        cache_dir=cache,
+        token=request.hub.token or False,  # False: do not use a token from elsewhere
+        endpoint=request.hub.endpoint,
+        allow_patterns=[glob.escape(file.rfilename) for file in files],
+    )
     _check(files, into)
     shutil.rmtree(into / ".cache")  # the client's metadata
-    (into / MODEL_NOTE).write_text(json.dumps({"uri": str(request.uri), "revision": info.sha}))
 
 
 def _check_free_space(total: int, directory: Path, uri: str) -> None:

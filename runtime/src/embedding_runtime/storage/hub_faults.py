@@ -66,7 +66,7 @@ def no_model(error: Exception, request: Request, attempts: int) -> NoModel:
     elif isinstance(error, HfHubHTTPError) and _status(error) in (_UNAUTHORIZED, _FORBIDDEN):
         verdict = DownloadVerdict.MODEL_UNAUTHORIZED
         words = f"{endpoint} denied access to {repo} {asked}: {_in_words(error)}; check that the token is valid"
-    return NoModel(verdict, f"{request.uri}: {words}")
+    return NoModel(verdict, f"{request}{words}")
 
 
 def _cause(error: Exception) -> Exception:

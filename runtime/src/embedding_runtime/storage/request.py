@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from embedding_runtime.contract import DownloadVerdict
+from embedding_runtime.contract import CODE_VARIABLE, DownloadVerdict
 from embedding_runtime.storage.errors import NoModel
 
-__all__ = ["Hub", "Request", "client_environment"]
+__all__ = ["Hub", "Request", "client_environment", "trusts_code"]
 
 _PUBLIC = "https://huggingface.co"
+
+
+def trusts_code(environ: Mapping[str, str]) -> bool:
+    """Whether to download Python code from other repositories."""
+    return environ.get(CODE_VARIABLE, "").strip().lower() in ("1", "true", "yes")
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,17 @@ class Hub:
 
 @dataclass(frozen=True)
 class Request:
-    """A model at a hub. `uri` is the original URI."""
+    """A repository at a hub. `uri` is the original URI of the model."""
 
     uri: str
     repo_id: str
     revision: str | None
     hub: Hub
+    reason: str = ""
+    """Why this repository is needed, if it is not the model's."""
+
+    def __str__(self) -> str:
+        return f"{self.uri}: {self.reason}, and " if self.reason else f"{self.uri}: "
 
 
 def client_environment(home: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from embedding_operator.core.merge import merge
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
 from embedding_operator.resources.kubernetes import Container, EnvVar, EnvVarSource
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import DRAIN_FILE, MODEL_DIR, PVC_ROOT, HuggingFaceUri, PvcUri
+from embedding_runtime.contract import CODE_VARIABLE, DRAIN_FILE, MODEL_DIR, PVC_ROOT, HuggingFaceUri, PvcUri
 
 __all__ = ["pod_template"]
 
@@ -45,7 +45,7 @@ def pod_template(resolved: ResolvedService, settings: Settings) -> dict[str, Any
 
 def _initializer(resolved: ResolvedService, settings: Settings) -> dict[str, Any]:
     """The container that fetches the model: the built-in one, the storage container over it, the token over both."""
-    claim = _claim(resolved)
+    claim, is_of_hub = _claim(resolved), isinstance(resolved.uri, HuggingFaceUri)
     built_in = render(
         "initializer.yaml.j2",
         name=INITIALIZER,
@@ -54,7 +54,8 @@ def _initializer(resolved: ResolvedService, settings: Settings) -> dict[str, Any
         uri=resolved.service.spec.model.storage_uri,
         model_dir=str(MODEL_DIR),
         model_volume=str(MODEL_DIR.parent),
-        hf_endpoint=settings.hf_endpoint if isinstance(resolved.uri, HuggingFaceUri) else None,
+        hf_endpoint=settings.hf_endpoint if is_of_hub else None,
+        code_variable=CODE_VARIABLE if is_of_hub and resolved.serve.trust_remote_code else None,
         claim=claim,
         claim_dir=str(PVC_ROOT / claim) if claim else None,
     )

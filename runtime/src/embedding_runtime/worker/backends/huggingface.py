@@ -133,7 +133,7 @@ def load(spec: ModelSpec, options: LoadOptions = _DEFAULTS) -> HuggingFaceBacken
     """Load a model with the fastest forward function that does not change its vectors. Raises ModelRefused."""
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    remote_code.check(spec)
+    remote_code.prepare(spec)
     if torch.cuda.is_available():
         prepare_gpu()
         if spec.quantize is not Quantization.NONE:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 
 from embedding_runtime.contract import BackendName
-from embedding_runtime.model import ModelRefused, ModelSpec
+from embedding_runtime.model import ModelRefused, ModelSpec, remote_code
 from embedding_runtime.worker.backends import pickles, vllm_limits
 from embedding_runtime.worker.backends.base import Backend, LoadOptions
 from embedding_runtime.worker.backends.light import light_imports
@@ -41,6 +41,12 @@ _UNLESS_SET: Mapping[str, str] = {
 _DEFAULTS = LoadOptions()
 
 
+def _check_code(spec: ModelSpec) -> None:
+    """Raises ModelRefused if the model needs code that may not run: another backend would not help."""
+    if not spec.remote_code and remote_code.has_code(spec.root):
+        importlib.import_module("embedding_runtime.worker.backends.remote_code").prepare(spec)
+
+
 def load(name: BackendName, spec: ModelSpec, options: LoadOptions = _DEFAULTS, *, allow_pickle: bool) -> Backend:
     """Load a model with a backend, which takes seconds to a minute. Raises ModelRefused."""
     if name is not BackendName.FAKE and not allow_pickle:
@@ -48,6 +54,7 @@ def load(name: BackendName, spec: ModelSpec, options: LoadOptions = _DEFAULTS, *
     os.environ.update(_ALWAYS)
     os.environ.update({variable: value for variable, value in _UNLESS_SET.items() if variable not in os.environ})
     if name is BackendName.VLLM:
+        _check_code(spec)
         vllm_limits.check(spec)  # before its import, which takes half a minute
     # vLLM and a model's own code may need the modules that are left out.
     light = name is BackendName.HUGGINGFACE and not spec.remote_code

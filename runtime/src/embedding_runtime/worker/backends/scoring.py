@@ -18,7 +18,7 @@ from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import padded
 from embedding_runtime.worker.backends.pooling import activation, pool
 
-__all__ = ["Head", "PassThrough", "split"]
+__all__ = ["Head", "NoPooler", "PassThrough", "split"]
 
 
 def split(
@@ -44,7 +44,8 @@ def split(
     if not same:
         raise ModelRefused(
             f"{type(model).__name__} in {spec.directory} has a head that is not supported: it reads more than the "
-            "first token (or the mean of all tokens, if config.json has classifier_pooling: mean)"
+            "first token (or the mean of all tokens, if config.json has classifier_pooling: mean); use "
+            "sentence-transformers' CrossEncoder in the client, or serve a cross-encoder of the BERT family"
         )
     return transformer, head
 
@@ -60,7 +61,7 @@ class Head:
         transformer: Any = model.base_model
         pooler = getattr(transformer, "pooler", None)  # in BERT a layer between the first token and the head
         if pooler is not None:
-            transformer.pooler = None
+            transformer.pooler = NoPooler()
         setattr(model, model.base_model_prefix, PassThrough(pooler))
         self._model = model
         self._activation = activation(scores.activation, spec.directory)
@@ -80,6 +81,14 @@ class Head:
         """(pairs, hidden) -> (pairs, labels), in float32."""
         logits: Tensor = self._model(inputs_embeds=vectors[:, None].to(self._model.dtype)).logits
         return logits.float()
+
+
+class NoPooler(nn.Module):
+    """Replaces a pooler, which the transformer does not need. Some classes call it without checking that it exists."""
+
+    def forward(self, hidden: Tensor, *_: object, **__: object) -> Tensor:
+        """Computes nothing."""
+        return hidden
 
 
 class PassThrough(nn.Module):

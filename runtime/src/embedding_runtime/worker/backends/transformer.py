@@ -19,9 +19,9 @@ from transformers import (
 )
 
 from embedding_runtime.contract import Kind
-from embedding_runtime.model import ModelRefused, ModelSpec
+from embedding_runtime.model import ModelRefused, ModelSpec, remote_code
 from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
-from embedding_runtime.worker.backends import scoring, splade, tokenizer_check
+from embedding_runtime.worker.backends import own_module, scoring, splade, tokenizer_check
 from embedding_runtime.worker.backends.pooling import Head
 from embedding_runtime.worker.backends.probes import as_pairs, probe_texts
 from embedding_runtime.worker.backends.ragged import RaggedTensors
@@ -46,6 +46,7 @@ class Loaded:
 
 def load(spec: ModelSpec, *, thorough: bool = False) -> Loaded:
     """Load a model. `thorough`: with more probes, for comparison with another library. Raises ModelRefused."""
+    model: Any  # of transformers or of the model's own code
     if spec.splade is not None:
         tokenizer_check.check(spec)
         whole = _weights(spec)
@@ -54,8 +55,11 @@ def load(spec: ModelSpec, *, thorough: bool = False) -> Loaded:
         return Loaded(model, sparse, splade.mean_of_tokens, probes)
     if spec.scores is None:
         prompt_tokens, types = tokenizer_check.check(spec)
-        model = _weights(spec)
+        own = None if spec.custom_module is None else own_module.load(spec)
+        model = _weights(spec) if own is None else own.model
         head = Head(spec, model.device, prompt_tokens=prompt_tokens)
+        if own is not None:
+            own.check(head)
         probes = probe_texts(spec, model, prompt_tokens, thorough=thorough)
         if types:
             _give_types(model, next(iter(probes)))
@@ -92,28 +96,28 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
         raise ModelRefused(f"transformers cannot load {spec.directory}: {' '.join(str(error).split())}") from error
     # transformers initializes missing weights randomly. Its pooler is not used for vectors.
     missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
+    if missing and not spec.remote_code and remote_code.has_code(spec.root):
+        path, kind = spec.directory / "config.json", config.model_type
+        raise remote_code.needed(
+            spec.root,
+            f"{path} has auto_map, and transformers' own class for type {kind!r} does not fit the weights (it lacks "
+            f"{missing[0]}, {len(missing)} in all): the model",
+        )
     if missing:
         raise ModelRefused(
-            f"the weights in {spec.directory} lack {', '.join(missing[:_MAX_LISTED])} ({len(missing)} in all)"
+            f"the weights in {spec.directory} lack {', '.join(missing[:_MAX_LISTED])} ({len(missing)} in all): "
+            "use a complete copy of the model"
         )
     if (
         spec.scores is None and hasattr(model, "pooler") and not spec.remote_code
     ):  # which may not ask whether it is there
-        model.pooler = _NoPooler()
+        model.pooler = scoring.NoPooler()
     on_device: PreTrainedModel = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     return on_device
 
 
 _MAX_LISTED = 10
 """Missing weights that a message lists."""
-
-
-class _NoPooler(nn.Module):
-    """Replaces a pooler, which is not used for vectors. Some classes call it without checking that it exists."""
-
-    def forward(self, hidden: Tensor, *_: object, **__: object) -> Tensor:
-        """Computes nothing."""
-        return hidden
 
 
 def _give_types(model: PreTrainedModel, probe: TokenIds) -> None:

@@ -25,12 +25,12 @@ from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.protocol.requests import Output
 from embedding_runtime.protocol.rows import VectorRows
 from embedding_runtime.protocol.token_batch import TokenBatch
-from embedding_runtime.worker.backends import remote_code, tokenizer_check, vllm_coverage
+from embedding_runtime.worker.backends import remote_code, tokenizer_check, vllm_coverage, vllm_limits
 from embedding_runtime.worker.backends.base import LoadOptions
+from embedding_runtime.worker.backends.choice import own_classes
 from embedding_runtime.worker.backends.failure import batch_failed
 from embedding_runtime.worker.backends.pooling import activation, steps_of
 from embedding_runtime.worker.backends.self_test import SelfTest
-from embedding_runtime.worker.backends.vllm_limits import SEQ_POOLING
 from embedding_runtime.worker.backends.vllm_weights import LOAD_FORMAT, WeightsMissing
 
 __all__ = ["VllmBackend", "load"]
@@ -123,7 +123,7 @@ class VllmBackend:
 
 def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
     """Load a model. Raises ModelRefused, or vLLM's own errors for models whose support the tests cover."""
-    remote_code.check(spec)
+    remote_code.prepare(spec)
     if spec.scores is None:
         tokenizer_check.check(spec)
         types = False
@@ -139,24 +139,32 @@ def load(spec: ModelSpec, options: LoadOptions | None = None) -> VllmBackend:
         if test is None:
             _self_test(spec, "some weights are missing")  # transformers reports the names that the files have
         raise ModelRefused(
-            f"vLLM finds no weights in {spec.directory} for {missing}: use --backend=huggingface, or remove --backend"
+            f"vLLM finds no weights in {spec.directory} for {missing}: {vllm_limits.REMEDY}"
         ) from missing
     except Exception as error:
         # ValueError: an architecture or a setting that vLLM does not support. Models that the tests do not cover can
         # cause any exception.
         if test is None and not isinstance(error, ValueError):
             raise
-        message = " ".join(str(error).split())[:_MAX_MESSAGE]
-        raise ModelRefused(
-            f"vLLM cannot load {spec.directory}: {message}; try --backend=huggingface, or remove --backend"
-        ) from error
+        raise ModelRefused(_cannot_load(spec, " ".join(str(error).split())[:_MAX_MESSAGE])) from error
     if difference is not None:
         code = "the code that came with" if spec.remote_code else "transformers' code for"
         raise ModelRefused(
-            f"vLLM's results differ from those of {code} {spec.directory}: {difference}; "
-            "use --backend=huggingface, or remove --backend"
+            f"vLLM's results differ from those of {code} {spec.directory}: {difference}; {vllm_limits.REMEDY}"
         )
     return backend
+
+
+def _cannot_load(spec: ModelSpec, message: str) -> str:
+    """What to do about a model that vLLM cannot load; after that, vLLM's message."""
+    architecture = vllm_coverage.case_of(spec).architecture or "no architecture"
+    why = f"vLLM cannot load {spec.directory}: its config.json has {architecture}, "
+    if architecture in own_classes():
+        why += "for which vLLM has a class of its own that fails with these files"
+    else:
+        code = "the model's class" if spec.remote_code else "transformers' class"
+        why += f"for which vLLM has no class of its own, and it cannot run {code}"
+    return f"{why}; {vllm_limits.REMEDY}. vLLM's message: {message}"
 
 
 _IDENTITY = "torch.nn.modules.linear.Identity"
@@ -207,7 +215,7 @@ def _engine(spec: ModelSpec, options: LoadOptions) -> tuple[LLMEngine, str]:
             load_format=LOAD_FORMAT,
             trust_remote_code=spec.remote_code,
             pooler_config=PoolerConfig(
-                seq_pooling_type="CLS" if spec.scores else SEQ_POOLING[spec.pooling],
+                seq_pooling_type="CLS" if spec.scores else vllm_limits.SEQ_POOLING[spec.pooling],
                 use_activation=False,
             ),
             dtype=spec.dtype.value,

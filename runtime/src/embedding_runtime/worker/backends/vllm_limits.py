@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 from embedding_runtime.model import ModelRefused, ModelSpec, Pooling
 
-__all__ = ["SEQ_POOLING", "check", "problems"]
+__all__ = ["REMEDY", "SEQ_POOLING", "check", "problems"]
+
+REMEDY = "use --backend=huggingface, or remove --backend (of a service: spec.backend), which selects it"
 
 SEQ_POOLING: Mapping[tuple[Pooling, ...], str] = {
     (Pooling.CLS,): "CLS",
@@ -21,8 +23,7 @@ def check(spec: ModelSpec) -> None:
     """Raises ModelRefused with everything that vLLM does not support."""
     if found := problems(spec):
         raise ModelRefused(
-            f"vLLM cannot serve the model in {spec.directory} exactly: it {', and '.join(found)}; "
-            "use --backend=huggingface, or remove --backend"
+            f"vLLM cannot serve the model in {spec.directory} exactly: it {', and '.join(found)}; {REMEDY}"
         )
 
 
@@ -33,6 +34,8 @@ def problems(spec: ModelSpec) -> list[str]:
         problems.append(f"scores with {spec.scores.architecture} (vLLM supports {', '.join(sorted(_CLASSIFIERS))})")
     if spec.scores is not None and spec.remote_code:
         problems.append("computes scores with its own code")
+    if spec.custom_module is not None:
+        problems.append(f"computes token vectors with its own module {spec.custom_module}")
     if spec.splade is not None:
         problems.append("is a sparse encoder (SPLADE)")
     elif spec.scores is None and spec.pooling not in SEQ_POOLING:
