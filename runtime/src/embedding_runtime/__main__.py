@@ -1,4 +1,7 @@
-"""`python -m embedding_runtime serve FLAGS`. Exit code 2: invalid flags; 1: the model cannot be served."""
+"""`python -m embedding_runtime serve FLAGS`, or `check DIR`.
+
+Exit code 2: invalid flags; 1: the model cannot be served.
+"""
 
 import os
 import signal
@@ -41,12 +44,20 @@ Send a request to it:
 
   curl http://127.0.0.1:8080/openai/v1/embeddings -H 'Content-Type: application/json' \\
     -d '{"model": "sentence-transformer", "input": "This is an example sentence for embedding generation."}'
+
+See whether a model can be served, how, and how exactly, without a server:
+
+  python -m embedding_runtime check /mnt/models
 """
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command and return the exit code."""
     command, *flags = argv or ["--help"]
+    if command == "check":
+        from embedding_runtime.check import check  # noqa: PLC0415 it is no part of a server
+
+        return check(flags)
     if command != "serve" or {"-h", "--help"} & set(flags):
         return _help(requested=command in {"serve", "-h", "--help"})
     try:

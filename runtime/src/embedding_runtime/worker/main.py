@@ -43,6 +43,7 @@ __all__ = [
     "main",
     "measure",
     "settle",
+    "speed_of",
     "warm_up",
     "work",
 ]
@@ -112,7 +113,7 @@ def work(
         os.sched_setaffinity(0, share["cores"])  # before libraries start threads
     try:
         loaded = loads()
-        backend, speed = loaded.backend, _speed_of(loaded, choice.backend)
+        backend, speed = loaded.backend, speed_of(loaded, choice.backend)
         converted = loaded.spec.converted_tokenizer
         tokenizer = str(converted) if converted is not None and converted.is_file() else None
     except Exception as error:  # noqa: BLE001 a library may raise anything; the scheduler gets the error, and the process exits
@@ -225,7 +226,8 @@ def load(args: ServeArgs, share: Mapping[str, Any]) -> LoadedBackend:
     return LoadedBackend(spec, backend, seconds)
 
 
-def _speed_of(loaded: LoadedBackend, name: BackendName) -> Speed:
+def speed_of(loaded: LoadedBackend, name: BackendName) -> Speed:
+    """Warm up and measure a full batch. Raises ModelRefused."""
     begin = time.monotonic()
     warm_up(loaded.backend, loaded.spec, name)
     seconds = loaded.seconds + time.monotonic() - begin
