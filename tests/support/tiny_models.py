@@ -1,5 +1,6 @@
 """Tiny models of all architectures, with random weights and their own tokenizers, saved by sentence-transformers."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -180,7 +181,11 @@ def with_code_elsewhere(model: Path, code: Path, repository: str = "owner/code")
 
 def with_code_beside(model: Path, code: Path, repository: str = "owner/code") -> Path:
     """Puts the code of a repository where the initializer puts it. Returns the model."""
-    place, commit = repository_directory(model, repository), "0123456789" * 4
+    # transformers keeps the classes of a commit for the life of the process.
+    place, commit = (
+        repository_directory(model, repository),
+        hashlib.sha1(bytes(model), usedforsecurity=False).hexdigest(),
+    )
     shutil.copytree(code, place / "snapshots" / commit)
     (place / "refs").mkdir()
     (place / "refs" / "main").write_text(commit)

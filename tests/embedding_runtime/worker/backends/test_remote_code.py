@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,19 @@ huggingface = pytest.importorskip("embedding_runtime.worker.backends.huggingface
 remote_code = pytest.importorskip("embedding_runtime.worker.backends.remote_code")
 
 TEXTS = ["a", "", "the quick brown fox", "jumps over " * 12, *(f"query {n} " * n for n in range(1, 6))]
+
+
+@pytest.fixture(autouse=True)
+def no_code_of_other_tests(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers keeps the code of models by the name of their directory, for all processes and within each one."""
+    cache = tmp_path_factory.mktemp("modules")
+    for module in ("transformers.dynamic_module_utils", "transformers.utils.hub"):
+        monkeypatch.setattr(f"{module}.HF_MODULES_CACHE", str(cache))
+    monkeypatch.setenv("HF_MODULES_CACHE", str(cache))
+    monkeypatch.syspath_prepend(cache)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers_modules"]:
+        monkeypatch.delitem(sys.modules, name)
+
 
 SQUARING_BERT = """
 from transformers import BertModel
