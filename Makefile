@@ -27,7 +27,10 @@ demo: .venv/synced ## Serve the guide's model here, without a cluster, on PORT (
 
 test: .venv/synced tests/clients/.venv/synced $(JAVA_CLIENTS) ## Run all tests that need no cluster; ARGS="-m 'not model'" skips those with a real model
 	@tools/debian.sh chromedriver strace || echo "the tests of the playground, and of connections outwards, are skipped" >&2
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -m "not slow" $(ARGS)
+
+test-slow: .venv/synced ## Run the tests that test skips: models' own code and memory on vLLM (five minutes)
+	$(PYTHON) -m pytest -m slow $(ARGS)
 
 e2e: ## Start a cluster, install the chart, follow the guide, inject faults, remove the cluster (half an hour)
 e2e-slow: ## Run the tests that e2e skips: long outages and upgrades (20 minutes)
@@ -107,7 +110,7 @@ images: ## Build the images in the running cluster
 clean: ## Remove everything that was installed or built in this checkout
 	rm -rf .bench .bin .uv .venv tests/clients/.venv tests/clients/java/lib .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test e2e e2e-slow kstatus verify generate models format bench bench-lanes bench-cores bench-gpu bench-operator images clean
+.PHONY: help demo test test-slow e2e e2e-slow kstatus verify generate models format bench bench-lanes bench-cores bench-gpu bench-operator images clean
 
 $(UV): tools/debian.sh tools/uv.sh
 	@tools/debian.sh

@@ -33,6 +33,7 @@ MOST = 700
 """MiB. huggingface takes about 380 and vllm 520; with the libraries' own limits both take 1,000."""
 
 
+@pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.parametrize("backend", ["huggingface", "vllm"])
 def test_three_hundred_sizes_of_batches_twice_over_take_no_gibibyte(backend: str) -> None:

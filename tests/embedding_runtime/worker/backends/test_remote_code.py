@@ -89,8 +89,11 @@ def test_without_the_flag_remote_code_is_refused_and_not_run(tmp_path: Path, bac
     assert not ran.exists()
 
 
+BACKENDS = ["huggingface", pytest.param("vllm", marks=pytest.mark.slow)]
+
+
 @pytest.mark.model
-@pytest.mark.parametrize("backend", ["huggingface", "vllm"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_with_remote_code_the_server_returns_the_vectors_of_that_code(tmp_path: Path, backend: str) -> None:
     """Its code is copied below HOME, which in a pod is the one place that can be written to."""
     model = tiny.a_model_with_remote_code(tmp_path / "model", hidden_size=128)  # vLLM wants heads of 32 or more
@@ -104,6 +107,7 @@ def test_with_remote_code_the_server_returns_the_vectors_of_that_code(tmp_path: 
     assert list(home.rglob("modeling_novel.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_code_that_vllm_cannot_run_is_refused_with_the_other_backend(tmp_path: Path) -> None:
     model = tiny.a_model_with_remote_code(tmp_path, hidden_size=128, homemade=True)
@@ -285,7 +289,7 @@ def test_a_module_that_cannot_be_served_exactly_is_refused_by_name(
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("backend", ["huggingface", "vllm"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_server_runs_the_code_that_the_initializer_downloaded_and_asks_no_hub(tmp_path: Path, backend: str) -> None:
     original = tiny.a_model_with_remote_code(tmp_path / "original", hidden_size=128)
     wanted = reference_vectors(original)
