@@ -1,4 +1,4 @@
-"""Linux's prctl, which decides how a process is told of the end of its parent, and who adopts its descendants."""
+"""Linux's prctl: the signal that a process gets when its parent exits, and the adoption of orphaned processes."""
 
 import ctypes
 import os

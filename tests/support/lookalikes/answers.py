@@ -11,17 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from embedding_runtime.contract import BackendName, ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
-from embedding_runtime.protocol.rows import RaggedRows, Rows, VectorRows
+from embedding_runtime.protocol.rows import with_zeros
 from embedding_runtime.remote_code import CODE_DIR
 from embedding_runtime.worker.backends import registry
 from embedding_runtime.worker.main import warm_up
 
-__all__ = ["as_vectors"]
+__all__: list[str] = []
 
 
 def answer(backend: BackendName, directory: Path, texts: list[Any]) -> dict[str, object]:
@@ -36,21 +34,11 @@ def answer(backend: BackendName, directory: Path, texts: list[Any]) -> dict[str,
         warm_up(loaded, spec, backend)
         tokenizer = TextTokenizer(spec)
         ids = tokenizer.encode(texts) if spec.scores is None else tokenizer.encode_pairs(list(map(tuple, texts)))
-        alone = [as_vectors(loaded.embed(text), spec.dimensions)[0].tolist() for text in ids.singles()]
-        return {"alone": alone, "together": as_vectors(loaded.embed(ids), spec.dimensions).tolist()}
+        alone = [with_zeros(loaded.embed(text), spec.dimensions)[0].tolist() for text in ids.singles()]
+        return {"alone": alone, "together": with_zeros(loaded.embed(ids), spec.dimensions).tolist()}
     except Exception as refused:  # noqa: BLE001 vLLM raises what it likes
         said = str(refused) if isinstance(refused, ModelRefused) else f"{backend} failed: {refused!r}"
         return {"refused": " ".join(said.split())}
-
-
-def as_vectors(rows: Rows, dimensions: int) -> VectorRows:
-    """Sparse vectors with their zeros."""
-    if not isinstance(rows, RaggedRows):
-        return rows
-    found = np.zeros((len(rows), dimensions), dtype=np.float32)
-    for vector, text in zip(found, rows, strict=True):
-        vector[text.indices] = text.values[:, 0]
-    return found
 
 
 def main(backend: BackendName) -> None:

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["RaggedRows", "Rows", "VectorRows", "are_finite", "as_dense", "as_ragged", "concatenated"]
+__all__ = ["RaggedRows", "Rows", "VectorRows", "are_finite", "as_dense", "as_ragged", "concatenated", "with_zeros"]
 
 VectorRows = npt.NDArray[np.float32]
 """Shape (texts, dimensions), or (pairs, labels) for a cross-encoder."""
@@ -96,3 +96,13 @@ def as_ragged(rows: Rows) -> RaggedRows:
     if not isinstance(rows, RaggedRows):
         raise TypeError("expected ragged rows, not one vector for each text")
     return rows
+
+
+def with_zeros(rows: Rows, dimensions: int) -> VectorRows:
+    """Sparse vectors as dense ones, shape (texts, dimensions). Dense rows are returned as they are."""
+    if not isinstance(rows, RaggedRows):
+        return rows
+    found = np.zeros((len(rows), dimensions), dtype=np.float32)
+    for vector, text in zip(found, rows, strict=True):
+        vector[text.indices] = text.values[:, 0]
+    return found

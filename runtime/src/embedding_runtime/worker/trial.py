@@ -17,7 +17,7 @@ from embedding_runtime.contract import Kind, ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.observability import logs
-from embedding_runtime.protocol.rows import RaggedRows, Rows, VectorRows
+from embedding_runtime.protocol.rows import with_zeros
 from embedding_runtime.worker.main import choice_of, load, speed_of
 
 __all__: list[str] = []
@@ -60,18 +60,8 @@ def _backend(args: ServeArgs, share: dict[str, Any]) -> dict[str, Any]:
         "batch_tokens": speed.batch_tokens,
         "tokens_per_second": speed.tokens_per_second,
         "peak_bytes": peak,
-        "rows": {place: _dense(loaded.backend.embed(text), spec)[0].tolist() for place, text in fitting},
+        "rows": {place: with_zeros(loaded.backend.embed(text), spec.dimensions)[0].tolist() for place, text in fitting},
     }
-
-
-def _dense(rows: Rows, spec: ModelSpec) -> VectorRows:
-    """Sparse vectors with their zeros."""
-    if not isinstance(rows, RaggedRows):
-        return rows
-    found = np.zeros((len(rows), spec.dimensions), dtype=np.float32)
-    for vector, text in zip(found, rows, strict=True):
-        vector[text.indices] = text.values[:, 0]
-    return found
 
 
 def _reference(args: ServeArgs) -> dict[str, Any]:

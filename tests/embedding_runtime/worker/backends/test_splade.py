@@ -11,10 +11,9 @@ import pytest
 from embedding_runtime.contract import BackendName, Dtype, Kind, Quantization, ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
-from embedding_runtime.protocol.rows import as_ragged
+from embedding_runtime.protocol.rows import as_ragged, with_zeros
 from embedding_runtime.worker.backends import registry
 from embedding_runtime.worker.backends.choice import choose
-from support.lookalikes.answers import as_vectors
 
 # Words between libraries while sentence-transformers is imported and loads.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -72,9 +71,9 @@ def check(model: Path) -> None:
     together = as_ragged(backend.embed(ids))
     assert (together.values > 0).all()
     order = np.random.default_rng(6).permutation(len(ids))
-    shuffled = as_vectors(as_ragged(backend.embed(ids.reordered(order))).reordered(np.argsort(order)), spec.dimensions)
-    alone = np.concatenate([as_vectors(backend.embed(text), spec.dimensions) for text in ids.singles()])
-    for found in (as_vectors(together, spec.dimensions), shuffled, alone):
+    shuffled = with_zeros(as_ragged(backend.embed(ids.reordered(order))).reordered(np.argsort(order)), spec.dimensions)
+    alone = np.concatenate([with_zeros(backend.embed(text), spec.dimensions) for text in ids.singles()])
+    for found in (with_zeros(together, spec.dimensions), shuffled, alone):
         assert np.abs(found - wanted).max() < 1e-4
         assert np.array_equal(found > 1e-4, wanted > 1e-4)
 
@@ -115,7 +114,7 @@ def test_a_smaller_type_stays_close(tmp_path: Path) -> None:
     spec = ModelSpec.read(tiny.a_sparse_encoder(tmp_path, tiny.SHAPES["bert"]))
     ids = TextTokenizer(spec).encode(TEXTS)
     full, small = (
-        as_vectors(
+        with_zeros(
             registry.load(BackendName.HUGGINGFACE, replace(spec, dtype=kind), allow_pickle=False).embed(ids),
             spec.dimensions,
         )
