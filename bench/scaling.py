@@ -5,7 +5,9 @@ Examples:
   python -m bench.scaling --cores 2 --systems "huggingface,huggingface --workers=2 --frontends=2"
                                                                  two set-ups on the same two cores
   python -m bench.scaling --gpu                                  float16 on a GPU, MiniLM and BERT-base's shape
-  python -m bench.scaling -o json >run.json                      every figure of every round
+  python -m bench.scaling --cores 2 --systems "huggingface,huggingface --dtype=bfloat16"
+                                                                 float32 and bfloat16
+  python -m bench.scaling -o json >run.jsonl                     every figure of every round, a line a measurement
 
 A server gets the first cores. Clients get the other cores if at least two are left, otherwise all. With --gpu all
 processes have all cores. Figures are medians of the rounds; ratios are to the same system on two cores in the same
@@ -30,7 +32,7 @@ from bench.progress import Progress
 from bench.results import Measured
 from bench.rounds import START, check_vectors, reference
 from bench.sessions import TURN_ERRORS, Inputs, Vectors, session
-from bench.systems import ENCODE, server
+from bench.systems import ENCODE, least_cosine, server
 from bench.table import markdown_table
 from bench.workloads import Cell
 
@@ -69,6 +71,8 @@ class Point:
     round: int
     found: dict[str, Measured]
     """By the cell of the column."""
+    cosine: float | None = None
+    """The lowest one with the reference."""
     tokens_per_second: float | None = None
     """Only for the backend in process."""
     failed: str | None = None
@@ -100,7 +104,10 @@ def main() -> int:
                             point = _measure(system, cores, number, same)
                             progress.say(point.failed or "done")
                             points.append(point)
-    print(json.dumps([_plain(each) for each in points], indent=1) if args.output == "json" else table(points, columns))
+                            if args.output == "json":  # at once: a run that is cut off keeps what it measured
+                                print(json.dumps(_plain(point)), flush=True)
+    if args.output == "table":
+        print(table(points, columns))
     return int(any(each.failed for each in points))
 
 
@@ -126,13 +133,14 @@ def _measure(system: str, cores: int, number: int, same: _Conditions) -> Point:
     others = same.all_cores[cores:]
     clients = others if len(others) >= 2 else same.all_cores  # noqa: PLR2004 one for wrk, one for the kernel
     found: dict[str, Measured] = {}
+    cosine = None
     try:
         with _pinned(same.all_cores[:cores]):
             if system == IN_PROCESS:
                 speed = _in_process(same.inputs)
                 return Point(same.model, system, cores, number, {}, tokens_per_second=speed)
             with session(system, same.inputs) as running:
-                check_vectors(running.vectors(), same.expected)
+                cosine = check_vectors(running.vectors(), same.expected, least_cosine(system))
                 with _pinned(clients):
                     for column in same.columns:
                         cell = _OF_ENCODE.get(column) if system == ENCODE else column
@@ -140,8 +148,8 @@ def _measure(system: str, cores: int, number: int, same: _Conditions) -> Point:
                             found[str(column)] = figures
                         running.settle()
     except TURN_ERRORS as error:
-        return Point(same.model, system, cores, number, found, failed=str(error) or repr(error))
-    return Point(same.model, system, cores, number, found)
+        return Point(same.model, system, cores, number, found, cosine, failed=str(error) or repr(error))
+    return Point(same.model, system, cores, number, found, cosine)
 
 
 @contextmanager

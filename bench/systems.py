@@ -8,11 +8,17 @@ from pathlib import Path
 
 from bench.workloads import MAX_TOKENS, MODEL
 
-__all__ = ["ENCODE", "OURS", "SERVERS", "SYSTEMS", "Server", "server"]
+__all__ = ["ENCODE", "EXACT", "OURS", "SERVERS", "SYSTEMS", "Server", "least_cosine", "server"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
 DEVICE = "cuda" if shutil.which("nvidia-smi") else "cpu"
+
+EXACT = 0.9999
+"""The lowest accepted cosine with the vectors of sentence-transformers."""
+
+_LOW_PRECISION = 0.999
+"""Default of the runtime's --minimum_cosine."""
 
 ENCODE = "encode"
 """sentence-transformers, in process: no server."""
@@ -83,6 +89,8 @@ SYSTEMS = ("huggingface", ENCODE, "infinity", "vllm-server", "vllm")
 def server(system: str) -> Server:
     """The server of a system. This project's may have flags after the name: `huggingface --workers=2 --frontends=2`.
 
+    They replace those that every system gets: `huggingface --dtype=bfloat16`.
+
     Raises ValueError for an unknown name, and for flags after the name of another system.
     """
     name, *flags = system.split()
@@ -90,5 +98,16 @@ def server(system: str) -> Server:
         raise ValueError(f"{name!r} is not a server: choose from {', '.join(SERVERS)}")
     if flags and name not in OURS:
         raise ValueError(f"{system!r}: only {' and '.join(OURS)} take flags")
-    plain = SERVERS[name]
-    return replace(plain, argv=lambda model, port, dtype: [*plain.argv(model, port, dtype), *flags])
+    plain, given = SERVERS[name], {flag.partition("=")[0] for flag in flags}
+
+    def argv(model: Path, port: int, dtype: str) -> list[str]:
+        return [*(part for part in plain.argv(model, port, dtype) if part.partition("=")[0] not in given), *flags]
+
+    return replace(plain, argv=argv)
+
+
+def least_cosine(system: str) -> float:
+    """The lowest accepted cosine with the vectors of sentence-transformers, lower where flags ask for low precision."""
+    flags = dict(flag.partition("=")[::2] for flag in system.split()[1:])
+    low = "--quantize" in flags or flags.get("--dtype") == "bfloat16"
+    return float(flags.get("--minimum_cosine", _LOW_PRECISION)) if low else EXACT

@@ -1,12 +1,14 @@
 """The tables of bench.scaling and bench.lanes, from given figures."""
 
+from pathlib import Path
+
 import pytest
 
 from bench.lanes import Lanes
 from bench.lanes import table as lanes_table
 from bench.results import Measured
 from bench.scaling import IN_PROCESS, Point, table
-from bench.systems import server
+from bench.systems import EXACT, least_cosine, server
 from bench.workloads import Cell
 
 MIXED, ALONE = Cell("mixed", 32, 16), Cell("short", 1, 1)
@@ -65,3 +67,22 @@ def test_only_servers_of_this_project_take_flags(tmp_path: object) -> None:
         server("infinity --workers=2")
     with pytest.raises(ValueError, match="'tei' is not a server"):
         server("tei")
+
+
+def test_flags_after_a_system_replace_those_that_every_system_gets() -> None:
+    argv = server("huggingface --dtype=bfloat16 --workers=2").argv(Path("model"), 80, "float32")
+    assert [part for part in argv if part.startswith("--dtype")] == ["--dtype=bfloat16"]
+    assert argv[-1] == "--workers=2"
+
+
+@pytest.mark.parametrize(
+    ("system", "least"),
+    [
+        ("encode", EXACT),
+        ("huggingface --workers=2", EXACT),
+        ("huggingface --dtype=bfloat16", 0.999),
+        ("huggingface --quantize=int8 --minimum_cosine=0.99", 0.99),
+    ],
+)
+def test_vectors_of_low_precision_need_the_cosine_that_the_runtime_asks_for(system: str, least: float) -> None:
+    assert least_cosine(system) == least
