@@ -16,7 +16,10 @@ from embedding_runtime.model import ModelSpec
 from embedding_runtime.worker.backends.choice import Choice
 from support.models import packaged_minilm
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    pytest.mark.usefixtures("loggers_as_they_were"),
+]
 
 pytest.importorskip("torch")
 tiny = pytest.importorskip("support.tiny_models")

@@ -3,7 +3,6 @@
 import contextvars
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,17 +10,9 @@ from embedding_runtime.contract import LogFormat
 from embedding_runtime.frontend.context import request_id
 from embedding_runtime.observability import logs
 
+pytestmark = pytest.mark.usefixtures("loggers_as_they_were")
+
 TEXT = "a-text-nobody-may-see"
-
-
-@pytest.fixture(autouse=True)
-def _loggers_as_they_were() -> Iterator[None]:
-    root, ours = logging.getLogger(), logging.getLogger("embedding_runtime")
-    before = root.handlers[:], root.level, ours.level, logs.ACCESS.level
-    yield
-    root.handlers[:] = before[0]
-    for logger, level in zip((root, ours, logs.ACCESS), before[1:], strict=True):
-        logger.setLevel(level)
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:

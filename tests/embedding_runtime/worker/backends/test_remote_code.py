@@ -94,10 +94,13 @@ BACKENDS = ["huggingface", pytest.param("vllm", marks=pytest.mark.slow)]
 
 @pytest.mark.model
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_with_remote_code_the_server_returns_the_vectors_of_that_code(tmp_path: Path, backend: str) -> None:
+def test_with_remote_code_the_server_returns_the_vectors_of_that_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
     """Its code is copied below HOME, which in a pod is the one place that can be written to."""
     model = tiny.a_model_with_remote_code(tmp_path / "model", hidden_size=128)  # vLLM wants heads of 32 or more
     ran, home = tmp_path / "ran", tmp_path / "home"
+    monkeypatch.delenv("HF_MODULES_CACHE")
     env = {"OWN_CODE_RAN": str(ran), "HOME": str(home)}
     with RuntimeServer(backend, model=model, env=env, trust_remote_code=True) as server:
         answer = server.ready(seconds=240).embeddings(input=TEXTS).json()
