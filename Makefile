@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PORT ?= 8080
 BACKEND ?= vllm
 ARGS ?=
+TESTERS ?= 2
 KSTATUS_DIR ?= e2e/.recorded
 
 PYTHON := .venv/bin/python
@@ -25,9 +26,9 @@ help: ## List the commands
 demo: .venv/synced ## Serve the guide's model here, without a cluster, on PORT (8080) with BACKEND (vllm or huggingface)
 	@PYTHONPATH=tests $(PYTHON) tools/demo.py --backend $(BACKEND) --port $(PORT)
 
-test: .venv/synced tests/clients/.venv/synced $(JAVA_CLIENTS) ## Run all tests that need no cluster; ARGS="-m 'not model'" skips those with a real model
+test: .venv/synced tests/clients/.venv/synced $(JAVA_CLIENTS) ## Run all tests that need no cluster, in TESTERS (2) processes; ARGS="-m 'not model and not slow'" skips those with a real model
 	@tools/debian.sh chromedriver strace || echo "the tests of the playground, and of connections outwards, are skipped" >&2
-	$(PYTHON) -m pytest -m "not slow" $(ARGS)
+	$(PYTHON) -m pytest -m "not slow" -n $(TESTERS) --dist worksteal $(ARGS)
 
 test-slow: .venv/synced ## Run the tests that test skips: models' own code and memory on vLLM (five minutes)
 	$(PYTHON) -m pytest -m slow $(ARGS)

@@ -49,7 +49,7 @@ def ask(port: int, requests: int, seed: int) -> None:
             answers.read(length)
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_memory_does_not_grow_over_a_hundred_thousand_requests_of_random_sizes() -> None:
     with RuntimeServer("fake", max_inputs=64) as server, ThreadPoolExecutor(CONNECTIONS) as pool:

@@ -8,22 +8,23 @@ Compared = Callable[[str, str, str, str, float], None]
 
 MATES = ("alone", "together", "shuffled")
 
-DISTANCES = pytest.StashKey[dict[tuple[str, str, str], dict[str, float]]]()
+DISTANCE = "distance from sentence-transformers"
 
 
 @pytest.fixture
-def compared(request: pytest.FixtureRequest) -> Compared:
+def compared(record_property: Callable[[str, object], None]) -> Compared:
     """Notes how far a model's rows were off: model, backend, file format, batch mates, distance."""
-    table = request.config.stash.setdefault(DISTANCES, {})
+    return lambda *noted: record_property(DISTANCE, noted)  # a property reaches the summary from every process
 
-    def note(model: str, backend: str, file_format: str, mates: str, off: float) -> None:
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [each for kind in ("passed", "failed") for each in terminalreporter.getreports(kind)]
+    noted = [
+        value for each in reports if each.when == "call" for name, value in each.user_properties if name == DISTANCE
+    ]
+    table: dict[tuple[str, str, str], dict[str, float]] = {}
+    for model, backend, file_format, mates, off in noted:
         table.setdefault((model, backend, file_format), {})[mates] = abs(off)
-
-    return note
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    table = config.stash.get(DISTANCES, {})
     if not table:
         return
     terminalreporter.section("largest distance from sentence-transformers: 1 - cosine; of scores, the difference")
