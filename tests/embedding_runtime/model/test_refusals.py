@@ -45,7 +45,11 @@ def a_model_of(directory: Path, *types: str, **says: Any) -> Path:
             "it is a sparse encoder of another kind than SPLADE",
             "use sentence-transformers' SparseEncoder",
         ),
-        ([f"{ST}.models.Transformer", f"{ST}.cross_encoder.modules.LogitScore"], "next token", "serve a cross-encoder"),
+        (
+            [f"{ST}.models.Transformer", f"{ST}.cross_encoder.modules.LogitScore"],
+            "next token",
+            "CrossEncoder, as Transformer + LogitScore",
+        ),
         ([f"{ST}.models.WordEmbeddings", f"{ST}.models.Pooling"], "no transformer", "serve a model with a transformer"),
         ([f"{ST}.models.CLIPModel"], "it also embeds images", "serve a model that embeds texts"),
         ([f"{ST}.models.Router", f"{ST}.models.Pooling"], "by different modules", "save the chain that you need"),

@@ -69,50 +69,77 @@ def architecture_in(directory: Path) -> str:
 
 
 def read_sentence_config(
-    directory: Path, kind: Kind, *, default_task: str = "feature-extraction", has_own_module: bool = False
+    directory: Path,
+    kind: Kind,
+    *,
+    task: str | None = None,
+    default_task: str = "feature-extraction",
+    has_own_module: bool = False,
 ) -> Mapping[str, Any]:
     """Read sentence_bert_config.json. Raises ModelRefused for settings that are not supported.
 
-    `default_task`: transformer_task of the module's class. `has_own_module`: arguments are for a module of the model's
-    own code, which interprets them.
+    `task`: the supported transformer_task; None: that of the kind. `default_task`: transformer_task of the module's
+    class. `has_own_module`: arguments are for a module of the model's own code, which interprets them. For a
+    cross-encoder with a chat template, the result has `message` and `chat_template` (see `ChatTemplate.read`).
     """
     files = sorted(directory.glob("sentence_*_config.json"))  # formerly also sentence_roberta_config.json and others
     if not files:
         return {}
     file = files[0]
     config = object_in(file)
-    unsupported = [name for name in ("processing_kwargs", "query_expansion") if config.get(name)]
-    task, text, output = _USUAL[kind]
+    task = task or _TASKS[kind]
+    result, output = _OUTPUTS[task]
+    text = {"method": "forward", "method_output_name": result}
+    modalities = config.get("modality_config", {"text": text})
+    message = modalities.get("message") if isinstance(modalities, dict) else None
+    processing = config.get("processing_kwargs") or {}
+    unsupported = []
+    if processing and (message is None or not isinstance(processing, dict) or processing.keys() != {"chat_template"}):
+        unsupported.append("processing_kwargs")
+    if config.get("query_expansion"):
+        unsupported.append("query_expansion")
     if config.get("transformer_task", default_task) != task:
         unsupported.append("transformer_task")
-    modalities = config.get("modality_config", {"text": text})
     if (
         not isinstance(modalities, dict)
         or modalities.get("text") != text
         or config.get("module_output_name", output) != output
     ):
         unsupported.append("modality_config")
-    elif "message" in modalities:
+    elif message is not None and kind is not Kind.CROSS_ENCODER:
         unsupported.append("modality_config.message (a chat template around every text)")
+    elif message is not None and not (
+        isinstance(message, dict) and message | text == message and message.get("format", "auto") in _FORMS
+    ):
+        unsupported.append("modality_config.message")
     if unsupported:
         raise ModelRefused(
             f"{file} sets {', '.join(unsupported)}, which is not supported, because it changes vectors: "
             "use a model without it, or sentence-transformers in the client"
         )
     known = {name: config[name] for name in ("do_lower_case", "max_seq_length") if name in config}
+    if message is not None:
+        known |= {"message": message, "chat_template": processing.get("chat_template") or {}}
     return known if has_own_module else {**known, **arguments.overrides(file, config, kind)}
 
 
-_USUAL = {
-    Kind.EMBEDDING_MODEL: (
-        "feature-extraction",
-        {"method": "forward", "method_output_name": "last_hidden_state"},
-        "token_embeddings",
-    ),
-    Kind.SPARSE_ENCODER: ("fill-mask", {"method": "forward", "method_output_name": "logits"}, "token_embeddings"),
-    Kind.CROSS_ENCODER: ("sequence-classification", {"method": "forward", "method_output_name": "logits"}, "scores"),
+_TASKS = {
+    Kind.EMBEDDING_MODEL: "feature-extraction",
+    Kind.SPARSE_ENCODER: "fill-mask",
+    Kind.CROSS_ENCODER: "sequence-classification",
 }
-"""Supported values of transformer_task, modality_config and module_output_name."""
+"""transformer_task of each kind; a cross-encoder may have another one."""
+
+_OUTPUTS = {
+    "feature-extraction": ("last_hidden_state", "token_embeddings"),
+    "fill-mask": ("logits", "token_embeddings"),
+    "sequence-classification": ("logits", "scores"),
+    "text-generation": ("logits", "causal_logits"),
+}
+"""Supported values of method_output_name and module_output_name by transformer_task."""
+
+_FORMS = ("auto", "flat", "structured")
+"""Values of modality_config.message.format."""
 
 
 def _max_length(directory: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> int:

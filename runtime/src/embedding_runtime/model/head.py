@@ -10,7 +10,7 @@ from embedding_runtime.model import remote_code
 from embedding_runtime.model.files import ModelRefused, check_weights, json_in, number, object_in, object_or_nothing
 from embedding_runtime.model.other_kinds import refused_modules
 
-__all__ = ["Cut", "Dense", "Head", "Modules", "Normalize", "Pooling", "Step"]
+__all__ = ["Cut", "Dense", "Head", "Modules", "Normalize", "Pooling", "Step", "modules_in"]
 
 
 class Pooling(StrEnum):
@@ -75,11 +75,7 @@ class Modules:
         `trust_remote_code`: the first module may be a class of the model's own code.
         """
         path = directory / "modules.json"
-        listed = json_in(path)
-        try:
-            modules = [(str(module["type"]), directory / _inside(path, str(module["path"]))) for module in listed]
-        except (KeyError, TypeError) as error:
-            raise ModelRefused(f"{path} must be a list of modules with type and path") from error
+        modules = modules_in(directory)
         kinds = [kind for kind, _ in modules]
         names = [kind.rpartition(".")[2] for kind in kinds]
         directories = [where for _, where in modules]
@@ -98,6 +94,22 @@ class Modules:
         if custom is not None and not trust_remote_code:
             raise remote_code.needed(directory, f"{path} has type {custom!r}: a module of this kind")
         return cls(directories[0], list(zip(names[1:], directories[1:], strict=True)), custom)
+
+
+def modules_in(directory: Path) -> Sequence[tuple[str, Path]]:
+    """Class and directory of each module in modules.json. Raises ModelRefused."""
+    path = directory / "modules.json"
+    listed = json_in(path)
+    try:
+        return [(str(module["type"]), directory / _inside(path, str(module["path"]))) for module in listed]
+    except (KeyError, TypeError) as error:
+        raise ModelRefused(f"{path} must be a list of modules with type and path") from error
+
+
+def _inside(path: Path, relative: str) -> str:
+    if Path(relative).is_absolute() or ".." in Path(relative).parts:
+        raise ModelRefused(f"{path} has a module outside of the model's directory: {relative}")
+    return relative
 
 
 _SPARSE = (["MLMTransformer", "SpladePooling"], ["Transformer", "SpladePooling"])
@@ -122,14 +134,15 @@ class Head:
     """Size of a token's vector."""
 
     @classmethod
-    def read(cls, listed: Sequence[tuple[str, Path]]) -> Self:
-        """Raises ModelRefused."""
+    def read(cls, listed: Sequence[tuple[str, Path]], *, output: str = "sentence_embedding") -> Self:
+        """Raises ModelRefused. `output`: module_output_name of the modules after the pooling."""
         path = listed[0][1] / "config.json"
         config = object_in(path)
         pooling = _pooling(path, config)
         hidden = number(path, config, "embedding_dimension", "word_embedding_dimension")
         dimensions = hidden * len(pooling)
-        steps = tuple(_STEPS[name](where) for name, where in listed[1:] if name in _STEPS)  # not Dropout: for training
+        # Dropout is for training.
+        steps = tuple(_STEPS[name](where, output) for name, where in listed[1:] if name in _STEPS)
         for dense in (step for step in steps if isinstance(step, Dense)):
             if dense.inputs != dimensions:
                 raise ModelRefused(
@@ -165,10 +178,10 @@ def _pooling(path: Path, config: Mapping[str, Any]) -> tuple[Pooling, ...]:
     return tuple(Pooling(mode) for mode in modes)
 
 
-def _dense(directory: Path) -> Dense:
+def _dense(directory: Path, output: str) -> Dense:
     path = directory / "config.json"
     config = object_in(path)
-    _check_operates_on_sentence(path, config)
+    _check_operates_on_sentence(path, config, output)
     check_weights(directory)
     activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
     if not isinstance(activation, str) or not activation.startswith("torch.nn."):
@@ -186,26 +199,22 @@ def _dense(directory: Path) -> Dense:
     )
 
 
-def _normalize(directory: Path) -> Normalize:
+def _normalize(directory: Path, output: str) -> Normalize:
     path = directory / "config.json"  # since 5.4
-    _check_operates_on_sentence(path, object_or_nothing(path))
+    _check_operates_on_sentence(path, object_or_nothing(path), output)
     return Normalize()
 
 
-_STEPS: Mapping[str, Callable[[Path], Step]] = {"Dense": _dense, "Normalize": _normalize}
+_STEPS: Mapping[str, Callable[[Path, str], Step]] = {"Dense": _dense, "Normalize": _normalize}
 
 
-def _check_operates_on_sentence(path: Path, config: Mapping[str, Any]) -> None:
-    """Refuse modules that operate on token vectors."""
-    for key in ("module_input_name", "module_output_name"):
-        if config.get(key) not in (None, "sentence_embedding"):
+def _check_operates_on_sentence(path: Path, config: Mapping[str, Any], output: str) -> None:
+    """Refuse modules that operate on token vectors, or return something else than `output`."""
+    source = config.get("module_input_name") or "sentence_embedding"
+    names = {"module_input_name": source, "module_output_name": config.get("module_output_name") or source}
+    for (key, value), expected in zip(names.items(), ("sentence_embedding", output), strict=True):
+        if value != expected:
             raise ModelRefused(
-                f"{path} has {key} {config[key]}, but only sentence_embedding is supported: use a model "
+                f"{path} has {key} {value}, but only {expected} is supported: use a model "
                 "whose modules after the pooling change the vector of the text"
             )
-
-
-def _inside(path: Path, relative: str) -> str:
-    if Path(relative).is_absolute() or ".." in Path(relative).parts:
-        raise ModelRefused(f"{path} has a module outside of the model's directory: {relative}")
-    return relative

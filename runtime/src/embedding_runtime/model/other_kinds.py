@@ -16,8 +16,8 @@ _SPARSE = (
     "serve a SPLADE model"
 )
 _LOGITS = (
-    "it is a reranker that reads its score from a language model's next token, and this server needs a classification "
-    "head: convert it to a ...ForSequenceClassification model, or serve a cross-encoder"
+    "it is a reranker that reads its score from a language model's next token, and config_sentence_transformers.json "
+    "does not have model_type CrossEncoder: save it with CrossEncoder, as Transformer + LogitScore"
 )
 _MULTIVECTOR = (
     "it returns a vector for each token (ColBERT), and this server returns one for each text: use "

@@ -1,19 +1,49 @@
-"""Reads the head of a cross-encoder: number of scores, activation, labels."""
+"""Reads the head of a cross-encoder: what computes its scores, their number, activation and labels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from embedding_runtime.model.files import ModelRefused, json_in, object_in
-from embedding_runtime.model.other_kinds import refused_modules
+from embedding_runtime.model.files import ModelRefused, object_in
 
-__all__ = ["Scores", "check_modules"]
+__all__ = ["ScoreTokens", "Scores"]
+
+
+@dataclass(frozen=True)
+class ScoreTokens:
+    """Tokens whose logits are the score of a language model, after the last token of the pair (LogitScore)."""
+
+    true: int | str
+    """Id or text of the token of a match. A text is looked up in transformers' tokenizer."""
+    false: int | str | None
+    """Token whose logit is subtracted; None: nothing is subtracted."""
+
+    @classmethod
+    def read(cls, directory: Path, vocabulary: int) -> Self:
+        """Read LogitScore's `directory`. Raises ModelRefused. `vocabulary`: number of logits."""
+        path = directory / "config.json"
+        config = object_in(path)
+        for name in ("true_token_id", "false_token_id"):
+            token = config.get(name)
+            if not (type(token) is int and 0 <= token < vocabulary) and (token is not None or name == "true_token_id"):
+                raise ModelRefused(
+                    f"{path} has {name} {token!r}, which must be a token id below {vocabulary}, the model's vocab_size"
+                )
+        if config.get("module_input_name", _LOGITS) != _LOGITS:
+            raise ModelRefused(
+                f"{path} has module_input_name {config['module_input_name']!r}, but only {_LOGITS} is supported: save "
+                "the model with sentence-transformers' LogitScore as it is"
+            )
+        return cls(config["true_token_id"], config.get("false_token_id"))
+
+
+_LOGITS = "causal_logits"
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The head of a `...ForSequenceClassification` model."""
+    """What computes the scores of a pair: a classification head, tokens' logits, or the last layer after a pooling."""
 
     labels: int
     """Number of scores per pair; a reranker has one."""
@@ -23,23 +53,31 @@ class Scores:
     """Class of the model in transformers."""
     names: tuple[str, ...] = field(default=(), compare=False, repr=False)
     """Names of the labels; they do not affect scores."""
+    tokens: ScoreTokens | None = field(default=None, repr=False)  # `space` has it where there are any
+    """Tokens of a language model; None for other cross-encoders."""
 
     @classmethod
-    def read(cls, directory: Path, saved: str | None) -> tuple[Self, tuple[str, ...]]:
+    def read(
+        cls, directory: Path, saved: str | None, *, tokens: ScoreTokens | None = None, outputs: int | None = None
+    ) -> tuple[Self, tuple[str, ...]]:
         """Return the head and a list of assumptions. `saved`: the activation in config_sentence_transformers.json.
 
-        Raises ModelRefused.
+        `tokens`: of a language model. `outputs`: of the last layer after a pooling; None: config.json says how many
+        labels there are. Raises ModelRefused.
         """
         path = directory / "config.json"
         config = object_in(path)
         architecture = next(iter(config.get("architectures") or []), "unknown")
-        if not architecture.endswith("ForSequenceClassification"):
+        suffix = "" if outputs else "ForSequenceClassification" if tokens is None else "ForCausalLM"
+        if not architecture.endswith(suffix):
+            which = "cross-encoders" if tokens is None else "cross-encoders with LogitScore"
             raise ModelRefused(
-                f"{path} has the architecture {architecture}, but of cross-encoders only "
-                "...ForSequenceClassification is supported"
+                f"{path} has the architecture {architecture}, but of {which} only ...{suffix} is supported"
             )
         names = config.get("id2label")
         labels = config.get("num_labels", 2) if names is None else len(names)
+        if tokens is not None or outputs is not None:
+            names, labels = None, outputs or 1
         if not isinstance(labels, int) or labels < 1:
             raise ModelRefused(f"{path} has {labels} labels, but a cross-encoder needs at least one")
         activation = _SIGMOID if labels == 1 else _IDENTITY
@@ -52,7 +90,7 @@ class Scores:
                 foreign.append(name)
         given = names if isinstance(names, dict) else {}
         named = tuple(str(given.get(str(label), f"LABEL_{label}")) for label in range(labels))
-        return cls(labels, activation, architecture, named), tuple(
+        return cls(labels, activation, architecture, named, tokens), tuple(
             f"activation {activation}: the files have {name}, which is not a class of torch" for name in foreign
         )
 
@@ -71,18 +109,3 @@ def _activation(config: Mapping[str, Any]) -> Any:
     if "activation_fn" in since_4:
         return since_4["activation_fn"]
     return config.get("sbert_ce_default_activation_function")
-
-
-def check_modules(directory: Path) -> None:
-    """Raises ModelRefused unless modules.json has exactly one Transformer in the top directory."""
-    path = directory / "modules.json"
-    listed = json_in(path)
-    try:
-        modules = [(str(module["type"]), str(module["path"])) for module in listed]
-    except (KeyError, TypeError) as error:
-        raise ModelRefused(f"{path} must be a list of modules with type and path") from error
-    official = all(kind.startswith("sentence_transformers.") for kind, _ in modules)
-    if not official or [(kind.rpartition(".")[2], where) for kind, where in modules] != [("Transformer", "")]:
-        raise refused_modules(
-            path, [kind for kind, _ in modules], "a cross-encoder must have one Transformer with a classification head"
-        )

@@ -40,6 +40,8 @@ def digest(spec: ModelSpec) -> str:
         "dimensions": spec.dimensions,
         "scores": str(spec.scores),
         **({} if spec.splade is None else {"splade": str(spec.splade)}),
+        **({} if spec.scores is None or spec.scores.tokens is None else {"tokens": str(spec.scores.tokens)}),
+        **({} if spec.chat is None else {"chat": str(spec.chat)}),
         **_own_module(spec),
         **_precision(spec),
     }

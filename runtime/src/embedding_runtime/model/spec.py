@@ -5,15 +5,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from embedding_runtime.contract import MODEL_NOTE, TASKS, Dtype, Kind, Quantization, ServeArgs, Truncate
+from embedding_runtime.contract import MODEL_NOTE, TASKS, BackendName, Dtype, Kind, Quantization, ServeArgs, Truncate
 from embedding_runtime.model import remote_code
 from embedding_runtime.model.body import Body, Side, architecture_in, read_sentence_config
+from embedding_runtime.model.chat_template import ChatTemplate, has_chat_template
+from embedding_runtime.model.cross_encoder import Layout, refused_language_model
 from embedding_runtime.model.defaults import Defaults
 from embedding_runtime.model.files import ModelRefused, number, object_in, object_or_nothing
 from embedding_runtime.model.head import Cut, Head, Modules, Normalize, Pooling, Step
 from embedding_runtime.model.matryoshka import read_sizes, sizes_of_flag
 from embedding_runtime.model.other_kinds import refuse_other_kinds
-from embedding_runtime.model.scores import Scores, check_modules
+from embedding_runtime.model.scores import Scores
 from embedding_runtime.model.splade import Splade
 
 __all__ = ["ModelSpec"]
@@ -28,7 +30,7 @@ class ModelSpec:
     root: Path
     """Directory of the model: that of modules.json, if there is one."""
     pooling: tuple[Pooling, ...]
-    """Several poolings are concatenated in this order. Empty for cross-encoders and sparse encoders."""
+    """Several poolings are concatenated in this order. Empty for sparse encoders and nearly all cross-encoders."""
     include_prompt: bool
     """Whether pooling includes the tokens of the prompt."""
     steps: tuple[Step, ...]
@@ -69,6 +71,8 @@ class ModelSpec:
     """Class of the model's own code that computes token vectors in place of sentence-transformers' Transformer."""
     scores: Scores | None = None
     """The head of a cross-encoder; None for other kinds."""
+    chat: ChatTemplate | None = None
+    """The template around the pairs of a cross-encoder; None: the tokenizer joins the two texts."""
     splade: Splade | None = None
     """The head of a sparse encoder; None for other kinds."""
     hidden: int = 0
@@ -98,6 +102,9 @@ class ModelSpec:
             raise ModelRefused(f"{error.filename} cannot be read: {error.strerror}") from error
         right = [words[spec.kind] for words in TASKS[args.backend] if args.task in words.values()]
         if args.task not in (None, *right):
+            is_plain = not (directory / "modules.json").is_file()
+            if args.task in _SCORING and is_plain and architecture_in(directory).endswith("ForCausalLM"):
+                raise refused_language_model(directory)
             raise ModelRefused(
                 f"--task={args.task} does not match the model in {directory}, which is {_NAMES[spec.kind]}: "
                 f"use --task={right[0]}, or remove --task"
@@ -116,15 +123,13 @@ class ModelSpec:
         plain = not (directory / "modules.json").is_file()
         if plain:
             refuse_other_kinds(directory)
-        if plain and architecture_in(directory).endswith(_CLASSIFIER):
-            _refuse_chat_template(directory)
+        if plain and (layout := Layout.plain(directory)) is not None:
             # Without modules.json, CrossEncoder ignores the files of sentence-transformers.
-            return cls._cross_encoder(directory, Body.read(directory, {}), prompt="", activation=None)
+            return cls._cross_encoder(directory, layout, prompt="", activation=None)
         defaults = Defaults.read(directory)
         if defaults.kind is Kind.CROSS_ENCODER:
-            check_modules(directory)
-            body = Body.read(directory, read_sentence_config(directory, Kind.CROSS_ENCODER))
-            return cls._cross_encoder(directory, body, prompt=defaults.prompt, activation=defaults.activation)
+            layout = Layout.read(directory)
+            return cls._cross_encoder(directory, layout, prompt=defaults.prompt, activation=defaults.activation)
         if plain:
             transformer, body = directory, Body.read(directory, read_sentence_config(directory, Kind.EMBEDDING_MODEL))
             head, assumed = _assumed(directory, body)
@@ -203,18 +208,23 @@ class ModelSpec:
         )
 
     @classmethod
-    def _cross_encoder(cls, directory: Path, body: Body, *, prompt: str, activation: str | None) -> Self:
-        scores, assumed = Scores.read(directory, activation)
+    def _cross_encoder(cls, directory: Path, layout: Layout, *, prompt: str, activation: str | None) -> Self:
+        body, head = Body.read(directory, layout.settings), layout.head
+        if layout.chat is not None and prompt:
+            layout.chat.check(directory, prompt)
+        outputs = None if head is None else head.dimensions
+        scores, assumed = Scores.read(directory, activation, tokens=layout.tokens, outputs=outputs)
         return cls(
             directory=directory,
             root=directory,
-            pooling=(),
+            pooling=() if head is None else head.pooling,
             include_prompt=True,
-            steps=(),
+            steps=() if head is None else head.steps,
             dimensions=scores.labels,
             max_length=body.max_length,
             vocabulary=body.vocabulary,
             padding=body.padding,
+            cut_side=body.cut_side,
             lower_case=body.lower_case,
             prompt=prompt,
             similarity="",
@@ -223,6 +233,7 @@ class ModelSpec:
             revision=object_or_nothing(directory / MODEL_NOTE).get("revision"),
             assumed=assumed,
             scores=scores,
+            chat=layout.chat,
         )
 
     @property
@@ -299,6 +310,9 @@ class ModelSpec:
 
 _CLASSIFIER = "ForSequenceClassification"
 
+_SCORING = [words[Kind.CROSS_ENCODER] for words in TASKS[BackendName.AUTO]]
+"""Values of --task for cross-encoders."""
+
 _NAMES = {
     Kind.EMBEDDING_MODEL: "an embedding model",
     Kind.CROSS_ENCODER: "a cross-encoder",
@@ -306,18 +320,14 @@ _NAMES = {
 }
 
 
-def _refuse_chat_template(directory: Path) -> None:
-    tokenizer = object_or_nothing(directory / "tokenizer_config.json")
-    if tokenizer.get("chat_template") or (directory / "chat_template.jinja").is_file():
-        raise ModelRefused(
-            f"{directory} has a chat template and no modules.json: sentence-transformers would apply the template to "
-            "every text, which is not supported; save the model with sentence-transformers to define its modules"
-        )
-
-
 def _assumed(directory: Path, body: Body) -> tuple[Head, tuple[str, ...]]:
     """The head and assumptions of a plain transformers model, as in sentence-transformers."""
-    _refuse_chat_template(directory)
+    if has_chat_template(directory):
+        raise ModelRefused(
+            f"{directory} has a chat template and no modules.json: sentence-transformers would apply the template to "
+            "every text, which is not supported; save the model with sentence-transformers to define its modules, and "
+            "a reranker as Transformer + LogitScore, with a chat template for the roles query and document"
+        )
     pooling = Pooling.LAST_TOKEN if body.causal else Pooling.MEAN
     why = f"{directory.name} has no modules.json, and {body.architecture or 'its architecture'} is "
     why += "a language model" if body.causal else "not a language model"

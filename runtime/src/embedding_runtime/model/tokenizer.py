@@ -3,12 +3,13 @@
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer, normalizers
 
 from embedding_runtime.model import ModelRefused, ModelSpec, Side
+from embedding_runtime.model.chat_template import ChatTemplate
 from embedding_runtime.model.files import refuse_pointer
 from embedding_runtime.model.words import KnownWords
 from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
@@ -45,7 +46,8 @@ class TextTokenizer:
 
     def __init__(self, spec: ModelSpec, *, reads: bool = True) -> None:
         """`reads`: whether to read the tokenizer now; else call `read` before any other method. Raises ModelRefused."""
-        self._prompt, self._lower_case = spec.prompt, spec.lower_case
+        self._prompt, self._lower_case, self._chat = spec.prompt, spec.lower_case, spec.chat
+        self._max_length, self._cut_side = spec.max_length, spec.cut_side
         if reads:
             self.read(spec.tokenizer_file)
 
@@ -91,17 +93,19 @@ class TextTokenizer:
         self,
         pairs: Sequence[str | tuple[str, str]],
         *,
+        prompt: str | None = None,
         cut_to: int | None = None,
         cuts: list[bool] | None = None,
     ) -> TokenBatch:
-        """Tokenize pairs or single texts, with token types; see `encode`.
+        """Tokenize pairs or single texts, with token types; see `encode`. With a chat template, pairs only.
 
         `cut_to`: maximum tokens of a pair, special tokens included; longer pairs are truncated as CrossEncoder does.
         Whether each pair was truncated is added to `cuts`.
         """
-        whole = [
-            self._prompt + given if isinstance(given, str) else (self._prompt + given[0], given[1]) for given in pairs
-        ]
+        before = self._prompt if prompt is None else prompt
+        if self._chat is not None:
+            return self._encode_chats(self._chat, cast("Sequence[tuple[str, str]]", pairs), before, cut_to, cuts)
+        whole = [before + given if isinstance(given, str) else (before + given[0], given[1]) for given in pairs]
         found = self._tokenizer.encode_batch_fast(whole)
         if cut_to is not None:
             too_long = [len(encoding.ids) > cut_to for encoding in found]
@@ -111,6 +115,43 @@ class TextTokenizer:
                 cuts += too_long
         ids = [np.array(encoding.ids, dtype=np.int32) for encoding in found]
         return TokenBatch.of(ids, [np.array(encoding.type_ids, dtype=np.uint8) for encoding in found])
+
+    def _encode_chats(
+        self,
+        chat: ChatTemplate,
+        pairs: Sequence[tuple[str, str]],
+        instruction: str,
+        cut_to: int | None,
+        cuts: list[bool] | None,
+    ) -> TokenBatch:
+        """Render and tokenize pairs; see `encode_pairs`. The template has the special tokens."""
+        texts = [chat.render(query, document, instruction) for query, document in pairs]
+        found = [np.array(ids, dtype=np.int32) for ids in self._ids_of(texts)]
+        limit = self._max_length if cut_to is None else cut_to
+        if cut_to is not None and cuts is not None:
+            cuts += [len(ids) > limit for ids in found]
+        # CrossEncoder takes a pair of exactly the maximum for a truncated one, and restores its suffix, too.
+        full = [place for place, ids in enumerate(found) if len(ids) == limit or (cut_to and len(ids) > limit)]
+        suffix = self._suffix(chat, instruction) if full and chat.restores_suffix else ()
+        for place in full:
+            ids = found[place]
+            kept = ids[:limit] if self._cut_side is Side.RIGHT else ids[len(ids) - limit :]
+            number = min(len(suffix), limit)
+            found[place] = np.concatenate([kept[: limit - number], suffix[len(suffix) - number :]])
+        return TokenBatch.of(found)
+
+    def _suffix(self, chat: ChatTemplate, instruction: str) -> TokenIds:
+        """The tokens that the template adds after the pair, found as in CrossEncoder, with two pairs."""
+        texts = [chat.render(filler, filler, instruction) for filler in ("0", "1 2 3 4")]
+        one, other = (np.array(ids, dtype=np.int32) for ids in self._ids_of(texts))
+        shorter = min(len(one), len(other))
+        differ = np.flatnonzero(one[len(one) - shorter :] != other[len(other) - shorter :])
+        same = shorter - 1 - int(differ[-1]) if len(differ) else 0  # equal pairs: the template leaves out the texts
+        return one[len(one) - same :]
+
+    def _ids_of(self, rendered: list[str]) -> list[list[int]]:
+        found = self._tokenizer.encode_batch_fast(rendered, add_special_tokens=False)
+        return [encoding.ids for encoding in found]
 
     def _cut(self, given: str | tuple[str, str], length: int) -> Encoding:
         """Truncate. The tokenizer's own truncation is a global setting, which would affect other threads."""

@@ -36,7 +36,6 @@ CUT_AT_MODEL_LENGTH = "texts are truncated at the model's maximum length (max_le
 
 PAIRS: Mapping[str, str] = {
     **dict.fromkeys(CHAT, NO_CHAT),
-    "instruction": "put the instruction into the query",
     "truncation": "use truncate",  # Voyage
     **dict.fromkeys(
         ("max_chunks_per_doc", "max_tokens_per_query", "max_doc_length", "max_query_length", "max_length"),

@@ -41,9 +41,10 @@ async def score_pairs(
     *,
     truncate: bool | None,
     field: str,
+    instruction: str | None = None,
     operation: str = "rerank",
 ) -> PairScores:
-    """Score pairs; `truncate` as in `Service.scores`.
+    """Score pairs; `truncate` and `instruction` as in `Service.scores`.
 
     Raises UnsupportedTask for a model without exactly one score per pair.
     """
@@ -53,7 +54,9 @@ async def score_pairs(
             f"{service.name} has {scores.labels} labels, so a pair has no single score: use POST /predict (TEI) for "
             "the labels of pairs and texts, or POST /classify (vLLM) for those of texts"
         )
-    rows, tokens = await service.scores(context, pairs, operation=operation, truncate=truncate, field=field)
+    rows, tokens = await service.scores(
+        context, pairs, operation=operation, truncate=truncate, field=field, instruction=instruction
+    )
     return PairScores(rows[:, 0], tokens)
 
 

@@ -121,16 +121,18 @@ class Service:
         operation: str,
         field: str,
         truncate: bool | None = None,
+        instruction: str | None = None,
     ) -> Awaitable[tuple[VectorRows, int]]:
         """Compute one row per pair, with a score per label after the activation, as CrossEncoder does.
 
         A single text is passed to the same head. Returns the rows and the number of tokens. `truncate`: whether
-        long inputs are truncated; None: --truncate. `operation`: name of the operation in traces. Raises
-        as `vectors` does.
+        long inputs are truncated; None: --truncate. `operation`: name of the operation in traces. `instruction`: for a
+        model with a chat template. Raises as `vectors` does.
         """
         tracing.annotate({"gen_ai.operation.name": operation})
         cuts = self.spec.truncate is not Truncate.OFF if truncate is None else truncate
-        return while_wanted(context, partial(self._scores, context, pairs, field=field, truncate=cuts))
+        work = partial(self._scores, context, pairs, field=field, truncate=cuts, instruction=instruction)
+        return while_wanted(context, work)
 
     async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> TokenBatch:
         """See `Tokenization.texts`; without admission."""
@@ -195,11 +197,21 @@ class Service:
         await reserve(context, size, holding=holding)
 
     async def _scores(
-        self, context: RequestContext, pairs: Sequence[str | tuple[str, str]], *, field: str, truncate: bool
+        self,
+        context: RequestContext,
+        pairs: Sequence[str | tuple[str, str]],
+        *,
+        field: str,
+        truncate: bool,
+        instruction: str | None,
     ) -> tuple[VectorRows, int]:
-        admit = self._admit(context, len(pairs))
         texts = await self.tokenization.pairs(
-            pairs, truncate=truncate, field=field, admit=admit, truncated=context.truncated
+            pairs,
+            truncate=truncate,
+            field=field,
+            instruction=instruction,
+            admit=self._admit(context, len(pairs)),
+            truncated=context.truncated,
         )
         context.tokenized()
         await reserve(context, self._answer_size(texts), holding=texts.ids.nbytes)

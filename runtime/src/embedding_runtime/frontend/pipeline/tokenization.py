@@ -115,13 +115,14 @@ class Tokenization:
         *,
         truncate: bool,
         field: str,
+        instruction: str | None = None,
         admit: Admit = admit_any,
         truncated: list[int] | None = None,
     ) -> TokenBatch:
         """Tokenize pairs of a query and a document, and truncate long ones if `truncate` is set.
 
-        `field`: the field with the texts. `truncated`: see `texts`. Raises BadRequest, UnsupportedTask, InputTooLong,
-        and what `admit` raises.
+        `field`: the field with the texts. `instruction`: in place of the model's prompt. `truncated`: see `texts`.
+        Raises BadRequest, UnsupportedTask, InputTooLong, and what `admit` raises.
         """
         if self._spec.kind is not Kind.CROSS_ENCODER:
             which, use = "an embedding model", "/v1/embeddings"
@@ -129,9 +130,12 @@ class Tokenization:
                 which, use = "a sparse encoder", "/embed_sparse"
             raise UnsupportedTask(f"{self._name} is {which}, which does not score pairs: use {use} for vectors")
         self.check_number(pairs, field)
+        self._check_chat(pairs, instruction, field)
         limit = self._spec.max_length
         cuts: list[bool] = []
-        encode = partial(self._tokenizer.encode_pairs, cut_to=limit if truncate else None, cuts=cuts)
+        encode = partial(
+            self._tokenizer.encode_pairs, prompt=instruction, cut_to=limit if truncate else None, cuts=cuts
+        )
         most = limit if truncate else None
         slices = self._in_slices(pairs, encode, size=_tokens, field=field, admit=admit, cut_to=most)
         texts = TokenBatch.joined(await self._timed(slices))
@@ -139,6 +143,18 @@ class Tokenization:
             truncated += [index for index, cut in enumerate(cuts) if cut]
         self._check(texts, limit, field, more=len(texts) < len(pairs))
         return texts
+
+    def _check_chat(self, pairs: Sequence[str | tuple[str, str]], instruction: str | None, field: str) -> None:
+        """Reject what the model's chat template has no place for. Raises BadRequest."""
+        chat = self._spec.chat
+        if instruction is not None and (chat is None or not chat.takes_instruction):
+            raise BadRequest(
+                "instruction: this model has no place for an instruction: put the instruction into the query",
+                param="instruction",
+            )
+        if chat is not None and any(isinstance(each, str) for each in pairs):
+            message = "this model scores a query and a document, which its chat template joins: send pairs of texts"
+            raise BadRequest(f"{field}: {message}", param=field)
 
     async def tokens(
         self,

@@ -91,9 +91,9 @@ class HuggingFaceBackend:
         try:
             order = self._order(batch)
             texts = batch if order is None else batch.reordered(order)
-            hidden, lengths = self._forward(texts), texts.lengths.tolist()
+            hidden = self._forward(texts)
             of_tokens = output is Output.PER_TOKEN
-            rows = RaggedTensors(hidden.float(), lengths) if of_tokens else self._head(hidden, lengths)
+            rows = RaggedTensors(hidden.float(), texts.lengths.tolist()) if of_tokens else self._head(hidden, texts)
             return _Launched(HostCopy(rows) if isinstance(rows, Tensor) else RaggedCopy(rows), order)
         except Exception as error:
             raise batch_failed(error) from error

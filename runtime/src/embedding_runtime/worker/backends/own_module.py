@@ -20,6 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import padded
 
 __all__ = ["Loaded", "OwnModule", "load"]
@@ -47,7 +48,7 @@ class Loaded(NamedTuple):
     """A loaded module, and the test of the complete model."""
 
     model: OwnModule
-    check: Callable[[Callable[[Tensor, Sequence[int]], Tensor]], None]
+    check: Callable[[Callable[[Tensor, TokenBatch], Tensor]], None]
     """Compares vectors that are made with this head with sentence-transformers'. Raises ModelRefused."""
 
 
@@ -78,7 +79,7 @@ def load(spec: ModelSpec) -> Loaded:
     model = OwnModule(whole[0], config, device, dtype).eval()
     _check_weights(spec, model)
 
-    def check(head: Callable[[Tensor, Sequence[int]], Tensor]) -> None:
+    def check(head: Callable[[Tensor, TokenBatch], Tensor]) -> None:
         _compare(spec, model, head, whole.encode)
 
     return Loaded(model, check)
@@ -149,7 +150,7 @@ _MINIMUM_COSINE = 0.9999
 def _compare(
     spec: ModelSpec,
     model: OwnModule,
-    head: Callable[[Tensor, Sequence[int]], Tensor],
+    head: Callable[[Tensor, TokenBatch], Tensor],
     encode: Callable[[list[str]], Any],
 ) -> None:
     forward = padded.prepare(model)  # type: ignore[arg-type] # it has the parts that are needed
@@ -157,7 +158,7 @@ def _compare(
         if ids.tokens > spec.max_length:
             continue
         with torch.inference_mode():
-            found = head(forward(ids), [ids.tokens])[0].float().cpu().numpy()
+            found = head(forward(ids), ids)[0].float().cpu().numpy()
         wanted = np.asarray(encode([text])[0], dtype=np.float32)
         cosine = float(found @ wanted / (np.linalg.norm(found) * np.linalg.norm(wanted)))
         if not cosine >= _MINIMUM_COSINE:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from embedding_runtime.model import Cut, Dense, ModelRefused, ModelSpec, Normalize, Pooling, Step
+from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.device import to_device
 
 __all__ = ["Head", "activation", "pool", "steps_of"]
@@ -28,9 +29,9 @@ class Head:
         self._skip = 0 if spec.include_prompt else prompt_tokens
         self._steps = steps_of(spec, device)
 
-    def __call__(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
+    def __call__(self, hidden: Tensor, texts: TokenBatch) -> Tensor:
         """(tokens, hidden) of concatenated texts -> (texts, dimensions)."""
-        rows = pool(hidden.float(), lengths, self._spec.pooling, skip=self._skip)
+        rows = pool(hidden.float(), texts.lengths.tolist(), self._spec.pooling, skip=self._skip)
         for step in self._steps:
             rows = step(rows)
         return rows

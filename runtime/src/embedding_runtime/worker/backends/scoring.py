@@ -4,21 +4,27 @@ Batches can therefore be packed or padded as for embedding models. The head gets
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers import AutoTokenizer, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
 from embedding_runtime.contract import Dtype
-from embedding_runtime.model import ModelRefused, ModelSpec, Pooling, Scores
+from embedding_runtime.model import ModelRefused, ModelSpec, Pooling, Scores, ScoreTokens
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import padded
-from embedding_runtime.worker.backends.pooling import activation, pool
+from embedding_runtime.worker.backends.device import to_device
+from embedding_runtime.worker.backends.pooling import activation, pool, steps_of
 
-__all__ = ["Head", "NoPooler", "PassThrough", "split"]
+__all__ = ["Head", "Layer", "NoPooler", "PassThrough", "split"]
+
+Reads = Callable[[Tensor, TokenBatch], Tensor]
+"""Hidden states of concatenated pairs (tokens, hidden) -> the head's inputs (pairs, hidden)."""
 
 
 def split(
@@ -31,56 +37,123 @@ def split(
     with torch.inference_mode():
         transformer: Any = model.base_model
         types = types and "token_type_ids" in inspect.signature(transformer.forward).parameters
-        wanted = torch.cat([_whole(model, probe, types=types) for probe in probes.singles()])
         head = Head(model, scores, spec)
+        wanted = torch.cat([head.select(_whole(model, probe, types=types)) for probe in probes.singles()])
+        head.replace_transformer()
         if not types:
             transformer.register_forward_pre_hook(_without_types, with_kwargs=True)
         forward = padded.prepare(transformer)
-        try:
-            found = torch.cat([head.logits(head.reads(forward(probe), [probe.tokens])) for probe in probes.singles()])
-            same = torch.allclose(found, wanted, rtol=_TOLERANCE[spec.dtype], atol=_TOLERANCE[spec.dtype])
-        except (AttributeError, RuntimeError, TypeError, ValueError):  # the head needs more than one hidden state
-            same = False
-    if not same:
-        raise ModelRefused(
-            f"{type(model).__name__} in {spec.directory} has a head that is not supported: it reads more than the "
-            "first token (or the mean of all tokens, if config.json has classifier_pooling: mean); use "
-            "sentence-transformers' CrossEncoder in the client, or serve a cross-encoder of the BERT family"
-        )
-    return transformer, head
+        for head.reads in _ways_to_read(model, scores):
+            try:
+                found = torch.cat([head.logits(head.reads(forward(probe), probe)) for probe in probes.singles()])
+                if torch.allclose(found, wanted, rtol=_TOLERANCE[spec.dtype], atol=_TOLERANCE[spec.dtype]):
+                    return transformer, head
+            except (AttributeError, RuntimeError, TypeError, ValueError):  # the head needs more than one hidden state
+                continue
+    raise ModelRefused(
+        f"{type(model).__name__} in {spec.directory} has a head that is not supported: it reads more than the "
+        "first or the last token (or the mean of all tokens, if config.json has classifier_pooling: mean); use "
+        "sentence-transformers' CrossEncoder in the client, or serve a cross-encoder of the BERT family"
+    )
 
 
 _TOLERANCE = {Dtype.FLOAT32: 1e-4, Dtype.FLOAT16: 1e-2, Dtype.BFLOAT16: 5e-2}
 
 
+def _ways_to_read(model: PreTrainedModel, scores: Scores) -> Iterator[Reads]:
+    """What heads read in transformers. A language model's scores are the logits of the last token."""
+    if scores.tokens is not None:
+        yield partial(_last_token, None)
+        return
+    mean = getattr(model.config, "classifier_pooling", "cls") == "mean"
+    yield partial(_pooled, (Pooling.MEAN if mean else Pooling.CLS,))
+    yield partial(_last_token, model.config.get_text_config().pad_token_id)  # decoders
+
+
+def _pooled(modes: Sequence[Pooling], hidden: Tensor, texts: TokenBatch) -> Tensor:
+    return pool(hidden.float(), texts.lengths.tolist(), modes)
+
+
+def _last_token(padding: int | None, hidden: Tensor, texts: TokenBatch) -> Tensor:
+    """The last token of each text that is not the padding token, or the first token of a text without another one."""
+    stop = np.cumsum(texts.lengths, dtype=np.int64)
+    last = stop - 1
+    if padding is not None:
+        start = stop - texts.lengths
+        places = np.where(texts.ids == padding, -1, np.arange(texts.tokens))
+        last = np.maximum(np.maximum.reduceat(places, start), start)
+    return hidden[to_device(last, hidden.device)].float()
+
+
 class Head:
     """The head: selects the vector of each pair, applies the model's own head and the activation."""
 
+    reads: Reads
+
     def __init__(self, model: PreTrainedModel, scores: Scores, spec: ModelSpec) -> None:
-        """Replaces the transformer in `model`, which then computes only its head."""
-        transformer: Any = model.base_model
+        self._model = model
+        self._activation = activation(scores.activation, spec.directory)
+        self._tokens = None if scores.tokens is None else _ids(scores.tokens, spec)
+
+    def replace_transformer(self) -> None:
+        """Replace the transformer in the model, which then computes only its head."""
+        transformer: Any = self._model.base_model
         pooler = getattr(transformer, "pooler", None)  # in BERT a layer between the first token and the head
         if pooler is not None:
             transformer.pooler = NoPooler()
-        setattr(model, model.base_model_prefix, PassThrough(pooler))
-        self._model = model
-        self._activation = activation(scores.activation, spec.directory)
-        mean = getattr(model.config, "classifier_pooling", "cls") == "mean"
-        self._pooling = (Pooling.MEAN if mean else Pooling.CLS,)
+        setattr(self._model, self._model.base_model_prefix, PassThrough(pooler))
 
-    def __call__(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
+    def __call__(self, hidden: Tensor, texts: TokenBatch) -> Tensor:
         """Hidden states of concatenated pairs (tokens, hidden) -> (pairs, labels)."""
-        scores: Tensor = self._activation(self.logits(self.reads(hidden, lengths)))
+        scores: Tensor = self._activation(self.logits(self.reads(hidden, texts)))
         return scores
-
-    def reads(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Hidden states of concatenated pairs (tokens, hidden) -> the head's inputs (pairs, hidden)."""
-        return pool(hidden.float(), lengths, self._pooling)
 
     def logits(self, vectors: Tensor) -> Tensor:
         """(pairs, hidden) -> (pairs, labels), in float32."""
-        logits: Tensor = self._model(inputs_embeds=vectors[:, None].to(self._model.dtype)).logits
-        return logits.float()
+        return self.select(self._model(inputs_embeds=vectors[:, None].to(self._model.dtype)).logits)
+
+    def select(self, logits: Tensor) -> Tensor:
+        """The model's logits -> (pairs, labels), in float32. As LogitScore, it subtracts in the model's type."""
+        if self._tokens is None:
+            return logits.float()
+        true, false = self._tokens
+        last = logits[:, -1]
+        scores = last[:, true] if false is None else last[:, true] - last[:, false]
+        return scores[:, None].float()
+
+
+class Layer:
+    """A pooling and a layer that computes the scores, instead of a head of the model."""
+
+    def __init__(self, spec: ModelSpec, scores: Scores, device: torch.device) -> None:
+        """Raises ModelRefused."""
+        self.reads = partial(_pooled, spec.pooling)
+        self._steps = steps_of(spec, device)
+        self._activation = activation(scores.activation, spec.directory)
+
+    def __call__(self, hidden: Tensor, texts: TokenBatch) -> Tensor:
+        """Hidden states of concatenated pairs (tokens, hidden) -> (pairs, labels)."""
+        rows = self.reads(hidden, texts)
+        for step in self._steps:
+            rows = step(rows)
+        scores: Tensor = self._activation(rows)
+        return scores
+
+
+def _ids(tokens: ScoreTokens, spec: ModelSpec) -> tuple[int, int | None]:
+    """The ids of the tokens. Raises ModelRefused for a text that is no token."""
+    if isinstance(tokens.true, int) and not isinstance(tokens.false, str):
+        return tokens.true, tokens.false
+    tokenizer: Any = AutoTokenizer.from_pretrained(
+        spec.directory, local_files_only=True, trust_remote_code=spec.remote_code
+    )
+    true, false = (tokenizer.convert_tokens_to_ids(text) for text in (tokens.true, tokens.false))
+    if {None, tokenizer.unk_token_id} & {true, false}:
+        raise ModelRefused(
+            f"the tokenizer in {spec.directory} lacks the token {tokens.true} or {tokens.false}, which CrossEncoder "
+            "reads without modules.json: use a copy that is saved for CrossEncoder, with LogitScore"
+        )
+    return true, false
 
 
 class NoPooler(nn.Module):
@@ -98,10 +171,10 @@ class PassThrough(nn.Module):
         super().__init__()
         self.pooler = pooler
 
-    def forward(self, *_: object, inputs_embeds: Tensor, **__: object) -> BaseModelOutputWithPooling:
+    def forward(self, *_: object, inputs_embeds: Tensor, **__: object) -> BaseModelOutputWithPoolingAndCrossAttentions:
         pooled = None if self.pooler is None else self.pooler(inputs_embeds)
         given: Any = {"last_hidden_state": inputs_embeds, "pooler_output": pooled}
-        return BaseModelOutputWithPooling(**given)
+        return BaseModelOutputWithPoolingAndCrossAttentions(**given)
 
 
 def _without_types(
@@ -114,5 +187,6 @@ def _whole(model: PreTrainedModel, probe: TokenBatch, *, types: bool) -> Tensor:
     given = {"input_ids": torch.from_numpy(probe.ids.astype("i8"))[None].to(model.device)}
     if types and probe.types is not None:
         given["token_type_ids"] = torch.from_numpy(probe.types.astype("i8"))[None].to(model.device)
-    logits: Tensor = model(**given).logits
-    return logits.float()
+    few = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+    logits: Tensor = model(**given, **few).logits
+    return logits

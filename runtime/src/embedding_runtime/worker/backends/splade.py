@@ -62,9 +62,9 @@ def _whole(model: PreTrainedModel, probe: TokenBatch) -> Tensor:
     return logits[0].float()
 
 
-def mean_of_tokens(hidden: Tensor, lengths: Sequence[int]) -> Tensor:
+def mean_of_tokens(hidden: Tensor, texts: TokenBatch) -> Tensor:
     """A dense row for the self test: the forward functions that it compares differ before the head only."""
-    return pool(hidden.float(), lengths, (Pooling.MEAN,))
+    return pool(hidden.float(), texts.lengths.tolist(), (Pooling.MEAN,))
 
 
 class Head:
@@ -75,16 +75,16 @@ class Head:
         setattr(model, model.base_model_prefix, PassThrough())
         self._model, self._splade = model, splade
 
-    def __call__(self, hidden: Tensor, lengths: Sequence[int]) -> RaggedTensors:
+    def __call__(self, hidden: Tensor, texts: TokenBatch) -> RaggedTensors:
         """Hidden states of concatenated texts (tokens, hidden) -> sparse vectors."""
         values, indices, counts, start = [], [], [], 0
-        for group in _groups(lengths):
+        for group in _groups(texts.lengths.tolist()):
             stop = start + sum(group)
             rows = self._largest(self._pooled(hidden[start:stop], group))
-            texts, places = rows.nonzero(as_tuple=True)
-            values.append(rows[texts, places])
+            numbers, places = rows.nonzero(as_tuple=True)
+            values.append(rows[numbers, places])
             indices.append(places.int())
-            counts += torch.bincount(texts, minlength=len(group)).tolist()
+            counts += torch.bincount(numbers, minlength=len(group)).tolist()
             start = stop
         return RaggedTensors(torch.cat(values)[:, None], counts, torch.cat(indices))
 

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from embedding_runtime.model import ModelRefused, ModelSpec
+from embedding_runtime.model.chat_template import ChatTemplate
 from embedding_runtime.model.tokenizer import TextTokenizer
 
 __all__ = ["Checked", "check", "check_pairs"]
@@ -65,7 +66,7 @@ def check_pairs(spec: ModelSpec) -> bool:
     theirs = _theirs(spec)
     pairs = [*pairwise(_PROBES), *((_LONG * n, _LONG * m) for n, m in ((9, 1), (1, 9), (9, 9)))]
     _agree(spec, theirs, pairs)
-    return "token_type_ids" in theirs(*pairs[0])
+    return spec.chat is None and "token_type_ids" in theirs(*pairs[0])
 
 
 _LONG = "one two "
@@ -109,6 +110,11 @@ def _difference(spec: ModelSpec, theirs: PreTrainedTokenizerBase, probes: Sequen
     pairs = [probe for probe in probes if not isinstance(probe, str)]
     if not pairs:
         return None
+    if spec.chat is not None:
+        for given, ids in zip(pairs, ours.encode_pairs(pairs, prompt=spec.prompt), strict=True):
+            if ids.tolist() != _with_chat(spec.chat, theirs, given, spec.prompt):
+                return given
+        return None
     length = min(spec.max_length, _CUT)
     found = theirs(list(map(list, pairs)), truncation="longest_first", max_length=length)
     types = found.get("token_type_ids")
@@ -118,6 +124,16 @@ def _difference(spec: ModelSpec, theirs: PreTrainedTokenizerBase, probes: Sequen
         if not same or (types is not None and not np.array_equal(own != 0, np.array(types[place]) != 0)):
             return pairs[place]
     return None
+
+
+def _with_chat(
+    chat: ChatTemplate, theirs: PreTrainedTokenizerBase, pair: tuple[str, str], instruction: str
+) -> list[int]:
+    """The tokens of a pair that transformers renders with the chat template."""
+    arguments: dict[str, Any] = {**chat.arguments, "tokenize": True, "return_dict": True}
+    found: Any = theirs.apply_chat_template(chat.messages(*pair, instruction), **arguments)
+    ids: list[int] = found["input_ids"]
+    return ids
 
 
 def _convert(spec: ModelSpec, theirs: PreTrainedTokenizerBase, why: str) -> None:

@@ -1,7 +1,7 @@
 """Loads a model with transformers, and the head that sentence-transformers adds to it."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     MT5EncoderModel,
@@ -18,7 +19,6 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from embedding_runtime.contract import Kind
 from embedding_runtime.model import ModelRefused, ModelSpec, remote_code
 from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
 from embedding_runtime.worker.backends import own_module, scoring, splade, tokenizer_check
@@ -28,8 +28,8 @@ from embedding_runtime.worker.backends.ragged import RaggedTensors
 
 __all__ = ["ApplyHead", "Loaded", "load"]
 
-ApplyHead = Callable[[Tensor, Sequence[int]], Tensor | RaggedTensors]
-"""Hidden states of concatenated texts, and their lengths -> one row per text."""
+ApplyHead = Callable[[Tensor, TokenBatch], Tensor | RaggedTensors]
+"""Hidden states of concatenated texts, and the texts -> one row per text."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,9 @@ def load(spec: ModelSpec, *, thorough: bool = False) -> Loaded:
     types = tokenizer_check.check_pairs(spec)
     whole = _weights(spec)
     pairs = as_pairs(probe_texts(spec, whole, 0, thorough=thorough))
+    if spec.pooling:
+        layer = scoring.Layer(spec, spec.scores, whole.device)
+        return Loaded(whole, layer, layer.reads, pairs)
     model, scores = scoring.split(whole, spec, spec.scores, pairs, types=types)
     return Loaded(model, scores, scores.reads, pairs)  # an activation may saturate to 1 for every pair
 
@@ -79,12 +82,7 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
     try:
         config = AutoConfig.from_pretrained(spec.directory, local_files_only=True, trust_remote_code=spec.remote_code)
         config.use_cache = False  # nothing is generated
-        of_kind: Mapping[Kind, Any] = {
-            Kind.EMBEDDING_MODEL: _ENCODERS.get(config.model_type, AutoModel),
-            Kind.CROSS_ENCODER: AutoModelForSequenceClassification,
-            Kind.SPARSE_ENCODER: AutoModelForMaskedLM,
-        }
-        model, loading = of_kind[spec.kind].from_pretrained(
+        model, loading = _class(spec, config.model_type).from_pretrained(
             spec.directory,
             config=config,
             dtype=getattr(torch, spec.dtype),
@@ -108,12 +106,20 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
             f"the weights in {spec.directory} lack {', '.join(missing[:_MAX_LISTED])} ({len(missing)} in all): "
             "use a complete copy of the model"
         )
-    if (
-        spec.scores is None and hasattr(model, "pooler") and not spec.remote_code
-    ):  # which may not ask whether it is there
+    has_head = spec.scores is not None and not spec.pooling
+    if not has_head and hasattr(model, "pooler") and not spec.remote_code:  # which may not ask whether it is there
         model.pooler = scoring.NoPooler()
     on_device: PreTrainedModel = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     return on_device
+
+
+def _class(spec: ModelSpec, model_type: str) -> Any:
+    """The class of transformers that loads the weights."""
+    if spec.splade is not None:
+        return AutoModelForMaskedLM
+    if spec.scores is None or spec.pooling:
+        return _ENCODERS.get(model_type, AutoModel)
+    return AutoModelForSequenceClassification if spec.scores.tokens is None else AutoModelForCausalLM
 
 
 _MAX_LISTED = 10

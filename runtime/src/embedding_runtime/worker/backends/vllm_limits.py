@@ -30,7 +30,11 @@ def check(spec: ModelSpec) -> None:
 def problems(spec: ModelSpec) -> list[str]:
     """What vLLM does not support; the subject of each item is the model."""
     problems = []
-    if spec.scores is not None and spec.scores.architecture not in _CLASSIFIERS:
+    if spec.scores is not None and spec.scores.tokens is not None:
+        problems.append("scores with the logits of a language model's next token (LogitScore)")
+    elif spec.scores is not None and spec.pooling:
+        problems.append("scores with a layer after a pooling")
+    elif spec.scores is not None and spec.scores.architecture not in _CLASSIFIERS:
         problems.append(f"scores with {spec.scores.architecture} (vLLM supports {', '.join(sorted(_CLASSIFIERS))})")
     if spec.scores is not None and spec.remote_code:
         problems.append("computes scores with its own code")

@@ -43,7 +43,9 @@ async def ranking(service: Service, context: RequestContext, body: RerankRequest
     truncate = truncates_pairs(truncate=body.truncate, keep_tokens=body.truncate_prompt_tokens, default=True)
     texts = [given if isinstance(given, str) else given.text for given in body.documents]
     pairs = [(body.query, text) for text in texts]
-    scores = await score_pairs(service, context, pairs, truncate=truncate, field="documents")
+    scores = await score_pairs(
+        service, context, pairs, truncate=truncate, field="documents", instruction=body.instruction
+    )
     meta: dict[str, Any] = {"api_version": {"version": version}, "billed_units": {"search_units": 1}}
     if context.truncated:
         meta["warnings"] = warnings(context, "documents")

@@ -26,11 +26,18 @@ DOCUMENTS = ["Paris is the capital of France.", "Cats sleep a lot."]
 
 
 class ScoringBody(RequestBody):
-    """Fields from vLLM that all requests for scores have."""
+    """Fields that all requests for scores have, most of them from vLLM."""
 
     ignored = IGNORED
     refused = REFUSED
 
+    instruction: Annotated[
+        Text | None,
+        Field(
+            description="what makes a document relevant, for a reranker whose chat template has a place for it (LLM "
+            "rerankers); replaces the default prompt in the model's files"
+        ),
+    ] = None
     use_activation: Annotated[
         OnlyTrue | None, Field(description="from vLLM; the model's files define the activation of scores")
     ] = None

@@ -68,6 +68,7 @@ IN_RERANK: Mapping[str, str] = {
 
 IN_PREDICT: Mapping[str, str] = {
     **PAIRS,
+    "instruction": "use POST /rerank, which supports it",
     **dict.fromkeys(("input", "texts", "text"), "use inputs"),
     "parameters": "move its fields to the top level of the request",
 }

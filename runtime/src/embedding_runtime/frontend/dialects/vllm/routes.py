@@ -87,7 +87,9 @@ async def score(service: Service, body: ScoreRequest, context: RequestContext) -
     name = service.name_for(body.model)
     field, pairs = _pairs(body)
     truncate = truncates_pairs(truncate=body.truncate, keep_tokens=body.truncate_prompt_tokens)
-    scores = await score_pairs(service, context, pairs, operation="score", truncate=truncate, field=field)
+    scores = await score_pairs(
+        service, context, pairs, operation="score", truncate=truncate, field=field, instruction=body.instruction
+    )
     data = [{"object": "score", "index": index, "score": each} for index, each in enumerate(scores.values)]
     return _listed("score", name, data, scores.usage, context)
 
