@@ -19,7 +19,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
 
-__all__ = ["Checked", "check", "check_pairs"]
+__all__ = ["Checked", "check", "check_pairs", "reference"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def check(spec: ModelSpec) -> Checked:
 
     Raises ModelRefused.
     """
-    theirs = _theirs(spec)
+    theirs = reference(spec)
     for text in _PROBES:
         if any(theirs(text).get("token_type_ids", ())):
             raise ModelRefused(f"{type(theirs).__name__} in {spec.directory} has token types, which are not supported")
@@ -62,7 +62,7 @@ def check(spec: ModelSpec) -> Checked:
 
 def check_pairs(spec: ModelSpec) -> bool:
     """Same as `check` for pairs of a cross-encoder. Returns whether there are token types. Raises ModelRefused."""
-    theirs = _theirs(spec)
+    theirs = reference(spec)
     pairs = [*pairwise(_PROBES), *((_LONG * n, _LONG * m) for n, m in ((9, 1), (1, 9), (9, 9)))]
     _agree(spec, theirs, pairs)
     return "token_type_ids" in theirs(*pairs[0])
@@ -147,7 +147,8 @@ def _make_directory(path: Path) -> None:
         raise PermissionError(0, "it belongs to another user")
 
 
-def _theirs(spec: ModelSpec) -> PreTrainedTokenizerBase:
+def reference(spec: ModelSpec) -> PreTrainedTokenizerBase:
+    """The tokenizer of transformers. Raises ModelRefused."""
     try:
         found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             spec.directory, local_files_only=True, trust_remote_code=spec.remote_code
