@@ -37,6 +37,12 @@ responses.
 **Model names.** You may omit `model`. If you send it, it must be a value of `--model_name`: the first is the name, the
 others are aliases. The response has the name that you sent.
 
+**Several outputs.** BGE-M3 has three outputs, which `output` of `/v1/embeddings` selects: `dense` (`embedding`),
+`sparse` (`sparse_embedding`: a list of objects with `index`, the token id, and `value`) and `colbert`
+(`colbert_embedding`: a vector for each token but the first). They are computed together. `outputs` in `/v1/models` says
+which ones a server offers: BGE-M3's layers are pickles, so the server needs `--allow_pickle=true`, and
+`--backend=vllm` offers `dense` only.
+
 **Eight-bit types.** Cohere's `int8` is `round(127 * x)` and `uint8` is `round(127 * x) + 128`. Both cover the range
 [-1, 1], so they are available for models with vectors of length 1 only.
 

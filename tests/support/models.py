@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["GOLDEN_ENDS", "GOLDEN_TEXT", "a_cross_encoder", "a_model", "a_sparse_encoder", "packaged_minilm"]
+__all__ = ["GOLDEN_ENDS", "GOLDEN_TEXT", "a_cross_encoder", "a_model", "a_sparse_encoder", "an_m3", "packaged_minilm"]
 
 GOLDEN_TEXT = "This is an example sentence for embedding generation."
 GOLDEN_ENDS = [
@@ -59,6 +59,15 @@ def a_sparse_encoder(directory: Path) -> Path:
         "config_sentence_transformers.json": {"model_type": "SparseEncoder"},
     }.items():
         (directory / name).write_text(json.dumps(content))
+    return directory
+
+
+def an_m3(directory: Path) -> Path:
+    """MiniLM with empty files in place of BGE-M3's layers, which the fake backend does not read."""
+    for path in packaged_minilm().iterdir():
+        (directory / path.name).symlink_to(path)
+    for name in ("sparse", "colbert"):
+        (directory / f"{name}_linear.pt").touch()
     return directory
 
 

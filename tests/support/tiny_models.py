@@ -45,6 +45,7 @@ __all__ = [
     "spread",
     "with_code_beside",
     "with_code_elsewhere",
+    "with_token_heads",
 ]
 
 MAX_LENGTH = 96
@@ -321,3 +322,14 @@ def a_tokenizer(shape: Shape) -> PreTrainedTokenizerFast:
         model_input_names=["input_ids", *(["token_type_ids"] if shape.types else []), "attention_mask"],
     )
     return made
+
+
+def with_token_heads(directory: Path) -> Path:
+    """Adds the layers of BGE-M3 for tokens, in files of their kind. Returns the directory."""
+    torch.manual_seed(5)
+    hidden = json.loads((directory / "config.json").read_text())["hidden_size"]
+    for name, outputs in (("sparse", 1), ("colbert", hidden)):
+        layer = torch.nn.Linear(hidden, outputs)
+        spread(layer)
+        torch.save(layer.state_dict(), directory / f"{name}_linear.pt")
+    return directory

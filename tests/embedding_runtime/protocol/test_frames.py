@@ -15,7 +15,7 @@ from embedding_runtime.protocol.frames import pack, receive_sync
 from embedding_runtime.protocol.link import MessageLink
 from embedding_runtime.protocol.messages import Message
 from embedding_runtime.protocol.requests import Lane, Output, Principal, RateLimit
-from embedding_runtime.protocol.rows import RaggedRows
+from embedding_runtime.protocol.rows import RaggedRows, RowSet
 from embedding_runtime.protocol.token_batch import TokenBatch
 
 NUMBER = st.integers(0, 2**63 - 1)
@@ -30,6 +30,10 @@ def ragged_rows(draw: st.DrawFn) -> RaggedRows:
     values = draw(nps.arrays(np.float32, (items, draw(st.integers(1, 4)))))
     indices = nps.arrays(np.int32, items)
     return RaggedRows(values, lengths, draw(st.none() | indices))
+
+
+ANY_ROWS = ROWS | ragged_rows()
+RESULTS = ANY_ROWS | st.builds(RowSet, st.lists(ANY_ROWS, min_size=2, max_size=3))
 
 
 @st.composite
@@ -47,7 +51,7 @@ OUTPUT = st.sampled_from(Output)
 SAMPLES = st.text()
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(messages.Work, NUMBER, batches(), st.booleans(), OUTPUT),
-    st.builds(messages.Vectors, NUMBER, ROWS | ragged_rows(), st.integers(0, 2**32 - 1)),
+    st.builds(messages.Vectors, NUMBER, RESULTS, st.integers(0, 2**32 - 1)),
     st.builds(messages.Ready, st.text(), st.booleans(), NUMBER, st.none() | SECONDS, st.none() | SECONDS),
     st.builds(messages.Failed, NUMBER),
     st.builds(messages.Broken, st.text()),
@@ -57,7 +61,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(messages.Check, NUMBER, NUMBER, NUMBER, PRINCIPAL, st.none() | LANE, SECONDS | st.just(float("inf"))),
     st.builds(messages.Charge, NUMBER, PRINCIPAL, NUMBER, st.booleans()),
     st.builds(messages.Granted, NUMBER, LIMIT),
-    st.builds(messages.RequestRows, NUMBER, ROWS | ragged_rows(), SECONDS, LIMIT),
+    st.builds(messages.RequestRows, NUMBER, RESULTS, SECONDS, LIMIT),
     st.builds(messages.Fault, NUMBER, st.text(), st.text(), st.dictionaries(st.text(), st.text()), LIMIT),
     st.builds(messages.StateChange, st.text(), st.text(), st.none() | SECONDS),
     st.builds(messages.Collect),
@@ -74,6 +78,8 @@ def same(one: object, other: object) -> bool:
     if is_dataclass(one):
         pairs = ((getattr(one, each.name), getattr(other, each.name)) for each in fields(one))
         return type(one) is type(other) and all(same(*pair) for pair in pairs)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
     return one == other
 
 

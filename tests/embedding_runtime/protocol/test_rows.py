@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_runtime.protocol.rows import RaggedRows, are_finite, as_ragged, concatenated
+from embedding_runtime.protocol.rows import RaggedRows, RowSet, are_finite, as_dense, as_ragged, concatenated
 
 TEXTS = st.lists(st.lists(st.integers(0, 99), max_size=4), min_size=1, max_size=6)
 
@@ -47,3 +47,25 @@ def test_a_number_that_is_not_finite_spoils_its_own_text_only() -> None:
     rows = rows_of([[1], [], [2, 3], [4]])
     rows.values[2] = np.nan
     assert are_finite(rows).tolist() == [True, True, False, True]
+
+
+@given(TEXTS, st.data())
+def test_a_set_of_outputs_is_cut_and_joined_in_all_of_its_parts(texts: list[list[int]], data: st.DataObject) -> None:
+    dense = np.arange(len(texts), dtype=np.float32)[:, None]
+    rows = RowSet([dense, rows_of(texts)])
+    cut = data.draw(st.integers(0, len(texts)))
+    joined = concatenated([rows[:cut], rows[cut:]])
+    assert isinstance(joined, RowSet)
+    assert np.array_equal(as_dense(joined.parts[0]), dense)
+    assert as_lists(as_ragged(joined.parts[1])) == texts
+    assert (len(rows[:cut]), len(joined)) == (cut, len(texts))
+
+
+def test_a_text_is_finite_if_all_of_its_outputs_are() -> None:
+    sparse = rows_of([[1], [2], [3]])
+    sparse.values[2] = np.inf
+    assert are_finite(RowSet([np.array([[np.nan], [1], [1]], dtype=np.float32), sparse])).tolist() == [
+        False,
+        True,
+        False,
+    ]

@@ -55,6 +55,10 @@ def test_only_needed_files_of_a_repository_are_selected() -> None:
         ),
         (["model.safetensors", "model.safetensors.index.json"], ["model.safetensors", "model.safetensors.index.json"]),
         (["model.safetensors", "training_args.bin", "original/consolidated.00.pth"], ["model.safetensors"]),
+        (
+            ["model.safetensors", "sparse_linear.pt", "colbert_linear.pt", "checkpoint/sparse_linear.pt"],
+            ["model.safetensors", "sparse_linear.pt", "colbert_linear.pt"],
+        ),
         (["sentencepiece.bpe.model", "spiece.model"], ["sentencepiece.bpe.model", "spiece.model"]),
         (["model.Q4_K_M.gguf"], []),
     ],

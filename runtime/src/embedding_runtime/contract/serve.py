@@ -280,7 +280,11 @@ class ServeArgs(FlagModel):
         Field(description="number of processes that compute; auto: one for every two cores, or one for each GPU"),
     ] = AUTO
     allow_pickle: Annotated[
-        bool, Field(description="load weights from pickles (pytorch_model.bin), which can execute code")
+        bool,
+        Field(
+            description="load weights from pickles (pytorch_model.bin; sparse_linear.pt and colbert_linear.pt of "
+            "BGE-M3), which can execute code"
+        ),
     ] = False
     trust_remote_code: Annotated[
         bool,

@@ -1,13 +1,15 @@
 """Identifies the vector space of a model. Vectors of equal spaces are comparable.
 
 The identifier is a hash of everything that determines a vector: weights, tokenizer, architecture, the model's own code
-if it runs, pooling, the steps after it, prompts, dimensions, and a type or quantization with less precision than
-float32. It does not include backend and batches, which change vectors by float32's rounding only. Of a weights file it
-includes the size and 1,024 evenly spaced blocks of 4 KiB (a file of up to 4 MiB completely): training changes every
-tensor, so that two models differ in nearly every block. A model of 16 GB takes 1,024 small reads instead of a minute.
+if it runs, pooling, the steps after it, layers for other outputs, prompts, dimensions, and a type or quantization with
+less precision than float32. It does not include backend and batches, which change vectors by float32's rounding only.
+Of a weights file it includes the size and 1,024 evenly spaced blocks of 4 KiB (a file of up to 4 MiB completely):
+training changes every tensor, so that two models differ in nearly every block. A model of 16 GB takes 1,024 small reads
+instead of a minute.
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,10 +52,10 @@ def digest(spec: ModelSpec) -> str:
         found.update(file.read_bytes())
     for file in remote_code.modules(spec.root) if spec.remote_code else ():
         found.update(file.read_bytes())
-    for directory in (spec.directory, *(dense.directory for dense in denses)):
-        for file in _weights(directory):
-            for block in _sample(file):
-                found.update(block)
+    weights = [_weights(directory) for directory in (spec.directory, *(dense.directory for dense in denses))]
+    for file in itertools.chain(*weights, spec.token_heads.files.values()):
+        for block in _sample(file):
+            found.update(block)
     return f"sha256:{found.hexdigest()}"
 
 

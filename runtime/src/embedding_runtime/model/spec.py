@@ -17,6 +17,7 @@ from embedding_runtime.model.matryoshka import read_sizes, sizes_of_flag
 from embedding_runtime.model.other_kinds import refuse_other_kinds
 from embedding_runtime.model.scores import Scores
 from embedding_runtime.model.splade import Splade
+from embedding_runtime.model.token_heads import TokenHeads
 
 __all__ = ["ModelSpec"]
 
@@ -75,6 +76,8 @@ class ModelSpec:
     """The template around the pairs of a cross-encoder; None: the tokenizer joins the two texts."""
     splade: Splade | None = None
     """The head of a sparse encoder; None for other kinds."""
+    token_heads: TokenHeads = field(default_factory=TokenHeads)
+    """BGE-M3's layers for other outputs than the vector of a text."""
     hidden: int = 0
     """Size of a token's vector; 0 for cross-encoders and sparse encoders, which have no such output."""
     files_dtype: Dtype = Dtype.FLOAT32
@@ -110,7 +113,8 @@ class ModelSpec:
                 f"use --task={right[0]}, or remove --task"
             )
         limited = spec.limited(max_length=args.max_length, dtype=args.dtype, quantize=args.quantize)
-        return replace(limited.offered(args), remote_code=runs)
+        heads = spec.token_heads.allowed(allow_pickle=args.allow_pickle)
+        return replace(limited.offered(args), remote_code=runs, token_heads=heads)
 
     @classmethod
     def read(cls, directory: Path, *, trust_remote_code: bool = False) -> Self:
@@ -179,6 +183,7 @@ class ModelSpec:
             files_dtype=body.dtype,
             revision=object_or_nothing(directory / MODEL_NOTE).get("revision"),
             assumed=assumed,
+            token_heads=TokenHeads.read(directory),
         )
 
     @classmethod
@@ -242,6 +247,12 @@ class ModelSpec:
         if self.scores is not None:
             return Kind.CROSS_ENCODER
         return Kind.EMBEDDING_MODEL if self.splade is None else Kind.SPARSE_ENCODER
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """The outputs that a request may ask for: dense, sparse, colbert. A cross-encoder has none of them."""
+        own = {Kind.EMBEDDING_MODEL: ("dense",), Kind.SPARSE_ENCODER: ("sparse",), Kind.CROSS_ENCODER: ()}
+        return (*own[self.kind], *self.token_heads.files)
 
     @property
     def pooling_name(self) -> str:

@@ -3,6 +3,7 @@
 A frame is a header (kind and size of the body; little-endian) and a body.
 """
 
+import itertools
 import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +37,7 @@ from embedding_runtime.protocol.messages import (
     Work,
 )
 from embedding_runtime.protocol.requests import Lane, Output, Principal, RateLimit
-from embedding_runtime.protocol.rows import RaggedRows, Rows
+from embedding_runtime.protocol.rows import RaggedRows, Rows, VectorRows, parts_of, together
 from embedding_runtime.protocol.token_batch import TokenBatch
 
 __all__ = ["HEADER", "Frame", "pack", "receive_sync", "unpack"]
@@ -46,13 +47,13 @@ Frame = list[bytes | memoryview]
 
 HEADER = struct.Struct("<IQ")  # kind, bytes of body
 _WORK = struct.Struct("<QI??Bx")  # batch, texts, exclusive, has types, output; then the texts
-_VECTORS = struct.Struct("<QI")  # batch, padding; then the rows
+_VECTORS = struct.Struct("<QII")  # batch, padding, number of outputs; then the rows of each
 # request, seconds, tokens per minute, texts, bytes of name, has types, lane, output; then the name and the texts
 _SUBMIT = struct.Struct("<QdqII?BB5x")
-_ANSWER = struct.Struct("<Qdqqd")  # request, queue seconds, rate limit; then the rows
+_ANSWER = struct.Struct("<QdqqdI")  # request, queue seconds, rate limit, number of outputs; then the rows of each
 # texts, columns, is ragged, has indices; then lengths and indices, if it has them, and float32, row by row
 _ROWS = struct.Struct("<II??2x")
-_LANES, _OUTPUTS = tuple(Lane), tuple(Output)
+_LANES = tuple(Lane)
 _UNLIMITED = -1
 """Tokens per minute of a principal without a limit."""
 
@@ -62,20 +63,20 @@ def pack(message: Message) -> Frame:
     match message:
         case Work(batch, texts, exclusive, output):
             has_types = texts.types is not None
-            head = _WORK.pack(batch, len(texts), exclusive, has_types, _OUTPUTS.index(output))
+            head = _WORK.pack(batch, len(texts), exclusive, has_types, output.value)
             return _frame(message, head, *_of(texts))
         case Vectors(batch, rows, padding):
-            return _rows_frame(message, _VECTORS.pack(batch, padding), rows)
+            return _rows_frame(message, _VECTORS.pack(batch, padding, len(parts_of(rows))), rows)
         case Submit(request, texts, principal, lane, seconds, output):
             name, limit = principal.name.encode(), principal.tokens_per_minute
             head = _SUBMIT.pack(
                 *(request, seconds, _UNLIMITED if limit is None else limit),
-                *(len(texts), len(name), texts.types is not None, _LANES.index(lane), _OUTPUTS.index(output)),
+                *(len(texts), len(name), texts.types is not None, _LANES.index(lane), output.value),
             )
             return _frame(message, head + name, *_of(texts))
         case RequestRows(request, rows, queue_seconds, limit):
             numbers = (_UNLIMITED, 0, 0.0) if limit is None else (limit.per_minute, limit.remaining, limit.full_in)
-            return _rows_frame(message, _ANSWER.pack(request, queue_seconds, *numbers), rows)
+            return _rows_frame(message, _ANSWER.pack(request, queue_seconds, *numbers, len(parts_of(rows))), rows)
         case _:
             return _frame(message, json.dumps(asdict(message)).encode())
 
@@ -119,11 +120,16 @@ def _of(texts: TokenBatch) -> Sequence[memoryview]:
 
 
 def _rows_frame(message: Message, head: bytes, rows: Rows) -> Frame:
+    (first, *data), *others = map(_of_rows, parts_of(rows))
+    return _frame(message, head + first, *data, *itertools.chain.from_iterable(others))
+
+
+def _of_rows(rows: VectorRows | RaggedRows) -> Frame:
     if not isinstance(rows, RaggedRows):
-        return _frame(message, head + _ROWS.pack(*rows.shape, 0, 0), _bytes(rows, "<f4"))
+        return [_ROWS.pack(*rows.shape, 0, 0), _bytes(rows, "<f4")]
     indices = () if rows.indices is None else (_bytes(rows.indices, "<i4"),)
-    head += _ROWS.pack(len(rows), rows.values.shape[1], 1, len(indices))
-    return _frame(message, head, _bytes(rows.lengths, "<u4"), *indices, _bytes(rows.values, "<f4"))
+    head = _ROWS.pack(len(rows), rows.values.shape[1], 1, len(indices))
+    return [head, _bytes(rows.lengths, "<u4"), *indices, _bytes(rows.values, "<f4")]
 
 
 def _bytes(array: npt.NDArray[Any], kind: str) -> memoryview:
@@ -140,28 +146,39 @@ def _texts(body: memoryview, offset: int, texts: int, *, has_types: bool) -> Tok
     return TokenBatch(ids, lengths, types)
 
 
-def _rows(body: memoryview, offset: int) -> Rows:
+def _rows(body: memoryview, offset: int, outputs: int) -> Rows:
+    parts = []
+    for _ in range(outputs):
+        part, offset = _part(body, offset)
+        parts.append(part)
+    return together(parts)
+
+
+def _part(body: memoryview, offset: int) -> tuple[VectorRows | RaggedRows, int]:
+    """The rows of one output, and their end."""
     texts, columns, is_ragged, has_indices = _ROWS.unpack_from(body, offset)
     offset += _ROWS.size
     if not is_ragged:
-        return np.frombuffer(body, "<f4", offset=offset).reshape(texts, columns)
+        rows = np.frombuffer(body, "<f4", texts * columns, offset).reshape(texts, columns)
+        return rows, offset + rows.nbytes
     lengths = np.frombuffer(body, "<u4", texts, offset)
     offset += lengths.nbytes
     items, indices = int(lengths.sum()), None
     if has_indices:
         indices = np.frombuffer(body, "<i4", items, offset)
         offset += indices.nbytes
-    return RaggedRows(np.frombuffer(body, "<f4", items * columns, offset).reshape(items, columns), lengths, indices)
+    values = np.frombuffer(body, "<f4", items * columns, offset).reshape(items, columns)
+    return RaggedRows(values, lengths, indices), offset + values.nbytes
 
 
 def _work(body: memoryview) -> Work:
     batch, texts, exclusive, has_types, output = _WORK.unpack_from(body)
-    return Work(batch, _texts(body, _WORK.size, texts, has_types=has_types), exclusive, _OUTPUTS[output])
+    return Work(batch, _texts(body, _WORK.size, texts, has_types=has_types), exclusive, Output(output))
 
 
 def _vectors(body: memoryview) -> Vectors:
-    batch, padding = _VECTORS.unpack_from(body)
-    return Vectors(batch, _rows(body, _VECTORS.size), padding)
+    batch, padding, outputs = _VECTORS.unpack_from(body)
+    return Vectors(batch, _rows(body, _VECTORS.size, outputs), padding)
 
 
 def _submit(body: memoryview) -> Submit:
@@ -170,13 +187,13 @@ def _submit(body: memoryview) -> Submit:
     name = str(body[_SUBMIT.size : start], "utf-8")
     principal = Principal(name, None if limit == _UNLIMITED else limit)
     batch = _texts(body, start, texts, has_types=has_types)
-    return Submit(request, batch, principal, _LANES[lane], seconds, _OUTPUTS[output])
+    return Submit(request, batch, principal, _LANES[lane], seconds, Output(output))
 
 
 def _answer(body: memoryview) -> RequestRows:
-    request, queue_seconds, per_minute, remaining, full_in = _ANSWER.unpack_from(body)
+    request, queue_seconds, per_minute, remaining, full_in, outputs = _ANSWER.unpack_from(body)
     limit = None if per_minute == _UNLIMITED else RateLimit(per_minute, remaining, full_in)
-    return RequestRows(request, _rows(body, _ANSWER.size), queue_seconds, limit)
+    return RequestRows(request, _rows(body, _ANSWER.size, outputs), queue_seconds, limit)
 
 
 def _of_json(kind: type[Any]) -> Callable[[memoryview], Any]:

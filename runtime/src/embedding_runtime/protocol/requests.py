@@ -1,7 +1,7 @@
 """Properties of a request that the scheduler needs: principal, lane and rate limit."""
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Flag, StrEnum, auto
 from typing import Self
 
 __all__ = ["Lane", "Output", "Principal", "RateLimit"]
@@ -31,13 +31,17 @@ class Lane(StrEnum):
         return cls.INTERACTIVE if texts <= INTERACTIVE_TEXTS else cls.BULK
 
 
-class Output(StrEnum):
-    """What a request gets for each text."""
+class Output(Flag):
+    """What a request gets for each text. `|` combines several, which one forward pass computes."""
 
-    PER_TEXT = "per text"
+    PER_TEXT = auto()
     """What the model's head returns: a vector, a sparse vector, or the scores of a pair."""
-    PER_TOKEN = "per token"  # noqa: S105 not a password
+    PER_TOKEN = auto()
     """The hidden state of each token, special tokens included, before pooling."""
+    SPARSE = auto()
+    """BGE-M3's lexical weights: a sparse vector beside the one of PER_TEXT."""
+    COLBERT = auto()
+    """BGE-M3's ColBERT vectors: one for each token but the first."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Results of texts: dense rows, or ragged rows, which have a different number of items for each text."""
+"""Results of texts: dense rows, ragged rows (with a different number of items for each text), or a set of both."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,19 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["RaggedRows", "Rows", "VectorRows", "are_finite", "as_dense", "as_ragged", "concatenated", "with_zeros"]
+__all__ = [
+    "RaggedRows",
+    "RowSet",
+    "Rows",
+    "VectorRows",
+    "are_finite",
+    "as_dense",
+    "as_ragged",
+    "concatenated",
+    "parts_of",
+    "together",
+    "with_zeros",
+]
 
 VectorRows = npt.NDArray[np.float32]
 """Shape (texts, dimensions), or (pairs, labels) for a cross-encoder."""
@@ -54,7 +66,33 @@ class RaggedRows:
         return cast(RaggedRows, concatenated([self[text : text + 1] for text in order.tolist()]))
 
 
-Rows = VectorRows | RaggedRows
+@dataclass(frozen=True, eq=False)
+class RowSet:
+    """Several outputs of the same texts."""
+
+    parts: Sequence[VectorRows | RaggedRows]
+    """The rows of each output, in the order of `Output`."""
+
+    def __len__(self) -> int:
+        """The number of texts."""
+        return len(self.parts[0])
+
+    def __getitem__(self, texts: slice) -> "RowSet":
+        """The texts of a slice without a step."""
+        return RowSet([part[texts] for part in self.parts])
+
+
+Rows = VectorRows | RaggedRows | RowSet
+
+
+def parts_of(rows: Rows) -> Sequence[VectorRows | RaggedRows]:
+    """The rows of each output, in the order of `Output`."""
+    return rows.parts if isinstance(rows, RowSet) else (rows,)
+
+
+def together(parts: Sequence[VectorRows | RaggedRows]) -> Rows:
+    """The rows of a request for these outputs: a RowSet of several."""
+    return parts[0] if len(parts) == 1 else RowSet(parts)
 
 
 def concatenated(parts: Sequence[Rows]) -> Rows:
@@ -62,6 +100,13 @@ def concatenated(parts: Sequence[Rows]) -> Rows:
     first = parts[0]
     if len(parts) == 1:
         return first
+    if isinstance(first, RowSet):
+        return RowSet([_concatenated(output) for output in zip(*map(parts_of, parts), strict=True)])
+    return _concatenated([part for each in parts for part in parts_of(each)])
+
+
+def _concatenated(parts: Sequence[VectorRows | RaggedRows]) -> VectorRows | RaggedRows:
+    first = parts[0]
     if not isinstance(first, RaggedRows):
         return np.concatenate([as_dense(part) for part in parts])
     ragged = [as_ragged(part) for part in parts]
@@ -74,6 +119,8 @@ def concatenated(parts: Sequence[Rows]) -> Rows:
 
 def are_finite(rows: Rows) -> npt.NDArray[np.bool_]:
     """Whether all numbers of a text are finite, for each text."""
+    if isinstance(rows, RowSet):
+        return np.asarray(np.all([are_finite(part) for part in rows.parts], axis=0))
     if not isinstance(rows, RaggedRows):
         finite = np.isfinite(rows)
         # The whole is checked in half of the time, and nearly always finite.
@@ -85,23 +132,23 @@ def are_finite(rows: Rows) -> npt.NDArray[np.bool_]:
 
 
 def as_dense(rows: Rows) -> VectorRows:
-    """Raises TypeError for ragged rows."""
-    if isinstance(rows, RaggedRows):
-        raise TypeError("expected one vector for each text, not ragged rows")
+    """Raises TypeError for other rows."""
+    if not isinstance(rows, np.ndarray):
+        raise TypeError(f"expected one vector for each text, not {type(rows).__name__}")
     return rows
 
 
 def as_ragged(rows: Rows) -> RaggedRows:
-    """Raises TypeError for dense rows."""
+    """Raises TypeError for other rows."""
     if not isinstance(rows, RaggedRows):
-        raise TypeError("expected ragged rows, not one vector for each text")
+        raise TypeError(f"expected ragged rows, not {type(rows).__name__}")
     return rows
 
 
 def with_zeros(rows: Rows, dimensions: int) -> VectorRows:
     """Sparse vectors as dense ones, shape (texts, dimensions). Dense rows are returned as they are."""
     if not isinstance(rows, RaggedRows):
-        return rows
+        return as_dense(rows)
     found = np.zeros((len(rows), dimensions), dtype=np.float32)
     for vector, text in zip(found, rows, strict=True):
         vector[text.indices] = text.values[:, 0]

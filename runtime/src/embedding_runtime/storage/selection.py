@@ -17,6 +17,9 @@ _PICKLES = ("pytorch_model*.bin", "pytorch_model*.bin.index.json")
 _CHECKPOINTS = ("*.pt", "*.pth", "*.ckpt", "training_args.bin")
 """Files of training and weights for other programs, skipped if there are any safetensors."""
 
+_TOKEN_HEADS = frozenset({"sparse_linear.pt", "colbert_linear.pt"})
+"""BGE-M3's layers for sparse and ColBERT vectors, which are in no safetensors file."""
+
 
 def wanted(paths: Iterable[str]) -> list[str]:
     """Select the files to download from relative paths (with `/`), in order.
@@ -29,7 +32,7 @@ def wanted(paths: Iterable[str]) -> list[str]:
         str(file)
         for file in files
         if not (file.parent in with_safetensors and _matches(file, _PICKLES))
-        and not (with_safetensors and _matches(file, _CHECKPOINTS))
+        and not (with_safetensors and _matches(file, _CHECKPOINTS) and str(file) not in _TOKEN_HEADS)
     ]
 
 

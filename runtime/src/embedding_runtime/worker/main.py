@@ -26,7 +26,7 @@ from embedding_runtime.contract import BackendName, Dtype, ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.observability import logs
 from embedding_runtime.protocol.messages import Broken, LoadedModel, Ready, Work
-from embedding_runtime.protocol.rows import RaggedRows, are_finite
+from embedding_runtime.protocol.rows import are_finite
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import registry
 from embedding_runtime.worker.backends.base import Backend, BatchFailed, LoadOptions
@@ -155,7 +155,7 @@ def warm_up(backend: Backend, spec: ModelSpec, name: BackendName = BackendName.H
     longest = min(spec.max_length, LONG)
     probes = [np.arange(length, dtype=np.int32) % spec.vocabulary for length in (1, longest)]
     rows = backend.embed(TokenBatch.of(probes))
-    if not isinstance(rows, RaggedRows) and rows.shape != (len(probes), spec.dimensions):
+    if isinstance(rows, np.ndarray) and rows.shape != (len(probes), spec.dimensions):
         raise ModelRefused(
             f"{spec.directory}: vectors have the shape {rows.shape[1:]}, but its files say {spec.dimensions}"
         )
@@ -219,6 +219,8 @@ def load(args: ServeArgs, share: Mapping[str, Any]) -> LoadedBackend:
     _log.info("loading %s in %s with %s: %s", spec.directory, spec.dtype, choice.backend, choice.reason)
     for assumption in spec.assumed:
         _log.warning("assumption: %s", assumption)
+    if withheld := spec.token_heads.withheld:
+        _log.warning("%s: it is served without these outputs", withheld)
     options = LoadOptions(args.minimum_cosine, args.allow_padded, share.get("workers_on_gpu", 1))
     backend = registry.load(choice.backend, spec, options, allow_pickle=args.allow_pickle)
     seconds = time.monotonic() - begin

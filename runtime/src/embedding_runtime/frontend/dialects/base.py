@@ -24,6 +24,7 @@ __all__ = [
     "OnlyTrue",
     "OnlyZero",
     "RequestBody",
+    "SparseValue",
     "Text",
     "TextOrTexts",
     "Texts",
@@ -170,6 +171,14 @@ Texts = Annotated[
 ]
 
 TextOrTexts = Annotated[Text | Many[Text], Form("a string or a list of strings, in valid Unicode")]
+
+
+class SparseValue(Answer):
+    """A number of a sparse vector. The numbers of a text are a list, by ascending index."""
+
+    index: Annotated[int, Field(examples=[7592], description="token id")]
+    value: Annotated[float, Field(examples=[1.3863])]
+
 
 Vector = Annotated[list[float], Field(examples=[[0.0078994, 0.00834005, 0.03579672]])]
 

@@ -64,8 +64,9 @@ class Options:
         Raises UnsupportedTask for a model of another kind, and BadRequest that lists every option that the model does
         not support.
         """
-        if spec.kind is not kind:
-            raise UnsupportedTask(_OTHER_KINDS[kind, spec.kind])
+        if spec.kind is not kind and not (kind is Kind.SPARSE_ENCODER and "sparse" in spec.outputs):
+            withheld = spec.token_heads.withheld
+            raise UnsupportedTask(_OTHER_KINDS[kind, spec.kind] + (f" ({withheld})" if withheld else ""))
         prompt, no_prompt = _prompt(spec, prompt_name, input_type)
         ends = _ends(truncate, sides)
         if truncate is None and keep_tokens is None and spec.truncate is not Truncate.OFF:

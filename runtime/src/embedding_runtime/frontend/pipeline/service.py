@@ -1,6 +1,6 @@
 """The service that routes call: the served model, and the pipeline from texts to vectors."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -23,7 +23,7 @@ from embedding_runtime.model import ModelSpec, space
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.observability import tracing
 from embedding_runtime.protocol.requests import Lane, Output
-from embedding_runtime.protocol.rows import RaggedRows, Rows, VectorRows, as_dense, as_ragged
+from embedding_runtime.protocol.rows import RaggedRows, Rows, VectorRows, as_dense, as_ragged, parts_of
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.scheduler.base import Scheduler, State
 
@@ -50,6 +50,18 @@ class Service:
     def backend(self) -> str:
         """The backend that computes; while the model is loading, the value of --backend."""
         return self.named_backend if self.engine.model is None else self.engine.model.backend
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """The outputs that a request may ask for: those of the model, without those that vllm does not compute."""
+        return self.spec.outputs[:1] if self.backend == BackendName.VLLM else self.spec.outputs
+
+    @property
+    def withheld(self) -> str:
+        """Why outputs of the model are not offered; empty if all are."""
+        if self.outputs != self.spec.outputs:
+            return "vllm computes dense vectors only; use a server with --backend=huggingface"
+        return self.spec.token_heads.withheld
 
     @cached_property
     def space(self) -> str:
@@ -94,9 +106,11 @@ class Service:
     def sparse_vectors(
         self, context: RequestContext, given: Given, options: Options, *, field: str
     ) -> Awaitable[tuple[RaggedRows, int]]:
-        """Same as `vectors` for a sparse encoder."""
-        tracing.annotate({"gen_ai.operation.name": "embeddings"})
-        return while_wanted(context, partial(self._sparse_vectors, context, given, options, field))
+        """Same as `vectors`, with a sparse vector for each text: of a sparse encoder, or BGE-M3's."""
+        if self.spec.kind is Kind.SPARSE_ENCODER:
+            tracing.annotate({"gen_ai.operation.name": "embeddings"})
+            return while_wanted(context, partial(self._sparse_vectors, context, given, options, field))
+        return _only(self.several(context, given, options, Output.SPARSE, field=field))
 
     def token_vectors(
         self, context: RequestContext, given: Given, options: Options, *, field: str
@@ -105,13 +119,22 @@ class Service:
 
         Raises UnsupportedTask if the backend does not support it.
         """
-        if self.backend == BackendName.VLLM:
+        return _only(self.several(context, given, options, Output.PER_TOKEN, field=field))
+
+    def several(
+        self, context: RequestContext, given: Given, options: Options, output: Output, *, field: str = "input"
+    ) -> Awaitable[tuple[Mapping[Output, Rows], int]]:
+        """Same as `vectors`, for each of several outputs, which one forward pass computes.
+
+        `options` apply to Output.PER_TEXT. Raises UnsupportedTask if the backend does not support an output.
+        """
+        if output is not Output.PER_TEXT and self.backend == BackendName.VLLM:
             raise UnsupportedTask(
                 f"{self.name} is served by vllm, which returns one vector for each text: use a server with "
-                "--backend=huggingface for the vectors of tokens"
+                "--backend=huggingface for sparse vectors and vectors of tokens"
             )
         tracing.annotate({"gen_ai.operation.name": "embeddings"})
-        return while_wanted(context, partial(self._token_vectors, context, given, options, field))
+        return while_wanted(context, partial(self._several, context, given, options, output, field))
 
     def scores(
         self,
@@ -164,16 +187,19 @@ class Service:
         await self._reserve_ragged(context, rows.values.size * BYTES_PER_WEIGHT, field, holding=2 * rows.values.nbytes)
         return rows, texts.tokens
 
-    async def _token_vectors(
-        self, context: RequestContext, given: Given, options: Options, field: str
-    ) -> tuple[RaggedRows, int]:
+    async def _several(
+        self, context: RequestContext, given: Given, options: Options, output: Output, field: str
+    ) -> tuple[Mapping[Output, Rows], int]:
         work = self._tokenized(context, given, options, field)
         del given
         texts = await work
-        size = texts.tokens * self.spec.hidden * BYTES_PER_TOKEN_NUMBER
+        size = sum(self._output_size(texts, each) for each in output)
         await self._reserve_ragged(context, size, field, holding=texts.ids.nbytes)
-        rows = await self._embed(context, texts, field=field, output=Output.PER_TOKEN)
-        return as_ragged(rows), texts.tokens
+        rows = parts_of(await self._embed(context, texts, field=field, output=output))
+        found: dict[Output, Rows] = dict(zip(output, rows, strict=True))
+        if Output.PER_TEXT in found:
+            found[Output.PER_TEXT] = options.finish(as_dense(found[Output.PER_TEXT]))
+        return found, texts.tokens
 
     async def _tokenized(self, context: RequestContext, given: Given, options: Options, field: str) -> TokenBatch:
         """Tokenize texts. Callers delete theirs before they wait for this, so that the texts are freed afterwards."""
@@ -222,6 +248,14 @@ class Service:
         one = BYTES_PER_NUMBER if self.spec.kind is Kind.EMBEDDING_MODEL else BYTES_PER_SCORE
         return len(texts) * self.spec.dimensions * one
 
+    def _output_size(self, texts: TokenBatch, output: Output) -> int:
+        """The largest possible size of one of several outputs in bytes."""
+        if output is Output.PER_TEXT:
+            return self._answer_size(texts)
+        return texts.tokens * (
+            BYTES_PER_WEIGHT if output is Output.SPARSE else self.spec.hidden * BYTES_PER_TOKEN_NUMBER
+        )
+
     def _admit(self, context: RequestContext, texts: int) -> Admit:
         """A check of admission that is called during tokenization, with the tokens counted so far."""
 
@@ -249,3 +283,10 @@ class Service:
                     )
             except OneText as fault:
                 raise type(fault)(index=fault.index, field=field) from fault
+
+
+async def _only(outputs: Awaitable[tuple[Mapping[Output, Rows], int]]) -> tuple[RaggedRows, int]:
+    """The rows of a request with one output, which are ragged."""
+    found, tokens = await outputs
+    (rows,) = found.values()
+    return as_ragged(rows), tokens

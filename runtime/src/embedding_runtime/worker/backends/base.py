@@ -73,7 +73,8 @@ class Backend(Protocol):
 
     def embed(self, batch: TokenBatch, output: Output = Output.PER_TEXT) -> Rows:
         """Return one row per text, in order: shape (len(batch), dimensions), float32; ragged rows of a sparse encoder,
-        or with Output.PER_TOKEN, which frontends request only if the backend supports it.
+        or of other outputs than PER_TEXT; a RowSet of several outputs. Frontends request those that the backend
+        supports.
 
         `batch` has at least one text, and each text at least one token and at most `max_length`; ids are below
         `vocabulary`. Rows may contain NaN; the frontend reports it. Raises BatchFailed if a text of the batch causes an

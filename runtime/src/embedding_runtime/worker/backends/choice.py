@@ -55,6 +55,8 @@ def _why_not_vllm(args: ServeArgs, spec: ModelSpec) -> str | None:
         return "--minimum_cosine is set, and vLLM's vectors are not measured"
     if _installed() is None:
         return "vLLM is not installed"
+    if more := spec.token_heads.files:
+        return f"vLLM returns dense vectors only, and the model also has the outputs {' and '.join(more)}"
     problems = vllm_limits.problems(spec)
     return f"vLLM cannot serve it exactly: the model {', and '.join(problems)}" if problems else None
 

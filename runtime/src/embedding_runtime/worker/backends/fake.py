@@ -4,7 +4,7 @@ import numpy as np
 
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.protocol.requests import Output
-from embedding_runtime.protocol.rows import RaggedRows, Rows, VectorRows
+from embedding_runtime.protocol.rows import RaggedRows, Rows, VectorRows, together
 from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
 from embedding_runtime.worker.backends.base import LoadOptions
 
@@ -27,15 +27,18 @@ class FakeBackend:
         self._spec = spec
 
     def embed(self, batch: TokenBatch, output: Output = Output.PER_TEXT) -> Rows:
-        if output is Output.PER_TOKEN:
-            rows = [self._row(ids[:1], self._spec.hidden) for ids in batch.ids[:, None]]
-            return RaggedRows(np.stack(rows), batch.lengths)
-        if self._spec.splade is not None:
-            return _counted(batch)
-        return np.stack([self._row(ids, self._spec.dimensions) for ids in _marked(batch)])
+        return together([self._output(batch, each) for each in output])
 
     def padding(self, batch: TokenBatch) -> int:  # noqa: ARG002 required by Backend
         return 0
+
+    def _output(self, batch: TokenBatch, output: Output) -> VectorRows | RaggedRows:
+        if output in (Output.PER_TOKEN, Output.COLBERT):
+            rows = [self._row(ids[:1], self._spec.hidden) for ids in batch.ids[:, None]]
+            return RaggedRows(np.stack(rows), batch.lengths)
+        if output is Output.SPARSE or self._spec.splade is not None:
+            return _counted(batch)
+        return np.stack([self._row(ids, self._spec.dimensions) for ids in _marked(batch)])
 
     def _row(self, ids: TokenIds, size: int) -> VectorRows:
         random = np.random.default_rng(ids.astype(np.uint32))

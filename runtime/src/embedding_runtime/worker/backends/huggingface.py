@@ -5,7 +5,7 @@ It does not import sentence_transformers, which takes seconds at startup and is 
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -21,7 +21,7 @@ from transformers import (
 from embedding_runtime.contract import Dtype, Kind, Quantization
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.protocol.requests import Output
-from embedding_runtime.protocol.rows import RaggedRows, Rows
+from embedding_runtime.protocol.rows import RaggedRows, Rows, VectorRows, together
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import (
     bert,
@@ -32,14 +32,16 @@ from embedding_runtime.worker.backends import (
     packed,
     padded,
     remote_code,
+    token_heads,
     transformer,
 )
 from embedding_runtime.worker.backends.base import LoadOptions
 from embedding_runtime.worker.backends.device import HostCopy, prepare_gpu, rounded_up
 from embedding_runtime.worker.backends.failure import batch_failed
 from embedding_runtime.worker.backends.padded import Forward, Width
-from embedding_runtime.worker.backends.ragged import RaggedCopy, RaggedTensors
+from embedding_runtime.worker.backends.ragged import RaggedCopy, RaggedTensors, RowsCopy
 from embedding_runtime.worker.backends.self_test import SelfTest
+from embedding_runtime.worker.backends.token_heads import TokenHead
 from embedding_runtime.worker.backends.transformer import ApplyHead
 
 __all__ = ["HuggingFaceBackend", "load", "reference_test"]
@@ -69,11 +71,15 @@ class HuggingFaceBackend:
         width: Width = max,
         sorts: bool = True,
     ) -> None:
-        """`packs`: `forward` does not pad. `width`: else the length of padded texts.
+        """`head`: computes Output.PER_TEXT. `packs`: `forward` does not pad. `width`: else the length of padded texts.
 
         `halves`: two threads may call `forward` at once. `sorts`: it needs texts sorted by ascending length.
         """
-        self._forward, self._head, self.detail, self._packs = forward, head, detail, packs
+        self._forward, self.detail, self._packs = forward, detail, packs
+        self.heads: dict[Output, TokenHead] = {
+            Output.PER_TEXT: lambda hidden, texts: _copied(head(hidden, texts)),
+            Output.PER_TOKEN: lambda hidden, texts: _copied(RaggedTensors(hidden.float(), texts.lengths.tolist())),
+        }
         self._width, self._sorts, self._halves = width, sorts, halves
         self.cosine: float | None = None
         self.batch_tokens = _GPU_BATCH_TOKENS if torch.cuda.is_available() else _CPU_BATCH_TOKENS
@@ -92,9 +98,7 @@ class HuggingFaceBackend:
             order = self._order(batch)
             texts = batch if order is None else batch.reordered(order)
             hidden = self._forward(texts)
-            of_tokens = output is Output.PER_TOKEN
-            rows = RaggedTensors(hidden.float(), texts.lengths.tolist()) if of_tokens else self._head(hidden, texts)
-            return _Launched(HostCopy(rows) if isinstance(rows, Tensor) else RaggedCopy(rows), order)
+            return _Launched([self.heads[each](hidden, texts) for each in output], order)
         except Exception as error:
             raise batch_failed(error) from error
 
@@ -111,15 +115,20 @@ class HuggingFaceBackend:
 class _Launched:
     """A batch that a GPU is computing, or a CPU has computed."""
 
-    def __init__(self, rows: HostCopy | RaggedCopy, order: npt.NDArray[np.int64] | None) -> None:
-        self._rows, self._order = rows, order
-        self.is_done = rows.is_done
+    def __init__(self, outputs: Sequence[RowsCopy], order: npt.NDArray[np.int64] | None) -> None:
+        self._outputs, self._order = outputs, order
+
+    def is_done(self) -> bool:
+        return all(output.is_done() for output in self._outputs)
 
     def rows(self) -> Rows:
         try:
-            found: Rows = self._rows.wait()
+            return together([self._in_order(output.wait()) for output in self._outputs])
         except Exception as error:
             raise batch_failed(error) from error
+
+    def _in_order(self, found: VectorRows | RaggedRows) -> VectorRows | RaggedRows:
+        """Rows in the order of the request."""
         if self._order is None:
             return found
         if isinstance(found, RaggedRows):
@@ -129,18 +138,23 @@ class _Launched:
         return rows
 
 
+def _copied(rows: Tensor | RaggedTensors) -> RowsCopy:
+    return HostCopy(rows) if isinstance(rows, Tensor) else RaggedCopy(rows)
+
+
 def load(spec: ModelSpec, options: LoadOptions = _DEFAULTS) -> HuggingFaceBackend:
     """Load a model with the fastest forward function that does not change its vectors. Raises ModelRefused."""
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     remote_code.prepare(spec)
-    if torch.cuda.is_available():
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
         prepare_gpu()
         if spec.quantize is not Quantization.NONE:
             raise ModelRefused(f"--quantize={spec.quantize} is not supported on GPUs: use --dtype=float16")
-    elif spec.is_reduced:
-        return _load_reduced(spec, options)
-    return _load_unreduced(spec, options)
+    backend = _load_reduced(spec, options) if spec.is_reduced and not on_gpu else _load_unreduced(spec, options)
+    backend.heads.update(token_heads.load(spec, torch.device("cuda" if on_gpu else "cpu")))
+    return backend
 
 
 def _load_reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:

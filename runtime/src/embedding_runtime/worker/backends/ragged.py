@@ -1,7 +1,7 @@
 """Ragged rows on a device, and their asynchronous copy to the host."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -9,7 +9,19 @@ from torch import Tensor
 from embedding_runtime.protocol.rows import RaggedRows
 from embedding_runtime.worker.backends.device import HostCopy
 
-__all__ = ["RaggedCopy", "RaggedTensors"]
+__all__ = ["RaggedCopy", "RaggedTensors", "RowsCopy"]
+
+
+class RowsCopy(Protocol):
+    """An asynchronous copy of rows to the host: a HostCopy or a RaggedCopy."""
+
+    def is_done(self) -> bool:
+        """Whether `wait` returns immediately."""
+        ...
+
+    def wait(self) -> Any:
+        """Wait for the copy, and return the rows: an array or RaggedRows."""
+        ...
 
 
 class RaggedTensors(NamedTuple):

@@ -20,7 +20,7 @@ from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.chat_template import ChatTemplate
 from embedding_runtime.model.tokenizer import TextTokenizer
 
-__all__ = ["Checked", "check", "check_pairs"]
+__all__ = ["Checked", "check", "check_pairs", "reference"]
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def check(spec: ModelSpec) -> Checked:
 
     Raises ModelRefused.
     """
-    theirs = _theirs(spec)
+    theirs = reference(spec)
     for text in _PROBES:
         if any(theirs(text).get("token_type_ids", ())):
             raise ModelRefused(f"{type(theirs).__name__} in {spec.directory} has token types, which are not supported")
@@ -63,7 +63,7 @@ def check(spec: ModelSpec) -> Checked:
 
 def check_pairs(spec: ModelSpec) -> bool:
     """Same as `check` for pairs of a cross-encoder. Returns whether there are token types. Raises ModelRefused."""
-    theirs = _theirs(spec)
+    theirs = reference(spec)
     pairs = [*pairwise(_PROBES), *((_LONG * n, _LONG * m) for n, m in ((9, 1), (1, 9), (9, 9)))]
     _agree(spec, theirs, pairs)
     return spec.chat is None and "token_type_ids" in theirs(*pairs[0])
@@ -163,7 +163,8 @@ def _make_directory(path: Path) -> None:
         raise PermissionError(0, "it belongs to another user")
 
 
-def _theirs(spec: ModelSpec) -> PreTrainedTokenizerBase:
+def reference(spec: ModelSpec) -> PreTrainedTokenizerBase:
+    """The tokenizer of transformers. Raises ModelRefused."""
     try:
         found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             spec.directory, local_files_only=True, trust_remote_code=spec.remote_code

@@ -6,7 +6,7 @@ from embedding_runtime.frontend.dialects.fields import CHAT, IGNORED, NO_CHAT
 
 __all__ = ["IGNORED", "REFUSED"]
 
-_DENSE = "this path returns one dense vector for each text: remove the field, or use POST /embed_sparse or /embed_all"
+_OUTPUT = "use output, which lists the outputs: dense, sparse, colbert"
 
 REFUSED: Mapping[str, str] = {
     **dict.fromkeys(CHAT, f"{NO_CHAT}: use input"),
@@ -26,5 +26,7 @@ REFUSED: Mapping[str, str] = {
     "late_chunking": "each text is embedded separately: remove the field",
     "padding": "texts are not padded: remove the field",
     **dict.fromkeys(("pooling", "pooling_type"), "the model's files define the pooling: remove the field"),
-    **dict.fromkeys(("return_multivector", "return_dense", "return_sparse", "return_colbert_vecs"), _DENSE),
+    **dict.fromkeys(("return_dense", "return_sparse", "return_colbert_vecs"), _OUTPUT),  # FlagEmbedding
+    "output_type": _OUTPUT,  # DashScope
+    "return_multivector": 'use output: ["colbert"], or POST /embed_all for vectors of tokens before pooling',  # Jina
 }

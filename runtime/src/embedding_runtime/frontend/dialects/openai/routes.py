@@ -12,9 +12,10 @@ from embedding_runtime import errors
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.dialects.bodies import Context
+from embedding_runtime.frontend.dialects.openai import outputs
 from embedding_runtime.frontend.dialects.openai.errors import OPENAI
 from embedding_runtime.frontend.dialects.openai.schema import Embeddings, EmbeddingsRequest, Model, Models
-from embedding_runtime.frontend.pipeline.answers import encoded, json_of, packed
+from embedding_runtime.frontend.pipeline.answers import json_of, packed
 from embedding_runtime.frontend.pipeline.dtypes import EmbedDtype, Endianness, item_size
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
@@ -70,6 +71,7 @@ async def embeddings(service: Service, body: EmbeddingsRequest, context: Request
         normalize=body.normalize,
         prompt_name=body.prompt_name,
         input_type=body.input_type,
+        kind=outputs.check(service, body),
     )
     encoding = _encoding(body, options.dimensions)
     dtype, endianness = body.embed_dtype or "float32", body.endianness or "little"
@@ -83,14 +85,13 @@ async def embeddings(service: Service, body: EmbeddingsRequest, context: Request
         metadata = {**answer, "data": items, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
         headers = {"metadata": json.dumps(metadata)} if items else {}
         return Response(content, headers=headers, media_type="application/octet-stream")
-    rows, tokens = await service.vectors(context, body.input, options)
-    each = await encoded(rows, encoding, dtype, endianness)
+    columns, tokens = await outputs.columns(service, context, body, options, encoding)
     return json_of(
         {
             "id": answer["id"],
             "object": "list",
             "created": answer["created"],
-            "data": _data(each, context),
+            "data": _data(columns, context),
             "model": name,
             "usage": {
                 "prompt_tokens": tokens,
@@ -125,8 +126,11 @@ def _encoding(body: EmbeddingsRequest, dimensions: int) -> str:
     return encoding
 
 
-def _data(each: Any, context: RequestContext) -> list[dict[str, Any]]:
-    data = [{"object": "embedding", "embedding": vector, "index": index} for index, vector in enumerate(each)]
+def _data(columns: Mapping[str, Any], context: RequestContext) -> list[dict[str, Any]]:
+    data = [
+        {"object": "embedding", **dict(zip(columns, each, strict=True)), "index": index}
+        for index, each in enumerate(zip(*columns.values(), strict=True))
+    ]
     for index in context.truncated:
         data[index]["truncated"] = True
     return data
@@ -184,6 +188,7 @@ async def _model(service: Service, name: str) -> dict[str, Any]:
         "max_length": spec.max_length,
         "truncate": spec.truncate,
         "kind": spec.kind,
+        "outputs": service.outputs,
         "pooling": spec.pooling_name,
         "normalized": spec.normalized,
         "similarity": spec.similarity,

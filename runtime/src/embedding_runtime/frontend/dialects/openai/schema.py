@@ -12,6 +12,7 @@ from embedding_runtime.frontend.dialects.base import (
     OnlyFalse,
     OnlyTrue,
     RequestBody,
+    SparseValue,
     Text,
     Texts,
     Truncate,
@@ -32,6 +33,15 @@ class EmbeddingsRequest(RequestBody):
 
     model: ModelName | None = None
     input: Texts
+    output: Annotated[
+        list[Literal["dense", "sparse", "colbert"]] | None,
+        Field(
+            min_length=1,
+            description="what to return for each text: any of `outputs` in /v1/models, computed together. dense: "
+            "`embedding`; sparse: `sparse_embedding`; colbert: `colbert_embedding`, a vector for each token but the "
+            "first. BGE-M3 has all three. Default: dense",
+        ),
+    ] = None
     encoding_format: Annotated[
         Literal["float", "base64", "bytes", "bytes_only"] | None,
         Field(
@@ -99,8 +109,14 @@ class EmbeddingsRequest(RequestBody):
 
 
 class _Embedding(Answer):
+    """Of the outputs, those that `output` requests are present."""
+
     object: Literal["embedding"]
-    embedding: Annotated[Vector | str, Field(description="numbers, or base64")]
+    embedding: Annotated[Vector | str | None, Field(description="numbers, or base64")] = None
+    sparse_embedding: list[SparseValue] | None = None
+    colbert_embedding: Annotated[
+        list[Vector] | str | None, Field(description="vectors of tokens, or base64 of all of their numbers")
+    ] = None
     index: int
     truncated: Annotated[
         Literal[True] | None, Field(description="present if the text was too long and was truncated")
@@ -185,6 +201,7 @@ class Model(Answer):
     kind: Annotated[
         str, Field(examples=["embedding model"], description="embedding model, sparse encoder or cross-encoder")
     ]
+    outputs: Annotated[list[str], Field(examples=[["dense"]], description="values that `output` of a request may have")]
     pooling: Annotated[str, Field(examples=["mean"])]
     normalized: bool
     similarity: Annotated[str, Field(examples=["cosine"])]

@@ -1,4 +1,4 @@
-"""Text Embeddings Inference's /embed_sparse (SPLADE) and /embed_all (a vector for each token, without pooling).
+"""Text Embeddings Inference's /embed_sparse (SPLADE, BGE-M3) and /embed_all (a vector for each token, without pooling).
 
 Shapes and semantics as in router/src/http/{types,server}.rs of huggingface/text-embeddings-inference: a sparse vector
 has its numbers above zero, by ascending index; /embed_all includes special tokens. A single text is a list of one.
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from embedding_runtime.contract import Kind
 from embedding_runtime.frontend.context import RequestContext
-from embedding_runtime.frontend.dialects.base import Answer, RequestBody, Text, Texts, Vector
+from embedding_runtime.frontend.dialects.base import RequestBody, SparseValue, Text, Texts, Vector
 from embedding_runtime.frontend.dialects.bodies import Context
 from embedding_runtime.frontend.dialects.tei.errors import TEI
 from embedding_runtime.frontend.dialects.tei.fields import HUB, IGNORED, IN_EMBED_ALL, IN_EMBED_SPARSE
@@ -20,7 +20,7 @@ from embedding_runtime.frontend.pipeline.answers import json_of, token_vectors, 
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
 
-__all__ = ["EmbedAllRequest", "EmbedSparseRequest", "SparseValue", "add_ragged", "embed_sparse"]
+__all__ = ["EmbedAllRequest", "EmbedSparseRequest", "add_ragged", "embed_sparse"]
 
 
 class _Request(RequestBody):
@@ -42,7 +42,7 @@ class _Request(RequestBody):
 
 
 class EmbedSparseRequest(_Request):
-    """`POST /embed_sparse`, for a sparse encoder."""
+    """`POST /embed_sparse`, for a sparse encoder or BGE-M3."""
 
     refused = IN_EMBED_SPARSE
 
@@ -51,13 +51,6 @@ class EmbedAllRequest(_Request):
     """`POST /embed_all`, for an embedding model."""
 
     refused = IN_EMBED_ALL
-
-
-class SparseValue(Answer):
-    """A number of a sparse vector. The numbers of a text are a list, by ascending index."""
-
-    index: Annotated[int, Field(examples=[7592], description="token id")]
-    value: Annotated[float, Field(examples=[1.3863])]
 
 
 def add_ragged(service: Service, routes: APIRouter) -> None:

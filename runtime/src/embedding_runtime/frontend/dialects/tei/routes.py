@@ -12,12 +12,12 @@ from embedding_runtime import errors
 from embedding_runtime.contract import Kind, Truncate
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.frontend.context import RequestContext
-from embedding_runtime.frontend.dialects.base import RequestBody, Vector
+from embedding_runtime.frontend.dialects.base import RequestBody, SparseValue, Vector
 from embedding_runtime.frontend.dialects.bodies import Choice, Context
 from embedding_runtime.frontend.dialects.rerank.routes import ranking
 from embedding_runtime.frontend.dialects.rerank.schema import Reranked, RerankRequest
 from embedding_runtime.frontend.dialects.tei.errors import TEI
-from embedding_runtime.frontend.dialects.tei.ragged import EmbedSparseRequest, SparseValue, add_ragged, embed_sparse
+from embedding_runtime.frontend.dialects.tei.ragged import EmbedSparseRequest, add_ragged, embed_sparse
 from embedding_runtime.frontend.dialects.tei.schema import (
     DecodeRequest,
     EmbedRequest,
