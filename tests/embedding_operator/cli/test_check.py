@@ -154,9 +154,9 @@ def test_a_model_that_the_runtime_refuses_is_not_served(
     [
         ({"limits": {"memory": "2Gi"}}, ""),
         ({"limits": {"memory": "2Gi"}, "requests": {"memory": "1200Mi"}}, ""),
-        ({"limits": {"memory": "1Gi"}}, "limits.memory is 1Gi, but the server takes about 1216Mi"),
+        ({"limits": {"memory": "1Gi"}}, "limits.memory is 1Gi, but the server takes about 1200Mi"),
         ({"limits": {"memory": "2Gi"}, "requests": {"memory": "1Gi"}}, "requests.memory is 1Gi, but the server takes"),
-        ({"limits": {"cpu": "1"}}, "requests.memory is not set, but the server takes about 1216Mi"),
+        ({"limits": {"cpu": "1"}}, "requests.memory is not set, but the server takes about 1200Mi"),
         ({}, "Set spec.resources.requests.memory to 1216Mi."),
     ],
 )

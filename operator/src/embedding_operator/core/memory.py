@@ -20,26 +20,32 @@ def limit_too_low(resources: Raw, needed: int, takes: str) -> str | None:
         return None
     return (
         f"spec.resources.limits.memory is {limit}, but {takes}: the kernel may kill the server. "
-        f"Set spec.resources.limits.memory to {quantity(needed)} or more."
+        f"Set spec.resources.limits.memory to {_suggested(needed)} or more."
     )
 
 
 def request_too_low(resources: Raw, needed: int, takes: str) -> str | None:
     """The same of the request. Where it is left out, it is the limit."""
     request = _memory(resources, "requests")
-    if amount(request) >= needed if request else _memory(resources, "limits"):
+    if request is None and _memory(resources, "limits") is not None:
         return None
-    found = f"is {request}" if request else "is not set"
+    if request is not None and amount(request) >= needed:
+        return None
+    found = "is not set" if request is None else f"is {request}"
     return (
         f"spec.resources.requests.memory {found}, but {takes}: the node may have less, and then the server is killed. "
-        f"Set spec.resources.requests.memory to {quantity(needed)}."
+        f"Set spec.resources.requests.memory to {_suggested(needed)}."
     )
 
 
 def quantity(size: int) -> str:
     """A number of bytes as Kubernetes writes it, rounded up."""
-    mebibytes = -(-size // _STEP) * (_STEP >> 20)
-    return f"{mebibytes}Mi" if mebibytes % 1024 else f"{mebibytes // 1024}Gi"
+    mebibytes = -(-size >> 20)
+    return f"{mebibytes}Mi" if mebibytes % 1024 else f"{mebibytes >> 10}Gi"
+
+
+def _suggested(needed: int) -> str:
+    return quantity(-(-needed // _STEP) * _STEP)
 
 
 def _memory(resources: Raw, kind: str) -> str | None:
