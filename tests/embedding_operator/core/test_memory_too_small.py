@@ -29,8 +29,8 @@ def test_a_limit_below_what_the_model_needs_is_a_warning_with_both_numbers_and_t
     assert found is not None
     assert (found.status, found.reason, found.is_warning) == ("True", "MemoryTooSmall", True)
     assert found.message == (
-        "spec.resources.limits.memory is 1Gi, but with 87Mi of weights the server takes at least 1187Mi: the kernel "
-        "may kill the server. Set spec.resources.limits.memory to 1216Mi or more."
+        "spec.resources.limits.memory is 1Gi, but with 87Mi of weights the server needs 1187Mi or more under load: "
+        "the kernel may kill the server. Set spec.resources.limits.memory to 1216Mi or more."
     )
 
 
@@ -58,7 +58,7 @@ def test_it_does_not_keep_a_service_from_being_ready() -> None:
 )
 def test_what_is_needed_depends_on_weights_and_flags(service: Raw, needed: str | None) -> None:
     found = warning(a_view(LOADING, service=service))
-    assert (found and f"at least {needed}" in found.message) == (None if needed is None else True)
+    assert (found and f"needs {needed} or more" in found.message) == (None if needed is None else True)
 
 
 def test_memory_of_a_gpu_is_not_compared_with_a_limit_of_the_container() -> None:

@@ -125,7 +125,9 @@ def _memory_too_small(view: View) -> Condition | None:
     needed = least_memory(view.resolved.serve, downloaded.weights_bytes)
     if needed is None:
         return None
-    takes = f"with {quantity(downloaded.weights_bytes)} of weights the server takes at least {quantity(needed)}"
+    takes = (
+        f"with {quantity(downloaded.weights_bytes)} of weights the server needs {quantity(needed)} or more under load"
+    )
     message = limit_too_low(view.expected.server.get("resources") or {}, needed, takes)
     return Condition(kind, State.TRUE, Reason.MEMORY_TOO_SMALL, message, is_warning=True) if message else None
 

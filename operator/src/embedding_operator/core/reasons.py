@@ -196,7 +196,7 @@ class Reason(StrEnum):
         "MemoryTooSmall",
         Group.WARNING,
         (
-            "The server's memory limit is lower than what the model needs at least, so that the server may be killed "
+            "The server's memory limit is lower than what it needs under load, so that it may be killed "
             "(`OutOfMemory`). Raise spec.resources.limits.memory as the message says."
         ),
     )

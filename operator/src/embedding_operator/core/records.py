@@ -56,8 +56,8 @@ class ConditionType(StrEnum):
         "MemoryTooSmall",
         (
             "A warning (`severity: Warning`), present only while it is `True`: the memory limit of the server is lower "
-            "than what the model needs at least on CPUs, by the size of its weights. The server starts nevertheless, "
-            "but may be killed. It has no influence on `Ready`."
+            "than what it needs on CPUs under load, by the size of the downloaded weights. The server starts "
+            "nevertheless, but may be killed. It has no influence on `Ready`."
         ),
     )
 

@@ -13,7 +13,7 @@ FRONTEND_BYTES = 400 << 20
 
 
 def least_memory(args: ServeArgs, weights: int) -> int | None:
-    """Lower bound of the memory that a server needs for a model whose files have so many bytes of weights.
+    """The least memory that a server needs under load, for a model whose files have so many bytes of weights.
 
     None: not known, for a backend that loads none. The weights count as in the files, or as small as the flags may make
     them. Some servers need more: copies of weights that a library makes, further workers, vLLM's cache.
