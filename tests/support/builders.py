@@ -17,6 +17,7 @@ __all__ = [
     "SETTINGS",
     "Raw",
     "a_pod",
+    "a_pod_of",
     "a_service",
     "a_snapshot",
     "a_storage_container",
@@ -117,6 +118,23 @@ def a_pod(
             "initContainerStatuses": [{"name": "storage-initializer", **initializer}] if initializer else [],
             "containerStatuses": [{"name": "server", **server}] if server else [],
         },
+    }
+
+
+def a_pod_of(deployment: Raw) -> Raw:
+    """As the ReplicaSet controller makes one of a Deployment in the fake API server."""
+    template = deployment["spec"]["template"]
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "controller": True}
+    owner["uid"] = deployment["metadata"]["uid"]  # the fake API server knows no ReplicaSets, and would collect the pod
+    owner["name"] = f"{deployment['metadata']['name']}-abc"
+    metadata = {**template["metadata"], "name": f"{owner['name']}-0", "namespace": "default"}
+    metadata["labels"] = {**metadata["labels"], "pod-template-hash": "abc"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**metadata, "ownerReferences": [owner]},
+        "spec": template["spec"],
+        "status": {"phase": "Pending"},
     }
 
 

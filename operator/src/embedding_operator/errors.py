@@ -2,7 +2,7 @@
 
 Fault
 ├── Refused           the service cannot be planned as it is; has every problem, and goes into its status
-├── BadManifests      files that `render` and `local` cannot use; has every problem, with file and object
+├── BadManifests      files that commands without a cluster cannot use; has every problem, with file and object
 ├── CannotRunLocally  a plan that needs a cluster; the text says what to change
 ├── RenderFailed      a template's output is not the object it should be: a bug
 ├── Bug               an unexpected exception while one key was reconciled

@@ -16,9 +16,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from embedding_runtime.contract import BackendName, ContractError, Kind, ServeArgs
+from embedding_runtime.contract import FRONTEND_BYTES, BackendName, ContractError, Kind, ServeArgs
 from embedding_runtime.launch import keeping_memory
-from embedding_runtime.machine import FRONTEND_BYTES, WorkerShare, detect
+from embedding_runtime.machine import WorkerShare, detect
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.observability import logs
 from embedding_runtime.worker.backends.choice import Choice, choose

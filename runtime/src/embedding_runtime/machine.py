@@ -6,21 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedding_runtime.contract import BackendName, ServeArgs
+from embedding_runtime.contract import FRONTEND_BYTES, WORKER_BYTES, BackendName, ServeArgs
 
 __all__ = ["Layout", "Machine", "WorkerShare", "detect", "divide"]
 
 CORES_PER_WORKER = 2
 """On CPUs. Two concurrent batches on one core each are faster than any team of threads: docs/performance.md."""
 
-WORKER_BYTES = 700 << 20
-"""Memory of a worker in addition to its weights, for libraries and batches: docs/performance.md."""
-
 FORKED_WORKER_BYTES = 400 << 20
 """Memory of each further worker on CPUs, for batches only: weights and libraries are shared."""
-
-FRONTEND_BYTES = 400 << 20
-"""Memory of a frontend with the scheduler, including what clients may make it hold."""
 
 CORES_PER_FRONTEND = 16
 """On CPUs. One frontend can feed this many cores, even with one text per request: docs/performance.md."""

@@ -10,6 +10,7 @@ from embedding_operator.constants import SERVICE_LABEL
 from embedding_operator.controllers import embeddingservice
 from embedding_operator.errors import Bug, ClusterFault, Denied, FieldOverridden, LeaseLost, NameTaken, Unavailable
 from embedding_operator.settings import Settings
+from support.builders import a_pod_of, ended, running
 from support.controlled import Controlled, controlled, service_key
 from support.fake_api import ApiError
 
@@ -59,6 +60,28 @@ async def test_objects_with_copied_labels_are_neither_deleted_nor_changed() -> N
         for _ in range(3):
             await it.reconcile()
         assert it.api.get("services", "exposed") == before
+
+
+async def test_a_memory_limit_that_is_too_low_is_a_warning_and_an_event_before_the_server_is_killed() -> None:
+    async with controlled() as it:
+        it.create_service(resources={"limits": {"memory": "1Gi"}})
+        await it.reconcile()
+        pod = it.api.create(a_pod_of(it.api.list("deployments")[0]))
+        downloaded = ended(0, '{"weights_bytes": 90868376, "revision": "c9745ed1"}\n')
+        containers = {
+            "initContainerStatuses": [{"name": "storage-initializer", **downloaded}],
+            "containerStatuses": [{"name": "server", **running()}],
+        }
+        it.api.replace({**pod, "status": {"phase": "Running", **containers}}, subresource="status")
+        await it.reconcile()
+        status, reason, message = it.condition("MemoryTooSmall")
+        assert (status, reason) == ("True", "MemoryTooSmall")
+        assert "Set spec.resources.limits.memory to 1216Mi or more." in message
+        assert ("MemoryTooSmall", message) in it.events
+        service = it.api.get("embeddingservices", "s")
+        assert service is not None
+        assert service["status"]["model"] == {"name": "s", "revision": "c9745ed1"}
+        assert [each["severity"] for each in service["status"]["conditions"] if "severity" in each] == ["Warning"]
 
 
 async def test_a_taken_name_is_reported_with_its_owner_and_the_object_is_left_alone() -> None:

@@ -22,6 +22,8 @@ NOT_FOUND: Raw = {"initializer": ended(1, "ModelNotFound: hf://a/b is not on the
 DEADLINE = 900
 LATE = DEADLINE + 1
 TWO = a_service(replicas=2)
+DOWNLOADED_90_MB = '{"weights_bytes": 90868376, "revision": "c9745ed1", "new": 1}'
+SMALL = a_service(resources={"limits": {"memory": "512Mi"}})
 STILL_SERVING = "The previous version is still serving."
 
 
@@ -48,7 +50,8 @@ def since(service: Raw, seconds: float) -> Raw:
 
 
 def test_the_conditions_are_those_that_are_documented_in_their_order() -> None:
-    assert [each.type for each in calculate(a_view(READY))] == list(ConditionType)
+    found = calculate(a_view({**READY, "initializer": ended(0, DOWNLOADED_90_MB)}, service=SMALL))
+    assert [each.type for each in found] == list(ConditionType)
 
 
 def test_a_service_is_ready_when_its_pods_are_and_nothing_is_left_to_do() -> None:

@@ -48,6 +48,21 @@ def test_a_new_service_costs_two_objects_and_a_status_and_no_event() -> None:
     assert cluster.reconcile().is_empty
 
 
+def test_a_memory_limit_that_is_too_low_is_an_event_once_and_the_warning_goes_when_it_is_raised() -> None:
+    cluster = a_cluster(resources={"limits": {"memory": "1Gi"}})
+    downloaded = ended(0, '{"weights_bytes": 90868376}')
+    cluster.run(cluster.serving, ready=False, initializer=downloaded, server=running())
+    cluster.settle()
+    cluster.run(cluster.serving, initializer=downloaded)
+    cluster.after(3)
+    assert cluster.events.count(("Warning", "MemoryTooSmall")) == 1
+    assert cluster.condition("Ready") == ("True", "Ready")
+    assert cluster.condition("MemoryTooSmall") == ("True", "MemoryTooSmall")
+    cluster.change(resources={"limits": {"memory": "2Gi"}})
+    cluster.settle()
+    assert "MemoryTooSmall" not in [each["type"] for each in cluster.status["conditions"]]
+
+
 def test_events_are_of_what_people_act_on_and_not_of_every_step() -> None:
     cluster = a_cluster()
     cluster.run(cluster.serving, ready=False, initializer=running(), server={})

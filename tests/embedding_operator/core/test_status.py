@@ -11,7 +11,7 @@ from embedding_operator.core.rollout import FailedRevision, Phase
 from embedding_operator.core.view import View
 from embedding_operator.errors import Problem, Unavailable
 from embedding_operator.resources.v1alpha1 import EmbeddingServiceStatus, StorageContainerStatus
-from support.builders import NOW, SETTINGS, Raw, a_service, a_snapshot, a_storage_container, running, waiting
+from support.builders import NOW, SETTINGS, Raw, a_service, a_snapshot, a_storage_container, ended, running, waiting
 from support.views import PREVIOUS, a_view, conditions_of
 
 READY: Raw = {"ready": True}
@@ -54,6 +54,30 @@ def test_the_status_says_where_the_service_answers_and_what_was_decided() -> Non
         "readyReplicas": 1,
         "selector": f"serving.embeddings.dev/service=embedding-model,serving.embeddings.dev/revision={desired(view)}",
     }
+
+
+REPORT = ended(0, '{"weights_bytes": 9, "revision": "c9745ed1", "code": {"b/code": "f1", "a/code": "e0"}}')
+
+
+def test_the_model_has_the_commits_that_its_initializer_reports() -> None:
+    found = status.of_service(a_view({"initializer": REPORT, "server": running()}, phase=Phase.FIRST))
+    code = [{"repository": "a/code", "revision": "e0"}, {"repository": "b/code", "revision": "f1"}]
+    assert found["model"] == {"name": "embedding-model", "revision": "c9745ed1", "code": code}
+    EmbeddingServiceStatus.model_validate(found)
+
+
+def test_the_commit_of_a_candidate_is_not_that_of_the_model_that_serves() -> None:
+    view = a_view({"initializer": REPORT}, phase=Phase.SURGE, previous=[READY])
+    assert status.of_service(view)["model"] == {"name": "embedding-model"}
+
+
+def test_a_warning_has_its_severity() -> None:
+    service = a_service(resources={"limits": {"memory": "512Mi"}})
+    found = status.of_service(a_view({"initializer": REPORT}, service=service))
+    assert [(each["type"], each["severity"]) for each in found["conditions"] if "severity" in each] == [
+        ("MemoryTooSmall", "Warning")
+    ]
+    EmbeddingServiceStatus.model_validate(found)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from embedding_operator.shell import run, term
 from embedding_operator.shell.client import Client
 from embedding_operator.shell.connection import open_connection
 from embedding_operator.shell.metrics import Metrics
+from support.builders import a_pod_of
 from support.clock import ManualClock, eventually
 from support.fake_api import FakeApi, Request, fake_api
 
@@ -491,23 +492,6 @@ async def test_every_right_that_the_operator_asks_for_is_used() -> None:
         *((kind, "get") for kind in ("embeddingservices", "storagecontainers", "clusterstoragecontainers")),
     }
     assert used | by_others == {(kind.plural, verb.partition(" ")[0]) for kind in KINDS for verb in kind.verbs}
-
-
-def a_pod_of(deployment: dict[str, Any]) -> dict[str, Any]:
-    """As the ReplicaSet controller makes one."""
-    template = deployment["spec"]["template"]
-    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "controller": True}
-    owner["uid"] = deployment["metadata"]["uid"]  # the fake API server knows no ReplicaSets, and would collect the pod
-    owner["name"] = f"{deployment['metadata']['name']}-abc"
-    metadata = {**template["metadata"], "name": f"{owner['name']}-0", "namespace": "default"}
-    metadata["labels"] = {**metadata["labels"], "pod-template-hash": "abc"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {**metadata, "ownerReferences": [owner]},
-        "spec": template["spec"],
-        "status": {"phase": "Pending"},
-    }
 
 
 async def test_a_service_is_ready_again_soon_after_its_deleted_kubernetes_service_is_back() -> None:

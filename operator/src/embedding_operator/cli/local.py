@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +19,9 @@ from typing import Any
 from embedding_operator.cli.local_pod import Address, LocalPod
 from embedding_operator.cli.manifests import Manifests, read
 from embedding_operator.cli.table import table
-from embedding_operator.core import storage
 from embedding_operator.core.plan import Create, plan_service
 from embedding_operator.core.pods import pod_of
 from embedding_operator.core.reasons import Reason
-from embedding_operator.core.resolve import secrets_needed
 from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.errors import BadManifests, CannotRunLocally
 from embedding_operator.resources.crd import columns
@@ -73,10 +71,9 @@ class _LocalService:
         """Plans the pod; starts nothing. Raises CannotRunLocally, also for what a cluster would refuse."""
         birth = {"uid": "local", "generation": 1, "creationTimestamp": _now().isoformat()}
         self._raw: _Object = {**raw, "metadata": {**raw["metadata"], **birth}}
-        self._storage_containers = tuple(map(storage.read, manifests.storage_containers))
+        self._storage_containers = manifests.storage_reads
         self._settings = Settings(hf_endpoint=os.environ.get("HF_ENDPOINT"), policy=Policy.unrestricted())
-        needed = secrets_needed(self._raw, self._storage_containers)
-        self._secrets = {name: manifests.secrets.get(name) or _from_environment(keys) for name, keys in needed.items()}
+        self._secrets = manifests.secret_values(self._raw)
         self._objects: dict[str, _Object] = {}
         self._raw["spec"] = {**self._raw["spec"], "replicas": 1}  # as many as there are here
         self._plan()
@@ -158,11 +155,6 @@ def _serve(
             return 1
     print("local | stopping", file=sys.stderr)
     return 0
-
-
-def _from_environment(keys: Iterable[str]) -> Mapping[str, str]:
-    """In the place of a Secret that no file has: the variables named like its keys, such as HF_TOKEN."""
-    return {key: os.environ[key] for key in keys if key in os.environ}
 
 
 def _now() -> datetime:

@@ -16,9 +16,20 @@ _EXAMPLES = """examples:
   embedding-operator render -f service.yaml -f storage.yaml | kubectl apply -f -
   kubectl get emb embedding-model -o yaml | embedding-operator render -f -
   embedding-operator local -f service.yaml --port 8080
+  embedding-operator check -f service.yaml
   embedding-operator crds | kubectl apply -f -
 
-settings come from environment variables, EMBEDDING_OPERATOR_RUNTIME_IMAGES='{"cpu": "..."}' and the like.
+settings of run and render come from environment variables, such as EMBEDDING_OPERATOR_RUNTIME_IMAGES='{"cpu": "..."}'.
+"""
+
+
+_CHECK_EXAMPLES = """examples:
+  embedding-operator check -f service.yaml
+  embedding-operator check -f service.yaml -f storage.yaml -o json
+  embedding-operator check -f service.yaml --model-dir ./all-MiniLM-L6-v2
+
+exit status: 0 if all services can be served, else 1. Too little memory is reported, but does not change it.
+A token comes from a Secret in the files, or from the variable that is named like its key, such as HF_TOKEN.
 """
 
 
@@ -54,6 +65,22 @@ def _parser() -> argparse.ArgumentParser:
     local.add_argument("--port", type=int, default=8080, help="port of the first service (default: %(default)s)")
     local.set_defaults(command=_local)
 
+    check = commands.add_parser(
+        "check",
+        help="check whether the models of services can be served, and with how much memory; needs no cluster",
+        description="Download the model of each service as its pod would, load it here with the flags of its server, "
+        "compare its vectors with those of sentence-transformers, and compare the memory that it takes with "
+        "spec.resources. Takes seconds to minutes, on this machine's CPUs or GPUs.",
+        epilog=_CHECK_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _takes_files(check)
+    check.add_argument(
+        "--model-dir", type=Path, metavar="DIR", help="directory with the model's files: nothing is downloaded"
+    )
+    check.add_argument("-o", "--output", choices=("table", "json"), default="table", help="output format")
+    check.set_defaults(command=_check)
+
     render = commands.add_parser("render", help="print the objects that would be applied; needs no cluster")
     _takes_files(render)
     render.set_defaults(command=_render)
@@ -88,6 +115,12 @@ def _local(args: argparse.Namespace) -> int:
     from embedding_operator.cli import local
 
     return local.main(args.files, host=args.host, port=args.port)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from embedding_operator.cli import check
+
+    return check.main(args.files, args.model_dir, args.output)
 
 
 def _render(args: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
-"""Manifests from files: the services, storage containers and Secrets that `render` and `local` work with."""
+"""Manifests from files: services, storage containers and Secrets, for the commands that need no cluster."""
 
 import base64
 import binascii
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ import yaml
 from pydantic import ValidationError
 
 from embedding_operator.constants import API_VERSION
+from embedding_operator.core import storage
+from embedding_operator.core.resolve import secrets_needed
+from embedding_operator.core.snapshot import Snapshot, StorageRead
 from embedding_operator.errors import BadManifests
 from embedding_operator.resources.crd import RESOURCES
 from embedding_operator.resources.words import in_words
@@ -36,6 +40,29 @@ class Manifests:
     def place(self, raw: Mapping[str, Any]) -> str:
         """Where an object comes from, in words: its file, kind and name."""
         return self.places[_key(raw)]
+
+    @property
+    def storage_reads(self) -> tuple[StorageRead, ...]:
+        """The storage containers as the planner has them."""
+        return tuple(map(storage.read, self.storage_containers))
+
+    def snapshot(self, raw: Mapping[str, Any]) -> Snapshot:
+        """A service, and a cluster in which nothing was created for it yet.
+
+        Secrets that no file has are taken to be in the cluster, with the keys that are needed.
+        """
+        needed = secrets_needed(raw, self.storage_reads)
+        known = {name: frozenset(values) for name, values in self.secrets.items()}
+        return Snapshot(raw, storage_containers=self.storage_reads, secrets={**needed, **known})
+
+    def secret_values(self, raw: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+        """The Secrets that a service needs. One that no file has is made of the environment variables that are named
+        like its keys, such as HF_TOKEN.
+        """
+        return {
+            name: self.secrets.get(name) or {key: os.environ[key] for key in keys if key in os.environ}
+            for name, keys in secrets_needed(raw, self.storage_reads).items()
+        }
 
 
 def read(files: Sequence[Path]) -> Manifests:

@@ -1,7 +1,7 @@
 """`embedding-operator render`: the objects that would be created, without a cluster."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,7 @@ from typing import Any
 import yaml
 
 from embedding_operator.cli import manifests
-from embedding_operator.core import storage
 from embedding_operator.core.plan import desired_objects
-from embedding_operator.core.resolve import secrets_needed
-from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.errors import BadManifests, Refused
 from embedding_operator.settings import Settings
 
@@ -36,17 +33,9 @@ def _objects(given: manifests.Manifests, settings: Settings) -> list[dict[str, A
     problems: list[str] = []
     for raw in given.services:
         try:
-            objects += desired_objects(_snapshot(raw, given), settings, datetime.now(UTC))
+            objects += desired_objects(given.snapshot(raw), settings, datetime.now(UTC))
         except Refused as refused:
             problems += [f"{given.place(raw)}: {each.message}" for each in refused.problems]
     if problems:
         raise BadManifests(problems)
     return objects
-
-
-def _snapshot(raw: Mapping[str, Any], given: manifests.Manifests) -> Snapshot:
-    """Secrets that no file has are taken to be in the cluster, with the keys that are needed."""
-    storage_containers = tuple(map(storage.read, given.storage_containers))
-    known = {name: frozenset(values) for name, values in given.secrets.items()}
-    secrets = {**secrets_needed(raw, storage_containers), **known}
-    return Snapshot(raw, storage_containers=storage_containers, secrets=secrets)

@@ -5,6 +5,7 @@ InProgress; never both. Ready is False while either is True.
 """
 
 from embedding_operator.core.diagnosis import most_severe
+from embedding_operator.core.memory import limit_too_low, quantity
 from embedding_operator.core.objects import condition_of
 from embedding_operator.core.progress import Progress, Verdict, judge
 from embedding_operator.core.reasons import WAITING, Group, Reason
@@ -12,6 +13,8 @@ from embedding_operator.core.records import Condition, ConditionType, Finding, S
 from embedding_operator.core.rollout import Phase
 from embedding_operator.core.view import View
 from embedding_operator.core.wording import MESSAGE_LENGTH, sentence, shortened
+from embedding_operator.settings import CPU
+from embedding_runtime.contract import least_memory
 
 __all__ = ["View", "calculate"]
 
@@ -19,6 +22,7 @@ __all__ = ["View", "calculate"]
 def calculate(view: View) -> tuple[Condition, ...]:
     """All conditions, in the order of status."""
     progress = judge(view)
+    warnings = (_memory_too_small(view),)
     return (
         _ready(progress),
         _reconciling(progress),
@@ -26,6 +30,7 @@ def calculate(view: View) -> tuple[Condition, ...]:
         _accepted(view, progress),
         _model_available(view, progress),
         _available(view, progress),
+        *(each for each in warnings if each is not None),
     )
 
 
@@ -101,6 +106,30 @@ def _available(view: View, progress: Progress) -> Condition:
     if progress.verdict is Verdict.CURRENT:
         return _condition(kind, State.FALSE, progress.reason, progress.message)
     return _condition(kind, State.FALSE, progress.reason, f"No replica answers requests. {progress.message}")
+
+
+def _memory_too_small(view: View) -> Condition | None:
+    """A warning before a server is killed: its initializer has told the size of the weights."""
+    kind = ConditionType.MEMORY_TOO_SMALL
+    if view.resolved is None or view.rollout is None or view.expected is None:
+        before = condition_of(view.snapshot.status, kind)
+        is_of_this_spec = before and before.get("observedGeneration") == view.generation
+        return (
+            Condition(kind, State.TRUE, before["reason"], before["message"], is_warning=True)
+            if is_of_this_spec
+            else None
+        )
+    downloaded = view.downloaded(view.rollout.desired)
+    if downloaded is None or view.resolved.accelerator != CPU:
+        return None
+    needed = least_memory(view.resolved.serve, downloaded.weights_bytes)
+    if needed is None:
+        return None
+    takes = (
+        f"with {quantity(downloaded.weights_bytes)} of weights the server needs {quantity(needed)} or more under load"
+    )
+    message = limit_too_low(view.expected.server.get("resources") or {}, needed, takes)
+    return Condition(kind, State.TRUE, Reason.MEMORY_TOO_SMALL, message, is_warning=True) if message else None
 
 
 def _as_before(view: View, kind: ConditionType, progress: Progress) -> Condition:

@@ -227,6 +227,9 @@ def _with_status(plan: Plan, view: View) -> Plan:
     events = plan.events
     if not is_same and not (is_progress and not is_ready) and (old or not is_ready):  # progress is no news
         events = (*events, EventRecord("Normal" if is_ready else "Warning", ready["reason"], ready["message"]))
+    warned = {each["type"] for each in before.get("conditions") or () if each.get("severity")}
+    news = [each for each in new["conditions"] if each.get("severity") and each["type"] not in warned]
+    events = (*events, *(EventRecord("Warning", each["reason"], each["message"]) for each in news))
     return replace(plan, status=new, events=events)
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from embedding_operator.constants import DRAIN_ANNOTATION, INITIALIZER, SERVER, TEMPLATE_ANNOTATION
 from embedding_operator.core.objects import Raw, condition_of, revision_of
+from embedding_runtime.contract import DownloadedModel
 
 __all__ = ["Container", "Pod", "PodEvent", "Terminated", "pod_of"]
 
@@ -66,6 +67,12 @@ class Pod:
     def is_ready(self) -> bool:
         """It answers requests."""
         return self.ready_since is not None
+
+    @property
+    def downloaded(self) -> DownloadedModel | None:
+        """What the initializer reports, when it has succeeded."""
+        end = self.initializer.terminated
+        return DownloadedModel.from_message(end.message) if end is not None and end.exit_code == 0 else None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ class Group(StrEnum):
     MODEL = "The model cannot be downloaded"
     SERVER = "The server does not run"
     ROLLOUT = "A rollout failed"
+    WARNING = "Warnings"
 
 
 class Reason(StrEnum):
@@ -189,6 +190,15 @@ class Reason(StrEnum):
         "ProgressDeadlineExceeded",
         Group.ROLLOUT,
         "The pods have not become ready within spec.rollout.progressDeadlineSeconds. The message says why.",
+    )
+
+    MEMORY_TOO_SMALL = (
+        "MemoryTooSmall",
+        Group.WARNING,
+        (
+            "The server's memory limit is lower than what it needs under load, so that it may be killed "
+            "(`OutOfMemory`). Raise spec.resources.limits.memory as the message says."
+        ),
     )
 
 

@@ -52,6 +52,14 @@ class ConditionType(StrEnum):
         "Available",
         "Requests are answered, possibly still by the previous version while a change rolls out or after it failed.",
     )
+    MEMORY_TOO_SMALL = (
+        "MemoryTooSmall",
+        (
+            "A warning (`severity: Warning`), present only while it is `True`: the memory limit of the server is lower "
+            "than what it needs on CPUs under load, by the size of the downloaded weights. The server starts "
+            "nevertheless, but may be killed. It has no influence on `Ready`."
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,8 @@ class Condition:
     status: State
     reason: str
     message: str
+    is_warning: bool = False
+    """The service works in spite of it."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from embedding_operator.core.wording import sentence, shortened
 from embedding_operator.resources.kubernetes import Condition as ConditionStatus
 from embedding_operator.resources.v1alpha1 import (
     Address,
+    CodeStatus,
     FailedRevisionStatus,
     ModelStatus,
     RevisionStatus,
@@ -79,12 +80,23 @@ def _of_resolved(view: View) -> dict[str, Any]:
         "address": Address(url=url).to_dict(),
         "backend": resolved.serve.backend,
         "backendReason": _backend_reason(resolved, url),
-        "model": ModelStatus(name=shortened(resolved.serve.model_name, _NAME_LENGTH)).to_dict(),
+        "model": _model(view, resolved).to_dict(),
         "storageContainer": StorageStatus(
             kind=resolved.fetcher.kind, name=resolved.fetcher.name, chosen_by=resolved.fetcher.chosen_by
         ).to_dict(),
         **_revision(view),
     }
+
+
+def _model(view: View, resolved: ResolvedService) -> ModelStatus:
+    """The model of the pods that serve, or of the first ones that start."""
+    downloaded = view.downloaded(view.serving or (view.rollout.desired if view.rollout else None))
+    code = downloaded.code if downloaded else {}
+    return ModelStatus(
+        name=shortened(resolved.serve.model_name, _NAME_LENGTH),
+        revision=downloaded.revision if downloaded else None,
+        code=[CodeStatus(repository=name, revision=commit) for name, commit in sorted(code.items())] or None,
+    )
 
 
 def _backend_reason(resolved: ResolvedService, url: str) -> str:
@@ -153,6 +165,7 @@ def _conditions(raw: Raw, conditions: Iterable[Condition], now: datetime) -> lis
                 message=each.message,
                 last_transition_time=kept or now.strftime("%Y-%m-%dT%H:%M:%SZ"),
                 observed_generation=raw["metadata"].get("generation"),
+                severity="Warning" if each.is_warning else None,
             )
         )
     return result

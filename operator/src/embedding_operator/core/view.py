@@ -16,6 +16,7 @@ from embedding_operator.core.rollout_state import SETTLE
 from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.errors import Fault, Problem
 from embedding_operator.settings import Settings
+from embedding_runtime.contract import DownloadedModel
 
 __all__ = ["View"]
 
@@ -118,6 +119,13 @@ class View:
     def desired_deployment(self) -> Raw | None:
         """The Deployment of the revision that is to serve for now, if it exists."""
         return self.snapshot.deployments.get(self.aimed_at) if self.aimed_at else None
+
+    def downloaded(self, revision: str | None) -> DownloadedModel | None:
+        """What the initializers of a revision's pods report about the model: the first one, as all have the same URI.
+        None: nothing has been downloaded, or its initializer reports nothing.
+        """
+        pods = sorted(self.snapshot.live_pods(revision), key=lambda pod: (pod.created_at, pod.name))
+        return next((each for pod in pods if (each := pod.downloaded) is not None), None)
 
     @cached_property
     def found(self) -> tuple[PodDiagnosis, ...]:

@@ -143,3 +143,5 @@ class Condition(StatusModel):
     """When `status` last changed."""
     observed_generation: int | None = None
     """The generation of the spec that this was said of."""
+    severity: str | None = None
+    """Warning: the service works in spite of it."""

@@ -17,6 +17,7 @@ __all__ = [
     "ApiKeysSecretRef",
     "Auth",
     "ClusterStorageContainer",
+    "CodeStatus",
     "EmbeddingService",
     "EmbeddingServiceSpec",
     "EmbeddingServiceStatus",
@@ -188,11 +189,24 @@ class EmbeddingService(SpecModel):
     """As the operator last wrote it, maybe by an older release: not looked into here."""
 
 
+class CodeStatus(StatusModel):
+    """Python code of the model that was downloaded from another repository."""
+
+    repository: str
+    """The repository."""
+    revision: str
+    """Its commit."""
+
+
 class ModelStatus(StatusModel):
     """The served model."""
 
     name: str
     """Name of the model in requests."""
+    revision: str | None = None
+    """The commit that was downloaded, if the model came from a hub and its initializer reports it."""
+    code: list[CodeStatus] | None = None
+    """Other repositories whose Python code was downloaded (spec.model.trustRemoteCode)."""
 
 
 class StorageStatus(StatusModel):
@@ -268,7 +282,7 @@ class EmbeddingServiceStatus(StatusModel):
     """Label selector of the pods, for the scale subresource."""
     conditions: _Conditions
     """Ready summarizes the others: Accepted (the spec is valid), ModelAvailable (the model's files are downloaded),
-    Available (requests are answered, possibly by the previous version)."""
+    Available (requests are answered, possibly by the previous version). MemoryTooSmall is a warning."""
 
 
 class Format(SpecModel):

@@ -1,8 +1,8 @@
 """The contract between operator and runtime. The operator imports nothing else of the runtime.
 
-`serve` has the server's flags, `flags` their parser and writer, `terms` their values, `uri` the URIs of models,
-`initializer` the paths of a model in a pod and the format of a failed download. It imports only the standard library
-and pydantic.
+`serve` has the server's flags, `flags` their parser and writer, `terms` their values, `memory` what a server needs,
+`uri` the URIs of models, `initializer` the paths of a model in a pod and what an initializer reports. It imports only
+the standard library and pydantic.
 """
 
 from embedding_runtime.contract.flags import ContractError
@@ -11,9 +11,12 @@ from embedding_runtime.contract.initializer import (
     MODEL_DIR,
     MODEL_NOTE,
     PVC_ROOT,
+    TERMINATION_LOG,
+    DownloadedModel,
     DownloadVerdict,
     FailedDownload,
 )
+from embedding_runtime.contract.memory import FRONTEND_BYTES, WORKER_BYTES, least_memory
 from embedding_runtime.contract.serve import CANNOT_MOVE_VECTORS, ServeArgs
 from embedding_runtime.contract.terms import (
     DRAIN_FILE,
@@ -33,15 +36,19 @@ __all__ = [
     "CANNOT_MOVE_VECTORS",
     "CODE_VARIABLE",
     "DRAIN_FILE",
+    "FRONTEND_BYTES",
     "KILLED",
     "MODEL_DIR",
     "MODEL_NOTE",
     "PVC_ROOT",
     "TASKS",
+    "TERMINATION_LOG",
+    "WORKER_BYTES",
     "BackendName",
     "BadUri",
     "ContractError",
     "DownloadVerdict",
+    "DownloadedModel",
     "Dtype",
     "FailedDownload",
     "FileUri",
@@ -55,5 +62,6 @@ __all__ = [
     "ServeArgs",
     "Task",
     "Truncate",
+    "least_memory",
     "parse_uri",
 ]

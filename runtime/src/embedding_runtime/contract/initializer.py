@@ -1,16 +1,30 @@
-"""Paths of a model in a pod, a setting of initializers, and the format of an initializer's error.
+"""Paths of a model in a pod, a setting of initializers, and what an initializer reports.
 
 An initializer has KServe's interface, `<image> URI DIRECTORY`, so that images of either project can be used.
-Its last line on stderr is a verdict, `ModelNotFound: ...`; the kubelet copies that line into the container's
-termination message (`terminationMessagePolicy: FallbackToLogsOnError`), and the operator reads it there.
+If it fails, its last line on stderr is a verdict, `ModelNotFound: ...`; the kubelet copies that line into the
+container's termination message (`terminationMessagePolicy: FallbackToLogsOnError`). If it succeeds, it may write a
+`DownloadedModel` into TERMINATION_LOG, which the kubelet copies there, too. The operator reads the termination message
+from the pod's status.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Self
+from typing import Annotated, Self
 
-__all__ = ["CODE_VARIABLE", "MODEL_DIR", "MODEL_NOTE", "PVC_ROOT", "DownloadVerdict", "FailedDownload"]
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+__all__ = [
+    "CODE_VARIABLE",
+    "MODEL_DIR",
+    "MODEL_NOTE",
+    "PVC_ROOT",
+    "TERMINATION_LOG",
+    "DownloadVerdict",
+    "DownloadedModel",
+    "FailedDownload",
+]
 
 MODEL_DIR = PurePosixPath("/mnt/models")
 """Directory of the model. Its parent is the volume: the initializer renames a complete directory to it."""
@@ -25,6 +39,38 @@ is to be downloaded, too."""
 
 PVC_ROOT = PurePosixPath("/pvc")
 """Mount point of claims: `pvc://CLAIM/PATH` is PVC_ROOT/CLAIM/PATH."""
+
+TERMINATION_LOG = PurePosixPath("/dev/termination-log")
+"""File of a container that the kubelet copies into its termination message: Kubernetes' default."""
+
+_Name = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class DownloadedModel(BaseModel):
+    """What an initializer reports about a model: as text, a JSON object on one line. Contains no secret.
+
+    Fields that this release does not know are ignored, as a newer initializer may have them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    weights_bytes: Annotated[int, Field(ge=0, lt=1 << 50)]
+    """Size of the weights in its files."""
+    revision: _Name | None = None
+    """The downloaded commit, if it came from a hub."""
+    code: Annotated[Mapping[_Name, _Name], Field(max_length=16)] = {}
+    """Other repositories whose Python code was downloaded, with their commits."""
+
+    def __str__(self) -> str:
+        return self.model_dump_json(exclude_defaults=True)
+
+    @classmethod
+    def from_message(cls, text: str) -> Self | None:
+        """Parse a termination message. None: it is none of this format, as from another project's initializer."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            return None
 
 
 class DownloadVerdict(StrEnum):

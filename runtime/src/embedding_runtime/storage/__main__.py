@@ -1,7 +1,7 @@
 """The initializer: `python -m embedding_runtime.storage URI DIRECTORY`.
 
 Exit codes: 0 for success, 1 if the model is not available, 2 for wrong arguments. Unless it is 0, the last line on
-stderr is a verdict that the operator reads (`embedding_runtime.contract.initializer`).
+stderr is a verdict that the operator reads (`embedding_runtime.contract.initializer`); else it reads `storage.report`.
 """
 
 import argparse
@@ -14,10 +14,11 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from embedding_runtime.contract import BadUri, DownloadVerdict, FailedDownload
+from embedding_runtime.contract import TERMINATION_LOG, BadUri, DownloadVerdict, FailedDownload
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.fetch import fetch
 from embedding_runtime.storage.log import Log, secrets_in
+from embedding_runtime.storage.report import report
 from embedding_runtime.storage.staging import leftovers
 
 __all__ = ["main"]
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _stop_at_once_on_signals(directory)
     try:
         fetch(arguments.uri, directory, os.environ, log)
+        report(directory, Path(TERMINATION_LOG), log.say)
     except BadUri as error:
         log.say(_failed(str(error)))
         return 2
