@@ -24,6 +24,7 @@ import numpy as np
 
 from embedding_runtime.contract import BackendName, Dtype, ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
+from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.observability import logs
 from embedding_runtime.protocol.messages import Broken, LoadedModel, Ready, Work
 from embedding_runtime.protocol.rows import RaggedRows, are_finite
@@ -151,9 +152,10 @@ def _fall_back(argv: Sequence[str], error: Exception, environment: Mapping[str, 
 
 
 def warm_up(backend: Backend, spec: ModelSpec, name: BackendName = BackendName.HUGGINGFACE) -> None:
-    """Compute an input of one token and a long one. Raises ModelRefused if the result is not valid vectors."""
+    """Compute a short input and a long one. Raises ModelRefused if the result is not valid vectors."""
     longest = min(spec.max_length, LONG)
-    probes = [np.arange(length, dtype=np.int32) % spec.vocabulary for length in (1, longest)]
+    lengths = (min(_shortest(spec), longest), longest)
+    probes = [np.arange(length, dtype=np.int32) % spec.vocabulary for length in lengths]
     rows = backend.embed(TokenBatch.of(probes))
     if not isinstance(rows, RaggedRows) and rows.shape != (len(probes), spec.dimensions):
         raise ModelRefused(
@@ -163,6 +165,14 @@ def warm_up(backend: Backend, spec: ModelSpec, name: BackendName = BackendName.H
         raise ModelRefused(
             f"{spec.directory} returns NaN or infinity in {spec.dtype} with {name}: {_remedy(spec, name)}"
         )
+
+
+def _shortest(spec: ModelSpec) -> int:
+    """One token, after those that are excluded from pooling: the maximum of no tokens is minus infinity."""
+    if spec.include_prompt or not spec.prompt:
+        return 1
+    (prompt,) = TextTokenizer(spec).encode([""])
+    return len(prompt) + 1
 
 
 def _remedy(spec: ModelSpec, name: BackendName) -> str:
