@@ -29,9 +29,21 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from support.tiny_models import MAX_LENGTH, SHAPES, a_tokenizer, as_old_format, spread
 
-__all__ = ["TEXTS", "RandomModel", "a_random_model", "model_types"]
+__all__ = ["TEXTS", "RandomModel", "Range", "a_random_model", "model_types"]
 
 TEXTS = ["a", "the quick brown fox", "query " * 9, "jumps over " * 9, "the lazy dog " * 8, "<pad> in [PAD] a text"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """What may be drawn beside the type."""
+
+    head_sizes: Sequence[int] = (8, 16)
+    poolings: Sequence[str] = Pooling.POOLING_MODES
+    joined: Sequence[int] = (1, 1, 1, 2)
+    """How many poolings a model has."""
+    dtypes: Sequence[torch.dtype] = (*[torch.float32] * 6, torch.float16, torch.bfloat16)
+    """Of the weights in the model's files."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,9 @@ class RandomModel:
     """Of `TEXTS`, in float32: each text alone, so that no padding touches it."""
 
 
+_ALL = Range()
+
+
 def model_types() -> list[str]:
     """Those with a vocabulary and without parts for pictures or sound."""
     configs = {each: CONFIG_MAPPING[each] for each in CONFIG_MAPPING if each in MODEL_MAPPING_NAMES.keys() - _SLOW}
@@ -55,9 +70,7 @@ _SLOW = {"kimi_linear"}
 """Ten seconds for a model, however small."""
 
 
-def a_random_model(
-    directory: Path, seed: str, first: str, types: Sequence[str], *, head_sizes: Sequence[int] = (8, 16)
-) -> RandomModel:
+def a_random_model(directory: Path, seed: str, first: str, types: Sequence[str], within: Range = _ALL) -> RandomModel:
     """The model of a seed: of type `first`, or of another one of `types` if no model can be drawn of that.
 
     No model can be drawn of a type that needs other sizes or other inputs than ours, nor with settings that contradict
@@ -66,8 +79,8 @@ def a_random_model(
     draw = random.Random(seed)
     for model_type in (first, *draw.sample(types, len(types))):
         try:
-            model, about = _drawn_transformer(model_type, draw, draw.choice(head_sizes))
-            about += _save(directory, model, draw)
+            model, about = _drawn_transformer(model_type, draw, draw.choice(within.head_sizes))
+            about += _save(directory, model, draw, within)
             reference = SentenceTransformer(str(directory), device="cpu", model_kwargs={"dtype": "float32"})
             vectors = _alone(reference, TEXTS)
             if np.isfinite(vectors).all() and np.allclose(_alone(reference, TEXTS[-2:]), vectors[-2:], atol=1e-5):
@@ -113,13 +126,13 @@ def _drawn_transformer(model_type: str, draw: random.Random, head_size: int) -> 
     return model, [f"{heads} heads of {head_size}", f"{layers} layers", *changed]
 
 
-def _save(directory: Path, model: PreTrainedModel, draw: random.Random) -> list[str]:
+def _save(directory: Path, model: PreTrainedModel, draw: random.Random, within: Range) -> list[str]:
     """With a tokenizer, and with sentence-transformers' modules after the transformer. Returns what was drawn."""
-    stored = draw.choices((torch.float32, torch.float16, torch.bfloat16), (6, 1, 1))[0]
+    stored = draw.choice(within.dtypes)
     model.to(stored).save_pretrained(directory)
     shape = draw.choice(list(SHAPES))
     _tokenizer(shape).save_pretrained(directory)
-    poolings = tuple(draw.sample(Pooling.POOLING_MODES, draw.choice((1, 1, 1, 2))))
+    poolings = tuple(draw.sample(within.poolings, draw.choice(within.joined)))
     size = model.config.hidden_size
     pooling = Pooling(size, poolings, include_prompt=draw.random() > _RARE)
     steps = draw.choice(((), (Normalize,), (Dense,), (Dense, Normalize), (Normalize, Dense)))

@@ -68,6 +68,7 @@ class LoadedBackend:
     backend: Backend
     seconds: float
     """How long loading took."""
+    on_gpu: bool
 
 
 def main(argv: Sequence[str]) -> int:
@@ -131,7 +132,7 @@ def work(
                 LoadedModel(choice.backend, choice.reason, tokenizer),
             )
         )
-        _compute(link, choice.backend, backend, overlapped=share.get("gpu") is not None)
+        _compute(link, choice.backend, backend, overlapped=loaded.on_gpu)
     return 1
 
 
@@ -193,9 +194,10 @@ class Speed:
     tokens_per_second: float
 
 
-def measure(backend: Backend, spec: ModelSpec, *, within: float) -> Speed:
+def measure(backend: Backend, spec: ModelSpec, *, within: float, on_gpu: bool) -> Speed:
     """Measure a full batch, or only one text if a full batch would take longer than `within` seconds.
 
+    On a GPU the batch is computed twice, because the first one allocates and compiles.
     If memory is too small for a full batch, the size is halved until it fits. Raises the error of `embed` for one text.
     """
     probe = np.arange(min(spec.max_length, _PROBE, backend.batch_tokens), dtype=np.int32) % spec.vocabulary
@@ -203,7 +205,7 @@ def measure(backend: Backend, spec: ModelSpec, *, within: float) -> Speed:
     while len(probe) < tokens <= within * speed:
         try:
             full = TokenBatch.of([probe] * (tokens // len(probe)))
-            return Speed(tokens, max(_speed(backend, full) for _ in range(2)))  # the first one allocates and compiles
+            return Speed(tokens, max(_speed(backend, full) for _ in range(2 if on_gpu else 1)))
         except BatchFailed as failed:
             _log.warning("a batch of %d tokens failed, trying batches of half the size: %s", tokens, failed)
             tokens //= 2
@@ -233,7 +235,7 @@ def load(args: ServeArgs, share: Mapping[str, Any]) -> LoadedBackend:
     backend = registry.load(choice.backend, spec, options, allow_pickle=args.allow_pickle)
     seconds = time.monotonic() - begin
     _log.info("loaded in %.1f s: %s; warming up", seconds, backend.detail)
-    return LoadedBackend(spec, backend, seconds)
+    return LoadedBackend(spec, backend, seconds, on_gpu=share.get("gpu") is not None)
 
 
 def speed_of(loaded: LoadedBackend, name: BackendName) -> Speed:
@@ -241,7 +243,8 @@ def speed_of(loaded: LoadedBackend, name: BackendName) -> Speed:
     begin = time.monotonic()
     warm_up(loaded.backend, loaded.spec, name)
     seconds = loaded.seconds + time.monotonic() - begin
-    return measure(loaded.backend, loaded.spec, within=max(MEASURE_SECONDS, MEASURE_SHARE * seconds))
+    within = max(MEASURE_SECONDS, MEASURE_SHARE * seconds)
+    return measure(loaded.backend, loaded.spec, within=within, on_gpu=loaded.on_gpu)
 
 
 def broken(backend: BackendName, error: Exception) -> Broken:
