@@ -7,14 +7,14 @@ arguments: only those, printed.
 
 import json
 import re
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from support.lookalikes.asking import answers
 from support.lookalikes.table import LOOKALIKES, Lookalike
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "models.md"
@@ -118,7 +118,9 @@ def compared(rows: Sequence[Lookalike], records: Path | None) -> Mapping[str, Ma
             made = [made_and_encoded(row, Path(scratch, str(place))) for place, row in enumerate(now)]
             for backend in BACKENDS:
                 asked = [each for each in made if backend not in found.get(key(each.row), {})]
-                for each, answer in zip(asked, answers(backend, asked, Path(scratch, f"{backend}.log")), strict=True):
+                questions = [(each.directory, each.texts) for each in asked]
+                heard = answers(backend, questions, Path(scratch, f"{backend}.log"))
+                for each, answer in zip(asked, heard, strict=True):
                     record(records, found, each.row, backend, verdict(each, answer))
             for each in made:
                 record(records, found, each.row, "auto", automatic(each, found[key(each.row)]))
@@ -186,37 +188,6 @@ def made_and_encoded(row: Lookalike, directory: Path) -> Made:
         sys.stderr.write(f"{row.name}: no reference: {error!r:.300}\n")
         return Made(row, directory, TEXTS if row.labels is None else PAIRS, None)
     return Made(row, directory, kept, np.concatenate(wanted).reshape(len(kept), -1))
-
-
-def answers(backend: str, made: Sequence[Made], log: Path) -> Iterator[Mapping[str, Any]]:
-    """A process that crashes takes one model with it; another one goes on with the rest."""
-    left = list(made)
-    while left:
-        from support.lookalikes import answers as program  # noqa: PLC0415 it imports the runtime
-
-        with log.open("a") as errors:
-            process = subprocess.Popen(  # noqa: S603 a program of this repository
-                [sys.executable, str(program.__file__), backend],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
-        given, heard = process.stdin, process.stdout
-        if given is None or heard is None:
-            raise AssertionError("both are pipes")
-        with process:
-            with given:
-                json.dump([[str(each.directory), each.texts] for each in left], given)
-            for line in heard:
-                if line.startswith("{"):  # libraries print, too
-                    yield json.loads(line)
-                    left = left[1:]
-        if process.returncode == 1:
-            raise RuntimeError(log.read_text()[-2000:])
-        if left and process.returncode:
-            yield {"refused": f"{backend} failed: the process ended with {process.returncode}"}
-            left = left[1:]
 
 
 def verdict(made: Made, answer: Mapping[str, Any]) -> Verdict:  # noqa: PLR0911 a return for each cell

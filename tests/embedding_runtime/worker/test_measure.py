@@ -28,9 +28,9 @@ class TimedBackend(FakeBackend):
         return as_dense(super().embed(batch, output))
 
 
-def measured(backend: TimedBackend, monkeypatch: pytest.MonkeyPatch, *, within: float = 0.5) -> worker.Speed:
+def measured(backend: TimedBackend, monkeypatch: pytest.MonkeyPatch, *, on_gpu: bool = False) -> worker.Speed:
     monkeypatch.setattr("time.perf_counter", lambda: backend.now)
-    return worker.measure(backend, MINILM, within=within)
+    return worker.measure(backend, MINILM, within=0.5, on_gpu=on_gpu)
 
 
 def test_the_speed_is_measured_with_a_full_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,6 +38,12 @@ def test_the_speed_is_measured_with_a_full_batch(monkeypatch: pytest.MonkeyPatch
     speed = measured(backend, monkeypatch)
     assert speed.batch_tokens == 2048
     assert speed.tokens_per_second == pytest.approx(8000)
+    assert backend.batches == [256, 2048]
+
+
+def test_the_full_batch_is_measured_warm_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = TimedBackend(8000)
+    measured(backend, monkeypatch, on_gpu=True)
     assert backend.batches == [256, 2048, 2048]
 
 
@@ -52,4 +58,4 @@ def test_if_a_full_batch_is_slow_the_speed_is_measured_with_one_text(monkeypatch
 def test_batches_are_smaller_if_a_full_one_exceeds_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = TimedBackend(8000, memory=600)
     assert measured(backend, monkeypatch).batch_tokens == 512
-    assert backend.batches == [256, 2048, 1024, 512, 512]
+    assert backend.batches == [256, 2048, 1024, 512]

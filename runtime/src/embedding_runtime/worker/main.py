@@ -24,6 +24,7 @@ import numpy as np
 
 from embedding_runtime.contract import BackendName, Dtype, ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
+from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.observability import logs
 from embedding_runtime.protocol.messages import Broken, LoadedModel, Ready, Work
 from embedding_runtime.protocol.rows import are_finite
@@ -67,6 +68,7 @@ class LoadedBackend:
     backend: Backend
     seconds: float
     """How long loading took."""
+    on_gpu: bool
 
 
 def main(argv: Sequence[str]) -> int:
@@ -130,7 +132,7 @@ def work(
                 LoadedModel(choice.backend, choice.reason, tokenizer),
             )
         )
-        _compute(link, choice.backend, backend, overlapped=share.get("gpu") is not None)
+        _compute(link, choice.backend, backend, overlapped=loaded.on_gpu)
     return 1
 
 
@@ -151,9 +153,10 @@ def _fall_back(argv: Sequence[str], error: Exception, environment: Mapping[str, 
 
 
 def warm_up(backend: Backend, spec: ModelSpec, name: BackendName = BackendName.HUGGINGFACE) -> None:
-    """Compute an input of one token and a long one. Raises ModelRefused if the result is not valid vectors."""
+    """Compute a short input and a long one. Raises ModelRefused if the result is not valid vectors."""
     longest = min(spec.max_length, LONG)
-    probes = [np.arange(length, dtype=np.int32) % spec.vocabulary for length in (1, longest)]
+    lengths = (min(_shortest(spec), longest), longest)
+    probes = [np.arange(length, dtype=np.int32) % spec.vocabulary for length in lengths]
     rows = backend.embed(TokenBatch.of(probes))
     if isinstance(rows, np.ndarray) and rows.shape != (len(probes), spec.dimensions):
         raise ModelRefused(
@@ -163,6 +166,14 @@ def warm_up(backend: Backend, spec: ModelSpec, name: BackendName = BackendName.H
         raise ModelRefused(
             f"{spec.directory} returns NaN or infinity in {spec.dtype} with {name}: {_remedy(spec, name)}"
         )
+
+
+def _shortest(spec: ModelSpec) -> int:
+    """One token, after those that are excluded from pooling: the maximum of no tokens is minus infinity."""
+    if spec.include_prompt or not spec.prompt:
+        return 1
+    (prompt,) = TextTokenizer(spec).encode([""])
+    return len(prompt) + 1
 
 
 def _remedy(spec: ModelSpec, name: BackendName) -> str:
@@ -183,9 +194,10 @@ class Speed:
     tokens_per_second: float
 
 
-def measure(backend: Backend, spec: ModelSpec, *, within: float) -> Speed:
+def measure(backend: Backend, spec: ModelSpec, *, within: float, on_gpu: bool) -> Speed:
     """Measure a full batch, or only one text if a full batch would take longer than `within` seconds.
 
+    On a GPU the batch is computed twice, because the first one allocates and compiles.
     If memory is too small for a full batch, the size is halved until it fits. Raises the error of `embed` for one text.
     """
     probe = np.arange(min(spec.max_length, _PROBE, backend.batch_tokens), dtype=np.int32) % spec.vocabulary
@@ -193,7 +205,7 @@ def measure(backend: Backend, spec: ModelSpec, *, within: float) -> Speed:
     while len(probe) < tokens <= within * speed:
         try:
             full = TokenBatch.of([probe] * (tokens // len(probe)))
-            return Speed(tokens, max(_speed(backend, full) for _ in range(2)))  # the first one allocates and compiles
+            return Speed(tokens, max(_speed(backend, full) for _ in range(2 if on_gpu else 1)))
         except BatchFailed as failed:
             _log.warning("a batch of %d tokens failed, trying batches of half the size: %s", tokens, failed)
             tokens //= 2
@@ -225,7 +237,7 @@ def load(args: ServeArgs, share: Mapping[str, Any]) -> LoadedBackend:
     backend = registry.load(choice.backend, spec, options, allow_pickle=args.allow_pickle)
     seconds = time.monotonic() - begin
     _log.info("loaded in %.1f s: %s; warming up", seconds, backend.detail)
-    return LoadedBackend(spec, backend, seconds)
+    return LoadedBackend(spec, backend, seconds, on_gpu=share.get("gpu") is not None)
 
 
 def speed_of(loaded: LoadedBackend, name: BackendName) -> Speed:
@@ -233,7 +245,8 @@ def speed_of(loaded: LoadedBackend, name: BackendName) -> Speed:
     begin = time.monotonic()
     warm_up(loaded.backend, loaded.spec, name)
     seconds = loaded.seconds + time.monotonic() - begin
-    return measure(loaded.backend, loaded.spec, within=max(MEASURE_SECONDS, MEASURE_SHARE * seconds))
+    within = max(MEASURE_SECONDS, MEASURE_SHARE * seconds)
+    return measure(loaded.backend, loaded.spec, within=within, on_gpu=loaded.on_gpu)
 
 
 def broken(backend: BackendName, error: Exception) -> Broken:

@@ -15,6 +15,7 @@ from embedding_runtime.model import Dense, ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.runs import runs_of
+from embedding_runtime.worker.main import warm_up
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -91,6 +92,21 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ModelRefused, match=r"transformers cannot load .*model\.safetensors"):
         huggingface.load(spec)
+
+
+def test_a_model_that_needs_more_than_a_text_is_refused(tmp_path: Path) -> None:
+    """sentence-transformers uses Marian's encoder alone; the whole model translates."""
+    sizes = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
+    shape = replace(tiny.SHAPES["mpnet"], kind="marian", sizes=sizes)
+    with pytest.raises(ModelRefused, match=r"MarianModel cannot compute token vectors .*this architecture is not supp"):
+        huggingface.load(ModelSpec.read(tiny.a_transformer(tmp_path, shape)))
+
+
+def test_the_shortest_text_of_the_warm_up_has_tokens_after_an_excluded_prompt(tmp_path: Path) -> None:
+    plain = tiny.a_transformer(tmp_path / "plain", tiny.SHAPES["bert"])
+    prompt = {"prompts": {"q": "query: "}, "default_prompt_name": "q"}
+    spec = ModelSpec.read(tiny.saved(tmp_path / "saved", plain, pooling="max", include_prompt=False, **prompt))
+    warm_up(huggingface.load(spec), spec)  # no NaN or infinity
 
 
 def test_runs_cover_a_row_text_by_text() -> None:

@@ -35,7 +35,7 @@ from embedding_runtime.worker.backends import (
     token_heads,
     transformer,
 )
-from embedding_runtime.worker.backends.base import LoadOptions
+from embedding_runtime.worker.backends.base import BatchFailed, LoadOptions
 from embedding_runtime.worker.backends.device import HostCopy, prepare_gpu, rounded_up
 from embedding_runtime.worker.backends.failure import batch_failed
 from embedding_runtime.worker.backends.padded import Forward, Width
@@ -161,9 +161,10 @@ def _load_reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
     """Load a model with less precision than its files have, and compare it with float32. Raises ModelRefused."""
     precision = low_precision.precision_of(spec)
     name = precision.name
-    loaded = transformer.load(replace(spec, dtype=Dtype.FLOAT32, quantize=Quantization.NONE))
+    unreduced = replace(spec, dtype=Dtype.FLOAT32, quantize=Quantization.NONE)
+    loaded = transformer.load(unreduced)
     model, tested_head, probes = loaded.model, loaded.tested_head, loaded.probes
-    exact = SelfTest.of(_reference(model, tested_head), probes, Dtype.FLOAT32)
+    exact = _self_test(unreduced, loaded, tested_head)
     backend: HuggingFaceBackend | None = None
     if precision.make is not None and bert.is_supported(model):
         forward = bert.prepare(model, precision.make)
@@ -206,7 +207,7 @@ def _load_unreduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend
     model, tested_head = loaded.model, loaded.tested_head
     detail = f"{_versions(model)} in {spec.dtype}"
     width = _width(model, spec)
-    test = SelfTest.of(_reference(model, tested_head), loaded.probes, spec.dtype)
+    test = _self_test(spec, loaded, tested_head)
     before = model.config._attn_implementation  # noqa: SLF001 transformers has a public setter, but no getter
     for kind, prepare in _forwards(model, width):
         try:
@@ -250,9 +251,16 @@ def _load_unreduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend
     return HuggingFaceBackend(forward, head, f"{detail}, texts one by one", packs=True)
 
 
-def _reference(model: PreTrainedModel, head: ApplyHead) -> HuggingFaceBackend:
-    """transformers' own forward, without padding for single texts."""
-    return HuggingFaceBackend(padded.prepare(model), head, "unchanged")
+def _self_test(spec: ModelSpec, loaded: transformer.Loaded, head: ApplyHead) -> SelfTest:
+    """A test against transformers' own forward, without padding for single texts. Raises ModelRefused."""
+    reference = HuggingFaceBackend(padded.prepare(loaded.model), head, "unchanged")
+    try:
+        return SelfTest.of(reference, loaded.probes, spec.dtype)
+    except BatchFailed as failed:
+        raise ModelRefused(
+            f"transformers' {type(loaded.model).__name__} cannot compute token vectors for the model in "
+            f"{spec.directory} ({failed}): this architecture is not supported; use a model of another one"
+        ) from failed
 
 
 def _versions(model: PreTrainedModel) -> str:
@@ -289,4 +297,4 @@ def reference_test(spec: ModelSpec) -> SelfTest:
     The model is freed before it returns. Raises ModelRefused.
     """
     loaded = transformer.load(spec, thorough=True)
-    return SelfTest.of(_reference(loaded.model, loaded.head), loaded.probes, spec.dtype)
+    return _self_test(spec, loaded, loaded.head)
