@@ -254,7 +254,7 @@ def test_a_plain_language_model_refuses_the_task_score_with_the_form_that_works(
 
 
 def test_template_and_tokens_are_part_of_the_space(tmp_path: Path) -> None:
-    given = {
+    given: dict[str, dict[str, Any]] = {
         "same": {},
         "tokens": {"logit_score": {"false_token_id": None}},
         "template": {"tokenizer": {"chat_template": f"{TEMPLATE}."}},
