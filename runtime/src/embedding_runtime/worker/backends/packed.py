@@ -83,6 +83,8 @@ def prepare(model: PreTrainedModel) -> Forward:
         raise NotPackable("the model computes positions itself")
     if any(getattr(module, "rope_type", "default") in _STRETCHED for module in model.modules()):
         raise NotPackable("the model scales positions by the longest text of a batch")
+    if any(isinstance(module, nn.Conv1d) and module.kernel_size != (1,) for module in model.modules()):
+        raise NotPackable("a convolution of the model would mix the texts of a batch where they meet")
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, lambda *_, **__: None)
     model.set_attn_implementation(_NAME)
