@@ -120,7 +120,8 @@ def test_milvus_providers_get_vectors(fake_server: RuntimeServer, path: str, bod
 
 def test_milvus_rankers_get_scores(reranker: RuntimeServer) -> None:
     headers = {"Content-Type": "application/json"}
-    _, tei = sent(reranker, "/rerank", {"query": QUERY, "texts": DOCUMENTS, "truncate": True}, **headers)
+    truncates = {"truncate": True, "truncation_direction": "Right"}
+    _, tei = sent(reranker, "/rerank", {"query": QUERY, "texts": DOCUMENTS, **truncates}, **headers)
     _, vllm = sent(
         reranker, "/rerank", {"query": QUERY, "documents": DOCUMENTS, "truncate_prompt_tokens": -1}, **headers
     )
