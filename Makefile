@@ -137,7 +137,7 @@ tests/clients/.venv/synced: tests/clients/requirements.txt | .venv/synced
 
 # Where there is Maven; without them their test is skipped.
 tests/clients/java/lib/synced: tests/clients/java/pom.xml
-	@echo "setting up: LangChain4j, into tests/clients/java/lib"
+	@echo "setting up: LangChain4j and Spring AI, into tests/clients/java/lib"
 	@cd tests/clients/java && rm -rf lib && \
 		{ mvn -B -q dependency:copy-dependencies -DoutputDirectory=lib || { rm -rf lib; mkdir -p lib; }; }
 	@touch $@

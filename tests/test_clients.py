@@ -5,6 +5,7 @@ They need releases of openai and huggingface_hub below the project's own, and so
 """
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,3 +39,12 @@ def test_the_client_gets_on_with_us(environ: dict[str, str], client: str) -> Non
     command = [str(PYTHON), "-m", "pytest", f"test_{client}.py"]
     done = subprocess.run(command, cwd=CLIENTS, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_tests_in_the_readmes_table_of_clients_exist() -> None:
+    readme = (CLIENTS.parents[1] / "runtime" / "README.md").read_text()
+    section = readme.partition("## Clients")[2].partition("\n## ")[0]
+    named = re.findall(r"`([\w/]+\.(?:py|java))`", section)
+    assert len(named) > 10
+    assert [name for name in named if not (CLIENTS.parent / name).is_file()] == []
+    assert {f"clients/{path.name}" for path in CLIENTS.glob("test_*.py")} <= set(named)

@@ -1,6 +1,6 @@
-"""Java's clients on a real server: the JDK's HttpClient, which spring-ai and LangChain4j are made on, and LangChain4j.
+"""Java's clients on a real server: the JDK's HttpClient, and LangChain4j and Spring AI, which use it.
 
-`make test` copies LangChain4j's jars where there is Maven.
+`make test` copies their jars where there is Maven.
 """
 
 import json
@@ -109,8 +109,18 @@ def test_the_jdks_client_offers_h2c_and_gets_http_1_1_with_its_body_intact(serve
         assert [item["embedding"] for item in json.loads(body)["data"]] == wanted
 
 
-@pytest.mark.skipif(
-    not any(LIBRARIES.glob("*.jar")), reason="LangChain4j's jars are not there: make tests/clients/java/lib/synced"
+needs_jars = pytest.mark.skipif(
+    not any(LIBRARIES.glob("*.jar")), reason="the clients' jars are not there: make tests/clients/java/lib/synced"
 )
+
+
+@needs_jars
 def test_langchain4j_gets_vectors(server: RuntimeServer) -> None:
     assert run("-cp", f"{LIBRARIES}/*", "LangChain4jClient.java", server.url, NAME) == "384 384 384 true\n"
+
+
+@needs_jars
+def test_spring_ai_gets_vectors_over_the_jdks_client(server: RuntimeServer) -> None:
+    with Relay(server.port) as relay:
+        assert run("-cp", f"{LIBRARIES}/*", "SpringAiClient.java", relay.url, NAME) == "384 384 384 true\n"
+        assert b"upgrade: h2c" in relay.sent.lower()

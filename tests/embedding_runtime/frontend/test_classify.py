@@ -157,6 +157,24 @@ def test_teis_paths_have_teis_status_codes(
     assert fake_server.post(path, **body).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"parameters": {"normalise": True}}, "parameters: unknown field normalise; valid fields: truncate,"),
+        (
+            {"inputs": {"source_sentence": "a", "sentences": ["b"], "top": 1}},
+            "inputs: unknown field top; valid fields:",
+        ),
+    ],
+)
+def test_unknown_fields_within_a_similarity_request_are_rejected_by_name(
+    fake_server: RuntimeServer, given: dict[str, Any], words: str
+) -> None:
+    answer = fake_server.post("/similarity", **{"inputs": {"source_sentence": "a", "sentences": ["b"]}, **given})
+    assert answer.status_code == 422
+    assert words in answer.text
+
+
 def test_similarity_is_the_cosine_of_the_vectors(fake_server: RuntimeServer) -> None:
     rows = np.array(fake_server.post("/embed", inputs=["a", "b", "c"]).json())
     inputs = {"source_sentence": "a", "sentences": ["b", "c", "a"]}

@@ -157,12 +157,12 @@ def test_default_parameters_of_clients_are_accepted(fake_server: RuntimeServer, 
     [
         (
             {"parameters": {"timeout": 1}},
-            "parameters: unknown parameter; valid parameters: content_type, binary_data_output",
+            "parameters: unknown field timeout; valid fields: content_type, binary_data_output",
         ),
-        ({"inputs": [a_tensor("a", parameters={"truncate": 1})]}, "inputs[0].parameters: unknown parameter"),
+        ({"inputs": [a_tensor("a", parameters={"truncate": 1})]}, "inputs[0].parameters: unknown field truncate"),
         (
             {"outputs": [{"name": "embedding", "parameters": {"classification": 1}}]},
-            "outputs[0].parameters: unknown parameter",
+            "outputs[0].parameters: unknown field classification",
         ),
         ({"outputs": [{"name": "score"}]}, "outputs: unknown output; the only output of this model is embedding"),
     ],

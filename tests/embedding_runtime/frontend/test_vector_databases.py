@@ -52,6 +52,12 @@ def test_weaviates_transformers_module_gets_a_vector_for_a_text(prompted: Runtim
     assert found["vector"] == wanted["embedding"]
 
 
+def test_a_document_of_an_older_weaviate_is_a_passage(prompted: RuntimeServer) -> None:
+    status, found = sent(prompted, "/vectors", one_text("a", task_type="document", other=None))
+    assert status == 200
+    assert found["vector"] == sent(prompted, "/vectors", one_text("a", task_type="passage"))[1]["vector"]
+
+
 def test_weaviates_transformers_module_gets_vectors_for_a_batch(prompted: RuntimeServer) -> None:
     body = {"texts": DOCUMENTS, "config": {"task_type": "passage", "dimensions": 4}}
     status, found = sent(prompted, "/vectors", body, **{"Content-Type": "application/json"})
@@ -65,7 +71,9 @@ def test_weaviates_transformers_module_gets_vectors_for_a_batch(prompted: Runtim
     [
         (one_text("one " * 300), "the model's maximum is 64"),
         ({"config": {}}, "exactly one of text and texts is required"),
-        (one_text("a", task_type="poem"), "config.task_type: Input should be 'query' or 'passage'"),
+        (one_text("a", task_type="poem"), "config.task_type: Input should be 'query', 'passage' or 'document'"),
+        (one_text("a", taskType="query"), "config: unknown field taskType; valid fields: pooling_strategy, task_type"),
+        (one_text("a", **{"a text of a user": 1}), "config: unknown field; valid fields: pooling_strategy"),
     ],
 )
 def test_errors_have_weaviates_format(prompted: RuntimeServer, body: dict[str, object], words: str) -> None:
@@ -112,7 +120,8 @@ def test_milvus_providers_get_vectors(fake_server: RuntimeServer, path: str, bod
 
 def test_milvus_rankers_get_scores(reranker: RuntimeServer) -> None:
     headers = {"Content-Type": "application/json"}
-    _, tei = sent(reranker, "/rerank", {"query": QUERY, "texts": DOCUMENTS, "truncate": True}, **headers)
+    truncates = {"truncate": True, "truncation_direction": "Right"}
+    _, tei = sent(reranker, "/rerank", {"query": QUERY, "texts": DOCUMENTS, **truncates}, **headers)
     _, vllm = sent(
         reranker, "/rerank", {"query": QUERY, "documents": DOCUMENTS, "truncate_prompt_tokens": -1}, **headers
     )

@@ -62,7 +62,10 @@ def test_vllm_serves_models_of_the_matrix(tmp_path: Path) -> None:
 def test_vllm_tries_models_that_it_has_a_class_for(tmp_path: Path) -> None:
     found = chosen(tmp_path, says=MODERN)
     assert (found.backend, found.falls_back) == (BackendName.VLLM, True)
-    assert "passed the self test (ModernBertModel of type modernbert" in found.reason
+    assert (
+        "vLLM has ModernBertModel, which the self test at startup must pass (ModernBertModel of type modernbert"
+        in found.reason
+    )
 
 
 @pytest.mark.parametrize(

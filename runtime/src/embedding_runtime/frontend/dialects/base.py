@@ -5,7 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    model_validator,
+)
 from pydantic_core import CoreSchema, core_schema
 from starlette.datastructures import Headers
 
@@ -13,6 +21,7 @@ from embedding_runtime.protocol.requests import Lane
 
 __all__ = [
     "EXAMPLE",
+    "PLAUSIBLE_NAME",
     "Answer",
     "Body",
     "Form",
@@ -23,6 +32,7 @@ __all__ = [
     "OnlyMinusOne",
     "OnlyTrue",
     "OnlyZero",
+    "Part",
     "RequestBody",
     "SparseValue",
     "Text",
@@ -40,6 +50,28 @@ class Body(BaseModel):
     """A part of a request. Validation is strict: a string is not converted to a number."""
 
     model_config = ConfigDict(strict=True)
+
+
+PLAUSIBLE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""A plausible name of a field. Anything else could be a user's text and is not repeated."""
+
+
+class Part(Body):
+    """An object in a request. As at the top level, unknown fields are rejected by name, and null is an absent field."""
+
+    model_config = ConfigDict(extra="forbid")  # for the OpenAPI document; _known words the error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        """Raises ValueError."""
+        if not isinstance(given, dict) or given.keys() <= cls.model_fields.keys():
+            return given
+        found = {name: value for name, value in given.items() if value is not None or name in cls.model_fields}
+        if unknown := found.keys() - cls.model_fields.keys():
+            named = "".join(f" {name}" for name in sorted(unknown) if PLAUSIBLE_NAME.fullmatch(name))
+            raise ValueError(f"unknown field{named}; valid fields: {', '.join(cls.model_fields)}")
+        return found
 
 
 def _with_other_fields(schema: dict[str, Any], model: type["RequestBody"]) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 import json
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from embedding_runtime.errors import BadRequest, MalformedBody
 from embedding_runtime.frontend.context import RequestContext, context_of
-from embedding_runtime.frontend.dialects.base import RequestBody
+from embedding_runtime.frontend.dialects.base import PLAUSIBLE_NAME, RequestBody
 from embedding_runtime.frontend.json_values import check_values
 from embedding_runtime.frontend.limits import Limits
 from embedding_runtime.frontend.pipeline.computing import run_large
@@ -151,7 +150,7 @@ def _checked(model: type[RequestBody], content: Mapping[str, Any]) -> RequestBod
             return body
     count = len(problems) + len(others)
     for name in others[: max(_MOST_PROBLEMS - len(problems), 0)]:
-        problems[_other_field(model, name)] = name if _NAME.fullmatch(name) else None
+        problems[_other_field(model, name)] = name if PLAUSIBLE_NAME.fullmatch(name) else None
     more = f"; and {count - _MOST_PROBLEMS} more" if count > _MOST_PROBLEMS else ""
     raise BadRequest("; ".join(list(problems)[:_MOST_PROBLEMS]) + more, param=next(iter(problems.values())))
 
@@ -167,15 +166,11 @@ def _other_fields(model: type[RequestBody], content: Mapping[str, Any]) -> list[
 def _other_field(model: type[RequestBody], name: str) -> str:
     if name in model.refused:
         return f"{name} is not supported: {model.refused[name]}"
-    if not _NAME.fullmatch(name):
+    if not PLAUSIBLE_NAME.fullmatch(name):
         return "the body has an unknown field whose name is not valid (letters, digits, _ . - only): remove it"
     if near := difflib.get_close_matches(name, model.model_fields, n=1):
         return f"{name}: unknown field; did you mean {near[0]}?"
     return f"{name}: unknown field; valid fields: {', '.join(model.model_fields)}"
-
-
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-"""A plausible field name. Anything else could be a user's text and is not repeated."""
 
 
 _MOST_PROBLEMS = 20

@@ -45,7 +45,11 @@ def choose(args: ServeArgs, spec: ModelSpec) -> Choice:
             BackendName.HUGGINGFACE,
             f"vLLM has no class of its own for {architecture or 'a model without architecture'}",
         )
-    return Choice(BackendName.VLLM, f"vLLM has {architecture}, and passed the self test ({reason})", falls_back=True)
+    return Choice(
+        BackendName.VLLM,
+        f"vLLM has {architecture}, which the self test at startup must pass ({reason})",
+        falls_back=True,
+    )
 
 
 def _why_not_vllm(args: ServeArgs, spec: ModelSpec) -> str | None:

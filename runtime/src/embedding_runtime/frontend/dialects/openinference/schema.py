@@ -1,12 +1,12 @@
 """Schemas of Open Inference (KServe): V1 predict and V2 infer, in JSON and with binary tensors."""
 
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field
 from starlette.datastructures import Headers
 
 from embedding_runtime.errors import BadRequest, MalformedBody
-from embedding_runtime.frontend.dialects.base import EXAMPLE, Answer, Body, Form, Many, RequestBody, Text, Vector
+from embedding_runtime.frontend.dialects.base import EXAMPLE, Answer, Body, Form, Many, Part, RequestBody, Text, Vector
 from embedding_runtime.frontend.dialects.openinference.binary import HEADER, texts_in
 from embedding_runtime.frontend.dialects.openinference.fields import IGNORED, IN_INFER, IN_PREDICT
 
@@ -33,21 +33,7 @@ Item = TypeVar("Item")
 _AtLeastOne = Annotated[Many[Item], Field(min_length=1)]
 
 
-class _Parameters(Body):
-    """Parameters that the protocol's clients send by default. Others are rejected, so that none is silently ignored."""
-
-    model_config = ConfigDict(extra="forbid")  # for the OpenAPI document; _all_known words the error
-
-    @model_validator(mode="before")
-    @classmethod
-    def _all_known(cls, given: Any) -> Any:
-        """Raises ValueError."""
-        if isinstance(given, dict) and given.keys() - cls.model_fields:
-            raise ValueError(f"unknown parameter; valid parameters: {', '.join(cls.model_fields)}")
-        return given
-
-
-class _TensorParameters(_Parameters):
+class _TensorParameters(Part):
     content_type: Annotated[Literal["str"] | None, Field(description="from MLServer: the tensor holds texts")] = None
 
 
@@ -57,7 +43,7 @@ class _InputParameters(_TensorParameters):
     ] = None
 
 
-class _OutputParameters(_Parameters):
+class _OutputParameters(Part):
     binary_data: Annotated[
         bool | None, Field(description="return the output's data after the JSON; default: false")
     ] = None

@@ -6,11 +6,11 @@ from pydantic import BeforeValidator, Field
 
 from embedding_runtime.frontend.dialects.base import (
     Answer,
-    Body,
     Form,
     Many,
     ModelName,
     OnlyFalse,
+    Part,
     RequestBody,
     Text,
     TextOrTexts,
@@ -119,12 +119,12 @@ class Prediction(Answer):
     label: Annotated[str, Field(examples=["LABEL_0"])]
 
 
-class _Sentences(Body):
+class _Sentences(Part):
     source_sentence: Annotated[Text, Field(examples=[QUERY])]
     sentences: Annotated[Many[Text], Field(min_length=1, examples=[DOCUMENTS])]
 
 
-class SimilarityParameters(Body):
+class SimilarityParameters(Part):
     """Options of embedding the sentences."""
 
     truncate: Annotated[bool | None, Field(description="truncate texts that are too long; default: --truncate")] = None

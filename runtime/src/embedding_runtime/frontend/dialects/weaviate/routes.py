@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from embedding_runtime import errors
 from embedding_runtime.errors import BadRequest, NotReady
 from embedding_runtime.frontend.context import RequestContext
-from embedding_runtime.frontend.dialects.base import EXAMPLE, Answer, Body, Many, RequestBody, Text, Vector, is_json
+from embedding_runtime.frontend.dialects.base import EXAMPLE, Answer, Many, Part, RequestBody, Text, Vector, is_json
 from embedding_runtime.frontend.dialects.bodies import Context
 from embedding_runtime.frontend.dialects.dialect import Dialect
 from embedding_runtime.frontend.pipeline.answers import encoded, json_of
@@ -33,11 +33,14 @@ class WeaviateError(Answer):
 WEAVIATE = Dialect("Weaviate", WeaviateError, lambda failure: {"error": failure.message})
 
 
-class _Config(Body):
+class _Config(Part):
     pooling_strategy: Annotated[str | None, Field(description="ignored: the model's files define its pooling")] = None
     task_type: Annotated[
-        Literal["query", "passage"] | None,
-        Field(description="selects the prompt that is put before the texts, if the model has one for it"),
+        Literal["query", "passage", "document"] | None,
+        Field(
+            description="selects the prompt that is put before the texts, if the model has one for it; document is an "
+            "older name of passage"
+        ),
     ] = None
     dimensions: Annotated[int | None, Field(ge=1, description="truncate the vectors to this many dimensions")] = None
 
