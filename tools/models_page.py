@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from support.lookalikes.asking import answers
+from support.asking import answers
 from support.lookalikes.table import LOOKALIKES, Lookalike
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "models.md"

@@ -126,7 +126,7 @@ def _drawn_transformer(model_type: str, draw: random.Random, head_size: int) -> 
     return model, [f"{heads} heads of {head_size}", f"{layers} layers", *changed]
 
 
-def _save(directory: Path, model: PreTrainedModel, draw: random.Random, within: Range) -> list[str]:
+def _save(directory: Path, model: Any, draw: random.Random, within: Range) -> list[str]:
     """With a tokenizer, and with sentence-transformers' modules after the transformer. Returns what was drawn."""
     stored = draw.choice(within.dtypes)
     model.to(stored).save_pretrained(directory)  # type: ignore[arg-type]
@@ -146,7 +146,7 @@ def _save(directory: Path, model: PreTrainedModel, draw: random.Random, within: 
     prompt = {"prompts": {"q": "query: "}, "default_prompt_name": "q"} if draw.random() < 2 * _RARE else {}
     (directory / "modules.json").write_text(json.dumps(modules))
     (directory / "config_sentence_transformers.json").write_text(json.dumps(prompt))
-    if is_old := draw.random() < _HALF:
+    if is_old := draw.choice((False, True)):
         as_old_format(directory)
     return [
         f"stored as {stored}",
@@ -215,7 +215,8 @@ _CHANGED = 0.3
 _SWITCHED = 0.05
 """How often a setting that is true or false is the other one than by default."""
 
-_RARE, _HALF = 0.1, 0.5
+_RARE = 0.1
+"""How often a prompt is excluded from pooling."""
 
 _NO_SWITCHES = frozenset(
     {"is_encoder_decoder", "output_attentions", "output_hidden_states", "return_dict", "use_cache"}

@@ -1,14 +1,27 @@
-"""Prints the correctness matrix, the comparison with sentence-transformers, at the end of the run."""
+"""A process of vLLM for all tests; prints the correctness matrix, the comparison with sentence-transformers, at the
+end of the run.
+"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+
+from support.asking import AskedBackend
 
 Compared = Callable[[str, str, str, str, float], None]
 
 MATES = ("alone", "together", "shuffled")
 
 DISTANCE = "distance from sentence-transformers"
+
+
+@pytest.fixture(scope="session")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AskedBackend]:
+    """Its imports take longer than a model. One that it has refused leaves parts of itself behind, which do no harm to
+    the models of these tests.
+    """
+    with AskedBackend("vllm", tmp_path_factory.mktemp("vllm") / "log") as vllm:
+        yield vllm
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ slowly, has the marker `model`.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from embedding_runtime.contract import Dtype
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.worker.backends import vllm_coverage
-from support.vllm_runs import VllmRuns
+from support.asking import AskedBackend
 
 # Words between libraries while sentence-transformers is imported and loads.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -210,48 +210,39 @@ VLLM_ROWS = [
 VLLM_TEXTS = [text for text in TEXTS if "<pad>" not in text]
 
 
-def vllm_models(directory: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for row in VLLM_ROWS:
-        heads = {"head_dim": 32} if row.shape == "qwen3" else {}
-        plain = tiny.a_transformer(directory / row.name / "plain", tiny.SHAPES[row.shape], **VLLM_SIZES, **heads)
-        options = dict(row.options)
-        found[row.name] = tiny.saved(
-            directory / row.name / "saved", plain, pooling=row.pooling, steps=steps(row.steps, 128), **options
-        )
-        if row.name.endswith("old"):
-            tiny.as_old_format(found[row.name])
-        if row.name.endswith("hub"):
-            config = found[row.name] / "config.json"
-            config.write_text(config.read_text().replace("Qwen3Model", "Qwen3ForCausalLM"))
-    return found
-
-
-@pytest.fixture(scope="module")
-def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
-    directory = tmp_path_factory.mktemp("vllm")
-    with VllmRuns(vllm_models(directory), VLLM_TEXTS, directory / "log") as runs:
-        yield runs
+def a_vllm_model(directory: Path, row: Row) -> Path:
+    heads = {"head_dim": 32} if row.shape == "qwen3" else {}
+    plain = tiny.a_transformer(directory / "plain", tiny.SHAPES[row.shape], **VLLM_SIZES, **heads)
+    model: Path = tiny.saved(
+        directory / "saved", plain, pooling=row.pooling, steps=steps(row.steps, 128), **dict(row.options)
+    )
+    if row.name.endswith("old"):
+        tiny.as_old_format(model)
+    if row.name.endswith("hub"):
+        config = model / "config.json"
+        config.write_text(config.read_text().replace("Qwen3Model", "Qwen3ForCausalLM"))
+    return model
 
 
 def test_vllm_needs_no_self_test_exactly_for_the_matrix(tmp_path: Path) -> None:
-    specs = [ModelSpec.read(model) for model in vllm_models(tmp_path).values()]
+    specs = [ModelSpec.read(a_vllm_model(tmp_path / row.name, row)) for row in VLLM_ROWS]
     assert {vllm_coverage.case_of(spec) for spec in specs} == {case for case in vllm_coverage.COVERED if case.pooling}
     assert [vllm_coverage.reason_for_self_test(spec) for spec in specs] == [None] * len(specs)
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("mates", ["alone", "together"])
-@pytest.mark.parametrize("row", [row.name for row in VLLM_ROWS])
+@pytest.mark.parametrize("row", VLLM_ROWS, ids=lambda row: row.name)
 def test_vllms_vectors_equal_those_of_sentence_transformers(
-    vllm: VllmRuns, compared: Any, row: str, mates: str
+    vllm: AskedBackend, tmp_path: Path, compared: Any, row: Row
 ) -> None:
-    answer = vllm.answer(row)
+    model = a_vllm_model(tmp_path, row)
+    wanted = reference_vectors(tiny.SentenceTransformer(str(model), device="cpu"), VLLM_TEXTS)
+    answer = vllm.ask(model, VLLM_TEXTS)
     assert "refused" not in answer, answer
-    found = np.array(answer[mates])
-    wanted = reference_vectors(tiny.SentenceTransformer(str(vllm.models[row]), device="cpu"), VLLM_TEXTS)
-    assert found.shape == wanted.shape
-    shape, _, file_format = row.rpartition("-")
-    compared(shape, "vllm", file_format, mates, off(found, wanted))
-    assert off(found, wanted) < 1e-6
-    assert np.abs(found - wanted).max() < 1e-4
+    shape, _, file_format = row.name.rpartition("-")
+    for mates in ("alone", "together"):
+        found = np.array(answer[mates])
+        assert found.shape == wanted.shape
+        compared(shape, "vllm", file_format, mates, off(found, wanted))
+        assert off(found, wanted) < 1e-6
+        assert np.abs(found - wanted).max() < 1e-4

@@ -1,6 +1,5 @@
 """Cross-encoders on both real backends, in every file format, compared with CrossEncoder."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.protocol.rows import as_dense
 from embedding_runtime.worker.backends import registry, vllm_coverage
-from support.vllm_runs import VllmRuns
+from support.asking import AskedBackend
 
 # Words between libraries while sentence-transformers is imported and loads.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -181,32 +180,26 @@ PROVEN = Row("bert-relu-proven")
 VLLM_PAIRS = [pair for pair in PAIRS if "<pad>" not in pair[0]]  # as in test_matrix
 
 
-def vllm_models(directory: Path) -> dict[str, Path]:
-    return {row.name: a_cross_encoder(directory / row.name, row, hidden_size=128) for row in VLLM_ROWS}
+def a_vllm_model(directory: Path, row: Row) -> Path:
+    sizes = {"hidden_size": 128, **({"hidden_act": "relu"} if row is PROVEN else {})}
+    return a_cross_encoder(directory, row, **sizes)
 
 
 def test_vllm_needs_no_self_test_exactly_for_the_matrix(tmp_path: Path) -> None:
-    specs = [ModelSpec.read(model) for model in vllm_models(tmp_path).values()]
+    specs = [ModelSpec.read(a_vllm_model(tmp_path / row.name, row)) for row in VLLM_ROWS]
     covered = {case for case in vllm_coverage.COVERED if not case.pooling}
     assert {vllm_coverage.case_of(spec) for spec in specs} == covered
     assert [vllm_coverage.reason_for_self_test(spec) for spec in specs] == [None] * len(specs)
 
 
-@pytest.fixture(scope="module")
-def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
-    directory = tmp_path_factory.mktemp("vllm")
-    proven = a_cross_encoder(directory / PROVEN.name, PROVEN, hidden_size=128, hidden_act="relu")
-    with VllmRuns({**vllm_models(directory), PROVEN.name: proven}, VLLM_PAIRS, directory / "log") as runs:
-        yield runs
-
-
 @pytest.mark.model
-@pytest.mark.parametrize("mates", ["alone", "together"])
 @pytest.mark.parametrize("row", [*VLLM_ROWS, PROVEN], ids=lambda row: row.name)
-def test_vllms_scores_equal_those_of_cross_encoder(vllm: VllmRuns, compared: Any, row: Row, mates: str) -> None:
-    answer = vllm.answer(row.name)
+def test_vllms_scores_equal_those_of_cross_encoder(vllm: AskedBackend, tmp_path: Path, compared: Any, row: Row) -> None:
+    model = a_vllm_model(tmp_path, row)
+    wanted = predicted(tiny.CrossEncoder(str(model), device="cpu"), VLLM_PAIRS)
+    answer = vllm.ask(model, VLLM_PAIRS)
     assert "refused" not in answer, answer
-    wanted = predicted(tiny.CrossEncoder(str(vllm.models[row.name]), device="cpu"), VLLM_PAIRS)
-    off = np.abs(np.array(answer[mates]) - wanted).max()
-    compared(f"scores: {row.name}", "vllm", row.file_format, mates, off)
-    assert off < 1e-5
+    for mates in ("alone", "together"):
+        off = np.abs(np.array(answer[mates]) - wanted).max()
+        compared(f"scores: {row.name}", "vllm", row.file_format, mates, off)
+        assert off < 1e-5

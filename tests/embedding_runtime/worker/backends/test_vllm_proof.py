@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from support.vllm_runs import VllmRuns
+from support.asking import AskedBackend
 
 pytestmark = [
     pytest.mark.model,
@@ -108,7 +108,7 @@ EXACT: Mapping[str, Build] = {
     "another file of weights beside it": lambda directory: with_another_safetensors_beside_it(a_bert(directory)),
     "embeddinggemma": an_embeddinggemma,
     "gamma and beta": lambda directory: with_gamma_and_beta(a_bert(directory)),
-    "a class of another kind": lambda directory: as_architecture(a_model(directory, "camembert"), "RobertaModel"),
+    "a class of another kind": lambda directory: as_architecture(a_model(directory, "xlm-roberta"), "RobertaModel"),
     "electra, through the adapter": lambda directory: a_model(directory, "electra", like="bert", embedding_size=128),
 }
 
@@ -116,37 +116,30 @@ WRONG: Mapping[str, Build] = {
     "camembert": lambda directory: a_model(directory, "camembert"),
     "data2vec-text": lambda directory: a_model(directory, "data2vec-text"),
 }
-"""Through the adapter, in other positions than the model's own."""
-
-
-@pytest.fixture(scope="module")
-def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
-    directory = tmp_path_factory.mktemp("vllm")
-    # The adapter changes transformers' classes for the whole process: what goes through it comes last.
-    models = {name: build(directory / name) for name, build in EXACT.items()}
-    models |= {name: without(build(directory / name), weight) for name, (build, weight) in LACKING.items()}
-    models |= {name: build(directory / name) for name, build in WRONG.items()}
-    models = dict(sorted(models.items(), key=lambda model: "adapter" in model[0] or model[0] in WRONG))
-    with VllmRuns(models, TEXTS, directory / "log") as runs:
-        yield runs
+"""Through the adapter, in other positions than the model's own. The adapter changes transformers' classes for the whole
+process: no other model of these types is computed in it.
+"""
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_models_that_match_transformers_are_served(vllm: VllmRuns, name: str) -> None:
-    answer = vllm.answer(name)
-    assert "refused" not in answer, answer
-    reference = tiny.SentenceTransformer(str(vllm.models[name]), device="cpu")
+def test_models_that_match_transformers_are_served(vllm: AskedBackend, tmp_path: Path, name: str) -> None:
+    model = EXACT[name](tmp_path / "model")
+    reference = tiny.SentenceTransformer(str(model), device="cpu")
     wanted = np.concatenate([reference.encode([text], show_progress_bar=False) for text in TEXTS])
+    answer = vllm.ask(model, TEXTS)
+    assert "refused" not in answer, answer
     for mates in ("alone", "together"):
         assert np.abs(np.array(answer[mates]) - wanted).max() < 1e-4
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_models_that_differ_are_refused_with_both_numbers(vllm: VllmRuns, name: str) -> None:
-    assert re.search(f"^ModelRefused.*vLLM's results differ from .*{NUMBERS}", vllm.answer(name)["refused"])
+def test_models_that_differ_are_refused_with_both_numbers(vllm: AskedBackend, tmp_path: Path, name: str) -> None:
+    answer = vllm.ask(WRONG[name](tmp_path / "model"), TEXTS)
+    assert re.search(f"^vLLM's results differ from .*{NUMBERS}", answer["refused"])
 
 
 @pytest.mark.parametrize("name", LACKING)
-def test_a_missing_weight_is_reported_by_name(vllm: VllmRuns, name: str) -> None:
-    refused = vllm.answer(name)["refused"]
-    assert re.search(rf"^ModelRefused.*lack {re.escape(LACKING[name][1])} \(1 in all\)", refused), refused
+def test_a_missing_weight_is_reported_by_name(vllm: AskedBackend, tmp_path: Path, name: str) -> None:
+    build, weight = LACKING[name]
+    answer = vllm.ask(without(build(tmp_path / "model"), weight), TEXTS)
+    assert re.search(rf"^the weights in .* lack {re.escape(weight)} \(1 in all\)", answer["refused"]), answer

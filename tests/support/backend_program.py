@@ -1,7 +1,9 @@
-"""A backend itself, as a program: `python answers.py BACKEND`, models as JSON on stdin: [[directory, texts], ...].
+"""A backend itself, as a program: `python backend_program.py BACKEND`, a line of JSON for each model on stdin.
 
-Prints a line of JSON for each model: {"alone": [...], "together": [...]}, or {"refused": "..."}. A process of its own,
-as vLLM has to have; many models in one, because its imports take longer than all that they do here.
+[directory, texts or pairs] -> {"alone": [...], "together": [...]}, or {"refused": "..."}; in both `reusable`, whether
+the process can be asked about other models: vLLM leaves parts of itself behind when it fails, and changes classes of a
+model's own code. A process of its own, as vLLM has to have; many models in one, because its imports take longer than
+all that they do here.
 """
 
 import gc
@@ -42,14 +44,12 @@ def answer(backend: BackendName, directory: Path, texts: list[Any]) -> dict[str,
 
 
 def main(backend: BackendName) -> None:
-    """It ends early where vLLM has failed or changed a class of the model's own, and leaves parts of itself behind: ask
-    another process about the rest.
-    """
-    for model, texts in json.load(sys.stdin):
+    """Answer until stdin ends."""
+    for line in sys.stdin:
+        model, texts = json.loads(line)
         found = answer(backend, Path(model), texts)
-        print(json.dumps(found), flush=True)
-        if "vllm" in sys.modules and ("refused" in found or (Path(model) / CODE_DIR).is_dir()):
-            break
+        spoiled = "vllm" in sys.modules and ("refused" in found or (Path(model) / CODE_DIR).is_dir())
+        print(json.dumps({**found, "reusable": not spoiled}), flush=True)
         gc.collect()
 
 
