@@ -129,7 +129,7 @@ def _drawn_transformer(model_type: str, draw: random.Random, head_size: int) -> 
 def _save(directory: Path, model: Any, draw: random.Random, within: Range) -> list[str]:
     """With a tokenizer, and with sentence-transformers' modules after the transformer. Returns what was drawn."""
     stored = draw.choice(within.dtypes)
-    model.to(stored).save_pretrained(directory)  # type: ignore[arg-type]
+    model.to(stored).save_pretrained(directory)
     shape = draw.choice(list(SHAPES))
     _tokenizer(shape).save_pretrained(directory)
     poolings = tuple(draw.sample(within.poolings, draw.choice(within.joined)))
