@@ -55,6 +55,8 @@ class Body(BaseModel):
 PLAUSIBLE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """A plausible name of a field. Anything else could be a user's text and is not repeated."""
 
+_MOST_NAMES = 20
+
 
 class Part(Body):
     """An object in a request. As at the top level, unknown fields are rejected by name, and null is an absent field."""
@@ -69,8 +71,10 @@ class Part(Body):
             return given
         found = {name: value for name, value in given.items() if value is not None or name in cls.model_fields}
         if unknown := found.keys() - cls.model_fields.keys():
-            named = "".join(f" {name}" for name in sorted(unknown) if PLAUSIBLE_NAME.fullmatch(name))
-            raise ValueError(f"unknown field{named}; valid fields: {', '.join(cls.model_fields)}")
+            named = [f" {name}" for name in sorted(unknown) if PLAUSIBLE_NAME.fullmatch(name)]
+            raise ValueError(
+                f"unknown field{''.join(named[:_MOST_NAMES])}; valid fields: {', '.join(cls.model_fields)}"
+            )
         return found
 
 
