@@ -14,6 +14,7 @@ from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.protocol.rows import as_dense
 from embedding_runtime.worker.backends import registry, vllm_limits
 from embedding_runtime.worker.backends.choice import choose
+from support import chat_templates
 
 # Words between libraries while sentence-transformers is imported and loads.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -40,12 +41,15 @@ ROWS = {
     "only yes, sigmoid": Llm(tokens=("yes", None)),
     "a default prompt": Llm(options={**IDENTITY, **PROMPT}),
     "an argument of the template": Llm(
-        template=llms.ZERANK, tokens=("Yes", None), arguments={"add_generation_prompt": True}, options=IDENTITY
+        template=chat_templates.ZERANK,
+        tokens=("Yes", None),
+        arguments={"add_generation_prompt": True},
+        options=IDENTITY,
     ),
-    "qwen2, 1 minus 0": Llm("qwen2", llms.MIXEDBREAD, ("1", "0"), options=IDENTITY),
-    "gemma, instruction last": Llm("gemma", llms.GEMMA, ("Yes", None), options={**IDENTITY, **PROMPT}),
-    "gemma2, capped logits": Llm("gemma2", llms.GEMMA, ("Yes", None), {"final_logit_softcapping": 1.0}),
-    "content in parts": Llm("llama", llms.PARTS, options={**IDENTITY, **PROMPT}),
+    "qwen2, 1 minus 0": Llm("qwen2", chat_templates.MIXEDBREAD, ("1", "0"), options=IDENTITY),
+    "gemma, instruction last": Llm("gemma", chat_templates.GEMMA, ("Yes", None), options={**IDENTITY, **PROMPT}),
+    "gemma2, capped logits": Llm("gemma2", chat_templates.GEMMA, ("Yes", None), {"final_logit_softcapping": 1.0}),
+    "content in parts": Llm("llama", chat_templates.PARTS, options={**IDENTITY, **PROMPT}),
     "no template": Llm(template=None, options=IDENTITY),
     "no template, but a prompt": Llm(template=None, options={**IDENTITY, **PROMPT}),
     "tied weights": Llm(config={"tie_word_embeddings": True}, options=IDENTITY),
@@ -90,6 +94,19 @@ def test_scores_of_a_saved_reranker_equal_those_of_cross_encoder(tmp_path: Path,
     check(llms.a_reranker(tmp_path, ROWS[name]))
 
 
+def test_a_refused_language_model_is_served_once_it_is_saved_as_the_readme_says(tmp_path: Path) -> None:
+    plain = llms.a_language_model(tmp_path / "plain", Llm("gemma", template=None))
+    (plain / "README.md").write_text("---\npipeline_tag: text-classification\n---\n")
+    with pytest.raises(ModelRefused, match="saved for CrossEncoder"):
+        ModelSpec.read(plain)
+    template = {"chat_template": chat_templates.GEMMA}
+    body = llms.Transformer(str(plain), transformer_task="text-generation", processor_kwargs=template)
+    head = llms.LogitScore(body.tokenizer.convert_tokens_to_ids("Yes"))
+    model = tmp_path / "model"
+    llms.CrossEncoder(modules=[body, head], device="cpu").save_pretrained(str(model), create_model_card=False)
+    check(model)
+
+
 def test_an_instruction_is_a_prompt_of_cross_encoder(tmp_path: Path) -> None:
     model = llms.a_reranker(tmp_path, Llm(options={**IDENTITY, **PROMPT}))
     reference, spec = llms.CrossEncoder(str(model), device="cpu"), ModelSpec.read(model)
@@ -103,7 +120,7 @@ def test_a_language_model_without_modules_is_scored_by_yes_and_no_if_its_templat
     check(llms.a_language_model(tmp_path / "model", Llm()))
 
 
-@pytest.mark.parametrize("template", [llms.QWEN, None])
+@pytest.mark.parametrize("template", [chat_templates.QWEN, None])
 def test_a_decoder_with_a_classification_head_is_scored_at_its_last_token(tmp_path: Path, template: str | None) -> None:
     check(llms.a_language_model(tmp_path / "model", Llm(template=template), labels=1))
 
@@ -126,7 +143,7 @@ def test_the_default_backend_is_huggingface_and_vllm_is_refused_by_name(tmp_path
 
 
 def test_a_template_of_a_chat_model_is_refused_as_in_cross_encoder(tmp_path: Path) -> None:
-    model = llms.a_reranker(tmp_path, Llm(template=llms.CHATML))
+    model = llms.a_reranker(tmp_path, Llm(template=chat_templates.CHATML))
     with pytest.raises(ModelRefused, match=r"cannot render a pair of texts .* query and document"):
         ModelSpec.read(model)
     with pytest.raises(ValueError, match="cannot carry a 'query'/'document' pair"):
