@@ -1,6 +1,7 @@
 """Rerankers that are language models on the huggingface backend, compared with CrossEncoder."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from embedding_runtime.protocol.rows import as_dense
 from embedding_runtime.worker.backends import registry, vllm_limits
 from embedding_runtime.worker.backends.choice import choose
 from support import chat_templates
+from support.vllm_runs import VllmRuns
 
 # Words between libraries while sentence-transformers is imported and loads.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -134,12 +136,48 @@ def test_smaller_types_are_subtracted_as_in_logit_score(tmp_path: Path) -> None:
     assert np.abs(found - predicted(reference, PAIRS)).max() < 0.02
 
 
-def test_the_default_backend_is_huggingface_and_vllm_is_refused_by_name(tmp_path: Path) -> None:
-    model = llms.a_reranker(tmp_path, Llm())
+@pytest.mark.parametrize("template", [chat_templates.QWEN, None])
+def test_vllm_refuses_a_decoder_with_a_classification_head_by_name(tmp_path: Path, template: str | None) -> None:
+    model = llms.a_language_model(tmp_path, Llm(template=template), labels=1)
     args = ServeArgs(model_name="m", model_dir=model)
     assert choose(args, ModelSpec.from_args(args)).backend is BackendName.HUGGINGFACE
-    with pytest.raises(ModelRefused, match=r"next token \(LogitScore\); use --backend=huggingface"):
+    with pytest.raises(ModelRefused, match=r"scores with Qwen3ForSequenceClassification .* use --backend=huggingface"):
         vllm_limits.check(ModelSpec.read(model))
+
+
+VLLM_SIZES = {"hidden_size": 128, "head_dim": 32}  # its attention on CPUs wants heads of 32 or more
+VLLM_ROWS = {
+    "yes minus no": Llm(config=VLLM_SIZES, options={**IDENTITY, **PROMPT}),
+    "tied weights": Llm(config={**VLLM_SIZES, "tie_word_embeddings": True}),
+    "qwen2, 1 minus 0": Llm("qwen2", chat_templates.MIXEDBREAD, ("1", "0"), VLLM_SIZES, IDENTITY),
+    "gemma, only yes": Llm("gemma", chat_templates.GEMMA, ("Yes", None), VLLM_SIZES, IDENTITY),
+    "pooling and a layer": Llm(tokens=llms.DENSE, config=VLLM_SIZES, options=IDENTITY),
+}
+
+
+@pytest.fixture(scope="module")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
+    directory = tmp_path_factory.mktemp("vllm")
+    models = {name: llms.a_reranker(directory / str(n), llm) for n, (name, llm) in enumerate(VLLM_ROWS.items())}
+    capped = Llm("gemma2", chat_templates.GEMMA, ("Yes", None), {**VLLM_SIZES, "final_logit_softcapping": 1.0})
+    models["capped"] = llms.a_reranker(directory / "capped", capped)
+    with VllmRuns(models, PAIRS, directory / "log") as runs:
+        yield runs
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", VLLM_ROWS)
+def test_vllms_scores_equal_those_of_cross_encoder(vllm: VllmRuns, name: str) -> None:
+    answer = vllm.answer(name)
+    assert "refused" not in answer, answer
+    wanted = predicted(llms.CrossEncoder(str(vllm.models[name]), device="cpu"), PAIRS)
+    for mates in ("alone", "together"):
+        assert np.abs(np.array(answer[mates]) - wanted).max() < 1e-5
+
+
+@pytest.mark.model
+def test_vllm_refuses_a_head_that_does_more_than_a_product(vllm: VllmRuns) -> None:
+    assert "differ from those of transformers" in vllm.answer("capped")["refused"]
 
 
 def test_a_template_of_a_chat_model_is_refused_as_in_cross_encoder(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from embedding_runtime.worker.backends import padded
 from embedding_runtime.worker.backends.device import to_device
 from embedding_runtime.worker.backends.pooling import activation, pool, steps_of
 
-__all__ = ["Head", "Layer", "NoPooler", "PassThrough", "split"]
+__all__ = ["Head", "Layer", "NoPooler", "PassThrough", "split", "token_ids"]
 
 Reads = Callable[[Tensor, TokenBatch], Tensor]
 """Hidden states of concatenated pairs (tokens, hidden) -> the head's inputs (pairs, hidden)."""
@@ -93,7 +93,7 @@ class Head:
     def __init__(self, model: PreTrainedModel, scores: Scores, spec: ModelSpec) -> None:
         self._model = model
         self._activation = activation(scores.activation, spec.directory)
-        self._tokens = None if scores.tokens is None else _ids(scores.tokens, spec)
+        self._tokens = None if scores.tokens is None else token_ids(scores.tokens, spec)
 
     def replace_transformer(self) -> None:
         """Replace the transformer in the model, which then computes only its head."""
@@ -140,7 +140,7 @@ class Layer:
         return scores
 
 
-def _ids(tokens: ScoreTokens, spec: ModelSpec) -> tuple[int, int | None]:
+def token_ids(tokens: ScoreTokens, spec: ModelSpec) -> tuple[int, int | None]:
     """The ids of the tokens. Raises ModelRefused for a text that is no token."""
     if isinstance(tokens.true, int) and not isinstance(tokens.false, str):
         return tokens.true, tokens.false
