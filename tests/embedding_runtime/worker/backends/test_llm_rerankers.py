@@ -56,6 +56,7 @@ ROWS = {
     "no template, but a prompt": Llm(template=None, options={**IDENTITY, **PROMPT}),
     "tied weights": Llm(config={"tie_word_embeddings": True}, options=IDENTITY),
     "pooling and a layer": Llm(tokens=llms.DENSE, options=IDENTITY),
+    "pooling and a layer, no template": Llm(template=None, tokens=llms.DENSE, options=IDENTITY),
     "a shorter maximum": Llm(options={**IDENTITY, "max_length": 205}),
 }
 
