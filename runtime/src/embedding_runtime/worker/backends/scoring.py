@@ -59,7 +59,7 @@ _TOLERANCE = {Dtype.FLOAT32: 1e-4, Dtype.FLOAT16: 1e-2, Dtype.BFLOAT16: 5e-2}
 
 
 def use_types(transformer: Any, *, types: bool) -> bool:
-    """Return whether the transformer takes token types; else let it ignore them. `types`: the tokenizer returns them."""
+    """Let the transformer ignore token types, unless the tokenizer returns `types`. Returns whether they are used."""
     if types and "token_type_ids" in inspect.signature(transformer.forward).parameters:
         return True
     transformer.register_forward_pre_hook(_without_types, with_kwargs=True)
