@@ -148,8 +148,7 @@ def test_vllm_refuses_a_decoder_with_a_classification_head_by_name(tmp_path: Pat
 
 VLLM_SIZES = {"hidden_size": 128, "head_dim": 32}  # its attention on CPUs wants heads of 32 or more
 VLLM_ROWS = {
-    "yes minus no": Llm(config=VLLM_SIZES, options={**IDENTITY, **PROMPT}),
-    "tied weights": Llm(config={**VLLM_SIZES, "tie_word_embeddings": True}),
+    "yes minus no, tied": Llm(config={**VLLM_SIZES, "tie_word_embeddings": True}, options={**IDENTITY, **PROMPT}),
     "qwen2, 1 minus 0": Llm("qwen2", chat_templates.MIXEDBREAD, ("1", "0"), VLLM_SIZES, IDENTITY),
     "gemma, only yes": Llm("gemma", chat_templates.GEMMA, ("Yes", None), VLLM_SIZES, IDENTITY),
     "pooling and a layer": Llm(tokens=llms.DENSE, config=VLLM_SIZES, options=IDENTITY),
@@ -167,16 +166,18 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
 
 
 @pytest.mark.model
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VLLM_ROWS)
 def test_vllms_scores_equal_those_of_cross_encoder(vllm: VllmRuns, name: str) -> None:
     answer = vllm.answer(name)
     assert "refused" not in answer, answer
     wanted = predicted(llms.CrossEncoder(str(vllm.models[name]), device="cpu"), PAIRS)
     for mates in ("alone", "together"):
-        assert np.abs(np.array(answer[mates]) - wanted).max() < 1e-5
+        assert np.allclose(answer[mates], wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_vllm_refuses_a_head_that_does_more_than_a_product(vllm: VllmRuns) -> None:
     assert "differ from those of transformers" in vllm.answer("capped")["refused"]
 
