@@ -2,7 +2,7 @@
 
 Takes half an hour, and goes on where an earlier run was stopped. `--check` only compares the page's models with the
 table's. `--recorded` writes what a run that was stopped had found. Names of models as
-arguments: only those, printed.
+arguments: only those are compared, and the page keeps the others.
 """
 
 import json
@@ -53,7 +53,7 @@ SCORES_OFF = 1e-3
 
 @dataclass(frozen=True)
 class Verdict:
-    """exact, refused, embeds or wrong, and the words for it."""
+    """exact, refused or wrong, and the words for it."""
 
     cell: str
     said: str = ""
@@ -93,6 +93,8 @@ def main(argv: list[str]) -> int:
     if argv:
         for name, found in verdicts.items():
             sys.stdout.write(f"{name}: {json.dumps({each: vars(said) for each, said in found.items()}, indent=2)}\n")
+        earlier = on_page(PAGE.read_text())
+        PAGE.write_text(page({name: verdicts.get(name) or earlier.get(name, {}) for name in names}))
     else:
         PAGE.write_text(page(verdicts))
         RECORDS.unlink(missing_ok=True)
@@ -190,7 +192,7 @@ def made_and_encoded(row: Lookalike, directory: Path) -> Made:
     return Made(row, directory, kept, np.concatenate(wanted).reshape(len(kept), -1))
 
 
-def verdict(made: Made, answer: Mapping[str, Any]) -> Verdict:  # noqa: PLR0911 a return for each cell
+def verdict(made: Made, answer: Mapping[str, Any]) -> Verdict:
     """Of one backend."""
     import numpy as np  # noqa: PLC0415
 
@@ -200,8 +202,6 @@ def verdict(made: Made, answer: Mapping[str, Any]) -> Verdict:  # noqa: PLR0911 
         return Verdict("wrong", "served, though the reference does not serve it")
     for mates in ("alone", "together"):
         rows = np.array(answer[mates])
-        if made.row.labels is not None and rows.shape[-1] > made.row.labels:
-            return Verdict("embeds", _EMBEDS)
         if rows.shape != made.wanted.shape:
             return Verdict("wrong", f"shape {rows.shape}, not {made.wanted.shape}")
         if made.row.labels is not None:
@@ -235,16 +235,13 @@ def automatic(made: Made, found: Mapping[str, Verdict]) -> Verdict:
 
 _OPEN = Verdict("not compared yet")
 
-_EMBEDS = "served as an embedding model, because its files describe a decoder without a head; /v1/rerank is refused"
-
 START = """# Popular models
 Which of the models that are downloaded most this server serves, on each backend. `make models` writes this page: it
 builds a look-alike of each model (the architecture, module chain and kind of tokenizer of its repository, in tiny
 sizes, with random weights), and compares every vector or score with the one that sentence-transformers computes.
 
 `exact`: cosine 0.9999 or more for texts of several lengths, alone and in a batch; scores within 0.001. `refused`: the
-server does not start, and says why: its words are below. `embeds`: a reranker that is served as an embedding model,
-since nothing in its files tells it from one. The last column is what you get without `--backend`.
+server does not start, and says why: its words are below. The last column is what you get without `--backend`.
 
 `(trusted)`: the model's Python code is in another repository, and runs with `--trust_remote_code=true` only
 (`spec.model.trustRemoteCode`). Here other code stands in for it: these rows show that such code is found, run and
@@ -274,7 +271,7 @@ def page(verdicts: Mapping[str, Mapping[str, Verdict]]) -> str:
     counts = [
         ", ".join(
             f"{count} {cell}"
-            for cell in ("exact", "refused", "embeds", "wrong", _OPEN.cell)
+            for cell in ("exact", "refused", "wrong", _OPEN.cell)
             if (count := sum(found.get(backend, _OPEN).cell == cell for found in verdicts.values()))
         )
         for backend in COLUMNS
@@ -285,13 +282,26 @@ def page(verdicts: Mapping[str, Mapping[str, Verdict]]) -> str:
     return f"{START}{table}{total}\n## Refusals\n{refusals}"
 
 
+def on_page(text: str) -> dict[str, dict[str, Verdict]]:
+    """What a page says, by model, then by backend."""
+    notes = dict(re.findall(r"^(\d+)\. (.*)$", text, re.MULTILINE))
+    found: dict[str, dict[str, Verdict]] = {}
+    for name, *cells in re.findall(r"^\| `([^`]+)`.*? \| (.*) \| (.*) \| (.*) \|$", text, re.MULTILINE):
+        for backend, cell in zip(COLUMNS, cells, strict=True):
+            said = re.fullmatch(r"(.*?)(?:, by (\w+)| \[(\d+)\]\(#refusals\))?", cell)
+            if said is not None and said[1] != _OPEN.cell:
+                words = notes.get(said[3] or "", "").replace("&lt;", "<").replace("\\|", "|")
+                found.setdefault(name, {})[backend] = Verdict(said[1], words, said[2] or "")
+    return found
+
+
 LONGEST = 320
 
 
 def shortened(said: str) -> str:
-    """The server's words, for a page."""
+    """The server's words, for a page; those on a page are not shortened again."""
     plain = said.replace("<", "&lt;").replace("|", "\\|")
-    return plain if len(plain) <= LONGEST else f"{plain[:LONGEST].rsplit(' ', 1)[0]} ..."
+    return plain if len(plain) <= LONGEST or plain.endswith(" ...") else f"{plain[:LONGEST].rsplit(' ', 1)[0]} ..."
 
 
 if __name__ == "__main__":

@@ -12,72 +12,17 @@ from sentence_transformers.cross_encoder.modules import LogitScore
 from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from support.chat_templates import QWEN, WORDS
 from support.tiny_models import SIZES, Shape, a_tokenizer, spread
 
 __all__ = [
-    "CHATML",
     "DENSE",
-    "GEMMA",
-    "MIXEDBREAD",
-    "PARTS",
-    "QWEN",
-    "ZERANK",
     "Llm",
     "a_language_model",
     "a_reranker",
 ]
 
 MAX_LENGTH = 224
-
-QWEN = (
-    "{%- set instruction = messages | selectattr('role', 'eq', 'system') | map(attribute='content') | first"
-    " | default('Find what answers') -%}\n"
-    "<|im_start|>system\nJudge: yes or no.<|im_end|>\n<|im_start|>user\n"
-    "<Instruct>: {{ instruction }}\n"
-    "<Query>: {{ messages | selectattr('role', 'eq', 'query') | map(attribute='content') | first }}\n"
-    "<Document>: {{ messages | selectattr('role', 'eq', 'document') | map(attribute='content') | first }}<|im_end|>\n"
-    "<|im_start|>assistant\n<think>\n\n</think>\n\n\n"
-)
-"""Like that of Qwen3-Reranker."""
-
-ZERANK = (
-    "{%- for message in messages if message.role == 'query' -%}<|im_start|>system\n"
-    "{{ message.content | trim }}<|im_end|>{%- endfor %}\n"
-    "{%- for message in messages if message.role == 'document' -%}<|im_start|>user\n{{ message.content }}<|im_end|>\n"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-"""Like that of zerank-2, without an instruction and with an argument."""
-
-MIXEDBREAD = (
-    "<|im_start|>user\n"
-    "{%- for message in messages if message.role == 'system' -%}instruction: {{ message.content }}\n{% endfor -%}"
-    "query: {{ (messages | selectattr('role', 'eq', 'query') | first).content }} \n"
-    "document: {{ (messages | selectattr('role', 'eq', 'document') | first).content }} \n"
-    "Judge the relevance with 0 or 1.\nRelevance:<|im_end|>\n<|im_start|>assistant\n"
-)
-"""Like that of mxbai-rerank-v2."""
-
-GEMMA = (
-    "{{ bos_token }}A: {{ (messages | selectattr('role', 'eq', 'query') | first).content }}\n"
-    "B: {{ (messages | selectattr('role', 'eq', 'document') | first).content }}\n"
-    "{% for message in messages if message.role == 'system' %}{{ message.content }}{% else %}Is B the answer to A?"
-    "{% endfor %}"
-)
-"""Like the prompt of bge-reranker-v2-gemma: the instruction is last."""
-
-PARTS = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
-    "{% for part in message.content %}{{ part.text if part.type == 'text' }}{% endfor %}<|im_end|>\n{% endfor %}"
-    "<|im_start|>assistant\n"
-)
-"""Content in typed parts, as in multimodal models."""
-
-CHATML = (
-    "{% for message in messages if message['role'] in ('user', 'assistant') %}<|im_start|>{{ message['role'] }}\n"
-    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
-)
-"""That of a chat model."""
 
 DENSE = "dense"
 
@@ -101,7 +46,7 @@ def a_language_model(directory: Path, llm: Llm, *, labels: int | None = None) ->
     """Without modules.json. `labels`: with a classification head."""
     torch.manual_seed(3)
     tokenizer = a_tokenizer(Shape("llama", "<s>", None, "<|pad|>"))
-    tokenizer.add_tokens(["yes", "no", "Yes", "<|im_start|>", "<|im_end|>"])
+    tokenizer.add_tokens(list(WORDS))
     tokenizer.model_max_length = MAX_LENGTH
     tokenizer.chat_template = llm.template
     tokenizer.save_pretrained(directory)

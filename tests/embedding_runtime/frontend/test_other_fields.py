@@ -51,7 +51,6 @@ def message_of(server: RuntimeServer, path: str, **fields: object) -> str:
         ("/embed", "parameters", {"truncate": True}, "move its fields to the top level"),
         ("/tokenize", "messages", [], "use prompt"),
         ("/v1/rerank", "top_k", 3, "use top_n"),
-        ("/v1/rerank", "instruction", "be kind", "put the instruction into the query"),
         ("/v1/rerank", "rank_fields", ["title"], "documents are ranked by their text only"),
         ("/rerank", "top_n", 1, "top_n is valid with documents only"),
         ("/v1/score", "max_tokens_per_query", 7, "pairs are truncated at the model's maximum length"),

@@ -172,3 +172,18 @@ def test_open_inference_accepts_pairs(server: RuntimeServer, scores: list[float]
 def test_an_invalid_document_has_one_error(server: RuntimeServer) -> None:
     answer = server.post("/v1/rerank", model=NAME, query=QUERY, documents=[3])
     assert answer.json()["message"] == ("documents[0]: must be a string, or an object with text, in valid Unicode")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/rerank", {"query": QUERY, "documents": TEXTS}),
+        ("/v1/score", {"text_1": QUERY, "text_2": TEXTS}),
+    ],
+)
+def test_an_instruction_is_refused_for_a_model_without_a_place_for_it(
+    server: RuntimeServer, path: str, body: dict[str, Any]
+) -> None:
+    answer = server.post(path, instruction="be kind", **body)
+    assert answer.status_code == 400
+    assert "instruction: this model has no place for an instruction: put the instruction into the query" in answer.text

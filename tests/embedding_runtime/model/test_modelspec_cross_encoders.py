@@ -233,6 +233,7 @@ def test_a_template_cannot_leave_its_sandbox(tmp_path: Path) -> None:
 def test_a_plain_language_model_with_a_template_for_pairs_is_a_reranker(tmp_path: Path) -> None:
     spec = ModelSpec.read(plain(tmp_path, config=QWEN3, tokenizer={"chat_template": TEMPLATE}))
     assert spec.scores == Scores(1, SIGMOID, "Qwen3ForCausalLM", tokens=ScoreTokens("yes", "no"))
+    assert [each.partition(":")[0] for each in spec.assumed] == ["scores by the tokens yes and no"]
 
 
 @pytest.mark.parametrize("tag", ["text-ranking", "text-classification"])

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
+from support.chat_templates import WORDS
 from support.lookalikes.table import Dense, Lookalike
 from support.lookalikes.tokenizer_kinds import save_tokenizer
 from support.remote_code.configuration_novel import NovelConfig
@@ -60,13 +61,19 @@ def make(directory: Path, row: Lookalike) -> Path:
     torch.manual_seed(3)
     directory.mkdir(parents=True)
     length = min(row.max_length, 8192)
-    tokenizer = save_tokenizer(directory, row.tokenizer, model_max_length=length, **row.tokenizer_config)
+    words = WORDS if row.template else ()
+    tokenizer = save_tokenizer(directory, row.tokenizer, words, model_max_length=length, **row.tokenizer_config)
     if row.kind == _STATIC:
         _static(directory, len(tokenizer))
     else:
         _transformer(directory, row, tokenizer, length)
     if row.pooling is not None:
         _modules(directory, row, length)
+    if row.score_tokens is not None:
+        ids = tokenizer.get_vocab()
+        _logit_score(directory, row, [None if token is None else ids[token] for token in row.score_tokens])
+    if row.card:
+        (directory / "README.md").write_text(f"---\npipeline_tag: {row.card}\n---\n")
     return directory
 
 
@@ -159,10 +166,7 @@ def _modules(directory: Path, row: Lookalike, length: int) -> None:
             (directory / path).mkdir()
         chain.append((path, "Dense" if isinstance(step, Dense) else step))
     types = row.modules or tuple((path, f"sentence_transformers.models.{name}") for path, name in chain)
-    listed = [
-        {"idx": place, "name": str(place), "path": path, "type": name} for place, (path, name) in enumerate(types)
-    ]
-    (directory / "modules.json").write_text(json.dumps(listed))
+    _list_modules(directory, types)
     body = {"max_seq_length": length, "do_lower_case": row.lower_case}
     (directory / "sentence_bert_config.json").write_text(json.dumps(body))
     versions = {"__version__": {"sentence_transformers": "2.2.2", "transformers": "4.37.0", "pytorch": "2.1.0"}}
@@ -175,6 +179,40 @@ def _modules(directory: Path, row: Lookalike, length: int) -> None:
 
 
 _SPLADE = "1_SpladePooling"
+
+
+def _logit_score(directory: Path, row: Lookalike, tokens: Sequence[int | None]) -> None:
+    """A reranker that is a language model, as CrossEncoder saves it."""
+    (directory / "chat_template.jinja").write_text(row.template)
+    classes = {
+        "": "sentence_transformers.base.modules.transformer.Transformer",
+        "1_LogitScore": "sentence_transformers.cross_encoder.modules.logit_score.LogitScore",
+    }
+    _list_modules(directory, list(classes.items()))
+    _write(directory / "1_LogitScore", true_token_id=tokens[0], false_token_id=tokens[1])
+    logits = {"method": "forward", "method_output_name": "logits"}
+    files = {
+        "sentence_bert_config.json": {
+            "transformer_task": "text-generation",
+            "modality_config": {"text": logits, "message": {**logits, "format": "flat"}},
+            "module_output_name": "causal_logits",
+            **({"processing_kwargs": dict(row.processing)} if row.processing else {}),
+        },
+        "config_sentence_transformers.json": {
+            "model_type": "CrossEncoder",
+            "activation_fn": "torch.nn.modules.linear.Identity",
+            "prompts": dict(row.prompts),
+            "default_prompt_name": row.default_prompt,
+        },
+    }
+    for name, content in files.items():
+        (directory / name).write_text(json.dumps(content))
+
+
+def _list_modules(directory: Path, modules: Sequence[tuple[str, str]]) -> None:
+    """`modules`: paths and types."""
+    listed = [{"idx": n, "name": str(n), "path": path, "type": kind} for n, (path, kind) in enumerate(modules)]
+    (directory / "modules.json").write_text(json.dumps(listed))
 
 
 def _dense(directory: Path, width: int, step: Dense) -> None:

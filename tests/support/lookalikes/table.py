@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from support.chat_templates import MIXEDBREAD, QWEN, ZERANK
+
 __all__ = ["LOOKALIKES", "Dense", "Lookalike"]
 
 
@@ -52,6 +54,14 @@ class Lookalike:
     modules: tuple[tuple[str, str], ...] = ()
     """In place of those: paths and types."""
     tokenizer_config: Mapping[str, Any] = field(default_factory=dict)
+    template: str = ""
+    """The chat template."""
+    score_tokens: tuple[str, str | None] | None = None
+    """Texts of LogitScore's tokens, of a reranker that is a language model."""
+    processing: Mapping[str, Any] = field(default_factory=dict)
+    """processing_kwargs in sentence_bert_config.json."""
+    card: str = ""
+    """pipeline_tag of the card, for a model whose other files do not say what it is for."""
 
 
 def _each(names: str, **made: Any) -> Iterable[Lookalike]:
@@ -144,6 +154,8 @@ _MODERNBERT_SCORES: Mapping[str, Any] = {
     "architecture": "ModernBertForSequenceClassification",
     "labels": 1,
 }
+
+_LLM: Mapping[str, Any] = {**_PLAIN, "tokenizer": "qwen-plain", "max_length": 8192, "labels": 1}
 
 
 def _code(repository: str, name: str, kind: str) -> Mapping[str, Any]:
@@ -371,18 +383,22 @@ _CROSS_ENCODERS: tuple[Lookalike, ...] = (
         },
     ),
     *_each(
-        "Qwen/Qwen3-Reranker-0.6B",
-        **{**_QWEN3, **_PLAIN, "head": "", "architecture": "Qwen3ForCausalLM"},
-        labels=1,
+        "Qwen/Qwen3-Reranker-0.6B Qwen/Qwen3-Reranker-4B",
+        **{**_LLM, "kind": "qwen3", "architecture": "Qwen3ForCausalLM", "template": QWEN},
+        score_tokens=("yes", "no"),
+        prompts={"query": "Given a web search query, retrieve relevant passages that answer the query"},
+        default_prompt="query",
     ),
     *_each(
-        "mixedbread-ai/mxbai-rerank-base-v2",
-        kind="qwen2",
-        tokenizer="qwen-plain",
-        architecture="Qwen2ForCausalLM",
-        pooling=None,
-        max_length=8192,
-        labels=1,
+        "mixedbread-ai/mxbai-rerank-base-v2 mixedbread-ai/mxbai-rerank-large-v2",
+        **{**_LLM, "kind": "qwen2", "architecture": "Qwen2ForCausalLM", "template": MIXEDBREAD},
+        score_tokens=("1", "0"),
+    ),
+    *_each(
+        "zeroentropy/zerank-2",
+        **{**_LLM, "kind": "qwen3", "architecture": "Qwen3ForCausalLM", "template": ZERANK},
+        score_tokens=("Yes", None),
+        processing={"chat_template": {"add_generation_prompt": True}},
     ),
     *_each(
         "tomaarsen/Qwen3-Reranker-0.6B-seq-cls",
@@ -396,6 +412,7 @@ _CROSS_ENCODERS: tuple[Lookalike, ...] = (
         architecture="GemmaForCausalLM",
         max_length=4096,
         labels=1,
+        card="text-classification",
     ),
     *_each(
         "Alibaba-NLP/gte-reranker-modernbert-base", **{**_MODERNBERT_SCORES, "config": {"classifier_pooling": "mean"}}

@@ -136,15 +136,19 @@ _KINDS: Mapping[str, Callable[[], Any]] = {
 """By name, as `table` has them."""
 
 
-def save_tokenizer(directory: Path, kind: str, **config: Any) -> PreTrainedTokenizerBase:
-    """`kind` may end in "/vocab": without a tokenizer.json; `config` goes into tokenizer_config.json."""
+def save_tokenizer(directory: Path, kind: str, words: Sequence[str] = (), **config: Any) -> PreTrainedTokenizerBase:
+    """`kind` may end in "/vocab": without a tokenizer.json; `config` goes into tokenizer_config.json.
+
+    `words`: further tokens.
+    """
     name, _, only_vocabulary = kind.partition("/")
     made: PreTrainedTokenizerBase = _KINDS[name]()
+    made.add_tokens(list(words))
     made.save_pretrained(directory)
     path = directory / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
     if only_vocabulary:
-        words = sorted(made.get_vocab().items(), key=lambda each: each[1])
-        (directory / "vocab.txt").write_text("\n".join(word for word, _ in words))
+        vocabulary = sorted(made.get_vocab().items(), key=lambda each: each[1])
+        (directory / "vocab.txt").write_text("\n".join(word for word, _ in vocabulary))
         (directory / "tokenizer.json").unlink()
     return made

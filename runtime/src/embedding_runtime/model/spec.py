@@ -219,6 +219,9 @@ class ModelSpec:
             layout.chat.check(directory, prompt)
         outputs = None if head is None else head.dimensions
         scores, assumed = Scores.read(directory, activation, tokens=layout.tokens, outputs=outputs)
+        if layout.tokens is not None and isinstance(layout.tokens.true, str):
+            why = f"{directory.name} has no modules.json, and its chat template has the roles query and document"
+            assumed = (*assumed, f"scores by the tokens {layout.tokens.true} and {layout.tokens.false}: {why}")
         return cls(
             directory=directory,
             root=directory,

@@ -1,6 +1,7 @@
 """Rerankers that are language models on the huggingface backend, compared with CrossEncoder."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.protocol.rows import as_dense
 from embedding_runtime.worker.backends import registry, vllm_limits
 from embedding_runtime.worker.backends.choice import choose
+from support import chat_templates
+from support.vllm_runs import VllmRuns
 
 # Words between libraries while sentence-transformers is imported and loads.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -40,16 +43,20 @@ ROWS = {
     "only yes, sigmoid": Llm(tokens=("yes", None)),
     "a default prompt": Llm(options={**IDENTITY, **PROMPT}),
     "an argument of the template": Llm(
-        template=llms.ZERANK, tokens=("Yes", None), arguments={"add_generation_prompt": True}, options=IDENTITY
+        template=chat_templates.ZERANK,
+        tokens=("Yes", None),
+        arguments={"add_generation_prompt": True},
+        options=IDENTITY,
     ),
-    "qwen2, 1 minus 0": Llm("qwen2", llms.MIXEDBREAD, ("1", "0"), options=IDENTITY),
-    "gemma, instruction last": Llm("gemma", llms.GEMMA, ("Yes", None), options={**IDENTITY, **PROMPT}),
-    "gemma2, capped logits": Llm("gemma2", llms.GEMMA, ("Yes", None), {"final_logit_softcapping": 1.0}),
-    "content in parts": Llm("llama", llms.PARTS, options={**IDENTITY, **PROMPT}),
+    "qwen2, 1 minus 0": Llm("qwen2", chat_templates.MIXEDBREAD, ("1", "0"), options=IDENTITY),
+    "gemma, instruction last": Llm("gemma", chat_templates.GEMMA, ("Yes", None), options={**IDENTITY, **PROMPT}),
+    "gemma2, capped logits": Llm("gemma2", chat_templates.GEMMA, ("Yes", None), {"final_logit_softcapping": 1.0}),
+    "content in parts": Llm("llama", chat_templates.PARTS, options={**IDENTITY, **PROMPT}),
     "no template": Llm(template=None, options=IDENTITY),
     "no template, but a prompt": Llm(template=None, options={**IDENTITY, **PROMPT}),
     "tied weights": Llm(config={"tie_word_embeddings": True}, options=IDENTITY),
     "pooling and a layer": Llm(tokens=llms.DENSE, options=IDENTITY),
+    "pooling and a layer, no template": Llm(template=None, tokens=llms.DENSE, options=IDENTITY),
     "a shorter maximum": Llm(options={**IDENTITY, "max_length": 205}),
 }
 
@@ -90,6 +97,19 @@ def test_scores_of_a_saved_reranker_equal_those_of_cross_encoder(tmp_path: Path,
     check(llms.a_reranker(tmp_path, ROWS[name]))
 
 
+def test_a_refused_language_model_is_served_once_it_is_saved_as_the_readme_says(tmp_path: Path) -> None:
+    plain = llms.a_language_model(tmp_path / "plain", Llm("gemma", template=None))
+    (plain / "README.md").write_text("---\npipeline_tag: text-classification\n---\n")
+    with pytest.raises(ModelRefused, match="saved for CrossEncoder"):
+        ModelSpec.read(plain)
+    template = {"chat_template": chat_templates.GEMMA}
+    body = llms.Transformer(str(plain), transformer_task="text-generation", processor_kwargs=template)
+    head = llms.LogitScore(body.tokenizer.convert_tokens_to_ids("Yes"))
+    model = tmp_path / "model"
+    llms.CrossEncoder(modules=[body, head], device="cpu").save_pretrained(str(model), create_model_card=False)
+    check(model)
+
+
 def test_an_instruction_is_a_prompt_of_cross_encoder(tmp_path: Path) -> None:
     model = llms.a_reranker(tmp_path, Llm(options={**IDENTITY, **PROMPT}))
     reference, spec = llms.CrossEncoder(str(model), device="cpu"), ModelSpec.read(model)
@@ -103,7 +123,7 @@ def test_a_language_model_without_modules_is_scored_by_yes_and_no_if_its_templat
     check(llms.a_language_model(tmp_path / "model", Llm()))
 
 
-@pytest.mark.parametrize("template", [llms.QWEN, None])
+@pytest.mark.parametrize("template", [chat_templates.QWEN, None])
 def test_a_decoder_with_a_classification_head_is_scored_at_its_last_token(tmp_path: Path, template: str | None) -> None:
     check(llms.a_language_model(tmp_path / "model", Llm(template=template), labels=1))
 
@@ -117,16 +137,53 @@ def test_smaller_types_are_subtracted_as_in_logit_score(tmp_path: Path) -> None:
     assert np.abs(found - predicted(reference, PAIRS)).max() < 0.02
 
 
-def test_the_default_backend_is_huggingface_and_vllm_is_refused_by_name(tmp_path: Path) -> None:
-    model = llms.a_reranker(tmp_path, Llm())
+@pytest.mark.parametrize("template", [chat_templates.QWEN, None])
+def test_vllm_refuses_a_decoder_with_a_classification_head_by_name(tmp_path: Path, template: str | None) -> None:
+    model = llms.a_language_model(tmp_path, Llm(template=template), labels=1)
     args = ServeArgs(model_name="m", model_dir=model)
     assert choose(args, ModelSpec.from_args(args)).backend is BackendName.HUGGINGFACE
-    with pytest.raises(ModelRefused, match=r"next token \(LogitScore\); use --backend=huggingface"):
+    with pytest.raises(ModelRefused, match=r"scores with Qwen3ForSequenceClassification .* use --backend=huggingface"):
         vllm_limits.check(ModelSpec.read(model))
 
 
+VLLM_SIZES = {"hidden_size": 128, "head_dim": 32}  # its attention on CPUs wants heads of 32 or more
+VLLM_ROWS = {
+    "yes minus no, tied": Llm(config={**VLLM_SIZES, "tie_word_embeddings": True}, options={**IDENTITY, **PROMPT}),
+    "qwen2, 1 minus 0": Llm("qwen2", chat_templates.MIXEDBREAD, ("1", "0"), VLLM_SIZES, IDENTITY),
+    "gemma, only yes": Llm("gemma", chat_templates.GEMMA, ("Yes", None), VLLM_SIZES, IDENTITY),
+    "pooling and a layer": Llm(tokens=llms.DENSE, config=VLLM_SIZES, options=IDENTITY),
+}
+
+
+@pytest.fixture(scope="module")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
+    directory = tmp_path_factory.mktemp("vllm")
+    models = {name: llms.a_reranker(directory / str(n), llm) for n, (name, llm) in enumerate(VLLM_ROWS.items())}
+    capped = Llm("gemma2", chat_templates.GEMMA, ("Yes", None), {**VLLM_SIZES, "final_logit_softcapping": 1.0})
+    models["capped"] = llms.a_reranker(directory / "capped", capped)
+    with VllmRuns(models, PAIRS, directory / "log") as runs:
+        yield runs
+
+
+@pytest.mark.model
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VLLM_ROWS)
+def test_vllms_scores_equal_those_of_cross_encoder(vllm: VllmRuns, name: str) -> None:
+    answer = vllm.answer(name)
+    assert "refused" not in answer, answer
+    wanted = predicted(llms.CrossEncoder(str(vllm.models[name]), device="cpu"), PAIRS)
+    for mates in ("alone", "together"):
+        assert np.allclose(answer[mates], wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_vllm_refuses_a_head_that_does_more_than_a_product(vllm: VllmRuns) -> None:
+    assert "differ from those of transformers" in vllm.answer("capped")["refused"]
+
+
 def test_a_template_of_a_chat_model_is_refused_as_in_cross_encoder(tmp_path: Path) -> None:
-    model = llms.a_reranker(tmp_path, Llm(template=llms.CHATML))
+    model = llms.a_reranker(tmp_path, Llm(template=chat_templates.CHATML))
     with pytest.raises(ModelRefused, match=r"cannot render a pair of texts .* query and document"):
         ModelSpec.read(model)
     with pytest.raises(ValueError, match="cannot carry a 'query'/'document' pair"):

@@ -18,7 +18,7 @@ IGNORED = frozenset(
 )
 """They identify the caller or control caching and scheduling; they do not change a response."""
 
-NO_CHAT = "the server applies no chat template"
+NO_CHAT = "requests with chat messages or templates are not supported"
 
 CHAT = (
     "messages",

@@ -147,7 +147,7 @@ class Tokenization:
     def _check_chat(self, pairs: Sequence[str | tuple[str, str]], instruction: str | None, field: str) -> None:
         """Reject what the model's chat template has no place for. Raises BadRequest."""
         chat = self._spec.chat
-        if instruction is not None and (chat is None or not chat.takes_instruction):
+        if instruction and (chat is None or not chat.takes_instruction):
             raise BadRequest(
                 "instruction: this model has no place for an instruction: put the instruction into the query",
                 param="instruction",

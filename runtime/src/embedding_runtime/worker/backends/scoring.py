@@ -21,7 +21,7 @@ from embedding_runtime.worker.backends import padded
 from embedding_runtime.worker.backends.device import to_device
 from embedding_runtime.worker.backends.pooling import activation, pool, steps_of
 
-__all__ = ["Head", "Layer", "NoPooler", "PassThrough", "split"]
+__all__ = ["Head", "Layer", "NoPooler", "PassThrough", "split", "token_ids", "use_types"]
 
 Reads = Callable[[Tensor, TokenBatch], Tensor]
 """Hidden states of concatenated pairs (tokens, hidden) -> the head's inputs (pairs, hidden)."""
@@ -36,12 +36,10 @@ def split(
     """
     with torch.inference_mode():
         transformer: Any = model.base_model
-        types = types and "token_type_ids" in inspect.signature(transformer.forward).parameters
+        types = use_types(transformer, types=types)
         head = Head(model, scores, spec)
         wanted = torch.cat([head.select(_whole(model, probe, types=types)) for probe in probes.singles()])
         head.replace_transformer()
-        if not types:
-            transformer.register_forward_pre_hook(_without_types, with_kwargs=True)
         forward = padded.prepare(transformer)
         for head.reads in _ways_to_read(model, scores):
             try:
@@ -58,6 +56,14 @@ def split(
 
 
 _TOLERANCE = {Dtype.FLOAT32: 1e-4, Dtype.FLOAT16: 1e-2, Dtype.BFLOAT16: 5e-2}
+
+
+def use_types(transformer: Any, *, types: bool) -> bool:
+    """Let the transformer ignore token types, unless the tokenizer returns `types`. Returns whether they are used."""
+    if types and "token_type_ids" in inspect.signature(transformer.forward).parameters:
+        return True
+    transformer.register_forward_pre_hook(_without_types, with_kwargs=True)
+    return False
 
 
 def _ways_to_read(model: PreTrainedModel, scores: Scores) -> Iterator[Reads]:
@@ -93,7 +99,7 @@ class Head:
     def __init__(self, model: PreTrainedModel, scores: Scores, spec: ModelSpec) -> None:
         self._model = model
         self._activation = activation(scores.activation, spec.directory)
-        self._tokens = None if scores.tokens is None else _ids(scores.tokens, spec)
+        self._tokens = None if scores.tokens is None else token_ids(scores.tokens, spec)
 
     def replace_transformer(self) -> None:
         """Replace the transformer in the model, which then computes only its head."""
@@ -140,7 +146,7 @@ class Layer:
         return scores
 
 
-def _ids(tokens: ScoreTokens, spec: ModelSpec) -> tuple[int, int | None]:
+def token_ids(tokens: ScoreTokens, spec: ModelSpec) -> tuple[int, int | None]:
     """The ids of the tokens. Raises ModelRefused for a text that is no token."""
     if isinstance(tokens.true, int) and not isinstance(tokens.false, str):
         return tokens.true, tokens.false

@@ -68,6 +68,7 @@ def load(spec: ModelSpec, *, thorough: bool = False) -> Loaded:
     whole = _weights(spec)
     pairs = as_pairs(probe_texts(spec, whole, 0, thorough=thorough))
     if spec.pooling:
+        scoring.use_types(whole, types=types)
         layer = scoring.Layer(spec, spec.scores, whole.device)
         return Loaded(whole, layer, layer.reads, pairs)
     model, scores = scoring.split(whole, spec, spec.scores, pairs, types=types)

@@ -1,6 +1,7 @@
 """The vLLM backend: vLLM's engine as a library in the worker. It gets token ids and pools as the model's files define.
 
-For a cross-encoder vLLM computes logits (its task `classify`), and this backend applies the activation.
+For a cross-encoder with a classification head vLLM computes logits (its task `classify`), and this backend applies the
+activation. For a reranker that is a language model vLLM returns the last token's hidden state.
 
 `registry` sets vLLM's environment variables before it imports this module.
 """
@@ -31,6 +32,7 @@ from embedding_runtime.worker.backends.choice import own_classes
 from embedding_runtime.worker.backends.failure import batch_failed
 from embedding_runtime.worker.backends.pooling import activation, steps_of
 from embedding_runtime.worker.backends.self_test import SelfTest
+from embedding_runtime.worker.backends.token_scores import TokenScores
 from embedding_runtime.worker.backends.vllm_weights import LOAD_FORMAT, WeightsMissing
 
 __all__ = ["VllmBackend", "load"]
@@ -56,13 +58,14 @@ class VllmBackend:
         """`types`: whether the model gets token types. Raises ModelRefused."""
         self.detail = detail
         self._engine, self._types = engine, types
-        self._scores = spec.scores is not None
+        self._classifies = not vllm_limits.pooling_of(spec)
         # Steps after the pooling are computed here, so vLLM applies no activation.
         self._embeds = PoolingParams(task="embed", use_activation=False, skip_reading_prefix_cache=False)
-        if spec.scores is None:
-            self._steps = steps_of(spec, torch.device("cpu"))
-        else:
-            self._steps = [activation(spec.scores.activation, spec.directory)]
+        self._steps = [*steps_of(spec, torch.device("cpu"))]
+        if spec.scores is not None and spec.scores.tokens is not None:
+            self._steps.append(TokenScores(spec, spec.scores.tokens))
+        if spec.scores is not None:
+            self._steps.append(activation(spec.scores.activation, spec.directory))
 
     def computing(self, spec: ModelSpec) -> Self:
         """A backend with the same engine, for a spec with other steps after the pooling."""
@@ -114,7 +117,7 @@ class VllmBackend:
         )
 
     def _params(self, text: TokenBatch) -> PoolingParams:
-        if not self._scores:
+        if not self._classifies:
             return self._embeds
         second = [] if text.types is None else np.flatnonzero(text.types).tolist()
         types = {"compressed_token_type_ids": second[0]} if self._types and second else None
@@ -207,7 +210,7 @@ def _engine(spec: ModelSpec, options: LoadOptions) -> tuple[LLMEngine, str]:
     if spec.padding is not None:
         # vLLM requires this setting for models like RoBERTa; files written by transformers 5 omit it.
         overrides["position_embedding_type"] = "absolute"
-    on_cpu = current_platform.is_cpu()
+    on_cpu, pooling = current_platform.is_cpu(), vllm_limits.pooling_of(spec)
     engine = LLMEngine.from_engine_args(
         EngineArgs(
             model=str(spec.directory),
@@ -215,7 +218,7 @@ def _engine(spec: ModelSpec, options: LoadOptions) -> tuple[LLMEngine, str]:
             load_format=LOAD_FORMAT,
             trust_remote_code=spec.remote_code,
             pooler_config=PoolerConfig(
-                seq_pooling_type="CLS" if spec.scores else vllm_limits.SEQ_POOLING[spec.pooling],
+                seq_pooling_type=vllm_limits.SEQ_POOLING[pooling] if pooling else "CLS",
                 use_activation=False,
             ),
             dtype=spec.dtype.value,

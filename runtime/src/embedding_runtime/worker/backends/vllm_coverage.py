@@ -49,7 +49,7 @@ def reason_for_self_test(spec: ModelSpec) -> str | None:
         return "the model comes with Python code"
     case = case_of(spec)
     if case not in COVERED:
-        how = " + ".join(case.pooling) if case.pooling else "a classification head"
+        how = " + ".join(case.pooling) if case.pooling else "scores"
         return (
             f"{case.architecture or 'no architecture'} of type {case.model_type} with {how} is not in the test matrix"
         )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from embedding_runtime.model import ModelRefused, ModelSpec, Pooling
 
-__all__ = ["REMEDY", "SEQ_POOLING", "check", "problems"]
+__all__ = ["REMEDY", "SEQ_POOLING", "check", "pooling_of", "problems"]
 
 REMEDY = "use --backend=huggingface, or remove --backend (of a service: spec.backend), which selects it"
 
@@ -19,6 +19,13 @@ _CLASSIFIERS = frozenset(f"{name}ForSequenceClassification" for name in ("Bert",
 """vLLM's cross-encoders that the tests compare with CrossEncoder."""
 
 
+def pooling_of(spec: ModelSpec) -> tuple[Pooling, ...]:
+    """What vLLM pools; the steps after it are computed here. Empty for a classification head, which vLLM computes."""
+    if spec.scores is not None and spec.scores.tokens is not None:
+        return (Pooling.LAST_TOKEN,)
+    return spec.pooling
+
+
 def check(spec: ModelSpec) -> None:
     """Raises ModelRefused with everything that vLLM does not support."""
     if found := problems(spec):
@@ -30,11 +37,8 @@ def check(spec: ModelSpec) -> None:
 def problems(spec: ModelSpec) -> list[str]:
     """What vLLM does not support; the subject of each item is the model."""
     problems = []
-    if spec.scores is not None and spec.scores.tokens is not None:
-        problems.append("scores with the logits of a language model's next token (LogitScore)")
-    elif spec.scores is not None and spec.pooling:
-        problems.append("scores with a layer after a pooling")
-    elif spec.scores is not None and spec.scores.architecture not in _CLASSIFIERS:
+    pooling = pooling_of(spec)
+    if spec.scores is not None and not pooling and spec.scores.architecture not in _CLASSIFIERS:
         problems.append(f"scores with {spec.scores.architecture} (vLLM supports {', '.join(sorted(_CLASSIFIERS))})")
     if spec.scores is not None and spec.remote_code:
         problems.append("computes scores with its own code")
@@ -42,8 +46,8 @@ def problems(spec: ModelSpec) -> list[str]:
         problems.append(f"computes token vectors with its own module {spec.custom_module}")
     if spec.splade is not None:
         problems.append("is a sparse encoder (SPLADE)")
-    elif spec.scores is None and spec.pooling not in SEQ_POOLING:
-        problems.append(f"pools by {' + '.join(spec.pooling)} (vLLM supports cls, mean and lasttoken)")
+    elif pooling and pooling not in SEQ_POOLING:
+        problems.append(f"pools by {' + '.join(pooling)} (vLLM supports cls, mean and lasttoken)")
     if spec.prompt and not spec.include_prompt:
         problems.append("excludes its prompt from pooling (include_prompt: false)")
     return problems
