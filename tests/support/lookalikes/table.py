@@ -52,6 +52,8 @@ class Lookalike:
     modules: tuple[tuple[str, str], ...] = ()
     """In place of those: paths and types."""
     tokenizer_config: Mapping[str, Any] = field(default_factory=dict)
+    token_heads: bool = False
+    """With BGE-M3's layers for tokens, which are pickles."""
 
 
 def _each(names: str, **made: Any) -> Iterable[Lookalike]:
@@ -98,6 +100,7 @@ _QWEN3: Mapping[str, Any] = {
 }
 _ST = "sentence_transformers"
 _STATIC = (("", f"{_ST}.models.StaticEmbedding"), ("1_Normalize", f"{_ST}.models.Normalize"))
+_STATIC_IN_FOLDER = (("0_StaticEmbedding", f"{_ST}.models.StaticEmbedding"),)
 _SPLADE = (
     ("", f"{_ST}.sparse_encoder.models.MLMTransformer"),
     ("1_SpladePooling", f"{_ST}.sparse_encoder.models.SpladePooling"),
@@ -194,9 +197,8 @@ _EMBEDDERS: tuple[Lookalike, ...] = (
         **_BERT,
         pooling="cls",
     ),
-    *_each(
-        "BAAI/bge-m3 Snowflake/snowflake-arctic-embed-l-v2.0", **{**_XLM_ROBERTA, "max_length": 8192}, pooling="cls"
-    ),
+    *_each("BAAI/bge-m3", **{**_XLM_ROBERTA, "max_length": 8192}, pooling="cls", token_heads=True),
+    *_each("Snowflake/snowflake-arctic-embed-l-v2.0", **{**_XLM_ROBERTA, "max_length": 8192}, pooling="cls"),
     *_each("maidalun1020/bce-embedding-base_v1", **_XLM_ROBERTA, pooling="cls"),
     *_each(
         "intfloat/e5-small-v2 intfloat/e5-base-v2 intfloat/e5-large-v2 thenlper/gte-small thenlper/gte-large"
@@ -341,7 +343,12 @@ _FURTHER_EMBEDDERS: tuple[Lookalike, ...] = (
     ),
     *_each("NovaSearch/stella_en_400M_v5", **_new("bert"), pooling="mean"),
     *_each("infgrad/stella-base-en-v2", **_BERT, pooling="mean"),
-    *_each("minishlab/potion-base-8M", kind="model2vec", tokenizer="bert", modules=_STATIC),
+    *_each(
+        "minishlab/potion-base-8M minishlab/potion-retrieval-32M", kind="model2vec", tokenizer="bert", modules=_STATIC
+    ),
+    *_each(
+        "sentence-transformers/static-retrieval-mrl-en-v1", kind="static", tokenizer="bert", modules=_STATIC_IN_FOLDER
+    ),
     *_each("naver/splade-v3", **{**_BERT, "architecture": "BertForMaskedLM", "modules": _SPLADE, "steps": ()}),
 )
 
