@@ -144,16 +144,18 @@ class Service:
         operation: str,
         field: str,
         truncate: bool | None = None,
+        raw: bool = False,
     ) -> Awaitable[tuple[VectorRows, int]]:
         """Compute one row per pair, with a score per label after the activation, as CrossEncoder does.
 
-        A single text is passed to the same head. Returns the rows and the number of tokens. `truncate`: whether
-        long inputs are truncated; None: --truncate. `operation`: name of the operation in traces. Raises
-        as `vectors` does.
+        `raw`: before the activation. A single text is passed to the same head. Returns the rows and the number of
+        tokens. `truncate`: whether long inputs are truncated; None: --truncate. `operation`: name of the operation in
+        traces. Raises as `vectors` does.
         """
         tracing.annotate({"gen_ai.operation.name": operation})
         cuts = self.spec.truncate is not Truncate.OFF if truncate is None else truncate
-        return while_wanted(context, partial(self._scores, context, pairs, field=field, truncate=cuts))
+        output = Output.LOGITS if raw else Output.PER_TEXT
+        return while_wanted(context, partial(self._scores, context, pairs, output, field=field, truncate=cuts))
 
     async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> TokenBatch:
         """See `Tokenization.texts`; without admission."""
@@ -221,7 +223,13 @@ class Service:
         await reserve(context, size, holding=holding)
 
     async def _scores(
-        self, context: RequestContext, pairs: Sequence[str | tuple[str, str]], *, field: str, truncate: bool
+        self,
+        context: RequestContext,
+        pairs: Sequence[str | tuple[str, str]],
+        output: Output,
+        *,
+        field: str,
+        truncate: bool,
     ) -> tuple[VectorRows, int]:
         admit = self._admit(context, len(pairs))
         texts = await self.tokenization.pairs(
@@ -229,7 +237,7 @@ class Service:
         )
         context.tokenized()
         await reserve(context, self._answer_size(texts), holding=texts.ids.nbytes)
-        return as_dense(await self._embed(context, texts, field=field)), texts.tokens
+        return as_dense(await self._embed(context, texts, field=field, output=output)), texts.tokens
 
     def _answer_size(self, texts: TokenBatch) -> int:
         """The size of the response in bytes."""

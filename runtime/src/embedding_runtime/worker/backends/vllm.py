@@ -7,7 +7,7 @@ For a cross-encoder vLLM computes logits (its task `classify`), and this backend
 
 import gc
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -60,7 +60,7 @@ class VllmBackend:
         # Steps after the pooling are computed here, so vLLM applies no activation.
         self._embeds = PoolingParams(task="embed", use_activation=False, skip_reading_prefix_cache=False)
         if spec.scores is None:
-            self._steps = steps_of(spec, torch.device("cpu"))
+            self._steps: Sequence[Callable[[torch.Tensor], torch.Tensor]] = steps_of(spec, torch.device("cpu"))
         else:
             self._steps = [activation(spec.scores.activation, spec.directory)]
 
@@ -69,10 +69,10 @@ class VllmBackend:
         return type(self)(self._engine, spec, self.detail, types=self._types)
 
     def embed(self, batch: TokenBatch, output: Output = Output.PER_TEXT) -> VectorRows:
-        if output is not Output.PER_TEXT:
+        if output not in (Output.PER_TEXT, Output.LOGITS):
             raise RuntimeError(f"vLLM does not support the output {output}, which frontends should reject")
         try:
-            return self._rows(batch)
+            return self._rows(batch, () if output is Output.LOGITS else self._steps)
         except Exception as error:
             failed = batch_failed(error)
             self._engine.engine_core.abort_requests([str(place) for place in range(len(batch))])  # the remaining ones
@@ -81,7 +81,7 @@ class VllmBackend:
     def padding(self, batch: TokenBatch) -> int:  # noqa: ARG002 required by Backend
         return 0  # vLLM does not report the padding of CUDA graphs
 
-    def _rows(self, batch: TokenBatch) -> VectorRows:
+    def _rows(self, batch: TokenBatch, steps: Sequence[Callable[[torch.Tensor], torch.Tensor]]) -> VectorRows:
         """Use the engine core directly. LLMEngine's work per prompt takes a third of a short text's time, and frontends
         have done it.
         """
@@ -96,7 +96,7 @@ class VllmBackend:
                 rows[int(output.request_id)] = output.pooling_output.float()
         all_rows = torch.stack([rows[place] for place in range(len(batch))])
         with torch.inference_mode():
-            for step in self._steps:
+            for step in steps:
                 all_rows = step(all_rows)
         return all_rows.numpy()
 

@@ -243,7 +243,8 @@ async def rerank(service: Service, body: TeiRerankRequest, context: RequestConte
         return await ranking(service, context, RerankRequest.model_validate(body.model_dump()), "1")
     service.name_for(body.model)
     pairs = [(body.query, text) for text in body.texts]
-    scores = await score_pairs(service, context, pairs, truncate=body.truncate, field="texts")
+    raw = bool(body.raw_scores)
+    scores = await score_pairs(service, context, pairs, truncate=body.truncate, field="texts", raw=raw)
     return json_of(
         [
             {
