@@ -112,10 +112,18 @@ def test_a_reranker_gives_one_label_its_score(reranker: RuntimeServer) -> None:
     assert found == {"label": "LABEL_0", "score": score}
 
 
-def test_logits_are_rejected_for_a_model_with_an_activation(reranker: RuntimeServer) -> None:
-    answer = reranker.post("/predict", inputs=["a", "b"], raw_scores=True)
-    assert answer.status_code == 422
-    assert "the model's files apply Sigmoid to its scores" in answer.json()["error"]
+def test_raw_scores_of_a_model_with_an_activation_are_its_logits(reranker: RuntimeServer) -> None:
+    (logit,) = reranker.post("/predict", inputs=["a", "b"], raw_scores=True).json()
+    (found,) = reranker.post("/predict", inputs=["a", "b"]).json()
+    assert found["score"] == pytest.approx(1 / (1 + np.exp(-logit["score"])))
+
+
+def test_raw_scores_of_teis_rerank_are_the_same_logits(reranker: RuntimeServer) -> None:
+    texts = ["b", "c"]
+    wanted = {text: reranker.post("/predict", inputs=["a", text], raw_scores=True).json()[0]["score"] for text in texts}
+    found = reranker.post("/rerank", query="a", texts=texts, raw_scores=True, return_text=True).json()
+    assert {item["text"]: item["score"] for item in found} == wanted
+    assert found[0]["score"] > found[1]["score"]
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,10 @@ def test_arguments_that_do_not_affect_vectors_are_accepted(tmp_path: Path, argum
 
 
 def test_the_type_of_the_weights_is_read_without_a_config(tmp_path: Path) -> None:
-    header = json.dumps({"__metadata__": {}, "ids": {"dtype": "I64"}, "w": {"dtype": "F16"}}).encode()
+    tensors = {
+        name: {"dtype": dtype, "shape": [0], "data_offsets": [0, 0]} for name, dtype in (("ids", "I64"), ("w", "F16"))
+    }
+    header = json.dumps({"__metadata__": {}, **tensors}).encode()
     model = a_model(tmp_path, config={"dtype": None})
     (model / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
     assert ModelSpec.read(model).dtype == Dtype.FLOAT16

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from embedding_runtime.contract import ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
@@ -36,9 +38,9 @@ def a_model_of(directory: Path, *types: str, **says: Any) -> Path:
     ("types", "reason", "remedy"),
     [
         (
-            [f"{ST}.models.StaticEmbedding", f"{ST}.models.Normalize"],
-            "it is a static model (model2vec), whose vectors are looked up",
-            "look them up in the client with the library model2vec",
+            [f"{ST}.models.StaticEmbedding", f"{ST}.models.Dense"],
+            "after a static embedding, this server computes nothing but Normalize",
+            "use sentence-transformers in the client",
         ),
         (
             [f"{ST}.sparse_encoder.models.SparseStaticEmbedding"],
@@ -84,11 +86,13 @@ def test_settings(tmp_path: Path, file: str, content: Mapping[str, Any], words: 
     assert [each for each in words if each not in said] == []
 
 
-def test_a_static_model_without_modules(tmp_path: Path) -> None:
+def test_a_static_model_without_a_table(tmp_path: Path) -> None:
     (a_model(tmp_path, config={"model_type": "model2vec"}) / "modules.json").unlink()
-    said = refusal(tmp_path)
-    assert f"{tmp_path}/config.json has model_type 'model2vec': it is a static model" in said
-    assert "look them up in the client with the library model2vec, or serve a model with a transformer" in said
+    assert "has no model.safetensors, and a static model is read from that file only: save the model" in refusal(
+        tmp_path
+    )
+    save_file({"other": np.zeros((2, 2))}, tmp_path / "model.safetensors")
+    assert "has no table of token vectors (embedding.weight or embeddings): use another model" in refusal(tmp_path)
 
 
 def test_a_module_of_the_models_own_code_needs_the_flag_the_field_and_the_policy(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from support.lookalikes.tokenizer_kinds import save_tokenizer
 from support.remote_code.configuration_novel import NovelConfig
 from support.remote_code.modeling_novel import NovelForSequenceClassification, NovelModel
 from support.remote_code.modeling_tasks import TaskModel
-from support.tiny_models import spread, with_code_beside
+from support.tiny_models import spread, with_code_beside, with_token_heads
 
 __all__ = ["make"]
 
@@ -63,10 +63,14 @@ def make(directory: Path, row: Lookalike) -> Path:
     length = min(row.max_length, 8192)
     words = WORDS if row.template else ()
     tokenizer = save_tokenizer(directory, row.tokenizer, words, model_max_length=length, **row.tokenizer_config)
-    if row.kind == _STATIC:
-        _static(directory, len(tokenizer))
+    if row.kind == "model2vec":
+        _model2vec(directory, len(tokenizer))
+    elif row.kind == "static":
+        _static(directory, row.modules[0][0], len(tokenizer))
     else:
         _transformer(directory, row, tokenizer, length)
+    if row.token_heads:
+        with_token_heads(directory)
     if row.pooling is not None:
         _modules(directory, row, length)
     if row.score_tokens is not None:
@@ -77,13 +81,17 @@ def make(directory: Path, row: Lookalike) -> Path:
     return directory
 
 
-_STATIC = "model2vec"
+def _static(directory: Path, folder: str, words: int) -> None:
+    """A vector a token, as sentence-transformers saves them."""
+    (directory / folder).mkdir()
+    (directory / "tokenizer.json").rename(directory / folder / "tokenizer.json")
+    save_file({"embedding.weight": torch.randn(words, HIDDEN)}, directory / folder / "model.safetensors")
 
 
-def _static(directory: Path, words: int) -> None:
-    """A vector a token, as model2vec saves them."""
+def _model2vec(directory: Path, words: int) -> None:
+    """The same, as model2vec saves them."""
     save_file({"embeddings": torch.randn(words, HIDDEN)}, directory / "model.safetensors")
-    said = {"model_type": _STATIC, "architectures": ["StaticModel"], "hidden_dim": HIDDEN, "normalize": True}
+    said = {"model_type": "model2vec", "architectures": ["StaticModel"], "hidden_dim": HIDDEN, "normalize": True}
     (directory / "config.json").write_text(json.dumps(said))
 
 

@@ -62,6 +62,8 @@ class Lookalike:
     """processing_kwargs in sentence_bert_config.json."""
     card: str = ""
     """pipeline_tag of the card, for a model whose other files do not say what it is for."""
+    token_heads: bool = False
+    """With BGE-M3's layers for tokens, which are pickles."""
 
 
 def _each(names: str, **made: Any) -> Iterable[Lookalike]:
@@ -108,6 +110,7 @@ _QWEN3: Mapping[str, Any] = {
 }
 _ST = "sentence_transformers"
 _STATIC = (("", f"{_ST}.models.StaticEmbedding"), ("1_Normalize", f"{_ST}.models.Normalize"))
+_STATIC_IN_FOLDER = (("0_StaticEmbedding", f"{_ST}.models.StaticEmbedding"),)
 _SPLADE = (
     ("", f"{_ST}.sparse_encoder.models.MLMTransformer"),
     ("1_SpladePooling", f"{_ST}.sparse_encoder.models.SpladePooling"),
@@ -206,9 +209,8 @@ _EMBEDDERS: tuple[Lookalike, ...] = (
         **_BERT,
         pooling="cls",
     ),
-    *_each(
-        "BAAI/bge-m3 Snowflake/snowflake-arctic-embed-l-v2.0", **{**_XLM_ROBERTA, "max_length": 8192}, pooling="cls"
-    ),
+    *_each("BAAI/bge-m3", **{**_XLM_ROBERTA, "max_length": 8192}, pooling="cls", token_heads=True),
+    *_each("Snowflake/snowflake-arctic-embed-l-v2.0", **{**_XLM_ROBERTA, "max_length": 8192}, pooling="cls"),
     *_each("maidalun1020/bce-embedding-base_v1", **_XLM_ROBERTA, pooling="cls"),
     *_each(
         "intfloat/e5-small-v2 intfloat/e5-base-v2 intfloat/e5-large-v2 thenlper/gte-small thenlper/gte-large"
@@ -353,7 +355,12 @@ _FURTHER_EMBEDDERS: tuple[Lookalike, ...] = (
     ),
     *_each("NovaSearch/stella_en_400M_v5", **_new("bert"), pooling="mean"),
     *_each("infgrad/stella-base-en-v2", **_BERT, pooling="mean"),
-    *_each("minishlab/potion-base-8M", kind="model2vec", tokenizer="bert", modules=_STATIC),
+    *_each(
+        "minishlab/potion-base-8M minishlab/potion-retrieval-32M", kind="model2vec", tokenizer="bert", modules=_STATIC
+    ),
+    *_each(
+        "sentence-transformers/static-retrieval-mrl-en-v1", kind="static", tokenizer="bert", modules=_STATIC_IN_FOLDER
+    ),
     *_each("naver/splade-v3", **{**_BERT, "architecture": "BertForMaskedLM", "modules": _SPLADE, "steps": ()}),
 )
 

@@ -11,7 +11,7 @@ for sparse vectors `SparseEncoder(directory).encode(text)`.
 from embedding_runtime.model.body import Side
 from embedding_runtime.model.files import ModelRefused
 from embedding_runtime.model.head import Cut, Dense, Normalize, Pooling, Step
-from embedding_runtime.model.scores import Scores, ScoreTokens
+from embedding_runtime.model.scores import Problem, Scores, ScoreTokens
 from embedding_runtime.model.spec import ModelSpec
 from embedding_runtime.model.splade import Activation, Splade, Strategy
 
@@ -23,6 +23,7 @@ __all__ = [
     "ModelSpec",
     "Normalize",
     "Pooling",
+    "Problem",
     "ScoreTokens",
     "Scores",
     "Side",

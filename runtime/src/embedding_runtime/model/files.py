@@ -4,7 +4,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from embedding_runtime.git_lfs import pointer_problem
 
@@ -16,6 +16,7 @@ __all__ = [
     "object_in",
     "object_or_nothing",
     "refuse_pointer",
+    "tensors_in",
     "weights_dtype",
 ]
 
@@ -67,6 +68,31 @@ def number(path: Path, config: Mapping[str, Any], *keys: str) -> int:
     return value
 
 
+class Tensor(NamedTuple):
+    """A tensor in a safetensors file."""
+
+    dtype: str
+    """With the names of the format: F32, I64."""
+    shape: tuple[int, ...]
+    start: int
+    """Its first byte in the file."""
+
+
+def tensors_in(path: Path) -> Mapping[str, Tensor]:
+    """The tensors that the header of a safetensors file lists, in their order."""
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(size))
+        return {
+            name: Tensor(entry["dtype"], tuple(entry["shape"]), 8 + size + entry["data_offsets"][0])
+            for name, entry in header.items()
+            if name != "__metadata__"
+        }
+    except (struct.error, ValueError, OverflowError, MemoryError, LookupError, TypeError, AttributeError) as error:
+        raise ModelRefused(f"{path} is not a safetensors file: {error}") from error
+
+
 _SAFETENSORS_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 
 
@@ -74,11 +100,5 @@ def weights_dtype(path: Path) -> str | None:
     """The type of the first floating-point weight, with torch's name; None if it is not known."""
     if not path.is_file():
         return None
-    try:
-        with path.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(size))
-    except (struct.error, ValueError, OverflowError, MemoryError) as error:
-        raise ModelRefused(f"{path} is not a safetensors file: {error}") from error
-    kinds = (entry.get("dtype") for name, entry in header.items() if name != "__metadata__")
+    kinds = (tensor.dtype for tensor in tensors_in(path).values())
     return next((_SAFETENSORS_TYPES[kind] for kind in kinds if kind in _SAFETENSORS_TYPES), None)

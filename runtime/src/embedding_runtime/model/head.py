@@ -10,7 +10,7 @@ from embedding_runtime.model import remote_code
 from embedding_runtime.model.files import ModelRefused, check_weights, json_in, number, object_in, object_or_nothing
 from embedding_runtime.model.other_kinds import refused_modules
 
-__all__ = ["Cut", "Dense", "Head", "Modules", "Normalize", "Pooling", "Step", "modules_in"]
+__all__ = ["Cut", "Dense", "Head", "Modules", "Normalize", "Pooling", "Step", "modules_in", "read_steps"]
 
 
 class Pooling(StrEnum):
@@ -65,6 +65,8 @@ class Modules:
     """Class of the model's own code in place of Transformer."""
     splade: Path | None = None
     """Directory of SpladePooling in a sparse encoder, which has no other modules; else None."""
+    static: bool = False
+    """Whether the first module is StaticEmbedding, which includes the pooling, instead of a transformer."""
     default_task: str = "feature-extraction"
     """transformer_task of the transformer's class."""
 
@@ -83,14 +85,16 @@ class Modules:
         if all(map(_is_official, kinds)) and names in _SPARSE:
             task = "fill-mask" if names[0] == "MLMTransformer" else cls.default_task
             return cls(directories[0], (), splade=directories[1], default_task=task)
+        if all(map(_is_official, kinds)) and names[:1] == ["StaticEmbedding"] and set(names[1:]) <= {"Normalize"}:
+            return cls(directories[0], list(zip(names[1:], directories[1:], strict=True)), static=True)
         if (
             not all(map(_is_official, kinds[1:]))
             or names[1:2] != ["Pooling"]
             or (custom is None and names[0] != "Transformer")
             or not set(names[2:]) <= {*_STEPS, "Dropout"}
         ):
-            supported = "Transformer + Pooling (+ Dense, Normalize), and MLMTransformer + SpladePooling are supported"
-            raise refused_modules(path, kinds, f"only {supported}")
+            supported = "Transformer + Pooling (+ Dense, Normalize), StaticEmbedding (+ Normalize), and MLMTransformer"
+            raise refused_modules(path, kinds, f"only {supported} + SpladePooling are supported")
         if custom is not None and not trust_remote_code:
             raise remote_code.needed(directory, f"{path} has type {custom!r}: a module of this kind")
         return cls(directories[0], list(zip(names[1:], directories[1:], strict=True)), custom)
@@ -141,8 +145,7 @@ class Head:
         pooling = _pooling(path, config)
         hidden = number(path, config, "embedding_dimension", "word_embedding_dimension")
         dimensions = hidden * len(pooling)
-        # Dropout is for training.
-        steps = tuple(_STEPS[name](where, output) for name, where in listed[1:] if name in _STEPS)
+        steps = read_steps(listed[1:], output)
         for dense in (step for step in steps if isinstance(step, Dense)):
             if dense.inputs != dimensions:
                 raise ModelRefused(
@@ -206,6 +209,11 @@ def _normalize(directory: Path, output: str) -> Normalize:
 
 
 _STEPS: Mapping[str, Callable[[Path, str], Step]] = {"Dense": _dense, "Normalize": _normalize}
+
+
+def read_steps(listed: Sequence[tuple[str, Path]], output: str = "sentence_embedding") -> tuple[Step, ...]:
+    """Read the modules after the pooling, without Dropout, which is for training. Raises ModelRefused."""
+    return tuple(_STEPS[name](where, output) for name, where in listed if name in _STEPS)
 
 
 def _check_operates_on_sentence(path: Path, config: Mapping[str, Any], output: str) -> None:

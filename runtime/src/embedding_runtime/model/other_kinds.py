@@ -3,14 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from embedding_runtime.model.files import ModelRefused, object_or_nothing
+from embedding_runtime.model.files import ModelRefused
 
-__all__ = ["refuse_other_kinds", "refused_modules", "why_not"]
+__all__ = ["refused_modules", "why_not"]
 
-_STATIC = (
-    "it is a static model (model2vec), whose vectors are looked up by token and not computed, and this server runs "
-    "transformers only: look them up in the client with the library model2vec, or serve a model with a transformer"
-)
 _SPARSE = (
     "it is a sparse encoder of another kind than SPLADE: use sentence-transformers' SparseEncoder in the client, or "
     "serve a SPLADE model"
@@ -28,7 +24,9 @@ _OLD_WORDS = (
     "in the client, or serve a model with a transformer"
 )
 _MODULES: Mapping[str, str] = {
-    "StaticEmbedding": _STATIC,
+    "StaticEmbedding": (
+        "after a static embedding, this server computes nothing but Normalize: use sentence-transformers in the client"
+    ),
     **dict.fromkeys(("SparseAutoEncoder", "SparseStaticEmbedding", "IDF"), _SPARSE),
     "LogitScore": _LOGITS,
     **dict.fromkeys(("MultiVectorMask",), _MULTIVECTOR),
@@ -42,9 +40,6 @@ _MODULES: Mapping[str, str] = {
 }
 """Reason and remedy by class of sentence-transformers."""
 
-_MODEL_TYPES: Mapping[str, str] = {"model2vec": _STATIC}
-"""By model_type in config.json."""
-
 _CLASSES: Mapping[str, str] = {"MultiVectorEncoder": _MULTIVECTOR}
 """By class of the whole model in sentence-transformers."""
 
@@ -52,14 +47,6 @@ _CLASSES: Mapping[str, str] = {"MultiVectorEncoder": _MULTIVECTOR}
 def why_not(name: str) -> str:
     """Reason and remedy for a class of whole models."""
     return _CLASSES.get(name, "this server has no code for it: use sentence-transformers in the client")
-
-
-def refuse_other_kinds(directory: Path) -> None:
-    """Raises ModelRefused for a model_type in config.json that is no transformer."""
-    path = directory / "config.json"
-    kind = str(object_or_nothing(path).get("model_type"))
-    if kind in _MODEL_TYPES:
-        raise ModelRefused(f"{path} has model_type {kind!r}: {_MODEL_TYPES[kind]}")
 
 
 def refused_modules(path: Path, kinds: Sequence[str], rule: str) -> ModelRefused:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
 from embedding_runtime.model.files import ModelRefused, object_in
 
-__all__ = ["ScoreTokens", "Scores"]
+__all__ = ["Problem", "ScoreTokens", "Scores"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,17 @@ class ScoreTokens:
 _LOGITS = "causal_logits"
 
 
+class Problem(StrEnum):
+    """How transformers turns logits into the scores of labels: problem_type in config.json."""
+
+    REGRESSION = "regression"
+    """Not at all."""
+    MULTI_LABEL = "multi_label_classification"
+    """By a sigmoid of each, since several labels may apply."""
+    SINGLE_LABEL = "single_label_classification"
+    """By softmax, since one label applies; of a single label by a sigmoid."""
+
+
 @dataclass(frozen=True)
 class Scores:
     """What computes the scores of a pair: a classification head, tokens' logits, or the last layer after a pooling."""
@@ -55,6 +67,8 @@ class Scores:
     """Names of the labels; they do not affect scores."""
     tokens: ScoreTokens | None = field(default=None, repr=False)  # `space` has it where there are any
     """Tokens of a language model; None for other cross-encoders."""
+    problem: Problem = field(default=Problem.SINGLE_LABEL, compare=False, repr=False)
+    """For the scores of labels, which a request may ask for instead."""
 
     @classmethod
     def read(
@@ -88,11 +102,19 @@ class Scores:
                 break
             if name is not None:
                 foreign.append(name)
+        problem = config.get("problem_type") or Problem.SINGLE_LABEL
+        if problem not in set(Problem):
+            raise ModelRefused(f"{path} has problem_type {problem!r}, which must be one of {', '.join(Problem)}")
         given = names if isinstance(names, dict) else {}
         named = tuple(str(given.get(str(label), f"LABEL_{label}")) for label in range(labels))
-        return cls(labels, activation, architecture, named, tokens), tuple(
+        return cls(labels, activation, architecture, named, tokens, Problem(problem)), tuple(
             f"activation {activation}: the files have {name}, which is not a class of torch" for name in foreign
         )
+
+    @property
+    def are_logits(self) -> bool:
+        """Whether no activation is applied."""
+        return self.activation.rpartition(".")[2] == "Identity"
 
     def name(self, label: int) -> str:
         """The name of a label, as in transformers."""

@@ -48,7 +48,8 @@ def digest(spec: ModelSpec) -> str:
         **_precision(spec),
     }
     found.update(json.dumps(settings, sort_keys=True).encode())
-    for file in (spec.directory / "config.json", *_tokenizer(spec.directory)):
+    config = () if spec.static else (spec.directory / "config.json",)
+    for file in (*config, *_tokenizer(spec.directory)):
         found.update(file.read_bytes())
     for file in remote_code.modules(spec.root) if spec.remote_code else ():
         found.update(file.read_bytes())

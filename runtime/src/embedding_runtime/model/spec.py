@@ -12,11 +12,11 @@ from embedding_runtime.model.chat_template import ChatTemplate, has_chat_templat
 from embedding_runtime.model.cross_encoder import Layout, refused_language_model
 from embedding_runtime.model.defaults import Defaults
 from embedding_runtime.model.files import ModelRefused, number, object_in, object_or_nothing
-from embedding_runtime.model.head import Cut, Head, Modules, Normalize, Pooling, Step
+from embedding_runtime.model.head import Cut, Head, Modules, Normalize, Pooling, Step, read_steps
 from embedding_runtime.model.matryoshka import read_sizes, sizes_of_flag
-from embedding_runtime.model.other_kinds import refuse_other_kinds
 from embedding_runtime.model.scores import Scores
 from embedding_runtime.model.splade import Splade
+from embedding_runtime.model.static import MODEL2VEC, Static
 from embedding_runtime.model.token_heads import TokenHeads
 
 __all__ = ["ModelSpec"]
@@ -76,6 +76,8 @@ class ModelSpec:
     """The template around the pairs of a cross-encoder; None: the tokenizer joins the two texts."""
     splade: Splade | None = None
     """The head of a sparse encoder; None for other kinds."""
+    static: bool = False
+    """Whether vectors are looked up in a table (StaticEmbedding, model2vec), so that there is no transformer."""
     token_heads: TokenHeads = field(default_factory=TokenHeads)
     """BGE-M3's layers for other outputs than the vector of a text."""
     hidden: int = 0
@@ -125,11 +127,8 @@ class ModelSpec:
         if not directory.is_dir():
             raise ModelRefused(f"--model_dir={directory} is not a directory")
         plain = not (directory / "modules.json").is_file()
-        if plain:
-            refuse_other_kinds(directory)
-        if plain and (layout := Layout.plain(directory)) is not None:
-            # Without modules.json, CrossEncoder ignores the files of sentence-transformers.
-            return cls._cross_encoder(directory, layout, prompt="", activation=None)
+        if plain and (other := cls._plain_of_other_kind(directory)) is not None:
+            return other
         defaults = Defaults.read(directory)
         if defaults.kind is Kind.CROSS_ENCODER:
             layout = Layout.read(directory)
@@ -142,6 +141,9 @@ class ModelSpec:
             modules = Modules.read(directory, trust_remote_code=trust_remote_code)
             if modules.splade is not None:
                 return cls._sparse_encoder(directory, modules, modules.splade, defaults)
+            if modules.static:
+                where = modules.transformer
+                return cls._static(directory, where, Static.read(where), read_steps(modules.listed))
             transformer, assumed, custom = modules.transformer, (), modules.custom
             head = Head.read(modules.listed)
             kind = Kind.EMBEDDING_MODEL
@@ -156,9 +158,7 @@ class ModelSpec:
                 f"{directory / 'config_sentence_transformers.json'} has model_type SparseEncoder, of which only "
                 "MLMTransformer + SpladePooling is supported, but modules.json does not have them"
             )
-        dimensions, steps = head.dimensions, head.steps
-        if defaults.keep is not None and defaults.keep < dimensions:
-            dimensions, steps = defaults.keep, (*steps, Cut(defaults.keep))
+        dimensions, steps = _kept(defaults, head.dimensions, head.steps)
         sizes = read_sizes(directory, transformer, dimensions)
         return cls(
             directory=transformer,
@@ -187,6 +187,17 @@ class ModelSpec:
         )
 
     @classmethod
+    def _plain_of_other_kind(cls, directory: Path) -> Self | None:
+        """A model without modules.json that is no embedding model of transformers."""
+        if object_or_nothing(directory / "config.json").get("model_type") == MODEL2VEC:
+            table, normalized = Static.read_model2vec(directory)
+            return cls._static(directory, directory, table, (Normalize(),) if normalized else ())
+        if (layout := Layout.plain(directory)) is not None:
+            # Without modules.json, CrossEncoder ignores the files of sentence-transformers.
+            return cls._cross_encoder(directory, layout, prompt="", activation=None)
+        return None
+
+    @classmethod
     def _sparse_encoder(cls, directory: Path, modules: Modules, splade: Path, defaults: Defaults) -> Self:
         where = modules.transformer
         settings = read_sentence_config(where, Kind.SPARSE_ENCODER, default_task=modules.default_task)
@@ -210,6 +221,35 @@ class ModelSpec:
             files_dtype=body.dtype,
             revision=object_or_nothing(directory / MODEL_NOTE).get("revision"),
             splade=Splade.read(splade, defaults.max_active_dims),
+        )
+
+    @classmethod
+    def _static(cls, directory: Path, where: Path, table: Static, steps: tuple[Step, ...]) -> Self:
+        """`where`: directory of the table."""
+        defaults = Defaults.read(directory)
+        dimensions, steps = _kept(defaults, table.dimensions, steps)
+        sizes = read_sizes(directory, where, dimensions)
+        return cls(
+            directory=where,
+            root=directory,
+            pooling=(Pooling.MEAN,),
+            include_prompt=True,
+            steps=steps,
+            dimensions=dimensions,
+            hidden=table.dimensions,
+            sizes=sizes.below,
+            sizes_source=sizes.source,
+            max_length=table.max_length,
+            vocabulary=table.vocabulary,
+            padding=None,
+            cut_side=Side.LEFT if table.cuts_left else Side.RIGHT,
+            lower_case=False,
+            prompt=defaults.prompt,
+            prompts=defaults.prompts,
+            similarity=defaults.similarity,
+            dtype=Dtype.FLOAT32,
+            revision=object_or_nothing(directory / MODEL_NOTE).get("revision"),
+            static=True,
         )
 
     @classmethod
@@ -312,6 +352,12 @@ class ModelSpec:
             raise ModelRefused(
                 f"--quantize={quantize} is not supported for the sparse encoder in {self.directory}: remove the flag"
             )
+        if self.static and (dtype not in (Dtype.AUTO, Dtype.FLOAT32) or quantize is not Quantization.NONE):
+            flag = f"--dtype={dtype}" if quantize is Quantization.NONE else f"--quantize={quantize}"
+            raise ModelRefused(
+                f"{flag} is not supported for the static model in {self.directory}, whose vectors are averaged in "
+                "float32: remove the flag"
+            )
         if dtype is Dtype.AUTO:
             dtype = self.dtype if quantize is Quantization.NONE else Dtype.FLOAT32
         return replace(
@@ -332,6 +378,13 @@ _NAMES = {
     Kind.CROSS_ENCODER: "a cross-encoder",
     Kind.SPARSE_ENCODER: "a sparse encoder",
 }
+
+
+def _kept(defaults: Defaults, dimensions: int, steps: tuple[Step, ...]) -> tuple[int, tuple[Step, ...]]:
+    """Dimensions and steps with those that truncate_dim keeps."""
+    if defaults.keep is None or defaults.keep >= dimensions:
+        return dimensions, steps
+    return defaults.keep, (*steps, Cut(defaults.keep))
 
 
 def _assumed(directory: Path, body: Body) -> tuple[Head, tuple[str, ...]]:

@@ -35,7 +35,10 @@ class Token(NamedTuple):
 
 
 class TextTokenizer:
-    """Returns the same ids as sentence-transformers, with special tokens and without truncation. Thread-safe."""
+    """Returns the same ids as sentence-transformers, without truncation; with special tokens, except for static models.
+
+    Thread-safe.
+    """
 
     _tokenizer: Tokenizer
     first: Sequence[int]
@@ -48,6 +51,7 @@ class TextTokenizer:
         """`reads`: whether to read the tokenizer now; else call `read` before any other method. Raises ModelRefused."""
         self._prompt, self._lower_case, self._chat = spec.prompt, spec.lower_case, spec.chat
         self._max_length, self._cut_side = spec.max_length, spec.cut_side
+        self._has_specials = not spec.static
         if reads:
             self.read(spec.tokenizer_file)
 
@@ -61,6 +65,8 @@ class TextTokenizer:
         # The file has settings of its last user, such as truncation and padding to 128 tokens in MiniLM's.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        if not self._has_specials:
+            self._tokenizer.post_processor = None
         if self._lower_case:
             own = self._tokenizer.normalizer
             lower = normalizers.Lowercase()

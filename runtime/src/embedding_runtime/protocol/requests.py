@@ -42,6 +42,8 @@ class Output(Flag):
     """BGE-M3's lexical weights: a sparse vector beside the one of PER_TEXT."""
     COLBERT = auto()
     """BGE-M3's ColBERT vectors: one for each token but the first."""
+    LOGITS = auto()
+    """A cross-encoder's scores before the activation."""
 
 
 @dataclass(frozen=True)

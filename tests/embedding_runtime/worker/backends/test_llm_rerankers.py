@@ -1,7 +1,6 @@
 """Rerankers that are language models on the huggingface backend, compared with CrossEncoder."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from embedding_runtime.protocol.rows import as_dense
 from embedding_runtime.worker.backends import registry, vllm_limits
 from embedding_runtime.worker.backends.choice import choose
 from support import chat_templates
-from support.vllm_runs import VllmRuns
+from support.asking import AskedBackend
 
 # Words between libraries while sentence-transformers is imported and loads.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -155,31 +154,24 @@ VLLM_ROWS = {
 }
 
 
-@pytest.fixture(scope="module")
-def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmRuns]:
-    directory = tmp_path_factory.mktemp("vllm")
-    models = {name: llms.a_reranker(directory / str(n), llm) for n, (name, llm) in enumerate(VLLM_ROWS.items())}
-    capped = Llm("gemma2", chat_templates.GEMMA, ("Yes", None), {**VLLM_SIZES, "final_logit_softcapping": 1.0})
-    models["capped"] = llms.a_reranker(directory / "capped", capped)
-    with VllmRuns(models, PAIRS, directory / "log") as runs:
-        yield runs
-
-
 @pytest.mark.model
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VLLM_ROWS)
-def test_vllms_scores_equal_those_of_cross_encoder(vllm: VllmRuns, name: str) -> None:
-    answer = vllm.answer(name)
+def test_vllms_scores_equal_those_of_cross_encoder(vllm: AskedBackend, tmp_path: Path, name: str) -> None:
+    model = llms.a_reranker(tmp_path / "model", VLLM_ROWS[name])
+    answer = vllm.ask(model, PAIRS)
     assert "refused" not in answer, answer
-    wanted = predicted(llms.CrossEncoder(str(vllm.models[name]), device="cpu"), PAIRS)
+    wanted = predicted(llms.CrossEncoder(str(model), device="cpu"), PAIRS)
     for mates in ("alone", "together"):
         assert np.allclose(answer[mates], wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_vllm_refuses_a_head_that_does_more_than_a_product(vllm: VllmRuns) -> None:
-    assert "differ from those of transformers" in vllm.answer("capped")["refused"]
+def test_vllm_refuses_a_head_that_does_more_than_a_product(vllm: AskedBackend, tmp_path: Path) -> None:
+    capped = Llm("gemma2", chat_templates.GEMMA, ("Yes", None), {**VLLM_SIZES, "final_logit_softcapping": 1.0})
+    answer = vllm.ask(llms.a_reranker(tmp_path / "model", capped), PAIRS)
+    assert "differ from those of transformers" in answer["refused"]
 
 
 def test_a_template_of_a_chat_model_is_refused_as_in_cross_encoder(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from embedding_runtime.errors import BadRequest, UnsupportedTask
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.pipeline.service import Service
+from embedding_runtime.model import Problem
 from embedding_runtime.protocol.rows import VectorRows
 
 __all__ = ["PairScores", "label", "probabilities", "score_pairs", "truncates_pairs"]
@@ -43,8 +44,9 @@ async def score_pairs(
     field: str,
     instruction: str | None = None,
     operation: str = "rerank",
+    raw: bool = False,
 ) -> PairScores:
-    """Score pairs; `truncate` and `instruction` as in `Service.scores`.
+    """Score pairs; `truncate`, `instruction` and `raw` as in `Service.scores`.
 
     Raises UnsupportedTask for a model without exactly one score per pair.
     """
@@ -55,7 +57,7 @@ async def score_pairs(
             "the labels of pairs and texts, or POST /classify (vLLM) for those of texts"
         )
     rows, tokens = await service.scores(
-        context, pairs, operation=operation, truncate=truncate, field=field, instruction=instruction
+        context, pairs, operation=operation, truncate=truncate, field=field, instruction=instruction, raw=raw
     )
     return PairScores(rows[:, 0], tokens)
 
@@ -81,26 +83,22 @@ async def probabilities(
 ) -> tuple[VectorRows, int]:
     """Return a row per text or pair with a number per label, and the number of tokens.
 
-    As in TEI and vLLM: softmax over several labels or a sigmoid for one, unless the model's files define an activation.
-    `raw`: return logits. Raises BadRequest if they are not available, and what `Service.scores` raises.
+    As in transformers' pipeline and vLLM: softmax if one of several labels applies, else a sigmoid of each label, and
+    logits of a regression (see Problem). An activation in the model's files replaces them. `raw`: return logits.
+
+    Raises as `Service.scores` does.
     """
+    rows, tokens = await service.scores(context, inputs, operation="classify", truncate=truncate, field=field, raw=raw)
     scores = service.spec.scores
-    activation = "" if scores is None else scores.activation.rpartition(".")[2]
-    if raw and scores is not None and activation != _NONE:
-        message = f"the model's files apply {activation} to its scores, so logits are not available; remove the field"
-        raise BadRequest(f"raw scores: {message}", param=field)
-    rows, tokens = await service.scores(context, inputs, operation="classify", truncate=truncate, field=field)
-    if raw or activation != _NONE:
+    if raw or scores is None or not scores.are_logits or scores.problem is Problem.REGRESSION:
         return rows, tokens
-    return _sigmoid(rows) if rows.shape[1] == 1 else _softmax(rows), tokens
+    independent = scores.labels == 1 or scores.problem is Problem.MULTI_LABEL
+    return _sigmoid(rows) if independent else _softmax(rows), tokens
 
 
 def label(service: Service, place: int) -> str:
     """The label of a column of `probabilities`."""
     return f"LABEL_{place}" if service.spec.scores is None else service.spec.scores.name(place)
-
-
-_NONE = "Identity"
 
 
 def _sigmoid(rows: VectorRows) -> VectorRows:

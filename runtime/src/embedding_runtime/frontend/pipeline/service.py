@@ -145,16 +145,18 @@ class Service:
         field: str,
         truncate: bool | None = None,
         instruction: str | None = None,
+        raw: bool = False,
     ) -> Awaitable[tuple[VectorRows, int]]:
         """Compute one row per pair, with a score per label after the activation, as CrossEncoder does.
 
         A single text is passed to the same head. Returns the rows and the number of tokens. `truncate`: whether
         long inputs are truncated; None: --truncate. `operation`: name of the operation in traces. `instruction`: for a
-        model with a chat template. Raises as `vectors` does.
+        model with a chat template. `raw`: before the activation. Raises as `vectors` does.
         """
         tracing.annotate({"gen_ai.operation.name": operation})
         cuts = self.spec.truncate is not Truncate.OFF if truncate is None else truncate
-        work = partial(self._scores, context, pairs, field=field, truncate=cuts, instruction=instruction)
+        output = Output.LOGITS if raw else Output.PER_TEXT
+        work = partial(self._scores, context, pairs, output, field=field, truncate=cuts, instruction=instruction)
         return while_wanted(context, work)
 
     async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> TokenBatch:
@@ -226,6 +228,7 @@ class Service:
         self,
         context: RequestContext,
         pairs: Sequence[str | tuple[str, str]],
+        output: Output,
         *,
         field: str,
         truncate: bool,
@@ -241,7 +244,7 @@ class Service:
         )
         context.tokenized()
         await reserve(context, self._answer_size(texts), holding=texts.ids.nbytes)
-        return as_dense(await self._embed(context, texts, field=field)), texts.tokens
+        return as_dense(await self._embed(context, texts, field=field, output=output)), texts.tokens
 
     def _answer_size(self, texts: TokenBatch) -> int:
         """The size of the response in bytes."""

@@ -73,7 +73,7 @@ class Backend(Protocol):
 
     def embed(self, batch: TokenBatch, output: Output = Output.PER_TEXT) -> Rows:
         """Return one row per text, in order: shape (len(batch), dimensions), float32; ragged rows of a sparse encoder,
-        or of other outputs than PER_TEXT; a RowSet of several outputs. Frontends request those that the backend
+        or of token outputs; a RowSet of several outputs. Frontends request those that the backend
         supports.
 
         `batch` has at least one text, and each text at least one token and at most `max_length`; ids are below

@@ -38,7 +38,8 @@ class FakeBackend:
             return RaggedRows(np.stack(rows), batch.lengths)
         if output is Output.SPARSE or self._spec.splade is not None:
             return _counted(batch)
-        return np.stack([self._row(ids, self._spec.dimensions) for ids in _marked(batch)])
+        found = np.stack([self._row(ids, self._spec.dimensions) for ids in _marked(batch)])
+        return np.log(found / (1 - found)) if output is Output.LOGITS else found
 
     def _row(self, ids: TokenIds, size: int) -> VectorRows:
         random = np.random.default_rng(ids.astype(np.uint32))

@@ -32,6 +32,7 @@ from embedding_runtime.worker.backends import (
     packed,
     padded,
     remote_code,
+    scoring,
     token_heads,
     transformer,
 )
@@ -80,6 +81,8 @@ class HuggingFaceBackend:
             Output.PER_TEXT: lambda hidden, texts: _copied(head(hidden, texts)),
             Output.PER_TOKEN: lambda hidden, texts: _copied(RaggedTensors(hidden.float(), texts.lengths.tolist())),
         }
+        if isinstance(head, scoring.Head | scoring.Layer):
+            self.heads[Output.LOGITS] = lambda hidden, texts: HostCopy(head.logits(head.reads(hidden, texts)))
         self._width, self._sorts, self._halves = width, sorts, halves
         self.cosine: float | None = None
         self.batch_tokens = _GPU_BATCH_TOKENS if torch.cuda.is_available() else _CPU_BATCH_TOKENS

@@ -19,6 +19,9 @@ _MODULES: Mapping[BackendName, str] = {
     BackendName.FAKE: "embedding_runtime.worker.backends.fake",
 }
 
+_STATIC = "embedding_runtime.worker.backends.static"
+"""Instead of huggingface's, for models without a transformer."""
+
 # Libraries read these while they are imported.
 _ALWAYS: Mapping[str, str] = {
     "HF_HUB_OFFLINE": "1",  # the model's directory is complete
@@ -57,10 +60,11 @@ def load(name: BackendName, spec: ModelSpec, options: LoadOptions = _DEFAULTS, *
         _check_code(spec)
         vllm_limits.check(spec)  # before its import, which takes half a minute
     # vLLM and a model's own code may need the modules that are left out.
-    light = name is BackendName.HUGGINGFACE and not spec.remote_code
+    static = name is BackendName.HUGGINGFACE and spec.static
+    light = name is BackendName.HUGGINGFACE and not (spec.remote_code or static)
     with light_imports() if light else nullcontext():
         try:
-            module = importlib.import_module(_MODULES[name])
+            module = importlib.import_module(_STATIC if static else _MODULES[name])
         except ModuleNotFoundError as error:
             raise ModelRefused(
                 f"--backend={name} is not installed: {error}; install the extra of embedding-runtime that has it"

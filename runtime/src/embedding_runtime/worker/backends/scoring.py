@@ -139,11 +139,14 @@ class Layer:
 
     def __call__(self, hidden: Tensor, texts: TokenBatch) -> Tensor:
         """Hidden states of concatenated pairs (tokens, hidden) -> (pairs, labels)."""
-        rows = self.reads(hidden, texts)
-        for step in self._steps:
-            rows = step(rows)
-        scores: Tensor = self._activation(rows)
+        scores: Tensor = self._activation(self.logits(self.reads(hidden, texts)))
         return scores
+
+    def logits(self, vectors: Tensor) -> Tensor:
+        """(pairs, hidden) -> (pairs, labels), in float32."""
+        for step in self._steps:
+            vectors = step(vectors)
+        return vectors
 
 
 def token_ids(tokens: ScoreTokens, spec: ModelSpec) -> tuple[int, int | None]:

@@ -8,7 +8,7 @@ activation. For a reranker that is a language model vLLM returns the last token'
 
 import gc
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -61,21 +61,22 @@ class VllmBackend:
         self._classifies = not vllm_limits.pooling_of(spec)
         # Steps after the pooling are computed here, so vLLM applies no activation.
         self._embeds = PoolingParams(task="embed", use_activation=False, skip_reading_prefix_cache=False)
-        self._steps = [*steps_of(spec, torch.device("cpu"))]
-        if spec.scores is not None and spec.scores.tokens is not None:
-            self._steps.append(TokenScores(spec, spec.scores.tokens))
+        self._steps: list[Callable[[torch.Tensor], torch.Tensor]] = [*steps_of(spec, torch.device("cpu"))]
+        self._activations: list[Callable[[torch.Tensor], torch.Tensor]] = []
         if spec.scores is not None:
-            self._steps.append(activation(spec.scores.activation, spec.directory))
+            if spec.scores.tokens is not None:
+                self._steps.append(TokenScores(spec, spec.scores.tokens))
+            self._activations.append(activation(spec.scores.activation, spec.directory))
 
     def computing(self, spec: ModelSpec) -> Self:
         """A backend with the same engine, for a spec with other steps after the pooling."""
         return type(self)(self._engine, spec, self.detail, types=self._types)
 
     def embed(self, batch: TokenBatch, output: Output = Output.PER_TEXT) -> VectorRows:
-        if output is not Output.PER_TEXT:
+        if output not in (Output.PER_TEXT, Output.LOGITS):
             raise RuntimeError(f"vLLM does not support the output {output}, which frontends should reject")
         try:
-            return self._rows(batch)
+            return self._rows(batch, self._steps + ([] if output is Output.LOGITS else self._activations))
         except Exception as error:
             failed = batch_failed(error)
             self._engine.engine_core.abort_requests([str(place) for place in range(len(batch))])  # the remaining ones
@@ -84,7 +85,7 @@ class VllmBackend:
     def padding(self, batch: TokenBatch) -> int:  # noqa: ARG002 required by Backend
         return 0  # vLLM does not report the padding of CUDA graphs
 
-    def _rows(self, batch: TokenBatch) -> VectorRows:
+    def _rows(self, batch: TokenBatch, steps: Sequence[Callable[[torch.Tensor], torch.Tensor]]) -> VectorRows:
         """Use the engine core directly. LLMEngine's work per prompt takes a third of a short text's time, and frontends
         have done it.
         """
@@ -99,7 +100,7 @@ class VllmBackend:
                 rows[int(output.request_id)] = output.pooling_output.float()
         all_rows = torch.stack([rows[place] for place in range(len(batch))])
         with torch.inference_mode():
-            for step in self._steps:
+            for step in steps:
                 all_rows = step(all_rows)
         return all_rows.numpy()
 

@@ -44,6 +44,8 @@ def problems(spec: ModelSpec) -> list[str]:
         problems.append("computes scores with its own code")
     if spec.custom_module is not None:
         problems.append(f"computes token vectors with its own module {spec.custom_module}")
+    if spec.static:
+        problems.append("is a static model (model2vec), which has no transformer")
     if spec.splade is not None:
         problems.append("is a sparse encoder (SPLADE)")
     elif pooling and pooling not in SEQ_POOLING:

@@ -243,8 +243,9 @@ async def rerank(service: Service, body: TeiRerankRequest, context: RequestConte
         return await ranking(service, context, RerankRequest.model_validate(body.model_dump()), "1")
     service.name_for(body.model)
     pairs = [(body.query, text) for text in body.texts]
+    raw = bool(body.raw_scores)
     scores = await score_pairs(
-        service, context, pairs, truncate=body.truncate, field="texts", instruction=body.instruction
+        service, context, pairs, truncate=body.truncate, field="texts", instruction=body.instruction, raw=raw
     )
     return json_of(
         [

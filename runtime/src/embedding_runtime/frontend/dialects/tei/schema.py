@@ -9,7 +9,6 @@ from embedding_runtime.frontend.dialects.base import (
     Form,
     Many,
     ModelName,
-    OnlyFalse,
     Part,
     RequestBody,
     Text,
@@ -107,7 +106,11 @@ class PredictRequest(RequestBody):
         Field(description="the text, or the longer text of a pair, is truncated at its end"),
     ] = None
     raw_scores: Annotated[
-        bool | None, Field(description="true: return logits; false: return probabilities; default: false")
+        bool | None,
+        Field(
+            description="true: return logits; false: return probabilities: softmax, or the sigmoid of a single label "
+            "and of each label of a model with problem_type multi_label_classification; default: false"
+        ),
     ] = None
     parameters: NoParameters = None
 
@@ -160,9 +163,9 @@ class TeiRerankRequest(RankingBody):
         Many[Text] | None,
         Field(min_length=1, description="texts to rank; exclusive with `documents`", examples=[DOCUMENTS]),
     ] = None
-    raw_scores: Annotated[OnlyFalse | None, Field(description="the model's files define how scores are computed")] = (
-        None
-    )
+    raw_scores: Annotated[
+        bool | None, Field(description="return logits instead of scores; requires `texts`; default: false")
+    ] = None
     return_text: Annotated[bool | None, Field(description="include the texts in the response; default: false")] = None
     truncate: Annotated[bool | None, Field(description="truncate pairs that are too long; default: --truncate")] = None
     truncation_direction: Annotated[

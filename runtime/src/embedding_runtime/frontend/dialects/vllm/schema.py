@@ -87,8 +87,8 @@ class ClassifyRequest(RequestBody):
     use_activation: Annotated[
         bool | None,
         Field(
-            description="true: return probabilities (softmax, or sigmoid of a single label); false: return logits; "
-            "default: true"
+            description="true: return probabilities: softmax, or the sigmoid of a single label and of each label of a "
+            "model with problem_type multi_label_classification; false: return logits; default: true"
         ),
     ] = None
     truncate_prompt_tokens: Annotated[
