@@ -15,7 +15,7 @@ from embedding_runtime.protocol.rows import as_dense
 from embedding_runtime.worker.backends import registry, vllm_limits
 from embedding_runtime.worker.backends.choice import choose
 from support import chat_templates
-from support.asking import AskedBackend
+from support.asking import AskedBackend, answers
 
 # Words between libraries while sentence-transformers is imported and loads.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -154,23 +154,28 @@ VLLM_ROWS = {
 }
 
 
+SLOW = set(VLLM_ROWS) - {"yes minus no, tied"}
+
+
 @pytest.mark.model
-@pytest.mark.slow
-@pytest.mark.parametrize("name", VLLM_ROWS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(row, marks=pytest.mark.slow if row in SLOW else ()) for row in VLLM_ROWS]
+)
 def test_vllms_scores_equal_those_of_cross_encoder(vllm: AskedBackend, tmp_path: Path, name: str) -> None:
-    model = llms.a_reranker(tmp_path / "model", VLLM_ROWS[name])
+    model = llms.a_reranker(tmp_path, VLLM_ROWS[name])
+    wanted = predicted(llms.CrossEncoder(str(model), device="cpu"), PAIRS)
     answer = vllm.ask(model, PAIRS)
     assert "refused" not in answer, answer
-    wanted = predicted(llms.CrossEncoder(str(model), device="cpu"), PAIRS)
     for mates in ("alone", "together"):
         assert np.allclose(answer[mates], wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_vllm_refuses_a_head_that_does_more_than_a_product(vllm: AskedBackend, tmp_path: Path) -> None:
-    capped = Llm("gemma2", chat_templates.GEMMA, ("Yes", None), {**VLLM_SIZES, "final_logit_softcapping": 1.0})
-    answer = vllm.ask(llms.a_reranker(tmp_path / "model", capped), PAIRS)
+def test_vllm_refuses_a_head_that_does_more_than_a_product(tmp_path: Path) -> None:
+    config = {**VLLM_SIZES, "final_logit_softcapping": 1.0}
+    model = llms.a_reranker(tmp_path, Llm("gemma2", chat_templates.GEMMA, ("Yes", None), config))
+    (answer,) = answers("vllm", [(model, PAIRS)], tmp_path / "log")
     assert "differ from those of transformers" in answer["refused"]
 
 
