@@ -4,7 +4,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from embedding_runtime.git_lfs import pointer_problem
 
@@ -16,6 +16,7 @@ __all__ = [
     "object_in",
     "object_or_nothing",
     "refuse_pointer",
+    "typed",
     "weights_dtype",
 ]
 
@@ -59,10 +60,26 @@ def object_or_nothing(path: Path) -> Mapping[str, Any]:
     return object_in(path) if path.is_file() else {}
 
 
+T = TypeVar("T")
+
+
+def typed(path: Path, config: Mapping[str, Any], key: str, default: T) -> T:
+    """The value of a key, which must have the type of the default; the default if there is none, or null."""
+    value = config.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, type(default)):
+        raise ModelRefused(f"{path} has {key} {value!r}, which must be {_TYPES[type(default)]}")
+    return value
+
+
+_TYPES: Mapping[type, str] = {str: "a text", dict: "an object", list: "a list"}
+
+
 def number(path: Path, config: Mapping[str, Any], *keys: str) -> int:
     """The positive value of the first existing key. `path`: the file of `config`."""
     value = next((config[key] for key in keys if key in config), None)
-    if not isinstance(value, int) or value < 1:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ModelRefused(f"{path} has no {' or '.join(keys)}, as the configuration of a text model must")
     return value
 
@@ -78,7 +95,9 @@ def weights_dtype(path: Path) -> str | None:
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(size))
+        kinds = [str(entry["dtype"]) for name, entry in header.items() if name != "__metadata__"]
     except (struct.error, ValueError, OverflowError, MemoryError) as error:
         raise ModelRefused(f"{path} is not a safetensors file: {error}") from error
-    kinds = (entry.get("dtype") for name, entry in header.items() if name != "__metadata__")
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ModelRefused(f"{path} is not a safetensors file: its header has no types of weights") from error
     return next((_SAFETENSORS_TYPES[kind] for kind in kinds if kind in _SAFETENSORS_TYPES), None)

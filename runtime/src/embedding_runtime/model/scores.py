@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from embedding_runtime.model.files import ModelRefused, json_in, object_in
+from embedding_runtime.model.body import architecture_of
+from embedding_runtime.model.files import ModelRefused, json_in, object_in, typed
 from embedding_runtime.model.other_kinds import refused_modules
 
 __all__ = ["Scores", "check_modules"]
@@ -32,26 +33,25 @@ class Scores:
         """
         path = directory / "config.json"
         config = object_in(path)
-        architecture = next(iter(config.get("architectures") or []), "unknown")
+        architecture = architecture_of(path, config) or "unknown"
         if not architecture.endswith("ForSequenceClassification"):
             raise ModelRefused(
                 f"{path} has the architecture {architecture}, but of cross-encoders only "
                 "...ForSequenceClassification is supported"
             )
-        names = config.get("id2label")
-        labels = config.get("num_labels", 2) if names is None else len(names)
+        names: Mapping[str, Any] = typed(path, config, "id2label", {})
+        labels = config.get("num_labels", 2) if config.get("id2label") is None else len(names)
         if not isinstance(labels, int) or labels < 1:
             raise ModelRefused(f"{path} has {labels} labels, but a cross-encoder needs at least one")
         activation = _SIGMOID if labels == 1 else _IDENTITY
         foreign = []
-        for name in (saved, _activation(config)):
+        for name in (saved, _activation(path, config)):
             if name is not None and str(name).startswith("torch."):
                 activation = name
                 break
             if name is not None:
                 foreign.append(name)
-        given = names if isinstance(names, dict) else {}
-        named = tuple(str(given.get(str(label), f"LABEL_{label}")) for label in range(labels))
+        named = tuple(str(names.get(str(label), f"LABEL_{label}")) for label in range(labels))
         return cls(labels, activation, architecture, named), tuple(
             f"activation {activation}: the files have {name}, which is not a class of torch" for name in foreign
         )
@@ -65,9 +65,9 @@ _SIGMOID = "torch.nn.modules.activation.Sigmoid"
 _IDENTITY = "torch.nn.modules.linear.Identity"
 
 
-def _activation(config: Mapping[str, Any]) -> Any:
+def _activation(path: Path, config: Mapping[str, Any]) -> Any:
     """The activation in config.json, from releases before 5.4, or with another key before 4.0."""
-    since_4 = config.get("sentence_transformers") or {}
+    since_4: Mapping[str, Any] = typed(path, config, "sentence_transformers", {})
     if "activation_fn" in since_4:
         return since_4["activation_fn"]
     return config.get("sbert_ce_default_activation_function")
