@@ -128,7 +128,7 @@ def test_a_model_that_cannot_be_loaded_is_reported_once(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:100_000])
     with RuntimeServer("huggingface", workers=2, frontends=1, model=model) as server:
         assert server.process.wait(60) == 1
-        assert "the huggingface backend failed: SafetensorError: " in server.log.splitlines()[-1]
+        assert f"transformers cannot load {model}: SafetensorError: " in server.log.splitlines()[-1]
         assert server.log.count(LOADING) == 1
 
 
