@@ -11,6 +11,7 @@ from embedding_runtime.git_lfs import pointer_problem
 __all__ = [
     "ModelRefused",
     "check_weights",
+    "is_of_library",
     "json_in",
     "number",
     "object_in",
@@ -23,6 +24,11 @@ __all__ = [
 
 class ModelRefused(Exception):
     """The model cannot be served exactly. The message has the file or flag and its value."""
+
+
+def is_of_library(error: BaseException) -> bool:
+    """Whether a library raised it, not a signal or a call to exit. A panic of Rust code is no Exception."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 def refuse_pointer(path: Path) -> None:

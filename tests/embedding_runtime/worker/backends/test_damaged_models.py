@@ -8,6 +8,7 @@ import pytest
 
 from embedding_runtime.contract import BackendName
 from embedding_runtime.model import ModelRefused, ModelSpec
+from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.worker.backends import registry
 
 pytestmark = [
@@ -42,6 +43,17 @@ def test_what_transformers_raises_for_a_file_is_a_refusal(
     path = tiny.a_transformer(tmp_path, tiny.SHAPES["bert"]) / file
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
     assert f"transformers cannot load {named.format(tmp_path)}" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("template", ["single", "pair"])
+def test_a_tokenizer_whose_template_has_an_unknown_token_is_refused(tmp_path: Path, template: str) -> None:
+    path = tiny.a_transformer(tmp_path, tiny.SHAPES["bert"]) / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["post_processor"][template][0]["SpecialToken"]["id"] = "[NONE]"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ModelRefused, match=f"{path} is not a valid tokenizer: no entry found for key"):
+        TextTokenizer(ModelSpec.read(tmp_path))
+    assert str(tmp_path) in refusal(tmp_path)
 
 
 def test_truncated_weights_are_refused_by_the_directory(tmp_path: Path) -> None:

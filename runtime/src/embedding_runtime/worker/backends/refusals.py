@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from embedding_runtime.model import ModelRefused, ModelSpec
+from embedding_runtime.model.files import is_of_library
 
 __all__ = ["refused"]
 
@@ -21,7 +22,9 @@ def refused(spec: ModelSpec, what: str) -> Iterator[None]:
         yield
     except (MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not is_of_library(error):
+            raise
         usual = isinstance(error, ImportError | OSError | ValueError)  # missing or invalid files
         if spec.remote_code and not usual:
             raise
