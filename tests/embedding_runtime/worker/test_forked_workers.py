@@ -145,6 +145,17 @@ def test_each_worker_has_the_threads_of_its_share() -> None:
         loader.stop()
 
 
+def test_a_loader_whose_supervisor_ended_while_it_started_does_not_load() -> None:
+    choice = {"backend": "huggingface", "reason": "asked for", "falls_back": False}
+    ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+    ours.close()
+    argv = [sys.executable, "-m", "embedding_runtime.worker.loader", str(theirs.fileno())]
+    argv += [json.dumps({"niceness": 0, "choice": choice}), f"--model_dir={packaged_minilm()}", "--model_name=m"]
+    with theirs:
+        ended = subprocess.run(argv, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE, check=True, timeout=60)
+    assert LOADING.encode() not in ended.stderr
+
+
 def threads_of_a_worker(loader: Loader, threads: int) -> int:
     """The number by the worker's own word: it computes two batches at once only if it has two threads."""
     link, its = socket.socketpair()
