@@ -78,7 +78,8 @@ def commit_of(directory: Path, repository: str) -> str | None:
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
-_NAME = r"[A-Za-z0-9][\w.-]*"
+_NAME = r"[A-Za-z0-9](?:[\w.-]*\w)?"
+"""As on the hub. With a hyphen at the end, transformers would find another repository before the `--`."""
 _REFERENCE = re.compile(rf"(?:({_NAME}/{_NAME})--)?([A-Za-z_]\w*)\.[A-Za-z_]\w*", re.ASCII)
 
 

@@ -104,7 +104,13 @@ def test_a_module_of_the_models_own_code_needs_the_flag_the_field_and_the_policy
     assert "hf download owner/code --include '*.py' --cache-dir DIR/remote_code" in said
 
 
-@pytest.mark.parametrize("name", ["../modeling.Model", "owner/code--../modeling.Model", "/tmp/modeling.Model", "os"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../modeling.Model", "owner/code--../modeling.Model", "/tmp/modeling.Model", "os"),
+        "owner/code---modeling.Model",  # of owner/code- here, and of owner/code for transformers
+    ],
+)
 def test_code_outside_of_the_model_is_refused(tmp_path: Path, name: str) -> None:
     said = refusal(a_model(tmp_path, config={"auto_map": {"AutoModel": name}}), "--trust_remote_code")
     assert said.startswith(f"{tmp_path}/config.json has auto_map '{name}', which must be module.Class or owner/")

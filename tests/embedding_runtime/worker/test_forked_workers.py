@@ -128,7 +128,7 @@ def test_a_model_that_cannot_be_loaded_is_reported_once(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:100_000])
     with RuntimeServer("huggingface", workers=2, frontends=1, model=model) as server:
         assert server.process.wait(60) == 1
-        assert "the huggingface backend failed: SafetensorError: " in server.log.splitlines()[-1]
+        assert f"transformers cannot load {model}: SafetensorError: " in server.log.splitlines()[-1]
         assert server.log.count(LOADING) == 1
 
 
@@ -143,6 +143,17 @@ def test_each_worker_has_the_threads_of_its_share() -> None:
         loader = Loader(ours, process)
         assert [threads_of_a_worker(loader, threads) for threads in (2, 1)] == [2, 1]
         loader.stop()
+
+
+def test_a_loader_whose_supervisor_ended_while_it_started_does_not_load() -> None:
+    choice = {"backend": "huggingface", "reason": "asked for", "falls_back": False}
+    ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+    ours.close()
+    argv = [sys.executable, "-m", "embedding_runtime.worker.loader", str(theirs.fileno())]
+    argv += [json.dumps({"niceness": 0, "choice": choice}), f"--model_dir={packaged_minilm()}", "--model_name=m"]
+    with theirs:
+        ended = subprocess.run(argv, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE, check=True, timeout=60)
+    assert LOADING.encode() not in ended.stderr
 
 
 def threads_of_a_worker(loader: Loader, threads: int) -> int:

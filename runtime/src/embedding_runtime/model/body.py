@@ -14,10 +14,11 @@ from embedding_runtime.model.files import (
     number,
     object_in,
     object_or_nothing,
+    typed,
     weights_dtype,
 )
 
-__all__ = ["Body", "Side", "architecture_in", "read_sentence_config"]
+__all__ = ["Body", "Side", "architecture_in", "architecture_of", "read_sentence_config"]
 
 
 class Side(StrEnum):
@@ -49,12 +50,12 @@ class Body:
         """`settings`: the result of `read_sentence_config`. Raises ModelRefused."""
         path = directory / "config.json"
         config = object_in(path)
-        architecture = architecture_in(directory)
+        architecture = architecture_of(path, config)
         check_weights(directory)
         return cls(
             max_length=_max_length(directory, settings, config),
             vocabulary=number(path, config, "vocab_size"),
-            padding=_shifting_padding(config),
+            padding=_shifting_padding(path, config),
             cut_side=_cut_side(directory, settings),
             lower_case=bool(settings.get("do_lower_case")),
             dtype=_dtype(directory, settings, config),
@@ -65,7 +66,16 @@ class Body:
 
 def architecture_in(directory: Path) -> str:
     """The class of the model in transformers; empty if config.json does not have it. Raises ModelRefused."""
-    return str(next(iter(object_in(directory / "config.json").get("architectures") or []), ""))
+    path = directory / "config.json"
+    return architecture_of(path, object_in(path))
+
+
+def architecture_of(path: Path, config: Mapping[str, Any]) -> str:
+    """Same, for the content of config.json, which is at `path`."""
+    found = next(iter(typed(path, config, "architectures", [])), "")
+    if not isinstance(found, str):
+        raise ModelRefused(f"{path} has architectures {[found]}, which must be names of classes")
+    return found
 
 
 def read_sentence_config(
@@ -148,7 +158,7 @@ def _max_length(directory: Path, settings: Mapping[str, Any], config: Mapping[st
     if limits == [None]:
         limits = [object_or_nothing(directory / "tokenizer_config.json").get("model_max_length")]
     positions = config.get("max_position_embeddings", config.get("n_positions"))
-    padding = _shifting_padding(config)
+    padding = _shifting_padding(directory / "config.json", config)
     if padding is not None and isinstance(positions, int):
         positions -= padding + 1
     limits.append(positions)
@@ -161,14 +171,19 @@ def _max_length(directory: Path, settings: Mapping[str, Any], config: Mapping[st
     return min(known)
 
 
-def _shifting_padding(config: Mapping[str, Any]) -> int | None:
-    return int(config.get("pad_token_id", 1)) if config.get("model_type") in _POSITIONS_AFTER_PADDING else None
+def _shifting_padding(path: Path, config: Mapping[str, Any]) -> int | None:
+    if typed(path, config, "model_type", "") not in _POSITIONS_AFTER_PADDING:
+        return None
+    found = config.get("pad_token_id", 1)
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise ModelRefused(f"{path} has pad_token_id {found!r}, which must be a whole number")
+    return found
 
 
 def _cut_side(directory: Path, settings: Mapping[str, Any]) -> Side:
     path = directory / "tokenizer_config.json"
     side = settings.get("truncation_side", object_or_nothing(path).get("truncation_side", Side.RIGHT))
-    if side not in set(Side):
+    if side not in tuple(Side):  # by equality, since it may be a list
         raise ModelRefused(f"{path} has truncation_side {side!r}, which must be left or right")
     return Side(side)
 
@@ -190,6 +205,8 @@ def _dtype(directory: Path, settings: Mapping[str, Any], config: Mapping[str, An
     """
     named = settings.get("dtype") or config.get("dtype") or config.get("torch_dtype")
     named = named or weights_dtype(directory / "model.safetensors") or Dtype.FLOAT32
+    if not isinstance(named, str):
+        raise ModelRefused(f"{directory / 'config.json'} has dtype {named!r}, which must be a text")
     if named not in set(Dtype) or named == Dtype.AUTO:
         raise ModelRefused(f"the weights in {directory} are {named}: set --dtype to float32, float16 or bfloat16")
     return Dtype(named)

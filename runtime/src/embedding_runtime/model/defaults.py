@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from embedding_runtime.contract import Kind
-from embedding_runtime.model.files import ModelRefused, object_or_nothing
+from embedding_runtime.model.files import ModelRefused, object_or_nothing, typed
 from embedding_runtime.model.other_kinds import why_not
 
 __all__ = ["Defaults"]
@@ -35,7 +35,7 @@ class Defaults:
         """Raises ModelRefused."""
         path = directory / "config_sentence_transformers.json"
         config = object_or_nothing(path)
-        kind = config.get("model_type", "SentenceTransformer")
+        kind = typed(path, config, "model_type", "SentenceTransformer")
         if kind not in _KINDS:
             raise ModelRefused(
                 f"{path} has model_type {kind}, but only {', '.join(_KINDS)} are supported: {why_not(str(kind))}"
@@ -46,9 +46,9 @@ class Defaults:
                 "same or better precision"
             )
         prompts, name = config.get("prompts") or {}, config.get("default_prompt_name")
-        if not isinstance(prompts, dict):
+        if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
             raise ModelRefused(f"{path} has prompts {prompts!r}, which must be an object of texts")
-        if name is not None and name not in prompts:
+        if name is not None and name not in list(prompts):  # by equality, since it may be a list
             raise ModelRefused(f"{path} has default_prompt_name {name!r}, which is not in its prompts")
         keep, most = _positive(path, config, "truncate_dim"), _positive(path, config, "max_active_dims")
         return cls(
@@ -56,8 +56,8 @@ class Defaults:
             prompt="" if name is None else prompts[name] or "",
             prompts={each: text or "" for each, text in prompts.items()},
             keep=keep,
-            similarity=config.get("similarity_fn_name") or _SIMILARITIES.get(kind, "cosine"),
-            activation=config.get("activation_fn"),
+            similarity=typed(path, config, "similarity_fn_name", "") or _SIMILARITIES.get(kind, "cosine"),
+            activation=typed(path, config, "activation_fn", "") or None,
             max_active_dims=most,
         )
 

@@ -4,25 +4,32 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from embedding_runtime.git_lfs import pointer_problem
 
 __all__ = [
     "ModelRefused",
     "check_weights",
+    "is_of_library",
     "json_in",
     "number",
     "object_in",
     "object_or_nothing",
     "refuse_pointer",
     "tensors_in",
+    "typed",
     "weights_dtype",
 ]
 
 
 class ModelRefused(Exception):
     """The model cannot be served exactly. The message has the file or flag and its value."""
+
+
+def is_of_library(error: BaseException) -> bool:
+    """Whether a library raised it, not a signal or a call to exit. A panic of Rust code is no Exception."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 def refuse_pointer(path: Path) -> None:
@@ -60,10 +67,26 @@ def object_or_nothing(path: Path) -> Mapping[str, Any]:
     return object_in(path) if path.is_file() else {}
 
 
+T = TypeVar("T")
+
+
+def typed(path: Path, config: Mapping[str, Any], key: str, default: T) -> T:
+    """The value of a key, which must have the type of the default; the default if there is none, or null."""
+    value = config.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, type(default)):
+        raise ModelRefused(f"{path} has {key} {value!r}, which must be {_TYPES[type(default)]}")
+    return value
+
+
+_TYPES: Mapping[type, str] = {str: "a text", dict: "an object", list: "a list"}
+
+
 def number(path: Path, config: Mapping[str, Any], *keys: str) -> int:
     """The positive value of the first existing key. `path`: the file of `config`."""
     value = next((config[key] for key in keys if key in config), None)
-    if not isinstance(value, int) or value < 1:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ModelRefused(f"{path} has no {' or '.join(keys)}, as the configuration of a text model must")
     return value
 

@@ -105,12 +105,13 @@ def modules_in(directory: Path) -> Sequence[tuple[str, Path]]:
     path = directory / "modules.json"
     listed = json_in(path)
     try:
-        return [(str(module["type"]), directory / _inside(path, str(module["path"]))) for module in listed]
+        return [(str(module["type"]), directory / _inside(path, module["path"])) for module in listed]
     except (KeyError, TypeError) as error:
         raise ModelRefused(f"{path} must be a list of modules with type and path") from error
 
 
 def _inside(path: Path, relative: str) -> str:
+    """Raises ModelRefused, or TypeError if it is not a text."""
     if Path(relative).is_absolute() or ".." in Path(relative).parts:
         raise ModelRefused(f"{path} has a module outside of the model's directory: {relative}")
     return relative
@@ -169,14 +170,14 @@ def _pooling(path: Path, config: Mapping[str, Any]) -> tuple[Pooling, ...]:
     """The poolings; the default is mean, as in sentence-transformers."""
     if "pooling_mode" in config:
         given = config["pooling_mode"]
-        modes = [given] if isinstance(given, str) else list(given or [])
+        modes = given if isinstance(given, list) else [given]
     else:
         modes = [mode for key, mode in _OLD_POOLING.items() if config.get(key)] or ["mean"]
-    unknown = [str(mode) for mode in modes if mode not in set(Pooling)]
+    unknown = [str(mode) for mode in modes if mode not in tuple(Pooling)]  # by equality, since it may be a list
     if unknown or not modes:
         raise ModelRefused(
-            f"{path} pools by {', '.join(unknown) or 'nothing'}, but only {', '.join(Pooling)} are supported: "
-            "use another model"
+            f"{path} pools by {', '.join(unknown) or 'nothing'} (pooling_mode), but only {', '.join(Pooling)} are "
+            "supported: use another model"
         )
     return tuple(Pooling(mode) for mode in modes)
 

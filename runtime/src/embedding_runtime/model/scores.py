@@ -6,7 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from embedding_runtime.model.files import ModelRefused, object_in
+from embedding_runtime.model.body import architecture_of
+from embedding_runtime.model.files import ModelRefused, object_in, typed
 
 __all__ = ["Problem", "ScoreTokens", "Scores"]
 
@@ -81,32 +82,31 @@ class Scores:
         """
         path = directory / "config.json"
         config = object_in(path)
-        architecture = next(iter(config.get("architectures") or []), "unknown")
+        architecture = architecture_of(path, config) or "unknown"
         suffix = "" if outputs else "ForSequenceClassification" if tokens is None else "ForCausalLM"
         if not architecture.endswith(suffix):
             which = "cross-encoders" if tokens is None else "cross-encoders with LogitScore"
             raise ModelRefused(
                 f"{path} has the architecture {architecture}, but of {which} only ...{suffix} is supported"
             )
-        names = config.get("id2label")
-        labels = config.get("num_labels", 2) if names is None else len(names)
+        names: Mapping[str, Any] = typed(path, config, "id2label", {})
+        labels = config.get("num_labels", 2) if config.get("id2label") is None else len(names)
         if tokens is not None or outputs is not None:
-            names, labels = None, outputs or 1
+            names, labels = {}, outputs or 1
         if not isinstance(labels, int) or labels < 1:
             raise ModelRefused(f"{path} has {labels} labels, but a cross-encoder needs at least one")
         activation = _SIGMOID if labels == 1 else _IDENTITY
         foreign = []
-        for name in (saved, _activation(config)):
+        for name in (saved, _activation(path, config)):
             if name is not None and str(name).startswith("torch."):
                 activation = name
                 break
             if name is not None:
                 foreign.append(name)
-        problem = config.get("problem_type") or Problem.SINGLE_LABEL
+        problem = typed(path, config, "problem_type", str(Problem.SINGLE_LABEL))
         if problem not in set(Problem):
             raise ModelRefused(f"{path} has problem_type {problem!r}, which must be one of {', '.join(Problem)}")
-        given = names if isinstance(names, dict) else {}
-        named = tuple(str(given.get(str(label), f"LABEL_{label}")) for label in range(labels))
+        named = tuple(str(names.get(str(label), f"LABEL_{label}")) for label in range(labels))
         return cls(labels, activation, architecture, named, tokens, Problem(problem)), tuple(
             f"activation {activation}: the files have {name}, which is not a class of torch" for name in foreign
         )
@@ -125,9 +125,9 @@ _SIGMOID = "torch.nn.modules.activation.Sigmoid"
 _IDENTITY = "torch.nn.modules.linear.Identity"
 
 
-def _activation(config: Mapping[str, Any]) -> Any:
+def _activation(path: Path, config: Mapping[str, Any]) -> Any:
     """The activation in config.json, from releases before 5.4, or with another key before 4.0."""
-    since_4 = config.get("sentence_transformers") or {}
+    since_4: Mapping[str, Any] = typed(path, config, "sentence_transformers", {})
     if "activation_fn" in since_4:
         return since_4["activation_fn"]
     return config.get("sbert_ce_default_activation_function")

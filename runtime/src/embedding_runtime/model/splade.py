@@ -50,6 +50,6 @@ class Splade:
 
 def _one_of(kind: type[StrEnum], path: Path, config: Mapping[str, Any], key: str, default: str) -> str:
     given = config.get(key, default)
-    if given not in set(kind):
+    if given not in tuple(kind):  # by equality, since it may be a list
         raise ModelRefused(f"{path} has {key} {given!r}, but only {' and '.join(kind)} are supported")
     return str(given)

@@ -10,7 +10,7 @@ from tokenizers import Encoding, Tokenizer, normalizers
 
 from embedding_runtime.model import ModelRefused, ModelSpec, Side
 from embedding_runtime.model.chat_template import ChatTemplate
-from embedding_runtime.model.files import refuse_pointer
+from embedding_runtime.model.files import is_of_library, refuse_pointer
 from embedding_runtime.model.words import KnownWords
 from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
 
@@ -60,7 +60,11 @@ class TextTokenizer:
         refuse_pointer(path)
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises nothing narrower
+            for other in (None, _ANY_TEXT):
+                self._tokenizer.encode(_ANY_TEXT, other)  # panics if its template has an unknown token
+        except BaseException as error:  # tokenizers raises nothing narrower; a panic is no Exception
+            if not is_of_library(error):
+                raise
             raise ModelRefused(f"{path} is not a valid tokenizer: {error}") from error
         # The file has settings of its last user, such as truncation and padding to 128 tokens in MiniLM's.
         self._tokenizer.no_truncation()

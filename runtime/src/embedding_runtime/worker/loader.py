@@ -16,6 +16,7 @@ import gc
 import json
 import logging
 import os
+import select
 import socket
 import sys
 import threading
@@ -43,6 +44,8 @@ def main(argv: Sequence[str]) -> int:
     """Run until the supervisor closes the socket. Exit code 1: the model cannot be served."""
     end_with_parent()
     control = socket.socket(fileno=int(argv[0]))
+    if _is_closed(control):  # the supervisor exited before: loading would take minutes for nobody
+        return 0
     share: Mapping[str, Any] = json.loads(argv[1])
     args = ServeArgs.from_argv(argv[2:])
     logs.configure(args.log_format, sees_texts=False)
@@ -67,6 +70,13 @@ def main(argv: Sequence[str]) -> int:
             pid = _fork(partial(_work, control, link, {**share, **request}, loads))
         control.send(json.dumps({"number": request["number"], "pid": pid}).encode())
     return 0
+
+
+def _is_closed(control: socket.socket) -> bool:
+    """Whether the supervisor has exited."""
+    gone = select.poll()
+    gone.register(control, select.POLLHUP)
+    return bool(gone.poll(0))
 
 
 def _requests(control: socket.socket, flags: int = 0) -> Iterator[tuple[Mapping[str, Any], socket.socket]]:

@@ -19,6 +19,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.chat_template import ChatTemplate
 from embedding_runtime.model.tokenizer import TextTokenizer
+from embedding_runtime.worker.backends.refusals import refused
 
 __all__ = ["Checked", "check", "check_pairs", "reference"]
 
@@ -165,13 +166,10 @@ def _make_directory(path: Path) -> None:
 
 def reference(spec: ModelSpec) -> PreTrainedTokenizerBase:
     """The tokenizer of transformers. Raises ModelRefused."""
-    try:
+    remedy = "" if spec.remote_code else " (code that comes with a model needs --trust_remote_code=true)"
+    with refused(spec, f"transformers cannot load the tokenizer in {spec.directory}{remedy}"):
         found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             spec.directory, local_files_only=True, trust_remote_code=spec.remote_code
         )
-    except (ImportError, OSError, ValueError) as error:  # a missing class or package
-        remedy = "" if spec.remote_code else " (code that comes with a model needs --trust_remote_code=true)"
-        raise ModelRefused(
-            f"transformers cannot load the tokenizer in {spec.directory}{remedy}: {' '.join(str(error).split())}"
-        ) from error
+        found("")  # it reads some settings only now
     return found

@@ -25,6 +25,7 @@ from embedding_runtime.worker.backends import own_module, scoring, splade, token
 from embedding_runtime.worker.backends.pooling import Head
 from embedding_runtime.worker.backends.probes import as_pairs, probe_texts
 from embedding_runtime.worker.backends.ragged import RaggedTensors
+from embedding_runtime.worker.backends.refusals import refused
 
 __all__ = ["ApplyHead", "Loaded", "load"]
 
@@ -80,9 +81,10 @@ _ENCODERS: Mapping[str, Any] = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "u
 
 
 def _weights(spec: ModelSpec) -> PreTrainedModel:
-    try:
+    with refused(spec, f"transformers cannot load {spec.directory / 'config.json'}"):
         config = AutoConfig.from_pretrained(spec.directory, local_files_only=True, trust_remote_code=spec.remote_code)
-        config.use_cache = False  # nothing is generated
+    config.use_cache = False  # nothing is generated
+    with refused(spec, f"transformers cannot load {spec.directory}"):
         model, loading = _class(spec, config.model_type).from_pretrained(
             spec.directory,
             config=config,
@@ -91,8 +93,6 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
             trust_remote_code=spec.remote_code,
             output_loading_info=True,
         )
-    except (ImportError, OSError, ValueError) as error:  # missing or invalid files
-        raise ModelRefused(f"transformers cannot load {spec.directory}: {' '.join(str(error).split())}") from error
     # transformers initializes missing weights randomly. Its pooler is not used for vectors.
     missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
     if missing and not spec.remote_code and remote_code.has_code(spec.root):
