@@ -93,6 +93,7 @@ def test_the_model_list_describes_the_vectors(fake_server: RuntimeServer) -> Non
         "sizes_source": "",
         "truncate": "off",
         "kind": "embedding model",
+        "outputs": ["dense"],
         "pooling": "mean",
         "normalized": True,
         "similarity": "cosine",
