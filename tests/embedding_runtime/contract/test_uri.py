@@ -11,6 +11,7 @@ from embedding_runtime.contract import BadUri, FileUri, ForeignUri, HuggingFaceU
         ("hf://owner/name", HuggingFaceUri("owner/name")),
         ("hf://sentence-transformers/all-MiniLM-L6-v2", HuggingFaceUri("sentence-transformers/all-MiniLM-L6-v2")),
         ("hf://owner/name:v1.0", HuggingFaceUri("owner/name", "v1.0")),
+        ("hf://owner/name@v1.0", HuggingFaceUri("owner/name", "v1.0")),
         ("hf://owner/name:refs/pr/3", HuggingFaceUri("owner/name", "refs/pr/3")),
         ("pvc://claim/models/minilm", PvcUri("claim", PurePosixPath("models/minilm"))),
         ("pvc://claim", PvcUri("claim", PurePosixPath())),
@@ -24,6 +25,13 @@ def test_an_address_means(text: str, meaning: ModelUri) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["hf://owner/name", "hf://owner/name:v1", "pvc://claim", "pvc://claim/a/b", "file:///a/b"]
+)
+def test_a_uri_is_shown_as_it_was_written(text: str) -> None:
+    assert str(parse_uri(text)) == text
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
@@ -32,6 +40,7 @@ def test_an_address_means(text: str, meaning: ModelUri) -> None:
         "hf://name",
         "hf://a/b/c",
         "hf://owner/name:",
+        "hf://owner/name@",
         "hf://owner/na--me",
         "hf://owner/../name",
         "hf://-owner/name",

@@ -1,14 +1,22 @@
-"""URIs of models: `hf://owner/name[:revision]`, `pvc://claim/path`, `file:///path`; others are foreign."""
+"""URIs of models. Those that the built-in initializer does not download are foreign.
+
+hf://owner/name[:revision], or hf://owner/name@revision
+pvc://claim/path
+file:///path
+"""
 
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-__all__ = ["BadUri", "FileUri", "ForeignUri", "HuggingFaceUri", "ModelUri", "PvcUri", "parse_uri"]
+__all__ = ["SCHEMES", "BadUri", "FileUri", "ForeignUri", "HuggingFaceUri", "ModelUri", "PvcUri", "parse_uri"]
+
+SCHEMES = ("hf://", "pvc://", "file://")
+"""What the built-in initializer downloads."""
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>\S+)")
 _REPO_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"  # huggingface_hub.utils.validate_repo_id
-_HUGGING_FACE = re.compile(rf"(?P<repo>{_REPO_PART}/{_REPO_PART})(?::(?P<revision>[A-Za-z0-9._/-]+))?")
+_HUGGING_FACE = re.compile(rf"(?P<repo>{_REPO_PART}/{_REPO_PART})(?:[:@](?P<revision>[A-Za-z0-9._/-]+))?")
 _CLAIM = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")  # a DNS subdomain, as Kubernetes names claims
 
 
@@ -23,6 +31,9 @@ class HuggingFaceUri:
     repo_id: str
     revision: str | None = None
 
+    def __str__(self) -> str:
+        return f"hf://{self.repo_id}:{self.revision}" if self.revision else f"hf://{self.repo_id}"
+
 
 @dataclass(frozen=True)
 class PvcUri:
@@ -31,12 +42,18 @@ class PvcUri:
     claim: str
     path: PurePosixPath
 
+    def __str__(self) -> str:
+        return f"pvc://{PurePosixPath(self.claim) / self.path}"
+
 
 @dataclass(frozen=True)
 class FileUri:
     """A directory in the file system of the initializer."""
 
     path: PurePosixPath
+
+    def __str__(self) -> str:
+        return f"file://{self.path}"
 
 
 @dataclass(frozen=True)

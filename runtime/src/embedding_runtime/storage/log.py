@@ -1,6 +1,5 @@
 """A log on stderr that removes secrets."""
 
-import logging
 from collections.abc import Iterable, Mapping
 from typing import TextIO
 from urllib.parse import urlsplit
@@ -8,11 +7,10 @@ from urllib.parse import urlsplit
 __all__ = ["Log", "secrets_in"]
 
 
-class Log(logging.Handler):
-    """Writes plain lines, and records of libraries as a logging handler. Secrets are replaced by ***."""
+class Log:
+    """Writes plain lines. Secrets are replaced by ***."""
 
     def __init__(self, stream: TextIO, secrets: Iterable[str]) -> None:
-        super().__init__()
         self._stream = stream
         self._secrets = sorted(secrets, key=len, reverse=True)  # one may contain another
 
@@ -22,9 +20,6 @@ class Log(logging.Handler):
             text = text.replace(secret, "***")
         self._stream.write(f"{text}\n")
         self._stream.flush()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.say(f"{record.name}: {' '.join(record.getMessage().split())}")
 
 
 def secrets_in(environ: Mapping[str, str]) -> list[str]:
