@@ -2,7 +2,16 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from embedding_runtime.contract import BadUri, FileUri, ForeignUri, HuggingFaceUri, ModelUri, PvcUri, parse_uri
+from embedding_runtime.contract import (
+    BadUri,
+    FileUri,
+    ForeignUri,
+    HuggingFaceUri,
+    ModelUri,
+    ObjectStoreUri,
+    PvcUri,
+    parse_uri,
+)
 
 
 @pytest.mark.parametrize(
@@ -16,7 +25,11 @@ from embedding_runtime.contract import BadUri, FileUri, ForeignUri, HuggingFaceU
         ("pvc://claim/models/minilm", PvcUri("claim", PurePosixPath("models/minilm"))),
         ("pvc://claim", PvcUri("claim", PurePosixPath())),
         ("file:///models/minilm", FileUri(PurePosixPath("/models/minilm"))),
-        ("s3://bucket/key", ForeignUri("s3")),
+        ("s3://bucket/a/key/", ObjectStoreUri("s3", "bucket", "a/key")),
+        ("gs://bucket", ObjectStoreUri("gs", "bucket", "")),
+        ("az://container/model", ObjectStoreUri("az", "container", "model")),
+        ("https://me.blob.core.windows.net/box/a%20b", ObjectStoreUri("az", "box", "a b", "me")),
+        ("oci://registry/model", ForeignUri("oci")),
         ("https://host/model.tar", ForeignUri("https")),
     ],
 )
@@ -25,7 +38,17 @@ def test_an_address_means(text: str, meaning: ModelUri) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["hf://owner/name", "hf://owner/name:v1", "pvc://claim", "pvc://claim/a/b", "file:///a/b"]
+    "text",
+    [
+        "hf://owner/name",
+        "hf://owner/name:v1",
+        "pvc://claim",
+        "pvc://claim/a/b",
+        "file:///a/b",
+        "s3://bucket",
+        "gs://bucket/a/b",
+        "https://me.blob.core.windows.net/container/a",
+    ],
 )
 def test_a_uri_is_shown_as_it_was_written(text: str) -> None:
     assert str(parse_uri(text)) == text
@@ -50,6 +73,11 @@ def test_a_uri_is_shown_as_it_was_written(text: str) -> None:
         "pvc://claim/../../etc",
         "file://relative",
         "file:///a/../b",
+        "s3://",
+        "s3://bucket/../other",
+        "gs://-bucket/model",
+        "https://me.you.blob.core.windows.net/container/a",
+        "https://me.blob.core.windows.net/",
         "HF://owner/name",
     ],
 )
@@ -57,3 +85,9 @@ def test_an_invalid_uri_is_quoted(text: str) -> None:
     with pytest.raises(BadUri) as caught:
         parse_uri(text)
     assert repr(text) in str(caught.value)
+
+
+def test_a_sas_token_in_a_uri_is_refused_and_not_quoted() -> None:
+    with pytest.raises(BadUri, match="put a SAS token into AZURE_STORAGE_SAS_KEY") as caught:
+        parse_uri("https://me.blob.core.windows.net/container/a?sv=2021&sig=hush")
+    assert "hush" not in str(caught.value)

@@ -19,7 +19,7 @@ def test_help_shows_the_addresses_and_examples() -> None:
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("s3://bucket/model", "use a storage container that supports s3://"),
+        ("oci://registry/model", "use a storage container that supports oci://"),
         ("hf://all-MiniLM-L6-v2", "use hf://owner/name or hf://owner/name:revision"),
         ("pvc://Claim/model", "use pvc://claim/path"),
         ("file://model", "use file:///absolute/path"),

@@ -37,6 +37,7 @@ from embedding_runtime.contract.uri import (
     ForeignUri,
     HuggingFaceUri,
     ModelUri,
+    ObjectStoreUri,
     PvcUri,
     parse_uri,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "Kind",
     "LogFormat",
     "ModelUri",
+    "ObjectStoreUri",
     "PvcUri",
     "Quantization",
     "ServeArgs",

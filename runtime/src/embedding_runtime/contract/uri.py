@@ -8,16 +8,31 @@ file:///path
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Literal
+from urllib.parse import unquote
 
-__all__ = ["SCHEMES", "BadUri", "FileUri", "ForeignUri", "HuggingFaceUri", "ModelUri", "PvcUri", "parse_uri"]
+__all__ = [
+    "SCHEMES",
+    "BadUri",
+    "FileUri",
+    "ForeignUri",
+    "HuggingFaceUri",
+    "ModelUri",
+    "ObjectStoreUri",
+    "PvcUri",
+    "parse_uri",
+]
 
-SCHEMES = ("hf://", "pvc://", "file://")
+SCHEMES = ("hf://", "s3://", "gs://", "az://", "https://ACCOUNT.blob.core.windows.net/", "pvc://", "file://")
 """What the built-in initializer downloads."""
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>\S+)")
 _REPO_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"  # huggingface_hub.utils.validate_repo_id
 _HUGGING_FACE = re.compile(rf"(?P<repo>{_REPO_PART}/{_REPO_PART})(?:[:@](?P<revision>[A-Za-z0-9._/-]+))?")
 _CLAIM = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")  # a DNS subdomain, as Kubernetes names claims
+
+_BUCKET = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,220}[A-Za-z0-9])?")
+_AZURE_HOST = ".blob.core.windows.net"
 
 
 class BadUri(ValueError):
@@ -57,13 +72,28 @@ class FileUri:
 
 
 @dataclass(frozen=True)
+class ObjectStoreUri:
+    """Objects of a bucket (of Azure: a container) below a path, or the archive there."""
+
+    scheme: Literal["s3", "gs", "az"]
+    bucket: str
+    path: str
+    account: str | None = None
+    """Azure's, if the URI names it."""
+
+    def __str__(self) -> str:
+        root = f"https://{self.account}{_AZURE_HOST}/" if self.account else f"{self.scheme}://"
+        return f"{root}{self.bucket}/{self.path}".rstrip("/")
+
+
+@dataclass(frozen=True)
 class ForeignUri:
     """A URI with a scheme that the built-in initializer does not support, but a storage container may."""
 
     scheme: str
 
 
-ModelUri = HuggingFaceUri | PvcUri | FileUri | ForeignUri
+ModelUri = HuggingFaceUri | ObjectStoreUri | PvcUri | FileUri | ForeignUri
 
 
 def parse_uri(text: str) -> ModelUri:
@@ -87,4 +117,20 @@ def parse_uri(text: str) -> ModelUri:
         if not path.is_absolute() or ".." in path.parts:
             raise BadUri(f"{text!r} is not a valid directory: use file:///absolute/path, without '..'")
         return FileUri(path)
+    if scheme in ("s3", "gs", "az") or (scheme == "https" and rest.partition("/")[0].endswith(_AZURE_HOST)):
+        return _object_store(text, scheme, rest)
     return ForeignUri(scheme)
+
+
+def _object_store(text: str, scheme: str, rest: str) -> ObjectStoreUri:
+    host, account = "", None
+    if scheme == "https":
+        host, _, rest = rest.partition("/")
+        account, rest, scheme = host.removesuffix(_AZURE_HOST), unquote(rest), "az"
+    if host and "?" in rest:
+        raise BadUri(f"{text.partition('?')[0]!r} has a query: put a SAS token into AZURE_STORAGE_SAS_KEY instead")
+    bucket, _, path = rest.partition("/")
+    if not _BUCKET.fullmatch(bucket) or ".." in path.split("/") or (account is not None and not account.isalnum()):
+        form = f"https://account{_AZURE_HOST}/container/path" if host else f"{scheme}://bucket/path"
+        raise BadUri(f"{text!r} is not a valid place in an object store: use {form}, without '..'")
+    return ObjectStoreUri(scheme, bucket, path.strip("/"), account)  # type: ignore[arg-type] # one of the three

@@ -22,7 +22,19 @@ class Log:
         self._stream.flush()
 
 
+_SECRETS = (
+    "HF_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_SAS_KEY",
+    "AZURE_STORAGE_TOKEN",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+)
+
+
 def secrets_in(environ: Mapping[str, str]) -> list[str]:
-    """The secrets: the token, and credentials in the hub's URL."""
+    """The secrets: tokens and keys of sources, and credentials in the hub's URL."""
     credentials, at, _ = urlsplit(environ.get("HF_ENDPOINT", "")).netloc.rpartition("@")
-    return [secret for secret in (environ.get("HF_TOKEN", "").strip(), credentials + at) if secret]
+    return [secret for secret in (*(environ.get(name, "").strip() for name in _SECRETS), credentials + at) if secret]

@@ -7,12 +7,17 @@ module is imported only for a URI of its kind.
 import importlib
 from collections.abc import Mapping
 
-from embedding_runtime.contract import FileUri, HuggingFaceUri, ModelUri, PvcUri
+from embedding_runtime.contract import FileUri, HuggingFaceUri, ModelUri, ObjectStoreUri, PvcUri
 from embedding_runtime.storage.source import Source
 
 __all__ = ["open_source"]
 
-_MODULES: Mapping[type[ModelUri], str] = {FileUri: "local", HuggingFaceUri: "hugging_face", PvcUri: "local"}
+_MODULES: Mapping[type[ModelUri], str] = {
+    FileUri: "local",
+    HuggingFaceUri: "hugging_face",
+    ObjectStoreUri: "object_store",
+    PvcUri: "local",
+}
 
 
 def open_source(uri: ModelUri, environ: Mapping[str, str]) -> Source:
