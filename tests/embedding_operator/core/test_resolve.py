@@ -285,8 +285,10 @@ class TestStorageContainers:
         assert problem.reason == "StorageContainerNotFound"
         assert words in problem.message
 
-    @pytest.mark.parametrize("uri", ["s3://bucket/m", "gs://bucket/m", "az://box/m"])
-    def test_an_object_store_needs_no_storage_container(self, uri: str) -> None:
+    @pytest.mark.parametrize(
+        "uri", ["s3://bucket/m", "gs://bucket/m", "az://box/m", "https://host/m.tar.gz", "http://host/m.zip"]
+    )
+    def test_an_object_store_or_a_web_server_needs_no_storage_container(self, uri: str) -> None:
         assert _resolve(a_service(model={"storageUri": uri})).fetcher.kind == "BuiltIn"
 
     def test_a_uri_that_only_a_storage_container_knows_is_left_to_its_image(self) -> None:

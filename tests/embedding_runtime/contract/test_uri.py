@@ -6,6 +6,7 @@ from embedding_runtime.contract import (
     BadUri,
     FileUri,
     ForeignUri,
+    HttpUri,
     HuggingFaceUri,
     ModelUri,
     ObjectStoreUri,
@@ -30,7 +31,8 @@ from embedding_runtime.contract import (
         ("az://container/model", ObjectStoreUri("az", "container", "model")),
         ("https://me.blob.core.windows.net/box/a%20b", ObjectStoreUri("az", "box", "a b", "me")),
         ("oci://registry/model", ForeignUri("oci")),
-        ("https://host/model.tar", ForeignUri("https")),
+        ("https://host/model.tar", HttpUri("https://host/model.tar")),
+        (f"http://host:80/a.zip#sha256={'0A' * 32}", HttpUri("http://host:80/a.zip", "0a" * 32)),
     ],
 )
 def test_an_address_means(text: str, meaning: ModelUri) -> None:
@@ -78,6 +80,12 @@ def test_a_uri_is_shown_as_it_was_written(text: str) -> None:
         "gs://-bucket/model",
         "https://me.you.blob.core.windows.net/container/a",
         "https://me.blob.core.windows.net/",
+        "https://host",
+        "https://host/",
+        "http:///model.tar",
+        "https://host:port/model.tar",
+        "https://host/model.tar#sha256=0a",
+        "https://host/model.tar#md5=0a",
         "HF://owner/name",
     ],
 )
@@ -91,3 +99,9 @@ def test_a_sas_token_in_a_uri_is_refused_and_not_quoted() -> None:
     with pytest.raises(BadUri, match="put a SAS token into AZURE_STORAGE_SAS_KEY") as caught:
         parse_uri("https://me.blob.core.windows.net/container/a?sv=2021&sig=hush")
     assert "hush" not in str(caught.value)
+
+
+def test_what_may_be_a_secret_in_an_address_is_not_shown() -> None:
+    uri = parse_uri("https://user:hush@host:1/a/model.tar.gz?signature=hush")
+    assert "hush" not in f"{uri} {uri!r}"
+    assert str(uri) == "https://host:1/a/model.tar.gz"

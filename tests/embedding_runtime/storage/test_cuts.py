@@ -4,6 +4,7 @@ not sent again.
 
 import io
 import random
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from support.cutting_proxy import CuttingProxy
 from support.fake_hub import FakeHub
 from support.initializer import a_model, files_of
 from support.storage_servers import STORES, running
+from support.web_server import WebServer
 
 MODEL: Mapping[str, bytes] = {
     "config.json": b"{}",
@@ -51,6 +53,18 @@ def _hub(directory: Path) -> Iterator[Served]:
         yield Served("hf://owner/name", proxy, {"HF_ENDPOINT": proxy.url})
 
 
+@contextmanager
+def _web(directory: Path) -> Iterator[Served]:
+    directory.mkdir()
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in MODEL.items():
+            archive.writestr(name, content)
+    (directory / "model.zip").write_bytes(out.getvalue())
+    with WebServer(directory) as server, CuttingProxy(server.port) as proxy:
+        yield Served(f"{proxy.url}/model.zip", proxy, {})
+
+
 def _store(scheme: str) -> Callable[[Path], AbstractContextManager[Served]]:
     @contextmanager
     def serve(directory: Path) -> Iterator[Served]:
@@ -62,6 +76,7 @@ def _store(scheme: str) -> Callable[[Path], AbstractContextManager[Served]]:
 
 SOURCES: Mapping[str, Callable[[Path], AbstractContextManager[Served]]] = {
     "hf": _hub,
+    "http": _web,
     **{scheme: _store(scheme) for scheme in STORES},
 }
 

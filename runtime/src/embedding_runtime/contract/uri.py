@@ -3,19 +3,22 @@
 hf://owner/name[:revision], or hf://owner/name@revision
 pvc://claim/path
 file:///path
+s3://bucket/path, gs://bucket/path, az://container/path, https://account.blob.core.windows.net/container/path
+https://host/path/name.tar.gz[#sha256=DIGEST], http://...
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 __all__ = [
     "SCHEMES",
     "BadUri",
     "FileUri",
     "ForeignUri",
+    "HttpUri",
     "HuggingFaceUri",
     "ModelUri",
     "ObjectStoreUri",
@@ -23,7 +26,7 @@ __all__ = [
     "parse_uri",
 ]
 
-SCHEMES = ("hf://", "s3://", "gs://", "az://", "https://ACCOUNT.blob.core.windows.net/", "pvc://", "file://")
+SCHEMES = ("hf://", "s3://", "gs://", "az://", "https://", "http://", "pvc://", "file://")
 """What the built-in initializer downloads."""
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>\S+)")
@@ -31,6 +34,7 @@ _REPO_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"  # huggingface_h
 _HUGGING_FACE = re.compile(rf"(?P<repo>{_REPO_PART}/{_REPO_PART})(?:[:@](?P<revision>[A-Za-z0-9._/-]+))?")
 _CLAIM = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")  # a DNS subdomain, as Kubernetes names claims
 
+_SHA256 = re.compile(r"sha256=([0-9a-fA-F]{64})")
 _BUCKET = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,220}[A-Za-z0-9])?")
 _AZURE_HOST = ".blob.core.windows.net"
 
@@ -87,13 +91,37 @@ class ObjectStoreUri:
 
 
 @dataclass(frozen=True)
+class HttpUri:
+    """A file of a web server: an archive by its name, or a single file."""
+
+    url: str = field(repr=False)
+    """Without the fragment. The user and the query may be secrets, and are not shown."""
+    sha256: str | None = None
+
+    @property
+    def host(self) -> str:
+        """Scheme, host and port."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return unquote(urlsplit(self.url).path).rpartition("/")[2]
+
+    def __str__(self) -> str:
+        digest = f"#sha256={self.sha256}" if self.sha256 else ""
+        return f"{self.host}{urlsplit(self.url).path}{digest}"
+
+
+@dataclass(frozen=True)
 class ForeignUri:
     """A URI with a scheme that the built-in initializer does not support, but a storage container may."""
 
     scheme: str
 
 
-ModelUri = HuggingFaceUri | ObjectStoreUri | PvcUri | FileUri | ForeignUri
+ModelUri = HuggingFaceUri | ObjectStoreUri | HttpUri | PvcUri | FileUri | ForeignUri
 
 
 def parse_uri(text: str) -> ModelUri:
@@ -119,6 +147,8 @@ def parse_uri(text: str) -> ModelUri:
         return FileUri(path)
     if scheme in ("s3", "gs", "az") or (scheme == "https" and rest.partition("/")[0].endswith(_AZURE_HOST)):
         return _object_store(text, scheme, rest)
+    if scheme in ("http", "https"):
+        return _http(text)
     return ForeignUri(scheme)
 
 
@@ -134,3 +164,20 @@ def _object_store(text: str, scheme: str, rest: str) -> ObjectStoreUri:
         form = f"https://account{_AZURE_HOST}/container/path" if host else f"{scheme}://bucket/path"
         raise BadUri(f"{text!r} is not a valid place in an object store: use {form}, without '..'")
     return ObjectStoreUri(scheme, bucket, path.strip("/"), account)  # type: ignore[arg-type] # one of the three
+
+
+def _http(text: str) -> HttpUri:
+    url, hash_mark, fragment = text.partition("#")
+    digest = _SHA256.fullmatch(fragment)
+    uri = HttpUri(url, digest[1].lower() if digest else None)
+    try:
+        is_valid = bool(urlsplit(url).hostname) and urlsplit(url).port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid or uri.name in ("", ".", "..") or (hash_mark and digest is None):
+        shown = text.partition("?")[0].rpartition("@")[2]
+        raise BadUri(
+            f"{shown!r} is not a valid address of a file: use https://host/path/name.tar.gz, and #sha256= with 64 "
+            "digits to verify it"
+        )
+    return uri

@@ -44,8 +44,8 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    log = Log(sys.stderr, secrets_in(os.environ))
     arguments = _Parser().parse_args(argv)
+    log = Log(sys.stderr, secrets_in(os.environ, arguments.uri))
     directory: Path = arguments.directory.absolute()
     _stop_at_once_on_signals(directory)
     try:

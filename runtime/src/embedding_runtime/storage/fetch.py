@@ -2,8 +2,8 @@
 
 import shutil
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import closing, suppress
-from pathlib import Path
+from contextlib import closing
+from pathlib import Path, PurePosixPath
 from time import monotonic
 from typing import Any
 
@@ -12,11 +12,13 @@ from embedding_runtime.contract import (
     BadUri,
     DownloadVerdict,
     ForeignUri,
+    HttpUri,
     HuggingFaceUri,
     ModelUri,
     parse_uri,
 )
 from embedding_runtime.git_lfs import pointer_problem
+from embedding_runtime.storage.archive import BadArchive, Limits, is_archive, model_root, unpack
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.journal import Journal, plan_of
 from embedding_runtime.storage.log import Log
@@ -48,10 +50,22 @@ def fetch(text: str, directory: Path, environ: Mapping[str, str], log: Log, retr
         log.say(f"{directory} already exists: nothing to do")
         return
     try:
+        limits = Limits.from_environ(environ)
+    except ValueError as error:
+        raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{uri}: {error}") from error
+    began = monotonic()
+    try:
         with staged(directory) as staging, closing(open_source(uri, environ)) as source:
-            _Download(uri, source, staging, log, retries or Retries(log.say)).run(directory, environ)
+            download = _Download(uri, source, staging, log, retries or Retries(log.say))
+            codes = download.run(limits, with_code=trusts_code(environ))
     except OSError as error:
         raise cannot_write(f"{uri}: {directory}: ", error) from error
+    seconds = max(monotonic() - began, 0.001)
+    code = "".join(f", with the code of {repository} at commit {commit}" for repository, commit in codes.items())
+    log.say(
+        f"downloaded {uri} to {directory}: {megabytes(download.size)} in {seconds:.1f} seconds "
+        f"({megabytes(download.transferred / seconds)}/s), {len(download.sha256)} files{code}"
+    )
 
 
 class _Download:
@@ -60,64 +74,108 @@ class _Download:
     def __init__(self, uri: ModelUri, source: Source, staging: Path, log: Log, retries: Retries) -> None:
         self._uri, self._source, self._staging, self._log, self._retries = uri, source, staging, log, retries
         self._into = staging / "model"
-        self._sha256: dict[str, str] = {}
-        self._began, self._fetched = monotonic(), 0
+        self.sha256: dict[str, str] = {}
+        """Of each file of the model."""
+        self.size = self.transferred = 0
 
-    def run(self, directory: Path, environ: Mapping[str, str]) -> None:
-        """Download the model; `directory` is what it is going to be called."""
+    def run(self, limits: Limits, *, with_code: bool) -> Mapping[str, str]:
+        """Download the model. Returns the commits of other repositories whose code was downloaded. Raises NoModel."""
         listing = self._list(self._source)
-        files = _selected(self._source, listing)
+        if (problem := bad_names(listing.files)) is not None:
+            raise self._failed(f"{problem}: nothing was downloaded")
+        archive = next((path for path in listing.files if len(listing.files) == 1 and is_archive(path)), None)
+        if archive is not None:
+            self._get(listing, listing.files, self._staging / "archive")
+            self.sha256 = self._unpack(self._staging / "archive" / archive, limits)
+        else:
+            is_file = isinstance(self._uri, HttpUri)
+            chosen = list(listing.files) if is_file else self._select(listing.files, listing.place)
+            self.sha256 = self._get(listing, chosen, self._into)
+        self._refuse_pointers(listing.place)
         codes: Mapping[str, str] = {}
-        at_commit = f" at commit {listing.version}" if listing.version else ""
-        with closing(Journal(self._staging / "journal", plan_of(str(self._uri), listing, files))) as journal:
-            if journal.is_new:
-                shutil.rmtree(self._into)
-                self._into.mkdir()
-            self._transfer(self._source, files, self._into, f"files, {{size}}, of {self._uri}{at_commit}", journal)
-        _refuse_pointers(self._source, listing, files, self._into)
-        if isinstance(self._uri, HuggingFaceUri) and trusts_code(environ):
-            codes = self._code(str(listing.version))
+        if with_code and isinstance(self._uri, HuggingFaceUri):
+            codes = self._get_code(str(listing.version))
         self._write_note(listing, codes)
-        seconds = monotonic() - self._began
-        count, rate = len(self._sha256), megabytes(self._fetched / max(seconds, 0.001))
-        size = megabytes(sum((self._into / path).stat().st_size for path in self._sha256))
-        code = "".join(f", with the code of {repository} at commit {commit}" for repository, commit in codes.items())
-        self._log.say(
-            f"downloaded {self._uri} to {directory}: {size} in {seconds:.1f} seconds ({rate}/s), {count} files{code}"
-        )
+        self.size = sum((self._into / path).stat().st_size for path in self.sha256)
+        return codes
 
     def _list(self, source: Source) -> Listing:
         return self._retries.run(source.list, source)
 
-    def _transfer(self, source: Source, files: Collection[RemoteFile], into: Path, what: str, journal: Journal) -> None:
-        """Transfer files into a directory of the model, if they fit on its volume."""
-        missing = missing_bytes(files, journal)
+    def _get(self, listing: Listing, paths: Iterable[str], into: Path) -> dict[str, str]:
+        """Transfer files, and continue what an earlier process began with the same ones. Returns their SHA-256."""
+        files = [listing.files[path] for path in paths]
+        with closing(Journal(self._staging / "journal", plan_of(str(self._uri), listing, files))) as journal:
+            if journal.is_new:
+                shutil.rmtree(into, ignore_errors=True)
+            into.mkdir(exist_ok=True)
+            at_commit = f" at commit {listing.version}" if listing.version else ""
+            return self._transfer(self._source, files, into, f"of {self._uri}{at_commit}", journal)
+
+    def _transfer(
+        self, source: Source, files: Collection[RemoteFile], into: Path, what: str, journal: Journal
+    ) -> dict[str, str]:
+        """Transfer files into a directory, if they fit on its volume. Returns their SHA-256 by path."""
+        total, missing = sum(file.size for file in files), missing_bytes(files, journal)
         free = shutil.disk_usage(self._staging).free
         if free < missing:
-            raise NoModel(
-                DownloadVerdict.DOWNLOAD_FAILED,
-                f"{source.about}it needs {megabytes(missing)}, but the volume has {megabytes(free)} free: enlarge the "
-                "volume",
+            raise self._failed(
+                f"it needs {megabytes(missing)}, but the volume has {megabytes(free)} free: enlarge the volume"
             )
-        total = sum(file.size for file in files)
-        resumed = f", of which {megabytes(total - missing)} are there already" if missing < total else ""
-        self._log.say(f"downloading {len(files)} {what.format(size=megabytes(total))}{resumed}")
+        resumed = f", {megabytes(total - missing)} of them from an earlier attempt" if missing < total else ""
+        self._log.say(f"downloading {len(files)} files, {megabytes(total)}, {what}{resumed}")
         meter = Meter(total, total - missing)
         with progress(meter, self._log.say):
             found = Transfer(source, into, journal, meter, self._retries).run(files)
-        self._fetched += missing
-        prefix = into.relative_to(self._into).as_posix()
-        self._sha256.update({f"{prefix}/{path}".removeprefix("./"): digest for path, digest in found.items()})
+        self.transferred += missing
+        return found
 
-    def _code(self, commit: str) -> Mapping[str, str]:
+    def _select(self, paths: Iterable[str], place: str) -> list[str]:
+        """The files that a backend needs. Raises NoModel."""
+        chosen = wanted(paths)
+        if not is_model(chosen):
+            raise NoModel(
+                DownloadVerdict.MODEL_NOT_FOUND,
+                f"{self._uri} is not a model: {place} has neither config.json nor modules.json",
+            )
+        return chosen
+
+    def _unpack(self, archive: Path, limits: Limits) -> dict[str, str]:
+        """Unpack a model, which may be the archive's only directory. Returns the SHA-256 of its files by path."""
+        unpacked = self._staging / "unpacked"
+        shutil.rmtree(unpacked, ignore_errors=True)
+        try:
+            found = unpack(archive, unpacked, limits)
+        except BadArchive as error:
+            raise self._failed(f"{archive.name} {error}") from error
+        root = model_root(found)
+        inside = {PurePosixPath(path).relative_to(root).as_posix(): digest for path, digest in found.items()}
+        chosen = self._select(inside, archive.name)
+        shutil.rmtree(self._into)
+        for path in chosen:
+            (self._into / path).parent.mkdir(parents=True, exist_ok=True)
+            (unpacked / root / path).rename(self._into / path)
+        return {path: inside[path] for path in chosen}
+
+    def _refuse_pointers(self, place: str) -> None:
+        """Raises NoModel for a Git LFS pointer."""
+        for path in self.sha256:
+            if Path(path).suffix in _NEEDED and (problem := pointer_problem(self._into / path)) is not None:
+                raise NoModel(
+                    DownloadVerdict.MODEL_NOT_FOUND,
+                    f"{self._uri} is not a complete model: {problem.replace(str(self._into), place)}",
+                )
+
+    def _get_code(self, commit: str) -> Mapping[str, str]:
         from embedding_runtime.storage.remote_code import download_code  # noqa: PLC0415 for repositories of a hub alone
 
         def get(source: Source, files: Collection[RemoteFile], into: Path, what: str) -> None:
             journal_file = self._staging / "journal-of-code"
-            with suppress(FileNotFoundError):  # code is small: it is not resumed
-                journal_file.unlink()
+            journal_file.unlink(missing_ok=True)  # code is small: it is not resumed
             with closing(Journal(journal_file, "")) as journal:
-                self._transfer(source, files, into, what, journal)
+                found = self._transfer(source, files, into, what, journal)
+            place = into.relative_to(self._into)
+            self.sha256 |= {(place / path).as_posix(): digest for path, digest in found.items()}
 
         return download_code(self._source, commit, self._into, self._list, get)  # type: ignore[arg-type] # of a hub
 
@@ -125,44 +183,21 @@ class _Download:
         """A model that was copied from elsewhere keeps its origin; what its note says of its files must be true."""
         copied = read_note(self._into)
         for path, file in copied.get("files", {}).items():
-            if path in self._sha256 and self._sha256[path] != file.get("sha256"):
-                raise NoModel(
-                    DownloadVerdict.DOWNLOAD_FAILED,
-                    f"{self._source.about}{path} has the SHA-256 {self._sha256[path]}, but embedding-model.json beside "
-                    f"it says {file.get('sha256')}: copy the model again",
+            if path in self.sha256 and self.sha256[path] != file.get("sha256"):
+                raise self._failed(
+                    f"{path} has the SHA-256 {self.sha256[path]}, but embedding-model.json beside it says "
+                    f"{file.get('sha256')}: copy the model again"
                 )
         origin: dict[str, Any] = {"uri": str(self._uri)}
         if listing.version is not None:
             origin |= {"revision": listing.version} | ({"code": codes} if codes else {})
         elif copied:
             origin = {key: value for key, value in copied.items() if key != "files"}
-        write_note(self._into, origin, self._sha256)
+        write_note(self._into, origin, self.sha256)
 
-
-def _selected(source: Source, listing: Listing) -> list[RemoteFile]:
-    """The files to download. Raises NoModel."""
-    if (problem := bad_names(listing.files)) is not None:
-        raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{source.about}{problem}: nothing was downloaded")
-    paths = wanted(listing.files)
-    if not is_model(paths):
-        raise NoModel(
-            DownloadVerdict.MODEL_NOT_FOUND,
-            f"{source.about.removesuffix(': ')} is not a model: {listing.place} has neither config.json nor "
-            "modules.json",
-        )
-    return [listing.files[path] for path in paths]
+    def _failed(self, message: str) -> NoModel:
+        return NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self._source.about}{message}")
 
 
 _NEEDED = frozenset({".bin", ".json", ".safetensors"})
 """Suffixes of files that backends need: weights, configuration, tokenizer."""
-
-
-def _refuse_pointers(source: Source, listing: Listing, files: Iterable[RemoteFile], into: Path) -> None:
-    """Raises NoModel for a Git LFS pointer."""
-    for file in files:
-        if Path(file.path).suffix in _NEEDED and (problem := pointer_problem(into / file.path)) is not None:
-            raise NoModel(
-                DownloadVerdict.MODEL_NOT_FOUND,
-                f"{source.about.removesuffix(': ')} is not a complete model: "
-                f"{problem.replace(str(into), listing.place)}",
-            )

@@ -34,7 +34,11 @@ _SECRETS = (
 )
 
 
-def secrets_in(environ: Mapping[str, str]) -> list[str]:
-    """The secrets: tokens and keys of sources, and credentials in the hub's URL."""
-    credentials, at, _ = urlsplit(environ.get("HF_ENDPOINT", "")).netloc.rpartition("@")
-    return [secret for secret in (*(environ.get(name, "").strip() for name in _SECRETS), credentials + at) if secret]
+def secrets_in(environ: Mapping[str, str], uri: str = "") -> list[str]:
+    """The secrets: tokens and keys of sources, and credentials in URLs, of which a query may be a signature."""
+    secrets = [environ.get(name, "").strip() for name in _SECRETS]
+    secrets.append(environ.get("HTTP_AUTHORIZATION", "").strip().rpartition(" ")[2])
+    for url in (environ.get("HF_ENDPOINT", ""), uri):
+        credentials, at, _ = urlsplit(url).netloc.rpartition("@")
+        secrets += [credentials + at, urlsplit(url).query]
+    return [secret for secret in secrets if secret]

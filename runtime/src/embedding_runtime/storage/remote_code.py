@@ -65,7 +65,7 @@ def _download(source: HubSource, modules: Collection[str], into: Path, list_file
         )
     files = [file for path, file in listing.files.items() if path.endswith(".py")]
     place = repository_directory(into, source.repo_id)
-    get(source, files, place / "snapshots" / commit, f"Python files of {source.repo_id} at commit {commit}")
+    get(source, files, place / "snapshots" / commit, f"of {source.repo_id} at commit {commit}")
     (place / "refs").mkdir(exist_ok=True)
     for name in {"main", source.revision or "main"} - {commit}:
         ref = place / "refs" / name

@@ -7,7 +7,7 @@ the next process resumes, too. SHA-256 is computed as the parts arrive, from the
 import errno
 import hashlib
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class Transfer:
     meter: Meter
     retries: Retries
 
-    def run(self, files: Iterable[RemoteFile]) -> Mapping[str, str]:
+    def run(self, files: Iterable[RemoteFile]) -> dict[str, str]:
         """Transfer and verify files. Returns their SHA-256 by path. Raises NoModel."""
         try:
             states = [_State(file, self.into / file.path, self.journal.spans(file.path)) for file in files]
@@ -92,8 +92,10 @@ class Transfer:
                 state.add(0, state.file.size)
             problem = state.damage()
             if problem is not None:
-                damaged = True
                 self.journal.forget(state.file.path)
+                if damaged:
+                    raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self.source.about}{problem}, twice")
+                damaged = True
                 self.meter.add(-state.file.size)
                 state.reset()
                 raise Interrupted(problem)

@@ -7,13 +7,14 @@ module is imported only for a URI of its kind.
 import importlib
 from collections.abc import Mapping
 
-from embedding_runtime.contract import FileUri, HuggingFaceUri, ModelUri, ObjectStoreUri, PvcUri
+from embedding_runtime.contract import FileUri, HttpUri, HuggingFaceUri, ModelUri, ObjectStoreUri, PvcUri
 from embedding_runtime.storage.source import Source
 
 __all__ = ["open_source"]
 
 _MODULES: Mapping[type[ModelUri], str] = {
     FileUri: "local",
+    HttpUri: "http",
     HuggingFaceUri: "hugging_face",
     ObjectStoreUri: "object_store",
     PvcUri: "local",
