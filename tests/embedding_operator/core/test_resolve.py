@@ -271,6 +271,7 @@ class TestStorageContainers:
             ),
             (a_service(model={"storageContainerName": "hf-hub"}), [{**HF_HUB, "disabled": True}], "is disabled"),
             (a_service(model={"storageUri": "hdfs://host/m"}), [], "an image that fetches hdfs://"),
+            (a_service(model={"storageUri": "https://host/"}), [], "use https://host/path/name.tar.gz"),
             (
                 a_service(model={"storageUri": "hdfs://host/m"}),
                 [a_storage_container(container={"env": []})],

@@ -21,6 +21,8 @@ def test_help_shows_the_addresses_and_examples() -> None:
     [
         ("oci://registry/model", "use a storage container that supports oci://"),
         ("hf://all-MiniLM-L6-v2", "use hf://owner/name or hf://owner/name:revision"),
+        ("https://host/", "use https://host/path/name.tar.gz"),
+        ("s3:///model", "use s3://bucket/path"),
         ("pvc://Claim/model", "use pvc://claim/path"),
         ("file://model", "use file:///absolute/path"),
         ("models/minilm", "use scheme://..."),

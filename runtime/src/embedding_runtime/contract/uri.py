@@ -8,6 +8,7 @@ https://host/path/name.tar.gz[#sha256=DIGEST], http://...
 """
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
@@ -25,9 +26,6 @@ __all__ = [
     "PvcUri",
     "parse_uri",
 ]
-
-SCHEMES = ("hf://", "s3://", "gs://", "az://", "https://", "http://", "pvc://", "file://")
-"""What the built-in initializer downloads."""
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>\S+)")
 _REPO_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"  # huggingface_hub.utils.validate_repo_id
@@ -116,9 +114,11 @@ class HttpUri:
 
 @dataclass(frozen=True)
 class ForeignUri:
-    """A URI with a scheme that the built-in initializer does not support, but a storage container may."""
+    """A URI that the built-in initializer does not support, but a storage container may."""
 
     scheme: str
+    problem: str | None = None
+    """Why not, if the scheme is supported."""
 
 
 ModelUri = HuggingFaceUri | ObjectStoreUri | HttpUri | PvcUri | FileUri | ForeignUri
@@ -130,43 +130,59 @@ def parse_uri(text: str) -> ModelUri:
     if match is None:
         raise BadUri(f"{text!r} is not a URI of a model: use scheme://..., such as hf://owner/name")
     scheme, rest = match["scheme"], match["rest"]
-    if scheme == "hf":
-        hub = _HUGGING_FACE.fullmatch(rest)
-        if hub is None or ".." in rest or "--" in hub["repo"]:
-            raise BadUri(f"{text!r} is not a valid repository: use hf://owner/name or hf://owner/name:revision")
-        return HuggingFaceUri(hub["repo"], hub["revision"])
-    if scheme == "pvc":
-        claim, _, path = rest.partition("/")
-        if not _CLAIM.fullmatch(claim) or ".." in PurePosixPath(path).parts:
-            raise BadUri(f"{text!r} is not a valid claim: use pvc://claim/path, without '..'")
-        return PvcUri(claim, PurePosixPath(path))
-    if scheme == "file":
-        path = PurePosixPath(rest)
-        if not path.is_absolute() or ".." in path.parts:
-            raise BadUri(f"{text!r} is not a valid directory: use file:///absolute/path, without '..'")
-        return FileUri(path)
-    if scheme in ("s3", "gs", "az") or (scheme == "https" and rest.partition("/")[0].endswith(_AZURE_HOST)):
-        return _object_store(text, scheme, rest)
-    if scheme in ("http", "https"):
-        return _http(text)
-    return ForeignUri(scheme)
+    if scheme not in _PARSERS:
+        return ForeignUri(scheme)
+    try:
+        return _PARSERS[scheme](text, scheme, rest)
+    except BadUri as error:
+        if scheme in _OURS:
+            raise
+        return ForeignUri(scheme, str(error))
+
+
+def _hugging_face(text: str, _scheme: str, rest: str) -> HuggingFaceUri:
+    hub = _HUGGING_FACE.fullmatch(rest)
+    if hub is None or ".." in rest or "--" in hub["repo"]:
+        raise BadUri(f"{text!r} is not a valid repository: use hf://owner/name or hf://owner/name:revision")
+    return HuggingFaceUri(hub["repo"], hub["revision"])
+
+
+def _pvc(text: str, _scheme: str, rest: str) -> PvcUri:
+    claim, _, path = rest.partition("/")
+    if not _CLAIM.fullmatch(claim) or ".." in PurePosixPath(path).parts:
+        raise BadUri(f"{text!r} is not a valid claim: use pvc://claim/path, without '..'")
+    return PvcUri(claim, PurePosixPath(path))
+
+
+def _file(text: str, _scheme: str, rest: str) -> FileUri:
+    path = PurePosixPath(rest)
+    if not path.is_absolute() or ".." in path.parts:
+        raise BadUri(f"{text!r} is not a valid directory: use file:///absolute/path, without '..'")
+    return FileUri(path)
 
 
 def _object_store(text: str, scheme: str, rest: str) -> ObjectStoreUri:
-    host, account = "", None
-    if scheme == "https":
-        host, _, rest = rest.partition("/")
-        account, rest, scheme = host.removesuffix(_AZURE_HOST), unquote(rest), "az"
-    if host and "?" in rest:
-        raise BadUri(f"{text.partition('?')[0]!r} has a query: put a SAS token into AZURE_STORAGE_SAS_KEY instead")
     bucket, _, path = rest.partition("/")
-    if not _BUCKET.fullmatch(bucket) or ".." in path.split("/") or (account is not None and not account.isalnum()):
-        form = f"https://account{_AZURE_HOST}/container/path" if host else f"{scheme}://bucket/path"
+    if not _BUCKET.fullmatch(bucket) or ".." in path.split("/"):
+        raise BadUri(f"{text!r} is not a valid place in an object store: use {scheme}://bucket/path, without '..'")
+    return ObjectStoreUri(scheme, bucket, path.strip("/"))  # type: ignore[arg-type] # as _PARSERS has it
+
+
+def _azure(text: str, host: str, rest: str) -> ObjectStoreUri:
+    if "?" in rest:
+        raise BadUri(f"{text.partition('?')[0]!r} has a query: put a SAS token into AZURE_STORAGE_SAS_KEY instead")
+    account = host.removesuffix(_AZURE_HOST)
+    container, _, path = unquote(rest).partition("/")
+    if not account.isalnum() or not _BUCKET.fullmatch(container) or ".." in path.split("/"):
+        form = f"https://account{_AZURE_HOST}/container/path"
         raise BadUri(f"{text!r} is not a valid place in an object store: use {form}, without '..'")
-    return ObjectStoreUri(scheme, bucket, path.strip("/"), account)  # type: ignore[arg-type] # one of the three
+    return ObjectStoreUri("az", container, path.strip("/"), account)
 
 
-def _http(text: str) -> HttpUri:
+def _http(text: str, _scheme: str, rest: str) -> HttpUri | ObjectStoreUri:
+    host, _, path = rest.partition("/")
+    if host.endswith(_AZURE_HOST):
+        return _azure(text, host, path)
     url, hash_mark, fragment = text.partition("#")
     digest = _SHA256.fullmatch(fragment)
     uri = HttpUri(url, digest[1].lower() if digest else None)
@@ -181,3 +197,20 @@ def _http(text: str) -> HttpUri:
             "digits to verify it"
         )
     return uri
+
+
+_PARSERS: Mapping[str, Callable[[str, str, str], ModelUri]] = {
+    "hf": _hugging_face,
+    "s3": _object_store,
+    "gs": _object_store,
+    "az": _object_store,
+    "https": _http,
+    "http": _http,
+    "pvc": _pvc,
+    "file": _file,
+}
+_OURS = frozenset({"hf", "pvc", "file"})
+"""Schemes whose URIs have one form; of others, storage containers may take what the initializer cannot."""
+
+SCHEMES = tuple(f"{scheme}://" for scheme in _PARSERS)
+"""What the built-in initializer downloads."""

@@ -43,8 +43,9 @@ def fetch(text: str, directory: Path, environ: Mapping[str, str], log: Log, retr
     uri = parse_uri(text)
     if isinstance(uri, ForeignUri):
         raise BadUri(
-            f"{text!r} is not supported by this initializer, which knows {', '.join(SCHEMES)}: use a storage container "
-            f"that supports {uri.scheme}://"
+            uri.problem
+            or f"{text!r} is not supported by this initializer, which knows {', '.join(SCHEMES)}: use a storage "
+            f"container that supports {uri.scheme}://"
         )
     if directory.is_dir() and any(directory.iterdir()):
         log.say(f"{directory} already exists: nothing to do")
