@@ -22,3 +22,26 @@ def test_the_token_and_the_credentials_in_the_hubs_address_are_secrets() -> None
 
 def test_unset_variables_are_not_secrets() -> None:
     assert secrets_in({"HF_TOKEN": "", "HF_ENDPOINT": "https://hub.example"}) == []
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_line_that_changes_makes_room_for_the_next_one() -> None:
+    stream = _Terminal()
+    log = Log(stream, ())
+    log.redraw("10%")
+    log.redraw("20%")
+    log.say("done")
+    assert stream.getvalue() == "\r\033[K10%\r\033[K20%\r\033[Kdone\n"
+
+
+def test_signatures_in_addresses_and_the_header_for_them_are_secrets() -> None:
+    uri = "https://user:password@host/model.tar?signature=hush"
+    assert secrets_in({"HTTP_AUTHORIZATION": "Bearer hush-hush"}, uri) == [
+        "hush-hush",
+        "user:password@",
+        "signature=hush",
+    ]

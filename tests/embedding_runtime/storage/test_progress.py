@@ -15,13 +15,13 @@ def test_it_reports_the_downloaded_part_of_the_total_and_the_rate() -> None:
         lines.append(line)
         said.set()
 
-    with progress(meter, say, seconds=0.001):
+    with progress(lambda: say(str(meter)), seconds=0.001):
         assert said.wait(10)
     assert re.fullmatch(r"0\.5 MB of 2\.0 MB \(25%\), \d+\.\d MB/s, \d+ seconds left", lines[0])
 
 
 def test_it_stops_with_its_block() -> None:
-    with progress(Meter(0), print):
+    with progress(print):
         pass
     assert "progress" not in {thread.name for thread in threading.enumerate()}
 
@@ -40,3 +40,9 @@ def test_bytes_that_were_wrong_are_taken_back() -> None:
 @pytest.mark.parametrize(("size", "words"), [(0, "0.0 MB"), (90_868_376, "90.9 MB"), (2_000_000_000, "2000.0 MB")])
 def test_sizes_are_shown_as_model_hubs_show_them(size: int, words: str) -> None:
     assert megabytes(size) == words
+
+
+def test_a_bar_is_as_full_as_the_download() -> None:
+    meter = Meter(2_000_000)
+    meter.add(1_500_000)
+    assert meter.bar(8).startswith("━━━━━━── 1.5 MB of 2.0 MB (75%)")

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path, PurePosixPath
 from time import monotonic
 from typing import Any
@@ -126,10 +126,15 @@ class _Download:
         resumed = f", {megabytes(total - missing)} of them from an earlier attempt" if missing < total else ""
         self._log.say(f"downloading {len(files)} files, {megabytes(total)}, {what}{resumed}")
         meter = Meter(total, total - missing)
-        with progress(meter, self._log.say):
+        with self._progress(meter):
             found = Transfer(source, into, journal, meter, self._retries).run(files)
         self.transferred += missing
         return found
+
+    def _progress(self, meter: Meter) -> AbstractContextManager[None]:
+        if self._log.is_terminal:
+            return progress(lambda: self._log.redraw(meter.bar()), seconds=0.2)
+        return progress(lambda: self._log.say(str(meter)))
 
     def _select(self, paths: Iterable[str], place: str) -> list[str]:
         """The files that a backend needs. Raises NoModel."""

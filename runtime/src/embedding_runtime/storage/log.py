@@ -1,4 +1,4 @@
-"""A log on stderr that removes secrets."""
+"""A log on stderr that removes secrets, with a line at the end that changes if stderr is a terminal."""
 
 from collections.abc import Iterable, Mapping
 from typing import TextIO
@@ -13,15 +13,22 @@ class Log:
     def __init__(self, stream: TextIO, secrets: Iterable[str]) -> None:
         self._stream = stream
         self._secrets = sorted(secrets, key=len, reverse=True)  # one may contain another
+        self.is_terminal = stream.isatty()
 
     def say(self, text: str) -> None:
         """Write one line immediately."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        self._stream.write(f"{text}\n")
+        self._stream.write(f"{_CLEAR if self.is_terminal else ''}{text}\n")
+        self._stream.flush()
+
+    def redraw(self, text: str) -> None:
+        """Replace the last line of a terminal; it goes with the next `say`."""
+        self._stream.write(f"{_CLEAR}{text}")
         self._stream.flush()
 
 
+_CLEAR = "\r\033[K"
 _SECRETS = (
     "HF_TOKEN",
     "AWS_SECRET_ACCESS_KEY",

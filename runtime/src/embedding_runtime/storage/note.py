@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from embedding_runtime.contract import MODEL_NOTE
+from embedding_runtime.contract import MODEL_NOTE, DownloadVerdict
+from embedding_runtime.storage.errors import NoModel
 
-__all__ = ["damaged_files", "read_note", "write_note"]
+__all__ = ["read_note", "verify", "write_note"]
 
 
 def read_note(directory: Path) -> dict[str, Any]:
@@ -30,18 +31,28 @@ def write_note(directory: Path, origin: Mapping[str, Any], sha256: Mapping[str, 
     (directory / MODEL_NOTE).write_text(json.dumps({**origin, "files": files}, indent=1))
 
 
-def damaged_files(directory: Path, note: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the files that the note lists, a line each."""
-    found = []
-    for path, listed in note["files"].items():
-        file = directory / path
-        if not file.is_file():
-            found.append(f"{path} is missing")
-        elif (size := file.stat().st_size) != listed["size"]:
-            found.append(f"{path} has {size} bytes, not {listed['size']}")
-        else:
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            if digest != listed["sha256"]:
-                found.append(f"{path} has the SHA-256 {digest}, not {listed['sha256']}")
-    return found
+def verify(directory: Path) -> str:
+    """Compare the files of a model with their digests in its note. Returns a line about it. Raises NoModel."""
+    listed = read_note(directory).get("files")
+    if not listed:
+        raise NoModel(
+            DownloadVerdict.DOWNLOAD_FAILED,
+            f"{directory} cannot be verified: its {MODEL_NOTE} has no digests; remove the directory and fetch it again",
+        )
+    problems = [problem for path, file in listed.items() if (problem := _problem(directory / path, file)) is not None]
+    if problems:
+        raise NoModel(
+            DownloadVerdict.DOWNLOAD_FAILED,
+            f"{directory} is damaged: {'; '.join(problems)}; remove the directory and fetch it again",
+        )
+    return f"verified {len(listed)} files in {directory}"
+
+
+def _problem(file: Path, listed: Mapping[str, Any]) -> str | None:
+    if not file.is_file():
+        return f"{file.name} is missing"
+    if (size := file.stat().st_size) != listed["size"]:
+        return f"{file.name} has {size} bytes, not {listed['size']}"
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return None if digest == listed["sha256"] else f"{file.name} has the SHA-256 {digest}, not {listed['sha256']}"

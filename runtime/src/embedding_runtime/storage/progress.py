@@ -1,4 +1,4 @@
-"""Progress of a download, as a log line every few seconds."""
+"""Progress of a download, as a log line every few seconds, or as a bar."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -32,15 +32,20 @@ class Meter:
         share = 100 * done // max(self.total, 1)
         return f"{megabytes(done)} of {megabytes(self.total)} ({share}%), {megabytes(rate)}/s{left}"
 
+    def bar(self, width: int = 30) -> str:
+        """A bar, and the numbers."""
+        filled = width * self._done // max(self.total, 1)
+        return f"{'━' * filled}{'─' * (width - filled)} {self}"
+
 
 @contextmanager
-def progress(meter: Meter, say: Callable[[str], None], seconds: float = 5) -> Iterator[None]:
-    """While the block runs, log the meter every few seconds."""
+def progress(show: Callable[[], None], seconds: float = 5) -> Iterator[None]:
+    """While the block runs, call `show` every few seconds."""
     done = threading.Event()
 
     def report() -> None:
         while not done.wait(seconds):
-            say(str(meter))
+            show()
 
     reporter = threading.Thread(target=report, name="progress", daemon=True)
     reporter.start()
