@@ -1,6 +1,7 @@
 """aiohttp's static files, from a thread: a web server with ranges and ETags."""
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,17 +15,17 @@ __all__ = ["WebServer"]
 class WebServer:
     """Serves the files of a directory. `seen` has the Authorization and the Range of each request."""
 
-    def __init__(self, directory: Path, *, authorization: str | None = None) -> None:
+    def __init__(self, directory: Path, *, authorization: str | None = None, tls: ssl.SSLContext | None = None) -> None:
         """`authorization`: the header that requests must have."""
         self.seen: list[tuple[str | None, str | None]] = []
-        self._directory, self._authorization = directory, authorization
+        self._directory, self._authorization, self._tls = directory, authorization, tls
         self._loop, self._started = asyncio.new_event_loop(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.port = 0
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -57,7 +58,7 @@ class WebServer:
         app.router.add_static("/", self._directory)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
         self.port = runner.addresses[0][1]
         return runner

@@ -127,7 +127,7 @@ def test_a_signature_in_the_address_is_neither_shown_nor_noted(web: Path, tmp_pa
 
 
 def a_source(answer: Callable[[httpx2.Request], httpx2.Response]) -> HttpSource:
-    source = HttpSource(HttpUri("http://web.example/model.tar"), None)
+    source = HttpSource(HttpUri("http://web.example/model.tar"), None, None)
     source.close()
     source._client = httpx2.Client(transport=httpx2.MockTransport(answer))
     return source

@@ -41,7 +41,8 @@ environment:
   GOOGLE_SERVICE_ACCOUNT_KEY, GOOGLE_SKIP_SIGNATURE=true
   AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_KEY, AZURE_SKIP_SIGNATURE=true
   HTTP_AUTHORIZATION           the Authorization header for https://, such as Bearer TOKEN
-  HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE
+  HTTPS_PROXY, NO_PROXY        as for other programs
+  CA_CERTIFICATES              certificates that are trusted, besides the system's, as text (PEM)
   ARCHIVE_MAX_FILES, ARCHIVE_MAX_SIZE, ARCHIVE_MAX_RATIO
                                what an archive may unpack to: files (10000), bytes (200 GiB), times its size (100)
   TRUST_REMOTE_CODE=true       also download the Python code that the model's files name in other repositories of the

@@ -1,6 +1,7 @@
 """Requests over HTTP: one client for all sources that speak it, ranges of bytes, and which failures may pass."""
 
 import email.utils
+import ssl
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -27,10 +28,18 @@ class Refused(Exception):
         self.status, self.words, self.headers = status, words, headers
 
 
-def new_client(headers: Mapping[str, str] | None = None) -> httpx2.Client:
-    """A client for several threads. A redirect to another host gets no Authorization header."""
-    standard = {"User-Agent": "embedding-storage", "Accept-Encoding": "identity"}
-    return httpx2.Client(headers={**standard, **(headers or {})}, timeout=_TIMEOUT, follow_redirects=True)
+def new_client(authorities: str | None, authorization: str | None) -> httpx2.Client:
+    """A client for several threads. A redirect to another host gets no Authorization header.
+
+    `authorities`: certificates that are trusted besides the system's.
+    """
+    headers = {"User-Agent": "embedding-storage", "Accept-Encoding": "identity"}
+    if authorization is not None:
+        headers["Authorization"] = authorization
+    context = ssl.create_default_context()
+    if authorities is not None:
+        context.load_verify_locations(cadata=authorities)
+    return httpx2.Client(headers=headers, timeout=_TIMEOUT, follow_redirects=True, verify=context)
 
 
 @contextmanager

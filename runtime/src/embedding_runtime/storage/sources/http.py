@@ -4,6 +4,7 @@ from collections.abc import Generator, Mapping
 from http import HTTPStatus
 
 from embedding_runtime.contract import DownloadVerdict, HttpUri
+from embedding_runtime.storage.authorities import certificate_authorities
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.http import Refused, new_client, read_range, request
 from embedding_runtime.storage.source import Digest, Listing, RemoteFile
@@ -15,17 +16,21 @@ _AUTHORIZATION = "HTTP_AUTHORIZATION"
 
 
 def open_source(uri: HttpUri, environ: Mapping[str, str]) -> "HttpSource":
-    """The source for a URI."""
-    return HttpSource(uri, environ.get(_AUTHORIZATION, "").strip() or None)
+    """The source for a URI. Raises NoModel for settings that are not valid."""
+    authorization = environ.get(_AUTHORIZATION, "").strip() or None
+    if not all(" " <= letter <= "~" for letter in authorization or ""):
+        message = f"{_AUTHORIZATION} has a character that is not valid in a header: copy it again"
+        raise NoModel(DownloadVerdict.MODEL_UNAUTHORIZED, message)
+    return HttpSource(uri, authorization, certificate_authorities(environ))
 
 
 class HttpSource:
     """A file of a web server."""
 
-    def __init__(self, uri: HttpUri, authorization: str | None) -> None:
+    def __init__(self, uri: HttpUri, authorization: str | None, authorities: str | None) -> None:
         self.about, self.server = f"{uri}: ", uri.host
         self._uri, self._authorization = uri, authorization
-        self._client = new_client({"Authorization": authorization} if authorization else None)
+        self._client = new_client(authorities, authorization)
 
     def list(self) -> Listing:
         """Asks for the first byte: not every server answers HEAD, and the answer shows whether it has ranges."""

@@ -8,6 +8,7 @@ from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 from embedding_runtime.contract import DownloadVerdict, HuggingFaceUri
+from embedding_runtime.storage.authorities import certificate_authorities
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.http import Refused, new_client, read_range, request
 from embedding_runtime.storage.source import Digest, Listing, RemoteFile
@@ -23,6 +24,8 @@ class Hub:
 
     endpoint: str
     token: str | None = field(repr=False)
+    authorities: str | None = None
+    """Certificates that are trusted besides the system's."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
@@ -40,7 +43,7 @@ class Hub:
                 DownloadVerdict.MODEL_UNAUTHORIZED,
                 "HF_TOKEN has a character that is not valid in a token: copy the token again",
             )
-        return cls(endpoint, token or None)
+        return cls(endpoint, token or None, certificate_authorities(environ))
 
 
 def open_source(uri: HuggingFaceUri, environ: Mapping[str, str]) -> "HubSource":
@@ -55,7 +58,7 @@ class HubSource:
         """`about`: what messages begin with."""
         self.about, self.server = about, hub.endpoint
         self.repo_id, self.revision, self.hub = repo_id, revision, hub
-        self._client = new_client({"Authorization": f"Bearer {hub.token}"} if hub.token else None)
+        self._client = new_client(hub.authorities, f"Bearer {hub.token}" if hub.token else None)
 
     def list(self) -> Listing:
         revision = f"/revision/{quote(self.revision, safe='')}" if self.revision else ""

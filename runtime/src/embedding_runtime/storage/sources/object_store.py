@@ -18,6 +18,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from embedding_runtime.contract import DownloadVerdict, ObjectStoreUri
+from embedding_runtime.storage.authorities import certificate_authorities
 from embedding_runtime.storage.errors import Interrupted, NoModel
 from embedding_runtime.storage.source import Listing, RemoteFile
 
@@ -137,8 +138,10 @@ def _store(uri: ObjectStoreUri, environ: Mapping[str, str]) -> Store:
         "read_timeout": timedelta(seconds=30),
         "timeout": timedelta(hours=1),  # of a whole part
     }
-    if authority := environ.get("AWS_CA_BUNDLE") or environ.get("SSL_CERT_FILE"):
-        client["root_certificate"] = Path(authority).read_bytes()
+    if file := environ.get("AWS_CA_BUNDLE") or environ.get("SSL_CERT_FILE"):
+        client["root_certificate"] = Path(file).read_bytes()
+    if authorities := certificate_authorities(environ):
+        client["root_certificate"] = authorities
     retries: RetryConfig = {"max_retries": 0}  # ours are the same for all sources
     if uri.scheme == "s3":
         return S3Store(uri.bucket, client_options=client, retry_config=retries)
