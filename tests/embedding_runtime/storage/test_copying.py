@@ -1,4 +1,5 @@
 import io
+import resource
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -86,6 +87,19 @@ def test_a_claim_is_read_from_its_mount_point(tmp_path: Path) -> None:
     assert outcome.code == 1
     words = "ModelNotFound: pvc://no-such-claim/minilm: /pvc/no-such-claim/minilm does not exist"
     assert outcome.last_line == words
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
+    source = a_model(tmp_path / "source")
+    with (source / "model.safetensors").open("wb") as stream:
+        stream.truncate(1_000_000_000)
+
+    def little_memory() -> None:
+        resource.setrlimit(resource.RLIMIT_DATA, (400_000_000, 400_000_000))  # of which stacks are a hundred
+
+    outcome = initialize(f"file://{source}", tmp_path / "models", before=little_memory)
+    assert outcome.code == 0, outcome.log
 
 
 def test_a_broken_link_fails_the_copy_and_leaves_nothing(tmp_path: Path) -> None:

@@ -50,6 +50,16 @@ def test_a_model_is_unpacked_from_an_archive_whether_or_not_it_has_a_directory(
     assert outcome.last_line.endswith("/s), 5 files")
 
 
+def test_what_a_mac_adds_to_an_archive_is_left_out(web: Path, tmp_path: Path) -> None:
+    inside = {f"minilm/{name}": content for name, content in MODEL.items()}
+    added = dict.fromkeys([".DS_Store", "._minilm", "__MACOSX/minilm/._config.json", "minilm/.DS_Store"], b"")
+    (web / "model.tar").write_bytes(a_tar({**inside, **added}))
+    with WebServer(web) as server:
+        outcome = initialize(f"{server.url}/model.tar", tmp_path / "models")
+    assert outcome.code == 0, outcome.log
+    assert files_of(tmp_path / "models") == MODEL
+
+
 def test_a_wrong_digest_is_refused_at_the_second_time(web: Path, tmp_path: Path) -> None:
     (web / "model.tar").write_bytes(a_tar())
     with WebServer(web) as server:
@@ -128,9 +138,24 @@ def test_a_signature_in_the_address_is_neither_shown_nor_noted(web: Path, tmp_pa
 
 def a_source(answer: Callable[[httpx2.Request], httpx2.Response]) -> HttpSource:
     source = HttpSource(HttpUri("http://web.example/model.tar"), None, None)
-    source.close()
-    source._client = httpx2.Client(transport=httpx2.MockTransport(answer))
+    source._client._transport.close()
+    source._client._transport, source._client._mounts = httpx2.MockTransport(answer), {}
     return source
+
+
+def test_a_redirect_to_another_host_does_not_get_the_header() -> None:
+    seen = {}
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen[request.url.host] = request.headers.get("Authorization")
+        if request.url.host == "web.example":
+            return httpx2.Response(302, headers={"Location": "http://elsewhere.example/model.tar"})
+        return httpx2.Response(206, headers={"Content-Range": "bytes 0-0/9", "ETag": '"1"'}, content=b"0")
+
+    with closing(a_source(answer)) as source:
+        source._client.headers["Authorization"] = "Bearer hush"
+        assert source.list().files["model.tar"].size == 9
+    assert seen == {"web.example": "Bearer hush", "elsewhere.example": None}
 
 
 def test_a_server_without_ranges_is_read_from_the_beginning() -> None:

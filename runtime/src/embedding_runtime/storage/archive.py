@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Self, cast
 
 from backports import zstd
@@ -24,7 +24,7 @@ from backports import zstd
 from embedding_runtime.storage.archive_stream import BadArchive, ForwardStream
 from embedding_runtime.storage.names import bad_name
 
-__all__ = ["BadArchive", "Limits", "is_archive", "model_root", "unpack"]
+__all__ = ["BadArchive", "Limits", "is_archive", "model_members", "unpack"]
 
 _BLOCK = 1 << 20
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".zip")
@@ -211,8 +211,9 @@ def _check_directory(archive: Path) -> None:
         raise BadArchive(f"has a directory of {directory} bytes: at most {_LARGEST_DIRECTORY} are read; use a tar")
 
 
-def model_root(paths: Iterable[str]) -> PurePosixPath:
-    """The directory of the model in an archive: the only one at the top, or the top itself."""
-    tops = {PurePosixPath(path).parts[0] for path in paths if not path.startswith(".")}
-    is_single = len(tops) == 1 and not any(path in tops for path in paths)
-    return PurePosixPath(tops.pop()) if is_single else PurePosixPath()
+def model_members(paths: Iterable[str]) -> dict[str, str]:
+    """The members of an archive by their paths in the model, which is at its top or in its only directory."""
+    visible = [path for path in paths if not path.startswith((".", "__MACOSX/"))]
+    tops = {path.partition("/")[0] for path in visible}
+    prefix = f"{tops.pop()}/" if len(tops) == 1 and all("/" in path for path in visible) else ""
+    return {path.removeprefix(prefix): path for path in visible}

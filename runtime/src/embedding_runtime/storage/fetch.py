@@ -1,9 +1,10 @@
 """Downloads a model from its URI to a directory: which files, whether they fit, and what stays beside them."""
 
+import errno
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, closing
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -18,7 +19,7 @@ from embedding_runtime.contract import (
     parse_uri,
 )
 from embedding_runtime.git_lfs import pointer_problem
-from embedding_runtime.storage.archive import BadArchive, Limits, is_archive, model_root, unpack
+from embedding_runtime.storage.archive import BadArchive, Limits, is_archive, model_members, unpack
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.journal import Journal, plan_of
 from embedding_runtime.storage.log import Log
@@ -30,7 +31,7 @@ from embedding_runtime.storage.selection import is_model, trusts_code, wanted
 from embedding_runtime.storage.source import Listing, RemoteFile, Source
 from embedding_runtime.storage.sources import open_source
 from embedding_runtime.storage.staging import staged
-from embedding_runtime.storage.transfer import Transfer, cannot_write, missing_bytes
+from embedding_runtime.storage.transfer import Transfer, missing_bytes
 
 __all__ = ["fetch"]
 
@@ -60,7 +61,9 @@ def fetch(text: str, directory: Path, environ: Mapping[str, str], log: Log, retr
             download = _Download(uri, source, staging, log, retries or Retries(log.say))
             codes = download.run(limits, with_code=trusts_code(environ))
     except OSError as error:
-        raise cannot_write(f"{uri}: {directory}: ", error) from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        what = f"the disk is full ({error}); enlarge the volume" if full else f"cannot write: {error}"
+        raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{uri}: {directory}: {what}") from error
     seconds = max(monotonic() - began, 0.001)
     code = "".join(f", with the code of {repository} at commit {commit}" for repository, commit in codes.items())
     log.say(
@@ -154,14 +157,13 @@ class _Download:
             found = unpack(archive, unpacked, limits)
         except BadArchive as error:
             raise self._failed(f"{archive.name} {error}") from error
-        root = model_root(found)
-        inside = {PurePosixPath(path).relative_to(root).as_posix(): digest for path, digest in found.items()}
-        chosen = self._select(inside, archive.name)
+        members = model_members(found)
+        chosen = self._select(members, archive.name)
         shutil.rmtree(self._into)
         for path in chosen:
             (self._into / path).parent.mkdir(parents=True, exist_ok=True)
-            (unpacked / root / path).rename(self._into / path)
-        return {path: inside[path] for path in chosen}
+            (unpacked / members[path]).rename(self._into / path)
+        return {path: found[members[path]] for path in chosen}
 
     def _refuse_pointers(self, place: str) -> None:
         """Raises NoModel for a Git LFS pointer."""

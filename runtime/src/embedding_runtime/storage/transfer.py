@@ -4,7 +4,6 @@ A file is transferred in parts. A broken part is resumed where it broke, and the
 the next process resumes, too. SHA-256 is computed as the parts arrive, from the page cache.
 """
 
-import errno
 import hashlib
 import threading
 from collections.abc import Generator, Iterable, Iterator
@@ -25,7 +24,7 @@ from embedding_runtime.storage.source import RemoteFile, Source
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-__all__ = ["Transfer", "cannot_write", "missing_bytes"]
+__all__ = ["Transfer", "missing_bytes"]
 
 _PARALLEL = 8
 """Parts that are transferred at a time."""
@@ -37,18 +36,10 @@ _BLOCK = 1 << 20
 _RECORD = 4 << 20
 """Bytes after which the journal is written: a killed process loses at most as many of each part."""
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
 
 def missing_bytes(files: Iterable[RemoteFile], journal: Journal) -> int:
     """The size of what is not on disk."""
     return sum(file.size - sum(stop - start for start, stop in journal.spans(file.path)) for file in files)
-
-
-def cannot_write(about: str, error: OSError) -> NoModel:
-    """The verdict on an error of the local disk."""
-    what = f"the disk is full ({error}); enlarge the volume" if error.errno in _FULL else f"cannot write: {error}"
-    return NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{about}{what}")
 
 
 @dataclass(frozen=True)
@@ -62,11 +53,8 @@ class Transfer:
     retries: Retries
 
     def run(self, files: Iterable[RemoteFile]) -> dict[str, str]:
-        """Transfer and verify files. Returns their SHA-256 by path. Raises NoModel."""
-        try:
-            states = [_State(file, self.into / file.path, self.journal.spans(file.path)) for file in files]
-        except OSError as error:
-            raise cannot_write(self.source.about, error) from error
+        """Transfer and verify files. Returns their SHA-256 by path. Raises NoModel, and OSError of the disk."""
+        states = [_State(file, self.into / file.path, self.journal.spans(file.path)) for file in files]
         with ThreadPoolExecutor(_PARALLEL, "transfer") as pool:
             parts = [pool.submit(self._part, state, *part) for state in states for part in state.missing()]
             try:
@@ -118,7 +106,7 @@ class Transfer:
                     for chunk in got:
                         if self.retries.cancelled.is_set():
                             raise CancelledError
-                        self._write(out, chunk)
+                        _write(out, chunk)
                         position += len(chunk)
                         self.meter.add(len(chunk))
                         if position - recorded >= _RECORD:
@@ -132,13 +120,11 @@ class Transfer:
         if start < stop:
             self.retries.run(attempt, self.source, lambda: position)
 
-    def _write(self, out: FileIO, chunk: bytes) -> None:
-        rest = memoryview(chunk)
-        try:
-            while rest:
-                rest = rest[out.write(rest) :]
-        except OSError as error:
-            raise cannot_write(self.source.about, error) from error
+
+def _write(out: FileIO, chunk: bytes) -> None:
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[out.write(rest) :]
 
 
 def _chunks(source: Source, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
