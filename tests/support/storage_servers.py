@@ -22,7 +22,7 @@ import obstore
 import pytest
 from obstore.store import AzureStore, GCSStore, S3Store
 
-__all__ = ["STORES", "StoreServer", "running"]
+__all__ = ["STORES", "StoreServer", "running", "s3_request"]
 
 _SERVERS = Path(__file__).parents[1] / "servers"
 _AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # published
@@ -83,8 +83,7 @@ def _s3(port: int, _directory: Path) -> _Parts:
 
     def create() -> Store:
         config = {"endpoint": f"http://127.0.0.1:{port}", "access_key_id": "key", "secret_access_key": "aws-secret"}
-        credential = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request"  # moto looks for the service
-        _request("PUT", f"http://127.0.0.1:{port}/bucket", {"Authorization": credential})
+        s3_request("PUT", f"http://127.0.0.1:{port}/bucket", {})
         return S3Store("bucket", config=config, client_options=_CLIENT)  # type: ignore[arg-type] # a TypedDict
 
     python = str(_SERVERS / ".venv" / "bin" / "python")
@@ -134,6 +133,12 @@ def _gs(port: int, _directory: Path) -> _Parts:
 
 
 STORES: Mapping[str, Callable[[int, Path], _Parts]] = {"s3": _s3, "gs": _gs, "az": _az}
+
+
+def s3_request(method: str, url: str, headers: Mapping[str, str]) -> None:
+    """A request to moto, which does not check signatures, but looks for the service in them."""
+    credential = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request"
+    _request(method, url, {"Authorization": credential, **headers})
 
 
 def _request(method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> None:

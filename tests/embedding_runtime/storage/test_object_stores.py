@@ -1,6 +1,8 @@
 """s3://, gs:// and az:// against servers that run here: moto, fake-gcs-server and Azurite."""
 
+import io
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from embedding_runtime.contract import MODEL_NOTE, ObjectStoreUri
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.sources.object_store import open_source
 from support.initializer import A_POINTER, MODEL, Outcome, files_of, initialize
-from support.storage_servers import STORES, StoreServer, running
+from support.storage_servers import STORES, StoreServer, running, s3_request
 
 
 @pytest.fixture(scope="module", params=STORES)
@@ -41,6 +43,27 @@ def test_the_objects_below_a_prefix_are_downloaded(server: StoreServer, tmp_path
     }
     assert outcome.last_line.startswith(f"downloaded {uri} to {tmp_path}/mnt/models: 2.0 MB in ")
     assert outcome.last_line.endswith("/s), 6 files")
+
+
+@pytest.mark.parametrize("prefix", ["archives/of/models", "top"])
+def test_an_archive_is_unpacked(server: StoreServer, tmp_path: Path, prefix: str) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in MODEL.items():
+            archive.writestr(f"minilm/{name}", content)
+    uri = server.put(prefix, {"minilm.zip": out.getvalue()})
+    outcome = download(server, f"{uri}/minilm.zip", tmp_path / "models")
+    assert outcome.code == 0, outcome.log
+    assert files_of(tmp_path / "models") == MODEL
+
+
+def test_a_public_bucket_needs_no_keys(s3: StoreServer, tmp_path: Path) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_SKIP_SIGNATURE": "true"}
+    uri = s3.put("public", MODEL)
+    assert download(s3, uri, tmp_path / "refused", **keys).last_line.startswith("ModelUnauthorized: ")
+    for name in MODEL:
+        s3_request("PUT", f"http://127.0.0.1:{s3.port}/bucket/public/{name}?acl", {"x-amz-acl": "public-read"})
+    assert download(s3, uri, tmp_path / "models", **keys).code == 0
 
 
 def test_a_prefix_without_objects_is_not_found(server: StoreServer, tmp_path: Path) -> None:

@@ -74,20 +74,21 @@ class ObjectSource:
         self.server = f"{self._cloud.name}, bucket {uri.bucket}"
 
     def list(self) -> Listing:
-        prefix = self._uri.path
+        prefix = f"{self._uri.path}/" if self._uri.path else ""
         found: dict[str, tuple[int, str | None]] = {}
         try:
-            for objects in obstore.list(self._store, prefix or None, chunk_size=1000):
+            for objects in obstore.list(self._store, self._uri.path or None, chunk_size=1000):
                 found |= {each["path"]: (each["size"], each["e_tag"]) for each in objects}
-            if not found and prefix:
-                each = obstore.head(self._store, prefix)
-                found, prefix = {prefix: (each["size"], each["e_tag"])}, str(PurePosixPath(prefix).parent)
+            if not found and self._uri.path:
+                each = obstore.head(self._store, self._uri.path)
+                found[each["path"]] = each["size"], each["e_tag"]
+                prefix = self._uri.path.removesuffix(PurePosixPath(self._uri.path).name)
         except (BaseError, OSError) as error:
             raise self._fault(error) from error
         # Consoles create empty objects in the place of directories.
         directories = {str(parent) for key in found for parent in PurePosixPath(key).parents}
         files = {
-            (path := key.removeprefix(prefix).lstrip("/")): RemoteFile(path, size, key, etag=etag)
+            (path := key.removeprefix(prefix)): RemoteFile(path, size, key, etag=etag)
             for key, (size, etag) in sorted(found.items())
             if not (size == 0 and key in directories)
         }
