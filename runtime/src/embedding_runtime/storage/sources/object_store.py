@@ -88,7 +88,7 @@ class ObjectSource:
         # Consoles create empty objects in the place of directories.
         directories = {str(parent) for key in found for parent in PurePosixPath(key).parents}
         files = {
-            (path := key.removeprefix(prefix)): RemoteFile(path, size, key, etag=etag)
+            (path := key.removeprefix(prefix)): RemoteFile(path, size, key, etag=etag, has_ranges=etag is not None)
             for key, (size, etag) in sorted(found.items())
             if not (size == 0 and key in directories)
         }
@@ -111,7 +111,8 @@ class ObjectSource:
         found = _STATUS.search(text)
         status = int(found[1]) if found else None
         words = f"{self.server}: {text}"
-        if status and _METADATA_SERVER in text:  # the last of the places where credentials may be
+        has_credentials = _METADATA_SERVER not in text  # which is the last of the places where they may be
+        if not has_credentials and status is not None and status < HTTPStatus.INTERNAL_SERVER_ERROR:
             status = HTTPStatus.UNAUTHORIZED
         if isinstance(error, FileNotFoundError) or status == HTTPStatus.NOT_FOUND:
             message = f"{self.server} has neither objects below {self._uri.path!r} nor one of that name: {text}"
@@ -122,7 +123,7 @@ class ObjectSource:
             message = f"{self.about}a file changed while it was downloaded: {words}"
             return NoModel(DownloadVerdict.DOWNLOAD_FAILED, message)
         if status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _MAY_PASS:
-            return Interrupted(text if status else f"{text}; without credentials: {self._cloud.credentials}")
+            return Interrupted(text if has_credentials else f"{text}; {self._cloud.credentials}")
         return NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self.about}{words}")
 
 
