@@ -76,15 +76,11 @@ class _Output:
     def __init__(self, into: Path, limits: Limits, packed: int) -> None:
         self.sha256: dict[str, str] = {}
         self._into, self._limits = into, limits
-        self._most = min(limits.size, max(limits.ratio * packed, _UNLIMITED_RATIO))
+        self.most = min(limits.size, max(limits.ratio * packed, _UNLIMITED_RATIO))
+        """Bytes that the archive may unpack to."""
         self._size = self._count = 0
         self._spelling: dict[str, tuple[str, bool]] = {}
         """Of each path, without its case: how it is written, and whether it is a file."""
-
-    @property
-    def most(self) -> int:
-        """Bytes that the archive may unpack to."""
-        return self._most
 
     def check(self, name: str, *, is_file: bool) -> str:
         """The path of a member, relative to the directory. Raises BadArchive for a name that must not be written."""
@@ -107,19 +103,15 @@ class _Output:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as out:
             for block in content:
-                self.count(len(block))
+                self._size += len(block)
+                if self._size > self.most:
+                    raise BadArchive(
+                        f"unpacks to more than {self.most} bytes: raise ARCHIVE_MAX_SIZE ({self._limits.size} bytes) "
+                        f"or ARCHIVE_MAX_RATIO ({self._limits.ratio} times its own size) to allow it"
+                    )
                 out.write(block)
                 sha256.update(block)
         self.sha256[path] = sha256.hexdigest()
-
-    def count(self, size: int) -> None:
-        """Bytes of content. Raises BadArchive above the limits."""
-        self._size += size
-        if self._size > self._most:
-            raise BadArchive(
-                f"unpacks to more than {self._most} bytes: raise ARCHIVE_MAX_SIZE ({self._limits.size} bytes) or "
-                f"ARCHIVE_MAX_RATIO ({self._limits.ratio} times its own size) to allow it"
-            )
 
     def _claim(self, path: str, *, is_file: bool) -> None:
         key = unicodedata.normalize("NFC", path).casefold()

@@ -25,8 +25,8 @@ class Journal:
         for line in () if self.is_new else lines[1:]:
             try:
                 name, *span = json.loads(line)
-            except ValueError:  # the process was killed while it wrote the last line
-                break
+            except ValueError:  # a process was killed while it wrote the line
+                continue
             self._note(name, *span)
         self._stream = path.open("w" if self.is_new else "a", buffering=1)
         self._stream.write(f"{plan}\n" if self.is_new else "\n")  # ends a broken line
