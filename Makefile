@@ -26,11 +26,11 @@ help: ## List the commands
 demo: .venv/synced ## Serve the guide's model here, without a cluster, on PORT (8080) with BACKEND (vllm or huggingface)
 	@PYTHONPATH=tests $(PYTHON) tools/demo.py --backend $(BACKEND) --port $(PORT)
 
-test: .venv/synced tests/clients/.venv/synced $(JAVA_CLIENTS) ## Run all tests that need no cluster, in TESTERS (2) processes; ARGS="-m 'not model and not slow'" skips those with a real model
+test: .venv/synced tests/clients/.venv/synced tests/servers/synced $(JAVA_CLIENTS) ## Run all tests that need no cluster, in TESTERS (2) processes; ARGS="-m 'not model and not slow'" skips those with a real model
 	@tools/debian.sh chromedriver strace || echo "the tests of the playground, and of connections outwards, are skipped" >&2
 	$(PYTHON) -m pytest -m "not slow" -n $(TESTERS) --dist worksteal $(ARGS)
 
-test-slow: .venv/synced ## Run the tests that test skips: models' own code, LLM rerankers and memory on vLLM (six minutes)
+test-slow: .venv/synced tests/servers/synced ## Run the tests that test skips: vLLM, memory, downloads cut 200 times (ten minutes)
 	$(PYTHON) -m pytest -m slow $(ARGS)
 
 e2e: ## Start a cluster, install the chart, follow the guide, inject faults, remove the cluster (half an hour)
@@ -109,7 +109,7 @@ images: ## Build the images in the running cluster
 	$(CLUSTER) load
 
 clean: ## Remove everything that was installed or built in this checkout
-	rm -rf .bench .bin .uv .venv tests/clients/.venv tests/clients/java/lib .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .bench .bin .uv .venv tests/clients/.venv tests/clients/java/lib tests/servers/{.venv,azurite,bin,synced} .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .PHONY: help demo test test-slow e2e e2e-slow kstatus verify generate models format bench bench-lanes bench-cores bench-gpu bench-operator images clean
 
@@ -133,6 +133,15 @@ tests/clients/.venv/synced: tests/clients/requirements.txt | .venv/synced
 	@echo "setting up: the clients that tests speak with, into tests/clients/.venv (half a GB)"
 	@$(UV) venv --quiet --clear --python $(PYTHON) $(@D) && \
 		$(UV) pip sync --quiet --require-hashes --python $(@D)/bin/python $<
+	@touch $@
+
+# Object stores. Where npm or Go is missing, the tests of theirs are skipped.
+tests/servers/synced: tests/servers/requirements.txt | .venv/synced
+	@echo "setting up: object stores that tests use, into tests/servers (half a GB; a minute or two)"
+	@cd $(@D) && $(CURDIR)/$(UV) venv --quiet --clear --python $(CURDIR)/$(PYTHON) .venv && \
+		$(CURDIR)/$(UV) pip sync --quiet --require-hashes --python .venv/bin/python requirements.txt
+	@npm install --prefix $(@D)/azurite --silent --no-audit --no-fund azurite@3.37.0 || echo "no Azurite" >&2
+	@GOBIN=$(CURDIR)/$(@D)/bin go install github.com/fsouza/fake-gcs-server@v1.56.1 || echo "no fake-gcs-server" >&2
 	@touch $@
 
 # Where there is Maven; without them their test is skipped.

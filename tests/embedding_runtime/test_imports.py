@@ -27,6 +27,8 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
             "embedding_runtime.worker.loader",
             {"fastapi", "uvicorn", "prometheus_client", "torch", "transformers", "vllm"},
         ),
+        ("embedding_runtime.storage.__main__", {"httpx2", "huggingface_hub", "numpy", "obstore", "torch"}),
+        ("embedding_runtime.storage.sources.hugging_face", {"huggingface_hub", "numpy", "obstore", "torch"}),
     ],
 )
 def test_importing_a_module_loads_nothing_of(module: str, unwanted: set[str]) -> None:

@@ -50,6 +50,10 @@ class Faults:
 
     unavailable: int = 0
     """requests to answer with 503"""
+    busy: int = 0
+    """requests to answer with 429 and Retry-After"""
+    retry_after: int = 7
+    """seconds that a busy hub asks to wait"""
     cut: int = 0
     """files to break off in the middle"""
     corrupt: int = 0
@@ -92,6 +96,7 @@ class _Refusal:
     status: HTTPStatus
     code: str | None = None
     message: str | None = None
+    retry_after: int | None = None
 
 
 class FakeHub:
@@ -165,9 +170,11 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/__seen":
             return self._json([asdict(seen) for seen in self.hub.seen])
         with self.hub.lock:
-            unavailable = self.hub.faults.take("unavailable")
+            unavailable, busy = self.hub.faults.take("unavailable"), self.hub.faults.take("busy")
         if unavailable:
             return self._refuse(_Refusal(HTTPStatus.SERVICE_UNAVAILABLE))
+        if busy:
+            return self._refuse(_Refusal(HTTPStatus.TOO_MANY_REQUESTS, retry_after=self.hub.faults.retry_after))
         if api := self._API.fullmatch(path):
             return self._on_repository(api, None)
         if file := self._FILE.fullmatch(path):
@@ -246,7 +253,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _refuse(self, refusal: _Refusal) -> None:
-        headers = {"X-Error-Code": refusal.code, "X-Error-Message": refusal.message, "Content-Length": "0"}
+        retry_after = None if refusal.retry_after is None else str(refusal.retry_after)
+        headers = {"X-Error-Code": refusal.code, "X-Error-Message": refusal.message, "Retry-After": retry_after}
+        headers["Content-Length"] = "0"
         self._head(refusal.status, {name: value for name, value in headers.items() if value is not None})
 
     def _head(self, status: HTTPStatus, headers: Mapping[str, str]) -> None:

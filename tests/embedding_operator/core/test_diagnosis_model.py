@@ -72,6 +72,28 @@ def test_a_model_that_wants_a_token_says_that_none_was_used() -> None:
     assert found.message.endswith("No token was used, name one in spec.model.tokenSecretRef.")
 
 
+@pytest.mark.parametrize(
+    ("containers", "remedy"),
+    [
+        ([], "Create a StorageContainer for this URI with credentials in spec.container.env."),
+        ([a_storage_container("s3", prefixes=["s3://"])], "Check the credentials in spec.container.env of ClusterStor"),
+    ],
+)
+def test_a_bucket_that_wants_credentials_gets_them_from_a_storage_container(containers: list[Raw], remedy: str) -> None:
+    expected = an_expected_pod(a_service(model={"storageUri": "s3://bucket/model"}), *containers)
+    found = diagnose(a_live_pod(initializer=UNAUTHORIZED), expected, (), NOW).model
+    assert found is not None
+    assert remedy in found.message
+
+
+@pytest.mark.parametrize("uri", ["pvc://claim/model", "file:///model"])
+def test_a_directory_that_is_missing_is_not_private(uri: str) -> None:
+    expected = an_expected_pod(a_service(model={"storageUri": uri}))
+    found = diagnose(a_live_pod(initializer=NOT_FOUND), expected, (), NOW).model
+    assert found is not None
+    assert found.message.endswith("Correct spec.model.storageUri.")
+
+
 def test_an_initializer_out_of_memory_names_the_storage_container_to_change() -> None:
     hub = a_storage_container(prefixes=["hf://"], container={"resources": {"limits": {"memory": "512Mi"}}})
     found = diagnose(a_live_pod(initializer=OUT_OF_MEMORY), an_expected_pod(None, hub), (), NOW).model

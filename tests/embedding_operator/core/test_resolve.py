@@ -270,11 +270,12 @@ class TestStorageContainers:
                 "nor a ClusterStorageContainer 'gone' exists",
             ),
             (a_service(model={"storageContainerName": "hf-hub"}), [{**HF_HUB, "disabled": True}], "is disabled"),
-            (a_service(model={"storageUri": "s3://bucket/m"}), [], "an image that fetches s3://"),
+            (a_service(model={"storageUri": "hdfs://host/m"}), [], "an image that fetches hdfs://"),
+            (a_service(model={"storageUri": "https://host/"}), [], "use https://host/path/name.tar.gz"),
             (
-                a_service(model={"storageUri": "s3://bucket/m"}),
+                a_service(model={"storageUri": "hdfs://host/m"}),
                 [a_storage_container(container={"env": []})],
-                "an image that fetches s3://",
+                "an image that fetches hdfs://",
             ),
         ],
     )
@@ -285,8 +286,14 @@ class TestStorageContainers:
         assert problem.reason == "StorageContainerNotFound"
         assert words in problem.message
 
+    @pytest.mark.parametrize(
+        "uri", ["s3://bucket/m", "gs://bucket/m", "az://box/m", "https://host/m.tar.gz", "http://host/m.zip"]
+    )
+    def test_an_object_store_or_a_web_server_needs_no_storage_container(self, uri: str) -> None:
+        assert _resolve(a_service(model={"storageUri": uri})).fetcher.kind == "BuiltIn"
+
     def test_a_uri_that_only_a_storage_container_knows_is_left_to_its_image(self) -> None:
-        resolved = _resolve(a_service(model={"storageUri": "s3://bucket/m"}), CATCH_ALL, secrets=HF_SECRET)
+        resolved = _resolve(a_service(model={"storageUri": "hdfs://host/m"}), CATCH_ALL, secrets=HF_SECRET)
         assert resolved.fetcher.name == "hf-hub"
 
     def test_one_that_cannot_be_read_holds_the_service_whose_status_names_it(self) -> None:

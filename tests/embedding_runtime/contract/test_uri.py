@@ -2,7 +2,17 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from embedding_runtime.contract import BadUri, FileUri, ForeignUri, HuggingFaceUri, ModelUri, PvcUri, parse_uri
+from embedding_runtime.contract import (
+    BadUri,
+    FileUri,
+    ForeignUri,
+    HttpUri,
+    HuggingFaceUri,
+    ModelUri,
+    ObjectStoreUri,
+    PvcUri,
+    parse_uri,
+)
 
 
 @pytest.mark.parametrize(
@@ -11,16 +21,39 @@ from embedding_runtime.contract import BadUri, FileUri, ForeignUri, HuggingFaceU
         ("hf://owner/name", HuggingFaceUri("owner/name")),
         ("hf://sentence-transformers/all-MiniLM-L6-v2", HuggingFaceUri("sentence-transformers/all-MiniLM-L6-v2")),
         ("hf://owner/name:v1.0", HuggingFaceUri("owner/name", "v1.0")),
+        ("hf://owner/name@v1.0", HuggingFaceUri("owner/name", "v1.0")),
         ("hf://owner/name:refs/pr/3", HuggingFaceUri("owner/name", "refs/pr/3")),
         ("pvc://claim/models/minilm", PvcUri("claim", PurePosixPath("models/minilm"))),
         ("pvc://claim", PvcUri("claim", PurePosixPath())),
         ("file:///models/minilm", FileUri(PurePosixPath("/models/minilm"))),
-        ("s3://bucket/key", ForeignUri("s3")),
-        ("https://host/model.tar", ForeignUri("https")),
+        ("s3://bucket/a/key/", ObjectStoreUri("s3", "bucket", "a/key")),
+        ("gs://bucket", ObjectStoreUri("gs", "bucket", "")),
+        ("az://container/model", ObjectStoreUri("az", "container", "model")),
+        ("https://me.blob.core.windows.net/box/a%20b", ObjectStoreUri("az", "box", "a b", "me")),
+        ("oci://registry/model", ForeignUri("oci")),
+        ("https://host/model.tar", HttpUri("https://host/model.tar")),
+        (f"http://host:80/a.zip#sha256={'0A' * 32}", HttpUri("http://host:80/a.zip", "0a" * 32)),
     ],
 )
 def test_an_address_means(text: str, meaning: ModelUri) -> None:
     assert parse_uri(text) == meaning
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hf://owner/name",
+        "hf://owner/name:v1",
+        "pvc://claim",
+        "pvc://claim/a/b",
+        "file:///a/b",
+        "s3://bucket",
+        "gs://bucket/a/b",
+        "https://me.blob.core.windows.net/container/a",
+    ],
+)
+def test_a_uri_is_shown_as_it_was_written(text: str) -> None:
+    assert str(parse_uri(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -32,6 +65,7 @@ def test_an_address_means(text: str, meaning: ModelUri) -> None:
         "hf://name",
         "hf://a/b/c",
         "hf://owner/name:",
+        "hf://owner/name@",
         "hf://owner/na--me",
         "hf://owner/../name",
         "hf://-owner/name",
@@ -41,6 +75,7 @@ def test_an_address_means(text: str, meaning: ModelUri) -> None:
         "pvc://claim/../../etc",
         "file://relative",
         "file:///a/../b",
+        "s3://",
         "HF://owner/name",
     ],
 )
@@ -48,3 +83,38 @@ def test_an_invalid_uri_is_quoted(text: str) -> None:
     with pytest.raises(BadUri) as caught:
         parse_uri(text)
     assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3:///path",
+        "s3://bucket/../other",
+        "gs://-bucket/model",
+        "https://me.you.blob.core.windows.net/container/a",
+        "https://me.blob.core.windows.net/",
+        "https://host",
+        "https://host/",
+        "http:///model.tar",
+        "https://host:port/model.tar",
+        "https://host/model.tar#sha256=0a",
+        "https://host/model.tar#md5=0a",
+    ],
+)
+def test_a_storage_container_may_take_what_the_initializer_cannot(text: str) -> None:
+    uri = parse_uri(text)
+    assert isinstance(uri, ForeignUri)
+    assert repr(text) in str(uri.problem)
+
+
+def test_a_sas_token_in_a_uri_is_refused_and_not_quoted() -> None:
+    uri = parse_uri("https://me.blob.core.windows.net/container/a?sv=2021&sig=hush")
+    assert isinstance(uri, ForeignUri)
+    assert "put a SAS token into AZURE_STORAGE_SAS_KEY" in str(uri.problem)
+    assert "hush" not in str(uri.problem)
+
+
+def test_what_may_be_a_secret_in_an_address_is_not_shown() -> None:
+    uri = parse_uri("https://user:hush@host:1/a/model.tar.gz?signature=hush")
+    assert "hush" not in f"{uri} {uri!r}"
+    assert str(uri) == "https://host:1/a/model.tar.gz"

@@ -50,8 +50,11 @@ def test_trusted_code_of_another_repository_comes_with_the_model(tmp_path: Path,
     assert code_in(tmp_path / "models", commit) == {"modeling.py": b"class Model: ...", "layers.py": b""}
     assert commit_of(tmp_path / "models", "owner/code") == commit
     note = json.loads((tmp_path / "models" / MODEL_NOTE).read_text())
+    code_files = {path for path in note.pop("files") if path.startswith("remote_code/")}
     assert note == {"uri": "hf://owner/name", "revision": name, "code": {"owner/code": commit}}
-    assert outcome.last_line.endswith(f" seconds, with the code of owner/code at commit {commit}")
+    place = f"remote_code/models--owner--code/snapshots/{commit}"
+    assert code_files == {f"{place}/modeling.py", f"{place}/layers.py"}
+    assert outcome.last_line.endswith(f" files, with the code of owner/code at commit {commit}")
     assert json.loads((tmp_path / "models/config.json").read_text())["auto_map"] == AUTO_MAP
 
 

@@ -1,3 +1,5 @@
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -5,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from embedding_runtime.contract import DownloadVerdict, FailedDownload
-from support.initializer import initialize
+from support.fake_hub import FakeHub
+from support.initializer import a_model, files_of, hub_environment, initialize, start_initializer
 
 
 def test_help_shows_the_addresses_and_examples() -> None:
@@ -19,8 +22,10 @@ def test_help_shows_the_addresses_and_examples() -> None:
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("s3://bucket/model", "use a storage container that supports s3://"),
+        ("oci://registry/model", "use a storage container that supports oci://"),
         ("hf://all-MiniLM-L6-v2", "use hf://owner/name or hf://owner/name:revision"),
+        ("https://host/", "use https://host/path/name.tar.gz"),
+        ("s3:///model", "use s3://bucket/path"),
         ("pvc://Claim/model", "use pvc://claim/path"),
         ("file://model", "use file:///absolute/path"),
         ("models/minilm", "use scheme://..."),
@@ -51,6 +56,46 @@ def test_an_existing_model_is_kept(tmp_path: Path) -> None:
     assert outcome.code == 0
     assert outcome.last_line == f"{models} already exists: nothing to do"
     assert (models / "config.json").read_text() == "mine"
+
+
+def test_a_model_is_fetched_by_hand_and_verified(tmp_path: Path) -> None:
+    source, models = a_model(tmp_path / "source"), tmp_path / "models"
+    outcome = initialize("fetch", "--verify", f"file://{source}", models)
+    assert outcome.code == 0, outcome.log
+    assert outcome.last_line == f"verified 5 files in {models}"
+    (models / "config.json").write_bytes(b"[]")
+    (models / "modules.json").write_bytes(b"{}")
+    (models / "tokenizer.json").unlink()
+    damaged = initialize("fetch", "--verify", f"file://{source}", models)
+    assert damaged.code == 1
+    assert damaged.last_line.startswith(
+        f"DownloadFailed: {models} is damaged: config.json has 2 bytes, not 22; modules.json"
+    )
+    assert damaged.last_line.endswith("; tokenizer.json is missing; remove the directory and fetch it again")
+
+
+def test_a_directory_from_elsewhere_cannot_be_verified(tmp_path: Path) -> None:
+    outcome = initialize("fetch", "--verify", "hf://owner/name", a_model(tmp_path / "models"))
+    assert outcome.code == 1
+    assert "its embedding-model.json has no digests" in outcome.last_line
+
+
+def test_a_download_by_hand_that_was_stopped_is_continued(tmp_path: Path) -> None:
+    model = a_model(tmp_path / "served", {"config.json": b"0123456789" * 3_300_000})  # sockets buffer less
+    with FakeHub({"owner/name": model}) as hub:
+        hub.faults.stall = 1
+        arguments = ("fetch", "hf://owner/name", tmp_path / "models")
+        with start_initializer(*arguments, environ=hub_environment(hub)) as process:
+            assert hub.stalling.wait(30)
+            process.send_signal(signal.SIGINT)
+            _, log = process.communicate(timeout=5)
+        assert process.returncode == 128 + signal.SIGINT
+        assert log.splitlines()[-1].endswith("before the model was complete; run it again to continue")
+        outcome = initialize(*arguments, environ=hub_environment(hub))
+    assert outcome.code == 0, outcome.log
+    assert files_of(tmp_path / "models") == files_of(model)
+    first = next(line for line in outcome.log.splitlines() if line.startswith("downloading "))
+    assert re.search(r", [1-9][0-9]*\.\d MB of them from an earlier attempt$", first), first
 
 
 def test_an_internal_error_ends_with_a_verdict(tmp_path: Path) -> None:

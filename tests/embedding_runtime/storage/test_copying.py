@@ -1,10 +1,10 @@
 import io
+import resource
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from embedding_runtime.contract import DownloadVerdict
-from embedding_runtime.storage.copying import copy_model
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.fetch import fetch
 from embedding_runtime.storage.log import Log
@@ -24,7 +24,7 @@ def test_links_are_followed_as_in_a_hugging_face_cache(tmp_path: Path) -> None:
     for name in MODEL:
         (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
         (snapshot / name).symlink_to(blobs / name)
-    copy_model("file:///snapshot", snapshot, copy, print)
+    fetch(f"file://{snapshot}", copy, {}, Log(io.StringIO(), ()))
     assert files_of(copy) == dict(MODEL)
     assert not any(path.is_symlink() for path in copy.rglob("*"))
 
@@ -52,7 +52,7 @@ def test_a_place_without_a_model_is_not_found(files: dict[str, bytes] | None, wo
 def test_a_file_is_not_a_model(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(NoModel, match="is not a directory") as caught:
-        copy_model("file:///model.safetensors", tmp_path / "model.safetensors", tmp_path / "models", print)
+        fetch(f"file://{tmp_path}/model.safetensors", tmp_path / "models", {}, Log(io.StringIO(), ()))
     assert caught.value.failed.verdict is DownloadVerdict.MODEL_NOT_FOUND
 
 
@@ -76,7 +76,7 @@ def test_a_pointer_that_no_backend_reads_is_ignored(tmp_path: Path) -> None:
 
 
 def test_a_claim_is_read_through_its_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedding_runtime.storage.fetch.PVC_ROOT", PurePosixPath(tmp_path / "pvc"))
+    monkeypatch.setattr("embedding_runtime.storage.sources.local.PVC_ROOT", PurePosixPath(tmp_path / "pvc"))
     a_model(tmp_path / "pvc" / "models" / "minilm")
     fetch("pvc://models/minilm", tmp_path / "mnt" / "models", {}, Log(io.StringIO(), ()))
     assert files_of(tmp_path / "mnt" / "models") == dict(MODEL)
@@ -87,6 +87,19 @@ def test_a_claim_is_read_from_its_mount_point(tmp_path: Path) -> None:
     assert outcome.code == 1
     words = "ModelNotFound: pvc://no-such-claim/minilm: /pvc/no-such-claim/minilm does not exist"
     assert outcome.last_line == words
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
+    source = a_model(tmp_path / "source")
+    with (source / "model.safetensors").open("wb") as stream:
+        stream.truncate(1_000_000_000)
+
+    def little_memory() -> None:
+        resource.setrlimit(resource.RLIMIT_DATA, (400_000_000, 400_000_000))  # of which stacks are a hundred
+
+    outcome = initialize(f"file://{source}", tmp_path / "models", before=little_memory)
+    assert outcome.code == 0, outcome.log
 
 
 def test_a_broken_link_fails_the_copy_and_leaves_nothing(tmp_path: Path) -> None:

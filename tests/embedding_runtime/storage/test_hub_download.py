@@ -1,3 +1,4 @@
+import hashlib
 import json
 import resource
 import signal
@@ -25,12 +26,15 @@ def test_a_model_is_downloaded_completely_and_nothing_else_remains(tmp_path: Pat
     assert list(home.iterdir()) == []
 
 
-def test_the_note_in_the_directory_has_the_commit(tmp_path: Path) -> None:
+def test_the_note_in_the_directory_has_the_commit_and_the_digests(tmp_path: Path) -> None:
     with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
         initialize("hf://owner/name:main", tmp_path / "models", environ=hub_environment(hub))
         commit = hub.repositories["owner/name"].commit
     note = json.loads((tmp_path / "models" / MODEL_NOTE).read_text())
-    assert note == {"uri": "hf://owner/name:main", "revision": commit}
+    digests = {
+        name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in MODEL.items()
+    }
+    assert note == {"uri": "hf://owner/name:main", "revision": commit, "files": digests}
 
 
 def test_the_log_has_the_download_and_its_directory(tmp_path: Path) -> None:

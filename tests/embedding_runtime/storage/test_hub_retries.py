@@ -1,46 +1,40 @@
 import io
-import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx2
 import pytest
-from huggingface_hub import close_session, constants
-from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
 from embedding_runtime.contract import DownloadVerdict
 from embedding_runtime.storage.errors import NoModel
-from embedding_runtime.storage.hub import download_model
-from embedding_runtime.storage.hub_faults import may_pass, no_model
+from embedding_runtime.storage.fetch import fetch
 from embedding_runtime.storage.log import Log
-from embedding_runtime.storage.request import Hub, Request
+from embedding_runtime.storage.retries import Retries
+from embedding_runtime.storage.sources.hugging_face import Hub, HubSource
 from support.fake_hub import FakeHub
 from support.initializer import MODEL, a_model, files_of
 
 
 @dataclass
 class Download:
-    """One download in this process, whose pauses take no time."""
+    """One download in this process, whose pauses take no time, and are as long as they may be."""
 
     into: Path
     pauses: list[float] = field(default_factory=list)
     log: io.StringIO = field(default_factory=io.StringIO)
 
     def from_hub(self, endpoint: str) -> None:
-        request = Request("hf://owner/name", "owner/name", None, Hub(endpoint, None))
-        self.into.mkdir()
-        download_model(request, self.into, self.into.parent / "cache", Log(self.log, ()), self.pauses.append)
+        log = Log(self.log, ())
+        retries = Retries(log.say, self.pauses.append, lambda _least, most: most)
+        fetch("hf://owner/name", self.into, {"HF_ENDPOINT": endpoint}, log, retries)
 
 
 @pytest.fixture
-def download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Download]:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    disable_progress_bars()
-    yield Download(tmp_path / "model")
-    enable_progress_bars()
-    close_session()
+def download(tmp_path: Path) -> Download:
+    return Download(tmp_path / "model")
 
 
 def test_an_unavailable_hub_is_retried(download: Download, tmp_path: Path) -> None:
@@ -58,19 +52,63 @@ def test_a_hub_that_stays_unavailable_fails_with_the_number_of_attempts(download
         with pytest.raises(NoModel) as caught:
             download.from_hub(hub.url)
     assert caught.value.failed.verdict is DownloadVerdict.DOWNLOAD_FAILED
-    assert f"attempt 4 failed at {hub.url}: the hub answered 503" in caught.value.failed.message
+    assert f"attempt 4 failed at {hub.url}: the server answered 503" in caught.value.failed.message
     assert download.pauses == [2, 4, 8]
 
 
-def test_a_broken_download_is_resumed(download: Download, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10)
+def test_a_busy_hub_is_asked_again_when_it_says(download: Download, tmp_path: Path) -> None:
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        hub.faults.busy = 2
+        download.from_hub(hub.url)
+    assert download.pauses == [7, 7]
+    assert files_of(download.into) == dict(MODEL)
+
+
+def test_a_hub_that_is_busy_for_an_hour_is_not_waited_for(download: Download, tmp_path: Path) -> None:
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        hub.faults.busy, hub.faults.retry_after = 1, 3600
+        with pytest.raises(NoModel, match="the server answered 429"):
+            download.from_hub(hub.url)
+    assert download.pauses == []
+
+
+def test_a_broken_download_is_resumed(download: Download, tmp_path: Path) -> None:
     files = {"config.json": b"0123456789" * 10}
     with FakeHub({"owner/name": a_model(tmp_path / "served", files)}) as hub:
         hub.faults.cut = 1
         download.from_hub(hub.url)
-        assert [request.range for request in hub.seen if request.range] == ["bytes=50-"]
-    assert download.pauses == []
+        assert [request.range for request in hub.seen if request.range] == ["bytes=0-99", "bytes=50-99"]
+    assert download.pauses == [2]
     assert files_of(download.into) == files
+
+
+def test_a_download_that_failed_is_resumed_by_the_next_process(download: Download, tmp_path: Path) -> None:
+    files = {"config.json": b"0123456789" * 16}
+    with FakeHub({"owner/name": a_model(tmp_path / "served", files)}) as hub:
+        hub.faults.cut = 99
+        with pytest.raises(NoModel, match="attempt 4 failed"):
+            download.from_hub(hub.url)
+        hub.faults.cut = 0
+        assert not download.into.exists()
+        download.from_hub(hub.url)
+        ranges = [request.range for request in hub.seen if request.range]
+    assert ranges == [f"bytes={start}-159" for start in (0, 80, 120, 140, 150)]
+    assert " from an earlier attempt" in download.log.getvalue()
+    assert files_of(download.into) == files
+    assert {path.name for path in tmp_path.iterdir()} == {"served", "model"}
+
+
+def test_what_is_left_of_another_version_is_not_mixed_in(download: Download, tmp_path: Path) -> None:
+    old = {"config.json": b"{}", "model.safetensors": b"old" * 1000, "vocab.txt": b"old"}
+    new = {"config.json": b"{}", "model.safetensors": b"new" * 1000}
+    with FakeHub({"owner/name": a_model(tmp_path / "old", old)}) as hub:
+        hub.faults.cut = 99
+        with pytest.raises(NoModel):
+            download.from_hub(hub.url)
+        hub.faults.cut = 0
+        hub.push("owner/name", a_model(tmp_path / "new", new))
+        download.from_hub(hub.url)
+    assert files_of(download.into) == new
 
 
 def test_only_a_damaged_file_is_downloaded_again(download: Download, tmp_path: Path) -> None:
@@ -86,7 +124,7 @@ def test_only_a_damaged_file_is_downloaded_again(download: Download, tmp_path: P
 def test_a_file_that_stays_damaged_is_named(download: Download, tmp_path: Path) -> None:
     with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
         hub.faults.corrupt = 99
-        with pytest.raises(NoModel, match=r"the checksum of \S+ is not the one that the hub lists"):
+        with pytest.raises(NoModel, match=r"the checksum of \S+ is (git|sha256) [0-9a-f]+, but [0-9a-f]+ is listed"):
             download.from_hub(hub.url)
 
 
@@ -107,12 +145,28 @@ def test_a_volume_that_is_too_small_fails_before_the_download(
         assert not any("/resolve/" in request.path for request in hub.seen)
 
 
-def test_a_response_that_is_not_json_is_not_retried() -> None:
-    error = json.JSONDecodeError("Expecting value", "<html>", 0)
-    request = Request("hf://owner/name", "owner/name", None, Hub("http://proxy.example", None))
-    assert not may_pass(error)
-    words = "hf://owner/name: attempt 1 failed at http://proxy.example: the response is not from a Hugging Face hub"
-    assert no_model(error, request, 1).failed.message.startswith(words)
+@pytest.mark.parametrize(
+    "body", ["<html>", "[]", "{}", '{"sha": "c0ffee", "siblings": [{"rfilename": "config.json"}]}']
+)
+def test_a_response_that_is_not_from_a_hub_is_not_retried(body: str) -> None:
+    with closing(HubSource("hf://owner/name: ", "owner/name", None, Hub("http://proxy.example", None))) as source:
+        source._client.close()
+        source._client = httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, text=body)))
+        with pytest.raises(NoModel) as caught:
+            source.list()
+    words = "hf://owner/name: the response of http://proxy.example is not from a Hugging Face hub"
+    assert caught.value.failed.message.startswith(words)
+
+
+@pytest.mark.parametrize("name", ["../config.json", "/etc/config.json", "a/../../b.json", "a\\b.json", "a//b.json"])
+def test_a_listing_that_leads_out_of_the_directory_is_refused(download: Download, tmp_path: Path, name: str) -> None:
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        repository = hub.repositories["owner/name"]
+        files = {**repository.files, name: repository.files["config.json"]}
+        object.__setattr__(repository, "files", files)
+        with pytest.raises(NoModel, match=r"the name .*nothing was downloaded"):
+            download.from_hub(hub.url)
+        assert not any("/resolve/" in request.path for request in hub.seen)
 
 
 @dataclass(frozen=True)

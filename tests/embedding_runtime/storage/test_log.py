@@ -1,5 +1,4 @@
 import io
-import logging
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,13 +15,6 @@ def test_no_log_line_contains_a_secret(before: list[str], secret: str, after: li
     assert secret not in stream.getvalue()
 
 
-def test_a_librarys_warning_is_one_line_without_secrets() -> None:
-    stream = io.StringIO()
-    log = Log(stream, ["hf_secret"])
-    log.handle(logging.LogRecord("hub", logging.WARNING, "", 0, "refused\n  %s", ("Bearer hf_secret",), None))
-    assert stream.getvalue() == "hub: refused Bearer ***\n"
-
-
 def test_the_token_and_the_credentials_in_the_hubs_address_are_secrets() -> None:
     environ = {"HF_TOKEN": "hf_secret\n", "HF_ENDPOINT": "https://user:password@hub.example"}
     assert secrets_in(environ) == ["hf_secret", "user:password@"]
@@ -30,3 +22,26 @@ def test_the_token_and_the_credentials_in_the_hubs_address_are_secrets() -> None
 
 def test_unset_variables_are_not_secrets() -> None:
     assert secrets_in({"HF_TOKEN": "", "HF_ENDPOINT": "https://hub.example"}) == []
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_line_that_changes_makes_room_for_the_next_one() -> None:
+    stream = _Terminal()
+    log = Log(stream, ())
+    log.redraw("10%")
+    log.redraw("20%")
+    log.say("done")
+    assert stream.getvalue() == "\r\033[K10%\r\033[K20%\r\033[Kdone\n"
+
+
+def test_signatures_in_addresses_and_the_header_for_them_are_secrets() -> None:
+    uri = "https://user:password@host/model.tar?signature=hush"
+    assert secrets_in({"HTTP_AUTHORIZATION": "Bearer hush-hush"}, uri) == [
+        "hush-hush",
+        "user:password@",
+        "signature=hush",
+    ]

@@ -1,36 +1,48 @@
+import re
 import threading
-from pathlib import Path
 
 import pytest
 
-from embedding_runtime.storage.progress import megabytes, progress, size_of
+from embedding_runtime.storage.progress import Meter, megabytes, progress
 
 
-def test_it_reports_the_downloaded_part_of_the_total(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"0" * 500_000)
+def test_it_reports_the_downloaded_part_of_the_total_and_the_rate() -> None:
+    meter = Meter(2_000_000)
+    meter.add(500_000)
     said, lines = threading.Event(), []
 
     def say(line: str) -> None:
         lines.append(line)
         said.set()
 
-    with progress(tmp_path, 2_000_000, say, seconds=0.001):
+    with progress(lambda: say(str(meter)), seconds=0.001):
         assert said.wait(10)
-    assert lines[0] == "0.5 MB of 2.0 MB (25%)"
+    assert re.fullmatch(r"0\.5 MB of 2\.0 MB \(25%\), \d+\.\d MB/s, \d+ seconds left", lines[0])
 
 
-def test_it_stops_with_its_block(tmp_path: Path) -> None:
-    with progress(tmp_path, 0, print):
+def test_it_stops_with_its_block() -> None:
+    with progress(print):
         pass
     assert "progress" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_files_in_directories_count(tmp_path: Path) -> None:
-    (tmp_path / "1_Pooling").mkdir()
-    (tmp_path / "1_Pooling" / "config.json").write_bytes(b"12345")
-    assert size_of(tmp_path) == 5
+def test_the_bytes_of_an_earlier_process_count_but_not_for_the_rate() -> None:
+    assert str(Meter(2_000_000, 500_000)) == "0.5 MB of 2.0 MB (25%), 0.0 MB/s"
+
+
+def test_bytes_that_were_wrong_are_taken_back() -> None:
+    meter = Meter(2_000_000)
+    meter.add(500_000)
+    meter.add(-500_000)
+    assert str(meter).startswith("0.0 MB of 2.0 MB (0%)")
 
 
 @pytest.mark.parametrize(("size", "words"), [(0, "0.0 MB"), (90_868_376, "90.9 MB"), (2_000_000_000, "2000.0 MB")])
 def test_sizes_are_shown_as_model_hubs_show_them(size: int, words: str) -> None:
     assert megabytes(size) == words
+
+
+def test_a_bar_is_as_full_as_the_download() -> None:
+    meter = Meter(2_000_000)
+    meter.add(1_500_000)
+    assert meter.bar(8).startswith("━━━━━━── 1.5 MB of 2.0 MB (75%)")

@@ -165,8 +165,12 @@ class Reason(StrEnum):
     NODE_LOST = ("NodeLost", Group.PODS, "The node of the pod has stopped reporting.")
     IMAGE_PULL_FAILED = ("ImagePullFailed", Group.PODS, "The kubelet cannot pull an image.")
 
-    MODEL_NOT_FOUND = ("ModelNotFound", Group.MODEL, "The hub or the volume has no such model.")
-    MODEL_UNAUTHORIZED = ("ModelUnauthorized", Group.MODEL, "The hub refuses access: no token, or not the right one.")
+    MODEL_NOT_FOUND = ("ModelNotFound", Group.MODEL, "The hub, bucket, web server or volume has no such model.")
+    MODEL_UNAUTHORIZED = (
+        "ModelUnauthorized",
+        Group.MODEL,
+        "The source refuses access: no credentials, or not the right ones.",
+    )
     DOWNLOAD_FAILED = ("DownloadFailed", Group.MODEL, "The download failed; it is retried. The message has the cause.")
 
     OUT_OF_MEMORY = ("OutOfMemory", Group.SERVER, "A container used more memory than its limit, or than its node has.")

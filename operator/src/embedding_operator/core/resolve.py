@@ -22,7 +22,7 @@ from embedding_operator.resources.kubernetes import KeyRef
 from embedding_operator.resources.v1alpha1 import EmbeddingService, Rollout
 from embedding_operator.resources.words import in_words, without_unknown
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import ForeignUri, ModelUri, ServeArgs
+from embedding_runtime.contract import SCHEMES, ForeignUri, ModelUri, ServeArgs
 
 __all__ = ["TOKEN_VARIABLE", "ResolvedService", "resolve_service", "secrets_needed"]
 
@@ -129,9 +129,10 @@ def _select(
     if problem is not None:
         return None, [problem]
     if isinstance(uri, ForeignUri) and fetcher is not None and fetcher.is_ours:
+        why_not = uri.problem or f"it knows {', '.join(SCHEMES)} only"
         message = (
-            f"no storage container fetches {model.storage_uri}, and the built-in initializer knows hf://, pvc:// and "
-            f"file:// only: create a StorageContainer with an image that fetches {uri.scheme}://"
+            f"no storage container fetches {model.storage_uri}, nor does the built-in initializer ({why_not}): create "
+            f"a StorageContainer with an image that fetches {uri.scheme}://"
         )
         return None, [Problem(Reason.STORAGE_CONTAINER_NOT_FOUND, message)]
     return fetcher, []

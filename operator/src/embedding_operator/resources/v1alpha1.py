@@ -85,7 +85,8 @@ class ModelSpec(SpecModel):
             ),
         ),
     ]
-    """URI of the model: hf://owner/name[:revision], pvc://claim/path, file:///path, or any URI that a storage container
+    """URI of the model: hf://owner/name[:revision], s3://bucket/path, gs://bucket/path, az://container/path,
+    https://host/name.tar.gz[#sha256=DIGEST], pvc://claim/path, file:///path, or any URI that a storage container
     supports."""
     storage_container_name: Name | None = None
     """The StorageContainer or ClusterStorageContainer that downloads the model. Default: the one that matches the URI

@@ -30,7 +30,18 @@ from embedding_runtime.contract.terms import (
     Task,
     Truncate,
 )
-from embedding_runtime.contract.uri import BadUri, FileUri, ForeignUri, HuggingFaceUri, ModelUri, PvcUri, parse_uri
+from embedding_runtime.contract.uri import (
+    SCHEMES,
+    BadUri,
+    FileUri,
+    ForeignUri,
+    HttpUri,
+    HuggingFaceUri,
+    ModelUri,
+    ObjectStoreUri,
+    PvcUri,
+    parse_uri,
+)
 
 __all__ = [
     "CANNOT_MOVE_VECTORS",
@@ -41,6 +52,7 @@ __all__ = [
     "MODEL_DIR",
     "MODEL_NOTE",
     "PVC_ROOT",
+    "SCHEMES",
     "TASKS",
     "TERMINATION_LOG",
     "WORKER_BYTES",
@@ -53,10 +65,12 @@ __all__ = [
     "FailedDownload",
     "FileUri",
     "ForeignUri",
+    "HttpUri",
     "HuggingFaceUri",
     "Kind",
     "LogFormat",
     "ModelUri",
+    "ObjectStoreUri",
     "PvcUri",
     "Quantization",
     "ServeArgs",

@@ -1,15 +1,40 @@
-"""URIs of models: `hf://owner/name[:revision]`, `pvc://claim/path`, `file:///path`; others are foreign."""
+"""URIs of models. Those that the built-in initializer does not download are foreign.
+
+hf://owner/name[:revision], or hf://owner/name@revision
+pvc://claim/path
+file:///path
+s3://bucket/path, gs://bucket/path, az://container/path, https://account.blob.core.windows.net/container/path
+https://host/path/name.tar.gz[#sha256=DIGEST], http://...
+"""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Literal
+from urllib.parse import unquote, urlsplit
 
-__all__ = ["BadUri", "FileUri", "ForeignUri", "HuggingFaceUri", "ModelUri", "PvcUri", "parse_uri"]
+__all__ = [
+    "SCHEMES",
+    "BadUri",
+    "FileUri",
+    "ForeignUri",
+    "HttpUri",
+    "HuggingFaceUri",
+    "ModelUri",
+    "ObjectStoreUri",
+    "PvcUri",
+    "parse_uri",
+]
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>\S+)")
 _REPO_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"  # huggingface_hub.utils.validate_repo_id
-_HUGGING_FACE = re.compile(rf"(?P<repo>{_REPO_PART}/{_REPO_PART})(?::(?P<revision>[A-Za-z0-9._/-]+))?")
+_HUGGING_FACE = re.compile(rf"(?P<repo>{_REPO_PART}/{_REPO_PART})(?:[:@](?P<revision>[A-Za-z0-9._/-]+))?")
 _CLAIM = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")  # a DNS subdomain, as Kubernetes names claims
+
+_SHA256 = re.compile(r"sha256=([0-9a-fA-F]{64})")
+_BUCKET = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,220}[A-Za-z0-9])?")
+_AZURE_HOST = ".blob.core.windows.net"
 
 
 class BadUri(ValueError):
@@ -23,6 +48,9 @@ class HuggingFaceUri:
     repo_id: str
     revision: str | None = None
 
+    def __str__(self) -> str:
+        return f"hf://{self.repo_id}:{self.revision}" if self.revision else f"hf://{self.repo_id}"
+
 
 @dataclass(frozen=True)
 class PvcUri:
@@ -31,6 +59,9 @@ class PvcUri:
     claim: str
     path: PurePosixPath
 
+    def __str__(self) -> str:
+        return f"pvc://{PurePosixPath(self.claim) / self.path}"
+
 
 @dataclass(frozen=True)
 class FileUri:
@@ -38,15 +69,59 @@ class FileUri:
 
     path: PurePosixPath
 
+    def __str__(self) -> str:
+        return f"file://{self.path}"
+
+
+@dataclass(frozen=True)
+class ObjectStoreUri:
+    """Objects of a bucket (of Azure: a container) below a path, or the archive there."""
+
+    scheme: Literal["s3", "gs", "az"]
+    bucket: str
+    path: str
+    account: str | None = None
+    """Azure's, if the URI names it."""
+
+    def __str__(self) -> str:
+        root = f"https://{self.account}{_AZURE_HOST}/" if self.account else f"{self.scheme}://"
+        return f"{root}{self.bucket}/{self.path}".rstrip("/")
+
+
+@dataclass(frozen=True)
+class HttpUri:
+    """A file of a web server: an archive by its name, or a single file."""
+
+    url: str = field(repr=False)
+    """Without the fragment. The user and the query may be secrets, and are not shown."""
+    sha256: str | None = None
+
+    @property
+    def host(self) -> str:
+        """Scheme, host and port."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return unquote(urlsplit(self.url).path).rpartition("/")[2]
+
+    def __str__(self) -> str:
+        digest = f"#sha256={self.sha256}" if self.sha256 else ""
+        return f"{self.host}{urlsplit(self.url).path}{digest}"
+
 
 @dataclass(frozen=True)
 class ForeignUri:
-    """A URI with a scheme that the built-in initializer does not support, but a storage container may."""
+    """A URI that the built-in initializer does not support, but a storage container may."""
 
     scheme: str
+    problem: str | None = None
+    """Why not, if the scheme is supported."""
 
 
-ModelUri = HuggingFaceUri | PvcUri | FileUri | ForeignUri
+ModelUri = HuggingFaceUri | ObjectStoreUri | HttpUri | PvcUri | FileUri | ForeignUri
 
 
 def parse_uri(text: str) -> ModelUri:
@@ -55,19 +130,87 @@ def parse_uri(text: str) -> ModelUri:
     if match is None:
         raise BadUri(f"{text!r} is not a URI of a model: use scheme://..., such as hf://owner/name")
     scheme, rest = match["scheme"], match["rest"]
-    if scheme == "hf":
-        hub = _HUGGING_FACE.fullmatch(rest)
-        if hub is None or ".." in rest or "--" in hub["repo"]:
-            raise BadUri(f"{text!r} is not a valid repository: use hf://owner/name or hf://owner/name:revision")
-        return HuggingFaceUri(hub["repo"], hub["revision"])
-    if scheme == "pvc":
-        claim, _, path = rest.partition("/")
-        if not _CLAIM.fullmatch(claim) or ".." in PurePosixPath(path).parts:
-            raise BadUri(f"{text!r} is not a valid claim: use pvc://claim/path, without '..'")
-        return PvcUri(claim, PurePosixPath(path))
-    if scheme == "file":
-        path = PurePosixPath(rest)
-        if not path.is_absolute() or ".." in path.parts:
-            raise BadUri(f"{text!r} is not a valid directory: use file:///absolute/path, without '..'")
-        return FileUri(path)
-    return ForeignUri(scheme)
+    if scheme not in _PARSERS:
+        return ForeignUri(scheme)
+    try:
+        return _PARSERS[scheme](text, scheme, rest)
+    except BadUri as error:
+        if scheme in _OURS:
+            raise
+        return ForeignUri(scheme, str(error))
+
+
+def _hugging_face(text: str, _scheme: str, rest: str) -> HuggingFaceUri:
+    hub = _HUGGING_FACE.fullmatch(rest)
+    if hub is None or ".." in rest or "--" in hub["repo"]:
+        raise BadUri(f"{text!r} is not a valid repository: use hf://owner/name or hf://owner/name:revision")
+    return HuggingFaceUri(hub["repo"], hub["revision"])
+
+
+def _pvc(text: str, _scheme: str, rest: str) -> PvcUri:
+    claim, _, path = rest.partition("/")
+    if not _CLAIM.fullmatch(claim) or ".." in PurePosixPath(path).parts:
+        raise BadUri(f"{text!r} is not a valid claim: use pvc://claim/path, without '..'")
+    return PvcUri(claim, PurePosixPath(path))
+
+
+def _file(text: str, _scheme: str, rest: str) -> FileUri:
+    path = PurePosixPath(rest)
+    if not path.is_absolute() or ".." in path.parts:
+        raise BadUri(f"{text!r} is not a valid directory: use file:///absolute/path, without '..'")
+    return FileUri(path)
+
+
+def _object_store(text: str, scheme: str, rest: str) -> ObjectStoreUri:
+    bucket, _, path = rest.partition("/")
+    if not _BUCKET.fullmatch(bucket) or ".." in path.split("/"):
+        raise BadUri(f"{text!r} is not a valid place in an object store: use {scheme}://bucket/path, without '..'")
+    return ObjectStoreUri(scheme, bucket, path.strip("/"))  # type: ignore[arg-type] # as _PARSERS has it
+
+
+def _azure(text: str, host: str, rest: str) -> ObjectStoreUri:
+    if "?" in rest:
+        raise BadUri(f"{text.partition('?')[0]!r} has a query: put a SAS token into AZURE_STORAGE_SAS_KEY instead")
+    account = host.removesuffix(_AZURE_HOST)
+    container, _, path = unquote(rest).partition("/")
+    if not account.isalnum() or not _BUCKET.fullmatch(container) or ".." in path.split("/"):
+        form = f"https://account{_AZURE_HOST}/container/path"
+        raise BadUri(f"{text!r} is not a valid place in an object store: use {form}, without '..'")
+    return ObjectStoreUri("az", container, path.strip("/"), account)
+
+
+def _http(text: str, _scheme: str, rest: str) -> HttpUri | ObjectStoreUri:
+    host, _, path = rest.partition("/")
+    if host.endswith(_AZURE_HOST):
+        return _azure(text, host, path)
+    url, hash_mark, fragment = text.partition("#")
+    digest = _SHA256.fullmatch(fragment)
+    uri = HttpUri(url, digest[1].lower() if digest else None)
+    try:
+        is_valid = bool(urlsplit(url).hostname) and urlsplit(url).port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid or uri.name in ("", ".", "..") or (hash_mark and digest is None):
+        shown = text.partition("?")[0].rpartition("@")[2]
+        raise BadUri(
+            f"{shown!r} is not a valid address of a file: use https://host/path/name.tar.gz, and #sha256= with 64 "
+            "digits to verify it"
+        )
+    return uri
+
+
+_PARSERS: Mapping[str, Callable[[str, str, str], ModelUri]] = {
+    "hf": _hugging_face,
+    "s3": _object_store,
+    "gs": _object_store,
+    "az": _object_store,
+    "https": _http,
+    "http": _http,
+    "pvc": _pvc,
+    "file": _file,
+}
+_OURS = frozenset({"hf", "pvc", "file"})
+"""Schemes whose URIs have one form; of others, storage containers may take what the initializer cannot."""
+
+SCHEMES = tuple(f"{scheme}://" for scheme in _PARSERS)
+"""What the built-in initializer downloads."""

@@ -1,4 +1,4 @@
-"""The initializer: `python -m embedding_runtime.storage URI DIRECTORY`.
+"""The initializer: `python -m embedding_runtime.storage URI DIRECTORY`; `embedding-storage fetch` is for use by hand.
 
 Exit codes: 0 for success, 1 if the model is not available, 2 for wrong arguments. Unless it is 0, the last line on
 stderr is a verdict that the operator reads (`embedding_runtime.contract.initializer`); else it reads `storage.report`.
@@ -18,6 +18,7 @@ from embedding_runtime.contract import TERMINATION_LOG, BadUri, DownloadVerdict,
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.fetch import fetch
 from embedding_runtime.storage.log import Log, secrets_in
+from embedding_runtime.storage.note import verify
 from embedding_runtime.storage.report import report
 from embedding_runtime.storage.staging import leftovers
 
@@ -25,32 +26,53 @@ __all__ = ["main"]
 
 _EXAMPLES = """\
 addresses:
-  hf://owner/name[:revision]   a repository of the hub at HF_ENDPOINT (default: huggingface.co), with the
-                               token in HF_TOKEN if it is set
+  hf://owner/name[:revision]   a repository of the hub at HF_ENDPOINT (default: huggingface.co), at a branch, tag or
+                               commit; hf://owner/name@revision means the same
+  s3://bucket/path             objects below a path, or an archive
+  gs://bucket/path             the same in Google Cloud Storage
+  az://container/path          the same in Azure; or https://ACCOUNT.blob.core.windows.net/container/path
+  https://host/name.tar.gz     an archive (tar, tar.gz, tar.zst, zip), or a single file; #sha256=DIGEST verifies it
   pvc://claim/path             a directory below /pvc/claim, where the claim is mounted
   file:///path                 a local directory
 
 environment:
   HF_ENDPOINT, HF_TOKEN        URL of the hub, and the token for it
+  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, AWS_SKIP_SIGNATURE=true
+  GOOGLE_SERVICE_ACCOUNT_KEY, GOOGLE_SKIP_SIGNATURE=true
+  AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_KEY, AZURE_SKIP_SIGNATURE=true
+  HTTP_AUTHORIZATION           the Authorization header for https://, such as Bearer TOKEN
+  HTTPS_PROXY, NO_PROXY        as for other programs
+  CA_CERTIFICATES              certificates that are trusted, besides the system's, as text (PEM)
+  ARCHIVE_MAX_FILES, ARCHIVE_MAX_SIZE, ARCHIVE_MAX_RATIO
+                               what an archive may unpack to: files (10000), bytes (200 GiB), times its size (100)
   TRUST_REMOTE_CODE=true       also download the Python code that the model's files name in other repositories of the
                                hub (auto_map), at the current commit, into remote_code/ of the directory
 
 examples:
-  python -m embedding_runtime.storage hf://sentence-transformers/all-MiniLM-L6-v2 /mnt/models
-  HF_TOKEN=... python -m embedding_runtime.storage hf://owner/private-model:v1.2 /mnt/models
-  python -m embedding_runtime.storage pvc://models/minilm /mnt/models
+  embedding-storage fetch hf://sentence-transformers/all-MiniLM-L6-v2 ./minilm
+  HF_TOKEN=... embedding-storage fetch hf://owner/private-model:v1.2 ./model
+  AWS_ENDPOINT_URL=http://minio:9000 embedding-storage fetch s3://models/minilm ./minilm
+  embedding-storage fetch https://host/minilm.tar.gz#sha256=... ./minilm
+  embedding-storage fetch --verify hf://sentence-transformers/all-MiniLM-L6-v2 ./minilm
+
+fetch keeps what it has downloaded when it is interrupted: run it again to continue. Without `fetch`, as in a pod,
+interrupted downloads are removed.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    log = Log(sys.stderr, secrets_in(os.environ))
-    arguments = _Parser().parse_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    by_hand = given[:1] == ["fetch"]
+    arguments = _Parser().parse_args(given[1:] if by_hand else given)
+    log = Log(sys.stderr, secrets_in(os.environ, arguments.uri))
     directory: Path = arguments.directory.absolute()
-    _stop_at_once_on_signals(directory)
+    _stop_at_once_on_signals(directory, keep=by_hand)
     try:
         fetch(arguments.uri, directory, os.environ, log)
         report(directory, Path(TERMINATION_LOG), log.say)
+        if arguments.verify:
+            log.say(verify(directory))
     except BadUri as error:
         log.say(_failed(str(error)))
         return 2
@@ -67,7 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 class _Parser(argparse.ArgumentParser):
     def __init__(self) -> None:
         super().__init__(
-            prog="python -m embedding_runtime.storage",
+            prog="embedding-storage",
+            usage="%(prog)s [fetch] [--verify] URI DIRECTORY",
             description="Download a model into DIRECTORY. The directory appears once the model is complete.",
             epilog=_EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -75,6 +98,9 @@ class _Parser(argparse.ArgumentParser):
         self.add_argument("uri", metavar="URI", help="address of the model")
         self.add_argument(
             "directory", metavar="DIRECTORY", type=Path, help="target directory; an existing one is kept as it is"
+        )
+        self.add_argument(
+            "--verify", action="store_true", help="read all files again, and compare them with their digests"
         )
 
     def error(self, message: str) -> NoReturn:
@@ -86,13 +112,20 @@ def _failed(message: str) -> str:
     return str(FailedDownload(DownloadVerdict.DOWNLOAD_FAILED, message))
 
 
-def _stop_at_once_on_signals(directory: Path) -> None:
-    """An ordinary exit would wait for the threads that download, and a cleaning beside them would not end."""
+def _stop_at_once_on_signals(directory: Path, *, keep: bool) -> None:
+    """An ordinary exit would wait for the threads that download, and a cleaning beside them would not end.
+
+    `keep`: what was downloaded, for the next time.
+    """
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
-        verdict = _failed(f"stopped by {signal.Signals(number).name} before the model was complete")
+        verdict = _failed(
+            f"stopped by {signal.Signals(number).name} before the model was complete"
+            f"{'; run it again to continue' if keep else ''}"
+        )
         os.write(sys.stderr.fileno(), f"{verdict}\n".encode())  # a write to sys.stderr may be what was interrupted
-        clean = ["sh", "-c", 'rm -rf -- "$@"; exit "$0"', str(128 + number), *map(str, leftovers(directory))]
+        left = () if keep else map(str, leftovers(directory))
+        clean = ["sh", "-c", 'rm -rf -- "$@"; exit "$0"', str(128 + number), *left]
         os.execv("/bin/sh", clean)  # noqa: S606 ends all threads at once; its arguments are not read as a script
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,16 +1,28 @@
 """Errors of a download.
 
-NoModel           an exit code, and the verdict that the operator reads from the last line of the log
+NoModel       final: an exit code, and the verdict that the operator reads from the last line of the log
+Interrupted   one request failed, and may succeed if it is repeated
 """
 
 from embedding_runtime.contract import DownloadVerdict, FailedDownload
 
-__all__ = ["NoModel"]
+__all__ = ["Interrupted", "NoModel"]
 
 
 class NoModel(Exception):
-    """The model cannot be downloaded. `failed` says why and what to change. A retry cannot succeed."""
+    """The model cannot be downloaded. `failed` says why and what to change."""
 
-    def __init__(self, verdict: DownloadVerdict, message: str) -> None:
+    def __init__(self, verdict: DownloadVerdict, message: str, *, resumable: bool = False) -> None:
         super().__init__(message)
         self.failed = FailedDownload(verdict, message)
+        self.resumable = resumable
+        """A later attempt may succeed, and can use what this one has downloaded."""
+
+
+class Interrupted(Exception):
+    """A request failed for a reason that may pass: a broken connection, a busy server, damaged bytes."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds that the server asks to wait."""

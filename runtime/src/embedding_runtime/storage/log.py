@@ -1,6 +1,5 @@
-"""A log on stderr that removes secrets."""
+"""A log on stderr that removes secrets, with a line at the end that changes if stderr is a terminal."""
 
-import logging
 from collections.abc import Iterable, Mapping
 from typing import TextIO
 from urllib.parse import urlsplit
@@ -8,26 +7,46 @@ from urllib.parse import urlsplit
 __all__ = ["Log", "secrets_in"]
 
 
-class Log(logging.Handler):
-    """Writes plain lines, and records of libraries as a logging handler. Secrets are replaced by ***."""
+class Log:
+    """Writes plain lines. Secrets are replaced by ***."""
 
     def __init__(self, stream: TextIO, secrets: Iterable[str]) -> None:
-        super().__init__()
         self._stream = stream
         self._secrets = sorted(secrets, key=len, reverse=True)  # one may contain another
+        self.is_terminal = stream.isatty()
 
     def say(self, text: str) -> None:
         """Write one line immediately."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        self._stream.write(f"{text}\n")
+        self._stream.write(f"{_CLEAR if self.is_terminal else ''}{text}\n")
         self._stream.flush()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.say(f"{record.name}: {' '.join(record.getMessage().split())}")
+    def redraw(self, text: str) -> None:
+        """Replace the last line of a terminal; it goes with the next `say`."""
+        self._stream.write(f"{_CLEAR}{text}")
+        self._stream.flush()
 
 
-def secrets_in(environ: Mapping[str, str]) -> list[str]:
-    """The secrets: the token, and credentials in the hub's URL."""
-    credentials, at, _ = urlsplit(environ.get("HF_ENDPOINT", "")).netloc.rpartition("@")
-    return [secret for secret in (environ.get("HF_TOKEN", "").strip(), credentials + at) if secret]
+_CLEAR = "\r\033[K"
+_SECRETS = (
+    "HF_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_SAS_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_STORAGE_TOKEN",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+)
+
+
+def secrets_in(environ: Mapping[str, str], uri: str = "") -> list[str]:
+    """The secrets: tokens and keys of sources, and credentials in URLs, of which a query may be a signature."""
+    secrets = [environ.get(name, "").strip() for name in _SECRETS]
+    secrets.append(environ.get("HTTP_AUTHORIZATION", "").strip().rpartition(" ")[2])
+    for url in (environ.get("HF_ENDPOINT", ""), uri):
+        credentials, at, _ = urlsplit(url).netloc.rpartition("@")
+        secrets += [credentials + at, urlsplit(url).query]
+    return [secret for secret in secrets if secret]

@@ -1,22 +1,51 @@
-"""Progress of a download, as a log line every few seconds."""
+"""Progress of a download, as a log line every few seconds, or as a bar."""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from time import monotonic
 
-__all__ = ["megabytes", "progress", "size_of"]
+__all__ = ["Meter", "megabytes", "progress"]
+
+
+class Meter:
+    """Counts the bytes of a download. Thread-safe."""
+
+    def __init__(self, total: int, done: int = 0) -> None:
+        """`done`: bytes from an earlier process."""
+        self.total, self.resumed = total, done
+        self._done, self._began, self._lock = done, monotonic(), threading.Lock()
+
+    def add(self, size: int) -> None:
+        """Count bytes; a negative number takes wrong ones back."""
+        with self._lock:
+            self._done += size
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second of this process."""
+        return (self._done - self.resumed) / max(monotonic() - self._began, 0.001)
+
+    def __str__(self) -> str:
+        done, rate = self._done, self.rate
+        left = f", {(self.total - done) / rate:.0f} seconds left" if rate > 0 else ""
+        share = 100 * done // max(self.total, 1)
+        return f"{megabytes(done)} of {megabytes(self.total)} ({share}%), {megabytes(rate)}/s{left}"
+
+    def bar(self, width: int = 30) -> str:
+        """A bar, and the numbers."""
+        filled = width * self._done // max(self.total, 1)
+        return f"{'━' * filled}{'─' * (width - filled)} {self}"
 
 
 @contextmanager
-def progress(directory: Path, total: int, say: Callable[[str], None], seconds: float = 5) -> Iterator[None]:
-    """While the block runs, log every `seconds` how many of `total` bytes are in `directory`."""
+def progress(show: Callable[[], None], seconds: float = 5) -> Iterator[None]:
+    """While the block runs, call `show` every few seconds."""
     done = threading.Event()
 
     def report() -> None:
         while not done.wait(seconds):
-            there = size_of(directory)
-            say(f"{megabytes(there)} of {megabytes(total)} ({100 * there // max(total, 1)}%)")
+            show()
 
     reporter = threading.Thread(target=report, name="progress", daemon=True)
     reporter.start()
@@ -27,17 +56,6 @@ def progress(directory: Path, total: int, say: Callable[[str], None], seconds: f
         reporter.join()
 
 
-def size_of(directory: Path) -> int:
-    """The size of all files in a directory, which may be written concurrently."""
-    total = 0
-    for file in directory.rglob("*"):
-        try:
-            total += file.stat().st_size if file.is_file() else 0
-        except FileNotFoundError:  # renamed meanwhile
-            continue
-    return total
-
-
-def megabytes(size: int) -> str:
+def megabytes(size: float) -> str:
     """Format a size in MB (millions of bytes), as model hubs do."""
     return f"{size / 1e6:.1f} MB"

@@ -1,10 +1,12 @@
 """Selects the files of a model to download: those that a backend reads. Pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-__all__ = ["is_model", "wanted"]
+from embedding_runtime.contract import CODE_VARIABLE
+
+__all__ = ["is_model", "trusts_code", "wanted"]
 
 _OTHER_RUNTIMES = frozenset({"onnx", "openvino", "coreml", "tflite"})
 """Directories with the weights in formats that no backend reads."""
@@ -39,6 +41,11 @@ def wanted(paths: Iterable[str]) -> list[str]:
 def is_model(paths: Collection[str]) -> bool:
     """Whether the files are a model: transformers' config.json or sentence-transformers' modules.json."""
     return "config.json" in paths or "modules.json" in paths
+
+
+def trusts_code(environ: Mapping[str, str]) -> bool:
+    """Whether to download Python code from other repositories."""
+    return environ.get(CODE_VARIABLE, "").strip().lower() in ("1", "true", "yes")
 
 
 def _is_never_read(file: PurePosixPath) -> bool:

@@ -1,10 +1,13 @@
 """Creates a directory atomically: fills it under another name, then renames it."""
 
+import fcntl
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from embedding_runtime.contract import DownloadVerdict
+from embedding_runtime.storage.errors import NoModel
 
 __all__ = ["leftovers", "staged"]
 
@@ -13,19 +16,31 @@ __all__ = ["leftovers", "staged"]
 def staged(directory: Path) -> Iterator[Path]:
     """A temporary directory next to `directory`. When the block succeeds, its subdirectory `model` becomes `directory`.
 
-    Everything else in it, and the rest of killed attempts, is deleted.
+    Everything else in it is deleted. After a resumable NoModel, or if the process is killed, it stays, and the next
+    attempt gets it as it is. Raises NoModel if another process uses it.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
+    staging = directory.parent / f"{_prefix(directory)}partial"
     for leftover in leftovers(directory):
-        shutil.rmtree(leftover, ignore_errors=True)
-    staging = Path(tempfile.mkdtemp(prefix=_prefix(directory), dir=directory.parent))
-    try:
-        model = staging / "model"
-        model.mkdir()
-        yield staging
-        model.rename(directory)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if leftover != staging:
+            shutil.rmtree(leftover, ignore_errors=True)
+    (staging / "model").mkdir(parents=True, exist_ok=True)
+    keep = False
+    with (staging / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = f"another process downloads to {directory}: wait until it ends, or use another directory"
+            raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, message) from error
+        try:
+            yield staging
+            (staging / "model").rename(directory)
+        except NoModel as error:
+            keep = error.resumable
+            raise
+        finally:
+            if not keep:
+                shutil.rmtree(staging, ignore_errors=True)
 
 
 def leftovers(directory: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
 from embedding_operator.core.wording import capitalized, sentence, shortened
-from embedding_runtime.contract import DownloadVerdict, FailedDownload
+from embedding_runtime.contract import DownloadVerdict, FailedDownload, FileUri, HuggingFaceUri, PvcUri
 
 __all__ = ["model_missing"]
 
@@ -37,16 +37,25 @@ def _download_failed(failed: FailedDownload, container: Container, resolved: Res
     match failed.verdict:
         case DownloadVerdict.MODEL_NOT_FOUND:
             # A hub does not tell clients without access that a private model exists.
-            remedy = f"Correct spec.model.storageUri. If the model is private: {_token_remedy(resolved)}."
+            remedy = "Correct spec.model.storageUri."
+            if not isinstance(resolved.uri, FileUri | PvcUri):
+                remedy += f" If the model is private: {_access_remedy(resolved)}."
         case DownloadVerdict.MODEL_UNAUTHORIZED:
-            remedy = f"{capitalized(_token_remedy(resolved))}."
+            remedy = f"{capitalized(_access_remedy(resolved))}."
         case DownloadVerdict.DOWNLOAD_FAILED:
             attempt = container.restarts if container.running else container.restarts + 1
             remedy = f"Attempt {attempt} failed; retrying."
     return Finding(Reason(failed.verdict), f"{sentence(failed.message)} {remedy}")
 
 
-def _token_remedy(resolved: ResolvedService) -> str:
+def _access_remedy(resolved: ResolvedService) -> str:
+    if not isinstance(resolved.uri, HuggingFaceUri):
+        fetcher = resolved.fetcher
+        return (
+            f"check the credentials in spec.container.env of {fetcher}"
+            if fetcher.name
+            else "create a StorageContainer for this URI with credentials in spec.container.env"
+        )
     token = resolved.secret_keys.get(TOKEN_VARIABLE)
     if token is None:
         return "no token was used, name one in spec.model.tokenSecretRef"

@@ -1,0 +1,95 @@
+"""Requests over HTTP: one client for all sources that speak it, ranges of bytes, and which failures may pass."""
+
+import email.utils
+import ssl
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+import httpx2
+
+from embedding_runtime.storage.errors import Interrupted
+
+__all__ = ["Refused", "new_client", "read_range", "request"]
+
+_TIMEOUT = httpx2.Timeout(30, connect=20)
+"""Seconds without a byte; proxies and certificate authorities come from the environment, as for other programs."""
+
+_MAY_PASS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+_LONGEST_MESSAGE = 1000
+
+
+class Refused(Exception):
+    """A status of the request itself, which a retry cannot change."""
+
+    def __init__(self, status: int, words: str, headers: Mapping[str, str]) -> None:
+        super().__init__(f"the server answered {status} {words}".strip())
+        self.status, self.words, self.headers = status, words, headers
+
+
+def new_client(authorities: str | None, authorization: str | None) -> httpx2.Client:
+    """A client for several threads. A redirect to another host gets no Authorization header.
+
+    `authorities`: certificates that are trusted besides the system's.
+    """
+    headers = {"User-Agent": "embedding-storage", "Accept-Encoding": "identity"}
+    if authorization is not None:
+        headers["Authorization"] = authorization
+    context = ssl.create_default_context()
+    if authorities is not None:
+        context.load_verify_locations(cadata=authorities)
+    return httpx2.Client(headers=headers, timeout=_TIMEOUT, follow_redirects=True, verify=context)
+
+
+@contextmanager
+def request(
+    client: httpx2.Client, url: str, headers: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None
+) -> Iterator[httpx2.Response]:
+    """A response whose body is not read yet. Raises Interrupted, Refused; the former also while the block reads."""
+    try:
+        with client.stream("GET", url, headers=headers, params=params) as response:
+            if response.is_success:
+                yield response
+                return
+            words = response.headers.get("X-Error-Message") or response.reason_phrase
+            if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR or response.status_code in _MAY_PASS:
+                retry_after = _seconds(response.headers.get("Retry-After", ""))
+                message = f"the server answered {response.status_code} {words}"
+                raise Interrupted(message[:_LONGEST_MESSAGE].strip(), retry_after)
+            raise Refused(response.status_code, words[:_LONGEST_MESSAGE], response.headers)
+    except httpx2.TimeoutException as error:
+        raise Interrupted(f"the request timed out ({type(error).__name__})") from error
+    except httpx2.RequestError as error:
+        raise Interrupted(f"the connection failed ({error or type(error).__name__})") from error
+
+
+def read_range(
+    client: httpx2.Client, url: str, start: int, stop: int, etag: str | None = None
+) -> Generator[bytes, None, None]:
+    """The bytes of a file from `start`; the server decides whether it stops at `stop`. Raises Interrupted, Refused.
+
+    `etag`: of the version that is expected.
+    """
+    with request(client, url, {"Range": f"bytes={start}-{stop - 1}"}) as response:
+        found = response.headers.get("ETag")
+        if etag is not None and found is not None and found != etag:
+            raise Refused(HTTPStatus.PRECONDITION_FAILED, "the file changed while it was downloaded", response.headers)
+        is_partial = response.status_code == HTTPStatus.PARTIAL_CONTENT
+        if is_partial and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            raise Interrupted(f"asked for bytes {start}-{stop - 1}, got {response.headers.get('Content-Range')}")
+        skip = 0 if is_partial else start
+        for chunk in response.iter_raw():
+            if skip < len(chunk):
+                yield chunk[skip:]
+            skip = max(skip - len(chunk), 0)
+
+
+def _seconds(retry_after: str) -> float | None:
+    """A number of seconds or a date."""
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        return max((email.utils.parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,134 @@
+"""hf://: a repository of a Hugging Face hub, or of a mirror at HF_ENDPOINT."""
+
+import json
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+from embedding_runtime.contract import DownloadVerdict, HuggingFaceUri
+from embedding_runtime.storage.authorities import certificate_authorities
+from embedding_runtime.storage.errors import NoModel
+from embedding_runtime.storage.http import Refused, new_client, read_range, request
+from embedding_runtime.storage.source import Digest, Listing, RemoteFile
+
+__all__ = ["Hub", "HubSource", "open_source"]
+
+_PUBLIC = "https://huggingface.co"
+
+
+@dataclass(frozen=True)
+class Hub:
+    """URL of a hub, and the token, if there is one."""
+
+    endpoint: str
+    token: str | None = field(repr=False)
+    authorities: str | None = None
+    """Certificates that are trusted besides the system's."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+        """Read HF_ENDPOINT and HF_TOKEN; empty means not set. Raises NoModel for invalid values."""
+        endpoint = (environ.get("HF_ENDPOINT") or _PUBLIC).rstrip("/")
+        url = urlsplit(endpoint)
+        if url.scheme not in ("http", "https") or not url.netloc:
+            raise NoModel(
+                DownloadVerdict.DOWNLOAD_FAILED, f"HF_ENDPOINT={endpoint} is not a URL of a hub: use https://host"
+            )
+        token = environ.get("HF_TOKEN", "").strip()  # a Secret created from a file may end with a newline
+        if not all("!" <= letter <= "~" for letter in token):
+            # Checked here, because the client's error would contain the token.
+            raise NoModel(
+                DownloadVerdict.MODEL_UNAUTHORIZED,
+                "HF_TOKEN has a character that is not valid in a token: copy the token again",
+            )
+        return cls(endpoint, token or None, certificate_authorities(environ))
+
+
+def open_source(uri: HuggingFaceUri, environ: Mapping[str, str]) -> "HubSource":
+    """The source for a URI. Raises NoModel."""
+    return HubSource(f"{uri}: ", uri.repo_id, uri.revision, Hub.from_environ(environ))
+
+
+class HubSource:
+    """A repository at a revision."""
+
+    def __init__(self, about: str, repo_id: str, revision: str | None, hub: Hub) -> None:
+        """`about`: what messages begin with."""
+        self.about, self.server = about, hub.endpoint
+        self.repo_id, self.revision, self.hub = repo_id, revision, hub
+        self._client = new_client(hub.authorities, f"Bearer {hub.token}" if hub.token else None)
+
+    def list(self) -> Listing:
+        revision = f"/revision/{quote(self.revision, safe='')}" if self.revision else ""
+        url = f"{self.hub.endpoint}/api/models/{self.repo_id}{revision}"
+        try:
+            with request(self._client, url, params={"blobs": "true"}) as response:
+                return self._listing(json.loads(response.read()))
+        except Refused as error:
+            raise self._no_model(error) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise NoModel(
+                DownloadVerdict.DOWNLOAD_FAILED,
+                f"{self.about}the response of {self.hub.endpoint} is not from a Hugging Face hub "
+                f"({type(error).__name__}: {error}): check HF_ENDPOINT",
+            ) from error
+
+    def read(self, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
+        try:
+            yield from read_range(self._client, file.location, start, stop)
+        except Refused as error:
+            raise self._no_model(error) from error
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _listing(self, info: Mapping[str, Any]) -> Listing:
+        commit = str(info["sha"])
+        root = f"{self.hub.endpoint}/{self.repo_id}/resolve/{quote(commit, safe='')}"
+        files = {
+            path: RemoteFile(path, int(each["size"]), f"{root}/{quote(path)}", _digest(each))
+            for each in info["siblings"]
+            if (path := str(each["rfilename"]))
+        }
+        return Listing(files, commit, f"{self.repo_id} at {self.hub.endpoint}")
+
+    def _no_model(self, error: Refused) -> NoModel:
+        """The verdict on an answer of the hub."""
+        repo, endpoint, token = self.repo_id, self.hub.endpoint, self.hub.token
+        asked = "with the token in HF_TOKEN" if token else "without a token"
+        code = error.headers.get("X-Error-Code")
+        denied = error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+        verdict, words = DownloadVerdict.DOWNLOAD_FAILED, f"{endpoint}: {error}"
+        if code == "RevisionNotFound":
+            verdict = DownloadVerdict.MODEL_NOT_FOUND
+            words = f"{repo} at {endpoint} has no revision {self.revision!r}: use one of its branches, tags or commits"
+        elif code == "GatedRepo":
+            verdict = DownloadVerdict.MODEL_UNAUTHORIZED
+            words = (
+                f"{repo} at {endpoint} is gated, and was requested {asked}: accept its terms and use that account's "
+                "token"
+            )
+        elif error.status == HTTPStatus.NOT_FOUND or (error.status == HTTPStatus.UNAUTHORIZED and not token):
+            # A hub does not reveal which repositories exist. Whether one is private or missing, it answers 401 without
+            # a token and 404 with a token that has no access.
+            maybe = (
+                "it is private and the token in HF_TOKEN has no access"
+                if token
+                else "it is private and HF_TOKEN is not set"
+            )
+            verdict = DownloadVerdict.MODEL_NOT_FOUND
+            words = f"{endpoint} has no repository {repo}, or {maybe}: check the name and the token"
+        elif denied:
+            verdict = DownloadVerdict.MODEL_UNAUTHORIZED
+            words = f"{endpoint} denied access to {repo} {asked}: {error}; check that the token is valid"
+        return NoModel(verdict, f"{self.about}{words}")
+
+
+def _digest(file: Mapping[str, Any]) -> Digest | None:
+    """A hub lists SHA-256 of large files and git's blob id of others; some mirrors list neither."""
+    lfs = file.get("lfs")
+    if lfs:
+        return Digest("sha256", str(lfs["sha256"]))
+    return Digest("git", str(file["blobId"])) if file.get("blobId") else None

@@ -1,0 +1,199 @@
+"""http:// and https://: archives and single files of a web server."""
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from embedding_runtime.contract import MODEL_NOTE, HttpUri
+from embedding_runtime.storage.errors import Interrupted, NoModel
+from embedding_runtime.storage.sources.http import HttpSource
+from support.initializer import A_POINTER, MODEL, files_of, initialize
+from support.web_server import WebServer
+
+
+def a_tar(files: Mapping[str, bytes] = MODEL, top: str = "") -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(top + name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return out.getvalue()
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Path:
+    (tmp_path / "web").mkdir()
+    return tmp_path / "web"
+
+
+@pytest.mark.parametrize("top", ["", "./", "minilm/", "./minilm/"])
+def test_a_model_is_unpacked_from_an_archive_whether_or_not_it_has_a_directory(
+    web: Path, tmp_path: Path, top: str
+) -> None:
+    archive = a_tar({**MODEL, "onnx/model.onnx": b"graph"}, top)
+    (web / "model.tar").write_bytes(archive)
+    with WebServer(web) as server:
+        outcome = initialize(f"{server.url}/model.tar#sha256={sha256(archive)}", tmp_path / "mnt/models")
+    assert outcome.code == 0, outcome.log
+    assert files_of(tmp_path / "mnt") == {f"models/{name}": content for name, content in MODEL.items()}
+    assert outcome.last_line.endswith("/s), 5 files")
+
+
+def test_what_a_mac_adds_to_an_archive_is_left_out(web: Path, tmp_path: Path) -> None:
+    inside = {f"minilm/{name}": content for name, content in MODEL.items()}
+    added = dict.fromkeys([".DS_Store", "._minilm", "__MACOSX/minilm/._config.json", "minilm/.DS_Store"], b"")
+    (web / "model.tar").write_bytes(a_tar({**inside, **added}))
+    with WebServer(web) as server:
+        outcome = initialize(f"{server.url}/model.tar", tmp_path / "models")
+    assert outcome.code == 0, outcome.log
+    assert files_of(tmp_path / "models") == MODEL
+
+
+def test_a_wrong_digest_is_refused_at_the_second_time(web: Path, tmp_path: Path) -> None:
+    (web / "model.tar").write_bytes(a_tar())
+    with WebServer(web) as server:
+        outcome = initialize(f"{server.url}/model.tar#sha256={'0' * 64}", tmp_path / "mnt/models")
+        assert len(server.seen) == 1 + 2
+    assert outcome.code == 1
+    assert f"the checksum of model.tar is sha256 {sha256(a_tar())}, but {'0' * 64} is listed" in outcome.last_line
+    assert list((tmp_path / "mnt").iterdir()) == []
+
+
+def test_an_archive_that_is_not_one_is_refused(web: Path, tmp_path: Path) -> None:
+    (web / "model.zip").write_bytes(b"<html>Please log in</html>")
+    with WebServer(web) as server:
+        outcome = initialize(f"{server.url}/model.zip", tmp_path / "mnt/models")
+        uri = f"{server.url}/model.zip"
+    assert outcome.code == 1
+    assert outcome.last_line.startswith(f"DownloadFailed: {uri}: model.zip is damaged, or not of the format")
+    assert list((tmp_path / "mnt").iterdir()) == []
+
+
+def test_limits_of_archives_come_from_the_environment(web: Path, tmp_path: Path) -> None:
+    (web / "model.tar").write_bytes(a_tar())
+    with WebServer(web) as server:
+        outcome = initialize(f"{server.url}/model.tar", tmp_path / "models", environ={"ARCHIVE_MAX_FILES": "4"})
+    assert "model.tar has more than 4 files: raise ARCHIVE_MAX_FILES" in outcome.last_line
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"README.md": b""}, "is not a model: model.tar has neither config.json nor modules.json"),
+        ({**MODEL, "tokenizer.json": A_POINTER}, "is not a complete model: "),
+    ],
+)
+def test_what_is_in_the_archive_must_be_a_model(
+    web: Path, tmp_path: Path, files: Mapping[str, bytes], words: str
+) -> None:
+    (web / "model.tar").write_bytes(a_tar(files))
+    with WebServer(web) as server:
+        outcome = initialize(f"{server.url}/model.tar", tmp_path / "mnt/models")
+    assert outcome.last_line.startswith("ModelNotFound: ")
+    assert words in outcome.last_line
+    assert list((tmp_path / "mnt").iterdir()) == []
+
+
+def test_a_single_file_is_put_into_the_directory(web: Path, tmp_path: Path) -> None:
+    (web / "a file.safetensors").write_bytes(MODEL["model.safetensors"])
+    with WebServer(web) as server:
+        outcome = initialize(f"{server.url}/a%20file.safetensors", tmp_path / "models")
+    assert outcome.code == 0, outcome.log
+    assert files_of(tmp_path / "models") == {"a file.safetensors": MODEL["model.safetensors"]}
+
+
+def test_the_header_from_the_environment_is_sent_and_not_shown(web: Path, tmp_path: Path) -> None:
+    (web / "model.tar").write_bytes(a_tar())
+    with WebServer(web, authorization="Bearer hush-hush") as server:
+        uri = f"{server.url}/model.tar"
+        refused = initialize(uri, tmp_path / "models")
+        outcome = initialize(uri, tmp_path / "models", environ={"HTTP_AUTHORIZATION": "Bearer hush-hush"})
+    assert refused.last_line.startswith(f"ModelUnauthorized: {uri}: the server answered 401 Unauthorized; ")
+    assert "set HTTP_AUTHORIZATION" in refused.last_line
+    assert outcome.code == 0
+    assert "hush-hush" not in outcome.log
+
+
+def test_a_signature_in_the_address_is_neither_shown_nor_noted(web: Path, tmp_path: Path) -> None:
+    (web / "model.tar").write_bytes(a_tar())
+    with WebServer(web) as server:
+        host = server.url.removeprefix("http://")
+        outcome = initialize(f"http://user:hush@{host}/model.tar?signature=hush", tmp_path / "models")
+        missing = initialize(f"http://user:hush@{host}/gone.tar?signature=hush", tmp_path / "other")
+    assert outcome.code == 0
+    assert missing.last_line.startswith(f"ModelNotFound: http://{host}/gone.tar: the server answered 404 Not Found")
+    assert "hush" not in outcome.log + missing.log + (tmp_path / "models" / MODEL_NOTE).read_text()
+
+
+def a_source(answer: Callable[[httpx2.Request], httpx2.Response]) -> HttpSource:
+    source = HttpSource(HttpUri("http://web.example/model.tar"), None, None)
+    source._client._transport.close()
+    source._client._transport, source._client._mounts = httpx2.MockTransport(answer), {}
+    return source
+
+
+def test_a_redirect_to_another_host_does_not_get_the_header() -> None:
+    seen = {}
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen[request.url.host] = request.headers.get("Authorization")
+        if request.url.host == "web.example":
+            return httpx2.Response(302, headers={"Location": "http://elsewhere.example/model.tar"})
+        return httpx2.Response(206, headers={"Content-Range": "bytes 0-0/9", "ETag": '"1"'}, content=b"0")
+
+    with closing(a_source(answer)) as source:
+        source._client.headers["Authorization"] = "Bearer hush"
+        assert source.list().files["model.tar"].size == 9
+    assert seen == {"web.example": "Bearer hush", "elsewhere.example": None}
+
+
+def test_a_server_without_ranges_is_read_from_the_beginning() -> None:
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers={"Content-Length": "10"}, stream=httpx2.ByteStream(b"0123456789"))
+
+    with closing(a_source(answer)) as source:
+        (file,) = source.list().files.values()
+        assert (file.size, file.has_ranges) == (10, False)
+        assert b"".join(source.read(file, 0, 10)) == b"0123456789"
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Content-Range": "bytes 0-0/*", "Content-Length": "1"}, {"Content-Range": "items 0-0/x"}]
+)
+def test_a_file_of_unknown_size_is_refused(headers: Mapping[str, str]) -> None:
+    answer = httpx2.Response(206 if headers else 200, headers=dict(headers), stream=httpx2.ByteStream(b"0"))
+    with closing(a_source(lambda _: answer)) as source, pytest.raises(NoModel, match="does not say how large"):
+        source.list()
+
+
+def test_ranges_of_two_versions_are_not_mixed() -> None:
+    etags = iter(['"old"', '"new"'])
+
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(206, headers={"Content-Range": "bytes 0-0/9", "ETag": next(etags)}, content=b"0")
+
+    with closing(a_source(answer)) as source:
+        (file,) = source.list().files.values()
+        with pytest.raises(NoModel, match="the file changed while it was downloaded"):
+            list(source.read(file, 0, 9))
+
+
+def test_another_range_than_the_one_asked_for_is_not_used() -> None:
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(206, headers={"Content-Range": "bytes 0-0/9", "ETag": '"1"'}, content=b"0")
+
+    with closing(a_source(answer)) as source:
+        (file,) = source.list().files.values()
+        with pytest.raises(Interrupted, match="asked for bytes 5-8, got bytes 0-0/9"):
+            list(source.read(file, 5, 9))
