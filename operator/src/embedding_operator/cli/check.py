@@ -21,7 +21,7 @@ from embedding_operator.core.resolve import ResolvedService, resolve_service
 from embedding_operator.core.revision import revision_and_template
 from embedding_operator.errors import BadManifests, CannotRunLocally, Refused
 from embedding_operator.settings import CPU, Policy, Settings
-from embedding_runtime.contract import MODEL_DIR, FailedDownload, ForeignUri, ServeArgs
+from embedding_runtime.contract import MODEL_DIR, FailedDownload, FileUri, HuggingFaceUri, PvcUri, ServeArgs
 
 __all__ = ["main"]
 
@@ -78,8 +78,9 @@ class _Pod:
 
     def download(self, resolved: ResolvedService) -> Path:
         """The directory of the model. Raises CannotRunLocally."""
-        if isinstance(resolved.uri, ForeignUri):
-            uri, fetcher = resolved.service.spec.model.storage_uri, resolved.fetcher
+        uri, fetcher = resolved.service.spec.model.storage_uri, resolved.fetcher
+        # The guide's storage container has KServe's image for hf://, which downloads what ours does.
+        if not fetcher.is_ours and not isinstance(resolved.uri, HuggingFaceUri | FileUri | PvcUri):
             raise CannotRunLocally(
                 f"{uri} is downloaded by the image of {fetcher}, which runs in a cluster only: download the model, and "
                 "give its directory with --model-dir"
