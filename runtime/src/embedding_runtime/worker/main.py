@@ -156,7 +156,8 @@ def warm_up(backend: Backend, spec: ModelSpec, name: BackendName = BackendName.H
     """Compute a short input and a long one. Raises ModelRefused if the result is not valid vectors."""
     longest = min(spec.max_length, LONG)
     lengths = (min(_shortest(spec), longest), longest)
-    probes = [np.arange(length, dtype=np.int32) % spec.vocabulary for length in lengths]
+    # From the middle of the vocabulary, where no padding token is: MBart fails for a text of nothing else.
+    probes = [(spec.vocabulary // 2 + np.arange(length, dtype=np.int32)) % spec.vocabulary for length in lengths]
     rows = backend.embed(TokenBatch.of(probes))
     if isinstance(rows, np.ndarray) and rows.shape != (len(probes), spec.dimensions):
         raise ModelRefused(
