@@ -30,7 +30,7 @@ test: .venv/synced tests/clients/.venv/synced $(JAVA_CLIENTS) ## Run all tests t
 	@tools/debian.sh chromedriver strace || echo "the tests of the playground, and of connections outwards, are skipped" >&2
 	$(PYTHON) -m pytest -m "not slow" -n $(TESTERS) --dist worksteal $(ARGS)
 
-test-slow: .venv/synced ## Run the tests that test skips: models' own code, LLM rerankers and memory on vLLM (six minutes)
+test-slow: .venv/synced ## Run the tests that test skips: random architectures, models' own code, LLM rerankers and memory on vLLM (ten minutes)
 	$(PYTHON) -m pytest -m slow $(ARGS)
 
 e2e: ## Start a cluster, install the chart, follow the guide, inject faults, remove the cluster (half an hour)
