@@ -1,9 +1,11 @@
 """Backends by name: modules with `load(spec, options) -> Backend`, imported on demand because that takes seconds."""
 
+import gc
 import importlib
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
+from types import ModuleType
 
 from embedding_runtime.contract import BackendName
 from embedding_runtime.model import ModelRefused, ModelSpec, remote_code
@@ -50,6 +52,19 @@ def _check_code(spec: ModelSpec) -> None:
         importlib.import_module("embedding_runtime.worker.backends.remote_code").prepare(spec)
 
 
+def _imported(module: str) -> ModuleType:
+    """Import a backend without garbage collections, which would traverse the objects of its libraries over and over.
+
+    vLLM collects seven times while it loads a model; with these objects frozen that takes half as long.
+    """
+    gc.disable()
+    try:
+        return importlib.import_module(module)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def load(name: BackendName, spec: ModelSpec, options: LoadOptions = _DEFAULTS, *, allow_pickle: bool) -> Backend:
     """Load a model with a backend, which takes seconds to a minute. Raises ModelRefused."""
     if name is not BackendName.FAKE and not allow_pickle:
@@ -64,7 +79,7 @@ def load(name: BackendName, spec: ModelSpec, options: LoadOptions = _DEFAULTS, *
     light = name is BackendName.HUGGINGFACE and not (spec.remote_code or static)
     with light_imports() if light else nullcontext():
         try:
-            module = importlib.import_module(_STATIC if static else _MODULES[name])
+            module = _imported(_STATIC if static else _MODULES[name])
         except ModuleNotFoundError as error:
             raise ModelRefused(
                 f"--backend={name} is not installed: {error}; install the extra of embedding-runtime that has it"
