@@ -27,7 +27,12 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AskedBackend]:
 @pytest.fixture
 def compared(record_property: Callable[[str, object], None]) -> Compared:
     """Notes how far a model's rows were off: model, backend, file format, batch mates, distance."""
-    return lambda *noted: record_property(DISTANCE, noted)  # a property reaches the summary from every process
+
+    def note(model: str, backend: str, file_format: str, mates: str, off: float) -> None:
+        # A property reaches the summary from every process, if it is plain.
+        record_property(DISTANCE, (model, backend, file_format, mates, float(off)))
+
+    return note
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
