@@ -74,6 +74,11 @@ def test_a_long_text_loses_its_end_by_default(fake_server: RuntimeServer) -> Non
         ({"texts": ["a"], "input_type": "image"}, "input_type"),
         ({"texts": [3], "truncate": "LEFT"}, "; texts[0]: Input should be a valid string"),
         ({"texts": ["a"], "output_dimension": 3}, "384"),
+        ({"inputs": [{"content": [{"type": "text", "text": "a"}], "role": "user"}]}, "inputs[0]: unknown field role"),
+        (
+            {"inputs": [{"content": [{"type": "text", "text": "a", "weight": 2}]}]},
+            "inputs[0].content[0]: unknown field weight",
+        ),
     ],
 )
 def test_errors_have_coheres_format(fake_server: RuntimeServer, body: dict[str, Any], words: str) -> None:

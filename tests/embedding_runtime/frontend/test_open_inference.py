@@ -160,6 +160,8 @@ def test_default_parameters_of_clients_are_accepted(fake_server: RuntimeServer, 
             "parameters: unknown field timeout; valid fields: content_type, binary_data_output",
         ),
         ({"inputs": [a_tensor("a", parameters={"truncate": 1})]}, "inputs[0].parameters: unknown field truncate"),
+        ({"inputs": [a_tensor("a", dtype="BYTES")]}, "inputs[0]: unknown field dtype"),
+        ({"outputs": [{"name": "embedding", "datatype": "FP16"}]}, "outputs[0]: unknown field datatype"),
         (
             {"outputs": [{"name": "embedding", "parameters": {"classification": 1}}]},
             "outputs[0].parameters: unknown field classification",

@@ -7,10 +7,10 @@ from pydantic import Field
 from embedding_runtime.frontend.dialects.base import (
     EXAMPLE,
     Answer,
-    Body,
     InputType,
     Many,
     ModelName,
+    Part,
     RequestBody,
     Text,
     Truncate,
@@ -58,12 +58,12 @@ class EmbedRequest(_EmbedRequest):
     texts: Annotated[Many[Text], Field(min_length=1, description="texts to embed", examples=[[EXAMPLE]])]
 
 
-class _TextContent(Body):
+class _TextContent(Part):
     type: Literal["text"]
     text: Text
 
 
-class _Input(Body):
+class _Input(Part):
     content: Annotated[Many[_TextContent], Field(min_length=1, description="text parts, concatenated to one input")]
 
 

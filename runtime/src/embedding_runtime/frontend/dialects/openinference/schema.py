@@ -6,7 +6,7 @@ from pydantic import Field
 from starlette.datastructures import Headers
 
 from embedding_runtime.errors import BadRequest, MalformedBody
-from embedding_runtime.frontend.dialects.base import EXAMPLE, Answer, Body, Form, Many, Part, RequestBody, Text, Vector
+from embedding_runtime.frontend.dialects.base import EXAMPLE, Answer, Form, Many, Part, RequestBody, Text, Vector
 from embedding_runtime.frontend.dialects.openinference.binary import HEADER, texts_in
 from embedding_runtime.frontend.dialects.openinference.fields import IGNORED, IN_INFER, IN_PREDICT
 
@@ -53,7 +53,7 @@ class _RequestParameters(_TensorParameters):
     binary_data_output: Annotated[bool | None, Field(description="default of `binary_data` for all outputs")] = None
 
 
-class Tensor(Body):
+class Tensor(Part):
     """An input tensor: texts, or pairs of texts for a cross-encoder."""
 
     name: Text
@@ -66,7 +66,7 @@ class Tensor(Body):
     parameters: _InputParameters | None = None
 
 
-class _Wanted(Body):
+class _Wanted(Part):
     name: Literal["embedding", "score"]
     parameters: _OutputParameters | None = None
 
