@@ -79,6 +79,7 @@ def test_transformers_opens_no_connections(tmp_path: Path) -> None:
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_vllm_opens_no_connections(tmp_path: Path) -> None:
     pytest.importorskip("vllm")
     assert list(outwards(used("vllm", tmp_path / "trace"))) == []

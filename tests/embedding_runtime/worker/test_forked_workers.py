@@ -174,6 +174,7 @@ if sys.orig_argv[-1].startswith("--") and "embedding_runtime.worker.loader" in s
 """
 
 
+@pytest.mark.slow
 def test_each_worker_loads_the_model_itself_if_loading_leaves_threads_behind(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(LEAVES_A_THREAD)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
