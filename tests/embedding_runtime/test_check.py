@@ -10,8 +10,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from embedding_runtime import check as command
-from embedding_runtime.check import check, compare, table
-from embedding_runtime.contract import BackendName
+from embedding_runtime.check import check, compare
+from embedding_runtime.contract import BackendName, report
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.worker.backends.choice import Choice
 from support.models import packaged_minilm
@@ -114,7 +114,7 @@ def test_different_vectors_are_a_failure() -> None:
 
 
 def test_a_table_has_a_line_for_each_known_answer() -> None:
-    shown = table({"served": True, "pooling": None, "assumed": [], "batch_tokens": 1024, "memory_bytes": 600 << 20})
+    shown = report({"served": True, "pooling": None, "assumed": [], "batch_tokens": 1024, "memory_bytes": 600 << 20})
     assert shown.splitlines() == [
         "served              yes",
         "batch tokens        1,024",

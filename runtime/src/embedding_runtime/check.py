@@ -16,14 +16,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from embedding_runtime.contract import FRONTEND_BYTES, BackendName, ContractError, Kind, ServeArgs
+from embedding_runtime.contract import FRONTEND_BYTES, BackendName, ContractError, Kind, ServeArgs, report
 from embedding_runtime.launch import keeping_memory
 from embedding_runtime.machine import WorkerShare, detect
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.observability import logs
 from embedding_runtime.worker.backends.choice import Choice, choose
 
-__all__ = ["check", "compare", "table"]
+__all__ = ["check", "compare"]
 
 MINIMUM_COSINE = 0.9999
 """Of the model in float32. With --dtype or --quantize the user accepts less."""
@@ -62,7 +62,7 @@ def check(flags: Sequence[str]) -> int:
         return 2
     logs.configure(args.log_format, sees_texts=False)
     found = _checked(args)
-    sys.stdout.write((json.dumps(found, indent=1) if given.output == "json" else table(found)) + "\n")
+    sys.stdout.write((json.dumps(found, indent=1) if given.output == "json" else report(found)) + "\n")
     return 0 if found["served"] else 1
 
 
@@ -149,19 +149,3 @@ def _run(args: ServeArgs, what: str, environment: Mapping[str, str]) -> Mapping[
         return {"refused": f"the process ended with exit code {code}, most likely for lack of memory"}
     answer: Mapping[str, Any] = json.loads(found)
     return answer
-
-
-def table(found: Mapping[str, Any]) -> str:
-    """One line for each answer."""
-    known = {name: value for name, value in found.items() if value not in (None, [], "")}
-    return "\n".join(f"{name.replace('_', ' '):<20}{_shown(name, value)}" for name, value in known.items())
-
-
-def _shown(name: str, value: Any) -> str:
-    if name == "memory_bytes":
-        return f"{value / (1 << 20):,.0f} MiB, with one worker and a full batch"
-    if isinstance(value, list):
-        return "; ".join(value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,4 +1,4 @@
-"""A server whose certificate is signed by an authority of its own: each source trusts it if it is told to."""
+"""Servers with a certificate of a private authority: each source trusts the authority if it is configured."""
 
 import io
 import ssl

@@ -21,7 +21,7 @@ from embedding_operator.core.resolve import ResolvedService, resolve_service
 from embedding_operator.core.revision import revision_and_template
 from embedding_operator.errors import BadManifests, CannotRunLocally, Refused
 from embedding_operator.settings import CPU, Policy, Settings
-from embedding_runtime.contract import MODEL_DIR, FailedDownload, FileUri, HuggingFaceUri, PvcUri, ServeArgs
+from embedding_runtime.contract import MODEL_DIR, FailedDownload, FileUri, HuggingFaceUri, PvcUri, ServeArgs, report
 
 __all__ = ["main"]
 
@@ -37,7 +37,7 @@ def main(files: Sequence[Path], model_dir: Path | None, output: str) -> int:
         print(f"--model-dir is for one service, and the files have {len(manifests.services)}", file=sys.stderr)
         return 1
     found = [_checked(raw, manifests, model_dir) for raw in manifests.services]
-    print(json.dumps(found, indent=1) if output == "json" else "\n\n".join(map(_table, found)))
+    print(json.dumps(found, indent=1) if output == "json" else "\n\n".join(map(report, found)))
     return 0 if all(each["served"] for each in found) else 1
 
 
@@ -125,19 +125,3 @@ def _memory(resolved: ResolvedService, found: Mapping[str, Any]) -> dict[str, An
         "memory_fits": not advice,
         "memory_advice": " ".join(advice) or None,
     }
-
-
-def _table(found: Mapping[str, Any]) -> str:
-    """One line for each answer."""
-    known = {name: value for name, value in found.items() if value not in (None, [], "")}
-    return "\n".join(f"{name.replace('_', ' '):<20}{_shown(name, value)}" for name, value in known.items())
-
-
-def _shown(name: str, value: Any) -> str:
-    if name == "memory_bytes":
-        return f"{value / (1 << 20):,.0f} MiB, with one worker and a full batch"
-    if isinstance(value, list):
-        return "; ".join(value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)

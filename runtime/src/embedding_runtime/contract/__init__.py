@@ -1,8 +1,8 @@
 """The contract between operator and runtime. The operator imports nothing else of the runtime.
 
 `serve` has the server's flags, `flags` their parser and writer, `terms` their values, `memory` what a server needs,
-`uri` the URIs of models, `initializer` the paths of a model in a pod and what an initializer reports. It imports only
-the standard library and pydantic.
+`uri` the URIs of models, `initializer` the paths of a model in a pod and what an initializer reports, `reporting` the
+table of `check`. It imports only the standard library and pydantic.
 """
 
 from embedding_runtime.contract.flags import ContractError
@@ -17,6 +17,7 @@ from embedding_runtime.contract.initializer import (
     FailedDownload,
 )
 from embedding_runtime.contract.memory import FRONTEND_BYTES, WORKER_BYTES, least_memory
+from embedding_runtime.contract.reporting import report
 from embedding_runtime.contract.serve import CANNOT_MOVE_VECTORS, ServeArgs
 from embedding_runtime.contract.terms import (
     DRAIN_FILE,
@@ -78,4 +79,5 @@ __all__ = [
     "Truncate",
     "least_memory",
     "parse_uri",
+    "report",
 ]

@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     """Run until the supervisor closes the socket. Exit code 1: the model cannot be served."""
     end_with_parent()
     control = socket.socket(fileno=int(argv[0]))
-    if _is_closed(control):  # the supervisor exited before: loading would take minutes for nobody
+    if _is_closed(control):  # the supervisor exited first, so nothing would use the model
         return 0
     share: Mapping[str, Any] = json.loads(argv[1])
     args = ServeArgs.from_argv(argv[2:])
