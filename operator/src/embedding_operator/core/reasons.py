@@ -172,6 +172,16 @@ class Reason(StrEnum):
         "The source refuses access: no credentials, or not the right ones.",
     )
     DOWNLOAD_FAILED = ("DownloadFailed", Group.MODEL, "The download failed; it is retried. The message has the cause.")
+    CHECKSUM_MISMATCH = (
+        "ChecksumMismatch",
+        Group.MODEL,
+        "A file is not what its source lists: its size or digest differs, in two downloads.",
+    )
+    INSUFFICIENT_STORAGE = (
+        "InsufficientStorage",
+        Group.MODEL,
+        "The model does not fit on the volume, or not in the cache beside models that are in use.",
+    )
 
     OUT_OF_MEMORY = ("OutOfMemory", Group.SERVER, "A container used more memory than its limit, or than its node has.")
     RUNTIME_FAILED = (

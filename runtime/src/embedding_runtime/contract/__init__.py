@@ -7,12 +7,19 @@ table of `check`. It imports only the standard library and pydantic.
 
 from embedding_runtime.contract.flags import ContractError
 from embedding_runtime.contract.initializer import (
+    CACHE_DIR,
     CODE_VARIABLE,
     MODEL_DIR,
     MODEL_NOTE,
+    PROGRESS_PATH,
+    PROGRESS_PORT,
+    PROGRESS_PORT_VARIABLE,
     PVC_ROOT,
+    RETRY_IS_USELESS,
     TERMINATION_LOG,
+    TOKEN_PATH_VARIABLE,
     DownloadedModel,
+    DownloadProgress,
     DownloadVerdict,
     FailedDownload,
 )
@@ -45,6 +52,7 @@ from embedding_runtime.contract.uri import (
 )
 
 __all__ = [
+    "CACHE_DIR",
     "CANNOT_MOVE_VECTORS",
     "CODE_VARIABLE",
     "DRAIN_FILE",
@@ -52,14 +60,20 @@ __all__ = [
     "KILLED",
     "MODEL_DIR",
     "MODEL_NOTE",
+    "PROGRESS_PATH",
+    "PROGRESS_PORT",
+    "PROGRESS_PORT_VARIABLE",
     "PVC_ROOT",
+    "RETRY_IS_USELESS",
     "SCHEMES",
     "TASKS",
     "TERMINATION_LOG",
+    "TOKEN_PATH_VARIABLE",
     "WORKER_BYTES",
     "BackendName",
     "BadUri",
     "ContractError",
+    "DownloadProgress",
     "DownloadVerdict",
     "DownloadedModel",
     "Dtype",

@@ -1,10 +1,13 @@
-"""Paths of a model in a pod, a setting of initializers, and what an initializer reports.
+"""Paths of a model in a pod, settings of initializers, and what an initializer reports.
 
-An initializer has KServe's interface, `<image> URI DIRECTORY`, so that images of either project can be used.
+An initializer has KServe's interface, `<image> URI DIRECTORY`, so that images of either project can be used. Ours has
+two more commands, for Jobs: `resolve URI` reports the commit without a download, and
+`cache URI DIRECTORY [--keep PATH,...] [--listed-at SECONDS] [--capacity BYTES]` downloads into a cache.
 If it fails, its last line on stderr is a verdict, `ModelNotFound: ...`; the kubelet copies that line into the
 container's termination message (`terminationMessagePolicy: FallbackToLogsOnError`). If it succeeds, it may write a
 `DownloadedModel` into TERMINATION_LOG, which the kubelet copies there, too. The operator reads the termination message
-from the pod's status.
+from the pod's status. While it downloads, it answers `GET PROGRESS_PATH` on the port that PROGRESS_PORT_VARIABLE names
+with a `DownloadProgress`.
 """
 
 from collections.abc import Mapping
@@ -16,11 +19,18 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 __all__ = [
+    "CACHE_DIR",
     "CODE_VARIABLE",
     "MODEL_DIR",
     "MODEL_NOTE",
+    "PROGRESS_PATH",
+    "PROGRESS_PORT",
+    "PROGRESS_PORT_VARIABLE",
     "PVC_ROOT",
+    "RETRY_IS_USELESS",
     "TERMINATION_LOG",
+    "TOKEN_PATH_VARIABLE",
+    "DownloadProgress",
     "DownloadVerdict",
     "DownloadedModel",
     "FailedDownload",
@@ -39,6 +49,22 @@ is to be downloaded, too."""
 
 PVC_ROOT = PurePosixPath("/pvc")
 """Mount point of claims: `pvc://CLAIM/PATH` is PVC_ROOT/CLAIM/PATH."""
+
+TOKEN_PATH_VARIABLE = "HF_TOKEN_PATH"  # noqa: S105 the name of a variable
+"""Environment variable of an initializer: a file with the token for the hub. Our initializer gets the token this way,
+so that it is not in the environment of a process; others get HF_TOKEN."""
+
+CACHE_DIR = PurePosixPath("/cache")
+"""Mount point of a cache in a Job that downloads into it. Models are in `models/`, at `DownloadedModel.path`."""
+
+PROGRESS_PORT_VARIABLE = "PROGRESS_PORT"
+"""Environment variable of an initializer: the port on which it reports its progress; without it, it does not listen."""
+
+PROGRESS_PORT = 8090
+PROGRESS_PATH = "/progress"
+
+RETRY_IS_USELESS = 3
+"""Exit code of an initializer: another attempt fails, too, until the URI, the credentials or the volume change."""
 
 TERMINATION_LOG = PurePosixPath("/dev/termination-log")
 """File of a container that the kubelet copies into its termination message: Kubernetes' default."""
@@ -60,6 +86,8 @@ class DownloadedModel(BaseModel):
     """The downloaded commit, if it came from a hub."""
     code: Annotated[Mapping[_Name, _Name], Field(max_length=16)] = {}
     """Other repositories whose Python code was downloaded, with their commits."""
+    path: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,118}[a-z0-9])?$")] | None = None
+    """Of `cache`: the model's directory below `models/` of the cache."""
 
     def __str__(self) -> str:
         return self.model_dump_json(exclude_defaults=True)
@@ -73,12 +101,37 @@ class DownloadedModel(BaseModel):
             return None
 
 
+class DownloadProgress(BaseModel):
+    """How far a download is: as text, a JSON object. Contains no secret."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    done_bytes: Annotated[int, Field(ge=0, lt=1 << 50)]
+    """Bytes that are there, those of earlier attempts included."""
+    total_bytes: Annotated[int, Field(ge=0, lt=1 << 50)]
+    bytes_per_second: Annotated[int, Field(ge=0, lt=1 << 50)]
+    """Of the last few seconds."""
+
+    def __str__(self) -> str:
+        return self.model_dump_json()
+
+    @classmethod
+    def from_body(cls, body: bytes) -> Self | None:
+        """Parse a response. None: it is none of this format."""
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError:
+            return None
+
+
 class DownloadVerdict(StrEnum):
     """Why a download failed: reasons of the `ModelAvailable` condition."""
 
     MODEL_NOT_FOUND = "ModelNotFound"
     MODEL_UNAUTHORIZED = "ModelUnauthorized"
     DOWNLOAD_FAILED = "DownloadFailed"
+    CHECKSUM_MISMATCH = "ChecksumMismatch"
+    INSUFFICIENT_STORAGE = "InsufficientStorage"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def _download_failed(failed: FailedDownload, container: Container, resolved: Res
                 remedy += f" If the model is private: {_access_remedy(resolved)}."
         case DownloadVerdict.MODEL_UNAUTHORIZED:
             remedy = f"{capitalized(_access_remedy(resolved))}."
-        case DownloadVerdict.DOWNLOAD_FAILED:
+        case DownloadVerdict.DOWNLOAD_FAILED | DownloadVerdict.CHECKSUM_MISMATCH | DownloadVerdict.INSUFFICIENT_STORAGE:
             attempt = container.restarts if container.running else container.restarts + 1
             remedy = f"Attempt {attempt} failed; retrying."
     return Finding(Reason(failed.verdict), f"{sentence(failed.message)} {remedy}")
