@@ -29,6 +29,7 @@ __all__ = ["MINILM", "FakeHub", "Faults", "Seen", "packaged_minilm"]
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
+_PIECE = 1 << 16
 _LARGE = 1_000_000
 """Bytes from which a file counts as large: listed with its SHA-256, as Git LFS files are."""
 
@@ -60,6 +61,8 @@ class Faults:
     """files to send with their bytes changed"""
     stall: int = 0
     """files to stop in the middle of, until the hub closes"""
+    bytes_per_second: int = 0
+    """of each file that is sent; 0 for as fast as it goes"""
 
     def take(self, name: str) -> bool:
         """Whether this fault is due now; it is then due once less."""
@@ -183,6 +186,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815 the name that http.server looks for
 
+    def do_PUT(self) -> None:
+        """PUT /__faults with fields of `Faults`, and PUT /__main/OWNER/NAME with a directory: its new main branch."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        path = urlsplit(self.path).path
+        if path == "/__faults":
+            self.hub.faults = Faults(**body)
+        else:
+            self.hub.push(path.removeprefix("/__main/"), Path(body["directory"]))
+        self._json({})
+
     def _on_repository(self, match: re.Match[str], file: str | None) -> None:
         name, revision = match["repo"], unquote(match["revision"] or "main")
         repository = self._readable(name, revision, file)
@@ -245,6 +258,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self.hub.stalling.set()
                 self.hub.closing.wait()
         else:
+            self._send(content)
+
+    def _send(self, content: bytes) -> None:
+        rate = self.hub.faults.bytes_per_second
+        for start in range(0, len(content) if rate else 0, _PIECE):
+            self.wfile.write(content[start : start + _PIECE])
+            self.hub.closing.wait(_PIECE / rate)
+        if not rate:
             self.wfile.write(content)
 
     def _json(self, body: object) -> None:
@@ -260,7 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, status: HTTPStatus, headers: Mapping[str, str]) -> None:
         path = urlsplit(self.path).path
-        if path != "/__seen":
+        if not path.startswith("/__"):
             self.hub.seen.append(Seen(self.command, path, status, self._authorization(), self.headers.get("Range")))
         self.send_response(status)
         for name, value in headers.items():
@@ -283,7 +304,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serves until interrupted or terminated."""
     parser = argparse.ArgumentParser(
         prog="python -m support.fake_hub",
-        description="A fake Hugging Face hub. GET /__seen tells, as JSON, who asked for what.",
+        description="A fake Hugging Face hub. GET /__seen tells, as JSON, who asked for what; PUT /__faults with "
+        '{"bytes_per_second": N} slows it down, PUT /__main/OWNER/NAME with {"directory": DIR} moves a main branch.',
         epilog="example: python -m support.fake_hub --port 8000 --token hf_secret --repo owner/name=./model",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
