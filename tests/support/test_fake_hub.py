@@ -124,4 +124,4 @@ def test_another_process_can_slow_it_down(tmp_path: Path) -> None:
         put(f"{hub.url}/__faults", {"bytes_per_second": 1 << 20})
         began = time.monotonic()
         get(f"{hub.url}/owner/name/resolve/main/config.json")
-        assert time.monotonic() - began > 0.2  # four pieces of a sixteenth of a second
+        assert time.monotonic() - began > 0.15
