@@ -21,6 +21,12 @@ class _PolicyModel(BaseModel):
     )
 
 
+_NOT_FOR_ALL = {
+    "HF_ENDPOINT": "use huggingFace.endpoint of the chart (EMBEDDING_OPERATOR_HF_ENDPOINT)",
+    "HF_TOKEN": "name a Secret in a ClusterStorageContainer, or in spec.model.tokenSecretRef of a service",
+}
+
+
 class SecretPolicy(_PolicyModel):
     """Which Secrets services and storage containers may name."""
 
@@ -67,6 +73,9 @@ class Settings(BaseSettings):
     image_pull_policy: str = "IfNotPresent"
     hf_endpoint: str | None = None
     """Address of a Hugging Face hub other than huggingface.co; the initializer's HF_ENDPOINT for hf:// URIs."""
+    download_env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = {}
+    """Environment variables of every initializer, such as HTTPS_PROXY, NO_PROXY and CA_CERTIFICATES; variables of a
+    storage container take precedence. They must not change what is downloaded: they are not part of a revision."""
     policy: Policy = Policy()
     """What users may do with the resources they create."""
     ignored_resources: tuple[str, ...] = ("rdma/*", "vpc.amazonaws.com/*")
@@ -103,6 +112,14 @@ class Settings(BaseSettings):
         if CPU not in images:
             raise ValueError(f"add an image for {CPU!r}, which services without an accelerator use")
         return images
+
+    @field_validator("download_env")
+    @classmethod
+    def _downloads_the_same(cls, env: dict[str, str]) -> dict[str, str]:
+        for name, instead in _NOT_FOR_ALL.items():
+            if name in env:
+                raise ValueError(f"{name} does not belong here: {instead}")
+        return env
 
     @property
     def manager(self) -> str:

@@ -101,6 +101,14 @@ def test_another_hub_is_passed_to_the_initializer() -> None:
     assert _env(_initializer(a_service(), settings=settings))["HF_ENDPOINT"] == "http://hub.test"
 
 
+def test_the_environment_of_downloads_is_passed_to_every_initializer_and_can_be_overridden() -> None:
+    settings = SETTINGS.model_copy(update={"download_env": {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": ".test"}})
+    own = a_storage_container(container={"env": [{"name": "NO_PROXY", "value": "hub.test"}]})
+    assert _env(_initializer(a_service(), settings=settings))["HTTPS_PROXY"] == "http://proxy:3128"
+    environment = _env(_initializer(a_service(), own, settings=settings))
+    assert (environment["HTTPS_PROXY"], environment["NO_PROXY"]) == ("http://proxy:3128", "hub.test")
+
+
 TRUSTED = {"trustRemoteCode": True}
 
 

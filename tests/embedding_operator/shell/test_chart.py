@@ -3,6 +3,7 @@
 Needs helm, which `make verify` and `make e2e` install.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from embedding_operator.core.quantity import amount
 from embedding_operator.kinds import KINDS, LEASE
@@ -200,7 +202,17 @@ def test_what_is_set_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.runtime_images["amd.com/gpu"] == "registry.example/embeddings/runtime:1-rocm"
     assert settings.storage_image == "registry.example/embeddings/storage:1"
     assert (settings.image_pull_policy, settings.hf_endpoint) == ("Always", "https://hub.example")
+    assert settings.download_env == {"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": ".example.internal"}
     assert (settings.cluster_domain, settings.log_level, settings.log_format) == ("example.internal", "DEBUG", "json")
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "HF_ENDPOINT"])
+def test_what_has_a_place_of_its_own_is_rejected_in_the_environment_of_downloads(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBEDDING_OPERATOR_DOWNLOAD_ENV", json.dumps({name: "x"}))
+    with pytest.raises(ValidationError, match=f"{name} does not belong here: "):
+        Settings()
 
 
 def test_the_strictest_policy_is_the_default_of_the_chart_and_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:

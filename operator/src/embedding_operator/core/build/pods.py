@@ -54,6 +54,7 @@ def _initializer(resolved: ResolvedService, settings: Settings) -> dict[str, Any
         uri=resolved.service.spec.model.storage_uri,
         model_dir=str(MODEL_DIR),
         model_volume=str(MODEL_DIR.parent),
+        env=settings.download_env,
         hf_endpoint=settings.hf_endpoint if is_of_hub else None,
         code_variable=CODE_VARIABLE if is_of_hub and resolved.serve.trust_remote_code else None,
         claim=claim,
