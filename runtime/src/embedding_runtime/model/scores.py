@@ -65,7 +65,7 @@ class Scores:
     architecture: str
     """Class of the model in transformers."""
     names: tuple[str, ...] = field(default=(), compare=False, repr=False)
-    """Names of the labels; they do not affect scores."""
+    """Names of the labels, if the files have them; they do not affect scores."""
     tokens: ScoreTokens | None = field(default=None, repr=False)  # `space` has it where there are any
     """Tokens of a language model; None for other cross-encoders."""
     problem: Problem = field(default=Problem.SINGLE_LABEL, compare=False, repr=False)
@@ -106,7 +106,7 @@ class Scores:
         problem = typed(path, config, "problem_type", str(Problem.SINGLE_LABEL))
         if problem not in set(Problem):
             raise ModelRefused(f"{path} has problem_type {problem!r}, which must be one of {', '.join(Problem)}")
-        named = tuple(str(names.get(str(label), f"LABEL_{label}")) for label in range(labels))
+        named = tuple(str(names.get(str(label), f"LABEL_{label}")) for label in range(labels)) if names else ()
         return cls(labels, activation, architecture, named, tokens, Problem(problem)), tuple(
             f"activation {activation}: the files have {name}, which is not a class of torch" for name in foreign
         )

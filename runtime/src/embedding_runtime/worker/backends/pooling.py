@@ -140,20 +140,22 @@ class _Dense:
 
     def __init__(self, dense: Dense, device: torch.device) -> None:
         self._activation = activation(dense.activation, dense.directory)
-        self._linear = nn.Linear(dense.inputs, dense.outputs, bias=dense.bias)
-        layers = nn.ModuleDict({"linear": self._linear})
-        self._residual: nn.Module | None = None
-        if dense.residual and dense.inputs == dense.outputs:
-            self._residual = nn.Identity()
-        elif dense.residual:
-            self._residual = layers["residual"] = nn.Linear(dense.inputs, dense.outputs, bias=False)
+        weights = _weights(dense.directory)
         try:
-            layers.load_state_dict(_weights(dense.directory))
-        except RuntimeError as error:
+            with torch.device("meta"):  # no memory for sizes that the weights do not have
+                self._linear = nn.Linear(dense.inputs, dense.outputs, bias=dense.bias)
+                layers = nn.ModuleDict({"linear": self._linear})
+                self._residual: nn.Module | None = None
+                if dense.residual and dense.inputs == dense.outputs:
+                    self._residual = nn.Identity()
+                elif dense.residual:
+                    self._residual = layers["residual"] = nn.Linear(dense.inputs, dense.outputs, bias=False)
+            layers.load_state_dict(weights, assign=True)
+        except (RuntimeError, TypeError) as error:  # TypeError: a size beyond 64 bits
             raise ModelRefused(
                 f"the weights in {dense.directory} do not match its config.json: {' '.join(str(error).split())}"
             ) from error
-        layers.to(device)
+        layers.to(device, torch.float32)
 
     def __call__(self, rows: Tensor) -> Tensor:
         out: Tensor = self._activation(self._linear(rows))

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from embedding_runtime.contract import BackendName
 from embedding_runtime.model import ModelRefused, ModelSpec, remote_code
+from embedding_runtime.model.size_check import check_sizes
 from embedding_runtime.worker.backends import pickles, vllm_limits
 from embedding_runtime.worker.backends.base import Backend, LoadOptions
 from embedding_runtime.worker.backends.light import light_imports
@@ -69,6 +70,8 @@ def load(name: BackendName, spec: ModelSpec, options: LoadOptions = _DEFAULTS, *
     """Load a model with a backend, which takes seconds to a minute. Raises ModelRefused."""
     if name is not BackendName.FAKE and not allow_pickle:
         pickles.check(spec)
+    if name is not BackendName.FAKE and not spec.static:
+        check_sizes(spec.directory)
     os.environ.update(_ALWAYS)
     os.environ.update({variable: value for variable, value in _UNLESS_SET.items() if variable not in os.environ})
     if name is BackendName.VLLM:

@@ -86,15 +86,17 @@ class _Colbert:
 
 def _linear(file: Path, inputs: int, outputs: int, device: torch.device) -> nn.Linear:
     """Load a layer in float32. Raises ModelRefused. `weights_only`: the pickle may have tensors only, and no code."""
-    layer = nn.Linear(inputs, outputs)
     try:
-        layer.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+        with torch.device("meta"):  # no memory for sizes that the weights do not have
+            layer = nn.Linear(inputs, outputs)
+        layer.load_state_dict(weights, assign=True)
     except (EOFError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
         raise ModelRefused(
             f"{file} is not a linear layer with {inputs} inputs and {outputs} outputs: {' '.join(str(error).split())}; "
             "download the model again, or remove the file to serve the model without this output"
         ) from error
-    return layer.to(device)
+    return layer.to(device, torch.float32)
 
 
 def _special_ids(spec: ModelSpec) -> Sequence[int]:

@@ -92,6 +92,13 @@ def _weights(spec: ModelSpec) -> PreTrainedModel:
             local_files_only=True,
             trust_remote_code=spec.remote_code,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, where they are named
+        )
+    if wrong := sorted(loading["mismatched_keys"]):
+        name, found, expected = wrong[0]
+        raise ModelRefused(
+            f"the weights in {spec.directory} do not match its config.json: {name} has the shape {list(found)}, but "
+            f"should have {list(expected)} ({len(wrong)} weights in all): use the config.json that was saved with them"
         )
     # transformers initializes missing weights randomly. Its pooler is not used for vectors.
     missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
