@@ -14,6 +14,8 @@ EXPECTED = an_expected_pod(SERVICE, secrets=SECRETS)
 NOT_FOUND = ended(1, "one\nModelNotFound: hf://a/b is not on the hub")
 UNAUTHORIZED = ended(1, "ModelUnauthorized: the hub refuses hf://a/b")
 DISK = ended(1, "DownloadFailed: no space left on device")
+DAMAGED = ended(3, "ChecksumMismatch: hf://a/b: the checksum of vocab.txt is git 1, but 2 is listed, twice")
+FULL = ended(3, "InsufficientStorage: hf://a/b: it needs 2.0 MB, but the volume has 1.0 MB free")
 FOREIGN = ended(1, "Traceback ...\nValueError: what?")
 OUT_OF_MEMORY = ended(137, reason="OOMKilled")
 
@@ -31,6 +33,8 @@ def diagnosis(initializer: Raw | None, *, age: float = 5) -> PodDiagnosis:
         (NOT_FOUND, "ModelNotFound", "not on the hub. Correct spec.model.storageUri. If the model is private: the tok"),
         (UNAUTHORIZED, "ModelUnauthorized", "The token of key HF_TOKEN in Secret hf-secret was used, check"),
         (DISK, "DownloadFailed", "no space left on device. Attempt 1 failed; retrying."),
+        (DAMAGED, "ChecksumMismatch", "is listed, twice. Upload the model again, name another version of it"),
+        (FULL, "InsufficientStorage", "has 1.0 MB free. Enlarge the volume, or free space on it"),
         (FOREIGN, "DownloadFailed", "ValueError: what? Attempt 1 failed"),
         (OUT_OF_MEMORY, "OutOfMemory", "all of its memory limit, 1Gi. Create a StorageContainer"),
         (

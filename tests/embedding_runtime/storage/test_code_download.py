@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from embedding_runtime.contract import CODE_VARIABLE, MODEL_NOTE
+from embedding_runtime.contract import CODE_VARIABLE, MODEL_NOTE, RETRY_IS_USELESS
 from embedding_runtime.remote_code import commit_of
 from support.fake_hub import FakeHub
 from support.initializer import MODEL, Outcome, a_model, files_of, hub_environment, initialize
@@ -137,7 +137,7 @@ def test_code_that_is_not_available_is_reported_with_the_field_that_names_it(
     served = {"owner/name": model, **({"owner/code": code} if gated else {})}
     with FakeHub(served, token=token, gated=frozenset({"owner/code"})) as hub:
         outcome = download(hub, tmp_path / "mnt/models", token=token)
-    assert outcome.code == 1
+    assert outcome.code == RETRY_IS_USELESS
     named = "config.json has auto_map 'owner/code--modeling.Config'"
     start = f"{verdict}: hf://owner/name: its code is in the repository owner/code ({named}), and "
     assert outcome.last_line.startswith(start), outcome.log
@@ -150,7 +150,7 @@ def test_a_repository_without_the_named_file_is_reported(tmp_path: Path, model: 
     with FakeHub({"owner/name": model, "owner/code": a_model(tmp_path / "code", {"other.py": b""})}) as hub:
         outcome = download(hub, tmp_path / "models")
         commit = hub.repositories["owner/code"].commit
-    assert outcome.code == 1
+    assert outcome.code == RETRY_IS_USELESS
     assert f"owner/code at commit {commit} has no modeling.py" in outcome.last_line
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embedding_runtime.contract import DownloadVerdict, FailedDownload
+from embedding_runtime.contract import RETRY_IS_USELESS, DownloadVerdict, FailedDownload
 from support.fake_hub import FakeHub
 from support.initializer import a_model, files_of, hub_environment, initialize, start_initializer
 
@@ -67,9 +67,9 @@ def test_a_model_is_fetched_by_hand_and_verified(tmp_path: Path) -> None:
     (models / "modules.json").write_bytes(b"{}")
     (models / "tokenizer.json").unlink()
     damaged = initialize("fetch", "--verify", f"file://{source}", models)
-    assert damaged.code == 1
+    assert damaged.code == RETRY_IS_USELESS
     assert damaged.last_line.startswith(
-        f"DownloadFailed: {models} is damaged: config.json has 2 bytes, not 22; modules.json"
+        f"ChecksumMismatch: {models} is damaged: config.json has 2 bytes, not 22; modules.json"
     )
     assert damaged.last_line.endswith("; tokenizer.json is missing; remove the directory and fetch it again")
 

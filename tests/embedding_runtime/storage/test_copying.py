@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from embedding_runtime.contract import DownloadVerdict
+from embedding_runtime.contract import RETRY_IS_USELESS, DownloadVerdict
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.fetch import fetch
 from embedding_runtime.storage.log import Log
@@ -43,7 +43,7 @@ def test_a_place_without_a_model_is_not_found(files: dict[str, bytes] | None, wo
         source.mkdir()
         a_model(source, files)
     outcome = initialize(f"file://{source}", tmp_path / "models")
-    assert outcome.code == 1
+    assert outcome.code == RETRY_IS_USELESS
     assert outcome.last_line.startswith(f"ModelNotFound: file://{source}")
     assert words in outcome.last_line
     assert not (tmp_path / "models").exists()
@@ -60,7 +60,7 @@ def test_a_file_is_not_a_model(tmp_path: Path) -> None:
 def test_a_git_lfs_pointer_is_reported_with_its_file_and_a_remedy(name: str, tmp_path: Path) -> None:
     source = a_model(tmp_path / "source", {**MODEL, name: A_POINTER})
     outcome = initialize(f"file://{source}", tmp_path / "models")
-    assert outcome.code == 1
+    assert outcome.code == RETRY_IS_USELESS
     assert outcome.last_line == (
         f"ModelNotFound: file://{source} is not a complete model: {source / name} is a Git LFS pointer to a file of "
         "90868376 bytes, which was not downloaded: run `git lfs pull` in the repository that it was copied from, or "
@@ -84,7 +84,7 @@ def test_a_claim_is_read_through_its_mount(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_claim_is_read_from_its_mount_point(tmp_path: Path) -> None:
     outcome = initialize("pvc://no-such-claim/minilm", tmp_path / "models")
-    assert outcome.code == 1
+    assert outcome.code == RETRY_IS_USELESS
     words = "ModelNotFound: pvc://no-such-claim/minilm: /pvc/no-such-claim/minilm does not exist"
     assert outcome.last_line == words
 

@@ -5,14 +5,19 @@ import io
 import tarfile
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from embedding_runtime.contract import MODEL_NOTE, HttpUri
+from embedding_runtime.contract import MODEL_NOTE, RETRY_IS_USELESS, DownloadVerdict, HttpUri
 from embedding_runtime.storage.errors import Interrupted, NoModel
-from embedding_runtime.storage.sources.http import HttpSource
+from embedding_runtime.storage.journal import Journal
+from embedding_runtime.storage.progress import Meter
+from embedding_runtime.storage.retries import Retries
+from embedding_runtime.storage.sources.http import HttpSource, open_source
+from embedding_runtime.storage.transfer import Transfer
 from support.initializer import A_POINTER, MODEL, files_of, initialize
 from support.web_server import WebServer
 
@@ -65,7 +70,8 @@ def test_a_wrong_digest_is_refused_at_the_second_time(web: Path, tmp_path: Path)
     with WebServer(web) as server:
         outcome = initialize(f"{server.url}/model.tar#sha256={'0' * 64}", tmp_path / "mnt/models")
         assert len(server.seen) == 1 + 2
-    assert outcome.code == 1
+    assert outcome.code == RETRY_IS_USELESS
+    assert outcome.last_line.startswith("ChecksumMismatch: ")
     assert f"the checksum of model.tar is sha256 {sha256(a_tar())}, but {'0' * 64} is listed" in outcome.last_line
     assert list((tmp_path / "mnt").iterdir()) == []
 
@@ -197,3 +203,20 @@ def test_another_range_than_the_one_asked_for_is_not_used() -> None:
         (file,) = source.list().files.values()
         with pytest.raises(Interrupted, match="asked for bytes 5-8, got bytes 0-0/9"):
             list(source.read(file, 5, 9))
+
+
+def test_a_file_that_is_shorter_than_listed_is_refused_at_the_second_time(web: Path, tmp_path: Path) -> None:
+    (web / "model.tar").write_bytes(a_tar())
+    pauses: list[float] = []
+    with WebServer(web) as server, closing(open_source(HttpUri(f"{server.url}/model.tar"), {})) as source:
+        (file,) = source.list().files.values()
+        file = replace(file, etag=None)
+        (web / "model.tar").write_bytes(a_tar()[:1000])
+        with closing(Journal(tmp_path / "journal", "")) as journal:
+            retries = Retries(lambda _: None, pauses.append)
+            transfer = Transfer(source, tmp_path, journal, Meter(file.size), retries)
+            with pytest.raises(NoModel) as caught:
+                transfer.run([file])
+    assert caught.value.failed.verdict is DownloadVerdict.CHECKSUM_MISMATCH
+    assert f"model.tar has 1000 bytes, but {len(a_tar())} are listed, twice" in caught.value.failed.message
+    assert len(pauses) == 1

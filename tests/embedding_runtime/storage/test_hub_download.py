@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embedding_runtime.contract import MODEL_NOTE
+from embedding_runtime.contract import MODEL_NOTE, RETRY_IS_USELESS
 from support.fake_hub import FakeHub
 from support.initializer import MODEL, a_model, files_of, hub_environment, initialize, start_initializer
 
@@ -87,7 +87,7 @@ def test_missing_and_private_models_are_reported_without_a_retry(
     with FakeHub(served, token=TOKEN, gated=frozenset({"owner/gated"})) as hub:
         outcome = initialize(uri, tmp_path / "mnt/models", environ=hub_environment(hub, token))
         repeated = [request.path for request in hub.seen if "/resolve/" not in request.path]
-    assert outcome.code == 1
+    assert outcome.code == RETRY_IS_USELESS
     assert outcome.last_line.startswith(f"{verdict}: ")
     assert words in outcome.last_line
     assert "retrying" not in outcome.log
@@ -101,7 +101,7 @@ def test_no_token_is_ever_shown(token: str, tmp_path: Path) -> None:
         hub.faults.unavailable = 1
         environ = hub_environment(hub, token) | {"HF_DEBUG": "1"}
         outcome = initialize("hf://owner/name", tmp_path / "models", environ=environ)
-    assert outcome.code == (0 if token == TOKEN else 1)
+    assert outcome.code == (0 if token == TOKEN else RETRY_IS_USELESS)
     for secret in token.split("\n"):
         assert secret not in outcome.log
 
@@ -110,7 +110,7 @@ def test_no_password_in_the_hubs_address_is_ever_shown(tmp_path: Path) -> None:
     with FakeHub({}) as hub:
         environ = {"HF_ENDPOINT": hub.url.replace("http://", "http://user:pass-word@"), "HF_DEBUG": "1"}
         outcome = initialize("hf://owner/name", tmp_path / "models", environ=environ)
-    assert outcome.code == 1
+    assert outcome.code == RETRY_IS_USELESS
     assert "pass-word" not in outcome.log
 
 
@@ -129,8 +129,8 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
         outcome = initialize(
             "hf://owner/name", tmp_path / "mnt/models", environ=hub_environment(hub), before=a_small_disk
         )
-    assert outcome.code == 1
-    assert outcome.last_line.startswith("DownloadFailed: hf://owner/name: ")
+    assert outcome.code == RETRY_IS_USELESS
+    assert outcome.last_line.startswith("InsufficientStorage: hf://owner/name: ")
     assert "the disk is full" in outcome.last_line
     assert "retrying" not in outcome.log
     assert list((tmp_path / "mnt").iterdir()) == []

@@ -124,8 +124,11 @@ def test_only_a_damaged_file_is_downloaded_again(download: Download, tmp_path: P
 def test_a_file_that_stays_damaged_is_named(download: Download, tmp_path: Path) -> None:
     with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
         hub.faults.corrupt = 99
-        with pytest.raises(NoModel, match=r"the checksum of \S+ is (git|sha256) [0-9a-f]+, but [0-9a-f]+ is listed"):
+        with pytest.raises(
+            NoModel, match=r"the checksum of \S+ is (git|sha256) [0-9a-f]+, but [0-9a-f]+ is listed"
+        ) as caught:
             download.from_hub(hub.url)
+    assert caught.value.failed.verdict is DownloadVerdict.CHECKSUM_MISMATCH
 
 
 def test_nobody_listening_is_a_broken_connection(download: Download) -> None:
@@ -140,9 +143,10 @@ def test_a_volume_that_is_too_small_fails_before_the_download(
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: _Usage(free=1_000_000))
     with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
-        with pytest.raises(NoModel, match=r"needs 2\.0 MB, but the volume has 1\.0 MB free"):
+        with pytest.raises(NoModel, match=r"needs 2\.0 MB, but the volume has 1\.0 MB free") as caught:
             download.from_hub(hub.url)
         assert not any("/resolve/" in request.path for request in hub.seen)
+    assert caught.value.failed.verdict is DownloadVerdict.INSUFFICIENT_STORAGE
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import obstore
 import pytest
 
-from embedding_runtime.contract import MODEL_NOTE, ObjectStoreUri
+from embedding_runtime.contract import MODEL_NOTE, RETRY_IS_USELESS, ObjectStoreUri
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.sources.object_store import open_source
 from support.initializer import A_POINTER, MODEL, Outcome, files_of, initialize
@@ -70,7 +70,7 @@ def test_a_prefix_without_objects_is_not_found(server: StoreServer, tmp_path: Pa
     server.put("other", MODEL)
     uri = f"{server.scheme}://bucket/gone"
     outcome = download(server, uri, tmp_path / "mnt/models")
-    assert outcome.code == 1
+    assert outcome.code == RETRY_IS_USELESS
     assert outcome.last_line.startswith(f"ModelNotFound: {uri}: "), outcome.log
     assert "has neither objects below 'gone' nor one of that name" in outcome.last_line
     assert "retrying" not in outcome.log
@@ -93,7 +93,7 @@ def test_directories_that_a_console_made_are_not_files(s3: StoreServer, tmp_path
 def test_a_git_lfs_pointer_in_a_bucket_is_refused(s3: StoreServer, tmp_path: Path) -> None:
     uri = s3.put("pointer", {**MODEL, "model.safetensors": A_POINTER})
     outcome = download(s3, uri, tmp_path / "models")
-    assert outcome.code == 1
+    assert outcome.code == RETRY_IS_USELESS
     assert outcome.last_line.startswith(
         f"ModelNotFound: {uri} is not a complete model: {uri}/model.safetensors is a Git"
     )
@@ -113,7 +113,7 @@ def test_a_copy_that_is_not_what_its_note_says_is_refused(s3: StoreServer, tmp_p
     note = {"uri": "hf://owner/name", "files": {"config.json": {"size": 22, "sha256": "0" * 64}}}
     s3.put("bad-copy", {**MODEL, MODEL_NOTE: json.dumps(note).encode()})
     outcome = download(s3, "s3://bucket/bad-copy", tmp_path / "mnt/models")
-    assert outcome.code == 1
+    assert outcome.code == RETRY_IS_USELESS
     assert f"but embedding-model.json beside it says {'0' * 64}: copy the model again" in outcome.last_line
     assert list((tmp_path / "mnt").iterdir()) == []
 
@@ -127,7 +127,7 @@ def test_a_wrong_key_is_reported_with_what_to_set(tmp_path_factory: pytest.TempP
     with running("az", tmp_path_factory.mktemp("az")) as server:
         uri = server.put("model", MODEL)
         outcome = download(server, uri, tmp_path / "models", AZURE_STORAGE_ACCOUNT_KEY="aHVzaC1odXNo")
-    assert outcome.code == 1
+    assert outcome.code == RETRY_IS_USELESS
     assert outcome.last_line.startswith(f"ModelUnauthorized: {uri}: Azure Blob Storage, bucket bucket: ")
     assert "set AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY" in outcome.last_line
     assert "aHVzaC1odXNo" not in outcome.log

@@ -8,7 +8,7 @@ import pytest
 
 from embedding_runtime.contract import MODEL_NOTE, DownloadedModel
 from embedding_runtime.storage import __main__ as initializer
-from embedding_runtime.storage.report import report
+from embedding_runtime.storage.report import report_directory
 from support.initializer import MODEL, a_model
 
 SIZE = len(MODEL["model.safetensors"])
@@ -18,7 +18,7 @@ def reported(directory: Path, tmp_path: Path) -> tuple[str, list[str]]:
     """The termination message, and the log."""
     log, said = tmp_path / "termination-log", list[str]()
     log.touch()
-    report(directory, log, said.append)
+    report_directory(directory, log, said.append)
     return log.read_text(), said
 
 
@@ -48,7 +48,7 @@ def test_a_note_that_cannot_be_read_fails_nothing(tmp_path: Path, note: str) -> 
 
 
 def test_outside_of_a_pod_there_is_no_report(tmp_path: Path) -> None:
-    report(a_model(tmp_path / "model"), tmp_path / "termination-log", print)
+    report_directory(a_model(tmp_path / "model"), tmp_path / "termination-log", print)
     assert not (tmp_path / "termination-log").exists()
 
 

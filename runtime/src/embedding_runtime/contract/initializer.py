@@ -133,6 +133,11 @@ class DownloadVerdict(StrEnum):
     CHECKSUM_MISMATCH = "ChecksumMismatch"
     INSUFFICIENT_STORAGE = "InsufficientStorage"
 
+    @property
+    def retry_is_useless(self) -> bool:
+        """Another attempt fails, too, until something is changed; the initializer exits with RETRY_IS_USELESS."""
+        return self is not DownloadVerdict.DOWNLOAD_FAILED
+
 
 @dataclass(frozen=True)
 class FailedDownload:

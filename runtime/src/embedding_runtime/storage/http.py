@@ -69,8 +69,18 @@ def read_range(
 ) -> Generator[bytes, None, None]:
     """The bytes of a file from `start`; the server decides whether it stops at `stop`. Raises Interrupted, Refused.
 
-    `etag`: of the version that is expected.
+    A file that ends before `start` has none. `etag`: of the version that is expected.
     """
+    try:
+        yield from _read_range(client, url, start, stop, etag)
+    except Refused as error:
+        if error.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+
+
+def _read_range(
+    client: httpx2.Client, url: str, start: int, stop: int, etag: str | None
+) -> Generator[bytes, None, None]:
     with request(client, url, {"Range": f"bytes={start}-{stop - 1}"}) as response:
         found = response.headers.get("ETag")
         if etag is not None and found is not None and found != etag:

@@ -42,7 +42,7 @@ def verify(directory: Path) -> str:
     problems = [problem for path, file in listed.items() if (problem := _problem(directory / path, file)) is not None]
     if problems:
         raise NoModel(
-            DownloadVerdict.DOWNLOAD_FAILED,
+            DownloadVerdict.CHECKSUM_MISMATCH,
             f"{directory} is damaged: {'; '.join(problems)}; remove the directory and fetch it again",
         )
     return f"verified {len(listed)} files in {directory}"

@@ -4,9 +4,13 @@ from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from embedding_runtime.contract import CODE_VARIABLE
+from embedding_runtime.contract import CODE_VARIABLE, DownloadVerdict, HttpUri, ModelUri
+from embedding_runtime.storage.archive import is_archive
+from embedding_runtime.storage.errors import NoModel
+from embedding_runtime.storage.names import bad_names
+from embedding_runtime.storage.source import Listing, RemoteFile
 
-__all__ = ["is_model", "trusts_code", "wanted"]
+__all__ = ["archive_of", "is_model", "select", "select_files", "trusts_code", "wanted"]
 
 _OTHER_RUNTIMES = frozenset({"onnx", "openvino", "coreml", "tflite"})
 """Directories with the weights in formats that no backend reads."""
@@ -21,6 +25,34 @@ _CHECKPOINTS = ("*.pt", "*.pth", "*.ckpt", "training_args.bin")
 
 _TOKEN_HEADS = frozenset({"sparse_linear.pt", "colbert_linear.pt"})
 """BGE-M3's layers for sparse and ColBERT vectors, which are in no safetensors file."""
+
+
+def select_files(uri: ModelUri, listing: Listing) -> list[RemoteFile]:
+    """The files to download, in order: an archive, a single file of a web server, or what a backend reads.
+
+    Raises NoModel.
+    """
+    if (problem := bad_names(listing.files)) is not None:
+        raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{uri}: {problem}: nothing was downloaded")
+    if archive_of(listing) is not None or isinstance(uri, HttpUri):
+        return list(listing.files.values())
+    return [listing.files[path] for path in select(uri, listing.files, listing.place)]
+
+
+def archive_of(listing: Listing) -> str | None:
+    """The path of the archive, if the listing is one."""
+    return next((path for path in listing.files if len(listing.files) == 1 and is_archive(path)), None)
+
+
+def select(uri: ModelUri, paths: Iterable[str], place: str) -> list[str]:
+    """The files that a backend reads. `place`: where they are, for messages. Raises NoModel."""
+    chosen = wanted(paths)
+    if not is_model(chosen):
+        raise NoModel(
+            DownloadVerdict.MODEL_NOT_FOUND,
+            f"{uri} is not a model: {place} has neither config.json nor modules.json",
+        )
+    return chosen
 
 
 def wanted(paths: Iterable[str]) -> list[str]:

@@ -82,7 +82,7 @@ class Transfer:
             if problem is not None:
                 self.journal.forget(state.file.path)
                 if damaged:
-                    raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self.source.about}{problem}, twice")
+                    raise self._mismatch(f"{problem}, twice")
                 damaged = True
                 self.meter.add(-state.file.size)
                 state.reset()
@@ -93,9 +93,10 @@ class Transfer:
     def _read(self, state: "_State", start: int, stop: int) -> None:
         """Read a range into the file."""
         file, position = state.file, start
+        ended: int | None = None
 
         def attempt() -> None:
-            nonlocal position
+            nonlocal position, ended
             if not file.has_ranges:
                 self.meter.add(start - position)
                 position = start
@@ -115,10 +116,17 @@ class Transfer:
                 finally:
                     self.journal.add(file.path, recorded, position)
             if position < stop:
+                if ended == position:
+                    raise self._mismatch(f"{file.path} has {position} bytes, but {file.size} are listed, twice")
+                ended = position
                 raise Interrupted(f"{file.path} ended after {position} of {stop} bytes")
 
         if start < stop:
             self.retries.run(attempt, self.source, lambda: position)
+
+    def _mismatch(self, problem: str) -> NoModel:
+        remedy = "upload the file again, or find out what changes it on its way"
+        return NoModel(DownloadVerdict.CHECKSUM_MISMATCH, f"{self.source.about}{problem}: {remedy}")
 
 
 def _write(out: FileIO, chunk: bytes) -> None:
@@ -197,10 +205,7 @@ class _State:
         found = self._hasher.hexdigest()
         if found == expected.value:
             return None
-        return (
-            f"the checksum of {self.file.path} is {expected.algorithm} {found}, but {expected.value} is listed: the "
-            "file was damaged on its way"
-        )
+        return f"the checksum of {self.file.path} is {expected.algorithm} {found}, but {expected.value} is listed"
 
     @property
     def _hasher(self) -> "_Hash":

@@ -42,7 +42,11 @@ def _download_failed(failed: FailedDownload, container: Container, resolved: Res
                 remedy += f" If the model is private: {_access_remedy(resolved)}."
         case DownloadVerdict.MODEL_UNAUTHORIZED:
             remedy = f"{capitalized(_access_remedy(resolved))}."
-        case DownloadVerdict.DOWNLOAD_FAILED | DownloadVerdict.CHECKSUM_MISMATCH | DownloadVerdict.INSUFFICIENT_STORAGE:
+        case DownloadVerdict.CHECKSUM_MISMATCH:
+            remedy = "Upload the model again, name another version of it in spec.model.storageUri, or bypass the proxy."
+        case DownloadVerdict.INSUFFICIENT_STORAGE:
+            remedy = "Enlarge the volume, or free space on it: without a cache, it is the disk of the pod's node."
+        case DownloadVerdict.DOWNLOAD_FAILED:
             attempt = container.restarts if container.running else container.restarts + 1
             remedy = f"Attempt {attempt} failed; retrying."
     return Finding(Reason(failed.verdict), f"{sentence(failed.message)} {remedy}")

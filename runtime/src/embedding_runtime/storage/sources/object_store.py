@@ -100,7 +100,8 @@ class ObjectSource:
             for chunk in got.stream(min_chunk_size=0):
                 yield bytes(chunk)
         except (BaseError, OSError) as error:
-            raise self._fault(error) from error
+            if _status(_first_line(error)) != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # the object ends before it
+                raise self._fault(error) from error
 
     def close(self) -> None:
         """The library closes its connections by itself."""
@@ -108,8 +109,7 @@ class ObjectSource:
     def _fault(self, error: Exception) -> NoModel | Interrupted:
         """The verdict on an error of the library, of which it tells the status in words only."""
         text = _first_line(error)
-        found = _STATUS.search(text)
-        status = int(found[1]) if found else None
+        status = _status(text)
         words = f"{self.server}: {text}"
         has_credentials = _METADATA_SERVER not in text  # which is the last of the places where they may be
         if not has_credentials and status is not None and status < HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -127,7 +127,12 @@ class ObjectSource:
         return NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self.about}{words}")
 
 
-_STATUS = re.compile(r"status code: (\d{3})")
+def _status(text: str) -> int | None:
+    """The status in an error of the library, if it has one."""
+    found = re.search(r"status code: (\d{3})", text)
+    return int(found[1]) if found else None
+
+
 _METADATA_SERVER = "169.254.169.254"
 _MAY_PASS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 _LONGEST_MESSAGE = 600
