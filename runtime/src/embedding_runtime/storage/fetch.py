@@ -2,7 +2,7 @@
 
 import errno
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from time import monotonic
@@ -22,8 +22,9 @@ from embedding_runtime.git_lfs import pointer_problem
 from embedding_runtime.storage.archive import BadArchive, Limits, is_archive, model_members, unpack
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.journal import Journal, plan_of
+from embedding_runtime.storage.layers import unpack_layers
 from embedding_runtime.storage.log import Log
-from embedding_runtime.storage.names import bad_names
+from embedding_runtime.storage.names import bad_names, clash
 from embedding_runtime.storage.note import read_note, write_note
 from embedding_runtime.storage.progress import Meter, megabytes, progress
 from embedding_runtime.storage.retries import Retries
@@ -85,12 +86,13 @@ class _Download:
     def run(self, limits: Limits, *, with_code: bool) -> Mapping[str, str]:
         """Download the model. Returns the commits of other repositories whose code was downloaded. Raises NoModel."""
         listing = self._list(self._source)
-        if (problem := bad_names(listing.files)) is not None:
+        if (problem := _problem(listing)) is not None:
             raise self._failed(f"{problem}: nothing was downloaded")
-        archive = next((path for path in listing.files if len(listing.files) == 1 and is_archive(path)), None)
-        if archive is not None:
-            self._get(listing, listing.files, self._staging / "archive")
-            self.sha256 = self._unpack(self._staging / "archive" / archive, limits)
+        files = list(listing.files.values())
+        is_packed = any(file.is_layer for file in files) or (len(files) == 1 and is_archive(files[0].path))
+        if is_packed:
+            digests = self._get(listing, listing.files, self._staging / "archive")
+            self.sha256 = self._unpack(files, digests, listing.place, limits)
         else:
             is_file = isinstance(self._uri, HttpUri)
             chosen = list(listing.files) if is_file else self._select(listing.files, listing.place)
@@ -109,12 +111,16 @@ class _Download:
     def _get(self, listing: Listing, paths: Iterable[str], into: Path) -> dict[str, str]:
         """Transfer files, and continue what an earlier process began with the same ones. Returns their SHA-256."""
         files = [listing.files[path] for path in paths]
+        if (problem := clash(file.path for file in files)) is not None:
+            raise self._failed(f"{problem}: nothing was downloaded")
         with closing(Journal(self._staging / "journal", plan_of(str(self._uri), listing, files))) as journal:
             if journal.is_new:
                 shutil.rmtree(into, ignore_errors=True)
             into.mkdir(exist_ok=True)
-            at_commit = f" at commit {listing.version}" if listing.version else ""
-            return self._transfer(self._source, files, into, f"of {self._uri}{at_commit}", journal)
+            what = f"of {self._uri}"
+            if listing.version is not None:
+                what += f" at {'' if ':' in listing.version else 'commit '}{listing.version}"
+            return self._transfer(self._source, files, into, what, journal)
 
     def _transfer(
         self, source: Source, files: Collection[RemoteFile], into: Path, what: str, journal: Journal
@@ -149,21 +155,30 @@ class _Download:
             )
         return chosen
 
-    def _unpack(self, archive: Path, limits: Limits) -> dict[str, str]:
-        """Unpack a model, which may be the archive's only directory. Returns the SHA-256 of its files by path."""
-        unpacked = self._staging / "unpacked"
+    def _unpack(
+        self, files: Sequence[RemoteFile], sha256: Mapping[str, str], place: str, limits: Limits
+    ) -> dict[str, str]:
+        """Unpack a model: an archive, or layers. Returns the SHA-256 of its files by path."""
+        directory, unpacked = self._staging / "archive", self._staging / "unpacked"
         shutil.rmtree(unpacked, ignore_errors=True)
         try:
-            found = unpack(archive, unpacked, limits)
+            if any(file.is_layer for file in files):
+                found = unpack_layers(directory, files, sha256, unpacked, limits)
+            else:
+                place = files[0].path
+                digests = unpack(directory / place, unpacked, limits)
+                found = {path: (unpacked / path, digest) for path, digest in digests.items()}
         except BadArchive as error:
-            raise self._failed(f"{archive.name} {error}") from error
+            raise self._failed(str(error)) from error
         members = model_members(found)
-        chosen = self._select(members, archive.name)
+        chosen = self._select(members, place)
+        if (problem := clash(chosen)) is not None:
+            raise self._failed(problem)
         shutil.rmtree(self._into)
         for path in chosen:
             (self._into / path).parent.mkdir(parents=True, exist_ok=True)
-            (unpacked / members[path]).rename(self._into / path)
-        return {path: found[members[path]] for path in chosen}
+            found[members[path]][0].rename(self._into / path)
+        return {path: found[members[path]][1] for path in chosen}
 
     def _refuse_pointers(self, place: str) -> None:
         """Raises NoModel for a Git LFS pointer."""
@@ -206,6 +221,19 @@ class _Download:
     def _failed(self, message: str) -> NoModel:
         return NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self._source.about}{message}")
 
+
+def _problem(listing: Listing) -> str | None:
+    """What is wrong with a listing that may be hostile, if so."""
+    if len(listing.files) > _MOST_FILES:
+        return f"{len(listing.files)} files are listed, and at most {_MOST_FILES} are downloaded"
+    for path, file in listing.files.items():
+        if not 0 <= file.size <= _LARGEST_FILE:
+            return f"{path[:200]!r} is listed with {file.size} bytes"
+    return bad_names(listing.files)
+
+
+_MOST_FILES = 100_000
+_LARGEST_FILE = 1 << 50
 
 _NEEDED = frozenset({".bin", ".json", ".safetensors"})
 """Suffixes of files that backends need: weights, configuration, tokenizer."""
