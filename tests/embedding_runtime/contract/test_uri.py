@@ -10,6 +10,7 @@ from embedding_runtime.contract import (
     HuggingFaceUri,
     ModelUri,
     ObjectStoreUri,
+    OciUri,
     PvcUri,
     parse_uri,
 )
@@ -30,7 +31,11 @@ from embedding_runtime.contract import (
         ("gs://bucket", ObjectStoreUri("gs", "bucket", "")),
         ("az://container/model", ObjectStoreUri("az", "container", "model")),
         ("https://me.blob.core.windows.net/box/a%20b", ObjectStoreUri("az", "box", "a b", "me")),
-        ("oci://registry/model", ForeignUri("oci")),
+        ("oci://registry/model", OciUri("registry", "model")),
+        ("oci://ghcr.io/a/b_c/d:v1.0", OciUri("ghcr.io", "a/b_c/d", "v1.0")),
+        (f"oci://[::1]:5000/a/b@sha256:{'0a' * 32}", OciUri("[::1]:5000", "a/b", None, f"sha256:{'0a' * 32}")),
+        (f"oci://r:1/m:v1@sha256:{'0a' * 32}", OciUri("r:1", "m", "v1", f"sha256:{'0a' * 32}")),
+        ("ngc://owner/model", ForeignUri("ngc")),
         ("https://host/model.tar", HttpUri("https://host/model.tar")),
         (f"http://host:80/a.zip#sha256={'0A' * 32}", HttpUri("http://host:80/a.zip", "0a" * 32)),
     ],
@@ -50,6 +55,8 @@ def test_an_address_means(text: str, meaning: ModelUri) -> None:
         "s3://bucket",
         "gs://bucket/a/b",
         "https://me.blob.core.windows.net/container/a",
+        "oci://host:5000/a/b:v1",
+        f"oci://host/a:v1@sha256:{'0a' * 32}",
     ],
 )
 def test_a_uri_is_shown_as_it_was_written(text: str) -> None:
@@ -99,6 +106,14 @@ def test_an_invalid_uri_is_quoted(text: str) -> None:
         "https://host:port/model.tar",
         "https://host/model.tar#sha256=0a",
         "https://host/model.tar#md5=0a",
+        "oci://registry",
+        "oci://registry/",
+        "oci://user:hush@registry/model",
+        "oci://registry/Model",
+        "oci://registry/a/../b",
+        "oci://registry/a//b",
+        "oci://registry/model:",
+        "oci://registry/model@sha256:0a",
     ],
 )
 def test_a_storage_container_may_take_what_the_initializer_cannot(text: str) -> None:

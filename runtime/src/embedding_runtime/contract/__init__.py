@@ -47,6 +47,7 @@ from embedding_runtime.contract.uri import (
     HuggingFaceUri,
     ModelUri,
     ObjectStoreUri,
+    OciUri,
     PvcUri,
     parse_uri,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "LogFormat",
     "ModelUri",
     "ObjectStoreUri",
+    "OciUri",
     "PvcUri",
     "Quantization",
     "ServeArgs",

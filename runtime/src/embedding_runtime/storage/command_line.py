@@ -28,6 +28,8 @@ addresses:
   gs://bucket/path             the same in Google Cloud Storage
   az://container/path          the same in Azure; or https://ACCOUNT.blob.core.windows.net/container/path
   https://host/name.tar.gz     an archive (tar, tar.gz, tar.zst, zip), or a single file; #sha256=DIGEST verifies it
+  oci://registry/repository[:tag|@sha256:DIGEST]
+                               an OCI artifact (a layer is a file), or an image with the model in /models
   pvc://claim/path             a directory below /pvc/claim, where the claim is mounted
   file:///path                 a local directory
 
@@ -37,6 +39,8 @@ environment:
   GOOGLE_SERVICE_ACCOUNT_KEY, GOOGLE_SKIP_SIGNATURE=true
   AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_KEY, AZURE_SKIP_SIGNATURE=true
   HTTP_AUTHORIZATION           the Authorization header for https://, such as Bearer TOKEN
+  OCI_USERNAME, OCI_PASSWORD   credentials for a registry; or OCI_AUTH_CONFIG, the text of a Docker config.json
+  OCI_INSECURE=true            use http:// for a registry
   HTTPS_PROXY, NO_PROXY        as for other programs
   CA_CERTIFICATES              certificates that are trusted, besides the system's, as text (PEM)
   ARCHIVE_MAX_FILES, ARCHIVE_MAX_SIZE, ARCHIVE_MAX_RATIO

@@ -1,5 +1,6 @@
 """A log on stderr that removes secrets, with a line at the end that changes if stderr is a terminal."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TextIO
 from urllib.parse import urlsplit
@@ -39,13 +40,16 @@ _SECRETS = (
     "AZURE_STORAGE_SAS_TOKEN",
     "AZURE_STORAGE_TOKEN",
     "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "OCI_PASSWORD",
 )
+_DOCKER_SECRET = re.compile(r'"(?:auth|password|identitytoken|registrytoken)"\s*:\s*"([^"]+)"')
 
 
 def secrets_in(environ: Mapping[str, str], uri: str = "") -> list[str]:
     """The secrets: tokens and keys of sources, and credentials in URLs, of which a query may be a signature."""
     secrets = [environ.get(name, "").strip() for name in _SECRETS]
     secrets.append(environ.get("HTTP_AUTHORIZATION", "").strip().rpartition(" ")[2])
+    secrets += _DOCKER_SECRET.findall(environ.get("OCI_AUTH_CONFIG", ""))
     for url in (environ.get("HF_ENDPOINT", ""), uri):
         credentials, at, _ = urlsplit(url).netloc.rpartition("@")
         secrets += [credentials + at, urlsplit(url).query]

@@ -7,7 +7,7 @@ module is imported only for a URI of its kind.
 import importlib
 from collections.abc import Mapping
 
-from embedding_runtime.contract import FileUri, HttpUri, HuggingFaceUri, ModelUri, ObjectStoreUri, PvcUri
+from embedding_runtime.contract import FileUri, HttpUri, HuggingFaceUri, ModelUri, ObjectStoreUri, OciUri, PvcUri
 from embedding_runtime.storage.source import Source
 
 __all__ = ["open_source"]
@@ -17,6 +17,7 @@ _MODULES: Mapping[type[ModelUri], str] = {
     HttpUri: "http",
     HuggingFaceUri: "hugging_face",
     ObjectStoreUri: "object_store",
+    OciUri: "oci",
     PvcUri: "local",
 }
 

@@ -10,8 +10,8 @@ from urllib.parse import quote, urlsplit
 from embedding_runtime.contract import DownloadVerdict, HuggingFaceUri
 from embedding_runtime.storage.authorities import certificate_authorities
 from embedding_runtime.storage.errors import NoModel
-from embedding_runtime.storage.http import Refused, new_client, read_range, request
-from embedding_runtime.storage.source import Digest, Listing, RemoteFile
+from embedding_runtime.storage.http import Refused, new_client, read_all, read_range, request
+from embedding_runtime.storage.source import Digest, Listing, RemoteFile, by_path
 
 __all__ = ["Hub", "HubSource", "open_source"]
 
@@ -65,7 +65,7 @@ class HubSource:
         url = f"{self.hub.endpoint}/api/models/{self.repo_id}{revision}"
         try:
             with request(self._client, url, params={"blobs": "true"}) as response:
-                return self._listing(json.loads(response.read()))
+                return self._listing(json.loads(read_all(response)))
         except Refused as error:
             raise self._no_model(error) from error
         except (ValueError, KeyError, TypeError) as error:
@@ -77,7 +77,7 @@ class HubSource:
 
     def read(self, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
         try:
-            yield from read_range(self._client, file.location, start, stop)
+            yield from read_range(self._client, file, start, stop)
         except Refused as error:
             raise self._no_model(error) from error
 
@@ -87,12 +87,12 @@ class HubSource:
     def _listing(self, info: Mapping[str, Any]) -> Listing:
         commit = str(info["sha"])
         root = f"{self.hub.endpoint}/{self.repo_id}/resolve/{quote(commit, safe='')}"
-        files = {
-            path: RemoteFile(path, int(each["size"]), f"{root}/{quote(path)}", _digest(each))
+        files = (
+            RemoteFile(path, int(each["size"]), f"{root}/{quote(path)}", _digest(each))
             for each in info["siblings"]
             if (path := str(each["rfilename"]))
-        }
-        return Listing(files, commit, f"{self.repo_id} at {self.hub.endpoint}")
+        )
+        return Listing(by_path(files), commit, f"{self.repo_id} at {self.hub.endpoint}")
 
     def _no_model(self, error: Refused) -> NoModel:
         """The verdict on an answer of the hub."""
