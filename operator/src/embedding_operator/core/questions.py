@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from embedding_operator.constants import SERVER
-from embedding_operator.core.objects import Raw
 from embedding_operator.core.pods import Pod
 from embedding_operator.core.view import View
 from embedding_runtime.contract import (
@@ -56,13 +54,12 @@ def _of_downloads(view: View) -> Iterator[Question]:
 
 def _of_servers(view: View) -> Iterator[Question]:
     """Where the backend is auto, each ready server of the serving revision: once, as its answer does not change."""
-    serving = view.snapshot.deployments.get(view.serving) if view.serving else None
-    if serving is None or view.resolved is None or view.resolved.serve.backend is not BackendName.AUTO:
+    if view.resolved is None or view.resolved.serve.backend is not BackendName.AUTO:
         return
-    port = _http_port(serving)
     for pod in view.answering:
-        if port and (host := _host(pod)):
-            yield Question(pod.uid, pod.server.restarts, f"http://{host}:{port}{BACKEND_PATH}", SelectedBackend)
+        if host := _host(pod):
+            url = f"http://{host}:{view.resolved.serve.http_port}{BACKEND_PATH}"
+            yield Question(pod.uid, pod.server.restarts, url, SelectedBackend)
 
 
 def _host(pod: Pod) -> str | None:
@@ -73,16 +70,11 @@ def _host(pod: Pod) -> str | None:
         return None
     if not _is_of_a_pod(address):
         return None
-    return f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004 the version
+    return f"[{address}]" if isinstance(address, IPv6Address) else str(address)
 
 
 def _is_of_a_pod(address: IPv4Address | IPv6Address) -> bool:
-    """Not the operator's own machine, nor a cloud's metadata service."""
+    """Not the operator's own machine, nor a cloud's metadata service, in either notation."""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        return False
     return not (address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast)
-
-
-def _http_port(deployment: Raw) -> int | None:
-    containers = deployment["spec"]["template"]["spec"]["containers"]
-    ports = next((each.get("ports") or () for each in containers if each["name"] == SERVER), ())
-    port: int | None = next((each["containerPort"] for each in ports if each.get("name") == "http"), None)
-    return port
