@@ -12,8 +12,10 @@ from embedding_operator.core import storage
 from embedding_operator.core.objects import is_controlled_by, revision_of
 from embedding_operator.core.plan import Annotate, Create, Delete, Plan, Replace, Scale, plan_service
 from embedding_operator.core.pods import pod_of
+from embedding_operator.core.questions import Answer
 from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.settings import Settings
+from embedding_runtime.contract import DownloadProgress, SelectedBackend
 from support.builders import NOW, SETTINGS, Raw, as_live, running
 
 __all__ = ["PureCluster"]
@@ -29,6 +31,8 @@ class PureCluster:
         self.secrets = {name.replace("_", "-"): frozenset({key}) for name, key in secrets.items()}
         self.objects: dict[tuple[str, str], Raw] = {}
         self.pods: dict[str, Raw] = {}
+        self.answers: dict[str, Answer] = {}
+        """By pod UID."""
         self.now: datetime = NOW
         self.may_roll = True
         self.writes: list[Any] = []
@@ -47,6 +51,8 @@ class PureCluster:
             storage_containers=tuple(map(storage.read, self.storage_containers)),
             secrets=self.secrets,
             may_roll=self.may_roll,
+            progress={pod: each for pod, each in self.answers.items() if isinstance(each, DownloadProgress)},
+            backends={pod: each for pod, each in self.answers.items() if isinstance(each, SelectedBackend)},
         )
 
     def reconcile(self) -> Plan:
@@ -100,6 +106,7 @@ class PureCluster:
                 },
                 "status": {
                     "phase": "Running",
+                    "podIP": f"10.0.0.{number + 1}",
                     "conditions": [
                         {"type": "PodScheduled", "status": "True", "lastTransitionTime": self.now.isoformat()},
                         {"type": "Ready", "status": str(ready), "lastTransitionTime": self.now.isoformat()},
@@ -108,6 +115,11 @@ class PureCluster:
                     "containerStatuses": [{"name": "server", **containers.get("server", running(ready=ready))}],
                 },
             }
+
+    def report(self, *answers: Answer) -> None:
+        """The pods' answers to the operator, in the order of the pods; fewer: the others give none."""
+        uids = [each["metadata"]["uid"] for each in self.pods.values()]
+        self.answers = dict(zip(uids, answers, strict=False))
 
     def stop(self, revision: str) -> None:
         """The pods of a revision are gone."""

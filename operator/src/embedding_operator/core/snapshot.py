@@ -10,6 +10,7 @@ from typing import Any
 from embedding_operator.core.objects import Raw, kind_ref, revision_of
 from embedding_operator.core.pods import Pod, PodEvent
 from embedding_operator.kinds import DEPLOYMENT, SERVICE, Kind
+from embedding_runtime.contract import DownloadProgress, SelectedBackend
 
 __all__ = ["Snapshot", "StorageRead"]
 
@@ -56,6 +57,10 @@ class Snapshot:
     unlabelled_secrets: frozenset[str] = frozenset()
     """Those of the Secrets that exist and lack USE_LABEL: not to be used where the policy asks for it."""
     may_roll: bool = True
+    progress: Mapping[str, DownloadProgress] = field(default_factory=dict)
+    """By pod UID; what the pods answered that `questions` asks."""
+    backends: Mapping[str, SelectedBackend] = field(default_factory=dict)
+    """The same of servers."""
 
     @property
     def uid(self) -> str:

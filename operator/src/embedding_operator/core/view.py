@@ -7,6 +7,7 @@ from functools import cached_property
 
 from embedding_operator.constants import REVISION_LABEL
 from embedding_operator.core.diagnosis import ExpectedPod, PodDiagnosis, most_severe
+from embedding_operator.core.downloads import Download
 from embedding_operator.core.objects import LEGACY, Raw, condition_of
 from embedding_operator.core.pods import Pod
 from embedding_operator.core.records import Finding
@@ -34,6 +35,10 @@ class View:
     expected: ExpectedPod | None = None
     diagnoses: Mapping[str, PodDiagnosis] = field(default_factory=dict)
     """By pod UID, of the desired revision's pods."""
+    downloading: tuple[Pod, ...] = ()
+    """Pods that download the model of the desired revision."""
+    download: Download | None = None
+    """How far the least advanced of them is; None: none of them has reported."""
     deployment_finding: Finding | None = None
     has_writes: bool = False
     """Children are not as planned yet."""

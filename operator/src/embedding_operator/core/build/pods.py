@@ -9,7 +9,16 @@ from embedding_operator.core.merge import merge
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
 from embedding_operator.resources.kubernetes import Container, EnvVar, EnvVarSource
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import CODE_VARIABLE, DRAIN_FILE, MODEL_DIR, PVC_ROOT, HuggingFaceUri, PvcUri
+from embedding_runtime.contract import (
+    CODE_VARIABLE,
+    DRAIN_FILE,
+    MODEL_DIR,
+    PROGRESS_PORT,
+    PROGRESS_PORT_VARIABLE,
+    PVC_ROOT,
+    HuggingFaceUri,
+    PvcUri,
+)
 
 __all__ = ["pod_template"]
 
@@ -55,6 +64,8 @@ def _initializer(resolved: ResolvedService, settings: Settings) -> dict[str, Any
         model_dir=str(MODEL_DIR),
         model_volume=str(MODEL_DIR.parent),
         env=settings.download_env,
+        progress_variable=PROGRESS_PORT_VARIABLE,
+        progress_port=PROGRESS_PORT,
         hf_endpoint=settings.hf_endpoint if is_of_hub else None,
         code_variable=CODE_VARIABLE if is_of_hub and resolved.serve.trust_remote_code else None,
         claim=claim,

@@ -2,6 +2,7 @@
 
 from embedding_operator.core.diagnosis.expected import ExpectedPod
 from embedding_operator.core.diagnosis.kubelet import cannot_start
+from embedding_operator.core.downloads import Download
 from embedding_operator.core.pods import Container
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
@@ -14,7 +15,7 @@ __all__ = ["model_missing"]
 _URI_LENGTH = 200
 
 
-def model_missing(container: Container, expected: ExpectedPod) -> Finding | None:
+def model_missing(container: Container, expected: ExpectedPod, download: Download | None = None) -> Finding | None:
     """None: the model has been downloaded. An attempt that failed counts as failed until the next one succeeds."""
     terminated = container.terminated
     stuck = cannot_start(container, expected.initializer, "the initializer")
@@ -29,7 +30,8 @@ def model_missing(container: Container, expected: ExpectedPod) -> Finding | None
         return _download_failed(failed, container, expected.resolved)
     if container.running:
         uri = shortened(expected.resolved.service.spec.model.storage_uri, _URI_LENGTH)
-        return Finding(Reason.DOWNLOADING, f"{capitalized(str(expected.resolved.fetcher))} is downloading {uri}.")
+        message = f"{capitalized(str(expected.resolved.fetcher))} is downloading {uri}"
+        return Finding(Reason.DOWNLOADING, f"{message}: {download}." if download else f"{message}.")
     return Finding(Reason.PENDING, "The initializer is about to start.")
 
 
