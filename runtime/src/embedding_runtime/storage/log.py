@@ -1,8 +1,12 @@
 """A log on stderr that removes secrets, with a line at the end that changes if stderr is a terminal."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
+
+from embedding_runtime.contract import TOKEN_PATH_VARIABLE
 
 __all__ = ["Log", "secrets_in"]
 
@@ -45,6 +49,8 @@ _SECRETS = (
 def secrets_in(environ: Mapping[str, str], uri: str = "") -> list[str]:
     """The secrets: tokens and keys of sources, and credentials in URLs, of which a query may be a signature."""
     secrets = [environ.get(name, "").strip() for name in _SECRETS]
+    with suppress(OSError, UnicodeDecodeError):  # `token` says why it cannot be read, if the source wants it
+        secrets.append(Path(environ.get(TOKEN_PATH_VARIABLE, "")).read_text().strip())
     secrets.append(environ.get("HTTP_AUTHORIZATION", "").strip().rpartition(" ")[2])
     for url in (environ.get("HF_ENDPOINT", ""), uri):
         credentials, at, _ = urlsplit(url).netloc.rpartition("@")
