@@ -4,11 +4,11 @@ Everything else is done once, for all sources: retries, parallel and resumed tra
 the selection, the free space and the target directory (`fetch`). A source is one module in `sources/`.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-__all__ = ["Digest", "Listing", "RemoteFile", "Source"]
+__all__ = ["Digest", "Listing", "RemoteFile", "Source", "versions_of"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class Listing:
     """The commit; None if the source has none."""
     place: str
     """Where the files are, for messages: a directory, a repository at a hub."""
+
+
+def versions_of(files: Iterable[RemoteFile]) -> list[list[object]]:
+    """What tells versions of files apart, for JSON."""
+    return [[file.path, file.size, file.location, str(file.digest), file.etag] for file in files]
 
 
 class Source(Protocol):
