@@ -16,6 +16,7 @@ __all__ = [
     "SERVER",
     "SERVICE_LABEL",
     "TEMPLATE_ANNOTATION",
+    "TOKEN_FILE",
     "USE_LABEL",
     "VERSION",
 ]
@@ -57,3 +58,6 @@ SERVER = "server"
 API_KEYS_FILE = PurePosixPath("/etc/api-keys/keys")
 """Where a server finds its API keys. Its parent is the volume: of a single file that is mounted, a kubelet never brings
 a new version."""
+
+TOKEN_FILE = PurePosixPath("/etc/hub-token/token")
+"""Where our initializer finds the token for a hub."""

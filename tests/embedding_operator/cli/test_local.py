@@ -135,7 +135,9 @@ def test_a_token_from_a_secret_in_the_files_reaches_the_initializer_and_never_th
     service = a_local_service(uri=f"hf://{MINILM}", tokenSecretRef={"name": "hf"})
     with (
         FakeHub({MINILM: packaged_minilm()}, token="hf_made_up") as hub,
-        local(tmp_path, secret, service, HF_ENDPOINT=hub.url, HF_TOKEN="hf_of_the_shell") as command,
+        local(
+            tmp_path, secret, service, HF_ENDPOINT=hub.url, HF_TOKEN="hf_of_the_shell", HF_TOKEN_PATH="/of/the/shell"
+        ) as command,
     ):
         command.wait_for("embedding-model +[^ ]+ +True")
         (server,) = command.children()

@@ -1,6 +1,7 @@
 """Downloads the files of a listing to a temporary directory, and puts the note with their digests beside them."""
 
 import errno
+import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -37,7 +38,7 @@ class Download:
     retries: Retries
     make_room: Callable[[int], None]
     """Make sure that so many bytes fit on the volume. Raises NoModel."""
-    show: Callable[[Meter], None] = lambda _: None
+    show: Callable[[Meter], None]
     """Gets the meter of each transfer."""
     _began: float = field(default_factory=monotonic, init=False)
     _sha256: dict[str, str] = field(default_factory=dict, init=False)
@@ -187,7 +188,9 @@ def errors_of_the_disk(uri: ModelUri, directory: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             verdict, what = DownloadVerdict.INSUFFICIENT_STORAGE, f"the disk is full ({error}); enlarge the volume"
         else:
-            verdict, what = DownloadVerdict.DOWNLOAD_FAILED, f"cannot write: {error}"
+            is_forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+            remedy = f"; make the volume writable for user {os.getuid()}" if is_forbidden else ""
+            verdict, what = DownloadVerdict.DOWNLOAD_FAILED, f"cannot write: {error}{remedy}"
         raise NoModel(verdict, f"{uri}: {directory}: {what}") from error
 
 

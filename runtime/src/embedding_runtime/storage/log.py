@@ -2,8 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
+
+from embedding_runtime.contract import TOKEN_PATH_VARIABLE
 
 __all__ = ["Log", "secrets_in"]
 
@@ -48,6 +52,8 @@ _DOCKER_SECRET = re.compile(r'"(?:auth|password|identitytoken|registrytoken)"\s*
 def secrets_in(environ: Mapping[str, str], uri: str = "") -> list[str]:
     """The secrets: tokens and keys of sources, and credentials in URLs, of which a query may be a signature."""
     secrets = [environ.get(name, "").strip() for name in _SECRETS]
+    with suppress(OSError, UnicodeDecodeError):  # `token` says why it cannot be read, if the source wants it
+        secrets.append(Path(environ.get(TOKEN_PATH_VARIABLE, "")).read_text().strip())
     secrets.append(environ.get("HTTP_AUTHORIZATION", "").strip().rpartition(" ")[2])
     secrets += _DOCKER_SECRET.findall(environ.get("OCI_AUTH_CONFIG", ""))
     for url in (environ.get("HF_ENDPOINT", ""), uri):

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-__all__ = ["Digest", "Listing", "RemoteFile", "Source", "by_path"]
+__all__ = ["Digest", "Listing", "RemoteFile", "Source", "by_path", "versions_of"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,11 @@ def by_path(files: Iterable[RemoteFile]) -> dict[str, RemoteFile]:
         if found.setdefault(file.path, file) is not file:
             raise ValueError(f"{file.path!r} is listed twice")
     return found
+
+
+def versions_of(files: Iterable[RemoteFile]) -> list[list[object]]:
+    """What tells versions of files apart, for JSON."""
+    return [[file.path, file.size, file.location, str(file.digest), file.etag] for file in files]
 
 
 class Source(Protocol):

@@ -5,9 +5,10 @@ from typing import Any
 
 from embedding_operator.constants import API_KEYS_FILE, DRAIN_ANNOTATION, INITIALIZER, SERVER
 from embedding_operator.core.build.templates import render
+from embedding_operator.core.build.token import mount_token
 from embedding_operator.core.merge import merge
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
-from embedding_operator.resources.kubernetes import Container, EnvVar, EnvVarSource
+from embedding_operator.resources.kubernetes import Container, EnvVar, EnvVarSource, KeyRef
 from embedding_operator.settings import Settings
 from embedding_runtime.contract import (
     CODE_VARIABLE,
@@ -49,6 +50,9 @@ def pod_template(resolved: ResolvedService, settings: Settings) -> dict[str, Any
     )
     server = next(each for each in template["spec"]["containers"] if each["name"] == SERVER)
     server["args"] = ["serve", *resolved.serve.to_argv()]
+    if (key := _own_token(resolved)) is not None and resolved.fetcher.is_ours:
+        (initializer,) = template["spec"]["initContainers"]
+        mount_token(template["spec"], initializer, key)
     return template
 
 
@@ -74,9 +78,15 @@ def _initializer(resolved: ResolvedService, settings: Settings) -> dict[str, Any
     return merge(merge(built_in, resolved.fetcher.container), _token(resolved))
 
 
+def _own_token(resolved: ResolvedService) -> KeyRef | None:
+    """The service's own token, which wins over its storage container's."""
+    return resolved.secret_keys.get(TOKEN_VARIABLE) if resolved.service.spec.model.token_secret_ref else None
+
+
 def _token(resolved: ResolvedService) -> Container:
-    key = resolved.secret_keys.get(TOKEN_VARIABLE)
-    if resolved.service.spec.model.token_secret_ref is None or key is None:
+    """For an image that is not ours, which does not know of files."""
+    key = _own_token(resolved)
+    if key is None or resolved.fetcher.is_ours:
         return Container()
     return Container(env=[EnvVar(name=TOKEN_VARIABLE, valueFrom=EnvVarSource(secretKeyRef=key))])
 
