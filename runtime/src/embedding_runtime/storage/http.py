@@ -90,7 +90,7 @@ def read_range(client: httpx2.Client, file: RemoteFile, start: int, stop: int) -
 def read_all(response: httpx2.Response, most: int = _LONGEST_LISTING) -> bytes:
     """The whole body. Raises ValueError if it is longer than a listing of files can be."""
     body = bytearray()
-    for chunk in response.iter_raw():
+    for chunk in response.iter_bytes():
         body += chunk
         if len(body) > most:
             raise ValueError(f"a response of more than {most} bytes")
