@@ -6,6 +6,7 @@ file:///path
 s3://bucket/path, gs://bucket/path, az://container/path, https://account.blob.core.windows.net/container/path
 https://host/path/name.tar.gz[#sha256=DIGEST], http://...
 oci://registry/repository[:tag][@sha256:DIGEST]
+ms://owner/name[:revision], or ms://owner/name@revision
 """
 
 import re
@@ -22,6 +23,7 @@ __all__ = [
     "ForeignUri",
     "HttpUri",
     "HuggingFaceUri",
+    "ModelScopeUri",
     "ModelUri",
     "ObjectStoreUri",
     "OciUri",
@@ -31,7 +33,7 @@ __all__ = [
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>\S+)")
 _REPO_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"  # huggingface_hub.utils.validate_repo_id
-_HUGGING_FACE = re.compile(rf"(?P<repo>{_REPO_PART}/{_REPO_PART})(?:[:@](?P<revision>[A-Za-z0-9._/-]+))?")
+_REPOSITORY = re.compile(rf"(?P<repo>{_REPO_PART}/{_REPO_PART})(?:[:@](?P<revision>[A-Za-z0-9._/-]+))?")
 _CLAIM = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")  # a DNS subdomain, as Kubernetes names claims
 
 _SHA256 = re.compile(r"sha256=([0-9a-fA-F]{64})")
@@ -59,6 +61,17 @@ class HuggingFaceUri:
 
     def __str__(self) -> str:
         return f"hf://{self.repo_id}:{self.revision}" if self.revision else f"hf://{self.repo_id}"
+
+
+@dataclass(frozen=True)
+class ModelScopeUri:
+    """A repository of ModelScope, at a branch or tag (None: `master`)."""
+
+    repo_id: str
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return f"ms://{self.repo_id}:{self.revision}" if self.revision else f"ms://{self.repo_id}"
 
 
 @dataclass(frozen=True)
@@ -144,7 +157,7 @@ class ForeignUri:
     """Why not, if the scheme is supported."""
 
 
-ModelUri = HuggingFaceUri | ObjectStoreUri | HttpUri | OciUri | PvcUri | FileUri | ForeignUri
+ModelUri = HuggingFaceUri | ObjectStoreUri | HttpUri | ModelScopeUri | OciUri | PvcUri | FileUri | ForeignUri
 
 
 def parse_uri(text: str) -> ModelUri:
@@ -164,10 +177,17 @@ def parse_uri(text: str) -> ModelUri:
 
 
 def _hugging_face(text: str, _scheme: str, rest: str) -> HuggingFaceUri:
-    hub = _HUGGING_FACE.fullmatch(rest)
+    hub = _REPOSITORY.fullmatch(rest)
     if hub is None or ".." in rest or "--" in hub["repo"]:
         raise BadUri(f"{text!r} is not a valid repository: use hf://owner/name or hf://owner/name:revision")
     return HuggingFaceUri(hub["repo"], hub["revision"])
+
+
+def _modelscope(text: str, _scheme: str, rest: str) -> ModelScopeUri:
+    match = _REPOSITORY.fullmatch(rest)
+    if match is None or ".." in rest:
+        raise BadUri(f"{text!r} is not a valid repository: use ms://owner/name or ms://owner/name:revision")
+    return ModelScopeUri(match["repo"], match["revision"])
 
 
 def _pvc(text: str, _scheme: str, rest: str) -> PvcUri:
@@ -239,6 +259,7 @@ _PARSERS: Mapping[str, Callable[[str, str, str], ModelUri]] = {
     "az": _object_store,
     "https": _http,
     "http": _http,
+    "ms": _modelscope,
     "oci": _oci,
     "pvc": _pvc,
     "file": _file,

@@ -33,6 +33,7 @@ commands:
 addresses:
   hf://owner/name[:revision]   a repository of the hub at HF_ENDPOINT (default: huggingface.co), at a branch, tag or
                                commit; hf://owner/name@revision means the same
+  ms://owner/name[:revision]   a repository of ModelScope, or of a mirror at MODELSCOPE_ENDPOINT
   s3://bucket/path             objects below a path, or an archive
   gs://bucket/path             the same in Google Cloud Storage
   az://container/path          the same in Azure; or https://ACCOUNT.blob.core.windows.net/container/path
@@ -49,6 +50,7 @@ environment:
   GOOGLE_SERVICE_ACCOUNT_KEY, GOOGLE_SKIP_SIGNATURE=true
   AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_KEY, AZURE_SKIP_SIGNATURE=true
   HTTP_AUTHORIZATION           the Authorization header for https://, such as Bearer TOKEN
+  MODELSCOPE_ENDPOINT, MODELSCOPE_API_TOKEN
   OCI_USERNAME, OCI_PASSWORD   credentials for a registry; or OCI_AUTH_CONFIG, the text of a Docker config.json
   OCI_INSECURE=true            use http:// for a registry
   HTTPS_PROXY, NO_PROXY        as for other programs

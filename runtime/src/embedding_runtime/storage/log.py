@@ -44,6 +44,7 @@ _SECRETS = (
     "AZURE_STORAGE_SAS_TOKEN",
     "AZURE_STORAGE_TOKEN",
     "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "MODELSCOPE_API_TOKEN",
     "OCI_PASSWORD",
 )
 _DOCKER_SECRET = re.compile(r'"(?:auth|password|identitytoken|registrytoken)"\s*:\s*"([^"]+)"')
@@ -56,7 +57,7 @@ def secrets_in(environ: Mapping[str, str], uri: str = "") -> list[str]:
         secrets.append(Path(environ.get(TOKEN_PATH_VARIABLE, "")).read_text().strip())
     secrets.append(environ.get("HTTP_AUTHORIZATION", "").strip().rpartition(" ")[2])
     secrets += _DOCKER_SECRET.findall(environ.get("OCI_AUTH_CONFIG", ""))
-    for url in (environ.get("HF_ENDPOINT", ""), uri):
+    for url in (environ.get("HF_ENDPOINT", ""), environ.get("MODELSCOPE_ENDPOINT", ""), uri):
         credentials, at, _ = urlsplit(url).netloc.rpartition("@")
         secrets += [credentials + at, urlsplit(url).query]
     return [secret for secret in secrets if secret]

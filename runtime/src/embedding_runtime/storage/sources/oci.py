@@ -8,7 +8,7 @@ top. Every manifest and layer is compared with its digest.
 import hashlib
 import json
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -131,7 +131,7 @@ def _digest(descriptor: Mapping[str, Any]) -> str:
     return digest
 
 
-def _preferred(manifests: "list[Mapping[str, Any]]") -> Mapping[str, Any]:
+def _preferred(manifests: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The manifest of an index that is for all platforms, or else for amd64: models are the same for all."""
 
     def rank(manifest: Mapping[str, Any]) -> int:
