@@ -40,3 +40,16 @@ async def test_small_responses_reserve_nothing() -> None:
     budget = AnswerBudget(1)
     assert all(budget.share().reserve_now(SMALL) for _ in range(100))
     assert budget.used == 0
+
+
+async def test_a_smaller_reservation_replaces_a_larger_one_without_waiting() -> None:
+    budget = AnswerBudget(10 * MIB)
+    first, _ = holders(budget, 9 * MIB, 9 * MIB)
+    assert first.exchange(2 * MIB)
+    assert (first.held, budget.used) == (2 * MIB, 11 * MIB)
+
+
+async def test_two_shares_that_need_more_do_not_wait_for_each_other() -> None:
+    budget = AnswerBudget(MIB)
+    shares = holders(budget, MIB, MIB)
+    assert [share.exchange(2 * MIB) or share.reserve_now(2 * MIB) for share in shares] == [True, True]

@@ -93,7 +93,7 @@ def test_a_hundred_unread_responses_of_any_kind_stay_small(path: str, body: dict
 
 
 @pytest.mark.parametrize("kind", ["sparse", "tokens"])
-def test_ragged_responses_wait_for_response_memory(tmp_path: Path, kind: str) -> None:
+def test_ragged_responses_wait_for_response_memory_before_they_are_computed(tmp_path: Path, kind: str) -> None:
     path, model = ("/embed_sparse", a_sparse_encoder(tmp_path)) if kind == "sparse" else ("/embed_all", None)
     texts = [" ".join(map(str, range(120)))] * (500 if kind == "sparse" else 10)
     with RuntimeServer("fake", model=model, max_unsent_bytes=1, write_timeout=60) as server:
@@ -102,9 +102,11 @@ def test_ragged_responses_wait_for_response_memory(tmp_path: Path, kind: str) ->
         for number in range(1, 3):
             connections.append(asked(server, path, inputs=texts))
             until(lambda: unsent(server) > number * MIB, "an unread response")  # noqa: B023 called at once
+        until(lambda: server.metric("embedding_texts_total") == 2 * len(texts), "both to be computed")
         with server.http() as http:
             waits = http.post(path, json={"inputs": texts}, headers={"X-Request-Timeout": "1"})
         assert waits.status_code == 504
+        assert server.metric("embedding_texts_total") == 2 * len(texts)
         assert server.post(path, inputs="one").status_code == 200
         for connection in connections:
             connection.close()

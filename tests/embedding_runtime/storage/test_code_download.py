@@ -113,16 +113,6 @@ def test_code_in_the_models_own_repository_has_the_models_commit(tmp_path: Path)
     assert code_in(tmp_path / "models", commit, "owner--name") == {"modeling.py": b"mine"}
 
 
-def test_code_that_a_copy_of_the_model_has_is_not_downloaded(tmp_path: Path, model: Path) -> None:
-    commit = "0123456789" * 4
-    there = f"remote_code/models--owner--code/snapshots/{commit}/modeling.py"
-    a_model(model, {there: b"mine", "remote_code/models--owner--code/refs/main": commit.encode()})
-    with FakeHub({"owner/name": model}) as hub:
-        outcome = download(hub, tmp_path / "models")
-    assert outcome.code == 0, outcome.log
-    assert code_in(tmp_path / "models", commit) == {"modeling.py": b"mine"}
-
-
 @pytest.mark.parametrize(
     ("token", "gated", "verdict", "words"),
     [
@@ -194,3 +184,16 @@ def test_code_beside_a_local_model_is_copied_with_it(tmp_path: Path, model: Path
     outcome = initialize(f"file://{model}", tmp_path / "models")
     assert outcome.code == 0
     assert code_in(tmp_path / "models", commit) == {"modeling.py": b"mine"}
+
+
+def test_code_that_a_repository_has_under_the_name_of_another_is_not_used(tmp_path: Path, code: Path) -> None:
+    place = f"remote_code/models--owner--code/snapshots/{'0' * 40}/modeling.py"
+    content = {place: b"planted", "remote_code/models--owner--code/refs/main": b"0" * 40}
+    config = json.dumps({"model_type": "novel", "auto_map": AUTO_MAP}).encode()
+    model = a_model(tmp_path / "served", {**MODEL, **content, "config.json": config})
+    with FakeHub({"owner/name": model, "owner/code": code}) as hub:
+        outcome = download(hub, tmp_path / "models")
+        commit = hub.repositories["owner/code"].commit
+    assert outcome.code == 0, outcome.log
+    assert commit_of(tmp_path / "models", "owner/code") == commit
+    assert not (tmp_path / "models" / place).exists()

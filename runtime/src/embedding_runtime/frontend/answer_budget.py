@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 
 __all__ = [
+    "BYTES_PER_COMPUTED_WEIGHT",
     "BYTES_PER_NUMBER",
     "BYTES_PER_SCORE",
     "BYTES_PER_TOKEN_NUMBER",
@@ -29,6 +30,9 @@ BYTES_PER_TOKEN_NUMBER = 32
 
 BYTES_PER_WEIGHT = 96
 """Same for a number of a sparse vector: value and index, the JSON of both with their names, and a copy of the body."""
+
+BYTES_PER_COMPUTED_WEIGHT = 8
+"""Value and index of a sparse vector's number, before its JSON is written."""
 
 LARGEST = 1 << 28
 """Largest response with ragged rows. Dense ones are limited by the number of texts in a request."""
@@ -127,6 +131,15 @@ class AnswerShare:
         if not self._closed:
             self._reserved += size
             self._budget.changed(self, size)
+
+    def exchange(self, size: int) -> bool:
+        """Reserve `size` bytes instead of those reserved so far. If they are more, reserve nothing, and return False.
+
+        A share never waits for more: two that hold some could wait for each other.
+        """
+        kept = size if size <= self._reserved else 0
+        self.grant(kept - self._reserved)
+        return kept == size
 
     def written(self, unsent: int) -> None:
         """The response was passed to the transport, which holds `unsent` bytes of it."""

@@ -28,8 +28,8 @@ Getter = Callable[[Source, Collection[RemoteFile], Path, str], None]
 def download_code(model: HubSource, commit: str, into: Path, list_files: Lister, get: Getter) -> Mapping[str, str]:
     """Download the Python code that the model's files name with a repository. Returns the commit of each.
 
-    `commit`: of the model, also for code in the model's own repository. Code that is in the model's directory, as in a
-    copy of the model that has its code, is used as it is. `list_files`, `get`: with retries. Raises NoModel.
+    `commit`: of the model, also for code in the model's own repository. Code that is already in the model's
+    directory, of an earlier attempt, is used as it is. `list_files`, `get`: with retries. Raises NoModel.
     """
     commits: dict[str, str] = {}
     try:

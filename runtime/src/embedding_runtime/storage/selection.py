@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from embedding_runtime.contract import CODE_VARIABLE, DownloadVerdict, HttpUri, ModelUri
+from embedding_runtime.contract import CODE_VARIABLE, DownloadVerdict, HttpUri, HuggingFaceUri, ModelUri
+from embedding_runtime.remote_code import CODE_DIR
 from embedding_runtime.storage.archive import is_archive
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.names import bad_names, clash
@@ -47,6 +48,8 @@ def is_packed(listing: Listing) -> bool:
 
 def select(uri: ModelUri, paths: Iterable[str], place: str) -> list[str]:
     """The files that a backend reads. `place`: where they are, for messages. Raises NoModel."""
+    if isinstance(uri, HuggingFaceUri):  # code of another repository comes from that repository
+        paths = [path for path in paths if not path.startswith(f"{CODE_DIR}/")]
     chosen = wanted(paths)
     if (problem := clash(chosen)) is not None:
         raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{uri}: {problem}")

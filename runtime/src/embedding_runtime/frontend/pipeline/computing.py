@@ -44,13 +44,13 @@ async def while_wanted(context: RequestContext, work: Callable[[], Awaitable[T]]
 async def reserve(context: RequestContext, size: int, *, holding: int = 0) -> None:
     """Reserve memory for a response of `size` bytes, and wait until it is available.
 
-    `holding`: bytes that the request holds beside its body. If others need this memory meanwhile, the request is
-    dropped. Raises Overloaded then.
+    It replaces what the request has reserved before. `holding`: bytes that the request holds beside its body. If others
+    need this memory meanwhile, the request is dropped. Raises Overloaded then.
     """
     if context.keeps_texts and context.body is not None:
         size += TEXTS_IN_ANSWER * context.body.held
     share = context.answer_share
-    if share is None or share.reserve_now(size):
+    if share is None or share.exchange(size) or share.reserve_now(size):
         return
     async with waiting(context, holding):
         await share.reserve(size)

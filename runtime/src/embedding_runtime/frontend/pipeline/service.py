@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from embedding_runtime.contract import BackendName, Kind, Truncate
 from embedding_runtime.errors import NotReady, OneText, RequestTooLarge, UnknownModel, UnsupportedTask
 from embedding_runtime.frontend.answer_budget import (
+    BYTES_PER_COMPUTED_WEIGHT,
     BYTES_PER_NUMBER,
     BYTES_PER_SCORE,
     BYTES_PER_TOKEN_NUMBER,
@@ -184,8 +185,9 @@ class Service:
         work = self._tokenized(context, given, options, field)
         del given
         texts = await work
+        await reserve(context, self._most_weights(texts) * BYTES_PER_COMPUTED_WEIGHT, holding=texts.ids.nbytes)
         rows = as_ragged(await self._embed(context, texts, field=field))
-        # The number of weights is known only now.
+        # The number of weights is known only now. Usually even their JSON is smaller than what is reserved.
         await self._reserve_ragged(context, rows.values.size * BYTES_PER_WEIGHT, field, holding=2 * rows.values.nbytes)
         return rows, texts.tokens
 
@@ -258,6 +260,11 @@ class Service:
         return texts.tokens * (
             BYTES_PER_WEIGHT if output is Output.SPARSE else self.spec.hidden * BYTES_PER_TOKEN_NUMBER
         )
+
+    def _most_weights(self, texts: TokenBatch) -> int:
+        """The largest possible number of weights of sparse vectors, without the first: one text does not wait."""
+        most = None if self.spec.splade is None else self.spec.splade.most
+        return (len(texts) - 1) * min(self.spec.dimensions, most or self.spec.dimensions)
 
     def _admit(self, context: RequestContext, texts: int) -> Admit:
         """A check of admission that is called during tokenization, with the tokens counted so far."""
