@@ -48,6 +48,14 @@ def test_a_wrong_number_of_arguments_ends_with_a_verdict(arguments: tuple[str, .
     assert "usage: URI DIRECTORY" in failed.message
 
 
+@pytest.mark.parametrize("options", [("--capacity=20Gi",), ("--capacity", "-1"), ("--listed-at=now",), ("--verify",)])
+def test_options_of_a_cache_that_are_not_valid_are_named(options: tuple[str, ...], tmp_path: Path) -> None:
+    outcome = initialize("cache", "hf://owner/name", tmp_path / "cache", *options)
+    assert outcome.code == 2
+    assert options[0].partition("=")[0] in outcome.last_line
+    assert not (tmp_path / "cache").exists()
+
+
 def test_an_existing_model_is_kept(tmp_path: Path) -> None:
     models = tmp_path / "models"
     models.mkdir()

@@ -1,6 +1,7 @@
 """What the initializer writes into the container's termination message."""
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -64,3 +65,19 @@ def test_the_initializer_reports_what_it_leaves(
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     assert initializer.main([f"file://{source}", str(directory)]) == 0
     assert DownloadedModel.from_message(log.read_text()) == DownloadedModel(weights_bytes=SIZE)
+
+
+def test_a_cached_model_is_reported_with_its_path_which_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, source = tmp_path / "termination-log", a_model(tmp_path / "source")
+    log.touch()
+    monkeypatch.setattr(initializer, "TERMINATION_LOG", log)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(os, "umask", lambda _: None)
+    for _ in range(2):
+        log.write_text("")
+        assert initializer.main(["cache", f"file://{source}", str(tmp_path / "cache")]) == 0
+        (model,) = (tmp_path / "cache" / "models").iterdir()
+        assert DownloadedModel.from_message(log.read_text()) == DownloadedModel(weights_bytes=SIZE, path=model.name)
+        assert capsys.readouterr().out == f"{model}\n"

@@ -64,6 +64,7 @@ def _run(arguments: Namespace, log: Log) -> None:
             budget = Budget(**{name: value for name, value in given.items() if value is not None})
             found = fetch_into_cache(arguments.uri, arguments.directory, os.environ, log, budget)
             report(found, termination_log, log.say)
+            sys.stdout.write(f"{arguments.directory / 'models' / str(found.path)}\n")
             return
         case "fetch":
             _stop_at_once_on_signals("before the model was complete; run it again to continue")

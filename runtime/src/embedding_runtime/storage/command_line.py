@@ -23,12 +23,14 @@ commands:
                                one is kept as it is. It keeps what it has downloaded when it is interrupted: run it
                                again to continue. Without `fetch`, as in a pod, interrupted downloads are removed
   resolve URI                  show the commit, the files and their size, and download nothing
-  cache URI DIRECTORY          download a model into a directory of models, models/PATH, unless it is there. Several
-                               processes may share it: one of them downloads, and the others wait. Where space is
-                               lacking, the least recently used models are removed, if that is enough
+  cache URI DIRECTORY          download a model into a directory of models, unless it is there, and print its path,
+                               DIRECTORY/models/PATH. Several processes may share the directory: one downloads, and the
+                               others wait. Where space is lacking, the least recently used models are removed, if that
+                               is enough
     --capacity BYTES           what the directory may use (default: all of its volume)
-    --keep PATH,...            models in models/ that are in use, and stay; those that were used in the 10 minutes
-    --listed-at SECONDS        before these were listed (default: now; in seconds since 1970) stay, too
+    --keep PATH,...            models that are in use, and stay
+    --listed-at SECONDS        when these were listed, in seconds since 1970 (default: now): models that were used
+                               later, or in the 10 minutes before, stay, too
 
 addresses:
   hf://owner/name[:revision]   a repository of the hub at HF_ENDPOINT (default: huggingface.co), at a branch, tag or
