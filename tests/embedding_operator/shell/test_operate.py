@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 
 from embedding_operator.constants import API_VERSION, SERVICE_LABEL, USE_LABEL
+from embedding_operator.core import questions
 from embedding_operator.kinds import CHILDREN, KINDS, RESOURCES, WATCHED
 from embedding_operator.settings import Settings
 from embedding_operator.shell import run, term
 from embedding_operator.shell.client import Client
 from embedding_operator.shell.connection import open_connection
 from embedding_operator.shell.metrics import Metrics
-from support.builders import a_pod_of
-from support.clock import ManualClock, eventually
+from support.builders import a_pod_of, ended
+from support.clock import ManualClock, eventually, settle
 from support.fake_api import FakeApi, Request, fake_api
+from support.pods import as_json, pods
 
 LEASE = "embedding-operator"
 CHILD_PLURALS = [kind.plural for kind in CHILDREN]
@@ -162,10 +164,32 @@ class Leading:
             await self.clock.advance(1)
         await eventually(lambda: self.accepted() == "StorageContainerNotFound")
 
+    async def sees(self, holds: Callable[[], object]) -> None:
+        """Let a little time pass, until a change that a watch reports has had its effect."""
+        async with asyncio.timeout(10):
+            while not holds():
+                await self.clock.advance(0.001)
+
+    async def is_at_rest(self) -> None:
+        """Until no key is due, and no reconcile runs."""
+        await settle()
+        await eventually(lambda: self.term.queue()[0] == 0 and not self.term._workers.longest)
+
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = (self.api.get("embeddingservices", "minilm") or {}).get("status", {})
+        return status
+
+    async def has_downloaded(self, percent: int) -> None:
+        await self.sees(lambda: self.model().get("download", {}).get("percent") == percent)
+
+    def model(self) -> dict[str, Any]:
+        model: dict[str, Any] = self.status().get("model", {})
+        return model
+
     def accepted(self) -> str | None:
         """Reason of the condition Accepted."""
-        status = (self.api.get("embeddingservices", "minilm") or {}).get("status", {})
-        return next((each["reason"] for each in status.get("conditions", ()) if each["type"] == "Accepted"), None)
+        conditions = self.status().get("conditions", ())
+        return next((each["reason"] for each in conditions if each["type"] == "Accepted"), None)
 
 
 @asynccontextmanager
@@ -333,6 +357,55 @@ async def test_neither_the_operator_nor_kopf_writes_or_reads_anything_when_nothi
         assert service == operator.api.get("embeddingservices", "minilm")
         assert service is not None
         assert not {"annotations", "finalizers"} & set(service["metadata"])
+
+
+async def test_a_download_costs_one_status_in_five_seconds_and_a_service_that_is_ready_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with pods() as server, a_leader(an_embedding_service()) as leader:
+        monkeypatch.setattr(questions, "_host", lambda pod: f"127.0.0.1:{server.port}/{pod.name}")
+        await leader.has_reconciled(1)
+        pod = leader.api.create(a_pod_of(leader.api.list("deployments")[0]))
+        paths = {port: f"/{pod['metadata']['name']}:{port}" for port in (8080, 8090)}
+        server.replies[f"{paths[8090]}/progress"] = as_json(done_bytes=1, total_bytes=10, bytes_per_second=1)
+        pod = set_status(leader.api, pod, {"initContainerStatuses": [a_container("storage-initializer")]})
+        await leader.has_downloaded(10)
+        await leader.is_at_rest()
+
+        leader.api.requests.clear()
+        for done in (5, 9):
+            server.replies[f"{paths[8090]}/progress"] = as_json(done_bytes=done, total_bytes=10, bytes_per_second=1)
+            await leader.clock.advance(5)
+            await leader.has_downloaded(10 * done)
+        await leader.is_at_rest()
+        written = ("update", "embeddingservices/status")
+        assert [(each.verb, each.resource) for each in leader.api.requests] == [written, written]
+
+        server.replies[f"{paths[8080]}/backend"] = as_json(backend="vllm", backend_reason="It is exact")
+        condition = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-03-01T12:00:00Z"}
+        containers = {"containerStatuses": [a_container("server", ready=True)], "conditions": [condition]}
+        set_status(
+            leader.api, pod, {"initContainerStatuses": [{"name": "storage-initializer", **ended()}], **containers}
+        )
+        await leader.sees(lambda: leader.status()["backend"] == "vllm")
+        assert "download" not in leader.model()
+        await leader.is_at_rest()
+
+        leader.api.requests.clear()
+        seen = dict(server.seen)
+        await leader.clock.advance(200)
+        await leader.is_at_rest()
+        assert (dict(server.seen), leader.api.requests) == (seen, [])
+        assert server.seen[f"{paths[8080]}/backend"] == 1
+
+
+def a_container(name: str, **fields: Any) -> dict[str, Any]:
+    """The status of one that runs."""
+    return {"name": name, "state": {"running": {"startedAt": "2026-03-01T11:00:00Z"}}, **fields}
+
+
+def set_status(api: FakeApi, pod: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+    return api.replace({**pod, "status": {"phase": "Running", **status}}, subresource="status")
 
 
 async def test_a_resync_of_forty_services_costs_one_list_a_kind_and_no_call_for_any_service(

@@ -279,7 +279,8 @@ async def test_neither_proxies_nor_cookies_nor_credentials_are_used(monkeypatch:
 
 async def test_a_few_pods_are_asked_at_a_time() -> None:
     names = [f"p{number}" for number in range(60)]
-    async with a_world(**{name: so_far(1) for name in names}) as world:
+    async with a_world() as world:
+        world.pods.replies = {f"/{name}": so_far(1) for name in names}
         for number, name in enumerate(names):
             world.reports.ask(service_key(f"s-{number % 20}"), frozenset({world.question(name)}))
         world.ask(*names)
@@ -300,8 +301,9 @@ async def test_a_pod_at_an_ipv6_address_is_asked() -> None:
 async def test_random_bytes_end_neither_the_poller_nor_the_other_pods() -> None:
     chance = random.Random(20261127)
     heads = (b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.0 200\r\nContent-Length: 9\r\n\r\n")
-    hostile = {f"h{number}": chance.choice(heads) + chance.randbytes(chance.randrange(200)) for number in range(200)}
-    async with a_world(**hostile, a=so_far(1)) as world:
-        world.ask("a", *hostile)
+    hostile = {f"/h{number}": chance.choice(heads) + chance.randbytes(chance.randrange(200)) for number in range(200)}
+    async with a_world(a=so_far(1)) as world:
+        world.pods.replies |= hostile
+        world.ask("a", *(path.removeprefix("/") for path in hostile))
         await eventually(lambda: world.changed)
         assert world.answers == {"a": progress(1)}
