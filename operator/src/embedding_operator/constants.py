@@ -15,6 +15,7 @@ __all__ = [
     "REVISION_LABEL",
     "SERVER",
     "SERVICE_LABEL",
+    "STORAGE_GROUP",
     "TEMPLATE_ANNOTATION",
     "USE_LABEL",
     "VERSION",
@@ -53,6 +54,9 @@ TEMPLATE_ANNOTATION = f"{GROUP}/template"
 INITIALIZER = "storage-initializer"
 SERVER = "server"
 """Names of the two containers of a pod."""
+
+STORAGE_GROUP = 1000
+"""Group of the storage image's user: a Job's volume belongs to it, so that the Job can write."""
 
 API_KEYS_FILE = PurePosixPath("/etc/api-keys/keys")
 """Where a server finds its API keys. Its parent is the volume: of a single file that is mounted, a kubelet never brings

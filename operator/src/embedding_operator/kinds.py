@@ -16,6 +16,7 @@ __all__ = [
     "DEPLOYMENT",
     "EMBEDDING_SERVICE",
     "EVENT",
+    "JOB",
     "KINDS",
     "LEASE",
     "POD",
@@ -107,6 +108,7 @@ CLUSTER_STORAGE_CONTAINER = Kind(
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments", Role.CHILD)
 SERVICE = Kind("v1", "Service", "services", Role.CHILD)
 POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", Role.CHILD)
+JOB = Kind("batch/v1", "Job", "jobs", Role.CHILD)
 POD = Kind("v1", "Pod", "pods", Role.EVIDENCE)
 SECRET = Kind("v1", "Secret", "secrets", Role.REFERENCE)
 EVENT = Kind("v1", "Event", "events", Role.RECORD)
@@ -119,6 +121,7 @@ KINDS = (
     DEPLOYMENT,
     SERVICE,
     POD_DISRUPTION_BUDGET,
+    JOB,
     POD,
     SECRET,
     EVENT,

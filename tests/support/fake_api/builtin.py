@@ -36,6 +36,8 @@ def complete(obj: Json, present: Json | None) -> Json:
     match obj["kind"]:
         case "Deployment":
             _deployment(obj.setdefault("spec", {}))
+        case "Job":
+            _job(spec, meta)
         case "Service":
             _service(obj.setdefault("spec", {}), present)
             obj.setdefault("status", {"loadBalancer": {}})
@@ -77,6 +79,10 @@ def built_in_problems(obj: Json, present: Json | None) -> Iterator[str]:
             yield "spec.template.metadata.labels: Invalid value: `selector` does not match template `labels`"
         if present and spec.get("selector") != present["spec"]["selector"]:
             yield "spec.selector: Invalid value: field is immutable"
+        yield from _problems_of_pod(spec.get("template", {}).get("spec", {}), "spec.template.spec")
+    if obj["kind"] == "Job":
+        if present and spec.get("template") != present["spec"]["template"]:
+            yield "spec.template: Invalid value: field is immutable"
         yield from _problems_of_pod(spec.get("template", {}).get("spec", {}), "spec.template.spec")
 
 
@@ -142,6 +148,19 @@ def _deployment(spec: Json) -> None:
         rolling.setdefault("maxSurge", "25%")
         rolling.setdefault("maxUnavailable", "25%")
     _pod(spec.setdefault("template", {}).setdefault("spec", {}))
+
+
+def _job(spec: Json, meta: Json) -> None:
+    """The labels and the selector are the Job's own: its UID is in them."""
+    for name, value in {"backoffLimit": 6, "completions": 1, "parallelism": 1, "suspend": False}.items():
+        spec.setdefault(name, value)
+    spec.setdefault("completionMode", "NonIndexed")
+    spec.setdefault("podReplacementPolicy", "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed")
+    of_pods = spec.setdefault("template", {}).setdefault("metadata", {}).setdefault("labels", {})
+    own = {"batch.kubernetes.io/controller-uid": meta.get("uid", ""), "batch.kubernetes.io/job-name": meta["name"]}
+    of_pods.update({**own, "controller-uid": meta.get("uid", ""), "job-name": meta["name"]})
+    spec.setdefault("selector", {"matchLabels": {"batch.kubernetes.io/controller-uid": meta.get("uid", "")}})
+    _pod(spec["template"].setdefault("spec", {}))
 
 
 def _pod(spec: Json) -> None:
