@@ -12,6 +12,7 @@ __all__ = [
     "GROUP",
     "INITIALIZER",
     "MANAGED_BY",
+    "MODEL_ANNOTATION",
     "REVISION_LABEL",
     "SERVER",
     "SERVICE_LABEL",
@@ -50,6 +51,9 @@ live object cannot."""
 
 TEMPLATE_ANNOTATION = f"{GROUP}/template"
 """Digest of the pod template, on each of its pods: distinguishes the pods of the present template from older ones."""
+
+MODEL_ANNOTATION = f"{GROUP}/model"
+"""On Deployments: the version of the model that its pods get, as JSON, with the URI that it is a version of."""
 
 INITIALIZER = "storage-initializer"
 SERVER = "server"

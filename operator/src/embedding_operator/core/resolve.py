@@ -14,19 +14,23 @@ from embedding_operator.core.checks.resources import check_resources
 from embedding_operator.core.checks.secrets import check_key, check_secrets, is_met, keys_by_secret
 from embedding_operator.core.checks.uri import check_uri
 from embedding_operator.core.objects import Raw
+from embedding_operator.core.pins import Pin
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.requirements import TOKEN_VARIABLE
 from embedding_operator.core.snapshot import Snapshot, StorageRead
+from embedding_operator.core.wording import shortened
 from embedding_operator.errors import Problem, Refused
 from embedding_operator.resources.kubernetes import KeyRef
 from embedding_operator.resources.v1alpha1 import EmbeddingService, Rollout
 from embedding_operator.resources.words import in_words, without_unknown
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import SCHEMES, ForeignUri, ModelUri, ServeArgs
+from embedding_runtime.contract import SCHEMES, ForeignUri, HuggingFaceUri, ModelUri, ServeArgs
 
 __all__ = ["TOKEN_VARIABLE", "ResolvedService", "resolve_service", "secrets_needed"]
 
 _DEFAULT_REPLICAS = 1
+_SHOWN = 200
+"""The most characters of a URI in a message."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,20 @@ class ResolvedService:
     rollout: Rollout = field(default_factory=Rollout)
     notes: tuple[str, ...] = ()
     """What users should know although nothing is wrong."""
+    pin: Pin | None = None
+    """The version that the pods get, where the URI has none; set when it is known."""
+
+    @property
+    def shown_uri(self) -> str:
+        """For messages."""
+        return shortened(self.service.spec.model.storage_uri, _SHOWN)
+
+    @property
+    def pinned_uri(self) -> str:
+        """What the initializer downloads."""
+        if self.pin is not None and self.pin.revision and isinstance(self.uri, HuggingFaceUri):
+            return str(HuggingFaceUri(self.uri.repo_id, self.pin.revision))
+        return self.service.spec.model.storage_uri
 
 
 def resolve_service(snapshot: Snapshot, settings: Settings) -> ResolvedService:

@@ -39,6 +39,7 @@ def _identity(resolved: ResolvedService, settings: Settings, template: Mapping[s
     a change that goes wrong needs a way back, which only revisions have: then every change of the pods is one. Flags at
     their defaults are left out, as in the pod's arguments: a flag that the runtime learns moves nothing. vllm is left
     out as auto is, which took its place as the default: services keep their revision, whichever of the two they had.
+    The version of the model is added where it is not in the URI: other revisions stay those of earlier releases.
     Where auto is huggingface, its vectors are those that vllm would give, to a cosine of 0.9999, or vllm refuses.
     """
     container = resolved.fetcher.container.model_dump(by_alias=True, exclude_defaults=True, exclude_none=True)
@@ -55,4 +56,5 @@ def _identity(resolved: ResolvedService, settings: Settings, template: Mapping[s
         "env": env,
         "hub": settings.hf_endpoint if isinstance(resolved.uri, HuggingFaceUri) else None,
         "pods": template if resolved.accelerator != CPU else None,
+        **({"version": resolved.pin.version} if resolved.pin is not None else {}),
     }

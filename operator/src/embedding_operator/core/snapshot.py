@@ -9,7 +9,7 @@ from typing import Any
 
 from embedding_operator.core.objects import Raw, kind_ref, revision_of
 from embedding_operator.core.pods import Pod, PodEvent
-from embedding_operator.kinds import DEPLOYMENT, SERVICE, Kind
+from embedding_operator.kinds import DEPLOYMENT, JOB, SERVICE, Kind
 
 __all__ = ["Snapshot", "StorageRead"]
 
@@ -49,6 +49,8 @@ class Snapshot:
     children: tuple[Raw, ...] = ()
     others: tuple[Raw, ...] = ()
     pods: tuple[Pod, ...] = ()
+    job_pods: tuple[Pod, ...] = ()
+    """Those of the service's Jobs."""
     pod_events: Mapping[str, tuple[PodEvent, ...]] = field(default_factory=dict)
     """By pod UID; only for pods that `diagnosis.needs_events` names."""
     storage_containers: tuple[StorageRead, ...] = ()
@@ -56,6 +58,8 @@ class Snapshot:
     unlabelled_secrets: frozenset[str] = frozenset()
     """Those of the Secrets that exist and lack USE_LABEL: not to be used where the policy asks for it."""
     may_roll: bool = True
+    runs_jobs: bool = True
+    """Without a cluster nothing runs Jobs: initializers then find out for themselves."""
 
     @property
     def uid(self) -> str:
@@ -67,6 +71,16 @@ class Snapshot:
     def status(self) -> Raw:
         """The service's present status; empty before the first."""
         return self.service.get("status") or {}
+
+    @property
+    def rolled_out(self) -> int | None:
+        """The generation that was last rolled out; releases before revisions rolled out what they observed."""
+        return (self.status.get("revision") or {}).get("generation") or self.status.get("observedGeneration")
+
+    @property
+    def jobs(self) -> tuple[Raw, ...]:
+        """The service's Jobs."""
+        return self.of_kind(JOB)
 
     def of_kind(self, kind: Kind) -> tuple[Raw, ...]:
         """The children of a kind, by name."""

@@ -237,6 +237,8 @@ class FailedRevisionStatus(StatusModel):
     """Reason of its removal."""
     message: str
     """Description of its failure."""
+    model: str | None = None
+    """The version of the model, as the operator records it."""
     template: str | None = None
     """Digest of the pod template that failed."""
 

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from embedding_operator.core.build.base import Blueprint, Builder, Desired
 from embedding_operator.core.build.deployment import DeploymentBuilder
 from embedding_operator.core.build.disruption import DisruptionBuilder
+from embedding_operator.core.build.jobs import JobBuilder
 from embedding_operator.core.build.service import ServiceBuilder
 
 __all__ = ["BUILDERS", "Blueprint", "Builder", "Desired", "build"]
 
-BUILDERS: Sequence[Builder] = (DeploymentBuilder(), ServiceBuilder(), DisruptionBuilder())
-"""In the order of writing: pods start before the Service selects them, and a budget protects pods that exist."""
+BUILDERS: Sequence[Builder] = (JobBuilder(), DeploymentBuilder(), ServiceBuilder(), DisruptionBuilder())
+"""In the order of writing: a Job starts first, pods start before the Service selects them, and a budget protects pods
+that exist."""
 
 
 def build(blueprint: Blueprint) -> list[Desired]:

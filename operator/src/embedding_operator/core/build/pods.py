@@ -7,11 +7,11 @@ from embedding_operator.constants import API_KEYS_FILE, DRAIN_ANNOTATION, INITIA
 from embedding_operator.core.build.templates import render
 from embedding_operator.core.merge import merge
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
-from embedding_operator.resources.kubernetes import Container, EnvVar, EnvVarSource
+from embedding_operator.resources.kubernetes import Container, EnvVar, EnvVarSource, KeyRef
 from embedding_operator.settings import Settings
 from embedding_runtime.contract import CODE_VARIABLE, DRAIN_FILE, MODEL_DIR, PVC_ROOT, HuggingFaceUri, PvcUri
 
-__all__ = ["pod_template"]
+__all__ = ["hub_variables", "own_token", "pod_template"]
 
 _BEYOND_GRACE_PERIOD = 35
 """Seconds of a pod's termination beyond the server's grace period: five before SIGTERM (preStop), two to answer the
@@ -45,27 +45,38 @@ def pod_template(resolved: ResolvedService, settings: Settings) -> dict[str, Any
 
 def _initializer(resolved: ResolvedService, settings: Settings) -> dict[str, Any]:
     """The container that fetches the model: the built-in one, the storage container over it, the token over both."""
-    claim, is_of_hub = _claim(resolved), isinstance(resolved.uri, HuggingFaceUri)
+    claim = _claim(resolved)
     built_in = render(
         "initializer.yaml.j2",
         name=INITIALIZER,
         image=settings.storage_image,
         pull_policy=settings.image_pull_policy,
-        uri=resolved.service.spec.model.storage_uri,
+        uri=resolved.pinned_uri,
         model_dir=str(MODEL_DIR),
         model_volume=str(MODEL_DIR.parent),
-        env=settings.download_env,
-        hf_endpoint=settings.hf_endpoint if is_of_hub else None,
-        code_variable=CODE_VARIABLE if is_of_hub and resolved.serve.trust_remote_code else None,
+        env={**dict(sorted(settings.download_env.items())), **hub_variables(resolved, settings)},
         claim=claim,
         claim_dir=str(PVC_ROOT / claim) if claim else None,
     )
     return merge(merge(built_in, resolved.fetcher.container), _token(resolved))
 
 
+def hub_variables(resolved: ResolvedService, settings: Settings) -> dict[str, str]:
+    """What an initializer must know of the hub."""
+    if not isinstance(resolved.uri, HuggingFaceUri):
+        return {}
+    endpoint = {"HF_ENDPOINT": settings.hf_endpoint} if settings.hf_endpoint else {}
+    return {**endpoint, **({CODE_VARIABLE: "true"} if resolved.serve.trust_remote_code else {})}
+
+
+def own_token(resolved: ResolvedService) -> KeyRef | None:
+    """The service's own token, which wins over its storage container's."""
+    return resolved.secret_keys.get(TOKEN_VARIABLE) if resolved.service.spec.model.token_secret_ref else None
+
+
 def _token(resolved: ResolvedService) -> Container:
-    key = resolved.secret_keys.get(TOKEN_VARIABLE)
-    if resolved.service.spec.model.token_secret_ref is None or key is None:
+    key = own_token(resolved)
+    if key is None:
         return Container()
     return Container(env=[EnvVar(name=TOKEN_VARIABLE, valueFrom=EnvVarSource(secretKeyRef=key))])
 

@@ -6,20 +6,28 @@ from typing import Any, Self
 
 from embedding_operator.constants import INITIALIZER, SERVER, TEMPLATE_ANNOTATION
 from embedding_operator.core.objects import Raw
+from embedding_operator.core.reasons import Reason
+from embedding_operator.core.records import Finding
 from embedding_operator.core.resolve import ResolvedService
+from embedding_operator.core.wording import capitalized
 
 __all__ = ["ExpectedPod"]
 
 
 @dataclass(frozen=True)
 class ExpectedPod:
-    """The service, and the containers and template that were built for it."""
+    """The service, and the containers and template that were built for it. A Job's pod has the initializer alone, which
+    is then the server, too.
+    """
 
     resolved: ResolvedService
     initializer: Raw
     server: Raw
     template: str
     """Digest of the pod template."""
+    progress: Finding
+    """What it means that the initializer runs."""
+    is_job: bool = False
 
     @classmethod
     def of(cls, resolved: ResolvedService, deployment: Raw) -> Self:
@@ -30,7 +38,23 @@ class ExpectedPod:
             initializer=_named(template["spec"].get("initContainers") or (), INITIALIZER),
             server=_named(template["spec"]["containers"], SERVER),
             template=template["metadata"]["annotations"][TEMPLATE_ANNOTATION],
+            progress=Finding(
+                Reason.DOWNLOADING, f"{capitalized(str(resolved.fetcher))} is downloading {resolved.shown_uri}."
+            ),
         )
+
+    @classmethod
+    def of_job(cls, resolved: ResolvedService, job: Raw) -> Self:
+        """From a Job as it was built."""
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        uri = resolved.shown_uri
+        progress = Finding(Reason.RESOLVING, f"A Job resolves {uri} to a commit.")
+        return cls(resolved, container, container, template="", progress=progress, is_job=True)
+
+    @property
+    def resources_field(self) -> str:
+        """What sets the requests of the pod."""
+        return "spec.container.resources of the StorageContainer" if self.is_job else "spec.resources"
 
     @property
     def initializer_memory(self) -> str | None:

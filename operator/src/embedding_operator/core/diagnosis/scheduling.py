@@ -31,7 +31,7 @@ def unschedulable(words: str, expected: ExpectedPod) -> Finding:
         return Finding(Reason.VOLUME_NOT_BOUND, f"No node can schedule the pod: {words}. {remedy}.")
     requests = _requests(expected)
     pod = f"the pod (requests {requests})" if requests else "the pod"
-    return Finding(Reason.UNSCHEDULABLE, f"No node can schedule {pod}: {cause}. {_remedy(cause, requests)}.")
+    return Finding(Reason.UNSCHEDULABLE, f"No node can schedule {pod}: {cause}. {_remedy(cause, requests, expected)}.")
 
 
 def _requests(expected: ExpectedPod) -> str:
@@ -40,10 +40,11 @@ def _requests(expected: ExpectedPod) -> str:
     return ", ".join(f"{name} {value}" for name, value in sorted(amounts.items()))
 
 
-def _remedy(cause: str, requests: str) -> str:
+def _remedy(cause: str, requests: str, expected: ExpectedPod) -> str:
     if "Insufficient" in cause or "Too many pods" in cause:
         room = "Add a node with free capacity"
-        return f"{room}, delete pods that use it, or lower spec.resources" if requests else f"{room}, or delete pods"
+        lower = f"delete pods that use it, or lower {expected.resources_field}" if requests else "or delete pods"
+        return f"{room}, {lower}"
     if "volume" in cause:
         return "Check the PersistentVolumeClaim in spec.model.storageUri: its volume cannot be used on these nodes"
     if "taint" in cause or "affinity" in cause or "selector" in cause:
