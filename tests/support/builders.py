@@ -161,7 +161,7 @@ def as_live(applied: Raw) -> Raw:
     live: Raw = _rewritten(copy.deepcopy(applied))
     live["metadata"] |= {"uid": "11fe", "resourceVersion": "7", "generation": 1, "managedFields": [{"manager": "x"}]}
     live["status"] = {}
-    if live["kind"] == "PodDisruptionBudget":
+    if live["kind"] in {"PodDisruptionBudget", "PersistentVolumeClaim"}:
         return live
     if live["kind"] == "Service":
         live["spec"] |= {"type": "ClusterIP", "clusterIP": "10.96.0.7", "sessionAffinity": "None"}

@@ -32,6 +32,7 @@ class PureCluster:
         self.now: datetime = NOW
         self.may_roll = True
         self.runs_jobs = True
+        self.cached: frozenset[str] = frozenset()
         self.writes: list[Any] = []
         self.events: list[tuple[str, str]] = []
         self._numbers = itertools.count(1)
@@ -52,6 +53,7 @@ class PureCluster:
             secrets=self.secrets,
             may_roll=self.may_roll,
             runs_jobs=self.runs_jobs,
+            cached=self.cached,
         )
 
     def reconcile(self) -> Plan:

@@ -32,6 +32,9 @@ SPECS: tuple[Raw, ...] = (
     {"model": {"storageUri": "hf://a/b"}},
     {"model": {"storageUri": "hf://a/b:v1"}},
     {"model": {"storageUri": MINILM}},
+    {"model": {"cache": {"persistentVolumeClaim": "models"}}},
+    {"model": {"cache": {"size": "1Gi"}}},
+    {"model": {"cache": None}},
 )
 INITIALIZERS: tuple[Raw, ...] = ({}, running(), ended(), ended(1, "ModelNotFound: no such model"))
 JOBS: tuple[Raw, ...] = (
@@ -39,6 +42,7 @@ JOBS: tuple[Raw, ...] = (
     running(),
     ended(0, f'{{"weights_bytes": 1, "revision": "{COMMIT}"}}'),
     ended(0, f'{{"weights_bytes": 1, "revision": "{COMMIT[::-1]}"}}'),
+    ended(0, f'{{"weights_bytes": 1, "revision": "{COMMIT}", "path": "a-b-1"}}'),
     ended(0, "nothing that can be read"),
     ended(1, "DownloadFailed: the hub answers 503"),
     ended(3, "ModelNotFound: no such model"),

@@ -271,7 +271,7 @@ class TestAJobThatFails:
             (ended(137, reason="OOMKilled"), "OutOfMemory", "all of its memory limit, 1Gi"),
             (waiting("ImagePullBackOff", "no such image"), "ImagePullFailed", "storage:test cannot be pulled"),
             (waiting("CreateContainerError", "no device"), "CreateContainerError", "no device"),
-            (ended(0, "what?"), "DownloadFailed", "did not report the version of the model"),
+            (ended(0, "what?"), "DownloadFailed", "did not report the model"),
         ],
     )
     def test_gives_its_reason_and_the_remedy(self, container: Raw, reason: str, words: str) -> None:

@@ -478,11 +478,11 @@ async def test_every_right_that_the_operator_asks_for_is_used() -> None:
     async with an_operator(
         {**secret, "data": {"HF_TOKEN": ""}},
         an_embedding_service(model=model, replicas=2),
-        an_embedding_service("branch", model={"storageUri": "hf://a/b"}),
+        an_embedding_service("cached", model={"storageUri": "hf://a/b", "cache": {"size": "1Gi"}}),
         *({**each, "spec": {"container": {}}} for each in containers),
     ) as operator:
         await operator.is_level()
-        await operator.is_level("branch")
+        await operator.is_level("cached")
         used = {(call.resource.partition("/")[0], call.verb) for call in operator.api.requests}
     # Rollouts and failures use the others; tests of the executor do.
     by_others = {

@@ -36,8 +36,8 @@ def complete(obj: Json, present: Json | None) -> Json:
     match obj["kind"]:
         case "Deployment":
             _deployment(obj.setdefault("spec", {}))
-        case "Job":
-            _job(spec, meta)
+        case "Job" | "PersistentVolumeClaim":
+            _job_or_claim(obj, spec, meta)
         case "Service":
             _service(obj.setdefault("spec", {}), present)
             obj.setdefault("status", {"loadBalancer": {}})
@@ -80,10 +80,17 @@ def built_in_problems(obj: Json, present: Json | None) -> Iterator[str]:
         if present and spec.get("selector") != present["spec"]["selector"]:
             yield "spec.selector: Invalid value: field is immutable"
         yield from _problems_of_pod(spec.get("template", {}).get("spec", {}), "spec.template.spec")
-    if obj["kind"] == "Job":
-        if present and spec.get("template") != present["spec"]["template"]:
-            yield "spec.template: Invalid value: field is immutable"
-        yield from _problems_of_pod(spec.get("template", {}).get("spec", {}), "spec.template.spec")
+    if obj["kind"] in {"Job", "PersistentVolumeClaim"} and present:
+        yield from _problems_of_change(obj, present)
+
+
+def _problems_of_change(obj: Json, present: Json) -> Iterator[str]:
+    """Of a Job or a claim, which can hardly be changed."""
+    if obj["kind"] == "Job" and obj["spec"].get("template") != present["spec"]["template"]:
+        yield "spec.template: Invalid value: field is immutable"
+    one, other = ({**each["spec"], "resources": None} for each in (obj, present))
+    if obj["kind"] == "PersistentVolumeClaim" and one != other:
+        yield "spec: Forbidden: spec is immutable after creation except resources.requests"
 
 
 def problems_of_metadata(meta: Json) -> Iterator[str]:
@@ -150,8 +157,12 @@ def _deployment(spec: Json) -> None:
     _pod(spec.setdefault("template", {}).setdefault("spec", {}))
 
 
-def _job(spec: Json, meta: Json) -> None:
-    """The labels and the selector are the Job's own: its UID is in them."""
+def _job_or_claim(obj: Json, spec: Json, meta: Json) -> None:
+    """The labels of a Job's pods, and its selector, are its own: its UID is in them."""
+    if obj["kind"] == "PersistentVolumeClaim":
+        spec.setdefault("volumeMode", "Filesystem")
+        obj.setdefault("status", {"phase": "Pending"})
+        return
     for name, value in {"backoffLimit": 6, "completions": 1, "parallelism": 1, "suspend": False}.items():
         spec.setdefault(name, value)
     spec.setdefault("completionMode", "NonIndexed")

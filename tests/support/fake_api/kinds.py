@@ -51,6 +51,7 @@ BUILT_IN = (
     Kind("v1", "Secret", "secrets", has_status=False, has_generation=False),
     Kind("v1", "Service", "services", has_generation=False),
     Kind("v1", "Pod", "pods"),
+    Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims", has_generation=False),
     Kind("v1", "Event", "events", has_status=False, has_generation=False),
     Kind("apps/v1", "Deployment", "deployments"),
     Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", needs_version=True),

@@ -5,7 +5,7 @@ from embedding_operator.core.objects import LEGACY
 from embedding_operator.resources.v1alpha1 import EmbeddingService
 from embedding_operator.settings import Settings
 
-__all__ = ["deployment_name", "job_labels", "job_name", "label_selector", "labels", "selector", "url"]
+__all__ = ["cache_name", "deployment_name", "job_labels", "job_name", "label_selector", "labels", "selector", "url"]
 
 _APP = "embedding-server"
 """Value of app.kubernetes.io/name. Not `embedding-runtime`, as in releases before revisions: their Services and
@@ -22,6 +22,11 @@ def labels(service: EmbeddingService) -> dict[str, str]:
         "app.kubernetes.io/managed-by": MANAGED_BY,
         SERVICE_LABEL: service.metadata.name,
     }
+
+
+def cache_name(service: EmbeddingService) -> str:
+    """Of the PersistentVolumeClaim of its own cache."""
+    return f"{service.metadata.name}-cache"
 
 
 def job_labels(service: EmbeddingService) -> dict[str, str]:

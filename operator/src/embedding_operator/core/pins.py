@@ -6,6 +6,7 @@ A record belongs to a URI. It is kept when other fields of the service change, a
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Self
 
 from embedding_operator.constants import MODEL_ANNOTATION
 from embedding_operator.core.objects import Raw
@@ -24,6 +25,16 @@ class Pin(DownloadedModel):
     """As in spec.model.storageUri."""
     claim: str | None = None
     """The claim whose `path` has the model."""
+
+    @classmethod
+    def of(cls, found: DownloadedModel, uri: str, claim: str | None) -> Self:
+        """What a Job reported. The state of the cache is left out: it is of that moment."""
+        reported = found.model_dump(include={"weights_bytes", "revision", "code", "path"}, exclude_defaults=True)
+        return cls(uri=uri, claim=claim, **reported)
+
+    def without_path(self) -> Self:
+        """For pods that do not use the cache."""
+        return self.model_copy(update={"claim": None, "path": None})
 
     @property
     def version(self) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from embedding_operator.constants import TEMPLATE_ANNOTATION
 from embedding_operator.core import diagnosis, status
-from embedding_operator.core.build import Blueprint, Desired, build
+from embedding_operator.core.build import Blueprint, Desired, build, claim_of
 from embedding_operator.core.model_source import find_source
 from embedding_operator.core.objects import Raw, condition_of, kind_ref, revision_of
 from embedding_operator.core.reasons import PROGRESS
@@ -159,7 +159,7 @@ def _decided(snapshot: Snapshot, settings: Settings, now: datetime) -> tuple[Vie
         is_users_change=_is_users_change(snapshot),
         now=now,
     )
-    desired = build(Blueprint(resolved, template, rollout, source.job))
+    desired = build(Blueprint(resolved, template, rollout, source.job, claim_of(resolved, snapshot)))
     waits = rollout.phase is Phase.QUEUED or _waits_for_budget(snapshot, desired)
     if waits:  # Deployments stay as they are: the rollout keeps them
         desired = [each for each in desired if kind_ref(each) is not DEPLOYMENT]
@@ -175,7 +175,7 @@ def _unresolved(view: View, template: Raw, job: Desired | None) -> tuple[View, l
     finding = None if waits else diagnosis.of_job(job, resolved, snapshot, view.now)
     expected = diagnosis.ExpectedPod.of(resolved, {"spec": {"template": template}})
     view = replace(view, rollout=rollout, budget_waits=waits, resolving=finding, expected=expected)
-    return view, build(Blueprint(resolved, template, rollout, None if waits else job))
+    return view, build(Blueprint(resolved, template, rollout, None if waits else job, claim_of(resolved, snapshot)))
 
 
 def _diagnosed(view: View, revision: str, template: Raw) -> View:

@@ -11,6 +11,7 @@ from embedding_operator.constants import REVISION_LABEL, TEMPLATE_ANNOTATION
 from embedding_operator.core import names
 from embedding_operator.core.build.base import digest
 from embedding_operator.core.build.pods import pod_template
+from embedding_operator.core.pins import is_fixed
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
 from embedding_operator.settings import CPU, Settings
 from embedding_runtime.contract import CANNOT_MOVE_VECTORS, BackendName, HuggingFaceUri
@@ -56,5 +57,5 @@ def _identity(resolved: ResolvedService, settings: Settings, template: Mapping[s
         "env": env,
         "hub": settings.hf_endpoint if isinstance(resolved.uri, HuggingFaceUri) else None,
         "pods": template if resolved.accelerator != CPU else None,
-        **({"version": resolved.pin.version} if resolved.pin is not None else {}),
+        **({"version": resolved.pin.version} if resolved.pin and not is_fixed(resolved.uri) else {}),
     }

@@ -58,6 +58,8 @@ class Snapshot:
     unlabelled_secrets: frozenset[str] = frozenset()
     """Those of the Secrets that exist and lack USE_LABEL: not to be used where the policy asks for it."""
     may_roll: bool = True
+    cached: frozenset[str] = frozenset()
+    """The paths in the service's cache that Deployments of the namespace mount."""
     runs_jobs: bool = True
     """Without a cluster nothing runs Jobs: initializers then find out for themselves."""
 

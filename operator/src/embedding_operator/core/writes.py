@@ -12,7 +12,7 @@ from embedding_operator.core.objects import ObjectRef, Raw, kind_ref, revision_o
 from embedding_operator.core.rollout import Rollout
 from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.errors import NameTaken, Terminating
-from embedding_operator.kinds import DEPLOYMENT, JOB, POD
+from embedding_operator.kinds import DEPLOYMENT, JOB, PERSISTENT_VOLUME_CLAIM, POD
 
 __all__ = [
     "Annotate",
@@ -165,7 +165,9 @@ def _pruned(desired: Sequence[Desired], rollout: Rollout, snapshot: Snapshot) ->
 
 
 def _holds_nothing(live: Raw, snapshot: Snapshot) -> bool:
-    """Deleting it takes no pod down. A Service gets another cluster IP, which its DNS name follows."""
+    """Deleting it takes no pod down, and loses no data. A Service gets another cluster IP, which its name follows."""
+    if kind_ref(live) is PERSISTENT_VOLUME_CLAIM:
+        return False
     return kind_ref(live) is not DEPLOYMENT or not snapshot.live_pods(revision_of(live))
 
 

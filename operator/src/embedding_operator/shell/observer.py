@@ -6,7 +6,7 @@ from datetime import datetime
 from embedding_operator.core.diagnosis import needs_events
 from embedding_operator.core.objects import ObjectRef, Raw, condition_of, kind_ref
 from embedding_operator.core.pods import PodEvent, job_pod_of, pod_of
-from embedding_operator.core.resolve import secrets_needed
+from embedding_operator.core.resolve import cache_claim, secrets_needed
 from embedding_operator.core.snapshot import Snapshot, StorageRead
 from embedding_operator.core.storage import read
 from embedding_operator.kinds import (
@@ -52,6 +52,7 @@ class Observer:
         children = tuple(self._store.children(uid))
         deployments = [each for each in children if kind_ref(each) is DEPLOYMENT]
         jobs = [each for each in children if kind_ref(each) is JOB]
+        claim = cache_claim(service)
         raw_pods = self._store.pods(namespace, name)
         pods = (pod_of(each, deployments) for each in raw_pods)
         job_pods = (job_pod_of(each, jobs) for each in raw_pods)
@@ -62,6 +63,7 @@ class Observer:
             pods=tuple(pod for pod in pods if pod is not None),
             job_pods=tuple(pod for pod in job_pods if pod is not None),
             storage_containers=self.storage_containers(namespace),
+            cached=self._store.mounted(namespace, claim) if claim else frozenset(),
         )
 
     async def complete(self, snapshot: Snapshot, now: datetime) -> tuple[Snapshot, Secrets]:

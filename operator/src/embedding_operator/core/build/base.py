@@ -22,13 +22,14 @@ Desired = dict[str, Any]
 @dataclass(frozen=True)
 class Blueprint:
     """What the children of a service follow from. `template`: the pod template of the desired revision. `job`: the one
-    that finds its model, complete.
+    that finds its model, `claim`: that of its own cache, both complete.
     """
 
     service: ResolvedService
     template: Mapping[str, Any]
     rollout: Rollout
     job: Desired | None = None
+    claim: Desired | None = None
 
 
 class Builder(Protocol):

@@ -36,7 +36,8 @@ def model_job(
 
     `labels` are those of the Job and of its pods; `owner` is the controller reference. `container`: a storage
     container's; its variables and resources go over the built-in ones, its image and arguments are not used. `env` are
-    further variables, over those of all initializers; it may override both. `token` becomes HF_TOKEN. `claim` is mounted at CACHE_DIR.
+    further variables, over those of all initializers; it may override both. `token` becomes HF_TOKEN. `claim` is
+    mounted at CACHE_DIR.
     """
     job = render(
         "model_job.yaml.j2",

@@ -5,6 +5,7 @@ from typing import Any
 
 from embedding_operator.constants import API_KEYS_FILE, DRAIN_ANNOTATION, INITIALIZER, SERVER
 from embedding_operator.core.build.templates import render
+from embedding_operator.core.cache_mounts import MODELS
 from embedding_operator.core.merge import merge
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
 from embedding_operator.resources.kubernetes import Container, EnvVar, EnvVarSource, KeyRef
@@ -21,17 +22,20 @@ requests that still wait, five for the worker to end; the rest is to spare."""
 def pod_template(resolved: ResolvedService, settings: Settings) -> dict[str, Any]:
     """Without labels and annotations, which name the revision."""
     resources = resolved.service.spec.resources
+    cached = _cached(resolved)
     template = render(
         "pod.yaml.j2",
         termination_seconds=math.ceil(resolved.serve.grace_period) + _BEYOND_GRACE_PERIOD,
-        initializer=_initializer(resolved, settings),
+        initializer=None if cached else _initializer(resolved, settings),
         server=SERVER,
         image=resolved.image,
         pull_policy=settings.image_pull_policy,
         port=resolved.serve.http_port,
         has_cpu_limit=resources is not None and "cpu" in resources.limits,
         resources=resources.model_dump(by_alias=True, exclude_defaults=True) if resources else {},
+        model_dir=str(MODEL_DIR),
         model_volume=str(MODEL_DIR.parent),
+        cached=cached,
         claim=_claim(resolved),
         api_keys=_api_keys(resolved),
         pod_info=str(DRAIN_FILE.parent),
@@ -87,6 +91,12 @@ def _api_keys(resolved: ResolvedService) -> dict[str, str] | None:
         return None
     ref = auth.api_keys_secret_ref
     return {"secret": ref.name, "key": ref.key, "directory": str(API_KEYS_FILE.parent), "file": API_KEYS_FILE.name}
+
+
+def _cached(resolved: ResolvedService) -> dict[str, str] | None:
+    """The claim and the directory in it that has the model, if a Job has downloaded it there."""
+    pin = resolved.pin
+    return {"claim": pin.claim, "path": str(MODELS / pin.path)} if pin and pin.claim and pin.path else None
 
 
 def _claim(resolved: ResolvedService) -> str | None:

@@ -17,7 +17,7 @@ __all__ = ["ExpectedPod"]
 @dataclass(frozen=True)
 class ExpectedPod:
     """The service, and the containers and template that were built for it. A Job's pod has the initializer alone, which
-    is then the server, too.
+    is then the server, too. A pod whose model is cached has no initializer: it is empty.
     """
 
     resolved: ResolvedService
@@ -47,14 +47,22 @@ class ExpectedPod:
     def of_job(cls, resolved: ResolvedService, job: Raw) -> Self:
         """From a Job as it was built."""
         (container,) = job["spec"]["template"]["spec"]["containers"]
-        uri = resolved.shown_uri
+        uri, claim = resolved.shown_uri, resolved.cache_claim
         progress = Finding(Reason.RESOLVING, f"A Job resolves {uri} to a commit.")
+        if claim is not None:
+            words = f"A Job is downloading {uri} into the cache, PersistentVolumeClaim {claim}."
+            progress = Finding(Reason.DOWNLOADING, words)
         return cls(resolved, container, container, template="", progress=progress, is_job=True)
 
     @property
     def resources_field(self) -> str:
         """What sets the requests of the pod."""
         return "spec.container.resources of the StorageContainer" if self.is_job else "spec.resources"
+
+    @property
+    def claim_field(self) -> str:
+        """What names the claim that the pod mounts."""
+        return "spec.model.cache" if self.resolved.cache_claim else "spec.model.storageUri"
 
     @property
     def initializer_memory(self) -> str | None:
@@ -68,7 +76,7 @@ class ExpectedPod:
 
 
 def _named(containers: Sequence[Mapping[str, Any]], name: str) -> Raw:
-    return next(each for each in containers if each["name"] == name)
+    return next((each for each in containers if each["name"] == name), {})
 
 
 def _memory_limit(container: Raw) -> str | None:

@@ -67,7 +67,7 @@ def _without_pods(job: Raw, pods: Sequence[Pod], now: datetime) -> Finding | Non
         return Finding(Reason.DOWNLOAD_FAILED, f"Job {name} failed: {words} It is created again within minutes.")
     if any(pod.initializer.terminated is not None for pod in pods):
         message = (
-            f"Job {name} succeeded, but did not report the version of the model. Check that the operator's storage "
+            f"Job {name} succeeded, but did not report the model. Check that the operator's storage "
             "image is of the operator's release."
         )
         return Finding(Reason.DOWNLOAD_FAILED, message)

@@ -31,7 +31,7 @@ def diagnose(pod: Pod, expected: ExpectedPod, events: Sequence[PodEvent], now: d
     if pod.unschedulable is not None:
         pending = Finding(Reason.PENDING, "No node runs the pod yet.")
         return PodDiagnosis(pending, unschedulable(pod.unschedulable, expected))
-    model = None if _has_model(pod) else model_missing(pod.initializer, expected)
+    model = None if _has_model(pod) or not expected.initializer else model_missing(pod.initializer, expected)
     blocked = model or server_blocked(pod, expected, events)
     if is_waiting(pod) and now - pod.created_at >= STUCK_AFTER:
         blocked = not_started(pod, events)
