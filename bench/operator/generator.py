@@ -30,6 +30,9 @@ _NAMESPACES = "/api/v1/namespaces"
 _NUMBER_OF_NAMESPACES = 50
 _NUMBER_OF_FOREIGN_NAMESPACES = 10
 _PREFIX = "hf://bench-operator/"
+_OTHERS = "hf://bench-others/"
+_COMMIT = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
+"""A URI without one would need a Job, whose pod no node of the benchmark runs."""
 _AT_ONCE = 16
 _LOOK_EVERY = 5.0
 
@@ -133,7 +136,7 @@ def _object(api_version: str, kind: str, name: str, **fields: Any) -> Json:
 
 
 def _service(index: int) -> Json:
-    uri = f"{_PREFIX}model-{index}" if is_fetched_by_ours(index) else f"hf://bench-others/model-{index}"
+    uri = f"{_PREFIX if is_fetched_by_ours(index) else _OTHERS}model-{index}:{_COMMIT}"
     spec = {"model": {"storageUri": uri}, "backend": "huggingface", "replicas": 0}
     return _object("serving.embeddings.dev/v1alpha1", "EmbeddingService", f"embedding-{index}", spec=spec)
 

@@ -12,6 +12,7 @@ from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.settings import Settings
 
 __all__ = [
+    "COMMIT",
     "MINILM",
     "NOW",
     "SETTINGS",
@@ -30,7 +31,8 @@ __all__ = [
 Raw = dict[str, Any]
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-MINILM = "hf://sentence-transformers/all-MiniLM-L6-v2"
+COMMIT = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
+MINILM = f"hf://sentence-transformers/all-MiniLM-L6-v2:{COMMIT}"
 SETTINGS = Settings(
     runtime_images={"cpu": "runtime:cpu", "nvidia.com/gpu": "runtime:cuda"}, storage_image="storage:test"
 )
@@ -159,7 +161,7 @@ def as_live(applied: Raw) -> Raw:
     live: Raw = _rewritten(copy.deepcopy(applied))
     live["metadata"] |= {"uid": "11fe", "resourceVersion": "7", "generation": 1, "managedFields": [{"manager": "x"}]}
     live["status"] = {}
-    if live["kind"] == "PodDisruptionBudget":
+    if live["kind"] in {"PodDisruptionBudget", "PersistentVolumeClaim"}:
         return live
     if live["kind"] == "Service":
         live["spec"] |= {"type": "ClusterIP", "clusterIP": "10.96.0.7", "sessionAffinity": "None"}

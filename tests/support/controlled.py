@@ -25,6 +25,7 @@ from embedding_operator.shell.queue import Priority
 from embedding_operator.shell.reflector import list_into
 from embedding_operator.shell.secrets import SecretReader
 from embedding_operator.shell.store import Store
+from support.builders import COMMIT
 from support.fake_api import FakeApi, fake_api
 
 __all__ = ["Controlled", "controlled", "service_key"]
@@ -108,7 +109,7 @@ class Controlled:
         return {key.name for key, _ in self.added}
 
     def create_service(self, name: str = "s", **spec: Any) -> Raw:
-        model = {"storageUri": "hf://a/b", **spec.pop("model", {})}
+        model = {"storageUri": f"hf://a/b:{COMMIT}", **spec.pop("model", {})}
         metadata = {"name": name, "namespace": "default"}
         return self.api.create(
             {

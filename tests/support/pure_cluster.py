@@ -11,7 +11,7 @@ from typing import Any
 from embedding_operator.core import storage
 from embedding_operator.core.objects import is_controlled_by, revision_of
 from embedding_operator.core.plan import Annotate, Create, Delete, Plan, Replace, Scale, plan_service
-from embedding_operator.core.pods import pod_of
+from embedding_operator.core.pods import job_pod_of, pod_of
 from embedding_operator.core.questions import Answer
 from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.settings import Settings
@@ -35,6 +35,8 @@ class PureCluster:
         """By pod UID."""
         self.now: datetime = NOW
         self.may_roll = True
+        self.runs_jobs = True
+        self.cached: frozenset[str] = frozenset()
         self.writes: list[Any] = []
         self.events: list[tuple[str, str]] = []
         self._numbers = itertools.count(1)
@@ -43,16 +45,21 @@ class PureCluster:
         children = tuple(each for each in self.objects.values() if is_controlled_by(each, "5eed"))
         deployments = [each for each in children if each["kind"] == "Deployment"]
         pods = (pod_of(each, deployments) for each in self.pods.values())
+        jobs = [each for each in children if each["kind"] == "Job"]
+        job_pods = (job_pod_of(each, jobs) for each in self.pods.values())
         return Snapshot(
             self.service,
             children=children,
             others=tuple(each for each in self.objects.values() if each not in children),
             pods=tuple(pod for pod in pods if pod is not None),
+            job_pods=tuple(pod for pod in job_pods if pod is not None),
             storage_containers=tuple(map(storage.read, self.storage_containers)),
             secrets=self.secrets,
             may_roll=self.may_roll,
             progress={pod: each for pod, each in self.answers.items() if isinstance(each, DownloadProgress)},
             backends={pod: each for pod, each in self.answers.items() if isinstance(each, SelectedBackend)},
+            runs_jobs=self.runs_jobs,
+            cached=self.cached,
         )
 
     def reconcile(self) -> Plan:
@@ -101,7 +108,12 @@ class PureCluster:
                     "creationTimestamp": self.now.isoformat(),
                     "labels": {**template["metadata"]["labels"], "pod-template-hash": "hash"},
                     "ownerReferences": [
-                        {"kind": "ReplicaSet", "name": f"{deployment['metadata']['name']}-hash", "controller": True}
+                        {
+                            "kind": "ReplicaSet",
+                            "name": f"{deployment['metadata']['name']}-hash",
+                            "uid": f"uid-of-{revision}",
+                            "controller": True,
+                        }
                     ],
                 },
                 "status": {
@@ -121,6 +133,40 @@ class PureCluster:
         uids = [each["metadata"]["uid"] for each in self.pods.values()]
         self.answers = dict(zip(uids, answers, strict=False))
 
+    def run_job(self, container: Raw) -> None:
+        """Another pod of the Job, as its controller makes it; what its container does."""
+        (job,) = self.jobs
+        name = f"{job['metadata']['name']}-{next(self._numbers)}"
+        end = (container.get("state") or {}).get("terminated")
+        owner = {"kind": "Job", "name": job["metadata"]["name"], "uid": job["metadata"]["uid"], "controller": True}
+        self.pods[name] = {
+            "metadata": {
+                **copy.deepcopy(job["spec"]["template"]["metadata"]),
+                "name": name,
+                "namespace": "default",
+                "uid": f"uid-{name}",
+                "creationTimestamp": self.now.isoformat(),
+                "ownerReferences": [owner],
+            },
+            "status": {
+                "phase": "Running" if not end else "Failed" if end["exitCode"] else "Succeeded",
+                "conditions": [
+                    {"type": "PodScheduled", "status": "True", "lastTransitionTime": self.now.isoformat()},
+                ],
+                "containerStatuses": [{"name": "storage-initializer", **container}],
+            },
+        }
+
+    def remove_job(self) -> None:
+        """As the controller does when its time to live is over, with its pods."""
+        (job,) = self.jobs
+        del self.objects["Job", job["metadata"]["name"]]
+        self._collect(job)
+
+    def _collect(self, job: Raw) -> None:
+        uid = job["metadata"]["uid"]
+        self.pods = {name: pod for name, pod in self.pods.items() if not is_controlled_by(pod, uid)}
+
     def stop(self, revision: str) -> None:
         """The pods of a revision are gone."""
         self.pods = {name: pod for name, pod in self.pods.items() if revision_of(pod) != revision}
@@ -138,6 +184,10 @@ class PureCluster:
     @property
     def deployments(self) -> list[Raw]:
         return [each for (kind, _), each in self.objects.items() if kind == "Deployment"]
+
+    @property
+    def jobs(self) -> list[Raw]:
+        return [each for (kind, _), each in self.objects.items() if kind == "Job"]
 
     @property
     def serving(self) -> str:
@@ -176,6 +226,8 @@ class PureCluster:
             assert gone["metadata"]["uid"] == write.ref.uid
             if write.ref.kind == "Deployment":
                 self.stop(revision_of(gone))
+            elif write.ref.kind == "Job":
+                self._collect(gone)
 
     def _put(self, desired: Raw, *, uid: str, created: datetime) -> None:
         live = as_live({key: value for key, value in desired.items() if key != "status"})

@@ -12,9 +12,11 @@ __all__ = [
     "GROUP",
     "INITIALIZER",
     "MANAGED_BY",
+    "MODEL_ANNOTATION",
     "REVISION_LABEL",
     "SERVER",
     "SERVICE_LABEL",
+    "STORAGE_GROUP",
     "TEMPLATE_ANNOTATION",
     "TOKEN_FILE",
     "USE_LABEL",
@@ -51,9 +53,15 @@ live object cannot."""
 TEMPLATE_ANNOTATION = f"{GROUP}/template"
 """Digest of the pod template, on each of its pods: distinguishes the pods of the present template from older ones."""
 
+MODEL_ANNOTATION = f"{GROUP}/model"
+"""On Deployments: the version of the model that its pods get, as JSON, with the URI that it is a version of."""
+
 INITIALIZER = "storage-initializer"
 SERVER = "server"
 """Names of the two containers of a pod."""
+
+STORAGE_GROUP = 1000
+"""Group of the storage image's user: a Job's volume belongs to it, so that the Job can write."""
 
 API_KEYS_FILE = PurePosixPath("/etc/api-keys/keys")
 """Where a server finds its API keys. Its parent is the volume: of a single file that is mounted, a kubelet never brings

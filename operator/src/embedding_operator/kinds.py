@@ -16,8 +16,10 @@ __all__ = [
     "DEPLOYMENT",
     "EMBEDDING_SERVICE",
     "EVENT",
+    "JOB",
     "KINDS",
     "LEASE",
+    "PERSISTENT_VOLUME_CLAIM",
     "POD",
     "POD_DISRUPTION_BUDGET",
     "RESOURCES",
@@ -107,6 +109,8 @@ CLUSTER_STORAGE_CONTAINER = Kind(
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments", Role.CHILD)
 SERVICE = Kind("v1", "Service", "services", Role.CHILD)
 POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", Role.CHILD)
+PERSISTENT_VOLUME_CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims", Role.CHILD)
+JOB = Kind("batch/v1", "Job", "jobs", Role.CHILD)
 POD = Kind("v1", "Pod", "pods", Role.EVIDENCE)
 SECRET = Kind("v1", "Secret", "secrets", Role.REFERENCE)
 EVENT = Kind("v1", "Event", "events", Role.RECORD)
@@ -119,6 +123,8 @@ KINDS = (
     DEPLOYMENT,
     SERVICE,
     POD_DISRUPTION_BUDGET,
+    PERSISTENT_VOLUME_CLAIM,
+    JOB,
     POD,
     SECRET,
     EVENT,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from embedding_operator.core.objects import revision_of
 from embedding_operator.errors import Fault
-from support.builders import MINILM, Raw, a_service, a_storage_container, ended, running, waiting
+from support.builders import COMMIT, MINILM, Raw, a_service, a_storage_container, ended, running, waiting
 from support.pure_cluster import PureCluster
 
 Step = Callable[[PureCluster], None]
@@ -27,11 +27,27 @@ SPECS: tuple[Raw, ...] = (
     {"rollout": {"surgeWaitSeconds": 0}},
     {"args": ["--no_such_flag=1"]},
     {"args": []},
+    {"model": {"storageUri": f"hf://a/b:{COMMIT}"}},
+    {"model": {"storageUri": f"hf://a/c:{COMMIT}"}},
     {"model": {"storageUri": "hf://a/b"}},
-    {"model": {"storageUri": "hf://a/c"}},
+    {"model": {"storageUri": "hf://a/b:v1"}},
     {"model": {"storageUri": MINILM}},
+    {"model": {"cache": {"persistentVolumeClaim": "models"}}},
+    {"model": {"cache": {"size": "1Gi"}}},
+    {"model": {"cache": None}},
 )
 INITIALIZERS: tuple[Raw, ...] = ({}, running(), ended(), ended(1, "ModelNotFound: no such model"))
+JOBS: tuple[Raw, ...] = (
+    {},
+    running(),
+    ended(0, f'{{"weights_bytes": 1, "revision": "{COMMIT}"}}'),
+    ended(0, f'{{"weights_bytes": 1, "revision": "{COMMIT[::-1]}"}}'),
+    ended(0, f'{{"weights_bytes": 1, "revision": "{COMMIT}", "path": "a-b-1"}}'),
+    ended(0, "nothing that can be read"),
+    ended(1, "DownloadFailed: the hub answers 503"),
+    ended(3, "ModelNotFound: no such model"),
+    waiting("ImagePullBackOff", "no such image"),
+)
 SERVERS: tuple[Raw, ...] = (
     running(),
     running(ready=True),
@@ -98,6 +114,18 @@ def by_hand(which: int, what: str) -> Step:
     return step
 
 
+def job(container: Raw, *, is_removed: bool) -> Step:
+    """The Job's next pod, or its end."""
+
+    def step(cluster: PureCluster) -> None:
+        if cluster.jobs and is_removed:
+            cluster.remove_job()
+        elif cluster.jobs:
+            cluster.run_job(container)
+
+    return step
+
+
 def after(seconds: int) -> Step:
     def step(cluster: PureCluster) -> None:
         cluster.now += timedelta(seconds=seconds)
@@ -127,7 +155,8 @@ FATES = one_of("ready", "not ready", "unschedulable", "deleted")
 STEPS: st.SearchStrategy[Step] = st.one_of(
     st.builds(change, one_of(*SPECS)),
     st.builds(pods, st.integers(0, 2), st.integers(1, 3), one_of(*INITIALIZERS), one_of(*SERVERS), FATES),
-    st.builds(by_hand, st.integers(0, 3), one_of("gone", "going", "scaled", "selects")),
+    st.builds(job, one_of(*JOBS), is_removed=st.booleans()),
+    st.builds(by_hand, st.integers(0, 4), one_of("gone", "going", "scaled", "selects")),
     st.builds(after, one_of(-30, 1, 3, 31, 121, 901, 4000)),
     st.builds(storage, one_of(*STORAGE), may_roll=st.booleans()),
     st.just(drained),

@@ -10,6 +10,7 @@ import pytest
 
 from embedding_operator.core.conditions import View, calculate
 from embedding_operator.core.reasons import Reason
+from embedding_operator.core.records import Finding
 from embedding_operator.core.rollout import FailedRevision, Phase
 from embedding_operator.errors import Denied, Unavailable
 from support.builders import Raw, a_service, ended, running, waiting
@@ -27,6 +28,7 @@ PODS: tuple[Raw, ...] = (
     {"ready": True, "ready_changed": 1},
     {"ready": True},
 )
+RESOLVING = Finding("Resolving", "A Job resolves hf://a/b to a commit.")
 FAILED = FailedRevision("4e300000", "OutOfMemory", "The server was killed.")
 SITUATIONS: tuple[dict[str, Any], ...] = (
     {},
@@ -41,7 +43,14 @@ SITUATIONS: tuple[dict[str, Any], ...] = (
 def all_views() -> tuple[View, ...]:
     pods = [(), *((pod,) for pod in PODS), *((PODS[-1], pod) for pod in PODS[::3])]
     views = [
-        a_view(*made, service=a_service(replicas=replicas), previous=previous, phase=phase, failed=FAILED)
+        a_view(
+            *made,
+            service=a_service(replicas=replicas),
+            previous=previous,
+            phase=phase,
+            failed=FAILED,
+            resolving=RESOLVING if phase is Phase.RESOLVING else None,
+        )
         for replicas, made, previous, phase in itertools.product((0, 1, 2), pods, ((), ({"ready": True},)), Phase)
     ]
     return (

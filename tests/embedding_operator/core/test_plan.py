@@ -10,10 +10,10 @@ from embedding_operator.core.objects import revision_of
 from embedding_operator.core.plan import Budget, Create, Replace, Scale
 from embedding_operator.core.pods import pod_of
 from embedding_operator.errors import NameTaken, Terminating
-from support.builders import SETTINGS, Raw, a_service, a_storage_container, ended, running, waiting
+from support.builders import COMMIT, SETTINGS, Raw, a_service, a_storage_container, ended, running, waiting
 from support.pure_cluster import PureCluster
 
-OTHER = {"storageUri": "hf://example/other-model"}
+OTHER = {"storageUri": f"hf://example/other-model:{COMMIT}"}
 
 
 def a_cluster(**spec: Any) -> PureCluster:

@@ -57,7 +57,7 @@ def test_a_service_that_is_rejected_has_nothing_asked() -> None:
 
 def test_only_the_candidate_is_asked_for_its_progress_and_only_the_serving_revision_for_its_backend() -> None:
     cluster = a_cluster()
-    cluster.change(model={"storageUri": "hf://example/other"})
+    cluster.change(model={"storageUri": f"hf://example/other:{'b' * 40}"})
     cluster.settle()
     cluster.run(cluster.status["revision"]["candidate"], **DOWNLOADING)
     assert urls(cluster) == ["http://10.0.0.1:8080/backend", "http://10.0.0.1:8090/progress"]

@@ -6,9 +6,12 @@ from embedding_operator.core.resolve import resolve_service
 from embedding_operator.core.revision import revision_and_template
 from support.builders import SETTINGS, a_service, a_snapshot
 
+BRANCH = {"storageUri": "hf://sentence-transformers/all-MiniLM-L6-v2"}
+
 
 def revision(*args: str) -> str:
-    return revision_and_template(resolve_service(a_snapshot(a_service(args=list(args))), SETTINGS), SETTINGS)[0]
+    service = a_service(model=BRANCH, args=list(args))
+    return revision_and_template(resolve_service(a_snapshot(service), SETTINGS), SETTINGS)[0]
 
 
 @pytest.mark.parametrize(
@@ -37,5 +40,5 @@ def test_a_service_that_names_no_backend_or_vllm_keeps_the_revision_that_it_had_
 
 
 def test_pods_of_a_service_that_names_no_backend_are_those_that_it_had() -> None:
-    _, template = revision_and_template(resolve_service(a_snapshot(a_service()), SETTINGS), SETTINGS)
+    _, template = revision_and_template(resolve_service(a_snapshot(a_service(model=BRANCH)), SETTINGS), SETTINGS)
     assert template["metadata"]["annotations"] == {"serving.embeddings.dev/template": "dc5fa4f462bca86b"}

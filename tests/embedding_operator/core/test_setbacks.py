@@ -8,10 +8,10 @@ import pytest
 from embedding_operator.constants import DRAIN_ANNOTATION
 from embedding_operator.core.objects import revision_of
 from embedding_operator.core.plan import Budget
-from support.builders import MINILM, a_service, ended
+from support.builders import COMMIT, MINILM, a_service, ended
 from support.pure_cluster import PureCluster
 
-OTHER = {"storageUri": "hf://example/other-model"}
+OTHER = {"storageUri": f"hf://example/other-model:{COMMIT}"}
 
 
 def a_running_cluster(**spec: Any) -> PureCluster:

@@ -17,7 +17,7 @@ from embedding_operator.shell import run, term
 from embedding_operator.shell.client import Client
 from embedding_operator.shell.connection import open_connection
 from embedding_operator.shell.metrics import Metrics
-from support.builders import a_pod_of, ended
+from support.builders import MINILM, a_pod_of, ended
 from support.clock import ManualClock, eventually, settle
 from support.fake_api import FakeApi, Request, fake_api
 from support.pods import as_json, pods
@@ -31,7 +31,7 @@ def an_embedding_service(name: str = "minilm", **spec: Any) -> dict[str, Any]:
         "apiVersion": API_VERSION,
         "kind": "EmbeddingService",
         "metadata": {"name": name, "namespace": "default"},
-        "spec": {"model": {"storageUri": "hf://sentence-transformers/all-MiniLM-L6-v2"}, **spec},
+        "spec": {"model": {"storageUri": MINILM}, **spec},
     }
 
 
@@ -543,7 +543,7 @@ async def test_custom_resources_that_are_not_served_yet_are_waited_for(
 async def test_every_right_that_the_operator_asks_for_is_used() -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": "default"}}
     secret["metadata"]["labels"] = {USE_LABEL: "true"}  # type: ignore[index]
-    model = {"storageUri": "hf://a/b", "tokenSecretRef": {"name": "token"}}
+    model = {"storageUri": MINILM, "tokenSecretRef": {"name": "token"}}
     containers = [
         {"apiVersion": API_VERSION, "kind": "StorageContainer", "metadata": {"name": "a", "namespace": "default"}},
         {"apiVersion": API_VERSION, "kind": "ClusterStorageContainer", "metadata": {"name": "a"}},
@@ -551,9 +551,11 @@ async def test_every_right_that_the_operator_asks_for_is_used() -> None:
     async with an_operator(
         {**secret, "data": {"HF_TOKEN": ""}},
         an_embedding_service(model=model, replicas=2),
+        an_embedding_service("cached", model={"storageUri": "hf://a/b", "cache": {"size": "1Gi"}}),
         *({**each, "spec": {"container": {}}} for each in containers),
     ) as operator:
         await operator.is_level()
+        await operator.is_level("cached")
         used = {(call.resource.partition("/")[0], call.verb) for call in operator.api.requests}
     # Rollouts and failures use the others; tests of the executor do.
     by_others = {

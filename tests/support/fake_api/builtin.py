@@ -36,6 +36,8 @@ def complete(obj: Json, present: Json | None) -> Json:
     match obj["kind"]:
         case "Deployment":
             _deployment(obj.setdefault("spec", {}))
+        case "Job" | "PersistentVolumeClaim":
+            _job_or_claim(obj, spec, meta)
         case "Service":
             _service(obj.setdefault("spec", {}), present)
             obj.setdefault("status", {"loadBalancer": {}})
@@ -78,6 +80,17 @@ def built_in_problems(obj: Json, present: Json | None) -> Iterator[str]:
         if present and spec.get("selector") != present["spec"]["selector"]:
             yield "spec.selector: Invalid value: field is immutable"
         yield from _problems_of_pod(spec.get("template", {}).get("spec", {}), "spec.template.spec")
+    if obj["kind"] in {"Job", "PersistentVolumeClaim"} and present:
+        yield from _problems_of_change(obj, present)
+
+
+def _problems_of_change(obj: Json, present: Json) -> Iterator[str]:
+    """Of a Job or a claim, which can hardly be changed."""
+    if obj["kind"] == "Job" and obj["spec"].get("template") != present["spec"]["template"]:
+        yield "spec.template: Invalid value: field is immutable"
+    one, other = ({**each["spec"], "resources": None} for each in (obj, present))
+    if obj["kind"] == "PersistentVolumeClaim" and one != other:
+        yield "spec: Forbidden: spec is immutable after creation except resources.requests"
 
 
 def problems_of_metadata(meta: Json) -> Iterator[str]:
@@ -142,6 +155,23 @@ def _deployment(spec: Json) -> None:
         rolling.setdefault("maxSurge", "25%")
         rolling.setdefault("maxUnavailable", "25%")
     _pod(spec.setdefault("template", {}).setdefault("spec", {}))
+
+
+def _job_or_claim(obj: Json, spec: Json, meta: Json) -> None:
+    """The labels of a Job's pods, and its selector, are its own: its UID is in them."""
+    if obj["kind"] == "PersistentVolumeClaim":
+        spec.setdefault("volumeMode", "Filesystem")
+        obj.setdefault("status", {"phase": "Pending"})
+        return
+    for name, value in {"backoffLimit": 6, "completions": 1, "parallelism": 1, "suspend": False}.items():
+        spec.setdefault(name, value)
+    spec.setdefault("completionMode", "NonIndexed")
+    spec.setdefault("podReplacementPolicy", "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed")
+    of_pods = spec.setdefault("template", {}).setdefault("metadata", {}).setdefault("labels", {})
+    own = {"batch.kubernetes.io/controller-uid": meta.get("uid", ""), "batch.kubernetes.io/job-name": meta["name"]}
+    of_pods.update({**own, "controller-uid": meta.get("uid", ""), "job-name": meta["name"]})
+    spec.setdefault("selector", {"matchLabels": {"batch.kubernetes.io/controller-uid": meta.get("uid", "")}})
+    _pod(spec["template"].setdefault("spec", {}))
 
 
 def _pod(spec: Json) -> None:

@@ -51,9 +51,11 @@ BUILT_IN = (
     Kind("v1", "Secret", "secrets", has_status=False, has_generation=False),
     Kind("v1", "Service", "services", has_generation=False),
     Kind("v1", "Pod", "pods"),
+    Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims", has_generation=False),
     Kind("v1", "Event", "events", has_status=False, has_generation=False),
     Kind("apps/v1", "Deployment", "deployments"),
     Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", needs_version=True),
+    Kind("batch/v1", "Job", "jobs"),
     Kind("coordination.k8s.io/v1", "Lease", "leases", has_status=False, has_generation=False, needs_version=True),
 )
 

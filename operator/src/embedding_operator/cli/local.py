@@ -122,6 +122,7 @@ class _LocalService:
             pods=tuple(pod for pod in read_pods if pod is not None),
             storage_containers=self._storage_containers,
             secrets={name: frozenset(data) if data else None for name, data in self._secrets.items()},
+            runs_jobs=False,
         )
         plan = plan_service(snapshot, self._settings, _now())
         for write in plan.writes:

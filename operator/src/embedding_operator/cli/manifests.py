@@ -53,7 +53,7 @@ class Manifests:
         """
         needed = secrets_needed(raw, self.storage_reads)
         known = {name: frozenset(values) for name, values in self.secrets.items()}
-        return Snapshot(raw, storage_containers=self.storage_reads, secrets={**needed, **known})
+        return Snapshot(raw, storage_containers=self.storage_reads, secrets={**needed, **known}, runs_jobs=False)
 
     def secret_values(self, raw: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
         """The Secrets that a service needs. One that no file has is made of the environment variables that are named

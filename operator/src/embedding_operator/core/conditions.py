@@ -78,10 +78,10 @@ def _model_available(view: View, progress: Progress) -> Condition:
         failed = view.rollout.failed
         is_missing = failed.reason in {each for each in Reason if each.group is Group.MODEL}
         return _condition(kind, State.FALSE if is_missing else State.UNKNOWN, failed.reason, failed.message)
-    if view.replicas == 0:
+    if view.replicas == 0 and view.resolving is None:
         message = "No pod downloads the model because spec.replicas is 0."
         return _condition(kind, State.UNKNOWN, Reason.SCALED_TO_ZERO, message)
-    if (missing := _model_missing(view)) is not None:
+    if (missing := view.resolving or _model_missing(view)) is not None:
         return _condition(kind, State.FALSE, missing.reason, missing.message)
     uri = shortened(view.resolved.service.spec.model.storage_uri, MESSAGE_LENGTH // 4)
     return _condition(kind, State.TRUE, Reason.DOWNLOADED, f"{uri} is downloaded.")

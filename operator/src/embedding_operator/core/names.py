@@ -5,11 +5,13 @@ from embedding_operator.core.objects import LEGACY
 from embedding_operator.resources.v1alpha1 import EmbeddingService
 from embedding_operator.settings import Settings
 
-__all__ = ["deployment_name", "label_selector", "labels", "selector", "url"]
+__all__ = ["cache_name", "deployment_name", "job_labels", "job_name", "label_selector", "labels", "selector", "url"]
 
 _APP = "embedding-server"
 """Value of app.kubernetes.io/name. Not `embedding-runtime`, as in releases before revisions: their Services and
 Deployments select by that value and the service's name alone, and must not select the pods of a candidate."""
+
+_SERVICE_IN_JOB = 48
 
 
 def labels(service: EmbeddingService) -> dict[str, str]:
@@ -20,6 +22,16 @@ def labels(service: EmbeddingService) -> dict[str, str]:
         "app.kubernetes.io/managed-by": MANAGED_BY,
         SERVICE_LABEL: service.metadata.name,
     }
+
+
+def cache_name(service: EmbeddingService) -> str:
+    """Of the PersistentVolumeClaim of its own cache."""
+    return f"{service.metadata.name}-cache"
+
+
+def job_labels(service: EmbeddingService) -> dict[str, str]:
+    """On its Jobs and their pods, which no selector of the service may match: they have no revision."""
+    return {**labels(service), "app.kubernetes.io/name": "embedding-storage"}
 
 
 def selector(service: EmbeddingService, revision: str) -> dict[str, str]:
@@ -37,6 +49,11 @@ def label_selector(service: EmbeddingService, revision: str) -> str:
 def deployment_name(service: EmbeddingService, revision: str) -> str:
     """Of one revision."""
     return f"{service.metadata.name}-{revision}"
+
+
+def job_name(service: EmbeddingService, what: str) -> str:
+    """Of the Job that finds its model; `what` is a digest. It becomes a label, so it has at most 63 characters."""
+    return f"{service.metadata.name[:_SERVICE_IN_JOB].rstrip('-')}-model-{what}"
 
 
 def url(service: EmbeddingService, settings: Settings) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 from embedding_operator.constants import TEMPLATE_ANNOTATION
 from embedding_operator.core import diagnosis, status
-from embedding_operator.core.build import Blueprint, Desired, build
+from embedding_operator.core.build import Blueprint, Desired, build, claim_of
 from embedding_operator.core.downloads import downloading, least_advanced
+from embedding_operator.core.model_source import find_source
 from embedding_operator.core.objects import Raw, condition_of, kind_ref, revision_of
 from embedding_operator.core.questions import Question, questions
 from embedding_operator.core.reasons import PROGRESS
@@ -17,7 +18,7 @@ from embedding_operator.core.records import EventRecord
 from embedding_operator.core.reported import download_events
 from embedding_operator.core.resolve import resolve_service
 from embedding_operator.core.revision import revision_and_template
-from embedding_operator.core.rollout import Phase, decide
+from embedding_operator.core.rollout import Phase, decide, decide_unresolved
 from embedding_operator.core.snapshot import Snapshot, StorageRead
 from embedding_operator.core.view import View
 from embedding_operator.core.writes import (
@@ -146,6 +147,12 @@ def _decided(snapshot: Snapshot, settings: Settings, now: datetime) -> tuple[Vie
     """All that is known and decided of a service, and the objects that are wanted. Raises Refused, RenderFailed."""
     resolved = resolve_service(snapshot, settings)
     revision, template = revision_and_template(resolved, settings)
+    source = find_source(resolved, revision, snapshot, settings, now)
+    if not source.is_known:
+        return _unresolved(View(snapshot, settings, now, resolved=resolved), template, source.job)
+    if source.pin is not None:
+        resolved = replace(resolved, pin=source.pin)
+        revision, template = revision_and_template(resolved, settings)
     view = _diagnosed(View(snapshot, settings, now, resolved=resolved), revision, template)
     rollout = decide(
         desired=revision,
@@ -157,36 +164,46 @@ def _decided(snapshot: Snapshot, settings: Settings, now: datetime) -> tuple[Vie
         is_users_change=_is_users_change(snapshot),
         now=now,
     )
-    desired = build(Blueprint(resolved, template, rollout))
+    desired = build(Blueprint(resolved, template, rollout, source.job, claim_of(resolved, snapshot)))
     waits = rollout.phase is Phase.QUEUED or _waits_for_budget(snapshot, desired)
     if waits:  # Deployments stay as they are: the rollout keeps them
         desired = [each for each in desired if kind_ref(each) is not DEPLOYMENT]
     return replace(view, rollout=rollout, budget_waits=waits), desired
 
 
+def _unresolved(view: View, template: Raw, job: Desired | None) -> tuple[View, list[Desired]]:
+    """The same while a Job is to find the version of the model. Deployments are scaled, and stay as they are else."""
+    assert view.resolved is not None  # noqa: S101 for the type checker
+    snapshot, resolved = view.snapshot, view.resolved
+    rollout = decide_unresolved(view.replicas, snapshot, is_users_change=_is_users_change(snapshot))
+    waits = rollout.phase is Phase.QUEUED
+    arriving = downloading(each for each in snapshot.job_pods if not each.is_gone) if resolved.cache_claim else ()
+    download = least_advanced(arriving, snapshot.progress)
+    finding = None if waits else diagnosis.of_job(job, resolved, snapshot, view.now, download)
+    expected = diagnosis.ExpectedPod.of(resolved, {"spec": {"template": template}})
+    view = replace(view, rollout=rollout, budget_waits=waits, resolving=finding, expected=expected)
+    view = replace(view, downloading=arriving, download=download)
+    return view, build(Blueprint(resolved, template, rollout, None if waits else job, claim_of(resolved, snapshot)))
+
+
 def _diagnosed(view: View, revision: str, template: Raw) -> View:
     """With what the pods and the Deployment of the desired revision show."""
     assert view.resolved is not None  # noqa: S101 for the type checker
     snapshot, now = view.snapshot, view.now
-    expected = diagnosis.ExpectedPod.of(view.resolved, {"spec": {"template": template}})
     live = snapshot.deployments.get(revision)
     pods = [pod for pod in snapshot.live_pods(revision) if pod.template == _digest(template)]
     arriving = downloading(pods)
     download = least_advanced(arriving, snapshot.progress)
-    diagnoses = {
-        pod.uid: diagnosis.diagnose(pod, expected, snapshot.pod_events.get(pod.uid, ()), now, download) for pod in pods
-    }
+    expected = diagnosis.ExpectedPod.of(view.resolved, {"spec": {"template": template}}).at(download)
+    diagnoses = {pod.uid: diagnosis.diagnose(pod, expected, snapshot.pod_events.get(pod.uid, ()), now) for pod in pods}
     finding = diagnosis.of_deployment(live, expected) if live else None
     view = replace(view, expected=expected, diagnoses=diagnoses, deployment_finding=finding)
     return replace(view, downloading=arriving, download=download)
 
 
 def _is_users_change(snapshot: Snapshot) -> bool:
-    """The spec is another one than the one that was last rolled out; releases before revisions did not record that one,
-    and rolled out what they observed.
-    """
-    rolled_out = (snapshot.status.get("revision") or {}).get("generation") or snapshot.status.get("observedGeneration")
-    return bool(snapshot.service["metadata"].get("generation") != rolled_out)
+    """The spec is another one than the one that was last rolled out."""
+    return bool(snapshot.service["metadata"].get("generation") != snapshot.rolled_out)
 
 
 def _waits_for_budget(snapshot: Snapshot, desired: Sequence[Desired]) -> bool:
@@ -206,6 +223,9 @@ def _budget(view: View, planned: Sequence[Write]) -> Budget:
     rollout = view.rollout
     if rollout is None or view.expected is None or rollout.phase in {Phase.FIRST, Phase.HELD}:
         return Budget.NONE
+    if rollout.phase is Phase.RESOLVING:  # of a change that takes a slot, or of the user's, or nothing serves yet
+        takes = bool(rollout.replicas) and not _is_users_change(view.snapshot)
+        return Budget.TAKES if takes else Budget.HOLDS if rollout.replicas else Budget.NONE
     is_lagging = any(
         (each.get("status") or {}).get("observedGeneration", 0) < each["metadata"].get("generation", 0)
         for each in view.snapshot.deployments.values()
@@ -243,7 +263,7 @@ def _with_status(plan: Plan, view: View) -> Plan:
 
 def _next_diagnosis(view: View) -> timedelta | None:
     """Half as long as the youngest live pod has existed: soon after a change, seldom when nothing happens."""
-    created = [pod.created_at for pod in view.snapshot.live_pods()]
+    created = [pod.created_at for pod in (*view.snapshot.live_pods(), *view.snapshot.job_pods)]
     return min(max((view.now - max(created)) / 2, _SOONEST), _LATEST) if created else None
 
 

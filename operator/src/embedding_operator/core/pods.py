@@ -1,14 +1,14 @@
 """Pods of a service, read from raw objects: containers, readiness, scheduling."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from embedding_operator.constants import DRAIN_ANNOTATION, INITIALIZER, SERVER, TEMPLATE_ANNOTATION
-from embedding_operator.core.objects import Raw, condition_of, revision_of
+from embedding_operator.core.objects import Raw, condition_of, is_controlled_by, revision_of
 from embedding_runtime.contract import DownloadedModel
 
-__all__ = ["Container", "Pod", "PodEvent", "Terminated", "pod_of"]
+__all__ = ["Container", "Pod", "PodEvent", "Terminated", "job_pod_of", "pod_of"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Container:
 
 @dataclass(frozen=True)
 class Pod:
-    """One pod of a Deployment that the service owns.
+    """One pod of a Deployment that the service owns, or of a Job: then `revision` is the Job's name.
 
     `template` is the digest of the template it was made from. `is_gone`: it is being deleted, or was evicted; another
     takes its place. Times are those of the API server.
@@ -98,6 +98,15 @@ def pod_of(raw: Raw, deployments: Iterable[Raw]) -> Pod | None:
     names = {f"{each['metadata']['name']}-{labels.get('pod-template-hash')}": each for each in deployments}
     owner = names.get(controller.get("name", "")) if controller.get("kind") == "ReplicaSet" else None
     return _pod(raw, revision_of(owner)) if owner is not None else None
+
+
+def job_pod_of(raw: Raw, jobs: Iterable[Raw]) -> Pod | None:
+    """A pod, if its controller is one of these Jobs. Its only container is an initializer."""
+    owner = next((each for each in jobs if is_controlled_by(raw, each["metadata"]["uid"])), None)
+    if owner is None:
+        return None
+    container = _container((raw.get("status") or {}).get("containerStatuses"), INITIALIZER)
+    return replace(_pod(raw, owner["metadata"]["name"]), initializer=container)
 
 
 def _pod(raw: Raw, revision: str) -> Pod:

@@ -35,7 +35,7 @@ _QUEUED = " A change of the operator's settings or of a storage container waits 
 
 def judge(view: View) -> Progress:
     """The most severe deviation from the desired state."""
-    for step in (_deleted, _rejected, _faulty, _rolling, _troubled, _applying, _arriving, _draining):
+    for step in (_deleted, _rejected, _faulty, _resolving, _rolling, _troubled, _applying, _arriving, _draining):
         if (progress := step(view)) is not None:
             return progress
     queued = _QUEUED if view.budget_waits else ""
@@ -72,6 +72,16 @@ def _faulty(view: View) -> Progress | None:
     if condition.is_stalled:
         return Progress(Verdict.STALLED, condition.reason, message)
     return _reconciling(condition.reason if condition.reason in WAITING else Reason.RETRYING, message)
+
+
+def _resolving(view: View) -> Progress | None:
+    finding = view.resolving
+    if finding is None:
+        return None
+    message = sentence(finding.message) + _still_serving(view)
+    if finding.is_trouble and view.is_late:
+        return Progress(Verdict.STALLED, finding.reason, message)
+    return _reconciling(finding.reason, message)
 
 
 def _rolling(view: View) -> Progress | None:

@@ -7,26 +7,32 @@ from pydantic import ValidationError
 
 from embedding_operator.core import flags, requirements, storage
 from embedding_operator.core.checks.accelerators import check_accelerator
+from embedding_operator.core.checks.cache import check_cache
 from embedding_operator.core.checks.name import check_name
 from embedding_operator.core.checks.policy import check_image, check_storage_image
 from embedding_operator.core.checks.problems import invalid
 from embedding_operator.core.checks.resources import check_resources
 from embedding_operator.core.checks.secrets import check_key, check_secrets, is_met, keys_by_secret
 from embedding_operator.core.checks.uri import check_uri
+from embedding_operator.core.names import cache_name
 from embedding_operator.core.objects import Raw
+from embedding_operator.core.pins import Pin
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.requirements import TOKEN_VARIABLE
 from embedding_operator.core.snapshot import Snapshot, StorageRead
+from embedding_operator.core.wording import shortened
 from embedding_operator.errors import Problem, Refused
 from embedding_operator.resources.kubernetes import KeyRef
 from embedding_operator.resources.v1alpha1 import EmbeddingService, Rollout
 from embedding_operator.resources.words import in_words, without_unknown
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import SCHEMES, ForeignUri, ModelUri, ServeArgs
+from embedding_runtime.contract import SCHEMES, ForeignUri, HuggingFaceUri, ModelUri, ServeArgs
 
-__all__ = ["TOKEN_VARIABLE", "ResolvedService", "resolve_service", "secrets_needed"]
+__all__ = ["TOKEN_VARIABLE", "ResolvedService", "cache_claim", "resolve_service", "secrets_needed"]
 
 _DEFAULT_REPLICAS = 1
+_SHOWN = 200
+"""The most characters of a URI in a message."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,32 @@ class ResolvedService:
     rollout: Rollout = field(default_factory=Rollout)
     notes: tuple[str, ...] = ()
     """What users should know although nothing is wrong."""
+    pin: Pin | None = None
+    """The version that the pods get, where the URI has none; set when it is known."""
+
+    @property
+    def shown_uri(self) -> str:
+        """For messages."""
+        return shortened(self.service.spec.model.storage_uri, _SHOWN)
+
+    @property
+    def cache_claim(self) -> str | None:
+        """The claim of the model's cache; None: it has none."""
+        cache = self.service.spec.model.cache
+        if cache is None:
+            return None
+        return cache.persistent_volume_claim or cache_name(self.service)
+
+    @property
+    def pinned_uri(self) -> str:
+        """What the initializer downloads."""
+        return self.uri_at(self.pin)
+
+    def uri_at(self, pin: Pin | None) -> str:
+        """The URI at that version, if it can name one."""
+        if pin is not None and pin.revision and isinstance(self.uri, HuggingFaceUri):
+            return str(HuggingFaceUri(self.uri.repo_id, pin.revision))
+        return self.service.spec.model.storage_uri
 
 
 def resolve_service(snapshot: Snapshot, settings: Settings) -> ResolvedService:
@@ -67,6 +99,7 @@ def resolve_service(snapshot: Snapshot, settings: Settings) -> ResolvedService:
         *unreadable,
         *check_name(service.metadata.name),
         *bad_uri,
+        *check_cache(spec.model.cache, uri),
         *bad_flags,
         *check_resources(spec.resources, "spec.resources"),
         *bad_accelerator,
@@ -103,6 +136,14 @@ def secrets_needed(raw_service: Raw, storage_reads: Sequence[StorageRead]) -> Ma
     uri, _ = check_uri(service.spec.model.storage_uri)
     fetcher, _ = _select(service, raw_service, uri, storage_reads)
     return keys_by_secret(requirements.requirements(service, fetcher or storage.BUILT_IN))
+
+
+def cache_claim(raw_service: Raw) -> str | None:
+    """The claim whose `Snapshot.cached` is asked for."""
+    cache = ((raw_service.get("spec") or {}).get("model") or {}).get("cache")
+    if not isinstance(cache, Mapping):
+        return None
+    return cache.get("persistentVolumeClaim") or f"{raw_service['metadata']['name']}-cache"
 
 
 def _read(raw: Raw) -> tuple[EmbeddingService | None, list[Problem]]:

@@ -11,6 +11,7 @@ from embedding_operator.constants import REVISION_LABEL, TEMPLATE_ANNOTATION
 from embedding_operator.core import names
 from embedding_operator.core.build.base import digest
 from embedding_operator.core.build.pods import pod_template
+from embedding_operator.core.pins import is_fixed
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
 from embedding_operator.settings import CPU, Settings
 from embedding_runtime.contract import CANNOT_MOVE_VECTORS, BackendName, HuggingFaceUri
@@ -39,6 +40,7 @@ def _identity(resolved: ResolvedService, settings: Settings, template: Mapping[s
     a change that goes wrong needs a way back, which only revisions have: then every change of the pods is one. Flags at
     their defaults are left out, as in the pod's arguments: a flag that the runtime learns moves nothing. vllm is left
     out as auto is, which took its place as the default: services keep their revision, whichever of the two they had.
+    The version of the model is added where it is not in the URI: other revisions stay those of earlier releases.
     Where auto is huggingface, its vectors are those that vllm would give, to a cosine of 0.9999, or vllm refuses.
     """
     container = resolved.fetcher.container.model_dump(by_alias=True, exclude_defaults=True, exclude_none=True)
@@ -55,4 +57,5 @@ def _identity(resolved: ResolvedService, settings: Settings, template: Mapping[s
         "env": env,
         "hub": settings.hf_endpoint if isinstance(resolved.uri, HuggingFaceUri) else None,
         "pods": template if resolved.accelerator != CPU else None,
+        **({"version": resolved.pin.version} if resolved.pin and not is_fixed(resolved.uri) else {}),
     }

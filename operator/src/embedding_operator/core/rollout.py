@@ -24,13 +24,17 @@ from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.resources.v1alpha1 import Rollout as RolloutSpec
 from embedding_operator.resources.v1alpha1 import RolloutStrategy
 
-__all__ = ["FailedRevision", "Phase", "Rollout", "decide"]
+__all__ = ["FailedRevision", "Phase", "Rollout", "decide", "decide_unresolved"]
 
 NOTICE = timedelta(seconds=5)
 """How long serving pods know that they are about to drain before the Service leaves them. They close each connection
 with its next answer, so that no client stays on one to the old revision: a kube-proxy would let it."""
 PATIENCE_IN_PLACE = timedelta(seconds=30)
 """How long a candidate that runs in the serving revision's place may be in trouble before that one comes back."""
+
+
+_UNRESOLVED = "unresolved"
+"""The desired revision before it is known; the Service of a new service selects it."""
 
 
 class Phase(StrEnum):
@@ -46,6 +50,8 @@ class Phase(StrEnum):
     """The serving revision was scaled to zero to make room for the candidate."""
     HELD = "Held"
     """The desired revision has failed: the serving one goes on until the spec changes."""
+    RESOLVING = "Resolving"
+    """The version of the model, and so the desired revision, is not known yet. What serves goes on."""
     QUEUED = "Queued"
     """A change that the user did not make waits for its turn in the rollout budget."""
 
@@ -59,6 +65,8 @@ class FailedRevision:
     message: str
     template: str | None = None
     """Digest of the pod template that failed: with another one, say more memory, the revision is tried again."""
+    model: str | None = None
+    """The version of the model, as its Deployment recorded it."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,16 @@ def decide(
     return replace(decision, replaces_failed_pods=state.is_blocked_by_failed_pods)
 
 
+def decide_unresolved(replicas: int, snapshot: Snapshot, *, is_users_change: bool) -> Rollout:
+    """The same while the version of the model is not known. A candidate of an earlier spec is dropped."""
+    serving = _serving(snapshot, _UNRESOLVED)
+    if serving is None:
+        return Rollout(Phase.RESOLVING, _UNRESOLVED, _UNRESOLVED, None, {})
+    waits = not is_users_change and not snapshot.may_roll
+    phase = Phase.QUEUED if waits else Phase.RESOLVING
+    return Rollout(phase, _UNRESOLVED, serving, None, {serving: replicas})
+
+
 def _decide(state: RolloutState, *, is_users_change: bool) -> Rollout:
     desired, replicas, snapshot = state.desired, state.replicas, state.snapshot
     candidate = state.deployments.get(desired)
@@ -141,7 +159,9 @@ def _serving(snapshot: Snapshot, desired: str) -> str | None:
 
 def _failed(snapshot: Snapshot) -> FailedRevision | None:
     raw = (snapshot.status.get("revision") or {}).get("failed")
-    return FailedRevision(raw["revision"], raw["reason"], raw["message"], raw.get("template")) if raw else None
+    if not raw:
+        return None
+    return FailedRevision(raw["revision"], raw["reason"], raw["message"], raw.get("template"), raw.get("model"))
 
 
 def _with_draining(state: RolloutState, serving: str) -> dict[str, int]:
@@ -226,7 +246,9 @@ def _has_notice(state: RolloutState, serving: str) -> bool:
 def _give_up(state: RolloutState, serving: str, reason: str, what: str) -> Rollout:
     why = state.trouble.message if state.trouble else _no_progress(state)
     message = f"Revision {state.desired} {what}, and revision {serving} serves: {why}"
-    failed = FailedRevision(state.desired, state.trouble.reason if state.trouble else reason, why, state.digest)
+    failed = FailedRevision(
+        state.desired, state.trouble.reason if state.trouble else reason, why, state.digest, state.recorded_model
+    )
     event = EventRecord("Warning", reason, message)
     return Rollout(Phase.HELD, state.desired, serving, None, {serving: state.replicas}, failed, (event,))
 

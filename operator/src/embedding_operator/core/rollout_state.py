@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from embedding_operator.constants import TEMPLATE_ANNOTATION
+from embedding_operator.constants import MODEL_ANNOTATION, TEMPLATE_ANNOTATION
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.pods import Pod
 from embedding_operator.core.records import Finding
@@ -92,6 +92,12 @@ class RolloutState:
     def age(self) -> timedelta:
         """How long the desired revision's Deployment has existed."""
         return self.now - self.began if self.began else timedelta()
+
+    @property
+    def recorded_model(self) -> str | None:
+        """The version of the model that the desired revision's Deployment records."""
+        annotations: Raw = (self.deployments.get(self.desired) or {"metadata": {}})["metadata"].get("annotations") or {}
+        return annotations.get(MODEL_ANNOTATION)
 
     def is_overdue(self, patience: timedelta) -> bool:
         """The candidate has had its time, and it is not at work on what takes long: a download, a load."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from embedding_operator.core.objects import Raw, kind_ref, revision_of
 from embedding_operator.core.pods import Pod, PodEvent
-from embedding_operator.kinds import DEPLOYMENT, SERVICE, Kind
+from embedding_operator.kinds import DEPLOYMENT, JOB, SERVICE, Kind
 from embedding_runtime.contract import DownloadProgress, SelectedBackend
 
 __all__ = ["Snapshot", "StorageRead"]
@@ -50,6 +50,8 @@ class Snapshot:
     children: tuple[Raw, ...] = ()
     others: tuple[Raw, ...] = ()
     pods: tuple[Pod, ...] = ()
+    job_pods: tuple[Pod, ...] = ()
+    """Those of the service's Jobs."""
     pod_events: Mapping[str, tuple[PodEvent, ...]] = field(default_factory=dict)
     """By pod UID; only for pods that `diagnosis.needs_events` names."""
     storage_containers: tuple[StorageRead, ...] = ()
@@ -61,6 +63,10 @@ class Snapshot:
     """By pod UID; what the pods answered that `questions` asks."""
     backends: Mapping[str, SelectedBackend] = field(default_factory=dict)
     """The same of servers."""
+    cached: frozenset[str] = frozenset()
+    """The paths in the service's cache that Deployments of the namespace mount."""
+    runs_jobs: bool = True
+    """Without a cluster nothing runs Jobs: initializers then find out for themselves."""
 
     @property
     def uid(self) -> str:
@@ -72,6 +78,16 @@ class Snapshot:
     def status(self) -> Raw:
         """The service's present status; empty before the first."""
         return self.service.get("status") or {}
+
+    @property
+    def rolled_out(self) -> int | None:
+        """The generation that was last rolled out; releases before revisions rolled out what they observed."""
+        return (self.status.get("revision") or {}).get("generation") or self.status.get("observedGeneration")
+
+    @property
+    def jobs(self) -> tuple[Raw, ...]:
+        """The service's Jobs."""
+        return self.of_kind(JOB)
 
     def of_kind(self, kind: Kind) -> tuple[Raw, ...]:
         """The children of a kind, by name."""

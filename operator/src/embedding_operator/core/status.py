@@ -64,10 +64,15 @@ def of_storage_container(storage_read: StorageRead, now: datetime) -> dict[str, 
 def next_deadline(view: View) -> timedelta | None:
     """How long until the status may change without an event; None: never."""
     times = [pod.ready_since + SETTLE for pod in view.current if pod.ready_since]
+    if view.resolving is not None:
+        times += [
+            datetime.fromisoformat(job["metadata"]["creationTimestamp"]) + STUCK_AFTER for job in view.snapshot.jobs
+        ]
+        times += [pod.created_at + STUCK_AFTER for pod in view.snapshot.job_pods if is_waiting(pod)]
     times += [pod.created_at + STUCK_AFTER for pod in view.current if not pod.is_ready and is_waiting(pod)]
     if view.download is not None and view.download.started_at is not None:
         times.append(view.download.started_at + JUDGED_AFTER)
-    if view.deadline is not None and len(view.settled) < view.replicas:
+    if view.deadline is not None and (view.resolving or len(view.settled) < view.replicas):
         times.append(view.deadline)
     return min((time - view.now for time in times if time > view.now), default=None)
 
@@ -112,18 +117,19 @@ def _model(view: View, resolved: ResolvedService) -> ModelStatus:
 def _revision(view: View) -> dict[str, Any]:
     """Revisions, and the selector of the pods that serve: after a fault (the plan stopped), what the Service has."""
     rollout = view.rollout
-    if rollout is None or view.resolved is None:
+    if rollout is None or view.resolved is None or rollout.serving not in rollout.replicas:
         return {}
     failed = rollout.failed
     serving = (view.serving if view.fault else None) or rollout.serving
     status = RevisionStatus(
         serving=serving,
         candidate=rollout.candidate,
-        generation=view.recorded.get("generation") if view.fault or view.budget_waits else view.generation,
+        generation=view.snapshot.rolled_out if view.fault or view.budget_waits or view.resolving else view.generation,
         failed=FailedRevisionStatus(
             revision=failed.revision,
             reason=failed.reason,
             message=shortened(failed.message, 1000),
+            model=failed.model,
             template=failed.template,
         )
         if failed

@@ -9,6 +9,7 @@ from embedding_operator.constants import REVISION_LABEL
 from embedding_operator.core.diagnosis import ExpectedPod, PodDiagnosis, most_severe
 from embedding_operator.core.downloads import Download
 from embedding_operator.core.objects import LEGACY, Raw, condition_of
+from embedding_operator.core.pins import pin_of
 from embedding_operator.core.pods import Pod
 from embedding_operator.core.records import Finding
 from embedding_operator.core.resolve import ResolvedService
@@ -20,6 +21,8 @@ from embedding_operator.settings import Settings
 from embedding_runtime.contract import DownloadedModel
 
 __all__ = ["View"]
+
+_HAVE_DEADLINE = (Phase.FIRST, Phase.SETTLED, Phase.RESOLVING)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class View:
     """Children are not as planned yet."""
     budget_waits: bool = False
     """A change that the user did not make waits for the rollout budget."""
+    resolving: Finding | None = None
+    """How far the Job is that finds the version of the model, while that is not known."""
     fault: Fault | None = None
     """What stopped the reconcile: a failed call, a missing right, a bug."""
 
@@ -70,12 +75,6 @@ class View:
             return self.resolved.replicas
         wanted = (self.service.get("spec") or {}).get("replicas")
         return wanted if isinstance(wanted, int) else 1
-
-    @property
-    def recorded(self) -> Raw:
-        """`status.revision` as it was last written."""
-        revision: Raw = self.snapshot.status.get("revision") or {}
-        return revision
 
     @cached_property
     def serving(self) -> str | None:
@@ -127,10 +126,12 @@ class View:
 
     def downloaded(self, revision: str | None) -> DownloadedModel | None:
         """What the initializers of a revision's pods report about the model: the first one, as all have the same URI.
-        None: nothing has been downloaded, or its initializer reports nothing.
+        Else what a Job reported. None: nothing has been downloaded, or its initializer reports nothing.
         """
         pods = sorted(self.snapshot.live_pods(revision), key=lambda pod: (pod.created_at, pod.name))
-        return next((each for pod in pods if (each := pod.downloaded) is not None), None)
+        reported = next((each for pod in pods if (each := pod.downloaded) is not None), None)
+        deployment = self.snapshot.deployments.get(revision or "")
+        return reported or (pin_of(deployment) if deployment else None)
 
     @cached_property
     def found(self) -> tuple[PodDiagnosis, ...]:
@@ -151,7 +152,7 @@ class View:
 
         It counts from what changed last: the Deployment, a pod, or the service's readiness.
         """
-        if self.resolved is None or self.rollout is None or self.rollout.phase not in (Phase.FIRST, Phase.SETTLED):
+        if self.resolved is None or self.rollout is None or self.rollout.phase not in _HAVE_DEADLINE:
             return None
         ready = condition_of(self.snapshot.status, "Ready")
         lost_at = ready.get("lastTransitionTime") if ready.get("status") == "False" else None

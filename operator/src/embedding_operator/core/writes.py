@@ -12,7 +12,7 @@ from embedding_operator.core.objects import ObjectRef, Raw, kind_ref, revision_o
 from embedding_operator.core.rollout import Rollout
 from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.errors import NameTaken, Terminating
-from embedding_operator.kinds import DEPLOYMENT, POD
+from embedding_operator.kinds import DEPLOYMENT, JOB, PERSISTENT_VOLUME_CLAIM, POD
 
 __all__ = [
     "Annotate",
@@ -122,6 +122,8 @@ def _wanted(desired: Sequence[Desired], snapshot: Snapshot) -> Iterator[Write]:
         live = children.get(_key(each))
         if live is None:
             yield create_over(each, others.get(_key(each)), snapshot.service)
+        elif kind_ref(each) is JOB:
+            continue  # its name has what it does; what else it was created with, such as the time, stays
         elif not _is_terminating(live) and needs_write(each, live):
             yield Replace(replacement(each, live), _holds_nothing(live, snapshot), foreign_fields(each, live))
 
@@ -163,7 +165,9 @@ def _pruned(desired: Sequence[Desired], rollout: Rollout, snapshot: Snapshot) ->
 
 
 def _holds_nothing(live: Raw, snapshot: Snapshot) -> bool:
-    """Deleting it takes no pod down. A Service gets another cluster IP, which its DNS name follows."""
+    """Deleting it takes no pod down, and loses no data. A Service gets another cluster IP, which its name follows."""
+    if kind_ref(live) is PERSISTENT_VOLUME_CLAIM:
+        return False
     return kind_ref(live) is not DEPLOYMENT or not snapshot.live_pods(revision_of(live))
 
 

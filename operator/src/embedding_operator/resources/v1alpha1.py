@@ -11,11 +11,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from embedding_operator.resources.base import ObjectMeta, SpecModel, StatusModel, cel
-from embedding_operator.resources.kubernetes import Condition, Container, Name, ResourceRequirements, as_text
+from embedding_operator.resources.kubernetes import Condition, Container, Name, Quantity, ResourceRequirements, as_text
 
 __all__ = [
     "ApiKeysSecretRef",
     "Auth",
+    "Cache",
     "ClusterStorageContainer",
     "CodeStatus",
     "DownloadStatus",
@@ -69,6 +70,36 @@ class TokenSecretRef(SpecModel):
     """The key that holds the token."""
 
 
+class Cache(SpecModel):
+    """A volume on which models stay, so that each is downloaded once for all pods that use the volume. Either
+    persistentVolumeClaim, or size.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "has(self.persistentVolumeClaim) != has(self.size)",
+                "give exactly one of persistentVolumeClaim and size",
+            ),
+            (
+                "has(self.size) || !(has(self.storageClassName) || has(self.accessMode))",
+                "storageClassName and accessMode are for a claim that the operator creates: give size",
+            ),
+        )
+    )
+
+    persistent_volume_claim: Name | None = None
+    """A PersistentVolumeClaim in the service's namespace. Several services can share it."""
+    size: Quantity | None = None
+    """Size of a PersistentVolumeClaim SERVICE-cache that the operator creates, and deletes with the service. A greater
+    size enlarges the claim, if its storage class allows that; a smaller one is ignored."""
+    storage_class_name: Name | None = None
+    """Storage class of that claim. Default: the cluster's default. A change has no effect on an existing claim."""
+    access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] | None = None
+    """ReadWriteOnce: all pods of the service run on one node. ReadWriteMany: on any, if the storage class supports it.
+    Default: ReadWriteOnce. A change has no effect on an existing claim."""
+
+
 class ModelSpec(SpecModel):
     """The model, and how its files are downloaded."""
 
@@ -94,6 +125,9 @@ class ModelSpec(SpecModel):
     best."""
     token_secret_ref: TokenSecretRef | None = None
     """Token for a private model. Only the initializer gets it. It overrides the HF_TOKEN of a storage container."""
+    cache: Cache | None = None
+    """Where the model stays for all pods: a Job downloads it once, and pods mount it read-only. Default: every pod
+    downloads it for itself. Not for pvc:// and file://."""
     trust_remote_code: bool | None = None
     """Whether the model's own Python code runs, with all rights of the server: the classes that auto_map in its
     config.json and type in its modules.json name. With an hf:// URI the initializer also downloads code that these name
@@ -260,6 +294,8 @@ class FailedRevisionStatus(StatusModel):
     """Reason of its removal."""
     message: str
     """Description of its failure."""
+    model: str | None = None
+    """The version of the model, as the operator records it."""
     template: str | None = None
     """Digest of the pod template that failed."""
 

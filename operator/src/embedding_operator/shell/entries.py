@@ -10,8 +10,9 @@ from sys import intern
 from typing import Any
 
 from embedding_operator.constants import SERVICE_LABEL
+from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.objects import condition_of
-from embedding_operator.kinds import EMBEDDING_SERVICE, Kind, Role
+from embedding_operator.kinds import DEPLOYMENT, EMBEDDING_SERVICE, Kind, Role
 
 __all__ = ["Entry", "Json", "Key", "Packer", "ServiceEntry", "is_newer", "key_of"]
 
@@ -57,7 +58,7 @@ class Packer:
 class Entry:
     """One object."""
 
-    __slots__ = ("data", "generation", "info", "owner", "service", "uid", "version")
+    __slots__ = ("data", "generation", "info", "mounts", "owner", "service", "uid", "version")
 
     def __init__(self, kind: Kind, obj: Json, packer: Packer) -> None:
         meta = obj["metadata"]
@@ -66,6 +67,7 @@ class Entry:
         self.generation: int | None = meta.get("generation")
         self.service: str | None = (meta.get("labels") or {}).get(SERVICE_LABEL)
         self.owner: str | None = _controller(obj) if kind.role is Role.CHILD else None
+        self.mounts: tuple[tuple[str, str], ...] = tuple(mounted(obj)) if kind is DEPLOYMENT else ()
         self.info: ServiceEntry | None = _info(obj) if kind is EMBEDDING_SERVICE else None
         self.data = packer.pack(obj)
         meta["resourceVersion"] = self.version

@@ -5,11 +5,18 @@ from datetime import datetime
 
 from embedding_operator.core.diagnosis import needs_events
 from embedding_operator.core.objects import ObjectRef, Raw, condition_of, kind_ref
-from embedding_operator.core.pods import PodEvent, pod_of
-from embedding_operator.core.resolve import secrets_needed
+from embedding_operator.core.pods import PodEvent, job_pod_of, pod_of
+from embedding_operator.core.resolve import cache_claim, secrets_needed
 from embedding_operator.core.snapshot import Snapshot, StorageRead
 from embedding_operator.core.storage import read
-from embedding_operator.kinds import CLUSTER_STORAGE_CONTAINER, DEPLOYMENT, EMBEDDING_SERVICE, EVENT, STORAGE_CONTAINER
+from embedding_operator.kinds import (
+    CLUSTER_STORAGE_CONTAINER,
+    DEPLOYMENT,
+    EMBEDDING_SERVICE,
+    EVENT,
+    JOB,
+    STORAGE_CONTAINER,
+)
 from embedding_operator.shell.client import Client
 from embedding_operator.shell.pod_reports import PodReports
 from embedding_operator.shell.routes import key_of
@@ -50,16 +57,22 @@ class Observer:
         uid, namespace, name = meta["uid"], meta["namespace"], meta["name"]
         children = tuple(self._store.children(uid))
         deployments = [each for each in children if kind_ref(each) is DEPLOYMENT]
-        pods = (pod_of(each, deployments) for each in self._store.pods(namespace, name))
+        jobs = [each for each in children if kind_ref(each) is JOB]
+        claim = cache_claim(service)
+        raw_pods = self._store.pods(namespace, name)
+        pods = (pod_of(each, deployments) for each in raw_pods)
+        job_pods = (job_pod_of(each, jobs) for each in raw_pods)
         reports = self._reports.of(key_of(EMBEDDING_SERVICE, namespace, name))
         return Snapshot(
             service=service,
             children=children,
             others=tuple(self._store.others(namespace, name, uid)),
             pods=tuple(pod for pod in pods if pod is not None),
+            job_pods=tuple(pod for pod in job_pods if pod is not None),
             storage_containers=self.storage_containers(namespace),
             progress={pod: each for pod, each in reports.items() if isinstance(each, DownloadProgress)},
             backends={pod: each for pod, each in reports.items() if isinstance(each, SelectedBackend)},
+            cached=self._store.mounted(namespace, claim) if claim else frozenset(),
         )
 
     async def complete(self, snapshot: Snapshot, now: datetime) -> tuple[Snapshot, Secrets]:

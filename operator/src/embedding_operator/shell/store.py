@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from embedding_operator.kinds import EMBEDDING_SERVICE, KINDS, POD, Kind, Role
+from embedding_operator.kinds import DEPLOYMENT, EMBEDDING_SERVICE, KINDS, POD, Kind, Role
 from embedding_operator.shell.entries import Entry, Json, Key, Packer, ServiceEntry, is_newer, key_of
 from embedding_operator.shell.trim import trimmed
 
@@ -69,6 +69,15 @@ class Store:
         """Objects labelled for a service, of kinds that it owns, that it does not control."""
         found = (each for each in self._labelled.get((namespace, service), ()) if each[0] is not POD)
         return self._parsed(each for each in found if self._entry(each).owner != uid)
+
+    def mounted(self, namespace: str, claim: str) -> frozenset[str]:
+        """The paths of a cache that Deployments mount."""
+        return frozenset(
+            path
+            for (where, _), entry in self._objects[DEPLOYMENT.plural].items()
+            for name, path in (entry.mounts if where == namespace else ())
+            if name == claim
+        )
 
     def all(self, kind: Kind) -> list[Json]:
         """All objects of a kind, parsed: for kinds of which there are few."""

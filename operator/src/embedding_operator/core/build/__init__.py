@@ -3,14 +3,23 @@
 from collections.abc import Sequence
 
 from embedding_operator.core.build.base import Blueprint, Builder, Desired
+from embedding_operator.core.build.claim import ClaimBuilder, claim_of
 from embedding_operator.core.build.deployment import DeploymentBuilder
 from embedding_operator.core.build.disruption import DisruptionBuilder
+from embedding_operator.core.build.jobs import JobBuilder
 from embedding_operator.core.build.service import ServiceBuilder
 
-__all__ = ["BUILDERS", "Blueprint", "Builder", "Desired", "build"]
+__all__ = ["BUILDERS", "Blueprint", "Builder", "Desired", "build", "claim_of"]
 
-BUILDERS: Sequence[Builder] = (DeploymentBuilder(), ServiceBuilder(), DisruptionBuilder())
-"""In the order of writing: pods start before the Service selects them, and a budget protects pods that exist."""
+BUILDERS: Sequence[Builder] = (
+    ClaimBuilder(),
+    JobBuilder(),
+    DeploymentBuilder(),
+    ServiceBuilder(),
+    DisruptionBuilder(),
+)
+"""In the order of writing: a Job and its volume come first, pods start before the Service selects them, and a budget
+protects pods that exist."""
 
 
 def build(blueprint: Blueprint) -> list[Desired]:

@@ -11,8 +11,9 @@ from embedding_operator.core import names
 from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.rollout import Rollout
 from embedding_operator.kinds import Kind
+from embedding_operator.resources.v1alpha1 import EmbeddingService
 
-__all__ = ["Blueprint", "Builder", "Desired", "digest", "marked", "metadata"]
+__all__ = ["Blueprint", "Builder", "Desired", "controller_of", "digest", "marked", "metadata"]
 
 Desired = dict[str, Any]
 """A complete object as it is to be, with the digest of itself as an annotation."""
@@ -20,11 +21,15 @@ Desired = dict[str, Any]
 
 @dataclass(frozen=True)
 class Blueprint:
-    """What the children of a service follow from. `template`: the pod template of the desired revision."""
+    """What the children of a service follow from. `template`: the pod template of the desired revision. `job`: the one
+    that finds its model, `claim`: that of its own cache, both complete.
+    """
 
     service: ResolvedService
     template: Mapping[str, Any]
     rollout: Rollout
+    job: Desired | None = None
+    claim: Desired | None = None
 
 
 class Builder(Protocol):
@@ -57,7 +62,15 @@ def metadata(resolved: ResolvedService, name: str | None = None, labels: Mapping
         "namespace": meta.namespace,
         "labels": {**names.labels(resolved.service), **(labels or {})},
     }
-    if meta.uid is not None:  # from a file it has none, and owns nothing yet
-        owner = {"apiVersion": API_VERSION, "kind": "EmbeddingService", "name": meta.name, "uid": meta.uid}
-        result["ownerReferences"] = [{**owner, "controller": True}]
+    if (owner := controller_of(resolved.service)) is not None:
+        result["ownerReferences"] = [owner]
     return result
+
+
+def controller_of(service: EmbeddingService) -> Desired | None:
+    """The reference of a child to the service. A service from a file has no UID, and owns nothing yet."""
+    meta = service.metadata
+    if meta.uid is None:
+        return None
+    owner = {"apiVersion": API_VERSION, "kind": "EmbeddingService", "name": meta.name, "uid": meta.uid}
+    return {**owner, "controller": True}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from embedding_operator.constants import REVISION_LABEL
+from embedding_operator.constants import MODEL_ANNOTATION, REVISION_LABEL
 from embedding_operator.core import names
 from embedding_operator.core.build.base import Blueprint, Desired, marked, metadata
 from embedding_operator.core.build.templates import render
@@ -34,6 +34,8 @@ class DeploymentBuilder:
                 resolved, names.deployment_name(resolved.service, revision), {REVISION_LABEL: revision}
             ),
         }
+        if resolved.pin is not None:
+            deployment["metadata"]["annotations"] = {MODEL_ANNOTATION: str(resolved.pin)}
         deployment["spec"] |= {
             "replicas": rollout.replicas[revision],
             "selector": {"matchLabels": names.selector(resolved.service, revision)},

@@ -6,6 +6,7 @@ from typing import Any
 from embedding_operator.constants import API_KEYS_FILE, DRAIN_ANNOTATION, INITIALIZER, SERVER
 from embedding_operator.core.build.templates import render
 from embedding_operator.core.build.token import mount_token
+from embedding_operator.core.cache_mounts import MODELS
 from embedding_operator.core.merge import merge
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
 from embedding_operator.resources.kubernetes import Container, EnvVar, EnvVarSource, KeyRef
@@ -21,7 +22,7 @@ from embedding_runtime.contract import (
     PvcUri,
 )
 
-__all__ = ["pod_template"]
+__all__ = ["hub_variables", "own_token", "pod_template"]
 
 _BEYOND_GRACE_PERIOD = 35
 """Seconds of a pod's termination beyond the server's grace period: five before SIGTERM (preStop), two to answer the
@@ -31,17 +32,20 @@ requests that still wait, five for the worker to end; the rest is to spare."""
 def pod_template(resolved: ResolvedService, settings: Settings) -> dict[str, Any]:
     """Without labels and annotations, which name the revision."""
     resources = resolved.service.spec.resources
+    cached = _cached(resolved)
     template = render(
         "pod.yaml.j2",
         termination_seconds=math.ceil(resolved.serve.grace_period) + _BEYOND_GRACE_PERIOD,
-        initializer=_initializer(resolved, settings),
+        initializer=None if cached else _initializer(resolved, settings),
         server=SERVER,
         image=resolved.image,
         pull_policy=settings.image_pull_policy,
         port=resolved.serve.http_port,
         has_cpu_limit=resources is not None and "cpu" in resources.limits,
         resources=resources.model_dump(by_alias=True, exclude_defaults=True) if resources else {},
+        model_dir=str(MODEL_DIR),
         model_volume=str(MODEL_DIR.parent),
+        cached=cached,
         claim=_claim(resolved),
         api_keys=_api_keys(resolved),
         pod_info=str(DRAIN_FILE.parent),
@@ -50,42 +54,49 @@ def pod_template(resolved: ResolvedService, settings: Settings) -> dict[str, Any
     )
     server = next(each for each in template["spec"]["containers"] if each["name"] == SERVER)
     server["args"] = ["serve", *resolved.serve.to_argv()]
-    if (key := _own_token(resolved)) is not None and resolved.fetcher.is_ours:
-        (initializer,) = template["spec"]["initContainers"]
+    initializers = template["spec"].get("initContainers") or ()
+    if (key := own_token(resolved)) is not None and resolved.fetcher.is_ours and initializers:
+        (initializer,) = initializers
         mount_token(template["spec"], initializer, key)
     return template
 
 
 def _initializer(resolved: ResolvedService, settings: Settings) -> dict[str, Any]:
     """The container that fetches the model: the built-in one, the storage container over it, the token over both."""
-    claim, is_of_hub = _claim(resolved), isinstance(resolved.uri, HuggingFaceUri)
+    claim = _claim(resolved)
     built_in = render(
         "initializer.yaml.j2",
         name=INITIALIZER,
         image=settings.storage_image,
         pull_policy=settings.image_pull_policy,
-        uri=resolved.service.spec.model.storage_uri,
+        uri=resolved.pinned_uri,
         model_dir=str(MODEL_DIR),
         model_volume=str(MODEL_DIR.parent),
-        env=settings.download_env,
+        env={**dict(sorted(settings.download_env.items())), **hub_variables(resolved, settings)},
         progress_variable=PROGRESS_PORT_VARIABLE,
         progress_port=PROGRESS_PORT,
-        hf_endpoint=settings.hf_endpoint if is_of_hub else None,
-        code_variable=CODE_VARIABLE if is_of_hub and resolved.serve.trust_remote_code else None,
         claim=claim,
         claim_dir=str(PVC_ROOT / claim) if claim else None,
     )
     return merge(merge(built_in, resolved.fetcher.container), _token(resolved))
 
 
-def _own_token(resolved: ResolvedService) -> KeyRef | None:
+def hub_variables(resolved: ResolvedService, settings: Settings) -> dict[str, str]:
+    """What an initializer must know of the hub."""
+    if not isinstance(resolved.uri, HuggingFaceUri):
+        return {}
+    endpoint = {"HF_ENDPOINT": settings.hf_endpoint} if settings.hf_endpoint else {}
+    return {**endpoint, **({CODE_VARIABLE: "true"} if resolved.serve.trust_remote_code else {})}
+
+
+def own_token(resolved: ResolvedService) -> KeyRef | None:
     """The service's own token, which wins over its storage container's."""
     return resolved.secret_keys.get(TOKEN_VARIABLE) if resolved.service.spec.model.token_secret_ref else None
 
 
 def _token(resolved: ResolvedService) -> Container:
     """For an image that is not ours, which does not know of files."""
-    key = _own_token(resolved)
+    key = own_token(resolved)
     if key is None or resolved.fetcher.is_ours:
         return Container()
     return Container(env=[EnvVar(name=TOKEN_VARIABLE, valueFrom=EnvVarSource(secretKeyRef=key))])
@@ -97,6 +108,12 @@ def _api_keys(resolved: ResolvedService) -> dict[str, str] | None:
         return None
     ref = auth.api_keys_secret_ref
     return {"secret": ref.name, "key": ref.key, "directory": str(API_KEYS_FILE.parent), "file": API_KEYS_FILE.name}
+
+
+def _cached(resolved: ResolvedService) -> dict[str, str] | None:
+    """The claim and the directory in it that has the model, if a Job has downloaded it there."""
+    pin = resolved.pin
+    return {"claim": pin.claim, "path": str(MODELS / pin.path)} if pin and pin.claim and pin.path else None
 
 
 def _claim(resolved: ResolvedService) -> str | None:

@@ -3,6 +3,7 @@
 from embedding_operator.core.diagnosis.deployment import of_deployment
 from embedding_operator.core.diagnosis.events import needs_events
 from embedding_operator.core.diagnosis.expected import ExpectedPod
+from embedding_operator.core.diagnosis.job import of_job
 from embedding_operator.core.diagnosis.pod import PodDiagnosis, diagnose
 from embedding_operator.core.diagnosis.severity import most_severe, rollout_trouble
 
@@ -13,5 +14,6 @@ __all__ = [
     "most_severe",
     "needs_events",
     "of_deployment",
+    "of_job",
     "rollout_trouble",
 ]

@@ -32,7 +32,7 @@ def needs_events(snapshot: Snapshot, now: datetime) -> tuple[str, ...]:
     """UIDs of pods whose status does not say what is wrong with them: a few, where there are many."""
     silent = [
         pod.uid
-        for pod in snapshot.live_pods()
+        for pod in (*snapshot.live_pods(), *(each for each in snapshot.job_pods if not each.is_gone))
         if not pod.is_ready and ((is_waiting(pod) and now - pod.created_at >= STUCK_AFTER) or _was_stopped(pod))
     ]
     return tuple(silent[:_MOST_PODS])

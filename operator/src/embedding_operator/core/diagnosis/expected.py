@@ -1,25 +1,34 @@
 """What the pods of a service are meant to be."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from embedding_operator.constants import INITIALIZER, SERVER, TEMPLATE_ANNOTATION
+from embedding_operator.core.downloads import Download
 from embedding_operator.core.objects import Raw
+from embedding_operator.core.reasons import Reason
+from embedding_operator.core.records import Finding
 from embedding_operator.core.resolve import ResolvedService
+from embedding_operator.core.wording import capitalized
 
 __all__ = ["ExpectedPod"]
 
 
 @dataclass(frozen=True)
 class ExpectedPod:
-    """The service, and the containers and template that were built for it."""
+    """The service, and the containers and template that were built for it. A Job's pod has the initializer alone, which
+    is then the server, too. A pod whose model is cached has no initializer: it is empty.
+    """
 
     resolved: ResolvedService
     initializer: Raw
     server: Raw
     template: str
     """Digest of the pod template."""
+    progress: Finding
+    """What it means that the initializer runs."""
+    is_job: bool = False
 
     @classmethod
     def of(cls, resolved: ResolvedService, deployment: Raw) -> Self:
@@ -30,7 +39,38 @@ class ExpectedPod:
             initializer=_named(template["spec"].get("initContainers") or (), INITIALIZER),
             server=_named(template["spec"]["containers"], SERVER),
             template=template["metadata"]["annotations"][TEMPLATE_ANNOTATION],
+            progress=Finding(
+                Reason.DOWNLOADING, f"{capitalized(str(resolved.fetcher))} is downloading {resolved.shown_uri}."
+            ),
         )
+
+    @classmethod
+    def of_job(cls, resolved: ResolvedService, job: Raw) -> Self:
+        """From a Job as it was built."""
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        uri, claim = resolved.shown_uri, resolved.cache_claim
+        progress = Finding(Reason.RESOLVING, f"A Job resolves {uri} to a commit.")
+        if claim is not None:
+            words = f"A Job is downloading {uri} into the cache, PersistentVolumeClaim {claim}."
+            progress = Finding(Reason.DOWNLOADING, words)
+        return cls(resolved, container, container, template="", progress=progress, is_job=True)
+
+    def at(self, download: Download | None) -> Self:
+        """The same while a download is so far; None: nothing is known about it."""
+        if download is None:
+            return self
+        message = f"{self.progress.message.removesuffix('.')}: {download}."
+        return replace(self, progress=replace(self.progress, message=message))
+
+    @property
+    def resources_field(self) -> str:
+        """What sets the requests of the pod."""
+        return "spec.container.resources of the StorageContainer" if self.is_job else "spec.resources"
+
+    @property
+    def claim_field(self) -> str:
+        """What names the claim that the pod mounts."""
+        return "spec.model.cache" if self.resolved.cache_claim else "spec.model.storageUri"
 
     @property
     def initializer_memory(self) -> str | None:
@@ -44,7 +84,7 @@ class ExpectedPod:
 
 
 def _named(containers: Sequence[Mapping[str, Any]], name: str) -> Raw:
-    return next(each for each in containers if each["name"] == name)
+    return next((each for each in containers if each["name"] == name), {})
 
 
 def _memory_limit(container: Raw) -> str | None:

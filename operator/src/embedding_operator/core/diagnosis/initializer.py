@@ -2,21 +2,21 @@
 
 from embedding_operator.core.diagnosis.expected import ExpectedPod
 from embedding_operator.core.diagnosis.kubelet import cannot_start
-from embedding_operator.core.downloads import Download
 from embedding_operator.core.pods import Container
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
-from embedding_operator.core.wording import capitalized, sentence, shortened
+from embedding_operator.core.wording import capitalized, sentence
 from embedding_runtime.contract import DownloadVerdict, FailedDownload, FileUri, HuggingFaceUri, PvcUri
 
 __all__ = ["model_missing"]
 
-_URI_LENGTH = 200
 
+def model_missing(container: Container, expected: ExpectedPod, *, attempt: int | None = None) -> Finding | None:
+    """None: the model has been downloaded. An attempt that failed counts as failed until the next one succeeds.
 
-def model_missing(container: Container, expected: ExpectedPod, download: Download | None = None) -> Finding | None:
-    """None: the model has been downloaded. An attempt that failed counts as failed until the next one succeeds."""
+    `attempt`: the number of the attempt that failed, if it is not the container's restarts that count them.
+    """
     terminated = container.terminated
     stuck = cannot_start(container, expected.initializer, "the initializer")
     if stuck is not None:
@@ -27,15 +27,14 @@ def model_missing(container: Container, expected: ExpectedPod, download: Downloa
         return _out_of_memory(expected)
     if terminated is not None and terminated.exit_code != 0:
         failed = FailedDownload.from_log(terminated.message)
-        return _download_failed(failed, container, expected.resolved)
+        number = attempt or (container.restarts if container.running else container.restarts + 1)
+        return _download_failed(failed, number, expected.resolved)
     if container.running:
-        uri = shortened(expected.resolved.service.spec.model.storage_uri, _URI_LENGTH)
-        message = f"{capitalized(str(expected.resolved.fetcher))} is downloading {uri}"
-        return Finding(Reason.DOWNLOADING, f"{message}: {download}." if download else f"{message}.")
+        return expected.progress
     return Finding(Reason.PENDING, "The initializer is about to start.")
 
 
-def _download_failed(failed: FailedDownload, container: Container, resolved: ResolvedService) -> Finding:
+def _download_failed(failed: FailedDownload, attempt: int, resolved: ResolvedService) -> Finding:
     match failed.verdict:
         case DownloadVerdict.MODEL_NOT_FOUND:
             # A hub does not tell clients without access that a private model exists.
@@ -48,8 +47,9 @@ def _download_failed(failed: FailedDownload, container: Container, resolved: Res
             remedy = "Upload the model again, name another version of it in spec.model.storageUri, or bypass the proxy."
         case DownloadVerdict.INSUFFICIENT_STORAGE:
             remedy = "Enlarge the volume, or free space on it: without a cache, it is the disk of the pod's node."
+            if resolved.cache_claim is not None:
+                remedy = f"Enlarge PersistentVolumeClaim {resolved.cache_claim}: what services use is not evicted."
         case DownloadVerdict.DOWNLOAD_FAILED:
-            attempt = container.restarts if container.running else container.restarts + 1
             remedy = f"Attempt {attempt} failed; retrying."
     return Finding(Reason(failed.verdict), f"{sentence(failed.message)} {remedy}")
 

@@ -20,18 +20,18 @@ def unschedulable(words: str, expected: ExpectedPod) -> Finding:
     """`words` are those of the PodScheduled condition."""
     cause = without_repetition(_NO_USE.sub("", words))
     if claim := _CLAIM.search(cause):
-        remedy = "Create the PersistentVolumeClaim or correct spec.model.storageUri"
+        remedy = f"Create the PersistentVolumeClaim or correct {expected.claim_field}"
         return Finding(
             Reason.VOLUME_NOT_FOUND,
             f"No node can schedule the pod: PersistentVolumeClaim {claim['name']} {claim['what']}. {remedy}.",
         )
     if "unbound immediate PersistentVolumeClaims" in cause:
         words = _NODES.sub("", cause)
-        remedy = "Check the events of the PersistentVolumeClaim in spec.model.storageUri"
+        remedy = f"Check the events of the PersistentVolumeClaim in {expected.claim_field}"
         return Finding(Reason.VOLUME_NOT_BOUND, f"No node can schedule the pod: {words}. {remedy}.")
     requests = _requests(expected)
     pod = f"the pod (requests {requests})" if requests else "the pod"
-    return Finding(Reason.UNSCHEDULABLE, f"No node can schedule {pod}: {cause}. {_remedy(cause, requests)}.")
+    return Finding(Reason.UNSCHEDULABLE, f"No node can schedule {pod}: {cause}. {_remedy(cause, requests, expected)}.")
 
 
 def _requests(expected: ExpectedPod) -> str:
@@ -40,12 +40,13 @@ def _requests(expected: ExpectedPod) -> str:
     return ", ".join(f"{name} {value}" for name, value in sorted(amounts.items()))
 
 
-def _remedy(cause: str, requests: str) -> str:
+def _remedy(cause: str, requests: str, expected: ExpectedPod) -> str:
     if "Insufficient" in cause or "Too many pods" in cause:
         room = "Add a node with free capacity"
-        return f"{room}, delete pods that use it, or lower spec.resources" if requests else f"{room}, or delete pods"
+        lower = f"delete pods that use it, or lower {expected.resources_field}" if requests else "or delete pods"
+        return f"{room}, {lower}"
     if "volume" in cause:
-        return "Check the PersistentVolumeClaim in spec.model.storageUri: its volume cannot be used on these nodes"
+        return f"Check the PersistentVolumeClaim in {expected.claim_field}: its volume cannot be used on these nodes"
     if "taint" in cause or "affinity" in cause or "selector" in cause:
         return "Add a node that the pod may run on, or change the taints and labels of the nodes"
     return "Add a node that the pod may run on"

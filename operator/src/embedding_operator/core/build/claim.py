@@ -1,0 +1,57 @@
+"""The PersistentVolumeClaim of a service's own cache."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from embedding_operator.core.build.base import Blueprint, Desired, metadata
+from embedding_operator.core.cache_mounts import mounted
+from embedding_operator.core.names import cache_name
+from embedding_operator.core.objects import Raw
+from embedding_operator.core.quantity import amount
+from embedding_operator.core.resolve import ResolvedService
+from embedding_operator.core.snapshot import Snapshot
+from embedding_operator.kinds import PERSISTENT_VOLUME_CLAIM
+
+__all__ = ["ClaimBuilder", "claim_of"]
+
+
+class ClaimBuilder:
+    """Yields the claim that `claim_of` wants."""
+
+    kind = PERSISTENT_VOLUME_CLAIM
+
+    def __call__(self, blueprint: Blueprint) -> Iterator[Desired]:
+        if blueprint.claim is not None:
+            yield blueprint.claim
+
+
+def claim_of(resolved: ResolvedService, snapshot: Snapshot) -> Desired | None:
+    """The claim as it is to be. An existing one only grows: the API server allows no other change. One that the spec
+    no longer has stays while a Deployment mounts it.
+    """
+    cache = resolved.service.spec.model.cache
+    name = cache_name(resolved.service)
+    live = next((each for each in snapshot.of_kind(PERSISTENT_VOLUME_CLAIM) if each["metadata"]["name"] == name), None)
+    size = cache.size if cache else None
+    if size is None and (live is None or not _is_mounted(name, snapshot)):
+        return None
+    claim = {"apiVersion": PERSISTENT_VOLUME_CLAIM.api_version, "kind": PERSISTENT_VOLUME_CLAIM.name}
+    if live is not None:
+        return {**claim, "metadata": metadata(resolved, name), "spec": _grown(live["spec"], size)}
+    spec: dict[str, Any] = {"accessModes": [cache.access_mode or "ReadWriteOnce"] if cache else []}
+    spec["resources"] = {"requests": {"storage": size}}
+    if cache is not None and cache.storage_class_name is not None:
+        spec["storageClassName"] = cache.storage_class_name
+    return {**claim, "metadata": metadata(resolved, name), "spec": spec}
+
+
+def _grown(spec: Raw, size: str | None) -> dict[str, Any]:
+    present = spec["resources"]["requests"]["storage"]
+    if size is None or amount(size) <= amount(present):
+        return dict(spec)
+    resources = spec["resources"]
+    return {**spec, "resources": {**resources, "requests": {**resources["requests"], "storage": size}}}
+
+
+def _is_mounted(claim: str, snapshot: Snapshot) -> bool:
+    return any(claim == name for each in snapshot.deployments.values() for name, _ in mounted(each))

@@ -1,0 +1,120 @@
+"""Where the pods of a service get their model: the URI as it is, a pinned version, or a Job has to find out first."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from embedding_operator.core import names
+from embedding_operator.core.build.base import Desired, controller_of, digest
+from embedding_operator.core.build.model_job import model_job
+from embedding_operator.core.build.pods import hub_variables, own_token
+from embedding_operator.core.objects import Raw, condition_of
+from embedding_operator.core.pins import Pin, is_fixed, pin_of, recorded
+from embedding_operator.core.pods import Pod
+from embedding_operator.core.resolve import ResolvedService
+from embedding_operator.core.snapshot import Snapshot
+from embedding_operator.settings import Settings
+from embedding_runtime.contract import CACHE_DIR, HuggingFaceUri
+
+__all__ = ["ModelSource", "find_source"]
+
+_RETRY = timedelta(minutes=5)
+"""How long a Job that failed stays; then it is removed, and created again."""
+_LOST_AFTER = timedelta(seconds=30)
+"""A Job that completed this long ago, and whose pod is unknown, has lost its result."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """`job` is what is wanted of the kind Job. Without `is_known` no pods can be made yet."""
+
+    pin: Pin | None = None
+    job: Desired | None = None
+    is_known: bool = True
+
+
+def find_source(
+    resolved: ResolvedService, revision: str, snapshot: Snapshot, settings: Settings, now: datetime
+) -> ModelSource:
+    """`revision`: that of the service without a pin, as releases before pins had it."""
+    claim = resolved.cache_claim
+    if not snapshot.runs_jobs or not (_has_versions(resolved) or claim):
+        return ModelSource()
+    if claim is None and _is_of_earlier_release(revision, snapshot):
+        return ModelSource()
+    pins = list(recorded(snapshot, resolved.service.spec.model.storage_uri, follows=False))
+    pin = next((each for each in pins if each.version == pins[0].version and _is_usable(each, resolved)), None)
+    if pin is not None:
+        return ModelSource(pin if claim else pin.without_path())
+    job = _job(resolved, pins[0] if pins else None, settings, snapshot, now)
+    live = next((each for each in snapshot.jobs if each["metadata"]["name"] == job["metadata"]["name"]), None)
+    found = _result(live, resolved, snapshot) if live else None
+    if found is not None:
+        return ModelSource(found, job)
+    return ModelSource(job=None if live and _has_lost_its_result(live, snapshot, now) else job, is_known=False)
+
+
+def _has_versions(resolved: ResolvedService) -> bool:
+    """The URI names a branch or tag of a hub."""
+    return isinstance(resolved.uri, HuggingFaceUri) and not is_fixed(resolved.uri)
+
+
+def _is_usable(pin: Pin, resolved: ResolvedService) -> bool:
+    """It says all that the pods need."""
+    if pin.revision is None and _has_versions(resolved):
+        return False
+    return resolved.cache_claim is None or (pin.claim == resolved.cache_claim and pin.path is not None)
+
+
+def _is_of_earlier_release(revision: str, snapshot: Snapshot) -> bool:
+    """Each of its pods decides: an upgrade of the operator changes nothing about a service that runs, or has failed."""
+    live = snapshot.deployments.get(revision)
+    failed = (snapshot.status.get("revision") or {}).get("failed") or {}
+    return (live is not None and pin_of(live) is None) or (failed.get("revision") == revision and "model" not in failed)
+
+
+def _job(
+    resolved: ResolvedService, known: Pin | None, settings: Settings, snapshot: Snapshot, now: datetime
+) -> Desired:
+    """Its name says what it does, since a Job cannot be changed; what a cache must keep is that of its creation.
+
+    `known`: the version that it is to download.
+    """
+    service, claim = resolved.service, resolved.cache_claim
+    uri = resolved.uri_at(known)
+    keep = [f"--keep={','.join(sorted(snapshot.cached))}"] if snapshot.cached else []
+    listed_at = f"--listed-at={int(now.timestamp())}"
+    job = model_job(
+        name="",
+        namespace=service.metadata.namespace,
+        labels=names.job_labels(service),
+        owner=controller_of(service),
+        command=["cache", uri, str(CACHE_DIR), *keep, listed_at] if claim else ["resolve", uri],
+        settings=settings,
+        ttl_seconds=int(_RETRY.total_seconds()),
+        container=resolved.fetcher.container,
+        env=hub_variables(resolved, settings),
+        token=own_token(resolved),
+        claim=claim,
+    )
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    what = {**container, "args": uri, "claim": claim, "service": service.metadata.name}
+    return {**job, "metadata": {**job["metadata"], "name": names.job_name(service, digest(what, 8))}}
+
+
+def _result(job: Raw, resolved: ResolvedService, snapshot: Snapshot) -> Pin | None:
+    uri, claim = resolved.service.spec.model.storage_uri, resolved.cache_claim
+    reports = [each.downloaded for each in _pods(job, snapshot) if each.downloaded is not None]
+    pins = [Pin.of(each, uri, claim) for each in reports]
+    return next((each for each in pins if _is_usable(each, resolved)), None)
+
+
+def _has_lost_its_result(job: Raw, snapshot: Snapshot, now: datetime) -> bool:
+    """It succeeded, and its pod has been removed."""
+    complete = condition_of(job.get("status") or {}, "Complete")
+    if complete.get("status") != "True" or _pods(job, snapshot):
+        return False
+    return now - datetime.fromisoformat(complete["lastTransitionTime"]) >= _LOST_AFTER
+
+
+def _pods(job: Raw, snapshot: Snapshot) -> tuple[Pod, ...]:
+    return tuple(each for each in snapshot.job_pods if each.revision == job["metadata"]["name"])

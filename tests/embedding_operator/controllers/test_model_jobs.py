@@ -1,0 +1,82 @@
+"""Jobs that find a service's model, with an API server: what they are told, and what becomes of their reports."""
+
+import json
+from typing import Any
+
+from support.builders import COMMIT, ended
+from support.controlled import Controlled, controlled
+
+CACHE = {"persistentVolumeClaim": "models"}
+BRANCH = {"storageUri": "hf://a/b"}
+
+
+def job_of(cluster: Controlled, service: str) -> dict[str, Any]:
+    label = "serving.embeddings.dev/service"
+    (job,) = [each for each in cluster.api.list("jobs") if each["metadata"]["labels"][label] == service]
+    return job
+
+
+def command(cluster: Controlled, service: str) -> list[str]:
+    (container,) = job_of(cluster, service)["spec"]["template"]["spec"]["containers"]
+    args: list[str] = container["args"]
+    return args
+
+
+def report(cluster: Controlled, service: str, path: str | None = None) -> None:
+    """The Job's pod has succeeded."""
+    job = job_of(cluster, service)
+    template, name = job["spec"]["template"], job["metadata"]["name"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job["metadata"]["uid"], "controller": True}
+    metadata = {**template["metadata"], "name": f"{name}-x", "namespace": "default", "ownerReferences": [owner]}
+    cached = {"path": path} if path else {}
+    found = json.dumps({"weights_bytes": 1, "revision": COMMIT, **cached})
+    pod = cluster.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
+    container = {"name": "storage-initializer", **ended(0, found)}
+    status = {"phase": "Succeeded", "containerStatuses": [container]}
+    cluster.api.replace({**pod, "apiVersion": "v1", "kind": "Pod", "status": status}, subresource="status")
+
+
+async def test_a_branch_becomes_a_commit_and_the_job_goes_with_its_pod() -> None:
+    async with controlled() as cluster:
+        cluster.create_service(model=BRANCH)
+        await cluster.reconcile()
+        assert cluster.api.list("deployments") == []
+        report(cluster, "s")
+        await cluster.reconcile()
+        (deployment,) = cluster.api.list("deployments")
+        (initializer,) = deployment["spec"]["template"]["spec"]["initContainers"]
+        assert initializer["args"][0] == f"hf://a/b:{COMMIT}"
+        await cluster.reconcile()
+        assert (cluster.api.list("jobs"), cluster.api.list("pods")) == ([], [])
+        status = (cluster.api.get("embeddingservices", "s") or {})["status"]
+        assert status["model"]["revision"] == COMMIT
+
+
+async def test_a_job_is_told_what_services_of_its_namespace_mount_from_the_same_cache() -> None:
+    async with controlled() as cluster:
+        cluster.create_service("one", model={**BRANCH, "cache": CACHE})
+        await cluster.reconcile("one")
+        report(cluster, "one", "a-b-1")
+        await cluster.reconcile("one")
+        cluster.create_service("two", model={"storageUri": "s3://b/c", "cache": CACHE})
+        cluster.create_service("three", model={**BRANCH, "cache": {"persistentVolumeClaim": "other"}})
+        await cluster.reconcile("two")
+        await cluster.reconcile("three")
+        assert "--keep=a-b-1" in command(cluster, "two")
+        assert not any(each.startswith("--keep") for each in command(cluster, "three"))
+
+
+async def test_a_claim_of_the_operator_grows_in_place() -> None:
+    async with controlled() as cluster:
+        service = cluster.create_service(model={**BRANCH, "cache": {"size": "1Gi"}})
+        await cluster.reconcile()
+        (before,) = cluster.api.list("persistentvolumeclaims")
+        await cluster.reconcile()
+        assert cluster.api.list("persistentvolumeclaims") == [before], "what the server adds is no reason to write"
+        service = cluster.api.get("embeddingservices", "s") or {}
+        service["spec"]["model"]["cache"]["size"] = "2Gi"
+        cluster.api.replace(service)
+        await cluster.reconcile()
+        (after,) = cluster.api.list("persistentvolumeclaims")
+        assert after["metadata"]["uid"] == before["metadata"]["uid"]
+        assert after["spec"]["resources"]["requests"] == {"storage": "2Gi"}

@@ -1,0 +1,245 @@
+"""A cache: a Job downloads the model into a volume once, and pods mount it from there."""
+
+from typing import Any
+
+import pytest
+
+from embedding_operator.core.cache_mounts import mounted
+from embedding_operator.core.objects import revision_of
+from embedding_operator.core.quantity import amount
+from support.builders import COMMIT, MINILM, NOW, Raw, a_service, ended, running
+from support.pure_cluster import PureCluster
+
+BRANCH = "hf://example/model"
+SHARED = {"persistentVolumeClaim": "models"}
+OWN = {"size": "20Gi"}
+PATH = "example-model-1a2b"
+
+
+def cached(path: str = PATH, **fields: Any) -> Raw:
+    """The container of a Job's pod that has downloaded the model."""
+    commit = fields.get("commit", COMMIT)
+    return ended(0, f'{{"weights_bytes": 90868376, "revision": "{commit}", "path": "{path}", "free_bytes": 7}}')
+
+
+def a_new_cluster(cache: Raw | None = None, uri: str = BRANCH, **spec: Any) -> PureCluster:
+    cluster = PureCluster(a_service(model={"storageUri": uri, "cache": cache or SHARED}, **spec))
+    cluster.settle()
+    return cluster
+
+
+def a_running_cluster(cache: Raw | None = None, uri: str = BRANCH, **spec: Any) -> PureCluster:
+    cluster = a_new_cluster(cache, uri, **spec)
+    cluster.run_job(cached())
+    cluster.settle()
+    cluster.run(cluster.serving)
+    cluster.after(3)
+    return cluster
+
+
+def command(cluster: PureCluster) -> list[str]:
+    (job,) = cluster.jobs
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    args: list[str] = container["args"]
+    return args
+
+
+def pod_spec(deployment: Raw) -> Raw:
+    spec: Raw = deployment["spec"]["template"]["spec"]
+    return spec
+
+
+def message(cluster: PureCluster, kind: str = "ModelAvailable") -> str:
+    return next(str(each["message"]) for each in cluster.status["conditions"] if each["type"] == kind)
+
+
+@pytest.mark.parametrize("uri", [BRANCH, MINILM, "s3://bucket/model", "https://host/model.tar.gz"])
+def test_a_job_downloads_the_model_into_the_claim_before_any_pod_exists(uri: str) -> None:
+    cluster = a_new_cluster(uri=uri)
+    assert command(cluster)[:3] == ["cache", uri, "/cache"]
+    volumes = cluster.jobs[0]["spec"]["template"]["spec"]["volumes"]
+    assert {"name": "cache", "persistentVolumeClaim": {"claimName": "models"}} in volumes
+    assert cluster.deployments == []
+    assert cluster.condition("ModelAvailable") == ("False", "Downloading")
+    assert "PersistentVolumeClaim models" in message(cluster)
+
+
+@pytest.mark.parametrize("uri", [BRANCH, MINILM, "s3://bucket/model"])
+def test_pods_mount_the_model_read_only_and_have_neither_an_initializer_nor_a_token(uri: str) -> None:
+    cluster = PureCluster(
+        a_service(model={"storageUri": uri, "cache": SHARED, "tokenSecretRef": {"name": "hf-secret"}}),
+        hf_secret="HF_TOKEN",
+    )
+    cluster.settle()
+    assert "hub-token" in str(cluster.jobs[0]), "the Job has the token"
+    cluster.run_job(cached())
+    cluster.settle()
+    (deployment,) = cluster.deployments
+    pod = pod_spec(deployment)
+    assert "initContainers" not in pod
+    assert "ecretKeyRef" not in str(pod)
+    assert "hub-token" not in str(pod)
+    (server,) = pod["containers"]
+    mount = {"name": "model", "mountPath": "/mnt/models", "subPath": f"models/{PATH}", "readOnly": True}
+    assert mount in server["volumeMounts"]
+    assert {"name": "model", "persistentVolumeClaim": {"claimName": "models"}} in pod["volumes"]
+    assert list(mounted(deployment)) == [("models", PATH)]
+
+
+def test_a_service_whose_model_is_cached_becomes_ready_and_scales_without_a_job() -> None:
+    cluster = a_running_cluster()
+    assert cluster.condition("Ready") == ("True", "Ready")
+    assert cluster.condition("ModelAvailable") == ("True", "Downloaded")
+    assert cluster.status["model"]["revision"] == COMMIT
+    cluster.change(replicas=5)
+    cluster.settle()
+    assert cluster.jobs == []
+
+
+def test_the_weights_that_the_job_reported_warn_of_too_little_memory() -> None:
+    cluster = a_new_cluster(resources={"limits": {"memory": "1Gi"}})
+    cluster.run_job(cached())
+    cluster.settle()
+    cluster.settle()
+    assert cluster.condition("MemoryTooSmall") == ("True", "MemoryTooSmall")
+
+
+def test_a_pod_that_waits_for_its_server_is_loading_and_not_waiting_for_an_initializer() -> None:
+    cluster = a_new_cluster()
+    cluster.run_job(cached())
+    cluster.settle()
+    cluster.run(revision_of(cluster.deployments[0]), ready=False, server=running())
+    cluster.settle()
+    assert cluster.condition("Ready") == ("False", "Loading")
+    assert cluster.condition("ModelAvailable") == ("True", "Downloaded")
+
+
+def test_the_job_keeps_what_deployments_of_the_namespace_mount_and_says_when_that_was_listed() -> None:
+    cluster = PureCluster(a_service(model={"storageUri": BRANCH, "cache": SHARED}))
+    cluster.cached = frozenset({"b-2", "a-1"})
+    cluster.settle()
+    assert command(cluster)[3:] == ["--keep=a-1,b-2", f"--listed-at={int(NOW.timestamp())}"]
+    (before,) = cluster.jobs
+    cluster.cached = frozenset({"c-3"})
+    cluster.after(60)
+    assert cluster.jobs == [before], "a Job is not changed"
+
+
+def test_enabling_the_cache_keeps_the_commit_and_the_revision() -> None:
+    cluster = PureCluster(a_service(model={"storageUri": BRANCH}))
+    cluster.settle()
+    cluster.run_job(ended(0, f'{{"weights_bytes": 1, "revision": "{COMMIT}"}}'))
+    cluster.settle()
+    cluster.run(cluster.serving)
+    cluster.after(3)
+    old = cluster.serving
+    cluster.change(model={"cache": SHARED})
+    cluster.settle()
+    assert command(cluster)[1] == f"{BRANCH}:{COMMIT}"
+    assert cluster.condition("Available")[0] == "True"
+    cluster.run_job(cached())
+    cluster.settle()
+    assert list(cluster.replicas()) == [old]
+    assert list(mounted(cluster.deployments[0])) == [("models", PATH)]
+
+
+def test_removing_the_cache_keeps_the_commit() -> None:
+    cluster = a_running_cluster()
+    cluster.change(model={"storageUri": BRANCH, "cache": None})
+    cluster.service["spec"]["model"].pop("cache")
+    cluster.settle()
+    (initializer,) = pod_spec(cluster.deployments[0])["initContainers"]
+    assert initializer["args"][0] == f"{BRANCH}:{COMMIT}"
+    assert cluster.jobs == []
+
+
+def test_another_claim_gets_the_same_commit() -> None:
+    cluster = a_running_cluster()
+    cluster.change(model={"cache": {"persistentVolumeClaim": "other"}})
+    cluster.settle()
+    assert command(cluster)[1] == f"{BRANCH}:{COMMIT}"
+    assert list(mounted(cluster.deployments[0])) == [("models", PATH)], "until then, it serves from the old one"
+
+
+def test_a_cache_that_is_full_says_which_claim_to_enlarge() -> None:
+    cluster = a_new_cluster()
+    cluster.run_job(ended(3, "InsufficientStorage: 1.2 GB are missing"))
+    cluster.settle()
+    assert cluster.condition("ModelAvailable") == ("False", "InsufficientStorage")
+    assert "Enlarge PersistentVolumeClaim models" in message(cluster)
+
+
+def test_a_missing_claim_is_named_with_its_field() -> None:
+    cluster = a_new_cluster()
+    cluster.run_job({})
+    (pod,) = cluster.pods.values()
+    words = '0/1 nodes are available: persistentvolumeclaim "models" not found.'
+    pod["status"]["conditions"][0] |= {"status": "False", "reason": "Unschedulable", "message": words}
+    cluster.settle()
+    assert cluster.condition("ModelAvailable") == ("False", "VolumeNotFound")
+    assert "correct spec.model.cache" in message(cluster)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({"storageUri": "pvc://claim/model", "cache": SHARED}, "pvc://claim/model is not downloaded"),
+        ({"storageUri": "file:///model", "cache": SHARED}, "file:///model is not downloaded"),
+        ({"cache": {}}, "give exactly one of persistentVolumeClaim and size"),
+        ({"cache": {**SHARED, **OWN}}, "give exactly one of persistentVolumeClaim and size"),
+        ({"cache": {**SHARED, "accessMode": "ReadWriteMany"}}, "give size"),
+        ({"cache": {"size": "0"}}, "spec.model.cache.size: 0 is too small"),
+    ],
+)
+def test_a_cache_that_cannot_be_is_refused_in_words(model: Raw, words: str) -> None:
+    cluster = PureCluster(a_service(model=model))
+    cluster.settle()
+    assert cluster.condition("Accepted") == ("False", "InvalidSpec")
+    assert words in message(cluster, "Accepted")
+
+
+class TestAClaimThatTheOperatorCreates:
+    KEY = ("PersistentVolumeClaim", "embedding-model-cache")
+
+    def test_is_the_service_s_own(self) -> None:
+        cluster = a_new_cluster({**OWN, "storageClassName": "fast", "accessMode": "ReadWriteMany"})
+        claim = cluster.objects[self.KEY]
+        assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+        assert amount(claim["spec"]["resources"]["requests"]["storage"]) == amount("20Gi")
+        assert claim["spec"]["storageClassName"] == "fast"
+        assert claim["metadata"]["ownerReferences"][0]["uid"] == "5eed"
+
+    def test_is_for_one_node_in_the_default_class_unless_the_spec_says_more(self) -> None:
+        spec = a_new_cluster(OWN).objects[self.KEY]["spec"]
+        assert spec["accessModes"] == ["ReadWriteOnce"]
+        assert "storageClassName" not in spec
+
+    @pytest.mark.parametrize(
+        ("cache", "size"),
+        [
+            ({"size": "30Gi"}, "30Gi"),
+            ({"size": "10Gi"}, "20Gi"),
+            ({**OWN, "storageClassName": "other"}, "20Gi"),
+            ({**OWN, "accessMode": "ReadWriteMany"}, "20Gi"),
+        ],
+    )
+    def test_only_grows(self, cache: Raw, size: str) -> None:
+        cluster = a_running_cluster(OWN)
+        claim = cluster.objects[self.KEY]
+        claim["spec"] |= {"volumeName": "pv-1", "volumeMode": "Filesystem", "storageClassName": "standard"}
+        cluster.settle()
+        cluster.change(model={"cache": cache})
+        cluster.settle()
+        after = cluster.objects[self.KEY]
+        assert after["metadata"]["uid"] == claim["metadata"]["uid"]
+        assert amount(after["spec"]["resources"]["requests"]["storage"]) == amount(size)
+        assert {**after["spec"], "resources": None} == {**claim["spec"], "resources": None}
+
+    def test_stays_while_a_deployment_mounts_it(self) -> None:
+        cluster = a_running_cluster(OWN)
+        cluster.change(model={"cache": SHARED})
+        cluster.settle()
+        assert self.KEY in cluster.objects
+        cluster.run_job(cached())
+        cluster.settle()
+        assert self.KEY not in cluster.objects
