@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from embedding_runtime.contract import CODE_VARIABLE, MODEL_NOTE, RETRY_IS_USELESS, HuggingFaceUri, parse_uri
+from embedding_runtime.contract import CODE_VARIABLE, MODEL_NOTE, RETRY_IS_USELESS, parse_uri
 from embedding_runtime.storage.cache import Cache
 from embedding_runtime.storage.into_cache import path_of
 from support.fake_hub import FakeHub
@@ -197,9 +197,17 @@ def test_paths_are_names_that_the_operator_accepts(uri: str) -> None:
     assert path != path_of(parsed, "2", with_code=False)
 
 
-def test_the_revision_is_not_part_of_the_path() -> None:
-    one, other = HuggingFaceUri("owner/name", "main"), HuggingFaceUri("owner/name", "v1")
-    assert path_of(one, "c0ffee", with_code=False) == path_of(other, "c0ffee", with_code=False)
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("hf://owner/name:main", "hf://owner/name@v1"),
+        ("ms://owner/name", "ms://owner/name:v1"),
+        ("oci://host/name:1", f"oci://host/name@sha256:{'0' * 64}"),
+    ],
+)
+def test_the_revision_is_not_part_of_the_path(one: str, other: str) -> None:
+    paths = {path_of(parse_uri(uri), "c0ffee", with_code=False) for uri in (one, other)}
+    assert len(paths) == 1
 
 
 def _truncated(model: Path) -> None:

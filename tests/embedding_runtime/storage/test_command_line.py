@@ -125,5 +125,5 @@ def test_it_loads_nothing_of_the_server() -> None:
         check=True,
     ).stdout.split()
     own = {name.split(".")[1] for name in loaded if name.startswith("embedding_runtime.")}
-    assert own == {"contract", "git_lfs", "storage"}
+    assert own == {"contract", "git_lfs", "remote_code", "storage"}
     assert {"fastapi", "numpy", "torch", "huggingface_hub"}.isdisjoint(loaded)

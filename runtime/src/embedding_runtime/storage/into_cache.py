@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from embedding_runtime.contract import DownloadedModel, HuggingFaceUri, ModelUri
+from embedding_runtime.contract import DownloadedModel, HuggingFaceUri, ModelScopeUri, ModelUri, OciUri
 from embedding_runtime.storage.cache import Cache
 from embedding_runtime.storage.download import Download, errors_of_the_disk
 from embedding_runtime.storage.eviction import Budget, Room
@@ -70,14 +70,19 @@ def fetch_into_cache(
 
 def path_of(uri: ModelUri, version: str, *, with_code: bool) -> str:
     """The directory of a model in a cache: of its URI without the revision, its version, and what is downloaded."""
-    is_of_hub = isinstance(uri, HuggingFaceUri)
-    name = str(replace(uri, revision=None) if isinstance(uri, HuggingFaceUri) else uri)
+    is_of_hub, name = isinstance(uri, HuggingFaceUri), str(_without_revision(uri))
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower())[:80].strip("-")
     return f"{slug}-{_digest([_SELECTION, name, version, with_code and is_of_hub])[:16]}"
 
 
+def _without_revision(uri: ModelUri) -> ModelUri:
+    if isinstance(uri, HuggingFaceUri | ModelScopeUri):
+        return replace(uri, revision=None)
+    return replace(uri, tag=None, digest=None) if isinstance(uri, OciUri) else uri
+
+
 def _version_of(uri: ModelUri, listing: Listing) -> str:
-    """The commit, or a digest of the listing."""
+    """The commit, the digest, or else a digest of the listing."""
     return listing.version or _digest(versions_of(select_files(uri, listing)))
 
 
