@@ -135,13 +135,14 @@ tests/clients/.venv/synced: tests/clients/requirements.txt | .venv/synced
 		$(UV) pip sync --quiet --require-hashes --python $(@D)/bin/python $<
 	@touch $@
 
-# Object stores. Where npm or Go is missing, the tests of theirs are skipped.
+# Object stores and a registry. Where npm or Go is missing, the tests of theirs are skipped.
 tests/servers/synced: tests/servers/requirements.txt | .venv/synced
-	@echo "setting up: object stores that tests use, into tests/servers (half a GB; a minute or two)"
+	@echo "setting up: object stores and a registry that tests use, into tests/servers (half a GB; two minutes)"
 	@cd $(@D) && $(CURDIR)/$(UV) venv --quiet --clear --python $(CURDIR)/$(PYTHON) .venv && \
 		$(CURDIR)/$(UV) pip sync --quiet --require-hashes --python .venv/bin/python requirements.txt
 	@npm install --prefix $(@D)/azurite --silent --no-audit --no-fund azurite@3.37.0 || echo "no Azurite" >&2
 	@GOBIN=$(CURDIR)/$(@D)/bin go install github.com/fsouza/fake-gcs-server@v1.56.1 || echo "no fake-gcs-server" >&2
+	@GOBIN=$(CURDIR)/$(@D)/bin go install github.com/distribution/distribution/v3/cmd/registry@v3.0.0 || echo "no registry" >&2
 	@touch $@
 
 # Where there is Maven; without them their test is skipped.

@@ -20,6 +20,7 @@ from embedding_operator.shell.events import EventRecorder
 from embedding_operator.shell.executor import Executor
 from embedding_operator.shell.managers import Managers
 from embedding_operator.shell.observer import Observer
+from embedding_operator.shell.pod_reports import PodReports
 from embedding_operator.shell.queue import Priority
 from embedding_operator.shell.reflector import list_into
 from embedding_operator.shell.secrets import SecretReader
@@ -60,7 +61,8 @@ class Controlled:
         executor = Executor(self.client, self.store, recorder)
         self.secrets = SecretReader(self.client, asyncio.get_running_loop())
         self.managers = Managers(self.client, settings.manager, timedelta(seconds=10), now)
-        observer = Observer(self.store, self.client, self.secrets)
+        self.reports = PodReports(asyncio.get_running_loop(), self.woken.append)
+        observer = Observer(self.store, self.client, self.secrets, self.reports)
         self.budget: RolloutBudget[ObjectRef] = RolloutBudget(settings.rollout_budget, self.woken.append)
         self._services = EmbeddingServiceController(
             observer,
@@ -68,6 +70,7 @@ class Controlled:
             recorder,
             self.managers,
             self.budget,
+            reports=self.reports,
             settings=settings,
             now=now,
             failures=lambda key: self.failures.get(key, 0),

@@ -1,5 +1,6 @@
 """Runs the initializer as a pod does, and creates the directories that it reads."""
 
+import io
 import os
 import subprocess
 import sys
@@ -8,9 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedding_runtime.contract import MODEL_NOTE
+from embedding_runtime.storage.errors import NoModel
+from embedding_runtime.storage.fetch import fetch
+from embedding_runtime.storage.log import Log, secrets_in
+from embedding_runtime.storage.retries import Retries
 from support.fake_hub import FakeHub
 
-__all__ = ["A_POINTER", "MODEL", "Outcome", "a_model", "files_of", "hub_environment", "initialize", "start_initializer"]
+__all__ = [
+    "A_POINTER",
+    "MODEL",
+    "Outcome",
+    "a_model",
+    "download",
+    "files_of",
+    "hub_environment",
+    "initialize",
+    "start_initializer",
+]
 
 MODEL: Mapping[str, bytes] = {
     "1_Pooling/config.json": b'{"pooling_mode_mean_tokens": true}',
@@ -80,3 +95,15 @@ def initialize(
     with start_initializer(*arguments, environ=environ, before=before) as process:
         _, log = process.communicate(timeout=60)
     return Outcome(process.returncode, log)
+
+
+def download(uri: str, into: Path, environ: Mapping[str, str]) -> Outcome:
+    """Downloads in this process, without pauses between attempts: much faster than `initialize`."""
+    stream = io.StringIO()
+    log = Log(stream, secrets_in(environ, uri))
+    try:
+        fetch(uri, into, environ, log, Retries(log.say, lambda _: None))
+    except NoModel as error:
+        log.say(str(error.failed))
+        return Outcome(1, stream.getvalue())
+    return Outcome(0, stream.getvalue())

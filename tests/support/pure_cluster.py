@@ -12,8 +12,10 @@ from embedding_operator.core import storage
 from embedding_operator.core.objects import is_controlled_by, revision_of
 from embedding_operator.core.plan import Annotate, Create, Delete, Plan, Replace, Scale, plan_service
 from embedding_operator.core.pods import job_pod_of, pod_of
+from embedding_operator.core.questions import Answer
 from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.settings import Settings
+from embedding_runtime.contract import DownloadProgress, SelectedBackend
 from support.builders import NOW, SETTINGS, Raw, as_live, running
 
 __all__ = ["PureCluster"]
@@ -29,6 +31,8 @@ class PureCluster:
         self.secrets = {name.replace("_", "-"): frozenset({key}) for name, key in secrets.items()}
         self.objects: dict[tuple[str, str], Raw] = {}
         self.pods: dict[str, Raw] = {}
+        self.answers: dict[str, Answer] = {}
+        """By pod UID."""
         self.now: datetime = NOW
         self.may_roll = True
         self.runs_jobs = True
@@ -54,6 +58,8 @@ class PureCluster:
             may_roll=self.may_roll,
             runs_jobs=self.runs_jobs,
             cached=self.cached,
+            progress={pod: each for pod, each in self.answers.items() if isinstance(each, DownloadProgress)},
+            backends={pod: each for pod, each in self.answers.items() if isinstance(each, SelectedBackend)},
         )
 
     def reconcile(self) -> Plan:
@@ -112,6 +118,7 @@ class PureCluster:
                 },
                 "status": {
                     "phase": "Running",
+                    "podIP": f"10.0.0.{number + 1}",
                     "conditions": [
                         {"type": "PodScheduled", "status": "True", "lastTransitionTime": self.now.isoformat()},
                         {"type": "Ready", "status": str(ready), "lastTransitionTime": self.now.isoformat()},
@@ -154,6 +161,11 @@ class PureCluster:
     def _collect(self, job: Raw) -> None:
         uid = job["metadata"]["uid"]
         self.pods = {name: pod for name, pod in self.pods.items() if not is_controlled_by(pod, uid)}
+
+    def report(self, *answers: Answer) -> None:
+        """The pods' answers to the operator, in the order of the pods; fewer: the others give none."""
+        uids = [each["metadata"]["uid"] for each in self.pods.values()]
+        self.answers = dict(zip(uids, answers, strict=False))
 
     def stop(self, revision: str) -> None:
         """The pods of a revision are gone."""

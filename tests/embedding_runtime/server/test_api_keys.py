@@ -75,7 +75,7 @@ def test_a_missing_key_is_rejected_before_other_checks(server: RuntimeServer, he
 @pytest.mark.parametrize(
     "path",
     [
-        *["/healthz", "/readyz", "/health", "/v2/health/live", "/v2/health/ready", "/metrics"],
+        *["/healthz", "/readyz", "/health", "/v2/health/live", "/v2/health/ready", "/metrics", "/backend"],
         *["/", "/playground.css", "/playground.js", "/docs", "/docs/files/swagger-ui.css", "/openapi.json"],
     ],
 )
@@ -88,7 +88,8 @@ def test_all_other_paths_need_a_key(server: RuntimeServer) -> None:
     asked = {(method, path) for path, methods in document["paths"].items() for method in methods}
     with server.http() as http:
         let_in = {path for method, path in asked if http.request(method, path).status_code != 401}
-    assert let_in == {"/", "/ping", "/healthz", "/readyz", "/health", "/v2/health/live", "/v2/health/ready", "/metrics"}
+    probes = {"/ping", "/healthz", "/readyz", "/health", "/v2/health/live", "/v2/health/ready", "/metrics", "/backend"}
+    assert let_in == {"/", *probes}
 
 
 def test_a_limited_key_gets_its_remaining_budget_and_retry_after(server: RuntimeServer) -> None:

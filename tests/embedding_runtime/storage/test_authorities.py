@@ -2,7 +2,6 @@
 
 import io
 import ssl
-import subprocess
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.fetch import fetch
 from embedding_runtime.storage.log import Log
 from embedding_runtime.storage.retries import Retries
+from support.certificates import a_certificate
 from support.initializer import MODEL, files_of
 from support.web_server import WebServer
 
@@ -29,8 +29,8 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     directory = tmp_path_factory.mktemp("tls")
-    authority = _certificate(directory / "authority", "-addext", "basicConstraints=critical,CA:TRUE")
-    own = _certificate(
+    authority = a_certificate(directory / "authority", "-addext", "basicConstraints=critical,CA:TRUE")
+    own = a_certificate(
         directory / "own",
         *("-CA", str(authority), "-CAkey", str(authority.with_suffix(".key"))),
         *("-addext", "basicConstraints=critical,CA:FALSE", "-addext", "subjectAltName=IP:127.0.0.1"),
@@ -42,15 +42,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     tls.load_cert_chain(own, own.with_suffix(".key"))
     with WebServer(directory, tls=tls) as web:
         yield Server(web.url, authority.read_text())
-
-
-def _certificate(path: Path, *options: str) -> Path:
-    """Make a key and a certificate."""
-    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={path.name}"]
-    made = path.with_suffix(".pem")
-    files = ["-keyout", str(path.with_suffix(".key")), "-out", str(made)]
-    subprocess.run(["openssl", "req", *kind, *options, *files], check=True, capture_output=True)
-    return made
 
 
 def download(uri: str, into: Path, environ: Mapping[str, str]) -> None:

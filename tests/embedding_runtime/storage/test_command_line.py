@@ -22,7 +22,7 @@ def test_help_shows_the_addresses_and_examples() -> None:
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("oci://registry/model", "use a storage container that supports oci://"),
+        ("ngc://registry/model", "use a storage container that supports ngc://"),
         ("hf://all-MiniLM-L6-v2", "use hf://owner/name or hf://owner/name:revision"),
         ("https://host/", "use https://host/path/name.tar.gz"),
         ("s3:///model", "use s3://bucket/path"),

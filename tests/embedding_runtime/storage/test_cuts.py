@@ -18,7 +18,9 @@ from embedding_runtime.storage.log import Log
 from embedding_runtime.storage.retries import Retries
 from support.cutting_proxy import CuttingProxy
 from support.fake_hub import FakeHub
+from support.fake_modelscope import FakeModelScope
 from support.initializer import a_model, files_of
+from support.registry import a_registry, of_file
 from support.storage_servers import STORES, running
 from support.web_server import WebServer
 
@@ -74,9 +76,25 @@ def _store(scheme: str) -> Callable[[Path], AbstractContextManager[Served]]:
     return serve
 
 
+@contextmanager
+def _modelscope(directory: Path) -> Iterator[Served]:
+    served = a_model(directory / "served", MODEL)
+    with FakeModelScope({"owner/name": served}) as hub, CuttingProxy(hub.port) as proxy:
+        yield Served("ms://owner/name", proxy, {"MODELSCOPE_ENDPOINT": proxy.url})
+
+
+@contextmanager
+def _registry(directory: Path) -> Iterator[Served]:
+    with a_registry(directory) as registry, CuttingProxy(registry.port) as proxy:
+        registry.push("model", [of_file(name, content) for name, content in MODEL.items()])
+        yield Served(f"oci://127.0.0.1:{proxy.port}/model", proxy, {})
+
+
 SOURCES: Mapping[str, Callable[[Path], AbstractContextManager[Served]]] = {
     "hf": _hub,
     "http": _web,
+    "ms": _modelscope,
+    "oci": _registry,
     **{scheme: _store(scheme) for scheme in STORES},
 }
 

@@ -30,6 +30,46 @@ def test_the_bytes_of_an_earlier_process_count_but_not_for_the_rate() -> None:
     assert str(Meter(2_000_000, 500_000)) == "0.5 MB of 2.0 MB (25%), 0.0 MB/s"
 
 
+class Clock:
+    """A clock that a test sets."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_rate_is_that_of_the_last_seconds() -> None:
+    clock = Clock()
+    meter = Meter(10_000_000, 5_000, clock)
+    for second in range(100):
+        clock.now += 1
+        meter.add(1000 if second < 80 else 10)
+    assert meter.rate == 10
+
+
+def test_a_download_that_stalls_has_no_rate_after_a_few_seconds() -> None:
+    clock = Clock()
+    meter = Meter(10_000_000, 0, clock)
+    for _ in range(100):
+        clock.now += 0.1
+        meter.add(1000)
+    clock.now += 10
+    assert meter.rate < 200
+    clock.now += 1000
+    assert meter.rate < 1
+
+
+def test_the_rate_of_a_file_that_was_wrong_is_not_negative() -> None:
+    clock = Clock()
+    meter = Meter(10_000_000, 0, clock)
+    clock.now += 1
+    meter.add(1000)
+    clock.now += 7
+    meter.add(-1000)
+    assert meter.rate == 0
+
+
 def test_bytes_that_were_wrong_are_taken_back() -> None:
     meter = Meter(2_000_000)
     meter.add(500_000)

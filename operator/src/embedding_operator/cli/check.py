@@ -63,13 +63,13 @@ class _Pod:
 
     def __init__(self, spec: Raw, root: Path, secrets: Mapping[str, Mapping[str, str]], *, with_model: bool) -> None:
         """`with_model`: it downloads the model. Raises CannotRunLocally."""
-        unused = {"secret"} if with_model else {"secret", "persistentVolumeClaim"}
-        volumes = [each for each in spec["volumes"] if unused.isdisjoint(each)]
+        (initializer,) = (each for each in spec["initContainers"] if each["name"] == INITIALIZER)
+        needed = {each["name"] for each in initializer["volumeMounts"]} if with_model else {"model", "tmp"}
+        volumes = [each for each in spec["volumes"] if each["name"] in needed]
         try:
             directories = directories_of(volumes, root, secrets)
         except CannotRunLocally as error:
             raise CannotRunLocally(f"{error}, or give the model's directory with --model-dir") from error
-        (initializer,) = (each for each in spec["initContainers"] if each["name"] == INITIALIZER)
         (server,) = (each for each in spec["containers"] if each["name"] == SERVER)
         self._initializer = ContainerProcess.of(initializer, "embedding_runtime.storage", directories, secrets)
         environ = ContainerProcess.of(server, "embedding_runtime", directories, secrets).env

@@ -15,7 +15,7 @@ from typing import Any
 from embedding_operator.cli.processes import ContainerProcess, directories_of
 from embedding_operator.constants import INITIALIZER, SERVER
 from embedding_operator.errors import CannotRunLocally
-from embedding_runtime.contract import ServeArgs
+from embedding_runtime.contract import PROGRESS_PORT_VARIABLE, ServeArgs
 
 __all__ = ["Address", "LocalPod"]
 
@@ -46,6 +46,7 @@ class LocalPod:
         initializer = next(each for each in spec["initContainers"] if each["name"] == INITIALIZER)
         server = next(each for each in spec["containers"] if each["name"] == SERVER)
         self._initializer = ContainerProcess.of(initializer, "embedding_runtime.storage", directories, secrets)
+        self._initializer.env.pop(PROGRESS_PORT_VARIABLE, None)  # here it shows its progress itself
         self._server = ContainerProcess.of(server, "embedding_runtime", directories, secrets)
         flags = ServeArgs.from_argv(self._server.args[1:])
         here = flags.model_copy(update={"host": address.host, "http_port": address.port})

@@ -15,7 +15,8 @@ __all__ = ["ContainerProcess", "directories_of"]
 
 _STOP_SECONDS = 30
 _LOG_TAIL = 20  # lines, as a termination message that falls back to the log
-_NOT_INHERITED = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"}  # a process has them where the plan says so
+_NOT_INHERITED = {"HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"}
+"""A process has them where the plan says so."""
 
 
 class ContainerProcess:

@@ -16,6 +16,7 @@ from embedding_operator.shell.events import EventRecorder
 from embedding_operator.shell.executor import Executor
 from embedding_operator.shell.managers import Managers
 from embedding_operator.shell.observer import Observer
+from embedding_operator.shell.pod_reports import PodReports
 
 __all__ = ["EmbeddingServiceController"]
 
@@ -33,6 +34,7 @@ class EmbeddingServiceController:
         managers: Managers,
         budget: RolloutBudget[ObjectRef],
         *,
+        reports: PodReports,
         settings: Settings,
         now: Callable[[], datetime],
         failures: Callable[[ObjectRef], int],
@@ -42,6 +44,7 @@ class EmbeddingServiceController:
         self._recorder = recorder
         self._managers = managers
         self._budget = budget
+        self._reports = reports
         self._settings = settings
         self._now = now
         self._failures = failures
@@ -60,6 +63,7 @@ class EmbeddingServiceController:
             raise
         if other is not None:
             self._budget.forget(key)
+            self._reports.forget(key)
             if other.is_news:
                 _log.warning("%s: %s", key, other.message)
                 await self._recorder.record(service, EventRecord("Warning", "ConflictingManager", other.message))
@@ -70,6 +74,7 @@ class EmbeddingServiceController:
         """Forget a service that was deleted."""
         namespace = key.namespace or ""
         self._budget.forget(key)
+        self._reports.forget(key)
         self._managers.forget(namespace, key.name)
         self._observer.forget(namespace, key.name)
 
@@ -80,6 +85,7 @@ class EmbeddingServiceController:
             snapshot = replace(snapshot, may_roll=self._budget.may_roll(key))
             plan = plan_service(snapshot, self._settings, self._now())
             self._budget.settle(key, plan.budget)
+            self._reports.ask(key, plan.questions)
             await self._executor.execute(snapshot.service, plan)
         except LeaseLost:
             raise

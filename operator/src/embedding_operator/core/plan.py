@@ -9,10 +9,13 @@ from typing import Any
 from embedding_operator.constants import TEMPLATE_ANNOTATION
 from embedding_operator.core import diagnosis, status
 from embedding_operator.core.build import Blueprint, Desired, build, claim_of
+from embedding_operator.core.downloads import downloading, least_advanced
 from embedding_operator.core.model_source import find_source
 from embedding_operator.core.objects import Raw, condition_of, kind_ref, revision_of
+from embedding_operator.core.questions import Question, questions
 from embedding_operator.core.reasons import PROGRESS
 from embedding_operator.core.records import EventRecord
+from embedding_operator.core.reported import download_events
 from embedding_operator.core.resolve import resolve_service
 from embedding_operator.core.revision import revision_and_template
 from embedding_operator.core.rollout import Phase, decide, decide_unresolved
@@ -84,6 +87,8 @@ class Plan:
     events: tuple[EventRecord, ...] = ()
     requeue_after: timedelta | None = None
     budget: Budget = Budget.NONE
+    questions: frozenset[Question] = frozenset()
+    """To be asked to pods from now on, in place of earlier ones."""
 
     @property
     def is_empty(self) -> bool:
@@ -113,7 +118,7 @@ def plan_service(snapshot: Snapshot, settings: Settings, now: datetime) -> Plan:
     soonest = min((each for each in waits if each is not None), default=None)
     is_held = rollout.phase is Phase.HELD
     plan = Plan(planned, is_status_first=is_held, events=rollout.events, requeue_after=soonest, budget=budget)
-    return _with_status(plan, replace(view, has_writes=bool(planned)))
+    return _with_status(replace(plan, questions=questions(view)), replace(view, has_writes=bool(planned)))
 
 
 def plan_failed(snapshot: Snapshot, fault: Fault, settings: Settings, now: datetime) -> Plan:
@@ -172,9 +177,12 @@ def _unresolved(view: View, template: Raw, job: Desired | None) -> tuple[View, l
     snapshot, resolved = view.snapshot, view.resolved
     rollout = decide_unresolved(view.replicas, snapshot, is_users_change=_is_users_change(snapshot))
     waits = rollout.phase is Phase.QUEUED
-    finding = None if waits else diagnosis.of_job(job, resolved, snapshot, view.now)
+    arriving = downloading(snapshot.job_pods) if resolved.cache_claim else ()
+    download = least_advanced(arriving, snapshot.progress)
+    finding = None if waits else diagnosis.of_job(job, resolved, snapshot, view.now, download)
     expected = diagnosis.ExpectedPod.of(resolved, {"spec": {"template": template}})
     view = replace(view, rollout=rollout, budget_waits=waits, resolving=finding, expected=expected)
+    view = replace(view, downloading=arriving, download=download)
     return view, build(Blueprint(resolved, template, rollout, None if waits else job, claim_of(resolved, snapshot)))
 
 
@@ -184,13 +192,15 @@ def _diagnosed(view: View, revision: str, template: Raw) -> View:
     snapshot, now = view.snapshot, view.now
     expected = diagnosis.ExpectedPod.of(view.resolved, {"spec": {"template": template}})
     live = snapshot.deployments.get(revision)
+    pods = [pod for pod in snapshot.live_pods(revision) if pod.template == _digest(template)]
+    arriving = downloading(pods)
+    download = least_advanced(arriving, snapshot.progress)
     diagnoses = {
-        pod.uid: diagnosis.diagnose(pod, expected, snapshot.pod_events.get(pod.uid, ()), now)
-        for pod in snapshot.live_pods(revision)
-        if pod.template == _digest(template)
+        pod.uid: diagnosis.diagnose(pod, expected, snapshot.pod_events.get(pod.uid, ()), now, download) for pod in pods
     }
     finding = diagnosis.of_deployment(live, expected) if live else None
-    return replace(view, expected=expected, diagnoses=diagnoses, deployment_finding=finding)
+    view = replace(view, expected=expected, diagnoses=diagnoses, deployment_finding=finding)
+    return replace(view, downloading=arriving, download=download)
 
 
 def _is_users_change(snapshot: Snapshot) -> bool:
@@ -249,6 +259,7 @@ def _with_status(plan: Plan, view: View) -> Plan:
     warned = {each["type"] for each in before.get("conditions") or () if each.get("severity")}
     news = [each for each in new["conditions"] if each.get("severity") and each["type"] not in warned]
     events = (*events, *(EventRecord("Warning", each["reason"], each["message"]) for each in news))
+    events = (*events, *download_events(view))
     return replace(plan, status=new, events=events)
 
 

@@ -32,6 +32,8 @@ class Container:
     waiting_message: str = ""
     terminated: Terminated | None = None
     restarts: int = 0
+    started_at: datetime | None = None
+    """When it was started, while it runs."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Pod:
     """The scheduler's words; None when a node has it, or the scheduler has not tried."""
     initializer: Container
     server: Container
+    ip: str | None = None
+    """Its address, as its status has it."""
 
     @property
     def is_ready(self) -> bool:
@@ -127,6 +131,7 @@ def _pod(raw: Raw, revision: str) -> Pod:
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else None,
         initializer=_container(status.get("initContainerStatuses"), INITIALIZER),
         server=server,
+        ip=status.get("podIP"),
     )
 
 
@@ -142,9 +147,13 @@ def _drain_notice(text: str | None) -> datetime | None:
 def _was_ready(status: Raw, ready: Raw) -> bool:
     """A server that starts leaves the Ready condition as it was: it changes when the server becomes ready, or later."""
     raw: Raw = next((each for each in status.get("containerStatuses") or () if each["name"] == SERVER), {})
-    started_at = ((raw.get("state") or {}).get("running") or {}).get("startedAt")
-    changed_at = _time(ready)
-    return bool(started_at and changed_at and changed_at > datetime.fromisoformat(started_at))
+    started_at, changed_at = _started_at(raw.get("state") or {}), _time(ready)
+    return bool(started_at and changed_at and changed_at > started_at)
+
+
+def _started_at(state: Raw) -> datetime | None:
+    text = (state.get("running") or {}).get("startedAt")
+    return datetime.fromisoformat(text) if text else None
 
 
 def _time(condition: Raw) -> datetime | None:
@@ -171,4 +180,5 @@ def _container(statuses: Sequence[Raw] | None, name: str) -> Container:
         if terminated
         else None,
         restarts=raw.get("restartCount", 0),
+        started_at=_started_at(state),
     )

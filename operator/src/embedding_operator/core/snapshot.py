@@ -10,6 +10,7 @@ from typing import Any
 from embedding_operator.core.objects import Raw, kind_ref, revision_of
 from embedding_operator.core.pods import Pod, PodEvent
 from embedding_operator.kinds import DEPLOYMENT, JOB, SERVICE, Kind
+from embedding_runtime.contract import DownloadProgress, SelectedBackend
 
 __all__ = ["Snapshot", "StorageRead"]
 
@@ -62,6 +63,10 @@ class Snapshot:
     """The paths in the service's cache that Deployments of the namespace mount."""
     runs_jobs: bool = True
     """Without a cluster nothing runs Jobs: initializers then find out for themselves."""
+    progress: Mapping[str, DownloadProgress] = field(default_factory=dict)
+    """By pod UID; what the pods answered that `questions` asks."""
+    backends: Mapping[str, SelectedBackend] = field(default_factory=dict)
+    """The same of servers."""
 
     @property
     def uid(self) -> str:

@@ -7,9 +7,11 @@ from typing import Any
 from embedding_operator.core import names, storage
 from embedding_operator.core.conditions import calculate
 from embedding_operator.core.diagnosis.events import STUCK_AFTER, is_waiting
+from embedding_operator.core.downloads import JUDGED_AFTER
 from embedding_operator.core.objects import Raw, condition_of
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Condition, State
+from embedding_operator.core.reported import backend_status, download_status
 from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.rollout_state import SETTLE
 from embedding_operator.core.snapshot import StorageRead
@@ -25,7 +27,6 @@ from embedding_operator.resources.v1alpha1 import (
     StorageContainerStatus,
     StorageStatus,
 )
-from embedding_runtime.contract import BackendName
 
 __all__ = ["next_deadline", "of_service", "of_storage_container"]
 
@@ -41,7 +42,7 @@ def of_service(view: View) -> dict[str, Any]:
     if not pods and view.rollout is not None:
         pods = view.snapshot.live_pods(view.rollout.desired)
     return {
-        **{key: value for key, value in view.snapshot.status.items() if key in _KEPT},
+        **_kept(view.snapshot.status),
         **_of_resolved(view),
         "observedGeneration": view.service["metadata"].get("generation"),
         "manager": view.manager,
@@ -69,9 +70,18 @@ def next_deadline(view: View) -> timedelta | None:
         ]
         times += [pod.created_at + STUCK_AFTER for pod in view.snapshot.job_pods if is_waiting(pod)]
     times += [pod.created_at + STUCK_AFTER for pod in view.current if not pod.is_ready and is_waiting(pod)]
+    if view.download is not None and view.download.started_at is not None:
+        times.append(view.download.started_at + JUDGED_AFTER)
     if view.deadline is not None and (view.resolving or len(view.settled) < view.replicas):
         times.append(view.deadline)
     return min((time - view.now for time in times if time > view.now), default=None)
+
+
+def _kept(before: Raw) -> dict[str, Any]:
+    kept = {key: value for key, value in before.items() if key in _KEPT}
+    if "download" in (kept.get("model") or {}):  # of a moment, unlike the rest
+        kept["model"] = {key: value for key, value in kept["model"].items() if key != "download"}
+    return kept
 
 
 def _of_resolved(view: View) -> dict[str, Any]:
@@ -83,8 +93,7 @@ def _of_resolved(view: View) -> dict[str, Any]:
     return {
         "url": url,
         "address": Address(url=url).to_dict(),
-        "backend": resolved.serve.backend,
-        "backendReason": _backend_reason(resolved, url),
+        **backend_status(view, url),
         "model": _model(view, resolved).to_dict(),
         "storageContainer": StorageStatus(
             kind=resolved.fetcher.kind, name=resolved.fetcher.name, chosen_by=resolved.fetcher.chosen_by
@@ -101,17 +110,7 @@ def _model(view: View, resolved: ResolvedService) -> ModelStatus:
         name=shortened(resolved.serve.model_name, _NAME_LENGTH),
         revision=downloaded.revision if downloaded else None,
         code=[CodeStatus(repository=name, revision=commit) for name, commit in sorted(code.items())] or None,
-    )
-
-
-def _backend_reason(resolved: ResolvedService, url: str) -> str:
-    """Why this backend. The operator does not connect to pods, so with auto only the server knows its choice."""
-    if resolved.serve.backend is not BackendName.AUTO:
-        where = "spec.backend" if resolved.service.spec.backend else "--backend in spec.args"
-        return f"{where} is {resolved.serve.backend}."
-    return (
-        "The backend is auto: vllm if it serves the model exactly, else huggingface. "
-        f"GET {url}/v1/models reports the choice and its reason (backend, backend_reason)."
+        download=download_status(view),
     )
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from embedding_operator.constants import REVISION_LABEL
 from embedding_operator.core.diagnosis import ExpectedPod, PodDiagnosis, most_severe
+from embedding_operator.core.downloads import Download
 from embedding_operator.core.objects import LEGACY, Raw, condition_of
 from embedding_operator.core.pins import pin_of
 from embedding_operator.core.pods import Pod
@@ -37,6 +38,10 @@ class View:
     expected: ExpectedPod | None = None
     diagnoses: Mapping[str, PodDiagnosis] = field(default_factory=dict)
     """By pod UID, of the desired revision's pods."""
+    downloading: tuple[Pod, ...] = ()
+    """Pods that download the model of the desired revision."""
+    download: Download | None = None
+    """How far the least advanced of them is; None: none of them has reported."""
     deployment_finding: Finding | None = None
     has_writes: bool = False
     """Children are not as planned yet."""
@@ -70,6 +75,12 @@ class View:
             return self.resolved.replicas
         wanted = (self.service.get("spec") or {}).get("replicas")
         return wanted if isinstance(wanted, int) else 1
+
+    @property
+    def recorded(self) -> Raw:
+        """`status.revision` as it was last written."""
+        revision: Raw = self.snapshot.status.get("revision") or {}
+        return revision
 
     @cached_property
     def serving(self) -> str | None:

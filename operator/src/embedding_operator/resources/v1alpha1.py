@@ -19,6 +19,7 @@ __all__ = [
     "Cache",
     "ClusterStorageContainer",
     "CodeStatus",
+    "DownloadStatus",
     "EmbeddingService",
     "EmbeddingServiceSpec",
     "EmbeddingServiceStatus",
@@ -233,6 +234,24 @@ class CodeStatus(StatusModel):
     """Its commit."""
 
 
+class DownloadStatus(StatusModel):
+    """Progress of the download."""
+
+    bytes: int
+    """Bytes that are there."""
+    total_bytes: int | None = None
+    """Size of the download, if it is known."""
+    percent: int | None = None
+    """Part of the download that is there, rounded down."""
+    bytes_per_second: int
+    """Rate of the last few seconds."""
+    seconds_left: int | None = None
+    """Time that the rest takes at this rate."""
+    slow: bool | None = None
+    """Whether the download has been slow, which an Event (SlowDownload) reported once: the rest would take longer than
+    spec.rollout.progressDeadlineSeconds, or the rate was below 1 MB/s with more than a minute left."""
+
+
 class ModelStatus(StatusModel):
     """The served model."""
 
@@ -242,6 +261,10 @@ class ModelStatus(StatusModel):
     """The commit that was downloaded, if the model came from a hub and its initializer reports it."""
     code: list[CodeStatus] | None = None
     """Other repositories whose Python code was downloaded (spec.model.trustRemoteCode)."""
+    download: DownloadStatus | None = None
+    """Progress of the download, at most a few seconds old; absent when no pod of the starting revision downloads, or
+    when the operator cannot reach the pods. Of several pods, it is that of the one with the least, which is the last to
+    be ready."""
 
 
 class StorageStatus(StatusModel):
@@ -302,9 +325,10 @@ class EmbeddingServiceStatus(StatusModel):
     manager: str | None = None
     """The operator that manages the service: namespace/name of its Lease."""
     backend: str | None = None
-    """Backend that computes the vectors; auto: each server selects it from the model's files."""
+    """Backend that computes the vectors. If the spec says auto: what the servers selected from the model's files, or
+    auto while that is not known."""
     backend_reason: str | None = None
-    """Why this backend was selected; for auto, where the server reports its choice."""
+    """Why this backend was selected. For auto, the reason that the servers report, or where to ask for it."""
     revision: RevisionStatus | None = None
     """Which revision serves, which is starting, and which failed."""
     model: ModelStatus | None = None

@@ -18,8 +18,11 @@ from embedding_operator.kinds import (
     STORAGE_CONTAINER,
 )
 from embedding_operator.shell.client import Client
+from embedding_operator.shell.pod_reports import PodReports
+from embedding_operator.shell.routes import key_of
 from embedding_operator.shell.secrets import SecretReader, Secrets
 from embedding_operator.shell.store import Store
+from embedding_runtime.contract import DownloadProgress, SelectedBackend
 
 __all__ = ["Observer"]
 
@@ -27,12 +30,15 @@ _EVENTS = 10  # the latest of a pod; more say the same
 
 
 class Observer:
-    """Builds snapshots: `snapshot` from the store alone, `complete` with what has to be read from the API server."""
+    """Builds snapshots: `snapshot` from the store and the pods' answers, `complete` with what has to be read from the
+    API server.
+    """
 
-    def __init__(self, store: Store, client: Client, secrets: SecretReader) -> None:
+    def __init__(self, store: Store, client: Client, secrets: SecretReader, reports: PodReports) -> None:
         self._store = store
         self._client = client
         self._secrets = secrets
+        self._reports = reports
         self._reads: tuple[StorageRead, ...] = ()
         self._reads_of: tuple[int, int] | None = None
 
@@ -46,7 +52,7 @@ class Observer:
         self._secrets.forget(namespace, name)
 
     def snapshot(self, service: Raw) -> Snapshot:
-        """What the store knows."""
+        """What the store knows, and what pods have answered."""
         meta = service["metadata"]
         uid, namespace, name = meta["uid"], meta["namespace"], meta["name"]
         children = tuple(self._store.children(uid))
@@ -56,6 +62,7 @@ class Observer:
         raw_pods = self._store.pods(namespace, name)
         pods = (pod_of(each, deployments) for each in raw_pods)
         job_pods = (job_pod_of(each, jobs) for each in raw_pods)
+        reports = self._reports.of(key_of(EMBEDDING_SERVICE, namespace, name))
         return Snapshot(
             service=service,
             children=children,
@@ -64,6 +71,8 @@ class Observer:
             job_pods=tuple(pod for pod in job_pods if pod is not None),
             storage_containers=self.storage_containers(namespace),
             cached=self._store.mounted(namespace, claim) if claim else frozenset(),
+            progress={pod: each for pod, each in reports.items() if isinstance(each, DownloadProgress)},
+            backends={pod: each for pod, each in reports.items() if isinstance(each, SelectedBackend)},
         )
 
     async def complete(self, snapshot: Snapshot, now: datetime) -> tuple[Snapshot, Secrets]:

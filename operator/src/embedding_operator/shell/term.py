@@ -34,6 +34,7 @@ from embedding_operator.shell.kopf_watch import watch_with_kopf
 from embedding_operator.shell.managers import Managers
 from embedding_operator.shell.metrics import Metrics
 from embedding_operator.shell.observer import Observer
+from embedding_operator.shell.pod_reports import PodReports
 from embedding_operator.shell.queue import Priority, WorkQueue
 from embedding_operator.shell.reflector import WATCH_SECONDS, Reflector, list_into
 from embedding_operator.shell.routes import Routes, key_of
@@ -87,7 +88,8 @@ class Term:
         self._store.on_change = self._routes
         recorder = EventRecorder(client, now)
         executor = Executor(client, self._store, recorder)
-        observer = Observer(self._store, client, SecretReader(client, clock))
+        self._reports = PodReports(clock, self._queue.add)
+        observer = Observer(self._store, client, SecretReader(client, clock), self._reports)
         self._managers = Managers(client, settings.manager, timedelta(seconds=settings.lease_seconds), now)
         services = EmbeddingServiceController(
             observer,
@@ -95,6 +97,7 @@ class Term:
             recorder,
             self._managers,
             self._budget,
+            reports=self._reports,
             settings=settings,
             now=now,
             failures=self._queue.failures,
@@ -141,6 +144,7 @@ class Term:
             self._routes.is_open = True
             self._enqueue(keys)
             group.create_task(self._workers.run(), name="workers")
+            group.create_task(self._reports.run(), name="pod reports")
             group.create_task(self._resync(), name="resync")
             group.create_task(self._repair(), name="repair")
 

@@ -61,14 +61,14 @@ def _is_others_spec(entry: Mapping[str, Any]) -> bool:
 
 
 def _pod(raw: Mapping[str, Any]) -> Json:
-    """A pod's owner, its node, and the status of its two containers."""
+    """A pod's owner, its node and address, and the status of its two containers."""
     metadata, status = raw["metadata"], raw.get("status") or {}
     kept = _some(
         metadata, ("name", "namespace", "uid", "resourceVersion", "labels", "creationTimestamp", "deletionTimestamp")
     )
     kept["ownerReferences"] = [each for each in metadata.get("ownerReferences") or () if each.get("controller")]
     kept["annotations"] = _some(metadata.get("annotations") or {}, (TEMPLATE_ANNOTATION, DRAIN_ANNOTATION))
-    of_status: Json = {**_some(status, ("phase", "reason", "message")), "conditions": _conditions(status)}
+    of_status: Json = {**_some(status, ("phase", "reason", "message", "podIP")), "conditions": _conditions(status)}
     for name in ("initContainerStatuses", "containerStatuses"):
         of_status[name] = [
             _some(each, ("name", "state", "lastState", "ready", "started", "restartCount"))

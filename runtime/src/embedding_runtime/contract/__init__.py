@@ -1,8 +1,9 @@
 """The contract between operator and runtime. The operator imports nothing else of the runtime.
 
 `serve` has the server's flags, `flags` their parser and writer, `terms` their values, `memory` what a server needs,
-`uri` the URIs of models, `initializer` the paths of a model in a pod and what an initializer reports, `reporting` the
-table of `check`. It imports only the standard library and pydantic.
+`uri` the URIs of models, `initializer` the paths of a model in a pod and what an initializer reports,
+`selected_backend` what a server reports, `reporting` the table of `check`. It imports only the standard
+library and pydantic.
 """
 
 from embedding_runtime.contract.flags import ContractError
@@ -25,6 +26,7 @@ from embedding_runtime.contract.initializer import (
 )
 from embedding_runtime.contract.memory import FRONTEND_BYTES, WORKER_BYTES, least_memory
 from embedding_runtime.contract.reporting import report
+from embedding_runtime.contract.selected_backend import BACKEND_PATH, SelectedBackend
 from embedding_runtime.contract.serve import CANNOT_MOVE_VECTORS, ServeArgs
 from embedding_runtime.contract.terms import (
     DRAIN_FILE,
@@ -45,13 +47,16 @@ from embedding_runtime.contract.uri import (
     ForeignUri,
     HttpUri,
     HuggingFaceUri,
+    ModelScopeUri,
     ModelUri,
     ObjectStoreUri,
+    OciUri,
     PvcUri,
     parse_uri,
 )
 
 __all__ = [
+    "BACKEND_PATH",
     "CACHE_DIR",
     "CANNOT_MOVE_VECTORS",
     "CODE_VARIABLE",
@@ -84,10 +89,13 @@ __all__ = [
     "HuggingFaceUri",
     "Kind",
     "LogFormat",
+    "ModelScopeUri",
     "ModelUri",
     "ObjectStoreUri",
+    "OciUri",
     "PvcUri",
     "Quantization",
+    "SelectedBackend",
     "ServeArgs",
     "Task",
     "Truncate",

@@ -5,6 +5,8 @@ pvc://claim/path
 file:///path
 s3://bucket/path, gs://bucket/path, az://container/path, https://account.blob.core.windows.net/container/path
 https://host/path/name.tar.gz[#sha256=DIGEST], http://...
+oci://registry/repository[:tag][@sha256:DIGEST]
+ms://owner/name[:revision], or ms://owner/name@revision
 """
 
 import re
@@ -21,20 +23,29 @@ __all__ = [
     "ForeignUri",
     "HttpUri",
     "HuggingFaceUri",
+    "ModelScopeUri",
     "ModelUri",
     "ObjectStoreUri",
+    "OciUri",
     "PvcUri",
     "parse_uri",
 ]
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>\S+)")
 _REPO_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"  # huggingface_hub.utils.validate_repo_id
-_HUGGING_FACE = re.compile(rf"(?P<repo>{_REPO_PART}/{_REPO_PART})(?:[:@](?P<revision>[A-Za-z0-9._/-]+))?")
+_REPOSITORY = re.compile(rf"(?P<repo>{_REPO_PART}/{_REPO_PART})(?:[:@](?P<revision>[A-Za-z0-9._/-]+))?")
 _CLAIM = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")  # a DNS subdomain, as Kubernetes names claims
 
 _SHA256 = re.compile(r"sha256=([0-9a-fA-F]{64})")
 _BUCKET = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,220}[A-Za-z0-9])?")
 _AZURE_HOST = ".blob.core.windows.net"
+
+_REGISTRY = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"  # of a repository, as OCI's distribution spec has it
+_OCI = re.compile(
+    rf"(?P<registry>{_REGISTRY})/(?P<repository>{_COMPONENT}(?:/{_COMPONENT})*)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
 
 
 class BadUri(ValueError):
@@ -50,6 +61,17 @@ class HuggingFaceUri:
 
     def __str__(self) -> str:
         return f"hf://{self.repo_id}:{self.revision}" if self.revision else f"hf://{self.repo_id}"
+
+
+@dataclass(frozen=True)
+class ModelScopeUri:
+    """A repository of ModelScope, at a branch or tag (None: `master`)."""
+
+    repo_id: str
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return f"ms://{self.repo_id}:{self.revision}" if self.revision else f"ms://{self.repo_id}"
 
 
 @dataclass(frozen=True)
@@ -113,6 +135,20 @@ class HttpUri:
 
 
 @dataclass(frozen=True)
+class OciUri:
+    """An OCI artifact or image in a registry. The digest, if there is one, decides; without a tag, it is `latest`."""
+
+    registry: str
+    repository: str
+    tag: str | None = None
+    digest: str | None = None
+
+    def __str__(self) -> str:
+        tag, digest = f":{self.tag}" if self.tag else "", f"@{self.digest}" if self.digest else ""
+        return f"oci://{self.registry}/{self.repository}{tag}{digest}"
+
+
+@dataclass(frozen=True)
 class ForeignUri:
     """A URI that the built-in initializer does not support, but a storage container may."""
 
@@ -121,7 +157,7 @@ class ForeignUri:
     """Why not, if the scheme is supported."""
 
 
-ModelUri = HuggingFaceUri | ObjectStoreUri | HttpUri | PvcUri | FileUri | ForeignUri
+ModelUri = HuggingFaceUri | ObjectStoreUri | HttpUri | ModelScopeUri | OciUri | PvcUri | FileUri | ForeignUri
 
 
 def parse_uri(text: str) -> ModelUri:
@@ -141,10 +177,17 @@ def parse_uri(text: str) -> ModelUri:
 
 
 def _hugging_face(text: str, _scheme: str, rest: str) -> HuggingFaceUri:
-    hub = _HUGGING_FACE.fullmatch(rest)
+    hub = _REPOSITORY.fullmatch(rest)
     if hub is None or ".." in rest or "--" in hub["repo"]:
         raise BadUri(f"{text!r} is not a valid repository: use hf://owner/name or hf://owner/name:revision")
     return HuggingFaceUri(hub["repo"], hub["revision"])
+
+
+def _modelscope(text: str, _scheme: str, rest: str) -> ModelScopeUri:
+    match = _REPOSITORY.fullmatch(rest)
+    if match is None or ".." in rest:
+        raise BadUri(f"{text!r} is not a valid repository: use ms://owner/name or ms://owner/name:revision")
+    return ModelScopeUri(match["repo"], match["revision"])
 
 
 def _pvc(text: str, _scheme: str, rest: str) -> PvcUri:
@@ -199,6 +242,16 @@ def _http(text: str, _scheme: str, rest: str) -> HttpUri | ObjectStoreUri:
     return uri
 
 
+def _oci(text: str, _scheme: str, rest: str) -> OciUri:
+    match = _OCI.fullmatch(rest)
+    if match is None:
+        raise BadUri(
+            f"{text!r} is not a valid reference: use oci://registry/repository:tag or "
+            "oci://registry/repository@sha256:DIGEST, with 64 digits"
+        )
+    return OciUri(match["registry"], match["repository"], match["tag"], match["digest"])
+
+
 _PARSERS: Mapping[str, Callable[[str, str, str], ModelUri]] = {
     "hf": _hugging_face,
     "s3": _object_store,
@@ -206,6 +259,8 @@ _PARSERS: Mapping[str, Callable[[str, str, str], ModelUri]] = {
     "az": _object_store,
     "https": _http,
     "http": _http,
+    "ms": _modelscope,
+    "oci": _oci,
     "pvc": _pvc,
     "file": _file,
 }

@@ -1,4 +1,7 @@
-"""Liveness (`/healthz`), readiness (`/readyz`) and metrics (`/metrics`). None of them waits for a batch."""
+"""Liveness (`/healthz`), readiness (`/readyz`), metrics (`/metrics`) and the backend (`/backend`).
+
+None of them waits for a batch, and none needs an API key.
+"""
 
 import asyncio
 import functools
@@ -6,14 +9,17 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
+from embedding_runtime.contract import BACKEND_PATH, SelectedBackend
 from embedding_runtime.observability import gather
 from embedding_runtime.scheduler.base import Scheduler, State
 
 __all__ = ["PROBES", "router"]
 
-PROBES = frozenset({"/healthz", "/readyz", "/health", "/ping", "/metrics", "/v2/health/live", "/v2/health/ready"})
+PROBES = frozenset(
+    {"/healthz", "/readyz", "/health", "/ping", "/metrics", "/v2/health/live", "/v2/health/ready", BACKEND_PATH}
+)
 """Paths of probes and scrapes, here and in `openinference`."""
 
 
@@ -43,6 +49,19 @@ def router(engine: Scheduler) -> APIRouter:
     async def metrics(accept: Annotated[str, Header()] = "") -> Response:
         content, kind = await scrapes.exposition(accept)
         return Response(content, headers={"Content-Type": kind})
+
+    @routes.get(
+        BACKEND_PATH,
+        summary="The backend that computes, and why it was selected; 503 until the model is loaded",
+        response_model=SelectedBackend,
+        response_class=JSONResponse,
+        responses=failed,
+    )
+    async def backend() -> Response:
+        model = engine.model
+        if model is None:
+            return _text(engine, well=False)
+        return JSONResponse(SelectedBackend.of(model.backend, model.public_reason).model_dump(mode="json"))
 
     return routes
 

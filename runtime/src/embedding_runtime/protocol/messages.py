@@ -15,6 +15,7 @@ from embedding_runtime.protocol.rows import Rows
 from embedding_runtime.protocol.token_batch import TokenBatch
 
 __all__ = [
+    "VLLM_FAILED",
     "Broken",
     "Cancel",
     "Charge",
@@ -39,6 +40,10 @@ __all__ = [
 ]
 
 
+VLLM_FAILED = "vllm failed"
+"""How the reason begins if vllm raised an unexpected exception; the exception follows."""
+
+
 @dataclass(frozen=True, eq=False)
 class Work:
     """A batch to compute. Exclusive batches are computed in order, concurrent ones two at a time."""
@@ -60,6 +65,11 @@ class LoadedModel:
     """Why this backend."""
     tokenizer: str | None = None
     """Path of the tokenizer.json to use instead of the model's own; None: the model's own."""
+
+    @property
+    def public_reason(self) -> str:
+        """The reason for clients without an API key: it quotes no exception."""
+        return f"{VLLM_FAILED}; see the server's log" if self.reason.startswith(VLLM_FAILED) else self.reason
 
 
 @dataclass(frozen=True)

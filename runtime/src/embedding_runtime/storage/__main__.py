@@ -18,7 +18,9 @@ from typing import NoReturn
 from embedding_runtime.contract import RETRY_IS_USELESS, TERMINATION_LOG, BadUri, DownloadVerdict, FailedDownload
 from embedding_runtime.storage.command_line import parse
 from embedding_runtime.storage.errors import NoModel
+from embedding_runtime.storage.eviction import Budget
 from embedding_runtime.storage.fetch import fetch
+from embedding_runtime.storage.into_cache import fetch_into_cache
 from embedding_runtime.storage.log import Log, secrets_in
 from embedding_runtime.storage.note import verify
 from embedding_runtime.storage.report import report, report_directory
@@ -50,14 +52,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: Namespace, log: Log) -> None:
     """Raises BadUri, NoModel."""
     termination_log = Path(TERMINATION_LOG)
-    if arguments.command == "resolve":
-        _stop_at_once_on_signals("before it had resolved the URI")
-        report(resolve(arguments.uri, os.environ, log, print), termination_log, log.say)
-        return
-    if arguments.command == "fetch":
-        _stop_at_once_on_signals("before the model was complete; run it again to continue")
-    else:
-        _stop_at_once_on_signals("before the model was complete", unfinished=arguments.directory)
+    match arguments.command:
+        case "resolve":
+            _stop_at_once_on_signals("before it had resolved the URI")
+            report(resolve(arguments.uri, os.environ, log, print), termination_log, log.say)
+            return
+        case "cache":
+            _stop_at_once_on_signals("before the model was complete; run it again to continue")
+            os.umask(0o022)  # pods with other users read the models
+            given = {"capacity": arguments.capacity, "keep": arguments.keep, "listed_at": arguments.listed_at}
+            budget = Budget(**{name: value for name, value in given.items() if value is not None})
+            found = fetch_into_cache(arguments.uri, arguments.directory, os.environ, log, budget)
+            report(found, termination_log, log.say)
+            return
+        case "fetch":
+            _stop_at_once_on_signals("before the model was complete; run it again to continue")
+        case _:
+            _stop_at_once_on_signals("before the model was complete", unfinished=arguments.directory)
     fetch(arguments.uri, arguments.directory, os.environ, log)
     report_directory(arguments.directory, termination_log, log.say)
     if arguments.verify:

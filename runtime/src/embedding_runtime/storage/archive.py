@@ -12,7 +12,7 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -60,12 +60,18 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(_SUFFIXES)
 
 
-def unpack(archive: Path, into: Path, limits: Limits) -> Mapping[str, str]:
-    """Unpack an archive to a directory. Returns SHA-256 by path. Raises BadArchive, and OSError of the disk."""
+def unpack(
+    archive: Path, into: Path, limits: Limits, is_wanted: Callable[[str], bool] = lambda _: True
+) -> Mapping[str, str]:
+    """Unpack an archive to a directory. Returns SHA-256 by path. Raises BadArchive, and OSError of the disk.
+
+    `is_wanted`: by the path in a tar; others are skipped, whatever they are.
+    """
     output = _Output(into, limits, archive.stat().st_size)
-    members = _zip_members if archive.name.lower().endswith(".zip") else _tar_members
-    with _errors_in_words():
-        for name, content in members(archive, output):
+    is_zip = archive.name.lower().endswith(".zip")
+    members = _zip_members(archive, output) if is_zip else _tar_members(archive, output, is_wanted)
+    with _errors_in_words(archive.name):
+        for name, content in members:
             output.write(name, content)
     return output.sha256
 
@@ -125,8 +131,17 @@ class _Output:
 
 
 @contextmanager
-def _errors_in_words() -> Iterator[None]:
-    """Turn the libraries' errors into BadArchive."""
+def _errors_in_words(archive: str) -> Iterator[None]:
+    """Turn the libraries' errors into BadArchive, with the archive's name."""
+    try:
+        with _errors_of_libraries():
+            yield
+    except BadArchive as error:
+        raise BadArchive(f"{archive} {error}") from error
+
+
+@contextmanager
+def _errors_of_libraries() -> Iterator[None]:
     try:
         yield
     except (gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile, zlib.error, zstd.ZstdError, ValueError) as error:
@@ -148,7 +163,9 @@ _TYPES = {
 }
 
 
-def _tar_members(archive: Path, output: _Output) -> Iterator[tuple[str, Iterator[bytes]]]:
+def _tar_members(
+    archive: Path, output: _Output, is_wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, Iterator[bytes]]]:
     name = archive.name.lower()
     with archive.open("rb") as packed:
         if name.endswith((".gz", ".tgz")):
@@ -160,6 +177,8 @@ def _tar_members(archive: Path, output: _Output) -> Iterator[tuple[str, Iterator
         stream = ForwardStream(raw, output.most)
         with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as tar:
             for member in tar:
+                if not is_wanted(member.name.removeprefix("./")):
+                    continue
                 if not (member.isdir() or member.isreg()) or member.issparse():
                     what = "a sparse file" if member.issparse() else _TYPES.get(member.type, "of an unknown type")
                     raise BadArchive(f"has a member {member.name[:200]!r} that is {what}: only files are unpacked")

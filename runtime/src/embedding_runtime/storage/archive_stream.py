@@ -13,7 +13,7 @@ _SKIPPED = 1 << 20
 
 
 class BadArchive(Exception):
-    """The archive is damaged or hostile. The message goes on after its name."""
+    """The archive is damaged or hostile. Within this package the message goes on after its name."""
 
 
 class ForwardStream:

@@ -10,9 +10,12 @@ from embedding_runtime.contract import DownloadVerdict, FailedDownload
 
 __all__ = ["parse"]
 
+_COMMANDS = frozenset({"cache", "fetch", "resolve"})
+
 _USAGE = """\
 %(prog)s [fetch] [--verify] URI DIRECTORY
-       %(prog)s resolve URI"""
+       %(prog)s resolve URI
+       %(prog)s cache URI DIRECTORY [--capacity BYTES] [--keep PATH,...] [--listed-at SECONDS]"""
 
 _HELP = """\
 commands:
@@ -20,23 +23,36 @@ commands:
                                one is kept as it is. It keeps what it has downloaded when it is interrupted: run it
                                again to continue. Without `fetch`, as in a pod, interrupted downloads are removed
   resolve URI                  show the commit, the files and their size, and download nothing
+  cache URI DIRECTORY          download a model into a directory of models, models/PATH, unless it is there. Several
+                               processes may share it: one of them downloads, and the others wait. Where space is
+                               lacking, the least recently used models are removed, if that is enough
+    --capacity BYTES           what the directory may use (default: all of its volume)
+    --keep PATH,...            models in models/ that are in use, and stay; those that were used in the 10 minutes
+    --listed-at SECONDS        before these were listed (default: now; in seconds since 1970) stay, too
 
 addresses:
   hf://owner/name[:revision]   a repository of the hub at HF_ENDPOINT (default: huggingface.co), at a branch, tag or
                                commit; hf://owner/name@revision means the same
+  ms://owner/name[:revision]   a repository of ModelScope, or of a mirror at MODELSCOPE_ENDPOINT
   s3://bucket/path             objects below a path, or an archive
   gs://bucket/path             the same in Google Cloud Storage
   az://container/path          the same in Azure; or https://ACCOUNT.blob.core.windows.net/container/path
   https://host/name.tar.gz     an archive (tar, tar.gz, tar.zst, zip), or a single file; #sha256=DIGEST verifies it
+  oci://registry/repository[:tag|@sha256:DIGEST]
+                               an OCI artifact (a layer is a file), or an image with the model in /models
   pvc://claim/path             a directory below /pvc/claim, where the claim is mounted
   file:///path                 a local directory
 
 environment:
   HF_ENDPOINT, HF_TOKEN        URL of the hub, and the token for it
+  HF_TOKEN_PATH                a file with that token, which is used instead of HF_TOKEN
   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, AWS_SKIP_SIGNATURE=true
   GOOGLE_SERVICE_ACCOUNT_KEY, GOOGLE_SKIP_SIGNATURE=true
   AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_KEY, AZURE_SKIP_SIGNATURE=true
   HTTP_AUTHORIZATION           the Authorization header for https://, such as Bearer TOKEN
+  MODELSCOPE_ENDPOINT, MODELSCOPE_API_TOKEN
+  OCI_USERNAME, OCI_PASSWORD   credentials for a registry; or OCI_AUTH_CONFIG, the text of a Docker config.json
+  OCI_INSECURE=true            use http:// for a registry
   HTTPS_PROXY, NO_PROXY        as for other programs
   CA_CERTIFICATES              certificates that are trusted, besides the system's, as text (PEM)
   ARCHIVE_MAX_FILES, ARCHIVE_MAX_SIZE, ARCHIVE_MAX_RATIO
@@ -57,18 +73,30 @@ examples:
   embedding-storage fetch https://host/minilm.tar.gz#sha256=... ./minilm
   embedding-storage fetch --verify hf://sentence-transformers/all-MiniLM-L6-v2 ./minilm
   embedding-storage resolve hf://sentence-transformers/all-MiniLM-L6-v2
+  embedding-storage cache --capacity=20000000000 hf://sentence-transformers/all-MiniLM-L6-v2 ~/models
 """
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command in `command`, which is None for KServe's interface, and its arguments. Exits for wrong ones."""
-    command = argv[0] if argv[:1] in (["fetch"], ["resolve"]) else None
-    parser = _Parser(prog="embedding-storage", usage=_USAGE, epilog=_HELP, formatter_class=_RAW, add_help=True)
-    parser.description = "Download a model into a directory."
+    command = argv[0] if argv and argv[0] in _COMMANDS else None
+    parser = _Parser(
+        prog="embedding-storage",
+        usage=_USAGE,
+        description="Download models.",
+        epilog=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.set_defaults(command=command)
     parser.add_argument("uri", metavar="URI", help="address of the model")
     if command != "resolve":
         parser.add_argument("directory", metavar="DIRECTORY", type=_absolute, help="target directory")
+    if command == "cache":
+        parser.add_argument("--capacity", metavar="BYTES", type=_size, help=argparse.SUPPRESS)
+        parser.add_argument("--keep", metavar="PATH,...", type=_names, default=frozenset(), help=argparse.SUPPRESS)
+        parser.add_argument("--listed-at", metavar="SECONDS", type=float, help=argparse.SUPPRESS)
+    elif command != "resolve":
         parser.add_argument(
             "--verify", action="store_true", help="read all files again, and compare them with their digests"
         )
@@ -82,8 +110,15 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{failed}\n")
 
 
-_RAW = argparse.RawDescriptionHelpFormatter
-
-
 def _absolute(directory: str) -> Path:
     return Path(directory).absolute()
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(filter(None, text.split(",")))
+
+
+def _size(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of bytes")
+    return int(text)

@@ -1,8 +1,9 @@
 """Downloads the files of a listing to a temporary directory, and puts the note with their digests beside them."""
 
 import errno
+import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +15,12 @@ from embedding_runtime.git_lfs import pointer_problem
 from embedding_runtime.storage.archive import BadArchive, Limits, model_members, unpack
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.journal import Journal, plan_of
+from embedding_runtime.storage.layers import unpack_layers
 from embedding_runtime.storage.log import Log
 from embedding_runtime.storage.note import read_note, write_note
 from embedding_runtime.storage.progress import Meter, megabytes, progress
 from embedding_runtime.storage.retries import Retries
-from embedding_runtime.storage.selection import archive_of, select, select_files
+from embedding_runtime.storage.selection import is_packed, select, select_files
 from embedding_runtime.storage.source import Listing, RemoteFile, Source
 from embedding_runtime.storage.transfer import Transfer, missing_bytes
 
@@ -36,7 +38,7 @@ class Download:
     retries: Retries
     make_room: Callable[[int], None]
     """Make sure that so many bytes fit on the volume. Raises NoModel."""
-    show: Callable[[Meter], None] = lambda _: None
+    show: Callable[[Meter], None]
     """Gets the meter of each transfer."""
     _began: float = field(default_factory=monotonic, init=False)
     _sha256: dict[str, str] = field(default_factory=dict, init=False)
@@ -51,9 +53,9 @@ class Download:
     def run(self, listing: Listing, limits: Limits, *, with_code: bool) -> None:
         """Download the model. Raises NoModel, and OSError of the disk."""
         files = select_files(self.uri, listing)
-        if (archive := archive_of(listing)) is not None:
-            self._get(listing, files, self.staging / "archive")
-            self._sha256 = self._unpack(self.staging / "archive" / archive, limits)
+        if is_packed(listing):
+            digests = self._get(listing, files, self.staging / "archive")
+            self._sha256 = self._unpack(files, digests, listing.place, limits)
         else:
             self._sha256 = self._get(listing, files, self._into)
         self._refuse_pointers(listing.place)
@@ -77,8 +79,10 @@ class Download:
             if journal.is_new:
                 shutil.rmtree(into, ignore_errors=True)
             into.mkdir(exist_ok=True)
-            at_commit = f" at commit {listing.version}" if listing.version else ""
-            return self._transfer(self.source, files, into, f"of {self.uri}{at_commit}", journal)
+            what = f"of {self.uri}"
+            if listing.version is not None:
+                what += f" at {'' if ':' in listing.version else 'commit '}{listing.version}"
+            return self._transfer(self.source, files, into, what, journal)
 
     def _transfer(
         self, source: Source, files: Collection[RemoteFile], into: Path, what: str, journal: Journal
@@ -100,22 +104,28 @@ class Download:
             return progress(lambda: self.log.redraw(meter.bar()), seconds=0.2)
         return progress(lambda: self.log.say(str(meter)))
 
-    def _unpack(self, archive: Path, limits: Limits) -> dict[str, str]:
-        """Unpack a model, which may be the archive's only directory. Returns the SHA-256 of its files by path."""
-        unpacked = self.staging / "unpacked"
+    def _unpack(
+        self, files: Sequence[RemoteFile], sha256: Mapping[str, str], place: str, limits: Limits
+    ) -> dict[str, str]:
+        """Unpack a model: an archive, or layers. Returns the SHA-256 of its files by path."""
+        directory, unpacked = self.staging / "archive", self.staging / "unpacked"
         shutil.rmtree(unpacked, ignore_errors=True)
         try:
-            found = unpack(archive, unpacked, limits)
+            if any(file.is_layer for file in files):
+                found = unpack_layers(directory, files, sha256, unpacked, limits)
+            else:
+                place = files[0].path
+                digests = unpack(directory / place, unpacked, limits)
+                found = {path: (unpacked / path, digest) for path, digest in digests.items()}
         except BadArchive as error:
-            message = f"{self.source.about}{archive.name} {error}"
-            raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, message) from error
+            raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self.source.about}{error}") from error
         members = model_members(found)
-        chosen = select(self.uri, members, archive.name)
+        chosen = select(self.uri, members, place)
         shutil.rmtree(self._into)
         for path in chosen:
             (self._into / path).parent.mkdir(parents=True, exist_ok=True)
-            (unpacked / members[path]).rename(self._into / path)
-        return {path: found[members[path]] for path in chosen}
+            found[members[path]][0].rename(self._into / path)
+        return {path: found[members[path]][1] for path in chosen}
 
     def _refuse_pointers(self, place: str) -> None:
         """Raises NoModel for a Git LFS pointer."""
@@ -178,7 +188,9 @@ def errors_of_the_disk(uri: ModelUri, directory: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             verdict, what = DownloadVerdict.INSUFFICIENT_STORAGE, f"the disk is full ({error}); enlarge the volume"
         else:
-            verdict, what = DownloadVerdict.DOWNLOAD_FAILED, f"cannot write: {error}"
+            is_forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+            remedy = f"; make the volume writable for user {os.getuid()}" if is_forbidden else ""
+            verdict, what = DownloadVerdict.DOWNLOAD_FAILED, f"cannot write: {error}{remedy}"
         raise NoModel(verdict, f"{uri}: {directory}: {what}") from error
 
 

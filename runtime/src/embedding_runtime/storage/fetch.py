@@ -10,6 +10,7 @@ from embedding_runtime.storage.archive import Limits
 from embedding_runtime.storage.download import Download, check_free_space, errors_of_the_disk
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.log import Log
+from embedding_runtime.storage.progress_server import progress_server
 from embedding_runtime.storage.retries import Retries
 from embedding_runtime.storage.selection import trusts_code
 from embedding_runtime.storage.sources import open_source
@@ -29,9 +30,13 @@ def fetch(text: str, directory: Path, environ: Mapping[str, str], log: Log, retr
         return
     limits, retries = limits_of(uri, environ), retries or Retries(log.say)
     with errors_of_the_disk(uri, directory):
-        with staged(directory) as staging, closing(open_source(uri, environ)) as source:
+        with (
+            progress_server(environ, log.say) as show,
+            staged(directory) as staging,
+            closing(open_source(uri, environ)) as source,
+        ):
             make_room = partial(check_free_space, staging, source.about)
-            download = Download(uri, source, staging, log, retries, make_room)
+            download = Download(uri, source, staging, log, retries, make_room, show)
             download.run(retries.run(source.list, source), limits, with_code=trusts_code(environ))
         log.say(download.summary(directory))
 

@@ -10,14 +10,16 @@ from http import HTTPStatus
 import httpx2
 
 from embedding_runtime.storage.errors import Interrupted
+from embedding_runtime.storage.source import RemoteFile
 
-__all__ = ["Refused", "new_client", "read_range", "request"]
+__all__ = ["Refused", "new_client", "read_all", "read_range", "request"]
 
 _TIMEOUT = httpx2.Timeout(30, connect=20)
 """Seconds without a byte; proxies and certificate authorities come from the environment, as for other programs."""
 
 _MAY_PASS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _LONGEST_MESSAGE = 1000
+_LONGEST_LISTING = 32 << 20
 
 
 class Refused(Exception):
@@ -28,7 +30,7 @@ class Refused(Exception):
         self.status, self.words, self.headers = status, words, headers
 
 
-def new_client(authorities: str | None, authorization: str | None) -> httpx2.Client:
+def new_client(authorities: str | None, authorization: str | None, auth: httpx2.Auth | None = None) -> httpx2.Client:
     """A client for several threads. A redirect to another host gets no Authorization header.
 
     `authorities`: certificates that are trusted besides the system's.
@@ -39,7 +41,7 @@ def new_client(authorities: str | None, authorization: str | None) -> httpx2.Cli
     context = ssl.create_default_context()
     if authorities is not None:
         context.load_verify_locations(cadata=authorities)
-    return httpx2.Client(headers=headers, timeout=_TIMEOUT, follow_redirects=True, verify=context)
+    return httpx2.Client(headers=headers, timeout=_TIMEOUT, follow_redirects=True, verify=context, auth=auth)
 
 
 @contextmanager
@@ -64,35 +66,46 @@ def request(
         raise Interrupted(f"the connection failed ({error or type(error).__name__})") from error
 
 
-def read_range(
-    client: httpx2.Client, url: str, start: int, stop: int, etag: str | None = None
-) -> Generator[bytes, None, None]:
+def read_range(client: httpx2.Client, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
     """The bytes of a file from `start`; the server decides whether it stops at `stop`. Raises Interrupted, Refused.
 
-    A file that ends before `start` has none. `etag`: of the version that is expected.
+    A file that ends before `start` has none.
     """
     try:
-        yield from _read_range(client, url, start, stop, etag)
+        yield from _read_range(client, file, start, stop)
     except Refused as error:
         if error.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
 
 
-def _read_range(
-    client: httpx2.Client, url: str, start: int, stop: int, etag: str | None
-) -> Generator[bytes, None, None]:
-    with request(client, url, {"Range": f"bytes={start}-{stop - 1}"}) as response:
+def _read_range(client: httpx2.Client, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
+    with request(client, file.location, {"Range": f"bytes={start}-{stop - 1}"}) as response:
         found = response.headers.get("ETag")
-        if etag is not None and found is not None and found != etag:
+        if file.etag is not None and found is not None and found != file.etag:
             raise Refused(HTTPStatus.PRECONDITION_FAILED, "the file changed while it was downloaded", response.headers)
         is_partial = response.status_code == HTTPStatus.PARTIAL_CONTENT
-        if is_partial and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise Interrupted(f"asked for bytes {start}-{stop - 1}, got {response.headers.get('Content-Range')}")
+        sent_range = response.headers.get("Content-Range", "")
+        if is_partial and not sent_range.startswith(f"bytes {start}-"):
+            raise Interrupted(f"asked for bytes {start}-{stop - 1}, got {sent_range}")
+        size = sent_range.rpartition("/")[2] if is_partial else response.headers.get("Content-Length", "")
+        if size.isdecimal() and int(size) > file.size:  # a shorter one is told by its end
+            words = f"{file.path} has {size} bytes there, but {file.size} are listed"
+            raise Refused(HTTPStatus.PRECONDITION_FAILED, words, response.headers)
         skip = 0 if is_partial else start
         for chunk in response.iter_raw():
             if skip < len(chunk):
                 yield chunk[skip:]
             skip = max(skip - len(chunk), 0)
+
+
+def read_all(response: httpx2.Response, most: int = _LONGEST_LISTING) -> bytes:
+    """The whole body. Raises ValueError if it is longer than a listing of files can be."""
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > most:
+            raise ValueError(f"a response of more than {most} bytes")
+    return bytes(body)
 
 
 def _seconds(retry_after: str) -> float | None:

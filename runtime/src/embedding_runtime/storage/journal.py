@@ -3,10 +3,10 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
-from embedding_runtime.storage.source import Listing, RemoteFile
+from embedding_runtime.storage.source import Listing, RemoteFile, versions_of
 
 __all__ = ["Journal", "plan_of"]
 
@@ -65,10 +65,12 @@ class Journal:
             self._spans.pop(name, None)
 
 
-def plan_of(uri: str, listing: Listing, files: Iterable[RemoteFile]) -> str:
-    """Identifies a download: the versions of its files, and the boot of the machine, since data that was not synced is
-    lost with it.
+def plan_of(uri: str, listing: Listing, files: Collection[RemoteFile]) -> str:
+    """Identifies a download: the versions of its files, and the boot of the machine if a file has no digest.
+
+    Data that was not synced is lost when a machine ends: a digest shows it, and so another machine may resume, too.
     """
-    boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
-    facts = [[file.path, file.size, file.location, str(file.digest), file.etag] for file in files]
-    return hashlib.sha256(json.dumps([uri, listing.version, boot, facts]).encode()).hexdigest()
+    is_verified = all(file.digest is not None for file in files)
+    boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() and not is_verified else ""
+    facts = [uri, listing.version, boot, versions_of(files)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -1,8 +1,13 @@
 """A log on stderr that removes secrets, with a line at the end that changes if stderr is a terminal."""
 
+import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
+
+from embedding_runtime.contract import TOKEN_PATH_VARIABLE
 
 __all__ = ["Log", "secrets_in"]
 
@@ -39,14 +44,20 @@ _SECRETS = (
     "AZURE_STORAGE_SAS_TOKEN",
     "AZURE_STORAGE_TOKEN",
     "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "MODELSCOPE_API_TOKEN",
+    "OCI_PASSWORD",
 )
+_DOCKER_SECRET = re.compile(r'"(?:auth|password|identitytoken|registrytoken)"\s*:\s*"([^"]+)"')
 
 
 def secrets_in(environ: Mapping[str, str], uri: str = "") -> list[str]:
     """The secrets: tokens and keys of sources, and credentials in URLs, of which a query may be a signature."""
     secrets = [environ.get(name, "").strip() for name in _SECRETS]
+    with suppress(OSError, UnicodeDecodeError):  # `token` says why it cannot be read, if the source wants it
+        secrets.append(Path(environ.get(TOKEN_PATH_VARIABLE, "")).read_text().strip())
     secrets.append(environ.get("HTTP_AUTHORIZATION", "").strip().rpartition(" ")[2])
-    for url in (environ.get("HF_ENDPOINT", ""), uri):
+    secrets += _DOCKER_SECRET.findall(environ.get("OCI_AUTH_CONFIG", ""))
+    for url in (environ.get("HF_ENDPOINT", ""), environ.get("MODELSCOPE_ENDPOINT", ""), uri):
         credentials, at, _ = urlsplit(url).netloc.rpartition("@")
         secrets += [credentials + at, urlsplit(url).query]
     return [secret for secret in secrets if secret]

@@ -1,9 +1,10 @@
 """Checks names of files from elsewhere: none leads out of the directory, no two are in each other's way. Pure."""
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["bad_name", "bad_names"]
+__all__ = ["bad_name", "bad_names", "clash"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST, _LONGEST_PART, _DEEPEST = 1024, 255, 32
@@ -41,4 +42,14 @@ def bad_names(paths: Iterable[str]) -> str | None:
         directories.update("/".join(parts[:length]) for length in range(1, len(parts)))
     if both := sorted(files & directories):
         return f"{both[0]!r} is a file and a directory"
+    return None
+
+
+def clash(paths: Iterable[str]) -> str | None:
+    """What is wrong with files that are written together, if some are one file where case does not count."""
+    written: dict[str, str] = {}
+    for path in paths:
+        other = written.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
+        if other != path:
+            return f"{other!r} and {path!r} are one file where case does not count"
     return None

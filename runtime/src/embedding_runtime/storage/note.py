@@ -9,7 +9,7 @@ from typing import Any
 from embedding_runtime.contract import MODEL_NOTE, DownloadVerdict
 from embedding_runtime.storage.errors import NoModel
 
-__all__ = ["read_note", "verify", "write_note"]
+__all__ = ["is_whole", "read_note", "verify", "write_note"]
 
 
 def read_note(directory: Path) -> dict[str, Any]:
@@ -29,6 +29,15 @@ def write_note(directory: Path, origin: Mapping[str, Any], sha256: Mapping[str, 
         if path != MODEL_NOTE
     }
     (directory / MODEL_NOTE).write_text(json.dumps({**origin, "files": files}, indent=1))
+
+
+def is_whole(directory: Path) -> bool:
+    """Whether all files that the note lists are there, in their sizes."""
+    files = read_note(directory).get("files") or {}
+    try:
+        return len(files) > 0 and all((directory / path).stat().st_size == each["size"] for path, each in files.items())
+    except (AttributeError, FileNotFoundError, KeyError, NotADirectoryError, TypeError):  # the note may be anything
+        return False
 
 
 def verify(directory: Path) -> str:

@@ -9,7 +9,7 @@ from embedding_runtime.storage.log import Log
 from embedding_runtime.storage.progress import megabytes
 from embedding_runtime.storage.report import is_weights
 from embedding_runtime.storage.retries import Retries
-from embedding_runtime.storage.selection import archive_of, select_files
+from embedding_runtime.storage.selection import is_packed, select_files
 from embedding_runtime.storage.sources import open_source
 
 __all__ = ["resolve"]
@@ -27,7 +27,9 @@ def resolve(
         listing = retries.run(source.list, source)
     files = select_files(uri, listing)
     weights = sum(file.size for file in files if is_weights(file.path))
-    version = f"commit {listing.version}" if listing.version else "no version"
-    content = "an archive" if archive_of(listing) else f"{megabytes(weights)} of them weights"
+    version = listing.version or "no version"
+    if listing.version is not None and ":" not in listing.version:
+        version = f"commit {version}"
+    content = "packed" if is_packed(listing) else f"{megabytes(weights)} of them weights"
     show(f"{uri}: {version}, {len(files)} files, {megabytes(sum(file.size for file in files))}, {content}")
     return DownloadedModel(revision=listing.version, weights_bytes=weights)

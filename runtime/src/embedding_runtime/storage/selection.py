@@ -7,10 +7,10 @@ from pathlib import PurePosixPath
 from embedding_runtime.contract import CODE_VARIABLE, DownloadVerdict, HttpUri, ModelUri
 from embedding_runtime.storage.archive import is_archive
 from embedding_runtime.storage.errors import NoModel
-from embedding_runtime.storage.names import bad_names
+from embedding_runtime.storage.names import bad_names, clash
 from embedding_runtime.storage.source import Listing, RemoteFile
 
-__all__ = ["archive_of", "is_model", "select", "select_files", "trusts_code", "wanted"]
+__all__ = ["is_model", "is_packed", "select", "select_files", "trusts_code", "wanted"]
 
 _OTHER_RUNTIMES = frozenset({"onnx", "openvino", "coreml", "tflite"})
 """Directories with the weights in formats that no backend reads."""
@@ -28,31 +28,48 @@ _TOKEN_HEADS = frozenset({"sparse_linear.pt", "colbert_linear.pt"})
 
 
 def select_files(uri: ModelUri, listing: Listing) -> list[RemoteFile]:
-    """The files to download, in order: an archive, a single file of a web server, or what a backend reads.
+    """The files to download, in order: an archive, layers, a single file of a web server, or what a backend reads.
 
     Raises NoModel.
     """
-    if (problem := bad_names(listing.files)) is not None:
+    if (problem := _problem(listing)) is not None:
         raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{uri}: {problem}: nothing was downloaded")
-    if archive_of(listing) is not None or isinstance(uri, HttpUri):
+    if is_packed(listing) or isinstance(uri, HttpUri):
         return list(listing.files.values())
     return [listing.files[path] for path in select(uri, listing.files, listing.place)]
 
 
-def archive_of(listing: Listing) -> str | None:
-    """The path of the archive, if the listing is one."""
-    return next((path for path in listing.files if len(listing.files) == 1 and is_archive(path)), None)
+def is_packed(listing: Listing) -> bool:
+    """Whether the files of the model are in an archive, or in layers of an image."""
+    files = listing.files.values()
+    return any(file.is_layer for file in files) or (len(files) == 1 and all(is_archive(file.path) for file in files))
 
 
 def select(uri: ModelUri, paths: Iterable[str], place: str) -> list[str]:
     """The files that a backend reads. `place`: where they are, for messages. Raises NoModel."""
     chosen = wanted(paths)
+    if (problem := clash(chosen)) is not None:
+        raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{uri}: {problem}")
     if not is_model(chosen):
         raise NoModel(
             DownloadVerdict.MODEL_NOT_FOUND,
             f"{uri} is not a model: {place} has neither config.json nor modules.json",
         )
     return chosen
+
+
+def _problem(listing: Listing) -> str | None:
+    """What is wrong with a listing that may be hostile, if so."""
+    if len(listing.files) > _MOST_FILES:
+        return f"{len(listing.files)} files are listed, and at most {_MOST_FILES} are downloaded"
+    for path, file in listing.files.items():
+        if not 0 <= file.size <= _LARGEST_FILE:
+            return f"{path[:200]!r} is listed with {file.size} bytes"
+    return bad_names(listing.files)
+
+
+_MOST_FILES = 100_000
+_LARGEST_FILE = 1 << 50
 
 
 def wanted(paths: Iterable[str]) -> list[str]:

@@ -4,11 +4,11 @@ Everything else is done once, for all sources: retries, parallel and resumed tra
 the selection, the free space and the target directory (`fetch`). A source is one module in `sources/`.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-__all__ = ["Digest", "Listing", "RemoteFile", "Source"]
+__all__ = ["Digest", "Listing", "RemoteFile", "Source", "by_path", "versions_of"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class RemoteFile:
     """Identifies the version of a file that has no digest: the source refuses to read another one."""
     has_ranges: bool = True
     """False: the source can only read the file from its beginning."""
+    is_layer: bool = False
+    """A tar whose files belong to the model, over those of the files before it: a layer of a container image."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,23 @@ class Listing:
     files: Mapping[str, RemoteFile]
     """By path."""
     version: str | None
-    """The commit; None if the source has none."""
+    """The commit, or a digest with its algorithm; None if the source has none."""
     place: str
     """Where the files are, for messages: a directory, a repository at a hub."""
+
+
+def by_path(files: Iterable[RemoteFile]) -> dict[str, RemoteFile]:
+    """Files by path. Raises ValueError if two have the same one."""
+    found: dict[str, RemoteFile] = {}
+    for file in files:
+        if found.setdefault(file.path, file) is not file:
+            raise ValueError(f"{file.path!r} is listed twice")
+    return found
+
+
+def versions_of(files: Iterable[RemoteFile]) -> list[list[object]]:
+    """What tells versions of files apart, for JSON."""
+    return [[file.path, file.size, file.location, str(file.digest), file.etag] for file in files]
 
 
 class Source(Protocol):

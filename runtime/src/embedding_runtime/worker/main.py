@@ -26,7 +26,7 @@ from embedding_runtime.contract import BackendName, Dtype, ServeArgs
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.observability import logs
-from embedding_runtime.protocol.messages import Broken, LoadedModel, Ready, Work
+from embedding_runtime.protocol.messages import VLLM_FAILED, Broken, LoadedModel, Ready, Work
 from embedding_runtime.protocol.rows import are_finite
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import registry
@@ -142,7 +142,7 @@ def _fall_back(argv: Sequence[str], error: Exception, environment: Mapping[str, 
     File descriptors, CPU affinity and niceness stay.
     """
     words = " ".join(str(error).split())
-    reason = words if isinstance(error, ModelRefused) else f"vllm failed: {type(error).__name__}: {words}"
+    reason = words if isinstance(error, ModelRefused) else f"{VLLM_FAILED}: {type(error).__name__}: {words}"
     _log.warning("falling back to huggingface: %s", reason, exc_info=None if isinstance(error, ModelRefused) else error)
     choice = Choice(BackendName.HUGGINGFACE, reason)
     share = {**json.loads(argv[1]), "niceness": 0, "choice": asdict(choice)}

@@ -6,16 +6,18 @@ from typing import Any
 from embedding_operator.constants import INITIALIZER, STORAGE_GROUP
 from embedding_operator.core.build.base import Desired, marked
 from embedding_operator.core.build.templates import render
+from embedding_operator.core.build.token import mount_token
 from embedding_operator.core.merge import merge
-from embedding_operator.core.requirements import TOKEN_VARIABLE
-from embedding_operator.resources.kubernetes import Container, EnvVar, EnvVarSource, KeyRef
+from embedding_operator.resources.kubernetes import Container, KeyRef
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import CACHE_DIR, RETRY_IS_USELESS
+from embedding_runtime.contract import CACHE_DIR, PROGRESS_PORT, PROGRESS_PORT_VARIABLE, RETRY_IS_USELESS
 
 __all__ = ["model_job"]
 
 _RETRIES = 3
 """Pods after the first one, if that fails with what may heal. The Job controller waits 10, 20 and 40 s before them."""
+
+_PROGRESS = {PROGRESS_PORT_VARIABLE: str(PROGRESS_PORT)}
 
 
 def model_job(
@@ -36,7 +38,7 @@ def model_job(
 
     `labels` are those of the Job and of its pods; `owner` is the controller reference. `container`: a storage
     container's; its variables and resources go over the built-in ones, its image and arguments are not used. `env` are
-    further variables, over those of all initializers; it may override both. `token` becomes HF_TOKEN. `claim` is
+    further variables, over those of all initializers; it may override both. `token` becomes a file. `claim` is
     mounted at CACHE_DIR.
     """
     job = render(
@@ -48,7 +50,7 @@ def model_job(
         image=settings.storage_image,
         pull_policy=settings.image_pull_policy,
         command=list(command),
-        env={**dict(sorted(settings.download_env.items())), **(env or {})},
+        env={**dict(sorted(settings.download_env.items())), **(_PROGRESS if claim else {}), **(env or {})},
         claim=claim,
         group=STORAGE_GROUP,
         cache_dir=str(CACHE_DIR),
@@ -59,7 +61,10 @@ def model_job(
     template = job["spec"]["template"]
     template["metadata"] = {"labels": dict(labels)}
     (built_in,) = template["spec"]["containers"]
-    template["spec"]["containers"] = [merge(merge(built_in, _given(container)), _with_token(token))]
+    merged = merge(built_in, _given(container))
+    template["spec"]["containers"] = [merged]
+    if token is not None:
+        mount_token(template["spec"], merged, token)
     return marked(job)
 
 
@@ -67,9 +72,3 @@ def _given(container: Container | None) -> Container:
     if container is None:
         return Container()
     return Container(env=container.env, resources=container.resources)
-
-
-def _with_token(token: KeyRef | None) -> Container:
-    if token is None:
-        return Container()
-    return Container(env=[EnvVar(name=TOKEN_VARIABLE, valueFrom=EnvVarSource(secretKeyRef=token))])

@@ -5,12 +5,22 @@ from typing import Any
 
 from embedding_operator.constants import API_KEYS_FILE, DRAIN_ANNOTATION, INITIALIZER, SERVER
 from embedding_operator.core.build.templates import render
+from embedding_operator.core.build.token import mount_token
 from embedding_operator.core.cache_mounts import MODELS
 from embedding_operator.core.merge import merge
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
 from embedding_operator.resources.kubernetes import Container, EnvVar, EnvVarSource, KeyRef
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import CODE_VARIABLE, DRAIN_FILE, MODEL_DIR, PVC_ROOT, HuggingFaceUri, PvcUri
+from embedding_runtime.contract import (
+    CODE_VARIABLE,
+    DRAIN_FILE,
+    MODEL_DIR,
+    PROGRESS_PORT,
+    PROGRESS_PORT_VARIABLE,
+    PVC_ROOT,
+    HuggingFaceUri,
+    PvcUri,
+)
 
 __all__ = ["hub_variables", "own_token", "pod_template"]
 
@@ -44,6 +54,9 @@ def pod_template(resolved: ResolvedService, settings: Settings) -> dict[str, Any
     )
     server = next(each for each in template["spec"]["containers"] if each["name"] == SERVER)
     server["args"] = ["serve", *resolved.serve.to_argv()]
+    if (key := own_token(resolved)) is not None and resolved.fetcher.is_ours and not cached:
+        (initializer,) = template["spec"]["initContainers"]
+        mount_token(template["spec"], initializer, key)
     return template
 
 
@@ -58,7 +71,11 @@ def _initializer(resolved: ResolvedService, settings: Settings) -> dict[str, Any
         uri=resolved.pinned_uri,
         model_dir=str(MODEL_DIR),
         model_volume=str(MODEL_DIR.parent),
-        env={**dict(sorted(settings.download_env.items())), **hub_variables(resolved, settings)},
+        env={
+            **dict(sorted(settings.download_env.items())),
+            PROGRESS_PORT_VARIABLE: str(PROGRESS_PORT),
+            **hub_variables(resolved, settings),
+        },
         claim=claim,
         claim_dir=str(PVC_ROOT / claim) if claim else None,
     )
@@ -79,8 +96,9 @@ def own_token(resolved: ResolvedService) -> KeyRef | None:
 
 
 def _token(resolved: ResolvedService) -> Container:
+    """For an image that is not ours, which does not know of files."""
     key = own_token(resolved)
-    if key is None:
+    if key is None or resolved.fetcher.is_ours:
         return Container()
     return Container(env=[EnvVar(name=TOKEN_VARIABLE, valueFrom=EnvVarSource(secretKeyRef=key))])
 

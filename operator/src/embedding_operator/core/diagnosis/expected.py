@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from embedding_operator.constants import INITIALIZER, SERVER, TEMPLATE_ANNOTATION
+from embedding_operator.core.downloads import Download
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
@@ -53,6 +54,12 @@ class ExpectedPod:
             words = f"A Job is downloading {uri} into the cache, PersistentVolumeClaim {claim}."
             progress = Finding(Reason.DOWNLOADING, words)
         return cls(resolved, container, container, template="", progress=progress, is_job=True)
+
+    def progress_at(self, download: Download | None) -> Finding:
+        """The same with what the pods report."""
+        if download is None:
+            return self.progress
+        return Finding(self.progress.reason, f"{self.progress.message.rstrip('.')}: {download}.")
 
     @property
     def resources_field(self) -> str:

@@ -7,7 +7,16 @@ module is imported only for a URI of its kind.
 import importlib
 from collections.abc import Mapping
 
-from embedding_runtime.contract import FileUri, HttpUri, HuggingFaceUri, ModelUri, ObjectStoreUri, PvcUri
+from embedding_runtime.contract import (
+    FileUri,
+    HttpUri,
+    HuggingFaceUri,
+    ModelScopeUri,
+    ModelUri,
+    ObjectStoreUri,
+    OciUri,
+    PvcUri,
+)
 from embedding_runtime.storage.source import Source
 
 __all__ = ["open_source"]
@@ -16,7 +25,9 @@ _MODULES: Mapping[type[ModelUri], str] = {
     FileUri: "local",
     HttpUri: "http",
     HuggingFaceUri: "hugging_face",
+    ModelScopeUri: "modelscope",
     ObjectStoreUri: "object_store",
+    OciUri: "oci",
     PvcUri: "local",
 }
 

@@ -54,7 +54,7 @@ class HttpSource:
 
     def read(self, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
         try:
-            yield from read_range(self._client, file.location, start, stop, file.etag)
+            yield from read_range(self._client, file, start, stop)
         except Refused as error:
             raise self._no_model(error) from error
 

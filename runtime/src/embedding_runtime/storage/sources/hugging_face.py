@@ -10,8 +10,9 @@ from urllib.parse import quote, urlsplit
 from embedding_runtime.contract import DownloadVerdict, HuggingFaceUri
 from embedding_runtime.storage.authorities import certificate_authorities
 from embedding_runtime.storage.errors import NoModel
-from embedding_runtime.storage.http import Refused, new_client, read_range, request
-from embedding_runtime.storage.source import Digest, Listing, RemoteFile
+from embedding_runtime.storage.http import Refused, new_client, read_all, read_range, request
+from embedding_runtime.storage.source import Digest, Listing, RemoteFile, by_path
+from embedding_runtime.storage.token import VARIABLE, read_token
 
 __all__ = ["Hub", "HubSource", "open_source"]
 
@@ -24,26 +25,22 @@ class Hub:
 
     endpoint: str
     token: str | None = field(repr=False)
+    token_place: str = VARIABLE
+    """Where the token is or would be, for messages."""
     authorities: str | None = None
     """Certificates that are trusted besides the system's."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
-        """Read HF_ENDPOINT and HF_TOKEN; empty means not set. Raises NoModel for invalid values."""
+        """Read HF_ENDPOINT and the token; empty means not set. Raises NoModel for invalid values."""
         endpoint = (environ.get("HF_ENDPOINT") or _PUBLIC).rstrip("/")
         url = urlsplit(endpoint)
         if url.scheme not in ("http", "https") or not url.netloc:
             raise NoModel(
                 DownloadVerdict.DOWNLOAD_FAILED, f"HF_ENDPOINT={endpoint} is not a URL of a hub: use https://host"
             )
-        token = environ.get("HF_TOKEN", "").strip()  # a Secret created from a file may end with a newline
-        if not all("!" <= letter <= "~" for letter in token):
-            # Checked here, because the client's error would contain the token.
-            raise NoModel(
-                DownloadVerdict.MODEL_UNAUTHORIZED,
-                "HF_TOKEN has a character that is not valid in a token: copy the token again",
-            )
-        return cls(endpoint, token or None, certificate_authorities(environ))
+        token, place = read_token(environ)
+        return cls(endpoint, token, place, certificate_authorities(environ))
 
 
 def open_source(uri: HuggingFaceUri, environ: Mapping[str, str]) -> "HubSource":
@@ -65,7 +62,7 @@ class HubSource:
         url = f"{self.hub.endpoint}/api/models/{self.repo_id}{revision}"
         try:
             with request(self._client, url, params={"blobs": "true"}) as response:
-                return self._listing(json.loads(response.read()))
+                return self._listing(json.loads(read_all(response)))
         except Refused as error:
             raise self._no_model(error) from error
         except (ValueError, KeyError, TypeError) as error:
@@ -77,7 +74,7 @@ class HubSource:
 
     def read(self, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
         try:
-            yield from read_range(self._client, file.location, start, stop)
+            yield from read_range(self._client, file, start, stop)
         except Refused as error:
             raise self._no_model(error) from error
 
@@ -87,17 +84,18 @@ class HubSource:
     def _listing(self, info: Mapping[str, Any]) -> Listing:
         commit = str(info["sha"])
         root = f"{self.hub.endpoint}/{self.repo_id}/resolve/{quote(commit, safe='')}"
-        files = {
-            path: RemoteFile(path, int(each["size"]), f"{root}/{quote(path)}", _digest(each))
+        files = (
+            RemoteFile(path, int(each["size"]), f"{root}/{quote(path)}", _digest(each))
             for each in info["siblings"]
             if (path := str(each["rfilename"]))
-        }
-        return Listing(files, commit, f"{self.repo_id} at {self.hub.endpoint}")
+        )
+        return Listing(by_path(files), commit, f"{self.repo_id} at {self.hub.endpoint}")
 
     def _no_model(self, error: Refused) -> NoModel:
         """The verdict on an answer of the hub."""
         repo, endpoint, token = self.repo_id, self.hub.endpoint, self.hub.token
-        asked = "with the token in HF_TOKEN" if token else "without a token"
+        place = self.hub.token_place
+        asked = f"with the token in {place}" if token else "without a token"
         code = error.headers.get("X-Error-Code")
         denied = error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
         verdict, words = DownloadVerdict.DOWNLOAD_FAILED, f"{endpoint}: {error}"
@@ -114,9 +112,9 @@ class HubSource:
             # A hub does not reveal which repositories exist. Whether one is private or missing, it answers 401 without
             # a token and 404 with a token that has no access.
             maybe = (
-                "it is private and the token in HF_TOKEN has no access"
+                f"it is private and the token in {place} has no access"
                 if token
-                else "it is private and HF_TOKEN is not set"
+                else f"it is private and {place} is {'not set' if place == VARIABLE else 'empty'}"
             )
             verdict = DownloadVerdict.MODEL_NOT_FOUND
             words = f"{endpoint} has no repository {repo}, or {maybe}: check the name and the token"

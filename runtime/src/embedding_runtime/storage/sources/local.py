@@ -4,7 +4,7 @@ Symbolic links are followed, since a Hugging Face cache consists of them.
 """
 
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 from embedding_runtime.contract import PVC_ROOT, DownloadVerdict, FileUri, PvcUri
@@ -34,7 +34,7 @@ class LocalSource:
             what = "is not a directory" if directory.exists() else "does not exist"
             raise NoModel(DownloadVerdict.MODEL_NOT_FOUND, f"{self.about}{directory} {what}")
         try:
-            files = {path: RemoteFile(path, size, str(directory / path)) for path, size in _files(directory)}
+            files = {file.path: file for file in _files(directory)}
         except OSError as error:
             raise self._cannot_read(error) from error
         return Listing(files, None, str(directory))
@@ -56,14 +56,12 @@ class LocalSource:
         return NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self._uri} cannot be copied: {error}")
 
 
-def _files(directory: Path) -> list[tuple[str, int]]:
-    """Relative paths and sizes of all files, sorted."""
+def _files(directory: Path) -> Iterator[RemoteFile]:
+    """All files, sorted. The time of its last change tells versions of a file apart."""
 
     def fail(error: OSError) -> None:
         raise error
 
-    return sorted(
-        ((Path(folder) / name).relative_to(directory).as_posix(), (Path(folder) / name).stat().st_size)
-        for folder, _, names in os.walk(directory, onerror=fail)
-        for name in names
-    )
+    for file in sorted(Path(folder) / name for folder, _, names in os.walk(directory, onerror=fail) for name in names):
+        stat = file.stat()
+        yield RemoteFile(file.relative_to(directory).as_posix(), stat.st_size, str(file), etag=str(stat.st_mtime_ns))

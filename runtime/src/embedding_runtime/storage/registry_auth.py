@@ -1,0 +1,134 @@
+"""Authorization at OCI registries: none, basic, or a bearer token, whichever the registry asks for.
+
+https://distribution.github.io/distribution/spec/auth/token/
+"""
+
+import base64
+import ipaddress
+import json
+import re
+import threading
+from collections.abc import Generator, Mapping
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import httpx2
+
+from embedding_runtime.contract import DownloadVerdict
+from embedding_runtime.storage.errors import NoModel
+
+__all__ = ["RegistryAuth", "credentials", "is_loopback"]
+
+_DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
+_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
+
+
+class RegistryAuth(httpx2.Auth):
+    """Answers a registry's challenge, and keeps the answer until it expires. Thread-safe."""
+
+    def __init__(self, about: str, scope: str, basic: str | None, *, allow_http: bool) -> None:
+        """`basic`: the user and the password, as `credentials` returns them."""
+        self._about, self._scope, self._basic, self._allow_http = about, scope, basic, allow_http
+        self._authorization: str | None = None
+        self._lock = threading.Lock()
+
+    def sync_auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        used = self._authorization
+        response = yield _with(request, used)
+        if response.status_code != HTTPStatus.UNAUTHORIZED:
+            return
+        with self._lock:
+            if self._authorization == used:  # no other thread has renewed it
+                challenge = response.headers.get("WWW-Authenticate", "")
+                if "bearer" in challenge.lower():
+                    token = yield self._token_request(dict(_PARAMETER.findall(challenge)))
+                    if not token.is_success:
+                        return
+                    self._authorization = f"Bearer {self._token(token.read())}"
+                elif self._basic is not None:
+                    self._authorization = f"Basic {self._basic}"
+        if self._authorization != used:
+            yield _with(request, self._authorization)
+
+    def _token_request(self, challenge: Mapping[str, str]) -> httpx2.Request:
+        realm = urlsplit(challenge.get("realm", ""))
+        if realm.scheme != "https" and not (realm.scheme == "http" and self._allow_http):
+            words = f"the registry wants a token from {realm.geturl()!r}, which is not https://"
+            raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self._about}{words}; OCI_INSECURE=true allows http://")
+        params = {"scope": challenge.get("scope", self._scope)}
+        if service := challenge.get("service"):
+            params["service"] = service
+        request = httpx2.Request("GET", realm.geturl(), params=params, headers={"User-Agent": "embedding-storage"})
+        return _with(request, f"Basic {self._basic}" if self._basic else None)
+
+    def _token(self, body: bytes) -> str:
+        try:
+            answer = json.loads(body)
+            token = str(answer.get("token") or answer["access_token"])
+        except (ValueError, KeyError, AttributeError) as error:
+            words = "the registry's token server answered with something else than a token"
+            raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self._about}{words}: check the URI") from error
+        if not all("!" <= letter <= "~" for letter in token):
+            words = "the registry's token server answered with a token that is not valid in a header"
+            raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self._about}{words}")
+        return token
+
+
+def credentials(registry: str, environ: Mapping[str, str]) -> str | None:
+    """The user and the password for a registry, as basic authorization has them. Raises NoModel.
+
+    OCI_USERNAME and OCI_PASSWORD, or the registry's entry in OCI_AUTH_CONFIG, the text of a Docker config.json.
+    """
+    user, password = environ.get("OCI_USERNAME", "").strip(), environ.get("OCI_PASSWORD", "").strip()
+    if user or password:
+        if not (user and password):
+            raise _unauthorized("OCI_USERNAME and OCI_PASSWORD must both be set")
+        return _encoded(user, password)
+    text = environ.get("OCI_AUTH_CONFIG", "").strip()
+    if not text:
+        return None
+    try:
+        entry = _entry(json.loads(text)["auths"], registry)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unauthorized("OCI_AUTH_CONFIG is not a Docker config.json with auths") from error
+    if not entry:
+        return None
+    if entry.get("identitytoken"):
+        raise _unauthorized(f"OCI_AUTH_CONFIG has an identity token for {registry}: use a user and a password")
+    if entry.get("username"):
+        return _encoded(str(entry["username"]), str(entry.get("password", "")))
+    encoded = str(entry.get("auth", ""))
+    try:
+        base64.b64decode(encoded, validate=True)
+    except ValueError as error:
+        raise _unauthorized(f"OCI_AUTH_CONFIG has an auth for {registry} that is not base64") from error
+    return encoded or None
+
+
+def is_loopback(registry: str) -> bool:
+    """Whether a registry is on this machine."""
+    host = urlsplit(f"//{registry}").hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _entry(auths: Mapping[str, Mapping[str, str]], registry: str) -> Mapping[str, str]:
+    names = _DOCKER_HUB if registry in _DOCKER_HUB else (registry,)
+    by_host = {key.removeprefix("https://").removeprefix("http://").partition("/")[0]: auths[key] for key in auths}
+    return next((by_host[name] for name in names if name in by_host), {})
+
+
+def _with(request: httpx2.Request, authorization: str | None) -> httpx2.Request:
+    if authorization is not None:
+        request.headers["Authorization"] = authorization
+    return request
+
+
+def _encoded(user: str, password: str) -> str:
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _unauthorized(message: str) -> NoModel:
+    return NoModel(DownloadVerdict.MODEL_UNAUTHORIZED, message)

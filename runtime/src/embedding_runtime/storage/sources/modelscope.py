@@ -1,0 +1,105 @@
+"""ms://: a repository of ModelScope, or of a mirror at MODELSCOPE_ENDPOINT.
+
+The API is that of the official client, modelscope_hub (`_legacy_api.py`): a listing has the size and the SHA-256 of
+each file, but no commit.
+"""
+
+import json
+from collections.abc import Generator, Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from embedding_runtime.contract import DownloadVerdict, ModelScopeUri
+from embedding_runtime.storage.authorities import certificate_authorities
+from embedding_runtime.storage.errors import NoModel
+from embedding_runtime.storage.http import Refused, new_client, read_all, read_range, request
+from embedding_runtime.storage.source import Digest, Listing, RemoteFile, by_path
+
+__all__ = ["ModelScopeSource", "open_source"]
+
+_ENDPOINT, _TOKEN = "MODELSCOPE_ENDPOINT", "MODELSCOPE_API_TOKEN"
+_PUBLIC = "https://www.modelscope.cn"
+_DEFAULT_REVISION = "master"
+_LONGEST_MESSAGE = 200
+_CUT_OFF = 3000
+"""Entries after which ModelScope ends a listing without saying so."""
+
+
+def open_source(uri: ModelScopeUri, environ: Mapping[str, str]) -> "ModelScopeSource":
+    """The source for a URI. Raises NoModel for settings that are not valid."""
+    endpoint = (environ.get(_ENDPOINT) or _PUBLIC).rstrip("/")
+    url = urlsplit(endpoint)
+    if url.scheme not in ("http", "https") or not url.netloc:
+        message = f"{_ENDPOINT}={endpoint} is not a URL of a hub: use https://host"
+        raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, message)
+    token = environ.get(_TOKEN, "").strip()
+    if not all("!" <= letter <= "~" and letter not in ',;"\\' for letter in token):
+        message = f"{_TOKEN} has a character that is not valid in a token: copy the token again"
+        raise NoModel(DownloadVerdict.MODEL_UNAUTHORIZED, message)
+    return ModelScopeSource(uri, endpoint, token or None, certificate_authorities(environ))
+
+
+class ModelScopeSource:
+    """A repository at a branch or tag."""
+
+    def __init__(self, uri: ModelScopeUri, endpoint: str, token: str | None, authorities: str | None) -> None:
+        self.about, self.server = f"{uri}: ", endpoint
+        self._uri, self._has_token = uri, token is not None
+        self._root = f"{endpoint}/api/v1/models/{uri.repo_id}/repo"
+        self._revision = uri.revision or _DEFAULT_REVISION
+        self._client = new_client(authorities, f"Bearer {token}" if token else None)
+        if token:  # some of its services read one, some the other
+            self._client.headers["Cookie"] = f"m_session_id={token}"
+
+    def list(self) -> Listing:
+        try:
+            params = {"Revision": self._revision, "Recursive": "true"}
+            with request(self._client, f"{self._root}/files", params=params) as response:
+                return self._listing(json.loads(read_all(response)))
+        except Refused as error:
+            raise self._no_model(error) from error
+        except (ValueError, KeyError, TypeError) as error:
+            message = f"the response of {self.server} is not from ModelScope ({type(error).__name__}: {error})"
+            raise self._failed(f"{message}: check {_ENDPOINT}") from error
+
+    def read(self, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
+        try:
+            yield from read_range(self._client, file, start, stop)
+        except Refused as error:
+            raise self._no_model(error) from error
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _listing(self, answer: Mapping[str, Any]) -> Listing:
+        """Raises NoModel, Refused, and the errors of an answer of another shape."""
+        if answer["Code"] != HTTPStatus.OK:
+            raise Refused(int(answer["Code"]), str(answer.get("Message"))[:_LONGEST_MESSAGE], {})
+        entries = answer["Data"]["Files"]
+        if len(entries) >= _CUT_OFF:
+            message = f"it has {_CUT_OFF} files or more, and ModelScope lists no more than these"
+            raise self._failed(f"{message}: copy the model to another source")
+        files = by_path(self._file(each) for each in entries if each["Type"] != "tree")
+        return Listing(files, None, f"{self._uri.repo_id} at {self.server}")
+
+    def _file(self, entry: Mapping[str, Any]) -> RemoteFile:
+        path, sha256 = str(entry["Path"]), entry.get("Sha256")
+        digest = Digest("sha256", str(sha256).lower()) if sha256 else None
+        location = f"{self._root}?{urlencode({'Revision': self._revision, 'FilePath': path})}"
+        # Without a digest, nothing would tell that two ranges are of different versions.
+        return RemoteFile(path, int(entry["Size"]), location, digest, has_ranges=digest is not None)
+
+    def _failed(self, message: str) -> NoModel:
+        return NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self.about}{message}")
+
+    def _no_model(self, error: Refused) -> NoModel:
+        verdict, remedy = DownloadVerdict.DOWNLOAD_FAILED, ""
+        asked = f"with the token in {_TOKEN}" if self._has_token else f"without a token ({_TOKEN} is not set)"
+        if error.status == HTTPStatus.NOT_FOUND:
+            verdict = DownloadVerdict.MODEL_NOT_FOUND
+            what = f"{self._uri.repo_id} at revision {self._revision}"
+            remedy = f"; it has no {what}, or it is private and was requested {asked}: check the name and the token"
+        elif error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            verdict, remedy = DownloadVerdict.MODEL_UNAUTHORIZED, f"; it was requested {asked}: check the token"
+        return NoModel(verdict, f"{self.about}{self.server}: {error}{remedy}")

@@ -1,0 +1,256 @@
+"""Registries that want credentials, or have a certificate of a private authority."""
+
+import base64
+import json
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+
+from embedding_runtime.contract import parse_uri
+from embedding_runtime.storage.errors import NoModel
+from embedding_runtime.storage.registry_auth import RegistryAuth, credentials
+from embedding_runtime.storage.sources.oci import OciSource, open_source
+from support.certificates import a_certificate
+from support.initializer import MODEL, download, files_of
+from support.registry import Registry, a_registry, of_file
+
+ARTIFACT = [of_file(name, content) for name, content in MODEL.items()]
+BASIC = base64.b64encode(b"me:hush-hush").decode()
+HASHED = "me:$2b$04$ChTGJrgicpvPePH6gL3B8O0TCDKCr74iDfmDh3ygqrqEI5x2hK..a\n"  # bcrypt
+CREDENTIALS = {"OCI_USERNAME": "me", "OCI_PASSWORD": "hush-hush"}
+
+
+@pytest.fixture(scope="module")
+def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry with basic authorization."""
+    directory = tmp_path_factory.mktemp("basic")
+    (directory / "htpasswd").write_text(HASHED)
+    auth = {"htpasswd": {"realm": "models", "path": str(directory / "htpasswd")}}
+    with a_registry(directory / "registry", auth) as registry:
+        allowed = Registry(registry.port, f"Basic {BASIC}")
+        allowed.push("private", ARTIFACT)
+        yield allowed
+
+
+def test_a_user_and_a_password_are_accepted(private: Registry, tmp_path: Path) -> None:
+    outcome = download(f"oci://{private.host}/private", tmp_path / "models", CREDENTIALS)
+    assert outcome.code == 0, outcome.log
+    assert files_of(tmp_path / "models") == MODEL
+
+
+@pytest.mark.parametrize("key", ["{host}", "https://{host}", "http://{host}/v2/"])
+@pytest.mark.parametrize("entry", [{"auth": BASIC}, {"username": "me", "password": "hush-hush"}])
+def test_so_is_the_config_of_docker(private: Registry, tmp_path: Path, key: str, entry: Mapping[str, str]) -> None:
+    config = {"auths": {"elsewhere.example.com": {"auth": "bm90OnRoaXM="}, key.format(host=private.host): entry}}
+    environ = {"OCI_AUTH_CONFIG": json.dumps(config)}
+    assert download(f"oci://{private.host}/private", tmp_path / "models", environ).code == 0
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({}, "it was asked without credentials: set OCI_USERNAME and OCI_PASSWORD, or OCI_AUTH_CONFIG"),
+        (CREDENTIALS | {"OCI_PASSWORD": "wrong-hush"}, "it was asked with the credentials given"),
+        ({"OCI_AUTH_CONFIG": '{"auths": {"elsewhere": {"auth": "aHVzaA=="}}}'}, "it was asked without credentials"),
+    ],
+)
+def test_who_may_not_read_is_told_what_to_set(
+    private: Registry, tmp_path: Path, environ: Mapping[str, str], words: str
+) -> None:
+    uri = f"oci://{private.host}/private"
+    outcome = download(uri, tmp_path / "models", environ)
+    assert outcome.last_line.startswith(f"ModelUnauthorized: {uri}: http://{private.host}: the server answered 401")
+    assert words in outcome.last_line
+    assert "hush" not in outcome.log
+    assert "retrying" not in outcome.log
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"OCI_USERNAME": "me"}, "OCI_USERNAME and OCI_PASSWORD must both be set"),
+        ({"OCI_AUTH_CONFIG": "hush"}, "OCI_AUTH_CONFIG is not a Docker config.json with auths"),
+        ({"OCI_AUTH_CONFIG": '{"auths": ["hush"]}'}, "OCI_AUTH_CONFIG is not a Docker config.json with auths"),
+        ({"OCI_AUTH_CONFIG": '{"auths": {"r": {"auth": "hush!"}}}'}, "has an auth for r that is not base64"),
+        ({"OCI_AUTH_CONFIG": '{"auths": {"r": {"identitytoken": "hush"}}}'}, "has an identity token for r"),
+    ],
+)
+def test_credentials_that_are_not_valid_are_refused_and_not_shown(environ: Mapping[str, str], words: str) -> None:
+    with pytest.raises(NoModel, match=words) as caught:
+        credentials("r", environ)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["docker.io", "https://index.docker.io/v1/"])
+def test_docker_hub_has_several_names(key: str) -> None:
+    environ = {"OCI_AUTH_CONFIG": json.dumps({"auths": {key: {"auth": BASIC}}})}
+    assert credentials("docker.io", environ) == BASIC
+    source = _source("oci://docker.io/minilm", environ)
+    assert source.server == "https://registry-1.docker.io"
+    source.close()
+
+
+class _TokenServer(HTTPServer):
+    """Gives tokens for a registry to those with the password: JSON Web Tokens that openssl signs."""
+
+    def __init__(self, directory: Path) -> None:
+        self.certificate = a_certificate(directory / "issuer", rsa=True)
+        self.asked: list[Mapping[str, list[str]]] = []
+        super().__init__(("127.0.0.1", 0), _TokenHandler)
+
+    def token(self, scope: str) -> str:
+        kind, name, action = scope.split(":")
+        der = "".join(self.certificate.read_text().split("-----")[2].split())
+        access = [{"type": kind, "name": name, "actions": action.split(",")}]
+        claims = {"iss": "tests", "aud": "registry", "exp": 1 << 32, "nbf": 0, "iat": 0, "access": access}
+        parts = [_base64url(json.dumps(part).encode()) for part in ({"alg": "RS256", "x5c": [der]}, claims)]
+        signed = subprocess.run(
+            ["openssl", "dgst", "-sha256", "-sign", self.certificate.with_suffix(".key")],
+            input=".".join(parts).encode(),
+            check=True,
+            capture_output=True,
+        )
+        return ".".join([*parts, _base64url(signed.stdout)])
+
+
+class _TokenHandler(BaseHTTPRequestHandler):
+    server: _TokenServer
+
+    def do_GET(self) -> None:
+        query = parse_qs(urlsplit(self.path).query)
+        self.server.asked.append(query)
+        allowed = self.headers.get("Authorization") == f"Basic {BASIC}"
+        body = json.dumps({"token": self.server.token(query["scope"][0])} if allowed else {}).encode()
+        self.send_response(200 if allowed else 401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def _base64url(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+@contextmanager
+def _token_server(directory: Path) -> Iterator[_TokenServer]:
+    with _TokenServer(directory) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_registry_that_wants_tokens_gets_one_for_its_repository(tmp_path: Path) -> None:
+    with _token_server(tmp_path) as tokens:
+        realm = f"http://127.0.0.1:{tokens.server_port}/token"
+        bundle = str(tokens.certificate)
+        auth = {"token": {"realm": realm, "service": "registry", "issuer": "tests", "rootcertbundle": bundle}}
+        with a_registry(tmp_path / "registry", auth) as registry:
+            allowed = Registry(registry.port, f"Bearer {tokens.token('repository:owner/minilm:pull,push')}")
+            allowed.push("owner/minilm", ARTIFACT)
+            uri = f"oci://{registry.host}/owner/minilm"
+            outcome = download(uri, tmp_path / "models", CREDENTIALS)
+            refused = download(uri, tmp_path / "other", {})
+    assert outcome.code == 0, outcome.log
+    assert files_of(tmp_path / "models") == MODEL
+    assert tokens.asked == 2 * [{"scope": ["repository:owner/minilm:pull"], "service": ["registry"]}]
+    assert refused.last_line.startswith("ModelUnauthorized: ")
+
+
+def _source(uri: str, environ: Mapping[str, str]) -> OciSource:
+    return open_source(parse_uri(uri), environ)  # type: ignore[arg-type] # of this kind
+
+
+def _client(auth: RegistryAuth, seen: list[str | None], tokens: Iterator[str]) -> httpx2.Client:
+    """A client of a registry whose first token expires after two requests."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        given = request.headers.get("Authorization")
+        if request.url.host == "auth.example":
+            return httpx2.Response(200, json={"access_token": next(tokens)})
+        seen.append(given)
+        if given is None or (given == "Bearer first" and seen.count(given) > 2):
+            challenge = 'Bearer realm="https://auth.example/token",service="s",scope="repository:a:pull"'
+            return httpx2.Response(401, headers={"WWW-Authenticate": challenge})
+        return httpx2.Response(200)
+
+    return httpx2.Client(transport=httpx2.MockTransport(answer), auth=auth)
+
+
+def test_a_token_is_kept_until_it_expires() -> None:
+    seen: list[str | None] = []
+    auth = RegistryAuth("uri: ", "repository:a:pull", None, allow_http=False)
+    with _client(auth, seen, iter(["first", "second"])) as client:
+        statuses = [client.get("https://registry.example/v2/a").status_code for _ in range(4)]
+    assert statuses == [200] * 4
+    assert seen == [None, *["Bearer first"] * 3, *["Bearer second"] * 2]
+
+
+def test_a_password_is_not_sent_over_http_that_the_registry_asks_for() -> None:
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(401, headers={"WWW-Authenticate": 'Bearer realm="http://auth.example/token"'})
+
+    auth = RegistryAuth("uri: ", "repository:a:pull", BASIC, allow_http=False)
+    with (
+        httpx2.Client(transport=httpx2.MockTransport(answer), auth=auth) as client,
+        pytest.raises(NoModel, match=r"wants a token from 'http://auth\.example/token', which is not https"),
+    ):
+        client.get("https://registry.example/v2/a")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"token": "a\\nb"}'])
+def test_a_token_server_that_is_none_is_reported(body: bytes) -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        challenge = 'Bearer realm="https://auth.example/token"'
+        is_token = request.url.host == "auth.example"
+        return httpx2.Response(200 if is_token else 401, headers={"WWW-Authenticate": challenge}, content=body)
+
+    auth = RegistryAuth("uri: ", "repository:a:pull", None, allow_http=False)
+    with (
+        httpx2.Client(transport=httpx2.MockTransport(answer), auth=auth) as client,
+        pytest.raises(NoModel, match="the registry's token server answered with"),
+    ):
+        client.get("https://registry.example/v2/a")
+
+
+@pytest.mark.parametrize(
+    ("registry", "insecure", "scheme"),
+    [
+        ("localhost:5000", "", "http"),
+        ("127.0.0.1:5000", "", "http"),
+        ("[::1]:5000", "", "http"),
+        ("127.0.0.1:5000", "false", "https"),
+        ("registry.example.com", "", "https"),
+        ("localhost.example.com", "", "https"),
+        ("registry.example.com", "true", "http"),
+    ],
+)
+def test_http_is_for_this_machine_or_where_it_is_allowed(registry: str, insecure: str, scheme: str) -> None:
+    source = _source(f"oci://{registry}/minilm", {"OCI_INSECURE": insecure})
+    assert source.server == f"{scheme}://{registry}"
+    source.close()
+
+
+def test_a_private_authority_is_trusted_if_it_is_configured(tmp_path: Path) -> None:
+    certificate = a_certificate(tmp_path / "own", "-addext", "subjectAltName=IP:127.0.0.1")
+    with a_registry(tmp_path / "registry", tls=(certificate, certificate.with_suffix(".key"))) as registry:
+        uri = f"oci://{registry.host}/minilm"
+        refused = download(uri, tmp_path / "models", {"OCI_INSECURE": "false"})
+        trusted = download(
+            uri, tmp_path / "models", {"OCI_INSECURE": "false", "CA_CERTIFICATES": certificate.read_text()}
+        )
+    assert "certificate verify failed" in refused.last_line
+    assert trusted.last_line.startswith(f"ModelNotFound: {uri}: https://{registry.host}: the server answered 404")
