@@ -49,6 +49,8 @@ class View:
     """A change that the user did not make waits for the rollout budget."""
     resolving: Finding | None = None
     """How far the Job is that finds the version of the model, while that is not known."""
+    failed_check: Finding | None = None
+    """Why it is not known whether there is a newer version of the model."""
     fault: Fault | None = None
     """What stopped the reconcile: a failed call, a missing right, a bug."""
 
