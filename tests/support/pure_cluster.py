@@ -56,10 +56,10 @@ class PureCluster:
             storage_containers=tuple(map(storage.read, self.storage_containers)),
             secrets=self.secrets,
             may_roll=self.may_roll,
-            progress={pod: each for pod, each in self.answers.items() if isinstance(each, DownloadProgress)},
-            backends={pod: each for pod, each in self.answers.items() if isinstance(each, SelectedBackend)},
             runs_jobs=self.runs_jobs,
             cached=self.cached,
+            progress={pod: each for pod, each in self.answers.items() if isinstance(each, DownloadProgress)},
+            backends={pod: each for pod, each in self.answers.items() if isinstance(each, SelectedBackend)},
         )
 
     def reconcile(self) -> Plan:
@@ -128,11 +128,6 @@ class PureCluster:
                 },
             }
 
-    def report(self, *answers: Answer) -> None:
-        """The pods' answers to the operator, in the order of the pods; fewer: the others give none."""
-        uids = [each["metadata"]["uid"] for each in self.pods.values()]
-        self.answers = dict(zip(uids, answers, strict=False))
-
     def run_job(self, container: Raw) -> None:
         """Another pod of the Job, as its controller makes it; what its container does."""
         (job,) = self.jobs
@@ -166,6 +161,11 @@ class PureCluster:
     def _collect(self, job: Raw) -> None:
         uid = job["metadata"]["uid"]
         self.pods = {name: pod for name, pod in self.pods.items() if not is_controlled_by(pod, uid)}
+
+    def report(self, *answers: Answer) -> None:
+        """The pods' answers to the operator, in the order of the pods; fewer: the others give none."""
+        uids = [each["metadata"]["uid"] for each in self.pods.values()]
+        self.answers = dict(zip(uids, answers, strict=False))
 
     def stop(self, revision: str) -> None:
         """The pods of a revision are gone."""

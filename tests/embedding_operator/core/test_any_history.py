@@ -35,6 +35,8 @@ SPECS: tuple[Raw, ...] = (
     {"model": {"cache": {"persistentVolumeClaim": "models"}}},
     {"model": {"cache": {"size": "1Gi"}}},
     {"model": {"cache": None}},
+    {"model": {"updatePolicy": "Follow"}},
+    {"model": {"updatePolicy": "Pinned"}},
 )
 INITIALIZERS: tuple[Raw, ...] = ({}, running(), ended(), ended(1, "ModelNotFound: no such model"))
 JOBS: tuple[Raw, ...] = (

@@ -7,6 +7,7 @@ import pytest
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.objects import revision_of
 from embedding_operator.core.quantity import amount
+from embedding_runtime.contract import DownloadProgress
 from support.builders import COMMIT, MINILM, NOW, Raw, a_service, ended, running
 from support.pure_cluster import PureCluster
 
@@ -71,14 +72,13 @@ def test_pods_mount_the_model_read_only_and_have_neither_an_initializer_nor_a_to
         hf_secret="HF_TOKEN",
     )
     cluster.settle()
-    assert "hub-token" in str(cluster.jobs[0]), "the Job has the token"
+    assert "hf-secret" in str(cluster.jobs[0]), "the Job has the token"
     cluster.run_job(cached())
     cluster.settle()
     (deployment,) = cluster.deployments
     pod = pod_spec(deployment)
     assert "initContainers" not in pod
-    assert "ecretKeyRef" not in str(pod)
-    assert "hub-token" not in str(pod)
+    assert "hf-secret" not in str(pod)
     (server,) = pod["containers"]
     mount = {"name": "model", "mountPath": "/mnt/models", "subPath": f"models/{PATH}", "readOnly": True}
     assert mount in server["volumeMounts"]
@@ -123,6 +123,15 @@ def test_the_job_keeps_what_deployments_of_the_namespace_mount_and_says_when_tha
     cluster.cached = frozenset({"c-3"})
     cluster.after(60)
     assert cluster.jobs == [before], "a Job is not changed"
+
+
+def test_the_status_has_the_progress_of_the_job() -> None:
+    cluster = a_new_cluster()
+    cluster.run_job(running())
+    cluster.report(DownloadProgress(done_bytes=45, total_bytes=100, bytes_per_second=5))
+    cluster.settle()
+    assert cluster.status["model"]["download"]["percent"] == 45
+    assert "45% of 100 bytes" in message(cluster)
 
 
 def test_enabling_the_cache_keeps_the_commit_and_the_revision() -> None:

@@ -91,9 +91,10 @@ def test_it_runs_our_image_with_the_variables_and_resources_of_the_storage_conta
 
 def test_the_service_s_token_wins_over_the_storage_container_s() -> None:
     job = a_job(container=STORAGE, token=KeyRef(name="mine", key="KEY"))
-    assert "HF_TOKEN" not in env_of(job), "it is a file"
-    (volume,) = (each for each in pod_of(job)["volumes"] if each["name"] == "hub-token")
-    assert (volume["secret"]["secretName"], volume["secret"]["items"][0]["key"]) == ("mine", "KEY")
+    assert "HF_TOKEN" not in env_of(job)
+    (secret,) = [each["secret"] for each in pod_of(job)["volumes"] if "secret" in each]
+    assert (secret["secretName"], secret["items"][0]["key"]) == ("mine", "KEY")
+    assert env_of(job)["HF_TOKEN_PATH"].startswith(container_of(job)["volumeMounts"][-1]["mountPath"])
 
 
 def test_a_claim_is_mounted_for_writing_and_its_group_is_the_image_s() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from embedding_operator.core.questions import Question
 from embedding_runtime.contract import DownloadProgress, SelectedBackend
-from support.builders import Raw, a_service, ended, running
+from support.builders import COMMIT, Raw, a_service, ended, running
 from support.pure_cluster import PureCluster
 
 DOWNLOADING: dict[str, Any] = {"ready": False, "initializer": running(), "server": {}}
@@ -57,7 +57,7 @@ def test_a_service_that_is_rejected_has_nothing_asked() -> None:
 
 def test_only_the_candidate_is_asked_for_its_progress_and_only_the_serving_revision_for_its_backend() -> None:
     cluster = a_cluster()
-    cluster.change(model={"storageUri": f"hf://example/other:{'b' * 40}"})
+    cluster.change(model={"storageUri": f"hf://example/other:{COMMIT}"})
     cluster.settle()
     cluster.run(cluster.status["revision"]["candidate"], **DOWNLOADING)
     assert urls(cluster) == ["http://10.0.0.1:8080/backend", "http://10.0.0.1:8090/progress"]

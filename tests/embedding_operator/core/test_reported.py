@@ -10,7 +10,7 @@ from embedding_operator.core.plan import Plan
 from embedding_operator.core.questions import Answer
 from embedding_operator.resources.v1alpha1 import EmbeddingServiceStatus
 from embedding_runtime.contract import BackendName, DownloadProgress, SelectedBackend
-from support.builders import MINILM, NOW, Raw, a_service, ended, running
+from support.builders import COMMIT, MINILM, NOW, Raw, a_service, ended, running
 from support.pure_cluster import PureCluster
 
 GB, MB = 10**9, 10**6
@@ -105,7 +105,7 @@ def test_a_size_that_is_not_known_yet_has_no_percentage() -> None:
 def test_while_a_candidate_downloads_the_status_has_its_progress_and_the_serving_model() -> None:
     cluster = a_cluster(initializer=ended(0, '{"weights_bytes": 9, "revision": "c9745ed1"}'))
     cluster.after(3)
-    cluster.change(model={"storageUri": f"hf://example/other:{'b' * 40}"})
+    cluster.change(model={"storageUri": f"hf://example/other:{COMMIT}"})
     cluster.settle()
     cluster.run(cluster.status["revision"]["candidate"], **DOWNLOADING)
     told(cluster, EXACT, so_far(650 * MB))
@@ -214,7 +214,7 @@ def test_a_candidate_s_backend_counts_once_it_serves() -> None:
     cluster = a_cluster()
     cluster.after(3)
     told(cluster, EXACT)
-    cluster.change(model={"storageUri": f"hf://example/other:{'b' * 40}"})
+    cluster.change(model={"storageUri": f"hf://example/other:{COMMIT}"})
     cluster.settle()
     told(cluster, EXACT)
     cluster.run(cluster.status["revision"]["candidate"])

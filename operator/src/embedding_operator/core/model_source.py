@@ -8,28 +8,32 @@ from embedding_operator.core.build.base import Desired, controller_of, digest
 from embedding_operator.core.build.model_job import model_job
 from embedding_operator.core.build.pods import hub_variables, own_token
 from embedding_operator.core.objects import Raw, condition_of
-from embedding_operator.core.pins import Pin, is_fixed, pin_of, recorded
+from embedding_operator.core.pins import Pin, pin_of, recorded
 from embedding_operator.core.pods import Pod
 from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.snapshot import Snapshot
+from embedding_operator.core.versions import has_branches
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import CACHE_DIR, HuggingFaceUri
+from embedding_runtime.contract import CACHE_DIR
 
 __all__ = ["ModelSource", "find_source"]
 
-_RETRY = timedelta(minutes=5)
-"""How long a Job that failed stays; then it is removed, and created again."""
+_RETRY = 300
+"""Seconds for which a Job that failed stays; then it is removed, and created again."""
 _LOST_AFTER = timedelta(seconds=30)
 """A Job that completed this long ago, and whose pod is unknown, has lost its result."""
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """`job` is what is wanted of the kind Job. Without `is_known` no pods can be made yet."""
+    """`job` is what is wanted of the kind Job. Without `is_known` no pods can be made yet. `checks`: the Job looks for
+    a version that is newer than `pin`.
+    """
 
     pin: Pin | None = None
     job: Desired | None = None
     is_known: bool = True
+    checks: bool = False
 
 
 def find_source(
@@ -37,30 +41,30 @@ def find_source(
 ) -> ModelSource:
     """`revision`: that of the service without a pin, as releases before pins had it."""
     claim = resolved.cache_claim
-    if not snapshot.runs_jobs or not (_has_versions(resolved) or claim):
+    if not snapshot.runs_jobs or not (has_branches(resolved.uri) or claim):
         return ModelSource()
-    if claim is None and _is_of_earlier_release(revision, snapshot):
+    if not (claim or resolved.follows) and _is_of_earlier_release(revision, snapshot):
         return ModelSource()
-    pins = list(recorded(snapshot, resolved.service.spec.model.storage_uri, follows=False))
-    pin = next((each for each in pins if each.version == pins[0].version and _is_usable(each, resolved)), None)
-    if pin is not None:
-        return ModelSource(pin if claim else pin.without_path())
-    job = _job(resolved, pins[0] if pins else None, settings, snapshot, now)
+    pins = list(recorded(snapshot, resolved.service.spec.model.storage_uri, follows=resolved.follows))
+    known = next((each for each in pins if each.version == pins[0].version and _is_usable(each, resolved)), None)
+    if known is not None and claim is None:
+        known = known.without_path()
+    if known is not None and not resolved.follows:
+        return ModelSource(known)
+    job = _job(resolved, None if resolved.follows or not pins else pins[0], settings, snapshot, now)
+    job["spec"]["ttlSecondsAfterFinished"] = resolved.service.spec.model.update_interval_seconds if known else _RETRY
     live = next((each for each in snapshot.jobs if each["metadata"]["name"] == job["metadata"]["name"]), None)
     found = _result(live, resolved, snapshot) if live else None
     if found is not None:
-        return ModelSource(found, job)
-    return ModelSource(job=None if live and _has_lost_its_result(live, snapshot, now) else job, is_known=False)
-
-
-def _has_versions(resolved: ResolvedService) -> bool:
-    """The URI names a branch or tag of a hub."""
-    return isinstance(resolved.uri, HuggingFaceUri) and not is_fixed(resolved.uri)
+        is_same = known is not None and (known.version, known.path) == (found.version, found.path)
+        return ModelSource(known if is_same else found, job)
+    wanted = None if live and _has_lost_its_result(live, snapshot, now) else job
+    return ModelSource(known, wanted, is_known=known is not None, checks=known is not None)
 
 
 def _is_usable(pin: Pin, resolved: ResolvedService) -> bool:
     """It says all that the pods need."""
-    if pin.revision is None and _has_versions(resolved):
+    if pin.revision is None and has_branches(resolved.uri):
         return False
     return resolved.cache_claim is None or (pin.claim == resolved.cache_claim and pin.path is not None)
 
@@ -90,14 +94,15 @@ def _job(
         owner=controller_of(service),
         command=["cache", uri, str(CACHE_DIR), *keep, listed_at] if claim else ["resolve", uri],
         settings=settings,
-        ttl_seconds=int(_RETRY.total_seconds()),
+        ttl_seconds=_RETRY,
         container=resolved.fetcher.container,
         env=hub_variables(resolved, settings),
         token=own_token(resolved),
         claim=claim,
     )
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    what = {**container, "args": uri, "claim": claim, "service": service.metadata.name}
+    interval = service.spec.model.update_interval_seconds if resolved.follows else None  # another one checks at once
+    what = {**container, "args": uri, "claim": claim, "service": service.metadata.name, "interval": interval}
     return {**job, "metadata": {**job["metadata"], "name": names.job_name(service, digest(what, 8))}}
 
 

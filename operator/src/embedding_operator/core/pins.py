@@ -3,7 +3,6 @@
 A record belongs to a URI. It is kept when other fields of the service change, and in upgrades of the operator.
 """
 
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Self
@@ -11,11 +10,9 @@ from typing import Self
 from embedding_operator.constants import MODEL_ANNOTATION
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.snapshot import Snapshot
-from embedding_runtime.contract import DownloadedModel, HuggingFaceUri, ModelUri
+from embedding_runtime.contract import DownloadedModel
 
-__all__ = ["Pin", "is_fixed", "pin_of", "recorded"]
-
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+__all__ = ["Pin", "pin_of", "recorded"]
 
 
 class Pin(DownloadedModel):
@@ -40,11 +37,6 @@ class Pin(DownloadedModel):
     def version(self) -> str | None:
         """Two equal ones are the same files."""
         return self.revision or self.path
-
-
-def is_fixed(uri: ModelUri) -> bool:
-    """The URI names a commit, so all pods get the same files."""
-    return isinstance(uri, HuggingFaceUri) and bool(uri.revision and _COMMIT.fullmatch(uri.revision))
 
 
 def pin_of(deployment: Raw) -> Pin | None:

@@ -6,19 +6,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from embedding_operator.constants import TEMPLATE_ANNOTATION
-from embedding_operator.core import diagnosis, status
-from embedding_operator.core.build import Blueprint, Desired, build, claim_of
-from embedding_operator.core.downloads import downloading, least_advanced
-from embedding_operator.core.model_source import find_source
-from embedding_operator.core.objects import Raw, condition_of, kind_ref, revision_of
+from embedding_operator.core import status
+from embedding_operator.core.build import Desired
+from embedding_operator.core.decision import decide_service, is_users_change
+from embedding_operator.core.objects import condition_of
 from embedding_operator.core.questions import Question, questions
 from embedding_operator.core.reasons import PROGRESS
 from embedding_operator.core.records import EventRecord
 from embedding_operator.core.reported import download_events
-from embedding_operator.core.resolve import resolve_service
-from embedding_operator.core.revision import revision_and_template
-from embedding_operator.core.rollout import Phase, decide, decide_unresolved
+from embedding_operator.core.rollout import Phase
 from embedding_operator.core.snapshot import Snapshot, StorageRead
 from embedding_operator.core.view import View
 from embedding_operator.core.writes import (
@@ -105,7 +101,7 @@ def plan_service(snapshot: Snapshot, settings: Settings, now: datetime) -> Plan:
     if snapshot.service["metadata"].get("deletionTimestamp"):
         return Plan()  # what it owns goes by its owner references
     try:
-        view, desired = _decided(snapshot, settings, now)
+        view, desired = decide_service(snapshot, settings, now)
     except Refused as refused:
         view = View(snapshot, settings, now, problems=refused.problems)
         return _with_status(Plan(way_back(view.serving, view.replicas, snapshot)), view)
@@ -124,7 +120,7 @@ def plan_service(snapshot: Snapshot, settings: Settings, now: datetime) -> Plan:
 def plan_failed(snapshot: Snapshot, fault: Fault, settings: Settings, now: datetime) -> Plan:
     """Report that a service's plan could not be made or carried out: a status and an Event, nothing else."""
     try:
-        view, _ = _decided(snapshot, settings, now)
+        view, _ = decide_service(snapshot, settings, now)
     except Refused as refused:
         view = View(snapshot, settings, now, problems=refused.problems)
     except Exception:  # noqa: BLE001 the fault is what planning raised: it is reported without the plan's findings
@@ -134,7 +130,7 @@ def plan_failed(snapshot: Snapshot, fault: Fault, settings: Settings, now: datet
 
 def desired_objects(snapshot: Snapshot, settings: Settings, now: datetime) -> list[Desired]:
     """The objects that the service is made of, now. Raises Refused, RenderFailed."""
-    return _decided(snapshot, settings, now)[1]
+    return decide_service(snapshot, settings, now)[1]
 
 
 def plan_storage_container(read: StorageRead, now: datetime) -> Mapping[str, Any] | None:
@@ -143,88 +139,13 @@ def plan_storage_container(read: StorageRead, now: datetime) -> Mapping[str, Any
     return None if new == read.raw.get("status") else new
 
 
-def _decided(snapshot: Snapshot, settings: Settings, now: datetime) -> tuple[View, list[Desired]]:
-    """All that is known and decided of a service, and the objects that are wanted. Raises Refused, RenderFailed."""
-    resolved = resolve_service(snapshot, settings)
-    revision, template = revision_and_template(resolved, settings)
-    source = find_source(resolved, revision, snapshot, settings, now)
-    if not source.is_known:
-        return _unresolved(View(snapshot, settings, now, resolved=resolved), template, source.job)
-    if source.pin is not None:
-        resolved = replace(resolved, pin=source.pin)
-        revision, template = revision_and_template(resolved, settings)
-    view = _diagnosed(View(snapshot, settings, now, resolved=resolved), revision, template)
-    rollout = decide(
-        desired=revision,
-        replicas=resolved.replicas,
-        spec=resolved.rollout,
-        snapshot=snapshot,
-        template=template,
-        trouble=diagnosis.rollout_trouble(view.diagnoses.values(), view.deployment_finding),
-        is_users_change=_is_users_change(snapshot),
-        now=now,
-    )
-    desired = build(Blueprint(resolved, template, rollout, source.job, claim_of(resolved, snapshot)))
-    waits = rollout.phase is Phase.QUEUED or _waits_for_budget(snapshot, desired)
-    if waits:  # Deployments stay as they are: the rollout keeps them
-        desired = [each for each in desired if kind_ref(each) is not DEPLOYMENT]
-    return replace(view, rollout=rollout, budget_waits=waits), desired
-
-
-def _unresolved(view: View, template: Raw, job: Desired | None) -> tuple[View, list[Desired]]:
-    """The same while a Job is to find the version of the model. Deployments are scaled, and stay as they are else."""
-    assert view.resolved is not None  # noqa: S101 for the type checker
-    snapshot, resolved = view.snapshot, view.resolved
-    rollout = decide_unresolved(view.replicas, snapshot, is_users_change=_is_users_change(snapshot))
-    waits = rollout.phase is Phase.QUEUED
-    arriving = downloading(each for each in snapshot.job_pods if not each.is_gone) if resolved.cache_claim else ()
-    download = least_advanced(arriving, snapshot.progress)
-    finding = None if waits else diagnosis.of_job(job, resolved, snapshot, view.now, download)
-    expected = diagnosis.ExpectedPod.of(resolved, {"spec": {"template": template}})
-    view = replace(view, rollout=rollout, budget_waits=waits, resolving=finding, expected=expected)
-    view = replace(view, downloading=arriving, download=download)
-    return view, build(Blueprint(resolved, template, rollout, None if waits else job, claim_of(resolved, snapshot)))
-
-
-def _diagnosed(view: View, revision: str, template: Raw) -> View:
-    """With what the pods and the Deployment of the desired revision show."""
-    assert view.resolved is not None  # noqa: S101 for the type checker
-    snapshot, now = view.snapshot, view.now
-    live = snapshot.deployments.get(revision)
-    pods = [pod for pod in snapshot.live_pods(revision) if pod.template == _digest(template)]
-    arriving = downloading(pods)
-    download = least_advanced(arriving, snapshot.progress)
-    expected = diagnosis.ExpectedPod.of(view.resolved, {"spec": {"template": template}}).at(download)
-    diagnoses = {pod.uid: diagnosis.diagnose(pod, expected, snapshot.pod_events.get(pod.uid, ()), now) for pod in pods}
-    finding = diagnosis.of_deployment(live, expected) if live else None
-    view = replace(view, expected=expected, diagnoses=diagnoses, deployment_finding=finding)
-    return replace(view, downloading=arriving, download=download)
-
-
-def _is_users_change(snapshot: Snapshot) -> bool:
-    """The spec is another one than the one that was last rolled out."""
-    return bool(snapshot.service["metadata"].get("generation") != snapshot.rolled_out)
-
-
-def _waits_for_budget(snapshot: Snapshot, desired: Sequence[Desired]) -> bool:
-    """Pods would be replaced in place by a change that is not the user's, and the rollout budget has no room."""
-    if snapshot.may_roll or _is_users_change(snapshot):
-        return False
-    live = snapshot.deployments
-    return any(
-        _digest(each["spec"]["template"]) != _digest(live[revision_of(each)]["spec"]["template"])
-        for each in desired
-        if kind_ref(each) is DEPLOYMENT and revision_of(each) in live
-    )
-
-
 def _budget(view: View, planned: Sequence[Write]) -> Budget:
     """Whether pods are being replaced: those of a service that starts are not."""
     rollout = view.rollout
     if rollout is None or view.expected is None or rollout.phase in {Phase.FIRST, Phase.HELD}:
         return Budget.NONE
     if rollout.phase is Phase.RESOLVING:  # of a change that takes a slot, or of the user's, or nothing serves yet
-        takes = bool(rollout.replicas) and not _is_users_change(view.snapshot)
+        takes = bool(rollout.replicas) and not is_users_change(view.snapshot)
         return Budget.TAKES if takes else Budget.HOLDS if rollout.replicas else Budget.NONE
     is_lagging = any(
         (each.get("status") or {}).get("observedGeneration", 0) < each["metadata"].get("generation", 0)
@@ -232,7 +153,7 @@ def _budget(view: View, planned: Sequence[Write]) -> Budget:
     )
     is_replacing = any(pod.uid not in view.diagnoses for pod in view.snapshot.pods if not pod.has_ended)
     begins = any(isinstance(each, Create | Replace) and each.object["kind"] == DEPLOYMENT.name for each in planned)
-    if begins and not _is_users_change(view.snapshot):
+    if begins and not is_users_change(view.snapshot):
         return Budget.TAKES
     is_rolling = rollout.phase in {Phase.SURGE, Phase.IN_PLACE} or is_replacing or is_lagging or begins
     return Budget.HOLDS if is_rolling else Budget.NONE
@@ -265,8 +186,3 @@ def _next_diagnosis(view: View) -> timedelta | None:
     """Half as long as the youngest live pod has existed: soon after a change, seldom when nothing happens."""
     created = [pod.created_at for pod in (*view.snapshot.live_pods(), *view.snapshot.job_pods)]
     return min(max((view.now - max(created)) / 2, _SOONEST), _LATEST) if created else None
-
-
-def _digest(template: Raw) -> str | None:
-    digest: str | None = (template["metadata"].get("annotations") or {}).get(TEMPLATE_ANNOTATION)
-    return digest

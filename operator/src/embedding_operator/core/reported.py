@@ -56,7 +56,7 @@ def backend_status(view: View, url: str) -> dict[str, str]:
     if reported:
         return {"backend": reported[0].backend, "backendReason": sentence(reported[0].backend_reason)}
     before = view.snapshot.status
-    is_of_these = before.get("observedGeneration") == view.generation and (before.get("revision") or {}).get("serving") == view.serving
+    is_of_these = before.get("observedGeneration") == view.generation and view.recorded.get("serving") == view.serving
     if is_of_these and before.get("backend", BackendName.AUTO) != BackendName.AUTO:
         # Reported to an earlier leader, or by pods that are not ready now.
         return {"backend": before["backend"], "backendReason": before.get("backendReason", "")}

@@ -13,7 +13,7 @@ from embedding_operator.core.checks.policy import check_image, check_storage_ima
 from embedding_operator.core.checks.problems import invalid
 from embedding_operator.core.checks.resources import check_resources
 from embedding_operator.core.checks.secrets import check_key, check_secrets, is_met, keys_by_secret
-from embedding_operator.core.checks.uri import check_uri
+from embedding_operator.core.checks.uri import check_update_policy, check_uri
 from embedding_operator.core.names import cache_name
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.pins import Pin
@@ -58,6 +58,11 @@ class ResolvedService:
     """The version that the pods get, where the URI has none; set when it is known."""
 
     @property
+    def follows(self) -> bool:
+        """A newer version of the model is to replace the present one."""
+        return self.service.spec.model.update_policy == "Follow"
+
+    @property
     def shown_uri(self) -> str:
         """For messages."""
         return shortened(self.service.spec.model.storage_uri, _SHOWN)
@@ -99,6 +104,7 @@ def resolve_service(snapshot: Snapshot, settings: Settings) -> ResolvedService:
         *unreadable,
         *check_name(service.metadata.name),
         *bad_uri,
+        *check_update_policy(spec.model, uri),
         *check_cache(spec.model.cache, uri),
         *bad_flags,
         *check_resources(spec.resources, "spec.resources"),

@@ -11,8 +11,8 @@ from embedding_operator.constants import REVISION_LABEL, TEMPLATE_ANNOTATION
 from embedding_operator.core import names
 from embedding_operator.core.build.base import digest
 from embedding_operator.core.build.pods import pod_template
-from embedding_operator.core.pins import is_fixed
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
+from embedding_operator.core.versions import is_fixed
 from embedding_operator.settings import CPU, Settings
 from embedding_runtime.contract import CANNOT_MOVE_VECTORS, BackendName, HuggingFaceUri
 

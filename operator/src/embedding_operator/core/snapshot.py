@@ -59,14 +59,14 @@ class Snapshot:
     unlabelled_secrets: frozenset[str] = frozenset()
     """Those of the Secrets that exist and lack USE_LABEL: not to be used where the policy asks for it."""
     may_roll: bool = True
-    progress: Mapping[str, DownloadProgress] = field(default_factory=dict)
-    """By pod UID; what the pods answered that `questions` asks."""
-    backends: Mapping[str, SelectedBackend] = field(default_factory=dict)
-    """The same of servers."""
     cached: frozenset[str] = frozenset()
     """The paths in the service's cache that Deployments of the namespace mount."""
     runs_jobs: bool = True
     """Without a cluster nothing runs Jobs: initializers then find out for themselves."""
+    progress: Mapping[str, DownloadProgress] = field(default_factory=dict)
+    """By pod UID; what the pods answered that `questions` asks."""
+    backends: Mapping[str, SelectedBackend] = field(default_factory=dict)
+    """The same of servers."""
 
     @property
     def uid(self) -> str:

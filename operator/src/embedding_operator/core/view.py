@@ -49,6 +49,8 @@ class View:
     """A change that the user did not make waits for the rollout budget."""
     resolving: Finding | None = None
     """How far the Job is that finds the version of the model, while that is not known."""
+    failed_check: Finding | None = None
+    """Why it is not known whether there is a newer version of the model."""
     fault: Fault | None = None
     """What stopped the reconcile: a failed call, a missing right, a bug."""
 
@@ -75,6 +77,12 @@ class View:
             return self.resolved.replicas
         wanted = (self.service.get("spec") or {}).get("replicas")
         return wanted if isinstance(wanted, int) else 1
+
+    @property
+    def recorded(self) -> Raw:
+        """`status.revision` as it was last written."""
+        revision: Raw = self.snapshot.status.get("revision") or {}
+        return revision
 
     @cached_property
     def serving(self) -> str | None:

@@ -70,9 +70,9 @@ class Observer:
             pods=tuple(pod for pod in pods if pod is not None),
             job_pods=tuple(pod for pod in job_pods if pod is not None),
             storage_containers=self.storage_containers(namespace),
+            cached=self._store.mounted(namespace, claim) if claim else frozenset(),
             progress={pod: each for pod, each in reports.items() if isinstance(each, DownloadProgress)},
             backends={pod: each for pod, each in reports.items() if isinstance(each, SelectedBackend)},
-            cached=self._store.mounted(namespace, claim) if claim else frozenset(),
         )
 
     async def complete(self, snapshot: Snapshot, now: datetime) -> tuple[Snapshot, Secrets]:

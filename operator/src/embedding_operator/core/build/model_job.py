@@ -17,6 +17,8 @@ __all__ = ["model_job"]
 _RETRIES = 3
 """Pods after the first one, if that fails with what may heal. The Job controller waits 10, 20 and 40 s before them."""
 
+_PROGRESS = {PROGRESS_PORT_VARIABLE: str(PROGRESS_PORT)}
+
 
 def model_job(
     *,
@@ -36,7 +38,7 @@ def model_job(
 
     `labels` are those of the Job and of its pods; `owner` is the controller reference. `container`: a storage
     container's; its variables and resources go over the built-in ones, its image and arguments are not used. `env` are
-    further variables, over those of all initializers; it may override both. `token` is mounted as a file. `claim` is
+    further variables, over those of all initializers; it may override both. `token` becomes a file. `claim` is
     mounted at CACHE_DIR.
     """
     job = render(
@@ -48,9 +50,7 @@ def model_job(
         image=settings.storage_image,
         pull_policy=settings.image_pull_policy,
         command=list(command),
-        env={**dict(sorted(settings.download_env.items())), **(env or {})},
-        progress_variable=PROGRESS_PORT_VARIABLE,
-        progress_port=PROGRESS_PORT,
+        env={**dict(sorted(settings.download_env.items())), **(_PROGRESS if claim else {}), **(env or {})},
         claim=claim,
         group=STORAGE_GROUP,
         cache_dir=str(CACHE_DIR),

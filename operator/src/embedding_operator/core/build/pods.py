@@ -54,9 +54,8 @@ def pod_template(resolved: ResolvedService, settings: Settings) -> dict[str, Any
     )
     server = next(each for each in template["spec"]["containers"] if each["name"] == SERVER)
     server["args"] = ["serve", *resolved.serve.to_argv()]
-    initializers = template["spec"].get("initContainers") or ()
-    if (key := own_token(resolved)) is not None and resolved.fetcher.is_ours and initializers:
-        (initializer,) = initializers
+    if (key := own_token(resolved)) is not None and resolved.fetcher.is_ours and not cached:
+        (initializer,) = template["spec"]["initContainers"]
         mount_token(template["spec"], initializer, key)
     return template
 
@@ -72,9 +71,11 @@ def _initializer(resolved: ResolvedService, settings: Settings) -> dict[str, Any
         uri=resolved.pinned_uri,
         model_dir=str(MODEL_DIR),
         model_volume=str(MODEL_DIR.parent),
-        env={**dict(sorted(settings.download_env.items())), **hub_variables(resolved, settings)},
-        progress_variable=PROGRESS_PORT_VARIABLE,
-        progress_port=PROGRESS_PORT,
+        env={
+            **dict(sorted(settings.download_env.items())),
+            PROGRESS_PORT_VARIABLE: str(PROGRESS_PORT),
+            **hub_variables(resolved, settings),
+        },
         claim=claim,
         claim_dir=str(PVC_ROOT / claim) if claim else None,
     )

@@ -1,10 +1,12 @@
 """The model's address."""
 
 from embedding_operator.core.checks.problems import invalid, quoted
+from embedding_operator.core.versions import is_fixed
 from embedding_operator.errors import Problem
-from embedding_runtime.contract import BadUri, ModelUri, parse_uri
+from embedding_operator.resources.v1alpha1 import ModelSpec
+from embedding_runtime.contract import BadUri, HuggingFaceUri, ModelUri, parse_uri
 
-__all__ = ["check_uri"]
+__all__ = ["check_update_policy", "check_uri"]
 
 
 def check_uri(text: str) -> tuple[ModelUri | None, list[Problem]]:
@@ -16,3 +18,17 @@ def check_uri(text: str) -> tuple[ModelUri | None, list[Problem]]:
         return parse_uri(text), []
     except BadUri as error:
         return None, invalid([f"spec.model.storageUri: {error}"])
+
+
+def check_update_policy(model: ModelSpec, uri: ModelUri | None) -> list[Problem]:
+    """Only what may have another version later can be followed."""
+    if model.update_policy == "Pinned" or uri is None:
+        return []
+    if is_fixed(uri):
+        return invalid(
+            [f"spec.model.updatePolicy: {uri} names a commit, which never moves: use Pinned, or name a branch"]
+        )
+    if isinstance(uri, HuggingFaceUri) or model.cache is not None:
+        return []
+    words = "Follow needs a branch or tag of a hub (hf://owner/name:branch), or spec.model.cache: use Pinned"
+    return invalid([f"spec.model.updatePolicy: {words}"])

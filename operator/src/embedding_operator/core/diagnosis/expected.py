@@ -1,7 +1,7 @@
 """What the pods of a service are meant to be."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 from embedding_operator.constants import INITIALIZER, SERVER, TEMPLATE_ANNOTATION
@@ -55,12 +55,11 @@ class ExpectedPod:
             progress = Finding(Reason.DOWNLOADING, words)
         return cls(resolved, container, container, template="", progress=progress, is_job=True)
 
-    def at(self, download: Download | None) -> Self:
-        """The same while a download is so far; None: nothing is known about it."""
+    def progress_at(self, download: Download | None) -> Finding:
+        """The same with what the pods report."""
         if download is None:
-            return self
-        message = f"{self.progress.message.removesuffix('.')}: {download}."
-        return replace(self, progress=replace(self.progress, message=message))
+            return self.progress
+        return Finding(self.progress.reason, f"{self.progress.message.rstrip('.')}: {download}.")
 
     @property
     def resources_field(self) -> str:

@@ -2,6 +2,7 @@
 
 from embedding_operator.core.diagnosis.expected import ExpectedPod
 from embedding_operator.core.diagnosis.kubelet import cannot_start
+from embedding_operator.core.downloads import Download
 from embedding_operator.core.pods import Container
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
@@ -12,7 +13,9 @@ from embedding_runtime.contract import DownloadVerdict, FailedDownload, FileUri,
 __all__ = ["model_missing"]
 
 
-def model_missing(container: Container, expected: ExpectedPod, *, attempt: int | None = None) -> Finding | None:
+def model_missing(
+    container: Container, expected: ExpectedPod, download: Download | None = None, *, attempt: int | None = None
+) -> Finding | None:
     """None: the model has been downloaded. An attempt that failed counts as failed until the next one succeeds.
 
     `attempt`: the number of the attempt that failed, if it is not the container's restarts that count them.
@@ -30,7 +33,7 @@ def model_missing(container: Container, expected: ExpectedPod, *, attempt: int |
         number = attempt or (container.restarts if container.running else container.restarts + 1)
         return _download_failed(failed, number, expected.resolved)
     if container.running:
-        return expected.progress
+        return expected.progress_at(download)
     return Finding(Reason.PENDING, "The initializer is about to start.")
 
 

@@ -1,6 +1,7 @@
 """What keeps a Job from finding the version of a model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from embedding_operator.core.diagnosis.events import STUCK_AFTER
@@ -22,20 +23,18 @@ _OF_MODEL = frozenset(reason for reason in Reason if reason.group is Group.MODEL
 
 
 def of_job(
-    wanted: Raw | None,
-    resolved: ResolvedService,
-    snapshot: Snapshot,
-    now: datetime,
-    download: Download | None = None,
+    wanted: Raw | None, resolved: ResolvedService, snapshot: Snapshot, now: datetime, download: Download | None = None
 ) -> Finding:
     """How far the Job is, or what is wrong. `wanted`: the Job as it was built; None: it is to be removed, and created
-    again. While a new one is at work, what the last one failed with stays.
+    again. `download`: how far it is. While a new one is at work, what the last one failed with stays.
     """
     if wanted is None:
         return Finding(Reason.RESOLVING, "The result of the last Job was lost with its pod: it is created again.")
     name = wanted["metadata"]["name"]
     live = next((each for each in snapshot.jobs if each["metadata"]["name"] == name), None)
-    found = _found(live, name, ExpectedPod.of_job(resolved, wanted).at(download), snapshot, now)
+    expected = ExpectedPod.of_job(resolved, wanted)
+    expected = replace(expected, progress=expected.progress_at(download))
+    found = _found(live, name, expected, snapshot, now)
     before = condition_of(snapshot.status, ConditionType.MODEL_AVAILABLE)
     is_of_this_spec = before.get("observedGeneration") == snapshot.service["metadata"].get("generation")
     if not found.is_trouble and is_of_this_spec and before.get("status") == "False" and before["reason"] in _OF_MODEL:

@@ -9,6 +9,7 @@ from embedding_operator.core.diagnosis.expected import ExpectedPod
 from embedding_operator.core.diagnosis.initializer import model_missing
 from embedding_operator.core.diagnosis.scheduling import unschedulable
 from embedding_operator.core.diagnosis.server import server_blocked
+from embedding_operator.core.downloads import Download
 from embedding_operator.core.pods import Pod, PodEvent
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
@@ -24,14 +25,19 @@ class PodDiagnosis:
     blocked: Finding | None
 
 
-def diagnose(pod: Pod, expected: ExpectedPod, events: Sequence[PodEvent], now: datetime) -> PodDiagnosis:
-    """`events`: the pod's Warning Events, oldest first; only pods that `needs_events` names have any."""
+def diagnose(
+    pod: Pod, expected: ExpectedPod, events: Sequence[PodEvent], now: datetime, download: Download | None = None
+) -> PodDiagnosis:
+    """`events`: the pod's Warning Events, oldest first; only pods that `needs_events` names have any. `download`: how
+    far the pods of its revision are that download.
+    """
     if pod.is_ready:
         return PodDiagnosis(None, None)
     if pod.unschedulable is not None:
         pending = Finding(Reason.PENDING, "No node runs the pod yet.")
         return PodDiagnosis(pending, unschedulable(pod.unschedulable, expected))
-    model = None if _has_model(pod) or not expected.initializer else model_missing(pod.initializer, expected)
+    has_model = _has_model(pod) or not expected.initializer
+    model = None if has_model else model_missing(pod.initializer, expected, download)
     blocked = model or server_blocked(pod, expected, events)
     if is_waiting(pod) and now - pod.created_at >= STUCK_AFTER:
         blocked = not_started(pod, events)
