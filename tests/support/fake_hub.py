@@ -119,6 +119,8 @@ class FakeHub:
     ) -> None:
         self.repositories = {name: _read(directory) for name, directory in repositories.items()}
         self.past: dict[tuple[str, str], _Repository] = {}
+        self.siblings: list[Mapping[str, Any]] = []
+        """What each listing has besides the files; an entry of the same name is in the place of the file's own."""
         self.moves: dict[str, Path] = {}
         """Repositories of which this becomes `main` as soon as somebody has asked for its commit."""
         self.token, self.gated, self.faults = token, gated, Faults()
@@ -204,9 +206,15 @@ class _Handler(BaseHTTPRequestHandler):
         elif file is not None:
             self._file(repository.files[file], repository.commit)
         else:
-            self._json(_tree(repository) if match["what"] == "tree" else _information(name, repository))
+            self._json(_tree(repository) if match["what"] == "tree" else self._information(name, repository))
             if match["what"] != "tree" and (new := self.hub.moves.pop(name, None)) is not None:
                 self.hub.push(name, new)
+
+    def _information(self, name: str, repository: _Repository) -> dict[str, Any]:
+        information = _information(name, repository)
+        replaced = {each.get("rfilename") for each in self.hub.siblings}
+        own = [each for each in information["siblings"] if each["rfilename"] not in replaced]
+        return information | {"siblings": [*own, *self.hub.siblings]}
 
     def _readable(self, name: str, revision: str, file: str | None) -> _Repository | _Refusal:
         """The repository, or what the real hub answers to who may not read it or asks for what is not there."""

@@ -108,7 +108,7 @@ def test_a_download_by_hand_that_was_stopped_is_continued(tmp_path: Path) -> Non
 
 def test_an_internal_error_ends_with_a_verdict(tmp_path: Path) -> None:
     broken = (
-        "import sys; from embedding_runtime.storage import __main__ as main; main.fetch = lambda *_: 1 / 0; "
+        "import sys; from embedding_runtime.storage import __main__ as main; main.fetch_all = lambda *_: 1 / 0; "
         f"sys.exit(main.main(['hf://owner/name', {str(tmp_path / 'models')!r}]))"
     )
     ended = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The initializer: `python -m embedding_runtime.storage URI DIRECTORY`; `embedding-storage fetch` is for use by hand.
+"""The initializer: `python -m embedding_runtime.storage URI DIRECTORY...`; `embedding-storage` is for use by hand.
 
 Exit codes: 0 for success, 1 if the model is not available, 2 for wrong arguments, RETRY_IS_USELESS. Unless it is 0, the
 last line on stderr is a verdict that the operator reads (`embedding_runtime.contract.initializer`); else it reads
@@ -19,7 +19,7 @@ from embedding_runtime.contract import RETRY_IS_USELESS, TERMINATION_LOG, BadUri
 from embedding_runtime.storage.command_line import parse
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.eviction import Budget
-from embedding_runtime.storage.fetch import fetch
+from embedding_runtime.storage.fetch_all import fetch_all
 from embedding_runtime.storage.into_cache import fetch_into_cache
 from embedding_runtime.storage.log import Log, secrets_in
 from embedding_runtime.storage.note import verify
@@ -33,7 +33,8 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     arguments = parse(sys.argv[1:] if argv is None else argv)
-    log = Log(sys.stderr, secrets_in(os.environ, arguments.uri))
+    uris = [uri for uri, _ in arguments.sources] if "sources" in arguments else [arguments.uri]
+    log = Log(sys.stderr, {secret for uri in uris for secret in secrets_in(os.environ, uri)})
     try:
         _run(arguments, log)
     except BadUri as error:
@@ -69,27 +70,30 @@ def _run(arguments: Namespace, log: Log) -> None:
         case "fetch":
             _stop_at_once_on_signals("before the model was complete; run it again to continue")
         case _:
-            _stop_at_once_on_signals("before the model was complete", unfinished=arguments.directory)
-    fetch(arguments.uri, arguments.directory, os.environ, log)
+            _stop_at_once_on_signals(
+                "before the model was complete", unfinished=[directory for _, directory in arguments.sources]
+            )
+    fetch_all(arguments.sources, os.environ, log)
     report_directory(arguments.directory, termination_log, log.say)
     if arguments.verify:
-        log.say(verify(arguments.directory))
+        for _, directory in arguments.sources:
+            log.say(verify(directory))
 
 
 def _failed(message: str) -> str:
     return str(FailedDownload(DownloadVerdict.DOWNLOAD_FAILED, message))
 
 
-def _stop_at_once_on_signals(words: str, *, unfinished: Path | None = None) -> None:
+def _stop_at_once_on_signals(words: str, *, unfinished: Sequence[Path] = ()) -> None:
     """An ordinary exit would wait for the threads that download, and a cleaning beside them would not end.
 
-    `words`: what is not done. `unfinished`: what was downloaded to this directory is removed.
+    `words`: what is not done. `unfinished`: what was downloaded to these directories is removed.
     """
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
         verdict = _failed(f"stopped by {signal.Signals(number).name} {words}")
         os.write(sys.stderr.fileno(), f"{verdict}\n".encode())  # a write to sys.stderr may be what was interrupted
-        left = map(str, leftovers(unfinished)) if unfinished else ()
+        left = [str(path) for directory in unfinished for path in leftovers(directory)]
         clean = ["sh", "-c", 'rm -rf -- "$@"; exit "$0"', str(128 + number), *left]
         os.execv("/bin/sh", clean)  # noqa: S606 ends all threads at once; its arguments are not read as a script
 

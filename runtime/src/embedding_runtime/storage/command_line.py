@@ -13,7 +13,7 @@ __all__ = ["parse"]
 _COMMANDS = frozenset({"cache", "fetch", "resolve"})
 
 _USAGE = """\
-%(prog)s [fetch] [--verify] URI DIRECTORY
+%(prog)s [fetch] [--verify] URI DIRECTORY [URI DIRECTORY]...
        %(prog)s resolve URI
        %(prog)s cache URI DIRECTORY [--capacity BYTES] [--keep PATH,...] [--listed-at SECONDS]"""
 
@@ -21,7 +21,8 @@ _HELP = """\
 commands:
   fetch URI DIRECTORY          download a model into a directory, which appears once the model is complete; an existing
                                one is kept as it is. It keeps what it has downloaded when it is interrupted: run it
-                               again to continue. Without `fetch`, as in a pod, interrupted downloads are removed
+                               again to continue. Without `fetch`, as in a pod, interrupted downloads are removed. More
+                               URIs with directories are for parts of the model: adapters, modules
   resolve URI                  show the commit, the files and their size, and download nothing
   cache URI DIRECTORY          download a model into a directory of models, unless it is there, and print its path,
                                DIRECTORY/models/PATH. Several processes may share the directory: one downloads, and the
@@ -80,7 +81,10 @@ examples:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The command in `command`, which is None for KServe's interface, and its arguments. Exits for wrong ones."""
+    """The command in `command`, which is None for KServe's interface, and its arguments. Exits for wrong ones.
+
+    `sources` has the URIs to fetch with their directories.
+    """
     command = argv[0] if argv and argv[0] in _COMMANDS else None
     parser = _Parser(
         prog="embedding-storage",
@@ -102,7 +106,18 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.add_argument(
             "--verify", action="store_true", help="read all files again, and compare them with their digests"
         )
-    return parser.parse_args(argv[1:] if command else argv)
+        parser.add_argument("more", nargs="*", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv[1:] if command else argv)
+    if "more" in arguments:
+        given = [arguments.uri, str(arguments.directory), *arguments.more]
+        if len(given) % 2:
+            parser.error(f"{given[-1]} has no DIRECTORY")
+        arguments.sources = [
+            (uri, _absolute(directory)) for uri, directory in zip(given[::2], given[1::2], strict=True)
+        ]
+        if len({directory for _, directory in arguments.sources}) < len(arguments.sources):
+            parser.error("a DIRECTORY is given twice")
+    return arguments
 
 
 class _Parser(argparse.ArgumentParser):

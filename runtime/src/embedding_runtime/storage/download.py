@@ -40,6 +40,8 @@ class Download:
     """Make sure that so many bytes fit on the volume. Raises NoModel."""
     show: Callable[[Meter], None]
     """Gets the meter of each transfer."""
+    is_part: bool = False
+    """It may be less than a model: an adapter, a module."""
     _began: float = field(default_factory=monotonic, init=False)
     _sha256: dict[str, str] = field(default_factory=dict, init=False)
     """Of each file of the model."""
@@ -52,7 +54,7 @@ class Download:
 
     def run(self, listing: Listing, limits: Limits, *, with_code: bool) -> None:
         """Download the model. Raises NoModel, and OSError of the disk."""
-        files = select_files(self.uri, listing)
+        files = select_files(self.uri, listing, is_part=self.is_part)
         if is_packed(listing):
             digests = self._get(listing, files, self.staging / "archive")
             self._sha256 = self._unpack(files, digests, listing.place, limits)
@@ -120,7 +122,7 @@ class Download:
         except BadArchive as error:
             raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self.source.about}{error}") from error
         members = model_members(found)
-        chosen = select(self.uri, members, place)
+        chosen = select(self.uri, members, place, is_part=self.is_part)
         shutil.rmtree(self._into)
         for path in chosen:
             (self._into / path).parent.mkdir(parents=True, exist_ok=True)

@@ -19,10 +19,18 @@ from embedding_runtime.storage.staging import staged
 __all__ = ["fetch", "limits_of", "supported_uri"]
 
 
-def fetch(text: str, directory: Path, environ: Mapping[str, str], log: Log, retries: Retries | None = None) -> None:
+def fetch(
+    text: str,
+    directory: Path,
+    environ: Mapping[str, str],
+    log: Log,
+    retries: Retries | None = None,
+    *,
+    is_part: bool = False,
+) -> None:
     """Download the model with the URI `text` to `directory`, unless the directory exists. Raises BadUri, NoModel.
 
-    `environ` has the credentials and settings of the sources.
+    `environ` has the credentials and settings of the sources. `is_part`: it may be less than a model.
     """
     uri = supported_uri(text)
     if directory.is_dir() and any(directory.iterdir()):
@@ -36,7 +44,7 @@ def fetch(text: str, directory: Path, environ: Mapping[str, str], log: Log, retr
             closing(open_source(uri, environ)) as source,
         ):
             make_room = partial(check_free_space, staging, source.about)
-            download = Download(uri, source, staging, log, retries, make_room, show)
+            download = Download(uri, source, staging, log, retries, make_room, show, is_part=is_part)
             download.run(retries.run(source.list, source), limits, with_code=trusts_code(environ))
         log.say(download.summary(directory))
 

@@ -30,6 +30,14 @@ class Refused(Exception):
         self.status, self.words, self.headers = status, words, headers
 
 
+class _AnotherFile(Refused):
+    """The server has another file than the one that is expected, although it does not say so."""
+
+    def __init__(self, words: str, headers: Mapping[str, str]) -> None:
+        super().__init__(HTTPStatus.PRECONDITION_FAILED, words, headers)
+        self.args = (words,)
+
+
 def new_client(authorities: str | None, authorization: str | None, auth: httpx2.Auth | None = None) -> httpx2.Client:
     """A client for several threads. A redirect to another host gets no Authorization header.
 
@@ -82,15 +90,14 @@ def _read_range(client: httpx2.Client, file: RemoteFile, start: int, stop: int) 
     with request(client, file.location, {"Range": f"bytes={start}-{stop - 1}"}) as response:
         found = response.headers.get("ETag")
         if file.etag is not None and found is not None and found != file.etag:
-            raise Refused(HTTPStatus.PRECONDITION_FAILED, "the file changed while it was downloaded", response.headers)
+            raise _AnotherFile("the file changed while it was downloaded", response.headers)
         is_partial = response.status_code == HTTPStatus.PARTIAL_CONTENT
         sent_range = response.headers.get("Content-Range", "")
         if is_partial and not sent_range.startswith(f"bytes {start}-"):
             raise Interrupted(f"asked for bytes {start}-{stop - 1}, got {sent_range}")
         size = sent_range.rpartition("/")[2] if is_partial else response.headers.get("Content-Length", "")
         if size.isdecimal() and int(size) > file.size:  # a shorter one is told by its end
-            words = f"{file.path} has {size} bytes there, but {file.size} are listed"
-            raise Refused(HTTPStatus.PRECONDITION_FAILED, words, response.headers)
+            raise _AnotherFile(f"{file.path} has {size} bytes, but {file.size} are listed", response.headers)
         skip = 0 if is_partial else start
         for chunk in response.iter_raw():
             if skip < len(chunk):

@@ -16,16 +16,23 @@ __all__ = ["resolve"]
 
 
 def resolve(
-    text: str, environ: Mapping[str, str], log: Log, show: Callable[[str], None], retries: Retries | None = None
+    text: str,
+    environ: Mapping[str, str],
+    log: Log,
+    show: Callable[[str], None],
+    retries: Retries | None = None,
+    *,
+    is_part: bool = False,
 ) -> DownloadedModel:
     """Returns what a download would report. Raises BadUri, NoModel.
 
     The weights in an archive count as 0 bytes, since only a download tells their size. `show`: gets a line about it.
+    `is_part`: it may be less than a model.
     """
     uri, retries = supported_uri(text), retries or Retries(log.say)
     with closing(open_source(uri, environ)) as source:
         listing = retries.run(source.list, source)
-    files = select_files(uri, listing)
+    files = select_files(uri, listing, is_part=is_part)
     weights = sum(file.size for file in files if is_weights(file.path))
     version = listing.version or "no version"
     if listing.version is not None and ":" not in listing.version:

@@ -28,16 +28,16 @@ _TOKEN_HEADS = frozenset({"sparse_linear.pt", "colbert_linear.pt"})
 """BGE-M3's layers for sparse and ColBERT vectors, which are in no safetensors file."""
 
 
-def select_files(uri: ModelUri, listing: Listing) -> list[RemoteFile]:
+def select_files(uri: ModelUri, listing: Listing, *, is_part: bool = False) -> list[RemoteFile]:
     """The files to download, in order: an archive, layers, a single file of a web server, or what a backend reads.
 
-    Raises NoModel.
+    `is_part`: they may be less than a model. Raises NoModel.
     """
     if (problem := _problem(listing)) is not None:
         raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{uri}: {problem}: nothing was downloaded")
     if is_packed(listing) or isinstance(uri, HttpUri):
         return list(listing.files.values())
-    return [listing.files[path] for path in select(uri, listing.files, listing.place)]
+    return [listing.files[path] for path in select(uri, listing.files, listing.place, is_part=is_part)]
 
 
 def is_packed(listing: Listing) -> bool:
@@ -46,18 +46,16 @@ def is_packed(listing: Listing) -> bool:
     return any(file.is_layer for file in files) or (len(files) == 1 and all(is_archive(file.path) for file in files))
 
 
-def select(uri: ModelUri, paths: Iterable[str], place: str) -> list[str]:
+def select(uri: ModelUri, paths: Iterable[str], place: str, *, is_part: bool = False) -> list[str]:
     """The files that a backend reads. `place`: where they are, for messages. Raises NoModel."""
     if isinstance(uri, HuggingFaceUri):  # code of another repository comes from that repository
         paths = [path for path in paths if not path.startswith(f"{CODE_DIR}/")]
     chosen = wanted(paths)
     if (problem := clash(chosen)) is not None:
         raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{uri}: {problem}")
-    if not is_model(chosen):
-        raise NoModel(
-            DownloadVerdict.MODEL_NOT_FOUND,
-            f"{uri} is not a model: {place} has neither config.json nor modules.json",
-        )
+    if not chosen or not (is_part or is_model(chosen)):
+        problem = "has no files that are used" if is_part else "has neither config.json nor modules.json"
+        raise NoModel(DownloadVerdict.MODEL_NOT_FOUND, f"{uri} is not a model: {place} {problem}")
     return chosen
 
 

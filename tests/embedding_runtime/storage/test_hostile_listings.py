@@ -1,0 +1,84 @@
+"""Listings that name files elsewhere, or lie about files: each is refused in words, and nothing is left."""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from embedding_runtime.storage.archive import BadArchive, Limits, unpack
+from support.fake_hub import FakeHub
+from support.initializer import MODEL, a_model, download, hub_environment
+
+Entry = Mapping[str, object]
+
+
+def named(name: object, size: object = 1) -> list[Entry]:
+    return [{"rfilename": name, "size": size, "blobId": "0" * 40}]
+
+
+HOSTILE: Mapping[str, tuple[Sequence[Entry], str]] = {
+    "a name that leads out": (named("../x"), "an empty part, '.' or '..'"),
+    "a name that leads out of a directory": (named("a/../../x"), "an empty part, '.' or '..'"),
+    "an absolute name": (named("/etc/x"), "the name '/etc/x' is absolute"),
+    "an absolute name of a host": (named("//host/x"), "is absolute"),
+    "a name of Windows": (named("..\\x"), "has a backslash or a drive"),
+    "a name with a drive": (named("C:/x"), "has a backslash or a drive"),
+    "a name with an empty part": (named("a//b"), "an empty part"),
+    "a name that ends with a slash": (named("a/"), "an empty part"),
+    "a name with a control character": (named("a\x1b[2Jb"), "has a control character"),
+    "a name with a NUL": (named("a\0b"), "has a control character"),
+    "a name that is no Unicode": (named("a\ud800b"), "is not from a Hugging Face hub (UnicodeEncodeError"),
+    "a name that is too long": (named("x" * 256), "is too long"),
+    "a name that is too deep": (named("a/" * 40 + "x"), "is too long"),
+    "a name twice": (named("x") + named("x"), "'x' is listed twice"),
+    "names that differ in case": (named("Config.json"), "one file where case does not count"),
+    "names that differ in composition": (named("\u00e9") + named("e\u0301"), "one file where case does not count"),
+    "a file and a directory": (named("config.json/x"), "'config.json' is a file and a directory"),
+    "a negative size": (named("x", -1), "'x' is listed with -1 bytes"),
+    "a size that no file has": (named("x", 1 << 63), f"'x' is listed with {1 << 63} bytes"),
+    "a size that no volume has": (named("x", 1 << 49), "but the volume has"),
+    "a size of text": (named("x", "many"), "is not from a Hugging Face hub (ValueError"),
+    "no size": ([{"rfilename": "x"}], "is not from a Hugging Face hub (KeyError: 'size')"),
+    "no name": ([{"size": 1}], "is not from a Hugging Face hub (KeyError: 'rfilename')"),
+    "a size that is too small": (
+        [{"rfilename": "tokenizer.json", "size": 3}],
+        f"tokenizer.json has {len(MODEL['tokenizer.json'])} bytes, but 3 are listed",
+    ),
+    "a size that is too large": (
+        [{"rfilename": "tokenizer.json", "size": 99}],
+        f"tokenizer.json has {len(MODEL['tokenizer.json'])} bytes, but 99 are listed",
+    ),
+    "a wrong digest": (
+        [{"rfilename": "config.json", "size": len(MODEL["config.json"]), "blobId": "0" * 40}],
+        f"but {'0' * 40} is listed",
+    ),
+    "too many files": (
+        [{"rfilename": f"{number}", "size": 0} for number in range(100_001)],
+        "files are listed, and at most 100000 are downloaded",
+    ),
+    "a listing that does not end": (
+        [{"rfilename": "x", "size": 0, "padding": "x" * (33 << 20)}],
+        "(ValueError: a response of more than 33554432 bytes)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("entries", "words"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_listing_is_refused_in_words(entries: Sequence[Entry], words: str, tmp_path: Path) -> None:
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        hub.siblings.extend(entries)
+        outcome = download("hf://owner/name", tmp_path / "mnt/models", hub_environment(hub))
+    assert outcome.code == 1
+    assert words in outcome.last_line
+    assert list((tmp_path / "mnt").iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"mnt", "served"}
+
+
+def test_a_zip_that_says_less_than_it_unpacks_to_is_refused(tmp_path: Path) -> None:
+    archive = tmp_path / "x.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("config.json", bytes(1000))
+    archive.write_bytes(archive.read_bytes().replace((1000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
+    with pytest.raises(BadArchive, match="is damaged"):
+        unpack(archive, tmp_path / "into", Limits())
