@@ -26,8 +26,8 @@ _TIMEOUT = aiohttp.ClientTimeout(total=2)
 _LONGEST = 4096  # bytes of a body
 _SERVICES = 8  # services that are asked about at once
 _REQUESTS = 16  # requests that are open at once
-_SLOWEST = 30.0  # seconds between two tries to get the progress of a download
-_TRIES, _SELDOM = 5, 600.0  # for the rest
+_TRIES = 5  # failures in a row, after which a pod is asked more seldom:
+_NOT_YET, _SELDOM = 30.0, 600.0  # seconds; initializers, and servers
 _FORGOTTEN_AFTER = 2  # failures in a row
 
 
@@ -36,10 +36,9 @@ def retry_seconds(failures: int, *, repeats: bool) -> float:
 
     `repeats`: it is asked for the progress of a download, which may begin late, as after another one's lock.
     """
-    if failures >= _TRIES:
-        return _SLOWEST if repeats else _SELDOM
-    seconds = _INTERVAL * 2 ** (failures - 1)
-    return min(seconds, _SLOWEST) if repeats else seconds
+    if repeats:
+        return _INTERVAL if failures < _TRIES else _NOT_YET
+    return _INTERVAL * (1 << failures - 1) if failures < _TRIES else _SELDOM
 
 
 @dataclass
