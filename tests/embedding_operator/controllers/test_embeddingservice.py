@@ -8,8 +8,10 @@ import pytest
 
 from embedding_operator.constants import SERVICE_LABEL
 from embedding_operator.controllers import embeddingservice
+from embedding_operator.core.questions import Question
 from embedding_operator.errors import Bug, ClusterFault, Denied, FieldOverridden, LeaseLost, NameTaken, Unavailable
 from embedding_operator.settings import Settings
+from embedding_runtime.contract import DownloadProgress
 from support.builders import a_pod_of, ended, running
 from support.controlled import Controlled, controlled, service_key
 from support.fake_api import ApiError
@@ -267,13 +269,20 @@ async def test_nothing_of_a_service_that_is_gone_stays_in_memory() -> None:
         other = it.create_service("other", model={"tokenSecretRef": {"name": "missing"}})
         it.create_service("s", model={"tokenSecretRef": {"name": "missing"}})
         await it.reconcile()
+        await it.reconcile("other")
+        question = Question("pod", 0, "http://10.0.0.1:8090/progress", DownloadProgress)
+        for name in ("s", "other"):
+            it.reports.ask(service_key(name), frozenset({question}))
+        other = it.api.get("embeddingservices", "other") or other
         it.api.replace({**other, "status": MANAGED_BY_ANOTHER}, subresource="status")
         await it.reconcile("other")
+        assert set(it.reports._inquiries) == {service_key("s")}, "what another operator manages"
         for name in ("s", "other"):
             it.api.delete("embeddingservices", name)
             await it.reconcile(name)
         assert it.managers.conflicts == 0
         assert it.secrets._known == {}
+        assert it.reports._inquiries == {}
 
 
 async def test_a_service_whose_manager_cannot_be_asked_keeps_no_other_from_the_rollout_budget() -> None:

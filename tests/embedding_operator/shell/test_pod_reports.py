@@ -144,10 +144,17 @@ async def test_where_nothing_is_to_be_asked_nothing_happens() -> None:
 
 
 @pytest.mark.parametrize(("failures", "seconds"), [(1, 5), (2, 10), (3, 20), (4, 40), (5, 600), (6, 600), (999, 600)])
-def test_a_pod_that_does_not_answer_is_tried_five_times_and_then_every_ten_minutes(
+def test_a_server_that_does_not_answer_is_tried_five_times_and_then_every_ten_minutes(
     failures: int, seconds: float
 ) -> None:
-    assert retry_seconds(failures) == seconds
+    assert retry_seconds(failures, repeats=False) == seconds
+
+
+@pytest.mark.parametrize(("failures", "seconds"), [(1, 5), (2, 5), (4, 5), (5, 30), (999, 30)])
+def test_an_initializer_that_does_not_answer_may_begin_late_and_is_tried_every_half_minute(
+    failures: int, seconds: float
+) -> None:
+    assert retry_seconds(failures, repeats=True) == seconds
 
 
 async def test_one_lost_answer_leaves_the_last_one_and_a_second_makes_it_unknown() -> None:
@@ -162,7 +169,7 @@ async def test_one_lost_answer_leaves_the_last_one_and_a_second_makes_it_unknown
         await world.round("a", asked=3)
         assert (world.answers, world.changed) == ({}, [KEY, KEY])
         world.pods.replies["/a"] = so_far(2)
-        await world.clock.advance(10)
+        await world.clock.advance(5)
         await world.round("a", asked=4)
         assert world.answers == {"a": progress(2)}
 

@@ -15,7 +15,7 @@ from embedding_operator.core.objects import ObjectRef
 from embedding_operator.core.questions import Answer, Question
 from embedding_operator.shell.backoff import Backoff
 from embedding_operator.shell.clock import Clock
-from embedding_operator.shell.queue import WorkQueue
+from embedding_operator.shell.queue import Priority, WorkQueue
 
 __all__ = ["PodReports", "retry_seconds"]
 
@@ -26,13 +26,19 @@ _TIMEOUT = aiohttp.ClientTimeout(total=2)
 _LONGEST = 4096  # bytes of a body
 _SERVICES = 8  # services that are asked about at once
 _REQUESTS = 16  # requests that are open at once
-_TRIES, _SELDOM = 5, 600.0
+_TRIES = 5  # failures in a row, after which a pod is asked more seldom:
+_NOT_YET, _SELDOM = 30.0, 600.0  # seconds; initializers, and servers
 _FORGOTTEN_AFTER = 2  # failures in a row
 
 
-def retry_seconds(failures: int) -> float:
-    """How long a pod is left alone after so many failures in a row: it may not listen yet, or be out of reach."""
-    return _INTERVAL * 2 ** (failures - 1) if failures < _TRIES else _SELDOM
+def retry_seconds(failures: int, *, repeats: bool) -> float:
+    """How long a pod is left alone after so many failures in a row: it may not listen yet, or be out of reach.
+
+    `repeats`: it is asked for the progress of a download, which may begin late, as after another one's lock.
+    """
+    if repeats:
+        return _INTERVAL if failures < _TRIES else _NOT_YET
+    return _INTERVAL * (1 << failures - 1) if failures < _TRIES else _SELDOM
 
 
 @dataclass
@@ -114,8 +120,10 @@ class PodReports:
                 self._schedule(key, inquiry)
 
     def _schedule(self, key: ObjectRef, inquiry: _Inquiry) -> None:
+        """Downloads go first: in a large cluster thousands of servers may be out of reach."""
         if (at := inquiry.next_at()) is not None:
-            self._queue.add_later(key, max(at - self._clock.time(), 0.0))
+            priority = Priority.CHILD if any(each.repeats for each in inquiry.states) else Priority.RESYNC
+            self._queue.add_later(key, max(at - self._clock.time(), 0.0), priority)
 
     async def _round(self, session: aiohttp.ClientSession, key: ObjectRef) -> None:
         """Ask what is due of one service."""
@@ -147,7 +155,7 @@ class PodReports:
 def _note(state: _State, question: Question, answer: Answer | None, now: float) -> None:
     if answer is None:
         state.failures += 1
-        state.due_at = now + retry_seconds(state.failures)
+        state.due_at = now + retry_seconds(state.failures, repeats=question.repeats)
         if state.failures >= _FORGOTTEN_AFTER:
             state.answer = None
         return
