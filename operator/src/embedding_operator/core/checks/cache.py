@@ -23,8 +23,11 @@ def _problems_of_volume(cache: Cache) -> list[str]:
         return [f"{_FIELD}: give exactly one of persistentVolumeClaim and size"]
     if cache.size is None and (cache.storage_class_name or cache.access_mode):
         return [f"{_FIELD}: storageClassName and accessMode are for a claim that the operator creates: give size"]
-    if cache.size is not None and amount(cache.size) <= 0:
-        return [f"{_FIELD}.size: {cache.size} is too small: give the size of the volume, such as 20Gi"]
+    try:
+        if cache.size is not None and amount(cache.size) <= 0:
+            return [f"{_FIELD}.size: {cache.size} is too small: give the size of the volume, such as 20Gi"]
+    except ValueError as error:
+        return [f"{_FIELD}.size: {error}"]
     return []
 
 
