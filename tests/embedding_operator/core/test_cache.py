@@ -198,6 +198,7 @@ def test_a_missing_claim_is_named_with_its_field() -> None:
         ({"cache": {**SHARED, **OWN}}, "give exactly one of persistentVolumeClaim and size"),
         ({"cache": {**SHARED, "accessMode": "ReadWriteMany"}}, "give size"),
         ({"cache": {"size": "0"}}, "spec.model.cache.size: 0 is too small"),
+        ({"cache": {"size": "1e99"}}, "spec.model.cache.size: '1e99' is not a quantity"),
     ],
 )
 def test_a_cache_that_cannot_be_is_refused_in_words(model: Raw, words: str) -> None:
