@@ -11,7 +11,6 @@ from embedding_operator.resources.kubernetes import Conditions, Name, Quantity
 from embedding_operator.resources.v1alpha1 import StorageUri, TokenSecretRef
 
 __all__ = [
-    "AccessMode",
     "CacheCapacityStatus",
     "CachedModel",
     "CachedModelState",
@@ -24,13 +23,6 @@ __all__ = [
 _MOST_MODELS = 64
 
 _Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
-
-
-class AccessMode(StrEnum):
-    """Which nodes may use a volume at a time."""
-
-    ONE_NODE = "ReadWriteOnce"
-    MANY_NODES = "ReadWriteMany"
 
 
 class CachedModel(SpecModel):
@@ -57,8 +49,7 @@ class ModelCacheSpec(SpecModel):
             ),
             (
                 "!has(self.persistentVolumeClaim) || !(has(self.storageClassName) || has(self.accessMode))",
-                "storageClassName and accessMode are for a claim that is created: they go with size, not with "
-                "persistentVolumeClaim",
+                "storageClassName and accessMode go with size, not with persistentVolumeClaim",
             ),
         )
     )
@@ -70,9 +61,9 @@ class ModelCacheSpec(SpecModel):
     uses it. It may grow, if the storage class allows that."""
     storage_class_name: Name | None = None
     """Storage class of the claim that is created. Default: the cluster's default class."""
-    access_mode: AccessMode | None = None
-    """Of the claim that is created: with ReadWriteOnce all pods that use the cache run on one node. Default:
-    ReadWriteMany."""
+    access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] | None = None
+    """Of the claim that is created. ReadWriteOnce: all pods that use the cache run on one node. ReadWriteMany: on any,
+    if the storage class supports it. Default: ReadWriteOnce."""
     capacity: Quantity | None = None
     """Bytes that the models may take in all, if that is less than the volume has."""
     parallelism: Annotated[int, Field(ge=1, le=16)] = 2
@@ -136,6 +127,8 @@ class CachedModelStatus(StatusModel):
     """Why it is in this state, in one word."""
     message: str
     """Why, in words, and what to do about it."""
+    job: str | None = None
+    """The Job that downloaded it. Jobs are removed minutes after they have ended."""
     since: _Time | None = None
     """When it became Ready, Failed or Evicted."""
     retry_at: _Time | None = None
