@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from embedding_operator.constants import API_VERSION, CACHE_LABEL
+from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import ClusterFault, Denied, NameTaken
 from embedding_runtime.contract import DownloadedModel
@@ -24,9 +25,9 @@ def create_cache(it: Controlled, **spec: Any) -> Raw:
     return it.api.create({"apiVersion": API_VERSION, "kind": "ModelCache", "metadata": metadata, "spec": spec})
 
 
-def end_job(it: Controlled, message: str, *, exit_code: int = 0) -> None:
+def end_job(it: Controlled, message: str, *, exit_code: int = 0, of: str = "c") -> None:
     """As the kubelet and the Job controller do."""
-    (job,) = it.api.list("jobs")
+    (job,) = (each for each in it.api.list("jobs") if each["metadata"]["name"].startswith(f"{of}-"))
     template = job["spec"]["template"]
     owner = {"apiVersion": "batch/v1", "kind": "Job", "controller": True}
     owner |= {"name": job["metadata"]["name"], "uid": job["metadata"]["uid"]}
@@ -178,6 +179,27 @@ async def test_a_deleted_cache_takes_its_jobs_with_it_and_its_claim_when_no_pod_
         assert claim["metadata"]["deletionTimestamp"]
         it.api.replace({**claim, "metadata": {**claim["metadata"], "finalizers": []}})
         assert it.api.get("persistentvolumeclaims", "c") is None
+
+
+async def test_a_service_mounts_the_model_of_the_cache_which_is_then_kept_for_it() -> None:
+    async with controlled() as it:
+        create_cache(it)
+        await it.reconcile_cache()
+        report = DownloadedModel(weights_bytes=5, path="a-b-1", revision="c0ffee")
+        end_job(it, str(report))
+        await it.reconcile_cache()
+        it.create_service("s", model={"storageUri": URI})
+        await it.reconcile("s")
+        end_job(it, str(report), of="s")
+        await it.reconcile("s")
+        (deployment,) = it.api.list("deployments")
+        assert list(mounted(deployment)) == [("c", "a-b-1")]
+        cache = it.api.get("modelcaches", "c") or {}
+        models = [{"storageUri": URI}, {"storageUri": "hf://a/c"}]
+        it.api.replace({**cache, "spec": {**cache["spec"], "models": models}})
+        await it.reconcile_cache()
+        args = [each["spec"]["template"]["spec"]["containers"][0]["args"] for each in it.api.list("jobs")]
+        assert ["hf://a/c", "--keep=a-b-1"] in [[each[1], each[3]] for each in args]
 
 
 async def test_a_claim_of_the_user_is_never_written() -> None:

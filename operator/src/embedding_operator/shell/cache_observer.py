@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from embedding_operator.core.model_cache.records import recorded
 from embedding_operator.core.model_cache.resolve import claim_name, secrets_needed
 from embedding_operator.core.model_cache.snapshot import CacheSnapshot
-from embedding_operator.core.model_cache.states import recorded
 from embedding_operator.core.objects import ObjectRef, Raw, kind_ref
 from embedding_operator.core.pods import job_pod_of
 from embedding_operator.core.snapshot import StorageRead

@@ -81,9 +81,9 @@ class Store:
             if name == claim
         )
 
-    def all(self, kind: Kind) -> list[Json]:
-        """All objects of a kind, parsed: for kinds of which there are few."""
-        return self._parsed((kind, key) for key in self._objects[kind.plural])
+    def all(self, kind: Kind, namespace: str | None = None) -> list[Json]:
+        """All objects of a kind, or those in a namespace, parsed: for kinds of which there are few."""
+        return self._parsed((kind, key) for key in self._objects[kind.plural] if namespace in (None, key[0]))
 
     def services(self) -> list[ServiceEntry]:
         """All EmbeddingServices, not parsed."""

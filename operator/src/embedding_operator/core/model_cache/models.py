@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from embedding_operator.core.model_cache import states
 from embedding_operator.core.model_cache.build import job_name
+from embedding_operator.core.model_cache.records import recorded
 from embedding_operator.core.model_cache.resolve import ResolvedCache, ResolvedModel
 from embedding_operator.core.model_cache.runs import Run, run_of
 from embedding_operator.core.model_cache.snapshot import CacheSnapshot
@@ -93,7 +94,7 @@ class _Decider:
         self._runs = runs
         self._now = now
         is_same_volume = snapshot.status.get("claim") == resolved.claim
-        self._records = states.recorded(snapshot.status) if is_same_volume else {}
+        self._records = recorded(snapshot.status) if is_same_volume else {}
 
     def find(self, model: ResolvedModel) -> _Found:
         """By its record, while that holds; else by its Job."""

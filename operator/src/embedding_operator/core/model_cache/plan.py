@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from embedding_operator.core.model_cache import build, states
+from embedding_operator.core.model_cache import build
 from embedding_operator.core.model_cache.models import Models, decide
+from embedding_operator.core.model_cache.records import recorded
 from embedding_operator.core.model_cache.resolve import ResolvedCache, resolve_cache
 from embedding_operator.core.model_cache.snapshot import CacheSnapshot
 from embedding_operator.core.model_cache.status import CacheView, of_cache
@@ -77,7 +78,7 @@ def _writes(
 
 def _events(models: Models, snapshot: CacheSnapshot) -> tuple[EventRecord, ...]:
     """Of models that have become ready, have failed or were evicted since the last status."""
-    before = states.recorded(snapshot.status)
+    before = recorded(snapshot.status)
     news = (
         each
         for each in models.states

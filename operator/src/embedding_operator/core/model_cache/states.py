@@ -16,7 +16,7 @@ from embedding_operator.core.wording import sentence, shortened
 from embedding_operator.resources.model_cache import CacheCapacityStatus, CachedModelState, CachedModelStatus
 from embedding_runtime.contract import DownloadedModel, DownloadVerdict
 
-__all__ = ["at_work", "capacity", "evicted", "failed", "pending", "ready", "recorded", "recorded_capacity", "refused"]
+__all__ = ["at_work", "capacity", "evicted", "failed", "pending", "ready", "recorded_capacity", "refused"]
 
 _MESSAGE_LENGTH = 500
 _REMEDIES: Mapping[str, str] = {
@@ -24,20 +24,6 @@ _REMEDIES: Mapping[str, str] = {
     DownloadVerdict.MODEL_UNAUTHORIZED: "Name a token that may read it in its tokenSecretRef.",
     DownloadVerdict.INSUFFICIENT_STORAGE: "Enlarge the volume or spec.capacity, or remove models from the spec.",
 }
-
-
-def recorded(status: Raw) -> dict[str, CachedModelStatus]:
-    """What the last status says of each model, by URI. What another release wrote and this one cannot read is left out:
-    such a model is looked for in the cache again.
-    """
-    found = {}
-    for raw in status.get("models") or ():
-        try:
-            record = CachedModelStatus.model_validate(raw)
-        except ValidationError:
-            continue
-        found[record.storage_uri] = record
-    return found
 
 
 def recorded_capacity(status: Raw) -> CacheCapacityStatus | None:
