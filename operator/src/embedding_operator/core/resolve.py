@@ -14,6 +14,7 @@ from embedding_operator.core.checks.problems import invalid
 from embedding_operator.core.checks.resources import check_resources
 from embedding_operator.core.checks.secrets import check_key, check_secrets, is_met, keys_by_secret
 from embedding_operator.core.checks.uri import check_update_policy, check_uri
+from embedding_operator.core.model_cache.shared import SharedModel
 from embedding_operator.core.names import cache_name
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.pins import Pin
@@ -54,6 +55,8 @@ class ResolvedService:
     rollout: Rollout = field(default_factory=Rollout)
     notes: tuple[str, ...] = ()
     """What users should know although nothing is wrong."""
+    shared: SharedModel | None = None
+    """The model in a ModelCache, where the service has no cache of its own; set when it is known."""
     pin: Pin | None = None
     """The version that the pods get, where the URI has none; set when it is known."""
 
@@ -72,18 +75,18 @@ class ResolvedService:
         """The claim of the model's cache; None: it has none."""
         cache = self.service.spec.model.cache
         if cache is None:
-            return None
+            return self.shared.cache.claim if self.shared else None
         return cache.persistent_volume_claim or cache_name(self.service)
 
     @property
     def pinned_uri(self) -> str:
         """What the initializer downloads."""
-        return self.uri_at(self.pin)
+        return self.uri_at(self.pin.revision if self.pin else None)
 
-    def uri_at(self, pin: Pin | None) -> str:
-        """The URI at that version, if it can name one."""
-        if pin is not None and pin.revision and isinstance(self.uri, HuggingFaceUri):
-            return str(HuggingFaceUri(self.uri.repo_id, pin.revision))
+    def uri_at(self, revision: str | None) -> str:
+        """The URI at that commit, if it can name one."""
+        if revision and isinstance(self.uri, HuggingFaceUri):
+            return str(HuggingFaceUri(self.uri.repo_id, revision))
         return self.service.spec.model.storage_uri
 
 
