@@ -23,7 +23,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 __all__ = ["MINILM", "FakeHub", "Faults", "Seen", "packaged_minilm"]
 
@@ -174,6 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if path == "/__seen":
             return self._json([asdict(seen) for seen in self.hub.seen])
+        if path.startswith(("/__faults", "/__main/")):
+            return self._control(urlsplit(self.path))
         with self.hub.lock:
             unavailable, busy = self.hub.faults.take("unavailable"), self.hub.faults.take("busy")
         if unavailable:
@@ -188,14 +190,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815 the name that http.server looks for
 
-    def do_PUT(self) -> None:
-        """PUT /__faults with fields of `Faults`, and PUT /__main/OWNER/NAME with a directory: its new main branch."""
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        path = urlsplit(self.path).path
-        if path == "/__faults":
-            self.hub.faults = Faults(**body)
+    def _control(self, url: SplitResult) -> None:
+        """Obey a test in another process, which has queries only: `kubectl get --raw` sends no body."""
+        query = dict(parse_qsl(url.query))
+        if url.path == "/__faults":
+            self.hub.faults = Faults(**{name: int(number) for name, number in query.items()})
         else:
-            self.hub.push(path.removeprefix("/__main/"), Path(body["directory"]))
+            self.hub.push(url.path.removeprefix("/__main/"), Path(query["directory"]))
         self._json({})
 
     def _on_repository(self, match: re.Match[str], file: str | None) -> None:
@@ -312,8 +313,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serves until interrupted or terminated."""
     parser = argparse.ArgumentParser(
         prog="python -m support.fake_hub",
-        description="A fake Hugging Face hub. GET /__seen tells, as JSON, who asked for what; PUT /__faults with "
-        '{"bytes_per_second": N} slows it down, PUT /__main/OWNER/NAME with {"directory": DIR} moves a main branch.',
+        description="A fake Hugging Face hub. GET /__seen tells, as JSON, who asked for what; "
+        "/__faults?bytes_per_second=N slows it down, /__main/OWNER/NAME?directory=DIR moves a main branch.",
         epilog="example: python -m support.fake_hub --port 8000 --token hf_secret --repo owner/name=./model",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")

@@ -102,17 +102,11 @@ def test_as_a_process_it_serves_the_packaged_model_until_it_is_ended(end: signal
     assert "model.safetensors" in {file["rfilename"] for file in json.loads(body)["siblings"]}
 
 
-def put(url: str, body: object) -> None:
-    request = urllib.request.Request(url, data=json.dumps(body).encode(), method="PUT")
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        assert answer.status == 200
-
-
 def test_another_process_can_move_a_branch(tmp_path: Path) -> None:
     first, second = a_model(tmp_path / "a", FILES), a_model(tmp_path / "b", {**FILES, "more": b"1"})
     with FakeHub({"owner/name": first}) as hub:
         old = json.loads(get(f"{hub.url}/api/models/owner/name")[2])["sha"]
-        put(f"{hub.url}/__main/owner/name", {"directory": str(second)})
+        assert get(f"{hub.url}/__main/owner/name?directory={second}")[0] == 200
         new = json.loads(get(f"{hub.url}/api/models/owner/name")[2])["sha"]
         assert old != new
         assert get(f"{hub.url}/owner/name/resolve/{old}/config.json")[::2] == (200, b"{}")
@@ -121,7 +115,7 @@ def test_another_process_can_move_a_branch(tmp_path: Path) -> None:
 
 def test_another_process_can_slow_it_down(tmp_path: Path) -> None:
     with FakeHub({"owner/name": a_model(tmp_path, {"config.json": bytes(1 << 18)})}) as hub:
-        put(f"{hub.url}/__faults", {"bytes_per_second": 1 << 20})
+        assert get(f"{hub.url}/__faults?bytes_per_second={1 << 20}")[0] == 200
         began = time.monotonic()
         get(f"{hub.url}/owner/name/resolve/main/config.json")
         assert time.monotonic() - began > 0.15
