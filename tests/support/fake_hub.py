@@ -172,10 +172,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
-        if path == "/__seen":
-            return self._json([asdict(seen) for seen in self.hub.seen])
-        if path.startswith(("/__faults", "/__main/")):
-            return self._control(urlsplit(self.path))
+        if path.startswith("/__"):
+            return self._json(self._control(urlsplit(self.path)))
         with self.hub.lock:
             unavailable, busy = self.hub.faults.take("unavailable"), self.hub.faults.take("busy")
         if unavailable:
@@ -190,14 +188,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815 the name that http.server looks for
 
-    def _control(self, url: SplitResult) -> None:
+    def _control(self, url: SplitResult) -> object:
         """Obey a test in another process, which has queries only: `kubectl get --raw` sends no body."""
         query = dict(parse_qsl(url.query))
         if url.path == "/__faults":
             self.hub.faults = Faults(**{name: int(number) for name, number in query.items()})
-        else:
+        elif url.path.startswith("/__main/"):
             self.hub.push(url.path.removeprefix("/__main/"), Path(query["directory"]))
-        self._json({})
+        return [asdict(seen) for seen in self.hub.seen]
 
     def _on_repository(self, match: re.Match[str], file: str | None) -> None:
         name, revision = match["repo"], unquote(match["revision"] or "main")
