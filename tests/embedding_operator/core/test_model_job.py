@@ -75,7 +75,7 @@ def test_its_pods_have_its_labels_and_no_revision() -> None:
 
 def test_only_what_cannot_heal_ends_it_before_its_retries() -> None:
     rules = a_job()["spec"]["podFailurePolicy"]["rules"]
-    assert rules[0]["onExitCodes"]["values"] == [RETRY_IS_USELESS]
+    assert rules[0]["onExitCodes"]["values"] == [2, RETRY_IS_USELESS], "2: the URI is unknown"
     assert rules[0]["onExitCodes"]["containerName"] == container_of(a_job())["name"]
     assert a_job()["spec"]["backoffLimit"] > 0
 
