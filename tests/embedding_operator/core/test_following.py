@@ -191,7 +191,7 @@ def test_a_cache_follows_any_source() -> None:
 
 @pytest.mark.parametrize(
     ("uri", "words"),
-    [(MINILM, "names a commit, which never moves"), ("s3://bucket/model", "Follow needs a branch or tag of a hub")],
+    [(MINILM, "names one version, which never moves"), ("s3://bucket/model", "Follow needs a branch or tag")],
 )
 def test_what_cannot_move_is_not_followed(uri: str, words: str) -> None:
     cluster = PureCluster(a_service(model={"storageUri": uri, "updatePolicy": "Follow"}))

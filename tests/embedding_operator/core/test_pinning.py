@@ -12,6 +12,7 @@ from support.pure_cluster import PureCluster
 
 URI = "hf://example/model"
 BRANCH = {"storageUri": URI}
+IMAGE = f"oci://registry.example/model@sha256:{'ab' * 32}"
 OTHER = {"storageUri": "hf://example/other:main"}
 NEWER = "0123456789abcdef0123456789abcdef01234567"
 
@@ -83,7 +84,10 @@ def test_the_status_has_the_commit_before_any_pod_has_downloaded_the_model() -> 
     assert cluster.status["model"]["revision"] == COMMIT
 
 
-@pytest.mark.parametrize("uri", [MINILM, f"hf://a/b@{COMMIT}", "pvc://claim/model", "s3://bucket/model"])
+@pytest.mark.parametrize(
+    "uri",
+    [MINILM, f"hf://a/b@{COMMIT}", IMAGE, "pvc://claim/model", "s3://bucket/model"],
+)
 def test_a_uri_that_has_one_version_or_none_that_can_be_named_needs_no_job(uri: str) -> None:
     cluster = a_new_cluster(model={"storageUri": uri})
     assert cluster.jobs == []
@@ -374,6 +378,21 @@ def test_a_job_is_not_what_the_service_or_its_deployments_select() -> None:
         {"app.kubernetes.io/name": "embedding-runtime", "serving.embeddings.dev/service": "embedding-model"},
     ]
     assert not any(selector.items() <= labels for selector in selectors)
+
+
+DIGEST = f"sha256:{'ab' * 32}"
+
+
+def test_the_tag_of_an_image_becomes_its_digest() -> None:
+    cluster = a_new_cluster(model={"storageUri": "oci://registry.example/model:v1"})
+    resolve(cluster, DIGEST)
+    assert downloaded_by(cluster) == [f"oci://registry.example/model:v1@{DIGEST}"]
+
+
+def test_an_image_that_another_initializer_downloads_is_left_to_that() -> None:
+    storage = a_storage_container(prefixes=["oci://"], container={"image": "kserve/storage:1"})
+    cluster = a_new_cluster(storage, model={"storageUri": "oci://registry.example/model:v1"})
+    assert cluster.jobs == []
 
 
 def test_a_long_name_of_a_service_makes_a_name_that_can_be_a_label() -> None:

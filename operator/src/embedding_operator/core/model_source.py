@@ -13,9 +13,9 @@ from embedding_operator.core.pins import Pin, pin_of, recorded
 from embedding_operator.core.pods import Pod
 from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.snapshot import Snapshot
-from embedding_operator.core.versions import has_branches
+from embedding_operator.core.versions import may_move
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import CACHE_DIR
+from embedding_runtime.contract import CACHE_DIR, HuggingFaceUri
 
 __all__ = ["ModelSource", "find_shared", "find_source"]
 
@@ -42,7 +42,7 @@ def find_source(
 ) -> ModelSource:
     """`revision`: that of the service without a pin, as releases before pins had it."""
     claim = resolved.cache_claim
-    if not snapshot.runs_jobs or not (has_branches(resolved.uri) or claim):
+    if not snapshot.runs_jobs or not (_needs_version(resolved) or claim):
         return ModelSource()
     if not (claim or resolved.follows) and _is_of_earlier_release(revision, snapshot):
         return ModelSource()
@@ -82,9 +82,14 @@ def find_shared(resolved: ResolvedService, revision: str, snapshot: Snapshot) ->
     return None if _is_of_earlier_release(revision, snapshot) else held_by(uri, snapshot.shared_caches)
 
 
+def _needs_version(resolved: ResolvedService) -> bool:
+    """Our initializer finds it out; others may have registries of their own, but hubs are alike."""
+    return may_move(resolved.uri) and (resolved.fetcher.is_ours or isinstance(resolved.uri, HuggingFaceUri))
+
+
 def _is_usable(pin: Pin, resolved: ResolvedService) -> bool:
     """It says all that the pods need."""
-    if pin.revision is None and has_branches(resolved.uri):
+    if pin.revision is None and _needs_version(resolved):
         return False
     return resolved.cache_claim is None or (pin.claim == resolved.cache_claim and pin.path is not None)
 

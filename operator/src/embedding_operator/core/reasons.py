@@ -149,7 +149,11 @@ class Reason(StrEnum):
     )
 
     PENDING = ("Pending", Group.PROGRESS, "Objects or pods are being created.")
-    RESOLVING = ("Resolving", Group.PROGRESS, "A Job resolves the model's branch or tag to a commit.")
+    RESOLVING = (
+        "Resolving",
+        Group.PROGRESS,
+        "A Job finds out which commit the model's branch is at, or which digest its tag.",
+    )
     DOWNLOADING = ("Downloading", Group.PROGRESS, "The initializer is downloading the model.")
     LOADING = ("Loading", Group.PROGRESS, "The server is loading the model.")
     ROLLING_OUT = ("RollingOut", Group.PROGRESS, "Pods of the previous version are being replaced or removed.")

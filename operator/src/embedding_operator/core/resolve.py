@@ -21,13 +21,14 @@ from embedding_operator.core.pins import Pin
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.requirements import TOKEN_VARIABLE
 from embedding_operator.core.snapshot import Snapshot, StorageRead
+from embedding_operator.core.versions import at_version, may_move
 from embedding_operator.core.wording import shortened
 from embedding_operator.errors import Problem, Refused
 from embedding_operator.resources.kubernetes import KeyRef
 from embedding_operator.resources.v1alpha1 import EmbeddingService, Rollout
 from embedding_operator.resources.words import in_words, without_unknown
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import SCHEMES, ForeignUri, HuggingFaceUri, ModelUri, ServeArgs
+from embedding_runtime.contract import SCHEMES, ForeignUri, ModelUri, ServeArgs
 
 __all__ = ["TOKEN_VARIABLE", "ResolvedService", "cache_claim", "resolve_service", "secrets_needed"]
 
@@ -84,10 +85,10 @@ class ResolvedService:
         return self.uri_at(self.pin.revision if self.pin else None)
 
     def uri_at(self, revision: str | None) -> str:
-        """The URI at that commit, if it can name one."""
-        if revision and isinstance(self.uri, HuggingFaceUri):
-            return str(HuggingFaceUri(self.uri.repo_id, revision))
-        return self.service.spec.model.storage_uri
+        """The URI at that version, if it can name one."""
+        if revision is None or not may_move(self.uri):
+            return self.service.spec.model.storage_uri
+        return str(at_version(self.uri, revision))
 
 
 def resolve_service(snapshot: Snapshot, settings: Settings) -> ResolvedService:

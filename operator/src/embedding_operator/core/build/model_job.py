@@ -49,7 +49,6 @@ def model_job(
         name=INITIALIZER,
         image=settings.storage_image,
         pull_policy=settings.image_pull_policy,
-        command=list(command),
         env={**dict(sorted(settings.download_env.items())), **(_PROGRESS if claim else {}), **(env or {})},
         claim=claim,
         group=STORAGE_GROUP,
@@ -61,6 +60,7 @@ def model_job(
     template = job["spec"]["template"]
     template["metadata"] = {"labels": dict(labels)}
     (built_in,) = template["spec"]["containers"]
+    built_in["args"] = list(command)
     merged = merge(built_in, _given(container))
     template["spec"]["containers"] = [merged]
     if token is not None:

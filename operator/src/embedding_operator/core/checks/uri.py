@@ -1,10 +1,10 @@
 """The model's address."""
 
 from embedding_operator.core.checks.problems import invalid, quoted
-from embedding_operator.core.versions import is_fixed
+from embedding_operator.core.versions import is_fixed, may_move
 from embedding_operator.errors import Problem
 from embedding_operator.resources.v1alpha1 import ModelSpec
-from embedding_runtime.contract import BadUri, HuggingFaceUri, ModelUri, parse_uri
+from embedding_runtime.contract import BadUri, ModelUri, parse_uri
 
 __all__ = ["check_update_policy", "check_uri"]
 
@@ -26,9 +26,9 @@ def check_update_policy(model: ModelSpec, uri: ModelUri | None) -> list[Problem]
         return []
     if is_fixed(uri):
         return invalid(
-            [f"spec.model.updatePolicy: {uri} names a commit, which never moves: use Pinned, or name a branch"]
+            [f"spec.model.updatePolicy: {uri} names one version, which never moves: use Pinned, or name a branch"]
         )
-    if isinstance(uri, HuggingFaceUri) or model.cache is not None:
+    if may_move(uri) or model.cache is not None:
         return []
-    words = "Follow needs a branch or tag of a hub (hf://owner/name:branch), or spec.model.cache: use Pinned"
+    words = "Follow needs a branch or tag of hf:// or oci://, or spec.model.cache: use Pinned"
     return invalid([f"spec.model.updatePolicy: {words}"])

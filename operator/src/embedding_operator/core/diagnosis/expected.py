@@ -49,7 +49,7 @@ class ExpectedPod:
         """From a Job as it was built."""
         (container,) = job["spec"]["template"]["spec"]["containers"]
         uri, claim = resolved.shown_uri, resolved.cache_claim
-        progress = Finding(Reason.RESOLVING, f"A Job resolves {uri} to a commit.")
+        progress = Finding(Reason.RESOLVING, f"A Job resolves {uri} to one version.")
         if claim is not None:
             words = f"A Job is downloading {uri} into the cache, PersistentVolumeClaim {claim}."
             progress = Finding(Reason.DOWNLOADING, words)
