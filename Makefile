@@ -91,6 +91,9 @@ bench-lanes: .venv/synced ## Measure search queries next to a bulk client, on bo
 	@$(UV) sync --locked --all-packages --group bench --quiet
 	$(PYTHON) -m bench.lanes $(ARGS)
 
+bench-downloads: .venv/synced tests/servers/synced ## Compare downloads of the initializer with curl's (ten minutes)
+	PYTHONPATH=tests $(PYTHON) -m bench.downloads $(ARGS)
+
 bench-cores: .venv/synced ## Measure the runtime with 1, 2, 4... cores, and sentence-transformers (ten minutes on two cores)
 	@tools/debian.sh wrk
 	@$(UV) sync --locked --all-packages --group bench --quiet
@@ -111,7 +114,7 @@ images: ## Build the images in the running cluster
 clean: ## Remove everything that was installed or built in this checkout
 	rm -rf .bench .bin .uv .venv tests/clients/.venv tests/clients/java/lib tests/servers/{.venv,azurite,bin,synced} .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test test-slow e2e e2e-slow kstatus verify generate models format bench bench-lanes bench-cores bench-gpu bench-operator images clean
+.PHONY: help demo test test-slow e2e e2e-slow kstatus verify generate models format bench bench-downloads bench-lanes bench-cores bench-gpu bench-operator images clean
 
 $(UV): tools/debian.sh tools/uv.sh
 	@tools/debian.sh

@@ -6,7 +6,7 @@ import pytest
 from kube import Service, apply, get, sh
 from services import a_service, with_token
 
-KINDS = ["embeddingservices", "storagecontainers", "clusterstoragecontainers"]
+KINDS = ["embeddingservices", "storagecontainers", "clusterstoragecontainers", "modelcaches"]
 
 
 def test_the_generated_crds_apply_to_a_real_api_server() -> None:

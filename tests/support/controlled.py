@@ -8,12 +8,14 @@ from typing import Any
 
 from embedding_operator.constants import API_VERSION
 from embedding_operator.controllers.embeddingservice import EmbeddingServiceController
+from embedding_operator.controllers.modelcache import ModelCacheController
 from embedding_operator.controllers.storagecontainer import StorageContainerController
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import Fault
 from embedding_operator.kinds import WATCHED
 from embedding_operator.settings import Settings
 from embedding_operator.shell.budget import RolloutBudget
+from embedding_operator.shell.cache_observer import CacheObserver
 from embedding_operator.shell.client import Client
 from embedding_operator.shell.connection import open_connection
 from embedding_operator.shell.events import EventRecorder
@@ -75,6 +77,19 @@ class Controlled:
             now=now,
             failures=lambda key: self.failures.get(key, 0),
         )
+        self._caches = ModelCacheController(
+            self.store,
+            CacheObserver(
+                self.store, SecretReader(self.client, asyncio.get_running_loop()), observer.storage_containers
+            ),
+            executor,
+            recorder,
+            self.managers,
+            settings=settings,
+            now=now,
+            failures=lambda key: self.failures.get(key, 0),
+            add=lambda key, priority: self.added.append((key, priority)),
+        )
         self._storage = StorageContainerController(
             self.store,
             observer,
@@ -107,6 +122,18 @@ class Controlled:
         await self._storage.reconcile(ObjectRef(API_VERSION, kind, namespace, name))
         assert {priority for _, priority in self.added} <= {Priority.RESYNC}
         return {key.name for key, _ in self.added}
+
+    async def reconcile_cache(self, name: str = "c") -> timedelta | None:
+        """Reconcile a model cache. Raises Fault, which counts as the queue would count it."""
+        await self.sync()
+        key = ObjectRef(API_VERSION, "ModelCache", "default", name)
+        try:
+            wait = await self._caches.reconcile(key)
+        except Fault:
+            self.failures[key] = self.failures.get(key, 0) + 1
+            raise
+        self.failures.pop(key, None)
+        return wait
 
     def create_service(self, name: str = "s", **spec: Any) -> Raw:
         model = {"storageUri": f"hf://a/b:{COMMIT}", **spec.pop("model", {})}

@@ -64,13 +64,17 @@ class _Handler(BaseHTTPRequestHandler):
             data = {"Files": [*files, *self.hub.extra], "IsVisual": 0, "LatestCommitter": {"Id": ""}}
             self._json(HTTPStatus.OK, {"Code": 200, "Data": data, "Message": "success", "Success": True})
         else:
-            self._file((directory / query["FilePath"][0]).read_bytes())
+            self._file(directory / query["FilePath"][0])
 
-    def _file(self, content: bytes) -> None:
+    def _file(self, path: Path) -> None:
+        size = path.stat().st_size
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"] or "")
-        start, stop = (int(asked[1]), int(asked[2]) + 1) if asked else (0, len(content))
-        headers = {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"} if asked else {}
-        self._answer(HTTPStatus.PARTIAL_CONTENT if asked else HTTPStatus.OK, content[start:stop], headers)
+        start, stop = (int(asked[1]), int(asked[2]) + 1) if asked else (0, size)
+        headers = {"Content-Range": f"bytes {start}-{stop - 1}/{size}"} if asked else {}
+        with path.open("rb") as stream:
+            stream.seek(start)
+            content = stream.read(stop - start)
+        self._answer(HTTPStatus.PARTIAL_CONTENT if asked else HTTPStatus.OK, content, headers)
 
     def _json(self, status: HTTPStatus, body: object) -> None:
         self._answer(status, json.dumps(body).encode(), {"Content-Type": "application/json"})

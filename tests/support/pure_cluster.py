@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from embedding_operator.core import storage
+from embedding_operator.core.model_cache.shared import shared_cache
 from embedding_operator.core.objects import is_controlled_by, revision_of
 from embedding_operator.core.plan import Annotate, Create, Delete, Plan, Replace, Scale, plan_service
 from embedding_operator.core.pods import job_pod_of, pod_of
@@ -37,6 +38,7 @@ class PureCluster:
         self.may_roll = True
         self.runs_jobs = True
         self.cached: frozenset[str] = frozenset()
+        self.model_caches: list[Raw] = []
         self.writes: list[Any] = []
         self.events: list[tuple[str, str]] = []
         self._numbers = itertools.count(1)
@@ -60,6 +62,7 @@ class PureCluster:
             cached=self.cached,
             progress={pod: each for pod, each in self.answers.items() if isinstance(each, DownloadProgress)},
             backends={pod: each for pod, each in self.answers.items() if isinstance(each, SelectedBackend)},
+            shared_caches=tuple(each for each in map(shared_cache, self.model_caches) if each is not None),
         )
 
     def reconcile(self) -> Plan:

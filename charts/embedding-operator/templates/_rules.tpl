@@ -23,10 +23,10 @@
   resources: [poddisruptionbudgets]
   verbs: [create, delete, get, list, patch, update, watch]
 - apiGroups: [serving.embeddings.dev]
-  resources: [embeddingservices, storagecontainers]
+  resources: [embeddingservices, modelcaches, storagecontainers]
   verbs: [get, list, watch]
 - apiGroups: [serving.embeddings.dev]
-  resources: [embeddingservices/status, storagecontainers/status]
+  resources: [embeddingservices/status, modelcaches/status, storagecontainers/status]
   verbs: [update]
 {{- end -}}
 

@@ -7,11 +7,13 @@ __all__ = [
     "API_KEYS_FILE",
     "API_VERSION",
     "APPLIED_ANNOTATION",
+    "CACHE_LABEL",
     "DRAIN_ANNOTATION",
     "FIELD_MANAGER",
     "GROUP",
     "INITIALIZER",
     "MANAGED_BY",
+    "MANAGED_LABEL",
     "MODEL_ANNOTATION",
     "REVISION_LABEL",
     "SERVER",
@@ -29,10 +31,14 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 FIELD_MANAGER = "embedding-operator"
 MANAGED_BY = "embedding-operator"
-"""Value of app.kubernetes.io/managed-by on all that the operator makes."""
+MANAGED_LABEL = "app.kubernetes.io/managed-by"
+"""Label on all that the operator makes, pods included, with MANAGED_BY as its value."""
 
 SERVICE_LABEL = f"{GROUP}/service"
 """Label with the name of the EmbeddingService, on all that is made for it, pods included."""
+
+CACHE_LABEL = f"{GROUP}/model-cache"
+"""Label with the name of the ModelCache, on its Jobs, their pods and its claim."""
 
 REVISION_LABEL = f"{GROUP}/revision"
 """Label with the revision, on a Deployment and its pods; the Service selects one revision by it."""

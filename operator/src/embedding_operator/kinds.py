@@ -19,6 +19,7 @@ __all__ = [
     "JOB",
     "KINDS",
     "LEASE",
+    "MODEL_CACHE",
     "PERSISTENT_VOLUME_CLAIM",
     "POD",
     "POD_DISRUPTION_BUDGET",
@@ -106,6 +107,7 @@ STORAGE_CONTAINER = Kind(API_VERSION, "StorageContainer", "storagecontainers", R
 CLUSTER_STORAGE_CONTAINER = Kind(
     API_VERSION, "ClusterStorageContainer", "clusterstoragecontainers", Role.RESOURCE, namespaced=False
 )
+MODEL_CACHE = Kind(API_VERSION, "ModelCache", "modelcaches", Role.RESOURCE)
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments", Role.CHILD)
 SERVICE = Kind("v1", "Service", "services", Role.CHILD)
 POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", Role.CHILD)
@@ -120,6 +122,7 @@ KINDS = (
     EMBEDDING_SERVICE,
     STORAGE_CONTAINER,
     CLUSTER_STORAGE_CONTAINER,
+    MODEL_CACHE,
     DEPLOYMENT,
     SERVICE,
     POD_DISRUPTION_BUDGET,

@@ -251,6 +251,7 @@ def test_the_definitions_come_with_the_chart_and_stay_without_it() -> None:
         "EmbeddingService",
         "StorageContainer",
         "ClusterStorageContainer",
+        "ModelCache",
     }
     assert all(each["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for each in definitions)
     assert of_kind("CustomResourceDefinition", rendered(None, "--set=crds.enabled=false")) == []

@@ -277,7 +277,11 @@ async def test_a_call_that_the_chart_gives_no_right_to_is_not_made(api: FakeApi,
 async def test_a_missing_custom_resource_is_noticed(api: FakeApi, client: Client) -> None:
     api.forget("storagecontainers")
     served = await client.served("serving.embeddings.dev", "v1alpha1")
-    assert {each for each in served if "/" not in each} == {"clusterstoragecontainers", "embeddingservices"}
+    assert {each for each in served if "/" not in each} == {
+        "clusterstoragecontainers",
+        "embeddingservices",
+        "modelcaches",
+    }
     assert await client.served("nobody.example", "v1") == set()
 
 

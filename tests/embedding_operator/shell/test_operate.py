@@ -329,7 +329,7 @@ async def test_a_watch_that_is_silent_for_too_long_makes_the_process_unhealthy_u
         leader.clock.now += 600
         assert leader.process.unhealthy() is None
         leader.clock.now += 1
-        assert "the watches of embeddingservices, deployments" in (leader.process.unhealthy() or "")
+        assert "the watches of embeddingservices, modelcaches, deployments" in (leader.process.unhealthy() or "")
         leader.api.send_bookmarks()
         await eventually(lambda: leader.process.unhealthy() is None)
 
@@ -548,14 +548,17 @@ async def test_every_right_that_the_operator_asks_for_is_used() -> None:
         {"apiVersion": API_VERSION, "kind": "StorageContainer", "metadata": {"name": "a", "namespace": "default"}},
         {"apiVersion": API_VERSION, "kind": "ClusterStorageContainer", "metadata": {"name": "a"}},
     ]
+    cache = {"apiVersion": API_VERSION, "kind": "ModelCache", "metadata": {"name": "c", "namespace": "default"}}
     async with an_operator(
         {**secret, "data": {"HF_TOKEN": ""}},
         an_embedding_service(model=model, replicas=2),
         an_embedding_service("cached", model={"storageUri": "hf://a/b", "cache": {"size": "1Gi"}}),
         *({**each, "spec": {"container": {}}} for each in containers),
+        {**cache, "spec": {"size": "1Gi", "models": [{"storageUri": "hf://a/b"}]}},
     ) as operator:
         await operator.is_level()
         await operator.is_level("cached")
+        await eventually(lambda: (operator.api.get("modelcaches", "c") or {}).get("status"))
         used = {(call.resource.partition("/")[0], call.verb) for call in operator.api.requests}
     # Rollouts and failures use the others; tests of the executor do.
     by_others = {
@@ -564,7 +567,10 @@ async def test_every_right_that_the_operator_asks_for_is_used() -> None:
         ("events", "create"),
         ("events", "list"),
         ("leases", "update"),
-        *((kind, "get") for kind in ("embeddingservices", "storagecontainers", "clusterstoragecontainers")),
+        *(
+            (kind, "get")
+            for kind in ("modelcaches", "embeddingservices", "storagecontainers", "clusterstoragecontainers")
+        ),
     }
     assert used | by_others == {(kind.plural, verb.partition(" ")[0]) for kind in KINDS for verb in kind.verbs}
 

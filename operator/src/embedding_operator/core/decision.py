@@ -8,7 +8,7 @@ from embedding_operator.constants import TEMPLATE_ANNOTATION
 from embedding_operator.core import diagnosis
 from embedding_operator.core.build import Blueprint, Desired, build, claim_of
 from embedding_operator.core.downloads import downloading, least_advanced
-from embedding_operator.core.model_source import find_source
+from embedding_operator.core.model_source import find_shared, find_source
 from embedding_operator.core.objects import Raw, kind_ref, revision_of
 from embedding_operator.core.resolve import resolve_service
 from embedding_operator.core.revision import revision_and_template
@@ -25,6 +25,7 @@ def decide_service(snapshot: Snapshot, settings: Settings, now: datetime) -> tup
     """All that is known and decided of a service, and the objects that are wanted. Raises Refused, RenderFailed."""
     resolved = resolve_service(snapshot, settings)
     revision, template = revision_and_template(resolved, settings)
+    resolved = replace(resolved, shared=find_shared(resolved, revision, snapshot))
     source = find_source(resolved, revision, snapshot, settings, now)
     if not source.is_known:
         return _unresolved(View(snapshot, settings, now, resolved=resolved), template, source.job)

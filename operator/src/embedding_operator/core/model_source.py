@@ -7,6 +7,7 @@ from embedding_operator.core import names
 from embedding_operator.core.build.base import Desired, controller_of, digest
 from embedding_operator.core.build.model_job import model_job
 from embedding_operator.core.build.pods import hub_variables, own_token
+from embedding_operator.core.model_cache.shared import SharedModel, held_by
 from embedding_operator.core.objects import Raw, condition_of
 from embedding_operator.core.pins import Pin, pin_of, recorded
 from embedding_operator.core.pods import Pod
@@ -16,7 +17,7 @@ from embedding_operator.core.versions import may_move
 from embedding_operator.settings import Settings
 from embedding_runtime.contract import CACHE_DIR, HuggingFaceUri
 
-__all__ = ["ModelSource", "find_source"]
+__all__ = ["ModelSource", "find_shared", "find_source"]
 
 _RETRY = 300
 """Seconds for which a Job that failed stays; then it is removed, and created again."""
@@ -51,7 +52,8 @@ def find_source(
         known = known.without_path()
     if known is not None and not resolved.follows:
         return ModelSource(known)
-    job = _job(resolved, None if resolved.follows or not pins else pins[0], settings, snapshot, now)
+    at = None if resolved.follows else pins[0] if pins else resolved.shared
+    job = _job(resolved, at.revision if at else None, settings, snapshot, now)
     job["spec"]["ttlSecondsAfterFinished"] = resolved.service.spec.model.update_interval_seconds if known else _RETRY
     live = next((each for each in snapshot.jobs if each["metadata"]["name"] == job["metadata"]["name"]), None)
     found = _result(live, resolved, snapshot) if live else None
@@ -65,6 +67,24 @@ def find_source(
 def _needs_version(resolved: ResolvedService) -> bool:
     """Our initializer finds it out; others may have registries of their own, but hubs are alike."""
     return may_move(resolved.uri) and (resolved.fetcher.is_ours or isinstance(resolved.uri, HuggingFaceUri))
+
+
+def find_shared(resolved: ResolvedService, revision: str, snapshot: Snapshot) -> SharedModel | None:
+    """The model in a ModelCache of the namespace. None: the service has a cache of its own, or there is none with it.
+
+    What is deployed stays as it is: it does not begin to use a cache that has the model now, and it goes on with the
+    one that it uses, while that exists. No ModelCache follows a branch, or has code of other repositories.
+    """
+    if resolved.cache_claim is not None or not snapshot.shared_caches:
+        return None
+    if resolved.follows or resolved.serve.trust_remote_code:
+        return None
+    uri = resolved.service.spec.model.storage_uri
+    pin = next(recorded(snapshot, uri, follows=False), None)
+    if pin is not None:
+        cache = next((each for each in snapshot.shared_caches if each.claim == pin.claim), None)
+        return SharedModel(cache, pin.revision) if cache else None
+    return None if _is_of_earlier_release(revision, snapshot) else held_by(uri, snapshot.shared_caches)
 
 
 def _is_usable(pin: Pin, resolved: ResolvedService) -> bool:
@@ -82,15 +102,16 @@ def _is_of_earlier_release(revision: str, snapshot: Snapshot) -> bool:
 
 
 def _job(
-    resolved: ResolvedService, known: Pin | None, settings: Settings, snapshot: Snapshot, now: datetime
+    resolved: ResolvedService, commit: str | None, settings: Settings, snapshot: Snapshot, now: datetime
 ) -> Desired:
     """Its name says what it does, since a Job cannot be changed; what a cache must keep is that of its creation.
 
-    `known`: the version that it is to download.
+    `commit`: the one that it is to download, if it is known.
     """
     service, claim = resolved.service, resolved.cache_claim
-    uri = resolved.uri_at(known)
-    keep = [f"--keep={','.join(sorted(snapshot.cached))}"] if snapshot.cached else []
+    uri = resolved.uri_at(commit)
+    kept = resolved.shared.cache.mounted if resolved.shared else snapshot.cached
+    keep = [f"--keep={','.join(sorted(kept))}"] if kept else []
     listed_at = f"--listed-at={int(now.timestamp())}"
     job = model_job(
         name="",

@@ -1,6 +1,6 @@
 """Names and labels of a service's children."""
 
-from embedding_operator.constants import MANAGED_BY, REVISION_LABEL, SERVICE_LABEL
+from embedding_operator.constants import MANAGED_BY, MANAGED_LABEL, REVISION_LABEL, SERVICE_LABEL
 from embedding_operator.core.objects import LEGACY
 from embedding_operator.resources.v1alpha1 import EmbeddingService
 from embedding_operator.settings import Settings
@@ -19,7 +19,7 @@ def labels(service: EmbeddingService) -> dict[str, str]:
     return {
         "app.kubernetes.io/name": _APP,
         "app.kubernetes.io/instance": service.metadata.name,
-        "app.kubernetes.io/managed-by": MANAGED_BY,
+        MANAGED_LABEL: MANAGED_BY,
         SERVICE_LABEL: service.metadata.name,
     }
 

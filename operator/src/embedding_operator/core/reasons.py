@@ -187,6 +187,11 @@ class Reason(StrEnum):
         Group.MODEL,
         "The model does not fit on the volume, or not in the cache beside models that are in use.",
     )
+    EVICTED = (
+        "Evicted",
+        Group.MODEL,
+        "Of a ModelCache: other models needed the room. It is downloaded again when the spec changes.",
+    )
 
     OUT_OF_MEMORY = ("OutOfMemory", Group.SERVER, "A container used more memory than its limit, or than its node has.")
     RUNTIME_FAILED = (

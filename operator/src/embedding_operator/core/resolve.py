@@ -14,6 +14,7 @@ from embedding_operator.core.checks.problems import invalid
 from embedding_operator.core.checks.resources import check_resources
 from embedding_operator.core.checks.secrets import check_key, check_secrets, is_met, keys_by_secret
 from embedding_operator.core.checks.uri import check_update_policy, check_uri
+from embedding_operator.core.model_cache.shared import SharedModel
 from embedding_operator.core.names import cache_name
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.pins import Pin
@@ -55,6 +56,8 @@ class ResolvedService:
     rollout: Rollout = field(default_factory=Rollout)
     notes: tuple[str, ...] = ()
     """What users should know although nothing is wrong."""
+    shared: SharedModel | None = None
+    """The model in a ModelCache, where the service has no cache of its own; set when it is known."""
     pin: Pin | None = None
     """The version that the pods get, where the URI has none; set when it is known."""
 
@@ -73,19 +76,19 @@ class ResolvedService:
         """The claim of the model's cache; None: it has none."""
         cache = self.service.spec.model.cache
         if cache is None:
-            return None
+            return self.shared.cache.claim if self.shared else None
         return cache.persistent_volume_claim or cache_name(self.service)
 
     @property
     def pinned_uri(self) -> str:
         """What the initializer downloads."""
-        return self.uri_at(self.pin)
+        return self.uri_at(self.pin.revision if self.pin else None)
 
-    def uri_at(self, pin: Pin | None) -> str:
-        """The URI at that version, if it can name one."""
-        if pin is None or pin.revision is None or not may_move(self.uri):
+    def uri_at(self, version: str | None) -> str:
+        """The URI at that commit or digest, if it can name one."""
+        if version is None or not may_move(self.uri):
             return self.service.spec.model.storage_uri
-        return str(at_version(self.uri, pin.revision))
+        return str(at_version(self.uri, version))
 
 
 def resolve_service(snapshot: Snapshot, settings: Settings) -> ResolvedService:

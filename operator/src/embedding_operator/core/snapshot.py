@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from embedding_operator.core.model_cache.shared import SharedCache
 from embedding_operator.core.objects import Raw, kind_ref, revision_of
 from embedding_operator.core.pods import Pod, PodEvent
 from embedding_operator.kinds import DEPLOYMENT, JOB, SERVICE, Kind
@@ -61,6 +62,8 @@ class Snapshot:
     may_roll: bool = True
     cached: frozenset[str] = frozenset()
     """The paths in the service's cache that Deployments of the namespace mount."""
+    shared_caches: tuple[SharedCache, ...] = ()
+    """The ModelCaches of the namespace."""
     runs_jobs: bool = True
     """Without a cluster nothing runs Jobs: initializers then find out for themselves."""
     progress: Mapping[str, DownloadProgress] = field(default_factory=dict)

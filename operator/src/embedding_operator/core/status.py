@@ -28,7 +28,7 @@ from embedding_operator.resources.v1alpha1 import (
     StorageStatus,
 )
 
-__all__ = ["next_deadline", "of_service", "of_storage_container"]
+__all__ = ["next_deadline", "of_service", "of_storage_container", "timed"]
 
 _NAME_LENGTH = 64
 """The most characters of the model's name: `kubectl get` prints it, in a column as wide as the longest name."""
@@ -48,7 +48,7 @@ def of_service(view: View) -> dict[str, Any]:
         "manager": view.manager,
         "replicas": len(pods),
         "readyReplicas": sum(pod.is_ready for pod in pods),
-        "conditions": [each.to_dict() for each in _conditions(view.service, calculate(view), view.now)],
+        "conditions": [each.to_dict() for each in timed(view.service, calculate(view), view.now)],
     }
 
 
@@ -56,7 +56,7 @@ def of_storage_container(storage_read: StorageRead, now: datetime) -> dict[str, 
     """The whole new status: whether services can use it, and for which URIs."""
     status = StorageContainerStatus(
         observed_generation=storage_read.raw["metadata"].get("generation"),
-        conditions=_conditions(storage_read.raw, [_of_storage(storage_read)], now),
+        conditions=timed(storage_read.raw, [_of_storage(storage_read)], now),
     )
     return status.to_dict()
 
@@ -155,7 +155,7 @@ def _of_storage(storage_read: StorageRead) -> Condition:
     return Condition("Accepted", State.TRUE, Reason.ACCEPTED, message)
 
 
-def _conditions(raw: Raw, conditions: Iterable[Condition], now: datetime) -> list[ConditionStatus]:
+def timed(raw: Raw, conditions: Iterable[Condition], now: datetime) -> list[ConditionStatus]:
     """As the API has them. One whose status is as it was keeps the time of its last transition."""
     before = raw.get("status") or {}
     result = []

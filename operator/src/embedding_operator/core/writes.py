@@ -139,7 +139,7 @@ def create_over(desired: Desired, other: Raw | None, service: Raw) -> Write:
     if controller is None and (meta.get("annotations") or {}).get(ADOPT_ANNOTATION) == "true":
         return Replace(replacement(desired, other), recreate=False)
     if _is_terminating(other) or (
-        controller and controller["kind"] == "EmbeddingService" and controller["name"] == _name(service)
+        controller and controller["kind"] == service["kind"] and controller["name"] == _name(service)
     ):
         raise Terminating(f"{ref_of(other)} is being deleted; it is created anew when it is gone")
     raise NameTaken(ref_of(other), controller)

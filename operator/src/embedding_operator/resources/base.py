@@ -1,12 +1,15 @@
 """What the models of all resources share: strictness, camelCase, metadata, and CEL rules for the CRD."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic.alias_generators import to_camel
 
-__all__ = ["ObjectMeta", "SpecModel", "StatusModel", "cel"]
+__all__ = ["ApiVersion", "ObjectMeta", "SpecModel", "StatusModel", "cel"]
+
+ApiVersion = Literal["serving.embeddings.dev/v1alpha1"]
+"""constants.API_VERSION, which a Literal cannot name."""
 
 
 class SpecModel(BaseModel):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from embedding_operator.constants import GROUP, VERSION
-from embedding_operator.resources import v1alpha1
+from embedding_operator.resources import model_cache, v1alpha1
 
 __all__ = ["RESOURCES", "Column", "Resource", "columns", "definition", "structural"]
 
@@ -116,6 +116,21 @@ RESOURCES = (
         "Cluster",
         ("csc",),
         _STORAGE_COLUMNS,
+    ),
+    Resource(
+        model_cache.ModelCache,
+        model_cache.ModelCacheStatus,
+        "Namespaced",
+        ("mc",),
+        (
+            Column("Ready", ".status.ready", description="how many of the models are ready"),
+            _of_condition("Reason", "Ready", "reason", "why, in one word; status.models has the whole message of each"),
+            Column("Size", ".status.capacity.used", description="what the models on the volume take"),
+            Column("Free", ".status.capacity.free", description="what further models may take without an eviction"),
+            _AGE,
+            Column("Claim", ".status.claim", wide=True),
+        ),
+        name_limit=63,  # it becomes a label's value
     ),
 )
 

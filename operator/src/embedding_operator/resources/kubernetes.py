@@ -8,6 +8,7 @@ from embedding_operator.resources.base import SpecModel, StatusModel, cel
 
 __all__ = [
     "Condition",
+    "Conditions",
     "Container",
     "EnvVar",
     "EnvVarSource",
@@ -145,3 +146,10 @@ class Condition(StatusModel):
     """The generation of the spec that this was said of."""
     severity: str | None = None
     """Warning: the service works in spite of it."""
+
+
+Conditions = Annotated[
+    list[Condition],
+    Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+]
+"""The conditions of a status: one of each type."""

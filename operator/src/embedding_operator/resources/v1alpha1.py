@@ -10,8 +10,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from embedding_operator.resources.base import ObjectMeta, SpecModel, StatusModel, cel
-from embedding_operator.resources.kubernetes import Condition, Container, Name, Quantity, ResourceRequirements, as_text
+from embedding_operator.resources.base import ApiVersion, ObjectMeta, SpecModel, StatusModel, cel
+from embedding_operator.resources.kubernetes import (
+    Conditions,
+    Container,
+    Name,
+    Quantity,
+    ResourceRequirements,
+    as_text,
+)
 
 __all__ = [
     "ApiKeysSecretRef",
@@ -32,16 +39,9 @@ __all__ = [
     "StorageContainer",
     "StorageContainerSpec",
     "StorageContainerStatus",
+    "StorageUri",
     "TokenSecretRef",
 ]
-
-_ApiVersion = Literal["serving.embeddings.dev/v1alpha1"]  # constants.API_VERSION; a Literal takes no name
-
-_Conditions = Annotated[
-    list[Condition],
-    Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
-]
-
 
 _SIZES = "^(any|[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*)$"
 
@@ -59,6 +59,21 @@ _Sizes = Annotated[
     ),
 ]
 """Numbers with commas between them, or any; YAML has a single one as a number."""
+
+
+StorageUri = Annotated[
+    str,
+    Field(
+        max_length=2048,
+        json_schema_extra=cel(
+            (
+                "self.matches('^[a-z][a-z0-9+.-]*://[^ ]+$')",
+                "a model's address is scheme://..., such as hf://owner/name",
+            )
+        ),
+    ),
+]
+"""Where a model's files come from."""
 
 
 class TokenSecretRef(SpecModel):
@@ -105,18 +120,7 @@ class ModelSpec(SpecModel):
 
     name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """Name of the model in requests. Default: the name of the service."""
-    storage_uri: Annotated[
-        str,
-        Field(
-            max_length=2048,
-            json_schema_extra=cel(
-                (
-                    "self.matches('^[a-z][a-z0-9+.-]*://[^ ]+$')",
-                    "a model's address is scheme://..., such as hf://owner/name",
-                )
-            ),
-        ),
-    ]
+    storage_uri: StorageUri
     """URI of the model: hf://owner/name[:revision], s3://bucket/path, gs://bucket/path, az://container/path,
     https://host/name.tar.gz[#sha256=DIGEST], pvc://claim/path, file:///path, or any URI that a storage container
     supports."""
@@ -222,7 +226,7 @@ class EmbeddingService(SpecModel):
         )
     )
 
-    api_version: _ApiVersion
+    api_version: ApiVersion
     kind: Literal["EmbeddingService"]
     metadata: ObjectMeta
     spec: EmbeddingServiceSpec
@@ -346,7 +350,7 @@ class EmbeddingServiceStatus(StatusModel):
     """Number of ready pods."""
     selector: str | None = None
     """Label selector of the pods, for the scale subresource."""
-    conditions: _Conditions
+    conditions: Conditions
     """Ready summarizes the others: Accepted (the spec is valid), ModelAvailable (the model's files are downloaded),
     Available (requests are answered, possibly by the previous version). MemoryTooSmall is a warning."""
 
@@ -377,7 +381,7 @@ class StorageContainerSpec(SpecModel):
 
 
 class _AnyStorageContainer(SpecModel):
-    api_version: _ApiVersion
+    api_version: ApiVersion
     metadata: ObjectMeta
     spec: StorageContainerSpec
     disabled: bool | None = None
@@ -403,5 +407,5 @@ class StorageContainerStatus(StatusModel):
 
     observed_generation: int | None = None
     """Generation of the object that this status describes."""
-    conditions: _Conditions
+    conditions: Conditions
     """Accepted: it can be used, and for which URIs."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sys import intern
 from typing import Any
 
-from embedding_operator.constants import SERVICE_LABEL
+from embedding_operator.constants import CACHE_LABEL, SERVICE_LABEL
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.objects import condition_of
 from embedding_operator.kinds import DEPLOYMENT, EMBEDDING_SERVICE, Kind, Role
@@ -58,14 +58,16 @@ class Packer:
 class Entry:
     """One object."""
 
-    __slots__ = ("data", "generation", "info", "mounts", "owner", "service", "uid", "version")
+    __slots__ = ("cache", "data", "generation", "info", "mounts", "owner", "service", "uid", "version")
 
     def __init__(self, kind: Kind, obj: Json, packer: Packer) -> None:
         meta = obj["metadata"]
         self.uid: str = meta["uid"]
         self.version: str = meta.pop("resourceVersion")
         self.generation: int | None = meta.get("generation")
-        self.service: str | None = (meta.get("labels") or {}).get(SERVICE_LABEL)
+        labels = meta.get("labels") or {}
+        self.service: str | None = labels.get(SERVICE_LABEL)
+        self.cache: str | None = labels.get(CACHE_LABEL)
         self.owner: str | None = _controller(obj) if kind.role is Role.CHILD else None
         self.mounts: tuple[tuple[str, str], ...] = tuple(mounted(obj)) if kind is DEPLOYMENT else ()
         self.info: ServiceEntry | None = _info(obj) if kind is EMBEDDING_SERVICE else None

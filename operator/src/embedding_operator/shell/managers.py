@@ -62,8 +62,9 @@ class Managers:
             return None
         attempts = self._told[key] = self._told.get(key, 0) + 1
         message = (
-            f"The operator with Lease {manager} manages this service, so this one (Lease {self._me}) leaves it alone: "
-            f"{trouble}. Give the two operators different namespaces (settings: namespaces), or uninstall one of them"
+            f"The operator with Lease {manager} manages this {service['kind']}, so this one (Lease {self._me}) leaves "
+            f"it alone: {trouble}. Give the two operators different namespaces (settings: namespaces), or uninstall "
+            "one of them"
         )
         wait = min(_LONGEST, self._duration * 2 ** min(attempts - 1, 10))
         return OtherManager(message, wait, is_news=attempts == 1)

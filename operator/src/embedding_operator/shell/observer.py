@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from embedding_operator.core.diagnosis import needs_events
+from embedding_operator.core.model_cache.shared import SharedCache, shared_cache
 from embedding_operator.core.objects import ObjectRef, Raw, condition_of, kind_ref
 from embedding_operator.core.pods import PodEvent, job_pod_of, pod_of
 from embedding_operator.core.resolve import cache_claim, secrets_needed
@@ -15,6 +16,7 @@ from embedding_operator.kinds import (
     EMBEDDING_SERVICE,
     EVENT,
     JOB,
+    MODEL_CACHE,
     STORAGE_CONTAINER,
 )
 from embedding_operator.shell.client import Client
@@ -73,6 +75,13 @@ class Observer:
             cached=self._store.mounted(namespace, claim) if claim else frozenset(),
             progress={pod: each for pod, each in reports.items() if isinstance(each, DownloadProgress)},
             backends={pod: each for pod, each in reports.items() if isinstance(each, SelectedBackend)},
+            shared_caches=self._shared_caches(namespace),
+        )
+
+    def _shared_caches(self, namespace: str) -> tuple[SharedCache, ...]:
+        found = (shared_cache(raw) for raw in self._store.all(MODEL_CACHE, namespace))
+        return tuple(
+            replace(each, mounted=self._store.mounted(namespace, each.claim)) for each in found if each is not None
         )
 
     async def complete(self, snapshot: Snapshot, now: datetime) -> tuple[Snapshot, Secrets]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from embedding_operator.core.objects import ObjectRef
-from embedding_operator.kinds import EMBEDDING_SERVICE, Kind, Role
+from embedding_operator.kinds import EMBEDDING_SERVICE, MODEL_CACHE, Kind, Role
 from embedding_operator.shell.queue import Priority, WorkQueue
 from embedding_operator.shell.store import Change, ChangeType, Store
 
@@ -32,10 +32,11 @@ class Routes:
             return
         if change.kind.role is Role.RESOURCE:
             key = key_of(change.kind, change.namespace, change.name)
-            if change.kind is EMBEDDING_SERVICE and change.type is ChangeType.DELETED:
+            if change.type is ChangeType.DELETED:
                 self._forget(key)
             is_urgent = change.is_users or change.kind is not EMBEDDING_SERVICE
             self._queue.add(key, Priority.USER if is_urgent else Priority.CHILD)
-        elif change.service and self._store.has(EMBEDDING_SERVICE, change.namespace, change.service):
-            key = key_of(EMBEDDING_SERVICE, change.namespace, change.service)
-            self._queue.add(key, Priority.CHILD, delay=_COALESCED)
+            return
+        for kind, name in ((EMBEDDING_SERVICE, change.service), (MODEL_CACHE, change.cache)):
+            if name and self._store.has(kind, change.namespace, name):
+                self._queue.add(key_of(kind, change.namespace, name), Priority.CHILD, delay=_COALESCED)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from embedding_operator.kinds import DEPLOYMENT, EMBEDDING_SERVICE, KINDS, POD, Kind, Role
+from embedding_operator.kinds import DEPLOYMENT, EMBEDDING_SERVICE, KINDS, MODEL_CACHE, POD, Kind, Role
 from embedding_operator.shell.entries import Entry, Json, Key, Packer, ServiceEntry, is_newer, key_of
 from embedding_operator.shell.trim import trimmed
 
@@ -26,7 +26,7 @@ class ChangeType(StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """Something that plans read has changed. `service`: the name of the service that the object is labelled for.
+    """Something that plans read has changed. `service`, `cache`: the name of what the object is labelled for.
 
     `is_users`: an EmbeddingService was created, or its spec changed.
     """
@@ -36,6 +36,7 @@ class Change:
     namespace: str | None
     name: str
     service: str | None = None
+    cache: str | None = None
     is_users: bool = False
 
 
@@ -49,8 +50,8 @@ class Store:
         self._versions: Counter[str] = Counter()
         self._children: dict[str, set[tuple[Kind, Key]]] = defaultdict(set)
         """By the UID of their controller."""
-        self._labelled: dict[Key, set[tuple[Kind, Key]]] = defaultdict(set)
-        """Children and pods by namespace and service label."""
+        self._labelled: dict[tuple[Kind, Key], set[tuple[Kind, Key]]] = defaultdict(set)
+        """What is owned, and pods, by the resource that their label names."""
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
         """The object as last seen, the caller's own copy."""
@@ -61,13 +62,14 @@ class Store:
         """What the object with that UID controls."""
         return self._parsed(self._children.get(uid, ()))
 
-    def pods(self, namespace: str, service: str) -> list[Json]:
-        """Pods labelled for a service."""
-        return self._parsed(each for each in self._labelled.get((namespace, service), ()) if each[0] is POD)
+    def pods(self, namespace: str, name: str, of: Kind = EMBEDDING_SERVICE) -> list[Json]:
+        """Pods labelled for a service, or for a model cache."""
+        return self._parsed(each for each in self._labelled.get((of, (namespace, name)), ()) if each[0] is POD)
 
     def others(self, namespace: str, service: str, uid: str) -> list[Json]:
         """Objects labelled for a service, of kinds that it owns, that it does not control."""
-        found = (each for each in self._labelled.get((namespace, service), ()) if each[0] is not POD)
+        labelled = self._labelled.get((EMBEDDING_SERVICE, (namespace, service)), ())
+        found = (each for each in labelled if each[0] is not POD)
         return self._parsed(each for each in found if self._entry(each).owner != uid)
 
     def mounted(self, namespace: str, claim: str) -> frozenset[str]:
@@ -79,9 +81,9 @@ class Store:
             if name == claim
         )
 
-    def all(self, kind: Kind) -> list[Json]:
-        """All objects of a kind, parsed: for kinds of which there are few."""
-        return self._parsed((kind, key) for key in self._objects[kind.plural])
+    def all(self, kind: Kind, namespace: str | None = None) -> list[Json]:
+        """All objects of a kind, or those in a namespace, parsed: for kinds of which there are few."""
+        return self._parsed((kind, key) for key in self._objects[kind.plural] if namespace in (None, key[0]))
 
     def services(self) -> list[ServiceEntry]:
         """All EmbeddingServices, not parsed."""
@@ -122,7 +124,7 @@ class Store:
             return True
         is_users = kind is EMBEDDING_SERVICE and (old is None or old.generation != entry.generation)
         type_ = ChangeType.MODIFIED if old else ChangeType.ADDED
-        self._tell(Change(type_, kind, *key, service=entry.service, is_users=is_users))
+        self._tell(Change(type_, kind, *key, service=entry.service, cache=entry.cache, is_users=is_users))
         if old is not None and old.service not in (None, entry.service):
             self._tell(Change(type_, kind, *key, service=old.service))
         return True
@@ -138,7 +140,7 @@ class Store:
         self._forget(kind, key, entry)
         del self._objects[kind.plural][key]
         self._versions[kind.plural] += 1
-        self._tell(Change(ChangeType.DELETED, kind, namespace, name, service=entry.service))
+        self._tell(Change(ChangeType.DELETED, kind, namespace, name, service=entry.service, cache=entry.cache))
         return True
 
     def deleted(self, kind: Kind, raw: Json) -> bool:
@@ -175,18 +177,30 @@ class Store:
     def _indexes(self, kind: Kind, key: Key, entry: Entry) -> Iterator[set[tuple[Kind, Key]]]:
         if entry.owner is not None:
             yield self._children[entry.owner]
-        if entry.service is not None and kind.role is not Role.RESOURCE:
-            yield self._labelled[key[0], entry.service]
+        for labelled in _labelled_for(kind, key, entry):
+            yield self._labelled[labelled]
 
     def _forget(self, kind: Kind, key: Key, entry: Entry) -> None:
         for index in self._indexes(kind, key, entry):
             index.discard((kind, key))
-        for table, name in ((self._children, entry.owner), (self._labelled, (key[0], entry.service))):
-            if name in table and not table[name]:  # type: ignore[index]
-                del table[name]  # type: ignore[arg-type]
+        if entry.owner is not None and not self._children[entry.owner]:
+            del self._children[entry.owner]
+        for labelled in _labelled_for(kind, key, entry):
+            if not self._labelled[labelled]:
+                del self._labelled[labelled]
 
     def _tell(self, change: Change) -> None:
         self.on_change(change)
+
+
+def _labelled_for(kind: Kind, key: Key, entry: Entry) -> Iterator[tuple[Kind, Key]]:
+    """The resources of ours that an object's labels name."""
+    if kind.role is Role.RESOURCE:
+        return
+    if entry.service is not None:
+        yield EMBEDDING_SERVICE, (key[0], entry.service)
+    if entry.cache is not None:
+        yield MODEL_CACHE, (key[0], entry.cache)
 
 
 def _order(found: tuple[Kind, Key]) -> tuple[str, str, str]:

@@ -9,14 +9,16 @@ from datetime import datetime, timedelta
 
 from kubernetes.aio.client import Configuration
 
-from embedding_operator.constants import SERVICE_LABEL
+from embedding_operator.constants import MANAGED_BY, MANAGED_LABEL
 from embedding_operator.controllers.embeddingservice import EmbeddingServiceController
+from embedding_operator.controllers.modelcache import ModelCacheController
 from embedding_operator.controllers.storagecontainer import StorageContainerController
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import ClusterFault
 from embedding_operator.kinds import (
     CLUSTER_STORAGE_CONTAINER,
     EMBEDDING_SERVICE,
+    MODEL_CACHE,
     RESOURCES,
     STORAGE_CONTAINER,
     WATCHED,
@@ -26,6 +28,7 @@ from embedding_operator.kinds import (
 from embedding_operator.settings import Settings
 from embedding_operator.shell.backoff import Backoff
 from embedding_operator.shell.budget import RolloutBudget
+from embedding_operator.shell.cache_observer import CacheObserver
 from embedding_operator.shell.client import Client
 from embedding_operator.shell.clock import Clock, sleep
 from embedding_operator.shell.events import EventRecorder
@@ -90,7 +93,8 @@ class Term:
         executor = Executor(client, self._store, recorder)
         self._reports = PodReports(clock, self._queue.add)
         observer = Observer(self._store, client, SecretReader(client, clock), self._reports)
-        self._managers = Managers(client, settings.manager, timedelta(seconds=settings.lease_seconds), now)
+        lease = timedelta(seconds=settings.lease_seconds)
+        self._managers = Managers(client, settings.manager, lease, now)
         services = EmbeddingServiceController(
             observer,
             executor,
@@ -103,10 +107,22 @@ class Term:
             failures=self._queue.failures,
         )
         storage = StorageContainerController(self._store, observer, executor, settings, now=now, add=self._queue.add)
+        caches = ModelCacheController(
+            self._store,
+            CacheObserver(self._store, SecretReader(client, clock), observer.storage_containers),
+            executor,
+            recorder,
+            Managers(client, settings.manager, lease, now),
+            settings=settings,
+            now=now,
+            failures=self._queue.failures,
+            add=self._queue.add,
+        )
         self._reconcilers: Mapping[str, Callable[[ObjectRef], Awaitable[timedelta | None]]] = {
             EMBEDDING_SERVICE.name: services.reconcile,
             STORAGE_CONTAINER.name: storage.reconcile,
             CLUSTER_STORAGE_CONTAINER.name: storage.reconcile,
+            MODEL_CACHE.name: caches.reconcile,
         }
         self._workers = Workers(
             self._queue,
@@ -186,7 +202,7 @@ class Term:
         return [(kind, scope) for kind in WATCHED for scope in (scopes if kind.namespaced else (None,))]
 
     def _reflector(self, kind: Kind, namespace: str | None) -> Reflector:
-        labels = None if kind.role is Role.RESOURCE else SERVICE_LABEL
+        labels = None if kind.role is Role.RESOURCE else f"{MANAGED_LABEL}={MANAGED_BY}"
         return Reflector(self._client, self._store, self._clock, kind, namespace, labels=labels)
 
     def _keys(self) -> list[ObjectRef]:

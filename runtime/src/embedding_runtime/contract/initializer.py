@@ -23,6 +23,7 @@ __all__ = [
     "CODE_VARIABLE",
     "MODEL_DIR",
     "MODEL_NOTE",
+    "MOST_EVICTED",
     "PROGRESS_PATH",
     "PROGRESS_PORT",
     "PROGRESS_PORT_VARIABLE",
@@ -70,6 +71,11 @@ TERMINATION_LOG = PurePosixPath("/dev/termination-log")
 """File of a container that the kubelet copies into its termination message: Kubernetes' default."""
 
 _Name = Annotated[str, Field(min_length=1, max_length=256)]
+_Bytes = Annotated[int, Field(ge=0, lt=1 << 50)]
+_Path = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,118}[a-z0-9])?$")]
+
+MOST_EVICTED = 16
+"""The most paths in `DownloadedModel.evicted`: a termination message has 4096 bytes."""
 
 
 class DownloadedModel(BaseModel):
@@ -80,14 +86,21 @@ class DownloadedModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    weights_bytes: Annotated[int, Field(ge=0, lt=1 << 50)]
+    weights_bytes: _Bytes
     """Size of the weights in its files."""
     revision: _Name | None = None
     """The downloaded commit, if it came from a hub."""
     code: Annotated[Mapping[_Name, _Name], Field(max_length=16)] = {}
     """Other repositories whose Python code was downloaded, with their commits."""
-    path: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,118}[a-z0-9])?$")] | None = None
+    path: _Path | None = None
     """Of `cache`: the model's directory below `models/` of the cache."""
+    used_bytes: _Bytes | None = None
+    """Of `cache`: size of all models of the cache."""
+    free_bytes: _Bytes | None = None
+    """Of `cache`: what further models may take without an eviction, by the volume and by `--capacity`."""
+    evicted: Annotated[tuple[_Path, ...], Field(max_length=MOST_EVICTED)] = ()
+    """Of `cache`: paths that are not in the cache because they were evicted, by this command or an earlier one; the
+    latest first."""
 
     def __str__(self) -> str:
         return self.model_dump_json(exclude_defaults=True)
@@ -106,10 +119,10 @@ class DownloadProgress(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    done_bytes: Annotated[int, Field(ge=0, lt=1 << 50)]
+    done_bytes: _Bytes
     """Bytes that are there, those of earlier attempts included."""
-    total_bytes: Annotated[int, Field(ge=0, lt=1 << 50)]
-    bytes_per_second: Annotated[int, Field(ge=0, lt=1 << 50)]
+    total_bytes: _Bytes
+    bytes_per_second: _Bytes
     """Of the last few seconds."""
 
     def __str__(self) -> str:

@@ -24,12 +24,11 @@ def _problems_of_volume(cache: Cache) -> list[str]:
     if cache.size is None and (cache.storage_class_name or cache.access_mode):
         return [f"{_FIELD}: storageClassName and accessMode are for a claim that the operator creates: give size"]
     try:
-        is_too_small = cache.size is not None and amount(cache.size) <= 0
+        if cache.size is not None and amount(cache.size) <= 0:
+            return [f"{_FIELD}.size: {cache.size} is too small: give the size of the volume, such as 20Gi"]
     except ValueError as error:
         return [f"{_FIELD}.size: {error}"]
-    return (
-        [f"{_FIELD}.size: {cache.size} is too small: give the size of the volume, such as 20Gi"] if is_too_small else []
-    )
+    return []
 
 
 def _problems_of_uri(uri: ModelUri | None) -> list[str]:

@@ -1,0 +1,105 @@
+"""Reconciles one ModelCache."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from embedding_operator.core.model_cache.plan import plan_cache, plan_failed_cache
+from embedding_operator.core.model_cache.snapshot import CacheSnapshot
+from embedding_operator.core.objects import ObjectRef
+from embedding_operator.core.records import EventRecord
+from embedding_operator.errors import Bug, Fault, LeaseLost
+from embedding_operator.kinds import EMBEDDING_SERVICE
+from embedding_operator.settings import Settings
+from embedding_operator.shell.cache_observer import CacheObserver
+from embedding_operator.shell.events import EventRecorder
+from embedding_operator.shell.executor import Executor
+from embedding_operator.shell.managers import Managers
+from embedding_operator.shell.queue import Priority
+from embedding_operator.shell.routes import key_of
+from embedding_operator.shell.store import Store
+
+__all__ = ["ModelCacheController"]
+
+_log = logging.getLogger(__name__)
+
+
+class ModelCacheController:
+    """`add` puts the key of a service on the queue; `failures` says how often in a row a key has failed before."""
+
+    def __init__(
+        self,
+        store: Store,
+        observer: CacheObserver,
+        executor: Executor,
+        recorder: EventRecorder,
+        managers: Managers,
+        *,
+        settings: Settings,
+        now: Callable[[], datetime],
+        failures: Callable[[ObjectRef], int],
+        add: Callable[[ObjectRef, Priority], object],
+    ) -> None:
+        self._store = store
+        self._observer = observer
+        self._executor = executor
+        self._recorder = recorder
+        self._managers = managers
+        self._settings = settings
+        self._now = now
+        self._failures = failures
+        self._add = add
+
+    async def reconcile(self, key: ObjectRef) -> timedelta | None:
+        """Returns the delay until the next reconcile, or None. Raises Fault after writing it to the status."""
+        cache = self._observer.cache(key)
+        if cache is None:
+            self._forget(key)
+            return None
+        other = await self._managers.other_than_us(cache)
+        if other is not None:
+            if other.is_news:
+                _log.warning("%s: %s", key, other.message)
+                await self._recorder.record(cache, EventRecord("Warning", "ConflictingManager", other.message))
+            return other.look_again
+        return await self._attempt(key, self._observer.snapshot(cache))
+
+    def _forget(self, key: ObjectRef) -> None:
+        """The cache is gone, or going: services that mount its claim download their models again."""
+        self._observer.forget(key)
+        self._managers.forget(key.namespace or "", key.name)
+        for service in self._store.services():
+            if service.namespace == key.namespace:
+                self._add(key_of(EMBEDDING_SERVICE, service.namespace, service.name), Priority.RESYNC)
+
+    async def _attempt(self, key: ObjectRef, snapshot: CacheSnapshot) -> timedelta | None:
+        try:
+            snapshot, secrets = await self._observer.complete(snapshot)
+            plan = plan_cache(snapshot, self._settings, self._now())
+            await self._executor.execute(snapshot.cache, plan)
+        except LeaseLost:
+            raise
+        except Fault as fault:
+            await self._tell(key, snapshot, fault)
+            raise
+        except Exception as error:
+            _log.exception("%s: a bug in the operator", key)
+            bug = Bug(error)
+            await self._tell(key, snapshot, bug)
+            raise bug from error
+        return min((wait for wait in (plan.requeue_after, secrets.read_again) if wait is not None), default=None)
+
+    async def _tell(self, key: ObjectRef, snapshot: CacheSnapshot, fault: Fault) -> None:
+        """Report the fault in the status, unless it is transient and this is the first failure."""
+        if self._failures(key) < fault.tolerated:
+            return
+        try:
+            cache = self._observer.cache(key) or snapshot.cache  # a part of the plan may have been carried out
+            now = self._observer.snapshot(cache)
+            now = replace(now, secrets=snapshot.secrets, unlabelled_secrets=snapshot.unlabelled_secrets)
+            await self._executor.execute(cache, plan_failed_cache(now, fault, self._settings, self._now()))
+        except Fault as second:
+            _log.warning("%s: %s; its status cannot say so: %s", key, fault, second)
+        except Exception:  # noqa: BLE001 the fault that was to be reported is what counts: it is raised
+            _log.exception("%s: %s; its status cannot say so: a bug in the operator", key, fault)

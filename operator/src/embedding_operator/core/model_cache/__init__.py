@@ -1,0 +1,3 @@
+"""Decisions about one ModelCache: snapshot -> models and Jobs -> status -> plan."""
+
+__all__: list[str] = []

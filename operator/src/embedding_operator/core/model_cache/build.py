@@ -1,0 +1,106 @@
+"""The objects of a cache: its claim, and a Job for each model that is to be downloaded."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from embedding_operator.constants import API_VERSION, CACHE_LABEL, MANAGED_BY, MANAGED_LABEL
+from embedding_operator.core.build.base import Desired, digest
+from embedding_operator.core.build.model_job import model_job
+from embedding_operator.core.build.pods import hub_variables, own_token
+from embedding_operator.core.model_cache.resolve import ResolvedCache
+from embedding_operator.core.objects import Raw
+from embedding_operator.core.quantity import amount
+from embedding_operator.core.resolve import ResolvedService
+from embedding_operator.kinds import MODEL_CACHE, PERSISTENT_VOLUME_CLAIM
+from embedding_operator.resources.model_cache import ModelCache
+from embedding_operator.settings import Settings
+from embedding_runtime.contract import CACHE_DIR
+
+__all__ = ["JOB_STAYS_SECONDS", "claim", "download_job", "enlarged", "job_name"]
+
+JOB_STAYS_SECONDS = 300
+"""Seconds after which the Job controller removes a Job that has ended. If its model is still wanted, it is created
+again then."""
+_NAME_IN_JOB = 48
+"""Characters of the cache's name in a Job's, which becomes a label of its pods: it has at most 63."""
+
+
+def claim(resolved: ResolvedCache) -> Desired | None:
+    """The claim that the cache owns; None: the spec names one of the user's."""
+    spec = resolved.cache.spec
+    if spec.size is None:
+        return None
+    storage_class = {"storageClassName": spec.storage_class_name} if spec.storage_class_name else {}
+    return {
+        "apiVersion": PERSISTENT_VOLUME_CLAIM.api_version,
+        "kind": PERSISTENT_VOLUME_CLAIM.name,
+        "metadata": {
+            "name": resolved.claim,
+            "namespace": resolved.cache.metadata.namespace,
+            "labels": _labels(resolved.cache),
+            "ownerReferences": [_owner(resolved.cache)],
+        },
+        "spec": {
+            "accessModes": [spec.access_mode or "ReadWriteOnce"],
+            "resources": {"requests": {"storage": spec.size}},
+            **storage_class,
+        },
+    }
+
+
+def enlarged(live: Raw, wanted: Raw) -> Desired | None:
+    """The claim with the size that is wanted, if that is more: all else of a claim is fixed, or written by others."""
+    resources, size = live["spec"]["resources"], wanted["spec"]["resources"]["requests"]["storage"]
+    if amount(size) <= amount(str(resources["requests"]["storage"])):
+        return None
+    requests = {**resources["requests"], "storage": size}
+    return {**live, "spec": {**live["spec"], "resources": {**resources, "requests": requests}}}
+
+
+def download_job(
+    resolved: ResolvedCache, source: ResolvedService, keep: Collection[str], settings: Settings, now: datetime
+) -> Desired:
+    """Downloads one model. The models at the paths `keep` are not evicted for it."""
+    command = [
+        "cache",
+        source.service.spec.model.storage_uri,
+        str(CACHE_DIR),
+        *([f"--keep={','.join(sorted(keep))}"] if keep else []),
+        f"--listed-at={int(now.timestamp())}",
+        *([f"--capacity={resolved.capacity}"] if resolved.capacity is not None else []),
+    ]
+    return model_job(
+        name=job_name(resolved, source),
+        namespace=resolved.cache.metadata.namespace,
+        labels={**_labels(resolved.cache), "app.kubernetes.io/name": "embedding-storage"},
+        owner=_owner(resolved.cache),
+        command=command,
+        settings=settings,
+        ttl_seconds=JOB_STAYS_SECONDS,
+        container=source.fetcher.container,
+        env=hub_variables(source, settings),
+        token=own_token(source),
+        claim=resolved.claim,
+    )
+
+
+def job_name(resolved: ResolvedCache, source: ResolvedService) -> str:
+    """Its name says what it downloads, how and where to: a Job cannot be changed. A new release changes no name."""
+    name, token = resolved.cache.metadata.name, own_token(source)
+    what = {
+        "cache": name,
+        "claim": resolved.claim,
+        "uri": source.service.spec.model.storage_uri,
+        "container": source.fetcher.container.model_dump(mode="json", exclude_defaults=True),
+        "token": token.model_dump(mode="json") if token else None,
+    }
+    return f"{name[:_NAME_IN_JOB].rstrip('-')}-cache-{digest(what, 8)}"
+
+
+def _labels(cache: ModelCache) -> dict[str, str]:
+    return {MANAGED_LABEL: MANAGED_BY, CACHE_LABEL: cache.metadata.name}
+
+
+def _owner(cache: ModelCache) -> Desired:
+    meta = cache.metadata
+    return {"apiVersion": API_VERSION, "kind": MODEL_CACHE.name, "name": meta.name, "uid": meta.uid, "controller": True}

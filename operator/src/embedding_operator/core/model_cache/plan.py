@@ -1,0 +1,94 @@
+"""What one reconcile of a cache wants: the same `Plan` as for a service."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from embedding_operator.core.model_cache import build
+from embedding_operator.core.model_cache.models import Models, decide
+from embedding_operator.core.model_cache.records import recorded
+from embedding_operator.core.model_cache.resolve import ResolvedCache, resolve_cache
+from embedding_operator.core.model_cache.snapshot import CacheSnapshot
+from embedding_operator.core.model_cache.status import CacheView, of_cache
+from embedding_operator.core.plan import Plan
+from embedding_operator.core.records import EventRecord
+from embedding_operator.core.writes import Create, Delete, Replace, Write, ref_of
+from embedding_operator.errors import Fault, Refused
+from embedding_operator.resources.model_cache import CachedModelState
+from embedding_operator.settings import Settings
+
+__all__ = ["plan_cache", "plan_failed_cache"]
+
+_AFTER_CREATION = timedelta(seconds=1)
+"""Delay of the next plan after a creation: the store has the object already, so its watch event triggers none."""
+_NEWS = (CachedModelState.READY, CachedModelState.FAILED, CachedModelState.EVICTED)
+
+
+def plan_cache(snapshot: CacheSnapshot, settings: Settings, now: datetime) -> Plan:
+    """The plan of one cache. A spec that is refused changes nothing but the status. Raises RenderFailed, a bug."""
+    view = CacheView(snapshot, settings, now)
+    try:
+        resolved = resolve_cache(snapshot, settings)
+    except Refused as refused:
+        return _with_status(Plan(), replace(view, problems=refused.problems))
+    models = decide(resolved, snapshot, now)
+    writes = tuple(_writes(resolved, models, snapshot, settings, now))
+    waits = [_AFTER_CREATION] if any(isinstance(each, Create) for each in writes) else []
+    waits += [datetime.fromisoformat(each.retry_at) - now for each in models.states if each.retry_at]
+    plan = Plan(writes, events=_events(models, snapshot), requeue_after=min(waits, default=None))
+    return _with_status(plan, replace(view, resolved=resolved, models=models))
+
+
+def plan_failed_cache(snapshot: CacheSnapshot, fault: Fault, settings: Settings, now: datetime) -> Plan:
+    """Report that a plan could not be made or carried out: a status, nothing else. It has what Jobs have reported: they
+    do not stay for long.
+    """
+    view = CacheView(snapshot, settings, now, fault=fault)
+    try:
+        resolved = resolve_cache(snapshot, settings)
+        models = decide(resolved, snapshot, now)
+    except Refused as refused:
+        return _with_status(Plan(), replace(view, problems=refused.problems))
+    except Exception:  # noqa: BLE001 the fault is what planning raised: it is reported without the models
+        return _with_status(Plan(), view)
+    return _with_status(Plan(), replace(view, resolved=resolved, models=models))
+
+
+def _with_status(plan: Plan, view: CacheView) -> Plan:
+    status = of_cache(view)
+    return plan if status == view.snapshot.status else replace(plan, status=status)
+
+
+def _writes(
+    resolved: ResolvedCache, models: Models, snapshot: CacheSnapshot, settings: Settings, now: datetime
+) -> Iterator[Write]:
+    """The claim, then what is of no use any more, then the downloads; last what a storage class may refuse."""
+    wanted, live = build.claim(resolved), snapshot.claim
+    if wanted is not None and live is None:
+        yield Create(wanted)
+    for run in models.to_delete:
+        if not run.job["metadata"].get("deletionTimestamp"):
+            yield Delete(ref_of(run.job))
+    for model in models.to_start:
+        if model.source is not None:
+            yield Create(build.download_job(resolved, model.source, snapshot.mounted, settings, now))
+    if wanted is not None and live is not None and (larger := build.enlarged(live, wanted)) is not None:
+        yield Replace(larger)
+
+
+def _events(models: Models, snapshot: CacheSnapshot) -> tuple[EventRecord, ...]:
+    """Of models that have become ready, have failed or were evicted since the last status."""
+    before = recorded(snapshot.status)
+    news = (
+        each
+        for each in models.states
+        if each.state in _NEWS and (each.storage_uri not in before or before[each.storage_uri].state is not each.state)
+    )
+    return tuple(
+        EventRecord(
+            "Normal" if each.state is CachedModelState.READY else "Warning",
+            each.reason,
+            f"{each.storage_uri}: {each.message}",
+        )
+        for each in news
+    )

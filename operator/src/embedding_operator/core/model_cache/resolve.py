@@ -1,0 +1,150 @@
+"""The spec of a cache, with defaults applied, or every problem of it and of each model.
+
+A model is resolved like that of a service which has this model and nothing else: the same storage containers, Secrets
+and policies apply.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from embedding_operator.constants import API_VERSION
+from embedding_operator.core import resolve
+from embedding_operator.core.checks.problems import invalid
+from embedding_operator.core.model_cache.snapshot import CacheSnapshot
+from embedding_operator.core.objects import Raw
+from embedding_operator.core.quantity import amount
+from embedding_operator.core.resolve import ResolvedService, resolve_service
+from embedding_operator.core.snapshot import Snapshot, StorageRead
+from embedding_operator.errors import Problem, Refused
+from embedding_operator.resources.model_cache import CachedModel, ModelCache
+from embedding_operator.resources.words import in_words
+from embedding_operator.settings import Settings
+from embedding_runtime.contract import FileUri, ForeignUri, PvcUri
+
+__all__ = ["ResolvedCache", "ResolvedModel", "claim_name", "resolve_cache", "secrets_needed"]
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """`source` is None where there are problems."""
+
+    uri: str
+    source: ResolvedService | None
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class ResolvedCache:
+    """A valid spec; its models may have problems, each of its own."""
+
+    cache: ModelCache
+    claim: str
+    capacity: int | None
+    models: tuple[ResolvedModel, ...]
+
+
+def resolve_cache(snapshot: CacheSnapshot, settings: Settings) -> ResolvedCache:
+    """Raises Refused for what concerns all models."""
+    try:
+        cache = ModelCache.model_validate({**snapshot.cache, "status": {}})
+    except ValidationError as error:
+        raise Refused(invalid(in_words(error, ModelCache))) from error
+    spec = cache.spec
+    capacity, problems = _bytes(spec.capacity, "spec.capacity")
+    size, bad_size = _bytes(spec.size, "spec.size")
+    problems += [*bad_size, *_check_volume(cache), *_check_shrink(size, snapshot.claim)]
+    if problems:
+        raise Refused(problems)
+    models = tuple(_resolved(number, each, snapshot, settings) for number, each in enumerate(spec.models))
+    return ResolvedCache(cache, claim_name(snapshot.cache), capacity, models)
+
+
+def secrets_needed(raw: Raw, reads: Sequence[StorageRead]) -> Mapping[str, frozenset[str]]:
+    """The Secrets of the namespace that the snapshot must tell of, with the keys that are asked for."""
+    try:
+        cache = ModelCache.model_validate({**raw, "status": {}})
+    except ValidationError:
+        return {}
+    found: dict[str, frozenset[str]] = {}
+    for model in cache.spec.models:
+        for name, keys in resolve.secrets_needed(_as_service(model, cache.metadata.namespace), reads).items():
+            found[name] = found.get(name, frozenset()) | keys
+    return found
+
+
+def claim_name(raw: Raw) -> str:
+    """The claim whose `CacheSnapshot.mounted` is asked for."""
+    spec, name = raw.get("spec") or {}, raw["metadata"]["name"]
+    return str(spec.get("persistentVolumeClaim") or name)
+
+
+def _resolved(number: int, model: CachedModel, snapshot: CacheSnapshot, settings: Settings) -> ResolvedModel:
+    field = f"spec.models[{number}]"
+    as_service = Snapshot(
+        _as_service(model, snapshot.cache["metadata"]["namespace"]),
+        storage_containers=snapshot.storage_containers,
+        secrets=snapshot.secrets,
+        unlabelled_secrets=snapshot.unlabelled_secrets,
+    )
+    try:
+        source = resolve_service(as_service, settings)
+    except Refused as refused:
+        problems = (Problem(each.reason, each.message.replace("spec.model.", f"{field}.")) for each in refused.problems)
+        return ResolvedModel(model.storage_uri, None, tuple(problems))
+    if isinstance(source.uri, FileUri | ForeignUri | PvcUri):
+        scheme = model.storage_uri.partition("://")[0]
+        message = (
+            f"{field}.storageUri: the operator's storage image downloads models into caches, and {scheme}:// is not "
+            "for it: use hf://, s3://, gs://, az:// or https://, or name this URI in the service itself"
+        )
+        return ResolvedModel(model.storage_uri, None, tuple(invalid([message])))
+    return ResolvedModel(model.storage_uri, source)
+
+
+def _as_service(model: CachedModel, namespace: str | None) -> dict[str, Any]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "EmbeddingService",
+        "metadata": {"name": "model", "namespace": namespace},
+        "spec": {"model": model.model_dump(mode="json", by_alias=True, exclude_none=True)},
+    }
+
+
+def _check_volume(cache: ModelCache) -> list[Problem]:
+    """CEL rules say the same, to those who have an API server."""
+    spec = cache.spec
+    uris = [each.storage_uri for each in spec.models]
+    messages = [
+        f"spec.models: {uri} is listed twice: list each URI once" for uri in dict.fromkeys(uris) if uris.count(uri) > 1
+    ]
+    if (spec.persistent_volume_claim is None) == (spec.size is None):
+        messages.append("spec: give exactly one of persistentVolumeClaim and size")
+    elif spec.persistent_volume_claim is not None and (spec.storage_class_name or spec.access_mode):
+        messages.append("spec: storageClassName and accessMode go with size, not with persistentVolumeClaim")
+    return invalid(messages)
+
+
+def _check_shrink(size: int | None, claim: Raw | None) -> list[Problem]:
+    if size is None or claim is None:
+        return []
+    live = str(claim["spec"]["resources"]["requests"]["storage"])
+    if amount(live) <= size:
+        return []
+    name = claim["metadata"]["name"]
+    message = (
+        f"spec.size is smaller than PersistentVolumeClaim {name}, which has {live} and cannot shrink: set spec.size to "
+        f"{live} or more; spec.capacity limits what is used of it"
+    )
+    return invalid([message])
+
+
+def _bytes(text: str | None, field: str) -> tuple[int | None, list[Problem]]:
+    if text is None:
+        return None, []
+    try:
+        return int(amount(text)), []
+    except ValueError as error:
+        return None, invalid([f"{field}: {error}"])

@@ -1,0 +1,114 @@
+"""One download: a Job of the cache with its pods, read from raw objects."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from embedding_operator.core.diagnosis.kubelet import cannot_start
+from embedding_operator.core.objects import Raw, condition_of
+from embedding_operator.core.pods import Pod, Terminated
+from embedding_operator.core.reasons import Reason
+from embedding_operator.core.records import Finding
+from embedding_operator.core.wording import sentence, without_repetition
+from embedding_runtime.contract import RETRY_IS_USELESS, DownloadedModel, FailedDownload
+
+__all__ = ["Run", "run_of"]
+
+_NO_CLAIM = re.compile(r'persistentvolumeclaim "[^"]+" (not found|is being deleted)')
+
+
+@dataclass(frozen=True)
+class Run:
+    """`ended_at` is None while the Job is at work; then `report` is what it reports if it succeeded."""
+
+    job: Raw
+    pods: tuple[Pod, ...]
+    """Oldest first."""
+    ended_at: datetime | None = None
+    has_succeeded: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the Job."""
+        name: str = self.job["metadata"]["name"]
+        return name
+
+    @property
+    def uri(self) -> str:
+        """What it downloads."""
+        _, uri, *_ = self.job["spec"]["template"]["spec"]["containers"][0]["args"]
+        return str(uri)
+
+    @property
+    def report(self) -> DownloadedModel | None:
+        """None: it has not succeeded, or its pod was removed before its report was seen."""
+        return next((pod.downloaded for pod in self.pods if pod.downloaded is not None), None)
+
+    @property
+    def is_final(self) -> bool:
+        """It failed, and another attempt would fail, too."""
+        last = self._last_failure
+        return self.ended_at is not None and last is not None and last.exit_code == RETRY_IS_USELESS
+
+    @property
+    def failure(self) -> Finding:
+        """Why it failed, or its last pod so far."""
+        last = self._last_failure
+        if last is None:
+            words = sentence(condition_of(self.job.get("status") or {}, "Failed").get("message") or "no pod ran")
+            return Finding(Reason.DOWNLOAD_FAILED, f"Job {self.name} failed: {words}")
+        if last.reason == "OOMKilled":
+            remedy = "Raise spec.container.resources.limits.memory of a StorageContainer for this URI."
+            return Finding(Reason.OUT_OF_MEMORY, f"The download used all of its memory limit. {remedy}")
+        failed = FailedDownload.from_log(last.message)
+        return Finding(Reason(failed.verdict), sentence(failed.message))
+
+    @property
+    def progress(self) -> Finding:
+        """How far it is, or what keeps it; only while it is at work."""
+        live = next((pod for pod in reversed(self.pods) if not pod.is_gone), None)
+        if live is not None and (stuck := _stuck(live, self.job)) is not None:
+            return stuck
+        if self._last_failure is not None:
+            failed = sum(1 for pod in self.pods if _failure(pod) is not None)
+            finding = self.failure
+            return Finding(finding.reason, f"{finding.message} Attempt {failed} failed; retrying.")
+        if live is not None and live.initializer.running:
+            return Finding(Reason.DOWNLOADING, f"Job {self.name} is downloading it.")
+        return Finding(Reason.PENDING, f"Job {self.name} is about to start.")
+
+    @property
+    def _last_failure(self) -> Terminated | None:
+        return next((end for pod in reversed(self.pods) if (end := _failure(pod)) is not None), None)
+
+
+def run_of(job: Raw, pods: Iterable[Pod]) -> Run:
+    """With those of the pods that are the Job's."""
+    own = sorted((pod for pod in pods if pod.revision == job["metadata"]["name"]), key=lambda pod: pod.created_at)
+    status = job.get("status") or {}
+    complete, failed = condition_of(status, "Complete"), condition_of(status, "Failed")
+    end = next((each for each in (complete, failed) if each.get("status") == "True"), None)
+    if end is None:
+        return Run(job, tuple(own))
+    return Run(job, tuple(own), datetime.fromisoformat(end["lastTransitionTime"]), has_succeeded=end is complete)
+
+
+def _failure(pod: Pod) -> Terminated | None:
+    end = pod.initializer.terminated
+    return end if end is not None and end.exit_code != 0 else None
+
+
+def _stuck(pod: Pod, job: Raw) -> Finding | None:
+    """What keeps a pod from starting."""
+    if pod.unschedulable is None:
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        return cannot_start(pod.initializer, container, "the download")
+    cause = sentence(without_repetition(pod.unschedulable))
+    if _NO_CLAIM.search(cause):
+        remedy = "Create the PersistentVolumeClaim, or correct spec.persistentVolumeClaim."
+        return Finding(Reason.VOLUME_NOT_FOUND, f"No node can run the download: {cause} {remedy}")
+    if "unbound" in cause:
+        remedy = "Check the events of the PersistentVolumeClaim: its storage class must support its access mode."
+        return Finding(Reason.VOLUME_NOT_BOUND, f"No node can run the download: {cause} {remedy}")
+    return Finding(Reason.UNSCHEDULABLE, f"No node can run the download: {cause}")

@@ -1,0 +1,42 @@
+"""What is known about one cache, frozen: all that a plan depends on beside the settings and the time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from embedding_operator.core.objects import Raw
+from embedding_operator.core.pods import Pod
+from embedding_operator.core.snapshot import StorageRead
+
+__all__ = ["CacheSnapshot"]
+
+
+@dataclass(frozen=True)
+class CacheSnapshot:
+    """`claim` and `jobs` are what the cache owns by UID; `pods` are those of the Jobs (their `revision` is the Job's
+    name). `mounted` are the paths on the volume that Deployments of the namespace mount. Secrets as in `Snapshot`.
+    """
+
+    cache: Raw
+    claim: Raw | None = None
+    jobs: tuple[Raw, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    mounted: frozenset[str] = frozenset()
+    storage_containers: tuple[StorageRead, ...] = ()
+    secrets: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    unlabelled_secrets: frozenset[str] = frozenset()
+
+    @property
+    def status(self) -> Raw:
+        """The present status; empty before the first."""
+        return self.cache.get("status") or {}
+
+    @property
+    def generation(self) -> int | None:
+        """Of the spec."""
+        generation: int | None = self.cache["metadata"].get("generation")
+        return generation
+
+    @property
+    def is_new_spec(self) -> bool:
+        """The spec has changed since the status was written: what failed, or was evicted, is tried again."""
+        return bool(self.status.get("observedGeneration") != self.generation)

@@ -1,0 +1,63 @@
+"""From the store to snapshots of caches."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from embedding_operator.core.model_cache.records import recorded
+from embedding_operator.core.model_cache.resolve import claim_name, secrets_needed
+from embedding_operator.core.model_cache.snapshot import CacheSnapshot
+from embedding_operator.core.objects import ObjectRef, Raw, kind_ref
+from embedding_operator.core.pods import job_pod_of
+from embedding_operator.core.snapshot import StorageRead
+from embedding_operator.kinds import JOB, MODEL_CACHE, PERSISTENT_VOLUME_CLAIM
+from embedding_operator.resources.model_cache import CachedModelState
+from embedding_operator.shell.secrets import SecretReader, Secrets
+from embedding_operator.shell.store import Store
+
+__all__ = ["CacheObserver"]
+
+
+class CacheObserver:
+    """`storage_containers` returns those within reach of a namespace."""
+
+    def __init__(
+        self, store: Store, secrets: SecretReader, storage_containers: Callable[[str | None], tuple[StorageRead, ...]]
+    ) -> None:
+        self._store = store
+        self._secrets = secrets
+        self._storage_containers = storage_containers
+
+    def cache(self, key: ObjectRef) -> Raw | None:
+        """The cache; None if it is gone or being deleted: garbage collection then removes what it owns."""
+        raw = self._store.get(MODEL_CACHE, key.namespace, key.name)
+        return None if raw is None or raw["metadata"].get("deletionTimestamp") else raw
+
+    def forget(self, key: ObjectRef) -> None:
+        """The cache is gone."""
+        self._secrets.forget(key.namespace or "", key.name)
+
+    def snapshot(self, cache: Raw) -> CacheSnapshot:
+        """What the store knows."""
+        meta = cache["metadata"]
+        namespace, name = meta["namespace"], meta["name"]
+        children = self._store.children(meta["uid"])
+        jobs = tuple(each for each in children if kind_ref(each) is JOB)
+        pods = (job_pod_of(each, jobs) for each in self._store.pods(namespace, name, MODEL_CACHE))
+        return CacheSnapshot(
+            cache=cache,
+            claim=next((each for each in children if kind_ref(each) is PERSISTENT_VOLUME_CLAIM), None),
+            jobs=jobs,
+            pods=tuple(pod for pod in pods if pod is not None),
+            mounted=self._store.mounted(namespace, claim_name(cache)),
+            storage_containers=self._storage_containers(namespace),
+        )
+
+    async def complete(self, snapshot: CacheSnapshot) -> tuple[CacheSnapshot, Secrets]:
+        """With the Secrets that a plan needs; they are not looked for again once all models are there. Raises
+        ClusterFault.
+        """
+        needed = secrets_needed(snapshot.cache, snapshot.storage_containers)
+        models = recorded(snapshot.status).values()
+        is_accepted = bool(models) and all(each.state is CachedModelState.READY for each in models)
+        secrets = await self._secrets.read(snapshot.cache, needed, is_accepted=is_accepted)
+        return replace(snapshot, secrets=secrets.keys, unlabelled_secrets=secrets.unlabelled), secrets
