@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedding_operator.core.objects import revision_of
+from embedding_operator.core.pins import pin_of
 from embedding_operator.errors import Fault
 from support.builders import COMMIT, MINILM, Raw, a_service, a_storage_container, ended, running, waiting
 from support.pure_cluster import PureCluster
@@ -182,6 +183,27 @@ def test_plans_settle_raise_nothing_but_faults_and_call_only_a_whole_service_rea
             (deployment,) = [each for each in cluster.deployments if "deletionTimestamp" not in each["metadata"]]
             assert cluster.selected == revision_of(deployment)
             assert ready_pods(cluster) == cluster.service["spec"].get("replicas", 1)
+
+
+@settings(max_examples=100)
+@given(st.lists(STEPS, max_size=14))
+def test_the_version_of_a_revision_never_changes_and_a_deployment_is_left_alone_while_another_is_resolved(
+    history: list[Step],
+) -> None:
+    cluster = PureCluster(copy.deepcopy(a_service(model={"storageUri": "hf://a/b"})))
+    versions: dict[str, str | None] = {}
+    for step in history:
+        before = {each["metadata"]["uid"]: each["spec"]["template"] for each in cluster.deployments}
+        step(cluster)
+        try:
+            cluster.settle()
+        except Fault:
+            continue
+        for deployment in cluster.deployments:
+            if (pin := pin_of(deployment)) is not None:
+                assert versions.setdefault(revision_of(deployment), pin.version) == pin.version
+            if cluster.condition("ModelAvailable")[1] == "Resolving":
+                assert before.get(deployment["metadata"]["uid"]) == deployment["spec"]["template"]
 
 
 def ready_pods(cluster: PureCluster) -> int:

@@ -64,6 +64,11 @@ def find_source(
     return ModelSource(known, wanted, is_known=known is not None, checks=known is not None)
 
 
+def _needs_version(resolved: ResolvedService) -> bool:
+    """Our initializer finds it out; others may have registries of their own, but hubs are alike."""
+    return may_move(resolved.uri) and (resolved.fetcher.is_ours or isinstance(resolved.uri, HuggingFaceUri))
+
+
 def find_shared(resolved: ResolvedService, revision: str, snapshot: Snapshot) -> SharedModel | None:
     """The model in a ModelCache of the namespace. None: the service has a cache of its own, or there is none with it.
 
@@ -80,11 +85,6 @@ def find_shared(resolved: ResolvedService, revision: str, snapshot: Snapshot) ->
         cache = next((each for each in snapshot.shared_caches if each.claim == pin.claim), None)
         return SharedModel(cache, pin.revision) if cache else None
     return None if _is_of_earlier_release(revision, snapshot) else held_by(uri, snapshot.shared_caches)
-
-
-def _needs_version(resolved: ResolvedService) -> bool:
-    """Our initializer finds it out; others may have registries of their own, but hubs are alike."""
-    return may_move(resolved.uri) and (resolved.fetcher.is_ours or isinstance(resolved.uri, HuggingFaceUri))
 
 
 def _is_usable(pin: Pin, resolved: ResolvedService) -> bool:

@@ -84,11 +84,11 @@ class ResolvedService:
         """What the initializer downloads."""
         return self.uri_at(self.pin.revision if self.pin else None)
 
-    def uri_at(self, revision: str | None) -> str:
-        """The URI at that version, if it can name one."""
-        if revision is None or not may_move(self.uri):
+    def uri_at(self, version: str | None) -> str:
+        """The URI at that commit or digest, if it can name one."""
+        if version is None or not may_move(self.uri):
             return self.service.spec.model.storage_uri
-        return str(at_version(self.uri, revision))
+        return str(at_version(self.uri, version))
 
 
 def resolve_service(snapshot: Snapshot, settings: Settings) -> ResolvedService:
