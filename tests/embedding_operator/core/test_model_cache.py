@@ -326,8 +326,9 @@ def test_a_token_that_does_not_exist_is_waited_for_and_named() -> None:
     assert world.kstatus == "InProgress"
     world.known["secrets"] = {"token": frozenset({"KEY"})}
     world.settle()
-    env = world.job(A)["spec"]["template"]["spec"]["containers"][0]["env"]
-    assert {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "token", "key": "KEY"}}} in env
+    volumes = world.job(A)["spec"]["template"]["spec"]["volumes"]
+    (secret,) = [each["secret"] for each in volumes if "secret" in each]
+    assert (secret["secretName"], secret["items"][0]["key"]) == ("token", "KEY")
 
 
 def test_a_job_with_a_report_of_no_path_does_not_make_its_model_ready() -> None:
