@@ -300,8 +300,12 @@ def test_a_spec_that_cannot_be_followed_is_reported_and_nothing_is_done(spec: di
 @pytest.mark.parametrize(
     ("uri", "state", "words"),
     [
-        ("pvc://claim/model", "Failed", "spec.models[0].storageUri: pvc:// is not for caches"),
-        ("file:///models/a", "Failed", "file:// is not for caches"),
+        (
+            "pvc://claim/model",
+            "Failed",
+            "spec.models[0].storageUri: the operator's storage image downloads models into",
+        ),
+        ("file:///models/a", "Failed", "file:// is not for it"),
         ("hf://nobody", "Failed", "spec.models[0].storageUri: 'hf://nobody'"),
         ("xyz://a/b", "Pending", "no storage container fetches xyz://a/b"),
     ],
@@ -322,7 +326,8 @@ def test_a_token_that_does_not_exist_is_waited_for_and_named() -> None:
     assert world.kstatus == "InProgress"
     world.known["secrets"] = {"token": frozenset({"KEY"})}
     world.settle()
-    (secret,) = (each["secret"] for each in world.job(A)["spec"]["template"]["spec"]["volumes"] if "secret" in each)
+    volumes = world.job(A)["spec"]["template"]["spec"]["volumes"]
+    (secret,) = [each["secret"] for each in volumes if "secret" in each]
     assert (secret["secretName"], secret["items"][0]["key"]) == ("token", "KEY")
 
 

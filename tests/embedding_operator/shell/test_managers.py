@@ -35,6 +35,7 @@ def a_lease(*, renewed: timedelta = timedelta(), holder: str = "pod") -> Json:
 
 def a_service(manager: str | None, name: str = "s") -> dict[str, Any]:
     return {
+        "kind": "EmbeddingService",
         "metadata": {"uid": name, "namespace": "n", "name": name},
         "status": {"manager": manager} if manager else {},
     }

@@ -54,7 +54,7 @@ def find_source(
         return ModelSource(known)
     at = None if resolved.follows else pins[0] if pins else resolved.shared
     job = _job(resolved, at.revision if at else None, settings, snapshot, now)
-    job["spec"]["ttlSecondsAfterFinished"] = resolved.service.spec.model.update_interval_seconds if known else _RETRY
+    job["spec"]["ttlSecondsAfterFinished"] = resolved.update_interval if known else _RETRY
     live = next((each for each in snapshot.jobs if each["metadata"]["name"] == job["metadata"]["name"]), None)
     found = _result(live, resolved, snapshot) if live else None
     if found is not None:
@@ -127,7 +127,7 @@ def _job(
         claim=claim,
     )
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    interval = service.spec.model.update_interval_seconds if resolved.follows else None  # another one checks at once
+    interval = resolved.update_interval if resolved.follows else None  # another one checks at once
     what = {**container, "args": uri, "claim": claim, "service": service.metadata.name, "interval": interval}
     return {**job, "metadata": {**job["metadata"], "name": names.job_name(service, digest(what, 8))}}
 

@@ -33,6 +33,7 @@ from embedding_runtime.contract import SCHEMES, ForeignUri, ModelUri, ServeArgs
 __all__ = ["TOKEN_VARIABLE", "ResolvedService", "cache_claim", "resolve_service", "secrets_needed"]
 
 _DEFAULT_REPLICAS = 1
+_UPDATE_INTERVAL = 3600  # seconds
 _SHOWN = 200
 """The most characters of a URI in a message."""
 
@@ -65,6 +66,11 @@ class ResolvedService:
     def follows(self) -> bool:
         """A newer version of the model is to replace the present one."""
         return self.service.spec.model.update_policy == "Follow"
+
+    @property
+    def update_interval(self) -> int:
+        """Seconds between two checks, if it follows."""
+        return self.service.spec.model.update_interval_seconds or _UPDATE_INTERVAL
 
     @property
     def shown_uri(self) -> str:

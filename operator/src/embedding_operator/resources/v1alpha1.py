@@ -129,11 +129,12 @@ class ModelSpec(SpecModel):
     best."""
     token_secret_ref: TokenSecretRef | None = None
     """Token for a private model. Only the initializer gets it. It overrides the HF_TOKEN of a storage container."""
-    update_policy: Literal["Pinned", "Follow"] = "Pinned"
+    update_policy: Literal["Pinned", "Follow"] | None = None
     """What happens when the branch or tag in storageUri moves. Pinned: nothing; the commit that was found first stays
-    until storageUri changes. Follow: the newer commit is a new revision of the service, and is rolled out."""
-    update_interval_seconds: Annotated[int, Field(ge=60, le=2592000)] = 3600
-    """Follow: seconds between two checks for a newer version."""
+    until storageUri changes. Follow: the newer commit is a new revision of the service, and is rolled out. Default:
+    Pinned."""
+    update_interval_seconds: Annotated[int, Field(ge=60, le=2592000)] | None = None
+    """Follow: seconds between two checks for a newer version. Default: 3600."""
     cache: Cache | None = None
     """Where the model stays for all pods: a Job downloads it once, and pods mount it read-only. Default: every pod
     downloads it for itself. Not for pvc:// and file://."""

@@ -22,7 +22,7 @@ def check_uri(text: str) -> tuple[ModelUri | None, list[Problem]]:
 
 def check_update_policy(model: ModelSpec, uri: ModelUri | None) -> list[Problem]:
     """Only what may have another version later can be followed."""
-    if model.update_policy == "Pinned" or uri is None:
+    if model.update_policy != "Follow" or uri is None:
         return []
     if is_fixed(uri):
         return invalid(
