@@ -300,12 +300,8 @@ def test_a_spec_that_cannot_be_followed_is_reported_and_nothing_is_done(spec: di
 @pytest.mark.parametrize(
     ("uri", "state", "words"),
     [
-        (
-            "pvc://claim/model",
-            "Failed",
-            "spec.models[0].storageUri: the operator's storage image downloads models into",
-        ),
-        ("file:///models/a", "Failed", "file:// is not for it"),
+        ("pvc://claim/model", "Failed", "spec.models[0].storageUri: pvc:// is not for caches"),
+        ("file:///models/a", "Failed", "file:// is not for caches"),
         ("hf://nobody", "Failed", "spec.models[0].storageUri: 'hf://nobody'"),
         ("xyz://a/b", "Pending", "no storage container fetches xyz://a/b"),
     ],
@@ -326,8 +322,8 @@ def test_a_token_that_does_not_exist_is_waited_for_and_named() -> None:
     assert world.kstatus == "InProgress"
     world.known["secrets"] = {"token": frozenset({"KEY"})}
     world.settle()
-    env = world.job(A)["spec"]["template"]["spec"]["containers"][0]["env"]
-    assert {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "token", "key": "KEY"}}} in env
+    (secret,) = (each["secret"] for each in world.job(A)["spec"]["template"]["spec"]["volumes"] if "secret" in each)
+    assert (secret["secretName"], secret["items"][0]["key"]) == ("token", "KEY")
 
 
 def test_a_job_with_a_report_of_no_path_does_not_make_its_model_ready() -> None:

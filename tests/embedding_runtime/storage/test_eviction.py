@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_runtime.contract import MODEL_NOTE, DownloadVerdict
+from embedding_runtime.contract import MODEL_NOTE, MOST_EVICTED, DownloadedModel, DownloadVerdict
 from embedding_runtime.storage.cache import Cache, Entry
 from embedding_runtime.storage.errors import NoModel
-from embedding_runtime.storage.eviction import Budget, Room, removable, victims
+from embedding_runtime.storage.eviction import Budget, Room, removable, victims, with_space
 from embedding_runtime.storage.inventory import reserve, space
 from support.initializer import a_model
 
@@ -177,3 +177,56 @@ def test_a_quota_of_the_volume_counts(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1 << 20}))
     world.room(None).make(1 << 20)
     assert world.models == set()
+
+
+FOUND = DownloadedModel(weights_bytes=9, path="a")
+
+
+def test_the_report_names_what_was_evicted_the_latest_first(tmp_path: Path) -> None:
+    world = World(tmp_path, {"a": 100, "b": 9000, "c": 5000})
+    world.room(4 << 20).make(1 << 20)
+    os.utime(tmp_path / ".used" / "b", (time.time() - 60, time.time() - 60))
+    world.room((2 << 20) + SLACK).make(1 << 20)
+    assert world.models == {"a"}
+    assert with_space(FOUND, world.cache, Budget(), world.said.append).evicted == ("c", "b")
+
+
+def test_what_is_downloaded_again_is_not_reported_as_evicted(tmp_path: Path) -> None:
+    world = World(tmp_path, {"a": 100, "b": 9000})
+    world.room((2 << 20) + SLACK).make(1 << 20)
+    a_model(tmp_path / "models" / "b", {MODEL_NOTE: b"{}"})
+    assert with_space(FOUND, world.cache, Budget(), world.said.append).evicted == ()
+
+
+def test_an_unfinished_download_that_is_removed_was_no_model(tmp_path: Path) -> None:
+    world = World(tmp_path, {})
+    a_model(tmp_path / ".staging" / "left" / "model", {"config.json": bytes(1 << 20)})
+    world.room(1 << 20).make(1 << 19)
+    assert with_space(FOUND, world.cache, Budget(), world.said.append).evicted == ()
+
+
+def test_the_report_has_what_is_taken_and_what_is_free_of_the_capacity(tmp_path: Path) -> None:
+    world = World(tmp_path, {"a": 100, "b": 100})
+    found = with_space(FOUND, world.cache, Budget(capacity=5 << 20), world.said.append)
+    assert found.used_bytes is not None
+    assert found.free_bytes is not None
+    assert 2 << 20 <= found.used_bytes <= (2 << 20) + SLACK
+    assert found.used_bytes + found.free_bytes == 5 << 20
+    assert with_space(FOUND, world.cache, Budget(capacity=1), world.said.append).free_bytes == 0
+
+
+def test_a_report_fits_into_a_termination_message_whatever_is_in_the_directory(tmp_path: Path) -> None:
+    world = World(tmp_path, {})
+    for number in range(2 * MOST_EVICTED):
+        (tmp_path / ".used" / f"{'long' * 29}{number:03}").touch()
+    (tmp_path / ".used" / "Not a path").touch()
+    found = with_space(FOUND, world.cache, Budget(), world.said.append)
+    assert len(str(found).encode()) < 4096
+    assert DownloadedModel.from_message(str(found)) == found
+
+
+def test_without_the_space_the_model_is_reported_all_the_same(tmp_path: Path) -> None:
+    world = World(tmp_path, {})
+    (tmp_path / ".used").rmdir()
+    assert with_space(FOUND, world.cache, Budget(), world.said.append) == FOUND
+    assert "is not reported" in world.said[0]

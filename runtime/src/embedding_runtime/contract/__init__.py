@@ -9,6 +9,7 @@ library and pydantic.
 from embedding_runtime.contract.flags import ContractError
 from embedding_runtime.contract.initializer import (
     CACHE_DIR,
+    CACHE_PATH,
     CODE_VARIABLE,
     MODEL_DIR,
     MODEL_NOTE,
@@ -59,6 +60,7 @@ from embedding_runtime.contract.uri import (
 __all__ = [
     "BACKEND_PATH",
     "CACHE_DIR",
+    "CACHE_PATH",
     "CANNOT_MOVE_VECTORS",
     "CODE_VARIABLE",
     "DRAIN_FILE",

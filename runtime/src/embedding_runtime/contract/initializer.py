@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 __all__ = [
     "CACHE_DIR",
+    "CACHE_PATH",
     "CODE_VARIABLE",
     "MODEL_DIR",
     "MODEL_NOTE",
@@ -72,7 +73,11 @@ TERMINATION_LOG = PurePosixPath("/dev/termination-log")
 
 _Name = Annotated[str, Field(min_length=1, max_length=256)]
 _Bytes = Annotated[int, Field(ge=0, lt=1 << 50)]
-_Path = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,118}[a-z0-9])?$")]
+
+CACHE_PATH = r"^[a-z0-9]([a-z0-9._-]{0,118}[a-z0-9])?$"
+"""The form of `DownloadedModel.path`."""
+
+_Path = Annotated[str, Field(pattern=CACHE_PATH)]
 
 MOST_EVICTED = 16
 """The most paths in `DownloadedModel.evicted`: a termination message has 4096 bytes."""
@@ -95,7 +100,7 @@ class DownloadedModel(BaseModel):
     path: _Path | None = None
     """Of `cache`: the model's directory below `models/` of the cache."""
     used_bytes: _Bytes | None = None
-    """Of `cache`: size of all models of the cache."""
+    """Of `cache`: what the cache takes on its volume."""
     free_bytes: _Bytes | None = None
     """Of `cache`: what further models may take without an eviction, by the volume and by `--capacity`."""
     evicted: Annotated[tuple[_Path, ...], Field(max_length=MOST_EVICTED)] = ()

@@ -16,9 +16,10 @@ from types import FrameType
 from typing import NoReturn
 
 from embedding_runtime.contract import RETRY_IS_USELESS, TERMINATION_LOG, BadUri, DownloadVerdict, FailedDownload
+from embedding_runtime.storage.cache import Cache
 from embedding_runtime.storage.command_line import parse
 from embedding_runtime.storage.errors import NoModel
-from embedding_runtime.storage.eviction import Budget
+from embedding_runtime.storage.eviction import Budget, with_space
 from embedding_runtime.storage.fetch_all import fetch_all
 from embedding_runtime.storage.into_cache import fetch_into_cache
 from embedding_runtime.storage.log import Log, secrets_in
@@ -64,7 +65,7 @@ def _run(arguments: Namespace, log: Log) -> None:
             given = {"capacity": arguments.capacity, "keep": arguments.keep, "listed_at": arguments.listed_at}
             budget = Budget(**{name: value for name, value in given.items() if value is not None})
             found = fetch_into_cache(arguments.uri, arguments.directory, os.environ, log, budget)
-            report(found, termination_log, log.say)
+            report(with_space(found, Cache(arguments.directory, log.say), budget, log.say), termination_log, log.say)
             sys.stdout.write(f"{arguments.directory / 'models' / str(found.path)}\n")
             return
         case "fetch":

@@ -3,7 +3,7 @@
 models/PATH     a complete model, which never changes: it is renamed into its place, and out of it
 .staging/PATH   an unfinished one; the next writer continues it
 .locks/PATH     is locked while a process writes or removes PATH; its text says which one
-.used/PATH      was touched when the model was used last
+.used/PATH      was touched when the model was used last, or when it was evicted
 .removed/       models on their way out
 
 The kernel, or the server of the file system, releases the lock of a process that was killed.
@@ -129,6 +129,11 @@ class Cache:
         used = self._used / path
         return (used if used.exists() else self.models / path).stat().st_mtime
 
+    def evicted(self) -> list[str]:
+        """The paths of models that were here and were evicted, the latest first. Raises OSError."""
+        gone = [each for each in self._used.iterdir() if not (self.models / each.name).exists()]
+        return [each.name for each in sorted(gone, key=lambda each: -each.stat().st_mtime)]
+
     def unfinished(self) -> list[Path]:
         """The directories of unfinished models. Raises OSError."""
         return [each for each in self.staging.iterdir() if each.name[0].isalnum()]
@@ -149,6 +154,8 @@ class Cache:
                 if _try_lock(stream) is False or self._is_used_since(entry):
                     return False
                 self._discard(directory)
+                if not entry.is_unfinished:
+                    (self._used / entry.path).touch()
         except OSError as error:
             self._say(f"{directory} cannot be removed: {error}")
             return False

@@ -1,17 +1,18 @@
 """Makes room in a cache: removes models that nobody has used for the longest time, or nothing if that is not enough."""
 
+import re
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embedding_runtime.contract import DownloadVerdict
+from embedding_runtime.contract import CACHE_PATH, MOST_EVICTED, DownloadedModel, DownloadVerdict
 from embedding_runtime.storage.cache import Cache, Entry
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.inventory import entries, reserve, space
 from embedding_runtime.storage.progress import megabytes
 
-__all__ = ["Budget", "Room", "removable", "victims"]
+__all__ = ["Budget", "Room", "removable", "victims", "with_space"]
 
 _GRACE_SECONDS = 600
 """Before `listed_at`: a service that uses a model may not have been in the list yet."""
@@ -97,3 +98,17 @@ class Room:
             "its models"
         )
         return NoModel(DownloadVerdict.INSUFFICIENT_STORAGE, message)
+
+
+def with_space(found: DownloadedModel, cache: Cache, budget: Budget, say: Callable[[str], None]) -> DownloadedModel:
+    """The report, with what the cache takes, what is free, and what was evicted; without, if that is unknown."""
+    try:
+        volume, gone = space(cache, cache.staging / str(found.path)), cache.evicted()
+    except OSError as error:
+        say(f"the space of {cache.root} is not reported: {error}")
+        return found
+    free = volume.free - _SPARE
+    if budget.capacity is not None:
+        free = min(free, budget.capacity - volume.used)
+    evicted = tuple(each for each in gone if re.fullmatch(CACHE_PATH, each))[:MOST_EVICTED]
+    return found.model_copy(update={"used_bytes": volume.used, "free_bytes": max(0, free), "evicted": evicted})

@@ -22,9 +22,11 @@ from embedding_operator.errors import Problem, Refused
 from embedding_operator.resources.model_cache import CachedModel, ModelCache
 from embedding_operator.resources.words import in_words
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import FileUri, ForeignUri, PvcUri
+from embedding_runtime.contract import SCHEMES, FileUri, ForeignUri, PvcUri
 
 __all__ = ["ResolvedCache", "ResolvedModel", "claim_name", "resolve_cache", "secrets_needed"]
+
+_NOT_DOWNLOADED = ("file://", "pvc://")
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,10 @@ def _resolved(number: int, model: CachedModel, snapshot: CacheSnapshot, settings
         return ResolvedModel(model.storage_uri, None, tuple(problems))
     if isinstance(source.uri, FileUri | ForeignUri | PvcUri):
         scheme = model.storage_uri.partition("://")[0]
+        known = ", ".join(each for each in SCHEMES if each not in _NOT_DOWNLOADED)
         message = (
-            f"{field}.storageUri: the operator's storage image downloads models into caches, and {scheme}:// is not "
-            "for it: use hf://, s3://, gs://, az:// or https://, or name this URI in the service itself"
+            f"{field}.storageUri: {scheme}:// is not for caches, which the operator's storage image fills: it downloads "
+            f"{known}. Name this URI in the service itself"
         )
         return ResolvedModel(model.storage_uri, None, tuple(invalid([message])))
     return ResolvedModel(model.storage_uri, source)
