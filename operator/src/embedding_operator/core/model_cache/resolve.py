@@ -100,8 +100,8 @@ def _resolved(number: int, model: CachedModel, snapshot: CacheSnapshot, settings
         scheme = model.storage_uri.partition("://")[0]
         known = ", ".join(each for each in SCHEMES if each not in _NOT_DOWNLOADED)
         message = (
-            f"{field}.storageUri: {scheme}:// is not for caches, which the operator's storage image fills: it downloads "
-            f"{known}. Name this URI in the service itself"
+            f"{field}.storageUri: {scheme}:// is not for caches, which the operator's storage image fills: it "
+            f"downloads {known}. Name this URI in the service itself"
         )
         return ResolvedModel(model.storage_uri, None, tuple(invalid([message])))
     return ResolvedModel(model.storage_uri, source)
