@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-__all__ = ["is_running", "private_memory"]
+__all__ = ["is_fork", "is_running", "private_memory"]
 
 
 def is_running(pid: int) -> bool:
@@ -10,6 +10,12 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def is_fork(pid: int) -> bool:
+    """Whether it runs the program of the process that forked it, by the kernel's flag PF_FORKNOEXEC."""
+    flags = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6]
+    return bool(int(flags) & 0x40)
 
 
 def private_memory(pid: int) -> int:

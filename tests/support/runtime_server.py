@@ -17,10 +17,13 @@ import openai
 from prometheus_client.parser import text_string_to_metric_families
 
 from support.models import packaged_minilm
+from support.processes import is_fork
 
 __all__ = ["RuntimeServer", "all_of", "until"]
 
 NAME = "sentence-transformer"
+
+_LOADER = "embedding_runtime.worker.loader"
 
 _HARMED = Path(__file__).parent / "harmed"
 
@@ -103,13 +106,13 @@ class RuntimeServer:
     @property
     def workers(self) -> list[int]:
         """The process ids of the workers."""
-        return self._running("embedding_runtime.worker.main") or self._running("embedding_runtime.worker.loader")[1:]
+        return self._running("embedding_runtime.worker.main") or list(filter(is_fork, self._running(_LOADER)))
 
     @property
     def loader(self) -> int:
-        """The process id of the loader, which comes before the workers that it forks: they have its command line."""
-        until(lambda: bool(self._running("embedding_runtime.worker.loader")), "the loader to be started")
-        return self._running("embedding_runtime.worker.loader")[0]
+        """The process id of the loader. The workers that it forks have its command line."""
+        until(lambda: not all(map(is_fork, self._running(_LOADER))), "the loader to be started")
+        return next(pid for pid in self._running(_LOADER) if not is_fork(pid))
 
     @property
     def frontends(self) -> list[int]:

@@ -31,6 +31,7 @@ class Loader:
         self._numbers = count()
         self._lock = threading.Lock()
         self._pids: dict[int, int] = {}
+        self._is_complete = False
 
     def fork(self, share: Mapping[str, Any], link: socket.socket) -> "ForkedWorker":
         """Request a worker with this end of its link. It starts once the model is loaded.
@@ -49,19 +50,34 @@ class Loader:
             self._receive()
             return self._pids.get(number)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the loader has ended, and a worker without a process id was never forked."""
+        with self._lock:
+            self._receive()
+            return self._is_complete
+
     def stop(self) -> None:
         """Kill the loader, which has nothing to finish. Its workers go on."""
         self.process.kill()
         self.process.wait()
         with self._lock:
             self._receive()
-            self._control.close()
 
     def _receive(self) -> None:
-        with contextlib.suppress(OSError):  # no more answers, or closed
-            while answer := self._control.recv(1 << 10, socket.MSG_DONTWAIT):
-                forked = json.loads(answer)
-                self._pids[forked["number"]] = forked["pid"]
+        """Read the answers so far. The last process that could send one, which a killed loader leaves, closes it."""
+        with contextlib.suppress(BlockingIOError):  # no more answers yet
+            while not self._is_complete:
+                try:
+                    answer = self._control.recv(1 << 10, socket.MSG_DONTWAIT)
+                except ConnectionResetError:  # once, before the last answers, if requests are left unread
+                    continue
+                if answer:
+                    forked = json.loads(answer)
+                    self._pids[forked["number"]] = forked["pid"]
+                else:
+                    self._is_complete = True
+                    self._control.close()
 
 
 class ForkedWorker:
@@ -96,8 +112,8 @@ class ForkedWorker:
             os.kill(pid, signal.SIGKILL)
 
     def _poll(self) -> int | None:
-        of_loader = self._loader.process.poll()  # before it is asked for its last answers
+        is_complete = self._loader.is_complete  # before it is asked for its last answers
         if (pid := self.pid) is None:
-            return of_loader
+            return self._loader.process.poll() if is_complete else None
         ended, status = os.waitpid(pid, os.WNOHANG)
         return os.waitstatus_to_exitcode(status) if ended else None

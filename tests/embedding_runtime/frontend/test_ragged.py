@@ -160,3 +160,24 @@ async def test_vllm_refuses_vectors_of_tokens_by_name() -> None:
         service = a_service(worker.engine, backend=BackendName.VLLM)
         with pytest.raises(UnsupportedTask, match=r"served by vllm, .* use a server with --backend=huggingface"):
             await service.token_vectors(RequestContext("1", ANYBODY), "a", Options.of(MINILM), field="inputs")
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "options"), [("/embed_all", "inputs", {}), ("/pooling", "input", {"task": "token_embed"})]
+)
+def test_a_huge_response_is_as_one_for_each_text(path: str, field: str, options: dict[str, str]) -> None:
+    def vectors(text: list[Any] | dict[str, Any]) -> list[Any]:
+        found: list[Any] = text if isinstance(text, list) else text["data"]
+        return found
+
+    texts = [f"{number} " * 250 for number in range(1, 31)]
+    with RuntimeServer("fake") as server:
+        huge = server.ready().post(path, **{field: texts}, **options)
+        assert int(huge.headers["content-length"]) == len(huge.content) > 20_000_000
+        found = vectors(huge.json())
+        for place in (0, 1, 29):
+            (alone,) = vectors(server.post(path, **{field: texts[place : place + 1]}, **options).json())
+            assert (found[place] if path == "/embed_all" else found[place]["data"]) == (
+                alone if path == "/embed_all" else alone["data"]
+            )
+        assert server.post(path, **{field: "one"}, **options).status_code == 200

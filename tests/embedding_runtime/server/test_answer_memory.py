@@ -1,6 +1,7 @@
 """Response memory: requests that wait for it do not block others, and every large response counts."""
 
 import json
+import select
 import socket
 from pathlib import Path
 
@@ -63,6 +64,11 @@ def test_a_response_that_waits_behind_an_unread_one_does_not_block_another_large
         connection.close()
 
 
+def peak(pid: int) -> int:
+    """Bytes, the most that a process has had."""
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+
+
 def resident(server: RuntimeServer) -> int:
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) * 1024
@@ -90,6 +96,21 @@ def test_a_hundred_unread_responses_of_any_kind_stay_small(path: str, body: dict
         for connection in connections:
             connection.close()
     assert most - before < 100 * MIB, f"{before / MIB:.0f} MiB before, {most / MIB:.0f} at most"
+
+
+def test_many_unread_responses_with_vectors_of_tokens_stay_small() -> None:
+    with RuntimeServer("fake", write_timeout=60) as server:
+        assert server.ready().post("/embed_all", inputs="one").status_code == 200
+        before = resident(server)
+        texts = ["one " * 250] * 80  # 8 million numbers, 90 MB as JSON
+        connections = [asked(server, "/embed_all", inputs=texts) for _ in range(24)]
+        until(lambda: len(select.select(connections, [], [], 1)[0]) == 2, "two of them to be sent", seconds=60)
+        most = peak(server.process.pid)
+        begun = select.select(connections, [], [], 0)[0]
+        assert [connection.recv(15) for connection in begun] == [b"HTTP/1.1 200 OK"] * 2
+        for connection in connections:
+            connection.close()
+    assert most - before < 110 * MIB, f"{before / MIB:.0f} MiB before, {most / MIB:.0f} at most"
 
 
 @pytest.mark.parametrize("kind", ["sparse", "tokens"])

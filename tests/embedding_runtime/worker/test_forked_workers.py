@@ -68,15 +68,19 @@ def test_a_killed_worker_is_reported_and_forked_again_without_loading() -> None:
 
 def test_workers_outlive_their_loader_and_the_next_one_loads_the_model_again() -> None:
     with a_server() as server:
-        workers = server.workers
-        os.kill(server.loader, signal.SIGKILL)
-        until(lambda: workers[0] == server.loader, "the loader to be gone")  # then the first in the list
+        workers, loader = server.workers, server.loader
+        os.kill(loader, signal.SIGKILL)
+        until(lambda: not is_running(loader), "the loader to be gone")
+        assert server.workers == workers
         assert serves(server)
         assert is_complete(server)
         os.kill(workers[0], signal.SIGKILL)
         until(lambda: "is ready again" in server.log, "another worker to be ready", seconds=60)
         assert "loading the model again: the process that had loaded it ended unexpectedly: killed" in server.log
         assert server.log.count(LOADING) == 2
+        assert server.loader not in (loader, *server.workers)
+        assert workers[1] in server.workers
+        assert len(server.workers) == 2
         assert serves(server)
 
 
@@ -165,6 +169,36 @@ def threads_of_a_worker(loader: Loader, threads: int) -> int:
         ready = receive_sync(stream)
     assert isinstance(ready, Ready)
     return 2 if ready.concurrent else 1
+
+
+DIES_AFTER_A_FORK = """
+import os, signal, sys, threading
+if "embedding_runtime.worker.loader" in sys.orig_argv:
+    loader = os.getpid()
+    def waitpid(pid, options, wait=os.waitpid):
+        if os.getpid() == loader and sys._getframe(1).f_code.co_name == "_fork":
+            os.kill(loader, signal.SIGKILL)
+        return wait(pid, options)
+    def setpgid(*_):
+        open(os.environ["PID_FILE"], "w").write(str(os.getpid()))
+        threading.Event().wait()
+    os.waitpid, os.setpgid = waitpid, setpgid
+"""
+
+
+@pytest.mark.parametrize("number", [None, signal.SIGKILL], ids=["end", "kill"])
+def test_nothing_is_left_of_a_worker_whose_loader_was_killed_right_after_it_was_forked(
+    tmp_path: Path, number: signal.Signals | None
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(DIES_AFTER_A_FORK)
+    pid = tmp_path / "pid"
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with RuntimeServer("huggingface", workers=2, env={"PYTHONPATH": path, "PID_FILE": str(pid)}) as server:
+        until(lambda: pid.is_file() and pid.read_text() != "", "a worker that does not react", seconds=60)
+        if number is not None:
+            server.stop(number)
+        assert server.process.wait(30) == (KILLED if number is None else -number)
+        until(lambda: not is_running(int(pid.read_text())), "the worker to end", seconds=2)
 
 
 LEAVES_A_THREAD = """

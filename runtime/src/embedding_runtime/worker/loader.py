@@ -3,8 +3,8 @@
 `launch` starts it as `python -m embedding_runtime.worker.loader FD SHARE FLAGS`, as it starts a worker, but FD is one
 of a pair of SOCK_SEQPACKET sockets. Each message from the supervisor requests a worker: its number and its share of the
 machine as JSON, and the file descriptor of its end of a link to the scheduler. The answer has its process id. Workers
-become children of the supervisor, which waits for them, and do not need the loader any more. The loader exits with the
-supervisor.
+become children of the supervisor, which waits for them, and do not need the loader any more. All of them exit with the
+supervisor, which reads answers until every process that could send one has closed the socket.
 
 A process can be forked safely only while it has one thread, because the copy lacks the others. So libraries compute
 with one thread here, and each worker sets its own number. If loading leaves threads behind, the loader starts over
@@ -20,6 +20,7 @@ import select
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,9 @@ from embedding_runtime.worker.main import LoadedBackend, broken, choice_of, load
 __all__ = ["main"]
 
 _log = logging.getLogger(__name__)
+
+ADOPTION_SECONDS = 0.001
+"""Interval in which a new worker checks that the supervisor has adopted it."""
 
 ENDING_SECONDS = 1
 """Time for threads that a library has told to end."""
@@ -67,8 +71,7 @@ def main(argv: Sequence[str]) -> int:
         gc.freeze()  # collections in workers would write to, and so copy, the memory of every object
     for request, link in _requests(control):
         with link:
-            pid = _fork(partial(_work, control, link, {**share, **request}, loads))
-        control.send(json.dumps({"number": request["number"], "pid": pid}).encode())
+            _fork(partial(_work, control, link, {**share, **request}, loads), partial(_report, control, request))
     return 0
 
 
@@ -109,27 +112,33 @@ def _start_over(argv: Sequence[str], threads: int) -> NoReturn:
     os.execv(sys.executable, [*sys.orig_argv[: -len(argv)], argv[0], json.dumps(share), *argv[2:]])  # noqa: S606 as before
 
 
-def _fork(run: Callable[[], object]) -> int:
-    """Run a function in a new process, and return its id.
+def _report(control: socket.socket, request: Mapping[str, Any], pid: int) -> None:
+    """Tell the supervisor the process id of a requested worker."""
+    with contextlib.suppress(BrokenPipeError):  # it has exited, and the worker ends with it
+        control.send(json.dumps({"number": request["number"], "pid": pid}).encode())
 
-    It is forked by a process in between, which exits, so that the supervisor adopts it.
+
+def _fork(run: Callable[[], object], report: Callable[[int], None]) -> None:
+    """Run a function in a new process, which ends with the supervisor.
+
+    It is forked by a process in between, which reports its id and exits, so that the supervisor adopts it, and knows it
+    even if this process is killed meanwhile. Raises ChildProcessError.
     """
-    ours, theirs = os.pipe()
     between = os.fork()
     if between == 0:
         with _exiting():
+            parent = os.getpid()
             pid = os.fork()
             if pid == 0:
                 with _exiting():
-                    os.close(ours)
-                    os.close(theirs)
+                    while os.getppid() == parent:
+                        time.sleep(ADOPTION_SECONDS)
+                    end_with_parent()
                     run()
-            os.write(theirs, b"%d" % pid)
-    os.close(theirs)
-    with os.fdopen(ours, "rb") as answer:
-        pid = int(answer.read())
-    os.waitpid(between, 0)
-    return pid
+            report(pid)
+    _, status = os.waitpid(between, 0)
+    if status != 0:
+        raise ChildProcessError(f"cannot fork a worker: {os.waitstatus_to_exitcode(status)}")
 
 
 @contextlib.contextmanager

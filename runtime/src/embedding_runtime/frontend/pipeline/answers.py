@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 from fastapi import Response
+from starlette.types import Receive, Scope, Send
 
 from embedding_runtime.frontend.pipeline.dtypes import EmbedDtype, Endianness, cast
 from embedding_runtime.frontend.pipeline.options import unit_length
@@ -21,14 +22,60 @@ __all__ = ["INT8_STEPS", "encoded", "flat", "json_of", "packed", "token_vectors"
 
 def json_of(content: Any, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON response. orjson converts arrays to lists in Rust."""
-    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    unwritten: list[_Unwritten] = []
+
+    def leave_out(part: Any) -> orjson.Fragment:
+        if not isinstance(part, _Unwritten):
+            raise TypeError(f"{type(part).__name__} has no JSON")
+        unwritten.append(part)
+        return orjson.Fragment(_LEFT_OUT)
+
+    body = orjson.dumps(content, leave_out, orjson.OPT_SERIALIZE_NUMPY)
+    if unwritten:
+        return _WrittenAsRead(body.split(_LEFT_OUT), unwritten, status, headers)
     return Response(body, status, headers, "application/json")
+
+
+class _Unwritten:  # no dataclass: orjson would write its fields
+    """A part of a huge response, which is written when the client has read what precedes it."""
+
+    def __init__(self, write: Callable[[], bytes]) -> None:
+        """Writes it once for its size, because not every client reads a response without a Content-Length."""
+        self.write, self.size = write, len(write())
+
+
+_LEFT_OUT = b"\0"
+"""Stands for an unwritten part. JSON has it nowhere else."""
+
+
+class _WrittenAsRead(Response):
+    """A JSON response of which one part at a time is in memory."""
+
+    def __init__(
+        self, between: Sequence[bytes], parts: Sequence[_Unwritten], status: int, headers: Mapping[str, str] | None
+    ) -> None:
+        """`between`: what precedes each part, and what follows the last."""
+        size = sum(map(len, between)) + sum(part.size for part in parts)
+        super().__init__(None, status, {**(headers or {}), "content-length": str(size)}, "application/json")
+        self._between, self._parts = between, parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 required by ASGI
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        *before, last = self._between
+        for precedes, part in zip(before, self._parts, strict=True):
+            content = precedes + await _in_writer(part.write)
+            await send({"type": "http.response.body", "body": content, "more_body": True})
+        await send({"type": "http.response.body", "body": last})
 
 
 Written = TypeVar("Written")
 
 _LARGE = 2**18
 """A response with more numbers is serialized in a thread, since it takes more than 10 ms."""
+
+
+_HUGE = 2**21
+"""With more numbers of token vectors, 23 MB of JSON, a response is written while the client reads it."""
 
 
 async def encoded(
@@ -72,11 +119,16 @@ async def token_vectors(
 ) -> Any:
     """The vectors of each text's tokens: a list of them, or base64 of all of their numbers. See `encoded`."""
 
+    def vectors(text: RaggedRows) -> VectorRows:
+        return unit_length(text.values) if normalize else text.values
+
     def write() -> list[Any]:
-        texts = (unit_length(text.values) if normalize else text.values for text in rows)
-        if encoding == "float":
-            return list(map(_written_vectors, texts))
-        return [base64.b64encode(cast(text, dtype, endianness).tobytes()).decode() for text in texts]
+        if encoding != "float":
+            return [base64.b64encode(cast(vectors(text), dtype, endianness).tobytes()).decode() for text in rows]
+        writes = [functools.partial(lambda text: _written_vectors(vectors(text)), text) for text in rows]
+        if rows.values.size > _HUGE:
+            return list(map(_Unwritten, writes))
+        return [orjson.Fragment(write()) for write in writes]
 
     return await _in_writer_if_large(rows, write)
 
@@ -108,9 +160,9 @@ def _written_weights(text: RaggedRows) -> orjson.Fragment:
     return orjson.Fragment(b"[" + b",".join(b'{"index":%d,"value":%b}' % number for number in numbers) + b"]")
 
 
-def _written_vectors(rows: VectorRows) -> orjson.Fragment:
+def _written_vectors(rows: VectorRows) -> bytes:
     vectors = (orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) for row in rows)
-    return orjson.Fragment(b"[" + b",".join(vectors) + b"]")
+    return b"[" + b",".join(vectors) + b"]"
 
 
 def _written_flat(rows: VectorRows) -> orjson.Fragment:

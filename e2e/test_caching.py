@@ -1,0 +1,169 @@
+"""Models arrive once: a cache that services share, commits that stay, and progress that can be watched."""
+
+import shlex
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hub import OTHER_FILES, main_at, slow, weights_downloads
+from kube import Service, apply, get, requests_to_hub, sh
+from services import a_service, with_token
+from vectors import vector_of
+from volumes import a_claim, listed
+from waiting import eventually
+
+SMALL = {"limits": {"cpu": "1", "memory": "2Gi"}, "requests": {"cpu": "50m", "memory": "256Mi"}}
+WEIGHTS_BYTES = 90_868_376
+"""Of MiniLM's model.safetensors."""
+
+
+@pytest.fixture
+def claim(namespace: str) -> Iterator[str]:
+    with_token(namespace)
+    with a_claim(namespace) as name:
+        yield name
+
+
+def test_two_services_of_three_pods_each_download_a_model_once(namespace: str, claim: str) -> None:
+    before = len(requests_to_hub())
+    services = [_applied(namespace, name, claim, replicas=3) for name in ("first", "second")]
+    for service in services:
+        service.is_ready()
+
+    assert _bytes(weights_downloads(before)) == WEIGHTS_BYTES
+    for pod in [pod for service in services for pod in _pods(service)]:
+        assert "initContainers" not in pod["spec"]
+        assert "secret" not in str(pod["spec"]["volumes"]).lower()
+    assert len({vector_of(service) for service in services}) == 1
+    assert len(listed(namespace, "models")) == 1
+
+
+def test_pods_added_after_the_branch_moved_have_the_old_commit_and_ask_the_hub_nothing(
+    namespace: str, claim: str
+) -> None:
+    service = _applied(namespace, "embedding-model", claim, replicas=1)
+    service.is_ready()
+    commit, vector = _commit(service), vector_of(service)
+    with main_at(OTHER_FILES):
+        before = len(requests_to_hub())
+        sh(f"kubectl scale embeddingservice {service.name} --replicas=3 -n {namespace}")
+        eventually("three pods", lambda: len(_pods(service)) == 3)
+        service.is_ready()
+        assert requests_to_hub()[before:] == []
+        assert (_commit(service), vector_of(service)) == (commit, vector)
+
+        later = _applied(namespace, "later", claim, replicas=1)
+        later.is_ready()
+        assert _commit(later) != commit
+        assert vector_of(later) != vector
+    assert len(listed(namespace, "models")) == 2
+
+
+def test_without_a_cache_pods_added_after_the_branch_moved_download_the_old_commit(namespace: str) -> None:
+    with_token(namespace)
+    apply(a_service(namespace, resources=SMALL))
+    service = Service("embedding-model", namespace)
+    service.is_ready()
+    commit = _commit(service)
+    with main_at(OTHER_FILES):
+        before = len(requests_to_hub())
+        sh(f"kubectl scale embeddingservice {service.name} --replicas=2 -n {namespace}")
+        eventually("two pods", lambda: len(_pods(service)) == 2)
+        service.is_ready()
+        assert {path.split("/")[4] for path, _ in weights_downloads(before)} == {commit}
+        assert _commit(service) == commit
+
+
+def test_a_followed_branch_that_moves_is_a_new_revision(namespace: str) -> None:
+    with_token(namespace)
+    apply(a_service(namespace, resources=SMALL, model={"updatePolicy": "Follow", "updateIntervalSeconds": 60}))
+    service = Service("embedding-model", namespace)
+    service.is_ready()
+    commit, vector = _commit(service), vector_of(service)
+    with main_at(OTHER_FILES):
+        eventually("the new commit", lambda: _commit(service) != commit, within=150)
+        service.is_ready()
+        assert vector_of(service) != vector
+
+
+def test_a_killed_writer_is_succeeded_by_another_which_continues(namespace: str, claim: str) -> None:
+    before = len(requests_to_hub())
+    with slow(600_000):
+        first = _applied(namespace, "first", claim, replicas=1)
+        eventually("a third is there", lambda: _percent(first) >= 33)
+        second = _applied(namespace, "second", claim, replicas=1)
+        [writer] = eventually("the first one's pod", lambda: _job_pods(first))
+        eventually("the second one waits", lambda: _job_pods(second))
+        sh(f"kubectl delete pod {writer} -n {namespace} --grace-period=0 --force")
+        eventually("more is there", lambda: _percent(second) >= 40)
+    first.is_ready()
+    second.is_ready()
+
+    assert _bytes(weights_downloads(before)) < 1.9 * WEIGHTS_BYTES, "what was there was not downloaded again"
+    assert vector_of(first) == vector_of(second)
+
+
+def test_kubectl_get_watch_shows_the_percentages_of_a_download(namespace: str) -> None:
+    with_token(namespace)
+    command = f"kubectl get embeddingservice -n {namespace} --watch"
+    with slow(400_000), subprocess.Popen(shlex.split(command), stdout=subprocess.PIPE, text=True) as watch:
+        apply(a_service(namespace, resources=SMALL))
+        service = Service("embedding-model", namespace)
+        eventually("nearly all of it is there", lambda: _percent(service) >= 60)
+        assert "MB/s" in service.says("Downloading", "ModelAvailable")
+        watch.terminate()
+        shown = [word for line in watch.communicate()[0].splitlines() for word in line.split() if word.endswith("%")]
+    percentages = [int(word.rstrip("%")) for word in shown]
+    assert len(set(percentages)) >= 3
+    assert percentages == sorted(percentages)
+    service.is_ready()
+    assert "download" not in get(f"embeddingservice {service.name}", namespace)["status"]["model"]
+
+
+def _applied(namespace: str, name: str, claim: str, replicas: int) -> Service:
+    manifest = a_service(
+        namespace, model={"cache": {"persistentVolumeClaim": claim}}, resources=SMALL, replicas=replicas
+    )
+    manifest["metadata"]["name"] = name
+    apply(manifest)
+    return Service(name, namespace)
+
+
+def _pods(service: Service) -> list[dict[str, Any]]:
+    """The pods that serve, or will."""
+    selector = f"{service.pods},serving.embeddings.dev/revision"
+    return [
+        each
+        for each in get(f"pods -l {selector}", service.namespace)["items"]
+        if "deletionTimestamp" not in each["metadata"]
+    ]
+
+
+def _job_pods(service: Service) -> list[str]:
+    """The pods that download for it and run."""
+    owned = get("pods", service.namespace)["items"]
+    return [
+        each["metadata"]["name"]
+        for each in owned
+        if each["metadata"]["name"].startswith(f"{service.name}-model-") and each["status"]["phase"] == "Running"
+    ]
+
+
+def _commit(service: Service) -> str:
+    return str(get(f"embeddingservice {service.name}", service.namespace)["status"]["model"]["revision"])
+
+
+def _percent(service: Service) -> int:
+    model = get(f"embeddingservice {service.name}", service.namespace).get("status", {}).get("model", {})
+    return int(model.get("download", {}).get("percent", 0))
+
+
+def _bytes(downloads: list[tuple[str, str | None]]) -> int:
+    """Bytes that were requested."""
+    total = 0
+    for _, requested in downloads:
+        assert requested, "files come by range"
+        first, _, last = requested.removeprefix("bytes=").partition("-")
+        total += int(last) - int(first) + 1 if last else WEIGHTS_BYTES - int(first)
+    return total
