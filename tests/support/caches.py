@@ -96,9 +96,10 @@ class CacheWorld:
         """The URIs whose Jobs have not ended."""
         return [_uri(each) for each in self.jobs.values() if not each["status"]["conditions"]]
 
-    def run(self, uri: str) -> None:
+    def run(self, uri: str, *, ip: str | None = None) -> None:
         """Its pod runs."""
         self._add_pod(uri, running(), "Running")
+        self.pods[self.job(uri)["metadata"]["name"]][-1]["status"]["podIP"] = ip
 
     def wait(self, uri: str, reason: str, message: str) -> None:
         """Its pod cannot start, in the kubelet's words."""

@@ -80,11 +80,15 @@ class Controlled:
         self._caches = ModelCacheController(
             self.store,
             CacheObserver(
-                self.store, SecretReader(self.client, asyncio.get_running_loop()), observer.storage_containers
+                self.store,
+                SecretReader(self.client, asyncio.get_running_loop()),
+                self.reports,
+                observer.storage_containers,
             ),
             executor,
             recorder,
             self.managers,
+            reports=self.reports,
             settings=settings,
             now=now,
             failures=lambda key: self.failures.get(key, 0),

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from embedding_operator.core.plan import Create, Replace
+from embedding_runtime.contract import DownloadProgress
 from support.builders import SETTINGS, a_storage_container
 from support.caches import CacheWorld, a_cache
 
@@ -67,6 +68,25 @@ def test_a_pod_that_runs_is_a_download() -> None:
     world.settle()
     assert world.state(A)["state"] == "Downloading"
     assert world.kstatus == "InProgress"
+
+
+def test_a_download_shows_how_far_it_is_and_its_pod_is_asked_for_that() -> None:
+    world = a_world()
+    world.run(A, ip="10.0.0.7")
+    (question,) = world.step().questions
+    assert question.url == "http://10.0.0.7:8090/progress"
+    world.known["progress"] = {
+        question.pod: DownloadProgress(done_bytes=5 * 10**8, total_bytes=10**9, bytes_per_second=10**8)
+    }
+    world.settle()
+    download = world.state(A)["download"]
+    assert (download["percent"], download["secondsLeft"]) == (50, 5)
+    assert world.state(A)["message"].endswith("is downloading it: 50% of 1.0 GB, 100 MB/s, 5 seconds left.")
+    world.pods[world.job(A)["metadata"]["name"]].clear()  # it is the one that succeeds
+    world.succeed(A)
+    world.settle()
+    assert "download" not in world.state(A)
+    assert world.plan().questions == frozenset()
 
 
 @pytest.mark.parametrize(

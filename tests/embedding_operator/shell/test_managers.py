@@ -58,7 +58,7 @@ async def test_unmanaged_services_and_our_own_need_no_read_of_a_lease(manager: s
 async def test_what_another_live_operator_manages_is_left_to_it_and_the_message_says_what_to_do() -> None:
     other = await World(a_lease()).managers.other_than_us(a_service("other/operator"))
     assert other is not None
-    assert "Lease other/operator" in other.message
+    assert "Lease other/operator manages this EmbeddingService" in other.message
     assert "different namespaces" in other.message
 
 

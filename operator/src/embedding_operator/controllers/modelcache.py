@@ -16,6 +16,7 @@ from embedding_operator.shell.cache_observer import CacheObserver
 from embedding_operator.shell.events import EventRecorder
 from embedding_operator.shell.executor import Executor
 from embedding_operator.shell.managers import Managers
+from embedding_operator.shell.pod_reports import PodReports
 from embedding_operator.shell.queue import Priority
 from embedding_operator.shell.routes import key_of
 from embedding_operator.shell.store import Store
@@ -36,6 +37,7 @@ class ModelCacheController:
         recorder: EventRecorder,
         managers: Managers,
         *,
+        reports: PodReports,
         settings: Settings,
         now: Callable[[], datetime],
         failures: Callable[[ObjectRef], int],
@@ -46,6 +48,7 @@ class ModelCacheController:
         self._executor = executor
         self._recorder = recorder
         self._managers = managers
+        self._reports = reports
         self._settings = settings
         self._now = now
         self._failures = failures
@@ -59,6 +62,7 @@ class ModelCacheController:
             return None
         other = await self._managers.other_than_us(cache)
         if other is not None:
+            self._reports.forget(key)
             if other.is_news:
                 _log.warning("%s: %s", key, other.message)
                 await self._recorder.record(cache, EventRecord("Warning", "ConflictingManager", other.message))
@@ -67,6 +71,7 @@ class ModelCacheController:
 
     def _forget(self, key: ObjectRef) -> None:
         """The cache is gone, or going: services that mount its claim download their models again."""
+        self._reports.forget(key)
         self._observer.forget(key)
         self._managers.forget(key.namespace or "", key.name)
         for service in self._store.services():
@@ -77,6 +82,7 @@ class ModelCacheController:
         try:
             snapshot, secrets = await self._observer.complete(snapshot)
             plan = plan_cache(snapshot, self._settings, self._now())
+            self._reports.ask(key, plan.questions)
             await self._executor.execute(snapshot.cache, plan)
         except LeaseLost:
             raise

@@ -3,7 +3,7 @@
 Only pods that the store proves to be the service's own are asked, at the address in their status.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -18,7 +18,7 @@ from embedding_runtime.contract import (
     SelectedBackend,
 )
 
-__all__ = ["Answer", "Question", "questions"]
+__all__ = ["Answer", "Question", "of_downloads", "questions"]
 
 Answer = DownloadProgress | SelectedBackend
 
@@ -42,11 +42,12 @@ class Question:
 
 def questions(view: View) -> frozenset[Question]:
     """All that is to be asked for a service now."""
-    return frozenset((*_of_downloads(view), *_of_servers(view)))
+    return frozenset((*of_downloads(view.downloading), *_of_servers(view)))
 
 
-def _of_downloads(view: View) -> Iterator[Question]:
-    for pod in view.downloading:
+def of_downloads(pods: Iterable[Pod]) -> Iterator[Question]:
+    """How far pods are that download."""
+    for pod in pods:
         if host := _host(pod):
             url = f"http://{host}:{PROGRESS_PORT}{PROGRESS_PATH}"
             yield Question(pod.uid, pod.initializer.restarts, url, DownloadProgress)

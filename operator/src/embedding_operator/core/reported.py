@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from embedding_operator.core.downloads import why_slow
+from embedding_operator.core.downloads import Download, why_slow
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.records import EventRecord
 from embedding_operator.core.view import View
@@ -10,12 +10,11 @@ from embedding_operator.core.wording import sentence
 from embedding_operator.resources.v1alpha1 import DownloadStatus
 from embedding_runtime.contract import BackendName
 
-__all__ = ["backend_status", "download_events", "download_status"]
+__all__ = ["backend_status", "download_events", "download_status", "service_download"]
 
 
-def download_status(view: View) -> DownloadStatus | None:
-    """`model.download`, while the model is being downloaded."""
-    download = view.download
+def download_status(download: Download | None, *, is_slow: bool = False) -> DownloadStatus | None:
+    """A download in numbers; None: nothing is known of one."""
     if download is None:
         return None
     return DownloadStatus(
@@ -24,8 +23,14 @@ def download_status(view: View) -> DownloadStatus | None:
         percent=download.percent,
         bytes_per_second=download.progress.bytes_per_second,
         seconds_left=download.seconds_left,
-        slow=bool(_recorded_download(view).get("slow") or _why_slow(view)) or None,
+        slow=is_slow or None,
     )
+
+
+def service_download(view: View) -> DownloadStatus | None:
+    """`model.download`, while the model is being downloaded."""
+    is_slow = view.download is not None and bool(_recorded_download(view).get("slow") or _why_slow(view))
+    return download_status(view.download, is_slow=is_slow)
 
 
 def download_events(view: View) -> Iterator[EventRecord]:

@@ -11,7 +11,7 @@ from embedding_operator.core.downloads import JUDGED_AFTER
 from embedding_operator.core.objects import Raw, condition_of
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Condition, State
-from embedding_operator.core.reported import backend_status, download_status
+from embedding_operator.core.reported import backend_status, service_download
 from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.rollout_state import SETTLE
 from embedding_operator.core.snapshot import StorageRead
@@ -110,7 +110,7 @@ def _model(view: View, resolved: ResolvedService) -> ModelStatus:
         name=shortened(resolved.serve.model_name, _NAME_LENGTH),
         revision=downloaded.revision if downloaded else None,
         code=[CodeStatus(repository=name, revision=commit) for name, commit in sorted(code.items())] or None,
-        download=download_status(view),
+        download=service_download(view),
     )
 
 

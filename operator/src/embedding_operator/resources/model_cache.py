@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, WithJsonSchema
 
 from embedding_operator.resources.base import ApiVersion, ObjectMeta, SpecModel, StatusModel, cel
 from embedding_operator.resources.kubernetes import Conditions, Name, Quantity
-from embedding_operator.resources.v1alpha1 import StorageUri, TokenSecretRef
+from embedding_operator.resources.v1alpha1 import DownloadStatus, StorageUri, TokenSecretRef
 
 __all__ = [
     "CacheCapacityStatus",
@@ -127,6 +127,8 @@ class CachedModelStatus(StatusModel):
     """Why it is in this state, in one word."""
     message: str
     """Why, in words, and what to do about it."""
+    download: DownloadStatus | None = None
+    """Progress of the download, while it runs and its pod can be asked."""
     job: str | None = None
     """The Job that downloaded it. Jobs are removed minutes after they have ended."""
     since: _Time | None = None

@@ -11,8 +11,11 @@ from embedding_operator.core.pods import job_pod_of
 from embedding_operator.core.snapshot import StorageRead
 from embedding_operator.kinds import JOB, MODEL_CACHE, PERSISTENT_VOLUME_CLAIM
 from embedding_operator.resources.model_cache import CachedModelState
+from embedding_operator.shell.pod_reports import PodReports
+from embedding_operator.shell.routes import key_of
 from embedding_operator.shell.secrets import SecretReader, Secrets
 from embedding_operator.shell.store import Store
+from embedding_runtime.contract import DownloadProgress
 
 __all__ = ["CacheObserver"]
 
@@ -21,10 +24,15 @@ class CacheObserver:
     """`storage_containers` returns those within reach of a namespace."""
 
     def __init__(
-        self, store: Store, secrets: SecretReader, storage_containers: Callable[[str | None], tuple[StorageRead, ...]]
+        self,
+        store: Store,
+        secrets: SecretReader,
+        reports: PodReports,
+        storage_containers: Callable[[str | None], tuple[StorageRead, ...]],
     ) -> None:
         self._store = store
         self._secrets = secrets
+        self._reports = reports
         self._storage_containers = storage_containers
 
     def cache(self, key: ObjectRef) -> Raw | None:
@@ -42,6 +50,7 @@ class CacheObserver:
         namespace, name = meta["namespace"], meta["name"]
         children = self._store.children(meta["uid"])
         jobs = tuple(each for each in children if kind_ref(each) is JOB)
+        reports = self._reports.of(key_of(MODEL_CACHE, namespace, name))
         pods = (job_pod_of(each, jobs) for each in self._store.pods(namespace, name, MODEL_CACHE))
         return CacheSnapshot(
             cache=cache,
@@ -50,6 +59,7 @@ class CacheObserver:
             pods=tuple(pod for pod in pods if pod is not None),
             mounted=self._store.mounted(namespace, claim_name(cache)),
             storage_containers=self._storage_containers(namespace),
+            progress={pod: each for pod, each in reports.items() if isinstance(each, DownloadProgress)},
         )
 
     async def complete(self, snapshot: CacheSnapshot) -> tuple[CacheSnapshot, Secrets]:

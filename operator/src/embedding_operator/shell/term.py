@@ -109,10 +109,11 @@ class Term:
         storage = StorageContainerController(self._store, observer, executor, settings, now=now, add=self._queue.add)
         caches = ModelCacheController(
             self._store,
-            CacheObserver(self._store, SecretReader(client, clock), observer.storage_containers),
+            CacheObserver(self._store, SecretReader(client, clock), self._reports, observer.storage_containers),
             executor,
             recorder,
             Managers(client, settings.manager, lease, now),
+            reports=self._reports,
             settings=settings,
             now=now,
             failures=self._queue.failures,

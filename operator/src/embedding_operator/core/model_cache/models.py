@@ -59,7 +59,7 @@ class _Found:
 
 def decide(resolved: ResolvedCache, snapshot: CacheSnapshot, now: datetime) -> Models:
     """What is so, and what is to be done."""
-    runs = {run.name: run for run in (run_of(job, snapshot.pods) for job in snapshot.jobs)}
+    runs = {run.name: run for run in (run_of(job, snapshot.pods, snapshot.progress) for job in snapshot.jobs)}
     decider = _Decider(resolved, snapshot, runs, now)
     found = [decider.find(each) for each in resolved.models]
     used = {each.run.name for each in found if each.run is not None}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from embedding_operator.core.downloads import downloading
 from embedding_operator.core.model_cache import build
 from embedding_operator.core.model_cache.models import Models, decide
 from embedding_operator.core.model_cache.records import recorded
@@ -11,6 +12,7 @@ from embedding_operator.core.model_cache.resolve import ResolvedCache, resolve_c
 from embedding_operator.core.model_cache.snapshot import CacheSnapshot
 from embedding_operator.core.model_cache.status import CacheView, of_cache
 from embedding_operator.core.plan import Plan
+from embedding_operator.core.questions import of_downloads
 from embedding_operator.core.records import EventRecord
 from embedding_operator.core.writes import Create, Delete, Replace, Write, ref_of
 from embedding_operator.errors import Fault, Refused
@@ -35,7 +37,8 @@ def plan_cache(snapshot: CacheSnapshot, settings: Settings, now: datetime) -> Pl
     writes = tuple(_writes(resolved, models, snapshot, settings, now))
     waits = [_AFTER_CREATION] if any(isinstance(each, Create) for each in writes) else []
     waits += [datetime.fromisoformat(each.retry_at) - now for each in models.states if each.retry_at]
-    plan = Plan(writes, events=_events(models, snapshot), requeue_after=min(waits, default=None))
+    asked = frozenset(of_downloads(downloading(snapshot.pods)))
+    plan = Plan(writes, events=_events(models, snapshot), requeue_after=min(waits, default=None), questions=asked)
     return _with_status(plan, replace(view, resolved=resolved, models=models))
 
 

@@ -1,17 +1,18 @@
 """One download: a Job of the cache with its pods, read from raw objects."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from embedding_operator.core.diagnosis.kubelet import cannot_start
+from embedding_operator.core.downloads import Download, downloading, least_advanced
 from embedding_operator.core.objects import Raw, condition_of
 from embedding_operator.core.pods import Pod, Terminated
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
 from embedding_operator.core.wording import sentence, without_repetition
-from embedding_runtime.contract import RETRY_IS_USELESS, DownloadedModel, FailedDownload
+from embedding_runtime.contract import RETRY_IS_USELESS, DownloadedModel, DownloadProgress, FailedDownload
 
 __all__ = ["Run", "run_of"]
 
@@ -27,6 +28,8 @@ class Run:
     """Oldest first."""
     ended_at: datetime | None = None
     has_succeeded: bool = False
+    download: Download | None = None
+    """How far it is, if its pod has reported that."""
 
     @property
     def name(self) -> str:
@@ -75,7 +78,8 @@ class Run:
             finding = self.failure
             return Finding(finding.reason, f"{finding.message} Attempt {failed} failed; retrying.")
         if live is not None and live.initializer.running:
-            return Finding(Reason.DOWNLOADING, f"Job {self.name} is downloading it.")
+            how_far = f": {self.download}." if self.download else "."
+            return Finding(Reason.DOWNLOADING, f"Job {self.name} is downloading it{how_far}")
         return Finding(Reason.PENDING, f"Job {self.name} is about to start.")
 
     @property
@@ -83,14 +87,14 @@ class Run:
         return next((end for pod in reversed(self.pods) if (end := _failure(pod)) is not None), None)
 
 
-def run_of(job: Raw, pods: Iterable[Pod]) -> Run:
-    """With those of the pods that are the Job's."""
+def run_of(job: Raw, pods: Iterable[Pod], progress: Mapping[str, DownloadProgress]) -> Run:
+    """With those of the pods that are the Job's. `progress` is by pod UID."""
     own = sorted((pod for pod in pods if pod.revision == job["metadata"]["name"]), key=lambda pod: pod.created_at)
     status = job.get("status") or {}
     complete, failed = condition_of(status, "Complete"), condition_of(status, "Failed")
     end = next((each for each in (complete, failed) if each.get("status") == "True"), None)
     if end is None:
-        return Run(job, tuple(own))
+        return Run(job, tuple(own), download=least_advanced(downloading(own), progress))
     return Run(job, tuple(own), datetime.fromisoformat(end["lastTransitionTime"]), has_succeeded=end is complete)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.pods import Pod
 from embedding_operator.core.snapshot import StorageRead
+from embedding_runtime.contract import DownloadProgress
 
 __all__ = ["CacheSnapshot"]
 
@@ -24,6 +25,8 @@ class CacheSnapshot:
     storage_containers: tuple[StorageRead, ...] = ()
     secrets: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     unlabelled_secrets: frozenset[str] = frozenset()
+    progress: Mapping[str, DownloadProgress] = field(default_factory=dict)
+    """By pod UID, as far as pods report it."""
 
     @property
     def status(self) -> Raw:

@@ -12,6 +12,7 @@ from embedding_operator.core.model_cache.runs import Run
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.reasons import WAITING, Reason
 from embedding_operator.core.records import Finding
+from embedding_operator.core.reported import download_status
 from embedding_operator.core.wording import sentence, shortened
 from embedding_operator.resources.model_cache import CacheCapacityStatus, CachedModelState, CachedModelStatus
 from embedding_runtime.contract import DownloadedModel, DownloadVerdict
@@ -44,7 +45,7 @@ def at_work(uri: str, run: Run) -> CachedModelStatus:
     finding = run.progress
     is_pending = finding.reason == Reason.PENDING
     state = _state(uri, CachedModelState.PENDING if is_pending else CachedModelState.DOWNLOADING, finding)
-    return state.model_copy(update={"job": run.name})
+    return state.model_copy(update={"job": run.name, "download": download_status(run.download)})
 
 
 def ready(uri: str, report: DownloadedModel, run: Run, ended_at: datetime) -> CachedModelStatus:
