@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from embedding_operator.core.plan import Budget
+from embedding_operator.core.plan import Budget, Create, Replace
 from support.builders import COMMIT, MINILM, Raw, a_service, ended, running, waiting
 from support.pure_cluster import PureCluster
 
@@ -198,3 +198,12 @@ def test_what_cannot_move_is_not_followed(uri: str, words: str) -> None:
     cluster.settle()
     assert cluster.condition("Accepted") == ("False", "InvalidSpec")
     assert words in message(cluster, "Accepted")
+
+
+def test_a_check_that_is_refused_keeps_nothing_else_from_being_changed() -> None:
+    cluster = a_running_cluster()
+    cluster.remove_job()
+    cluster.change(replicas=3)
+    *others, last = [each.object["kind"] for each in cluster.reconcile().writes if isinstance(each, Create | Replace)]
+    assert last == "Job"
+    assert "Deployment" in others

@@ -406,7 +406,7 @@ def test_a_new_service_at_a_branch_costs_a_job_a_service_and_a_status_first() ->
     cluster = PureCluster(a_service(model=BRANCH))
     plan = cluster.reconcile()
     assert [(type(each), each.object["kind"]) for each in plan.writes if isinstance(each, Create)] == [
-        (Create, "Job"),
         (Create, "Service"),
+        (Create, "Job"),
     ]
     assert cluster.reconcile().is_empty

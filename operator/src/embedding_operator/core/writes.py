@@ -82,12 +82,15 @@ Write = Create | Replace | Scale | Annotate | Delete
 
 
 def writes(desired: Sequence[Desired], rollout: Rollout, snapshot: Snapshot) -> tuple[Write, ...]:
-    """In order: what is wanted, then Deployments of other revisions scaled, then the deletions.
+    """In order: what is wanted, then Deployments of other revisions scaled, the deletions, and what may be refused.
 
     So a Service has left a revision before that is scaled down, and a rollback scales up before it deletes. Raises
     NameTaken, or Terminating where the name becomes free by itself.
     """
-    return (*_wanted(desired, snapshot), *_scaled(rollout, snapshot), *_pruned(desired, rollout, snapshot))
+    wanted = tuple(_wanted(desired, snapshot))
+    last = tuple(each for each in wanted if _may_be_refused(each))
+    others = (each for each in wanted if each not in last)
+    return (*others, *_scaled(rollout, snapshot), *_pruned(desired, rollout, snapshot), *last)
 
 
 def drain_notices(rollout: Rollout, snapshot: Snapshot, now: datetime) -> tuple[Annotate, ...]:
@@ -162,6 +165,13 @@ def _pruned(desired: Sequence[Desired], rollout: Rollout, snapshot: Snapshot) ->
         is_kept = _key(child) in kept
         if _key(child) not in wanted and not is_kept and not _is_terminating(child):
             yield Delete(ref_of(child))
+
+
+def _may_be_refused(write: Write) -> bool:
+    """A quota of Jobs, or a storage class that enlarges no volume, must not stop what keeps the service serving."""
+    if isinstance(write, Create):
+        return kind_ref(write.object) is JOB
+    return isinstance(write, Replace) and kind_ref(write.object) is PERSISTENT_VOLUME_CLAIM
 
 
 def _holds_nothing(live: Raw, snapshot: Snapshot) -> bool:

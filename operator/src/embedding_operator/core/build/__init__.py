@@ -18,8 +18,8 @@ BUILDERS: Sequence[Builder] = (
     ServiceBuilder(),
     DisruptionBuilder(),
 )
-"""In the order of writing: a Job and its volume come first, pods start before the Service selects them, and a budget
-protects pods that exist."""
+"""In the order of writing, but for what `writes` puts last: a volume comes first, pods start before the Service selects
+them, and a budget protects pods that exist."""
 
 
 def build(blueprint: Blueprint) -> list[Desired]:
