@@ -6,6 +6,7 @@ import pytest
 
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.objects import revision_of
+from embedding_operator.core.plan import Create, Replace
 from embedding_operator.core.quantity import amount
 from embedding_runtime.contract import DownloadProgress
 from support.builders import COMMIT, MINILM, NOW, Raw, a_service, ended, running
@@ -253,3 +254,22 @@ class TestAClaimThatTheOperatorCreates:
         cluster.run_job(cached())
         cluster.settle()
         assert self.KEY not in cluster.objects
+
+
+def test_another_secret_with_the_token_is_tried_at_once() -> None:
+    model = {"storageUri": BRANCH, "cache": SHARED, "tokenSecretRef": {"name": "wrong"}}
+    cluster = PureCluster(a_service(model=model), wrong="HF_TOKEN", right="HF_TOKEN")
+    cluster.settle()
+    cluster.run_job(ended(3, "ModelUnauthorized: the token is not valid"))
+    cluster.settle()
+    cluster.change(model={"tokenSecretRef": {"name": "right"}})
+    cluster.settle()
+    assert "'right'" in str(cluster.jobs[0]["spec"])
+
+
+def test_a_volume_that_cannot_grow_keeps_nothing_else_from_being_changed() -> None:
+    cluster = a_running_cluster(OWN)
+    cluster.change(model={"cache": {"size": "40Gi"}}, replicas=3)
+    *others, last = [each.object["kind"] for each in cluster.reconcile().writes if isinstance(each, Create | Replace)]
+    assert last == "PersistentVolumeClaim"
+    assert "Deployment" in others

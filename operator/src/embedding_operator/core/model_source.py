@@ -128,7 +128,10 @@ def _job(
     )
     (container,) = job["spec"]["template"]["spec"]["containers"]
     interval = resolved.update_interval if resolved.follows else None  # another one checks at once
+    token = own_token(resolved)  # only its mount is in the container: another Secret is worth another attempt
+    secret = token.model_dump(mode="json") if token else None
     what = {**container, "args": uri, "claim": claim, "service": service.metadata.name, "interval": interval}
+    what |= {"token": secret} if secret else {}
     return {**job, "metadata": {**job["metadata"], "name": names.job_name(service, digest(what, 8))}}
 
 
