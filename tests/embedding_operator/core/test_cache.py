@@ -1,5 +1,6 @@
 """A cache: a Job downloads the model into a volume once, and pods mount it from there."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,10 +10,11 @@ from embedding_operator.core.objects import revision_of
 from embedding_operator.core.plan import Create, Replace
 from embedding_operator.core.quantity import amount
 from embedding_runtime.contract import DownloadProgress
-from support.builders import COMMIT, MINILM, NOW, Raw, a_service, ended, running
+from support.builders import COMMIT, MINILM, NOW, Raw, a_service, ended, running, waiting
 from support.pure_cluster import PureCluster
 
 BRANCH = "hf://example/model"
+OTHER = "0123456789abcdef0123456789abcdef01234567"
 SHARED = {"persistentVolumeClaim": "models"}
 OWN = {"size": "20Gi"}
 PATH = "example-model-1a2b"
@@ -273,3 +275,57 @@ def test_a_volume_that_cannot_grow_keeps_nothing_else_from_being_changed() -> No
     *others, last = [each.object["kind"] for each in cluster.reconcile().writes if isinstance(each, Create | Replace)]
     assert last == "PersistentVolumeClaim"
     assert "Deployment" in others
+
+
+def complete(cluster: PureCluster) -> None:
+    """As the Job's controller says it."""
+    (job,) = cluster.jobs
+    done = {"type": "Complete", "status": "True", "lastTransitionTime": cluster.now.isoformat()}
+    job["status"] = {"conditions": [done]}
+
+
+def mounts(cluster: PureCluster) -> set[str]:
+    return {path for each in cluster.deployments for _, path in mounted(each)}
+
+
+def test_the_model_of_a_revision_that_failed_is_looked_for_before_it_is_mounted_again() -> None:
+    cluster = a_running_cluster(rollout={"progressDeadlineSeconds": 60})
+    cluster.change(model={"storageUri": "hf://example/another"})
+    cluster.settle()
+    cluster.run_job(cached("another-2", commit=OTHER))
+    cluster.settle()
+    failing = waiting("ImagePullBackOff", "no such image")
+    cluster.run(cluster.status["revision"]["candidate"], ready=False, server=failing)
+    cluster.after(61)
+    assert cluster.status["revision"]["failed"]["reason"] == "ImagePullFailed"
+    assert cluster.jobs == []
+    cluster.change(resources={"limits": {"memory": "8Gi"}})
+    cluster.settle()
+    assert mounts(cluster) == {PATH}, "no Deployment has kept the other model in the cache"
+    assert command(cluster)[1] == f"hf://example/another:{OTHER}"
+    cluster.run_job(cached("another-2", commit=OTHER))
+    cluster.settle()
+    assert mounts(cluster) == {PATH, "another-2"}
+
+
+def test_a_model_that_waited_for_the_rollout_budget_is_looked_for_before_it_is_mounted() -> None:
+    cluster = a_running_cluster()
+    cluster.change(model={"updatePolicy": "Follow"})
+    cluster.settle()
+    cluster.run_job(cached())
+    cluster.settle()
+    cluster.remove_job()
+    cluster.settle()
+    cluster.may_roll = False
+    cluster.run_job(cached("newer-2", commit=OTHER))
+    complete(cluster)
+    cluster.settle()
+    (old,) = cluster.jobs
+    cluster.now += timedelta(minutes=50)
+    cluster.may_roll = True
+    cluster.settle()
+    assert mounts(cluster) == {PATH}
+    assert cluster.jobs[0]["metadata"]["uid"] != old["metadata"]["uid"]
+    cluster.run_job(cached("newer-2", commit=OTHER))
+    cluster.settle()
+    assert mounts(cluster) == {PATH, "newer-2"}

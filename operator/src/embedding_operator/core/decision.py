@@ -10,6 +10,7 @@ from embedding_operator.core.build import Blueprint, Desired, build, claim_of
 from embedding_operator.core.downloads import downloading, least_advanced
 from embedding_operator.core.model_source import find_shared, find_source
 from embedding_operator.core.objects import Raw, kind_ref, revision_of
+from embedding_operator.core.pins import Pin
 from embedding_operator.core.resolve import resolve_service
 from embedding_operator.core.revision import revision_and_template
 from embedding_operator.core.rollout import Phase, decide, decide_unresolved
@@ -26,7 +27,15 @@ def decide_service(snapshot: Snapshot, settings: Settings, now: datetime) -> tup
     resolved = resolve_service(snapshot, settings)
     revision, template = revision_and_template(resolved, settings)
     resolved = replace(resolved, shared=find_shared(resolved, revision, snapshot))
-    source = find_source(resolved, revision, snapshot, settings, now)
+
+    def is_held(pin: Pin) -> bool:
+        failed = (snapshot.status.get("revision") or {}).get("failed")
+        if not failed or not snapshot.deployments:
+            return False
+        tried, template = revision_and_template(replace(resolved, pin=pin), settings)
+        return bool(failed["revision"] == tried and failed.get("template") in (None, _digest(template)))
+
+    source = find_source(resolved, revision, snapshot, settings, now, is_held=is_held)
     if not source.is_known:
         return _unresolved(View(snapshot, settings, now, resolved=resolved), template, source.job)
     if source.pin is not None:

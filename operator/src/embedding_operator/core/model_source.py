@@ -1,5 +1,6 @@
 """Where the pods of a service get their model: the URI as it is, a pinned version, or a Job has to find out first."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -7,6 +8,7 @@ from embedding_operator.core import names
 from embedding_operator.core.build.base import Desired, controller_of, digest
 from embedding_operator.core.build.model_job import model_job
 from embedding_operator.core.build.pods import hub_variables, own_token
+from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.model_cache.shared import SharedModel, held_by
 from embedding_operator.core.objects import Raw, condition_of
 from embedding_operator.core.pins import Pin, pin_of, recorded
@@ -21,6 +23,8 @@ __all__ = ["ModelSource", "find_shared", "find_source"]
 
 _RETRY = 300
 """Seconds for which a Job that failed stays; then it is removed, and created again."""
+_RECENT = timedelta(minutes=5)
+"""Half of the time for which a cache evicts nothing that was used: the Deployment is created in the other half."""
 _LOST_AFTER = timedelta(seconds=30)
 """A Job that completed this long ago, and whose pod is unknown, has lost its result."""
 
@@ -38,9 +42,17 @@ class ModelSource:
 
 
 def find_source(
-    resolved: ResolvedService, revision: str, snapshot: Snapshot, settings: Settings, now: datetime
+    resolved: ResolvedService,
+    revision: str,
+    snapshot: Snapshot,
+    settings: Settings,
+    now: datetime,
+    *,
+    is_held: Callable[[Pin], bool],
 ) -> ModelSource:
-    """`revision`: that of the service without a pin, as releases before pins had it."""
+    """`revision`: that of the service without a pin, as releases before pins had it. `is_held`: this version has
+    failed, so no pods are made with it.
+    """
     claim = resolved.cache_claim
     if not snapshot.runs_jobs or not (_needs_version(resolved) or claim):
         return ModelSource()
@@ -50,6 +62,8 @@ def find_source(
     known = next((each for each in pins if each.version == pins[0].version and _is_usable(each, resolved)), None)
     if known is not None and claim is None:
         known = known.without_path()
+    if known is not None and not (_is_kept(known, snapshot) or is_held(known)):
+        known = None
     if known is not None and not resolved.follows:
         return ModelSource(known)
     at = None if resolved.follows else pins[0] if pins else resolved.shared
@@ -57,6 +71,8 @@ def find_source(
     job["spec"]["ttlSecondsAfterFinished"] = resolved.update_interval if known else _RETRY
     live = next((each for each in snapshot.jobs if each["metadata"]["name"] == job["metadata"]["name"]), None)
     found = _result(live, resolved, snapshot) if live else None
+    if live and found and not (_is_recent(live, now) or _is_kept(found, snapshot) or is_held(found)):
+        return ModelSource(known, is_known=known is not None, checks=known is not None)
     if found is not None:
         is_same = known is not None and (known.version, known.path) == (found.version, found.path)
         return ModelSource(known if is_same else found, job)
@@ -92,6 +108,19 @@ def _is_usable(pin: Pin, resolved: ResolvedService) -> bool:
     if pin.revision is None and _needs_version(resolved):
         return False
     return resolved.cache_claim is None or (pin.claim == resolved.cache_claim and pin.path is not None)
+
+
+def _is_kept(pin: Pin, snapshot: Snapshot) -> bool:
+    """Nothing evicts the model from its cache: a Deployment mounts it."""
+    if pin.path is None:
+        return True
+    return any((pin.claim, pin.path) == each for live in snapshot.deployments.values() for each in mounted(live))
+
+
+def _is_recent(job: Raw, now: datetime) -> bool:
+    """Nothing has evicted the model that the Job found: it was used within the time that caches grant."""
+    complete = condition_of(job.get("status") or {}, "Complete")
+    return complete.get("status") != "True" or now - datetime.fromisoformat(complete["lastTransitionTime"]) < _RECENT
 
 
 def _is_of_earlier_release(revision: str, snapshot: Snapshot) -> bool:

@@ -111,13 +111,15 @@ def decide(
 
 
 def decide_unresolved(replicas: int, snapshot: Snapshot, *, is_users_change: bool) -> Rollout:
-    """The same while the version of the model is not known. A candidate of an earlier spec is dropped."""
-    serving = _serving(snapshot, _UNRESOLVED)
+    """The same while the version of the model is not known. A candidate of an earlier spec is dropped. The revision
+    that failed is not: its commit is the one to look for, if the URI is the same.
+    """
+    serving, failed = _serving(snapshot, _UNRESOLVED), _failed(snapshot)
     if serving is None:
         return Rollout(Phase.RESOLVING, _UNRESOLVED, _UNRESOLVED, None, {})
     waits = not is_users_change and not snapshot.may_roll
     phase = Phase.QUEUED if waits else Phase.RESOLVING
-    return Rollout(phase, _UNRESOLVED, serving, None, {serving: replicas})
+    return Rollout(phase, _UNRESOLVED, serving, None, {serving: replicas}, failed)
 
 
 def _decide(state: RolloutState, *, is_users_change: bool) -> Rollout:
