@@ -54,7 +54,9 @@ def find_source(
         return ModelSource(known)
     at = None if resolved.follows else pins[0] if pins else resolved.shared
     job = _job(resolved, at.revision if at else None, settings, snapshot, now)
-    job["spec"]["ttlSecondsAfterFinished"] = resolved.update_interval if known else min(_RETRY, resolved.update_interval)
+    job["spec"]["ttlSecondsAfterFinished"] = (
+        resolved.update_interval if known else min(_RETRY, resolved.update_interval)
+    )
     live = next((each for each in snapshot.jobs if each["metadata"]["name"] == job["metadata"]["name"]), None)
     found = _result(live, resolved, snapshot) if live else None
     if found is not None:
