@@ -33,9 +33,8 @@ def _problems_of_uri(number: int, part: ModelPart) -> list[Problem]:
     uri, problems = check_uri(part.uri, field)
     match uri:
         case HuggingFaceUri() | OciUri() if may_move(uri):
-            words = (
-                f"{uri} names no commit, which only spec.model.storageUri is resolved to: use hf://owner/name:COMMIT"
-            )
+            remedy = "name a commit (hf://owner/name:COMMIT) or a digest (oci://registry/name@sha256:DIGEST)"
+            words = f"{uri} may move, and only spec.model.storageUri is resolved to a version: {remedy}"
             return invalid([f"{field}: {words}"])
         case PvcUri():
             words = f"{uri} is not mounted, as only the claim of spec.model.storageUri is: copy the files to that claim"
