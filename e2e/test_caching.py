@@ -1,5 +1,6 @@
 """Models arrive once: a cache that services share, commits that stay, and progress that can be watched."""
 
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -114,10 +115,9 @@ def test_kubectl_get_watch_shows_the_percentages_of_a_download(namespace: str) -
         eventually("nearly all of it is there", lambda: _percent(service) >= 60)
         assert "MB/s" in service.says("Downloading", "ModelAvailable")
         watch.terminate()
-        _, *rows = watch.communicate()[0].splitlines()
-    # NAME URL READY REASON DOWNLOAD% BACKEND MODEL AGE; without a download, the fifth column is empty
-    percentages = [int(row.split()[4]) for row in rows if row.split()[4].isdecimal()]
-    assert len(set(percentages)) >= 3
+        shown = watch.communicate()[0]
+    percentages = [int(number) for number in re.findall(r" Downloading +(\d+) ", shown)]
+    assert len(set(percentages)) >= 3, shown
     assert percentages == sorted(percentages)
     service.is_ready()
     assert "download" not in get(f"embeddingservice {service.name}", namespace)["status"]["model"]
