@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kube import get, sh
-from services import a_service
+from services import PINNED, a_service
 from waiting import eventually
 
 __all__ = ["Fleet"]
@@ -33,7 +33,7 @@ class Fleet:
         """The same, while something else happens; the operator is faster than kubectl."""
         items = []
         for number in numbers:
-            one = a_service(self.namespace, model={"tokenSecretRef": None}, replicas=0)
+            one = a_service(self.namespace, model={"storageUri": PINNED, "tokenSecretRef": None}, replicas=0)
             items.append({**one, "metadata": {"name": f"service-{number}", "namespace": self.namespace}})
         manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
         with ThreadPoolExecutor() as pool:

@@ -4,9 +4,11 @@ from typing import Any
 
 from kube import TOKEN, sh
 
-__all__ = ["MINILM", "a_service", "with_token"]
+__all__ = ["MINILM", "PINNED", "a_service", "with_token"]
 
 MINILM = "hf://sentence-transformers/all-MiniLM-L6-v2"
+PINNED = f"{MINILM}:{'0' * 40}"
+"""A commit, which no Job has to find out: for services that have no pods."""
 
 
 def a_service(

@@ -1,5 +1,6 @@
 """Models arrive once: a cache that services share, commits that stay, and progress that can be watched."""
 
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -8,11 +9,12 @@ from typing import Any
 import pytest
 from hub import OTHER_FILES, main_at, slow, weights_downloads
 from kube import Service, apply, get, requests_to_hub, sh
-from services import a_service, with_token
+from services import MINILM, a_service, with_token
 from vectors import vector_of
-from volumes import a_claim, listed
+from volumes import a_claim, listed, unused_for_an_hour
 from waiting import eventually
 
+OTHER = "hf://example/all-MiniLM-L6-v2-cls"
 SMALL = {"limits": {"cpu": "1", "memory": "2Gi"}, "requests": {"cpu": "50m", "memory": "256Mi"}}
 WEIGHTS_BYTES = 90_868_376
 """Of MiniLM's model.safetensors."""
@@ -113,12 +115,56 @@ def test_kubectl_get_watch_shows_the_percentages_of_a_download(namespace: str) -
         eventually("nearly all of it is there", lambda: _percent(service) >= 60)
         assert "MB/s" in service.says("Downloading", "ModelAvailable")
         watch.terminate()
-        shown = [word for line in watch.communicate()[0].splitlines() for word in line.split() if word.endswith("%")]
-    percentages = [int(word.rstrip("%")) for word in shown]
-    assert len(set(percentages)) >= 3
+        shown = watch.communicate()[0]
+    percentages = [int(number) for number in re.findall(r" Downloading +(\d+) ", shown)]
+    assert len(set(percentages)) >= 3, shown
     assert percentages == sorted(percentages)
     service.is_ready()
     assert "download" not in get(f"embeddingservice {service.name}", namespace)["status"]["model"]
+
+
+def test_a_full_model_cache_evicts_what_nobody_serves_and_nothing_else(namespace: str, claim: str) -> None:
+    apply(_a_model_cache(namespace, claim, MINILM))
+    cache = f"modelcache/models -n {namespace}"
+    sh(f"kubectl wait {cache} --for=condition=Ready --timeout=120s")
+    before = len(requests_to_hub())
+    apply(a_service(namespace, resources=SMALL))
+    service = Service("embedding-model", namespace)
+    service.is_ready()
+    vector = vector_of(service)
+    assert weights_downloads(before) == [], "the cache had the model"
+
+    unused_for_an_hour(namespace)
+    apply(_a_model_cache(namespace, claim, MINILM, OTHER))
+    sh(f"kubectl wait {cache} --for=jsonpath='{{.status.models[1].reason}}'=InsufficientStorage --timeout=120s")
+    sh(f"kubectl wait {cache} --for=condition=Stalled --timeout=60s")
+    assert vector_of(service) == vector
+    assert service.has_made("deployments") == [f"deployment.apps/{service.name}-{_serving(service)}"]
+    held = listed(namespace, "models")
+    assert len(held) == 1
+
+    sh(f"kubectl delete embeddingservice {service.name} -n {namespace}")
+    sh(f"kubectl wait --for=delete pods -l {service.pods} -n {namespace} --timeout=60s")
+    unused_for_an_hour(namespace)
+    apply(_a_model_cache(namespace, claim, OTHER))
+    sh(f"kubectl wait {cache} --for=condition=Ready --timeout=120s")
+    assert len(listed(namespace, "models")) == 1
+    assert listed(namespace, "models") != held
+
+
+def _a_model_cache(namespace: str, claim: str, *uris: str) -> dict[str, Any]:
+    """With room for one of the two models of the hub."""
+    models = [{"storageUri": uri, "tokenSecretRef": {"name": "hf-secret"}} for uri in uris]
+    return {
+        "apiVersion": "serving.embeddings.dev/v1alpha1",
+        "kind": "ModelCache",
+        "metadata": {"name": "models", "namespace": namespace},
+        "spec": {"persistentVolumeClaim": claim, "capacity": "140Mi", "models": models},
+    }
+
+
+def _serving(service: Service) -> str:
+    return str(get(f"embeddingservice {service.name}", service.namespace)["status"]["revision"]["serving"])
 
 
 def _applied(namespace: str, name: str, claim: str, replicas: int) -> Service:

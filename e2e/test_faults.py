@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from kube import Service, apply, get, record, sh
-from services import a_service, with_token
+from services import PINNED, a_service, with_token
 
 NAME = "embedding-model"
 ROLE = "clusterrole/embedding-operator.embedding-operator"
@@ -63,7 +63,9 @@ def test_an_exceeded_pod_quota_is_reported_and_a_raised_one_used(namespace: str,
     service.says("Downloaded", "ModelAvailable")
 
 
-@pytest.mark.parametrize(("resource", "verb"), [("deployments", "create"), ("services", "create"), ("secrets", "get")])
+@pytest.mark.parametrize(
+    ("resource", "verb"), [("deployments", "create"), ("services", "create"), ("jobs", "create"), ("secrets", "get")]
+)
 def test_a_missing_right_is_reported_and_used_once_granted(namespace: str, resource: str, verb: str) -> None:
     with_token(namespace)
     service = Service(NAME, namespace)
@@ -93,7 +95,7 @@ def test_a_correction_takes_effect_on_a_full_node_too(namespace: str) -> None:
 
 
 def _without_pods(namespace: str) -> dict[str, Any]:
-    return a_service(namespace, model={"tokenSecretRef": None}, replicas=0)
+    return a_service(namespace, model={"storageUri": PINNED, "tokenSecretRef": None}, replicas=0)
 
 
 def _quota(namespace: str, hard: str) -> None:

@@ -97,7 +97,7 @@ def test_the_guides_storage_container_works_unchanged(namespace: str) -> None:
     try:
         sh("kubectl apply -f e2e/guide/storage.yaml")
         sh("kubectl wait --for=condition=Accepted clusterstoragecontainer/hf-hub --timeout=60s")
-        from_the_hub = _applied(_of_no_pods(namespace, "from-the-hub", "hf://example/public"))
+        from_the_hub = _applied(_of_no_pods(namespace, "from-the-hub", f"hf://example/public:{'0' * 40}"))
 
         assert "hf-secret" in from_the_hub.says("Accepted", "Accepted")
         assert _fetched_by(from_the_hub) == "hf-hub"

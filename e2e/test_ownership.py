@@ -9,7 +9,7 @@ from typing import Any
 import operators
 import pytest
 from kube import Service, apply, get, record, sh
-from services import a_service, with_token
+from services import PINNED, a_service, with_token
 from waiting import eventually, stays
 
 NAME = "embedding-model"
@@ -180,7 +180,7 @@ def _without_pods(namespace: str) -> Service:
 
 
 def _a_service(namespace: str, **spec: Any) -> dict[str, Any]:
-    return a_service(namespace, model={"tokenSecretRef": None}, **spec)
+    return a_service(namespace, model={"storageUri": PINNED, "tokenSecretRef": None}, **spec)
 
 
 def _deployment(service: Service) -> str:

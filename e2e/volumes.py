@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from kube import apply, sh
 
-__all__ = ["a_claim", "listed"]
+__all__ = ["a_claim", "listed", "unused_for_an_hour"]
 
 _PARENT, _DIRECTORY = "/var/tmp", "embedding-operator-e2e"
 """Of the node."""
@@ -55,6 +55,11 @@ def a_claim(namespace: str, name: str = "models") -> Iterator[str]:
 def listed(namespace: str, directory: str, name: str = "models") -> list[str]:
     """The entries of a directory of the volume."""
     return _run(f"{namespace}-{name}-list", f"ls -A {_DIRECTORY}/{namespace}-{name}/{directory}").split()
+
+
+def unused_for_an_hour(namespace: str, name: str = "models") -> None:
+    """Turn back the times at which the models of a cache were used: models of the last ten minutes stay."""
+    _run(f"{namespace}-{name}-age", f"touch -d '1 hour ago' {_DIRECTORY}/{namespace}-{name}/.used/*")
 
 
 def _run(pod: str, command: str) -> str:

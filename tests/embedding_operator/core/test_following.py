@@ -63,6 +63,9 @@ def test_the_first_job_is_tried_again_soon_even_if_the_interval_is_long() -> Non
     cluster = PureCluster(a_service(model={"storageUri": URI, "updatePolicy": "Follow"}))
     cluster.settle()
     assert ttl(cluster) == 300
+    cluster = PureCluster(a_service(model={"storageUri": URI, "updatePolicy": "Follow", "updateIntervalSeconds": 60}))
+    cluster.settle()
+    assert ttl(cluster) == 60
 
 
 def test_a_check_that_finds_the_same_commit_changes_nothing() -> None:

@@ -179,3 +179,8 @@ def test_a_cache_that_appears_while_a_service_resolves_its_model_is_used() -> No
     cluster.model_caches = [a_ready_cache()]
     cluster.settle()
     assert command(cluster)[0] == "cache"
+
+
+def test_a_service_with_parts_from_other_sources_uses_no_shared_cache() -> None:
+    cluster = a_cluster(a_ready_cache(), storageUris=[{"uri": "s3://bucket/adapter", "mountPath": "adapter"}])
+    assert command(cluster)[0] == "resolve"

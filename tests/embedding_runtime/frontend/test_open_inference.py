@@ -75,6 +75,26 @@ def infer_binary(server: RuntimeServer, rest: bytes, *, length: int | None = Non
         )
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        struct.pack("<f", float("nan")),
+        struct.pack("<2f", float("inf"), 1.0),
+        b"\x05",
+        b"\x05\0\0\0abc",
+        b"\xff\xff\xff\xffa",
+        binary("a")[:-1],
+        binary("a") + b"\0\0",
+        b"\x01\0\0\0\xff",
+        binary("a"),
+        binary("a", "b", "c"),
+    ],
+    ids=["nan", "inf", "one-byte", "short", "overlong", "cut", "rest", "no-utf-8", "too-few", "too-many"],
+)
+def test_other_bytes_than_two_texts_are_rejected(fake_server: RuntimeServer, rest: bytes) -> None:
+    assert infer_binary(fake_server, rest).status_code == 400
+
+
 def test_binary_tensors_are_accepted_and_returned(fake_server: RuntimeServer) -> None:
     rows = np.reshape(fake_server.post(INFER, inputs=[a_tensor("a", "ü")]).json()["outputs"][0]["data"], (2, 384))
     answer = infer_binary(fake_server, binary("a", "ü"), parameters={"binary_data_output": True})

@@ -177,6 +177,18 @@ def test_when_a_frontend_is_killed_other_requests_get_503_and_all_processes_exit
         assert not any(map(is_running, [*workers, *frontends]))
 
 
+def test_no_client_hangs_when_a_frontend_is_killed_under_load() -> None:
+    with a_server(harmed=True, env={"FAKE_SECONDS_PER_TOKEN": "0.002"}) as server, ThreadPoolExecutor(32) as pool:
+        asked = [pool.submit(server.embeddings, input="one two " * 20) for _ in range(200)]
+        until(lambda: sum(each.done() for each in asked) > 20, "load")
+        os.kill(server.frontends[1], signal.SIGKILL)
+        assert server.process.wait(30) == KILLED
+        faults = [each.exception(timeout=10) for each in asked]
+        codes = {each.result().status_code for each, fault in zip(asked, faults, strict=True) if fault is None}
+        assert codes <= {200, 503}
+        assert all(fault is None or isinstance(fault, httpx.TransportError) for fault in faults)
+
+
 def test_the_exit_code_does_not_depend_on_a_worker_that_was_replaced_before() -> None:
     with a_server() as server:
         os.kill(server.workers[0], signal.SIGKILL)

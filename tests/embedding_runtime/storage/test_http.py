@@ -2,9 +2,12 @@
 
 import hashlib
 import io
+import re
+import shutil
+import subprocess
 import tarfile
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from embedding_runtime.storage.progress import Meter
 from embedding_runtime.storage.retries import Retries
 from embedding_runtime.storage.sources.http import HttpSource, open_source
 from embedding_runtime.storage.transfer import Transfer
-from support.initializer import A_POINTER, MODEL, files_of, initialize
+from support.initializer import A_POINTER, MODEL, files_of, initialize, start_initializer
 from support.web_server import WebServer
 
 
@@ -220,3 +223,27 @@ def test_a_file_that_is_shorter_than_listed_is_refused_at_the_second_time(web: P
     assert caught.value.failed.verdict is DownloadVerdict.CHECKSUM_MISMATCH
     assert f"model.tar has 1000 bytes, but {len(a_tar())} are listed, twice" in caught.value.failed.message
     assert len(pauses) == 1
+
+
+@pytest.mark.slow
+def test_memory_is_bounded_for_ten_gigabytes(web: Path, tmp_path: Path) -> None:
+    if shutil.disk_usage(tmp_path).free < 25 << 30:
+        pytest.skip("needs 25 GiB of free space")
+    with (web / "model.safetensors").open("wb") as stream:
+        stream.truncate(10 << 30)  # a hole, which takes no space here, but does where it is downloaded to
+    into, peak = tmp_path / "models", 0
+    with (
+        WebServer(web) as server,
+        start_initializer(f"{server.url}/model.safetensors", into) as process,
+    ):
+        while process.poll() is None:
+            found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+            peak = max(peak, int(found[1]) << 10) if found else peak
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.2)
+        log = process.stderr.read() if process.stderr else ""
+    size = (into / "model.safetensors").stat().st_size if into.exists() else 0
+    shutil.rmtree(into, ignore_errors=True)
+    assert process.returncode == 0, log
+    assert size == 10 << 30
+    assert 0 < peak < 300 << 20

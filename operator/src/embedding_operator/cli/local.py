@@ -18,7 +18,9 @@ from typing import Any
 
 from embedding_operator.cli.local_pod import Address, LocalPod
 from embedding_operator.cli.manifests import Manifests, read
+from embedding_operator.cli.processes import CLEAR_LINE
 from embedding_operator.cli.table import table
+from embedding_operator.core.downloads import Download
 from embedding_operator.core.plan import Create, plan_service
 from embedding_operator.core.pods import pod_of
 from embedding_operator.core.reasons import Reason
@@ -30,6 +32,7 @@ from embedding_operator.settings import Policy, Settings
 __all__ = ["main"]
 
 _TICK = 0.2  # seconds between two looks at the processes
+_BAR = 30  # characters
 
 _Object = dict[str, Any]
 
@@ -144,7 +147,9 @@ def _serve(
     while not stop.wait(_TICK):
         ended = [service for service in services if service.pod.ended]  # before the status is written: it tells why
         changed = [service.advance() for service in services]
+        _draw_bar(services)
         if any(changed):
+            sys.stderr.write(CLEAR_LINE if sys.stderr.isatty() else "")
             print(table([service.as_shown for service in services], columns("EmbeddingService"), _now()), flush=True)
         for service in services:
             if service.ready["status"] == "True" and service.pod.address.port not in told:
@@ -156,6 +161,20 @@ def _serve(
             return 1
     print("local | stopping", file=sys.stderr)
     return 0
+
+
+def _draw_bar(services: Sequence[_LocalService]) -> None:
+    """How far the downloads are, in the last line of a terminal; the next output takes its place."""
+    if not sys.stderr.isatty():
+        return
+    bars = [_bar(download) for service in services if (download := service.pod.download) is not None]
+    sys.stderr.write(f"{CLEAR_LINE}{'   '.join(bars)}\r" if bars else "")
+    sys.stderr.flush()
+
+
+def _bar(download: Download) -> str:
+    filled = _BAR * (download.percent or 0) // 100
+    return f"{'━' * filled}{'─' * (_BAR - filled)} {download}"
 
 
 def _now() -> datetime:

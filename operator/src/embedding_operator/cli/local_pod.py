@@ -9,13 +9,15 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from embedding_operator.cli.processes import ContainerProcess, directories_of
 from embedding_operator.constants import INITIALIZER, SERVER
+from embedding_operator.core.downloads import Download
 from embedding_operator.errors import CannotRunLocally
-from embedding_runtime.contract import PROGRESS_PORT_VARIABLE, ServeArgs
+from embedding_runtime.contract import PROGRESS_PATH, PROGRESS_PORT_VARIABLE, DownloadProgress, ServeArgs
 
 __all__ = ["Address", "LocalPod"]
 
@@ -46,7 +48,8 @@ class LocalPod:
         initializer = next(each for each in spec["initContainers"] if each["name"] == INITIALIZER)
         server = next(each for each in spec["containers"] if each["name"] == SERVER)
         self._initializer = ContainerProcess.of(initializer, "embedding_runtime.storage", directories, secrets)
-        self._initializer.env.pop(PROGRESS_PORT_VARIABLE, None)  # here it shows its progress itself
+        self._progress_port = _a_free_port()
+        self._initializer.env[PROGRESS_PORT_VARIABLE] = str(self._progress_port)
         self._server = ContainerProcess.of(server, "embedding_runtime", directories, secrets)
         flags = ServeArgs.from_argv(self._server.args[1:])
         here = flags.model_copy(update={"host": address.host, "http_port": address.port})
@@ -65,9 +68,16 @@ class LocalPod:
             self._initializer.start()
         elif self._initializer.exit_code == 0 and not self._server.started:
             self._server.start()
-        is_ready = self._server.running and _answers(f"{self.address}/readyz")
+        is_ready = self._server.running and _get(f"{self.address}/readyz") is not None
         if is_ready != self.ready:
             self.ready, self._changed_at = is_ready, _now()
+
+    @property
+    def download(self) -> Download | None:
+        """How far the initializer is. None: it does not run, or has not begun."""
+        body = _get(f"http://127.0.0.1:{self._progress_port}{PROGRESS_PATH}") if self._initializer.running else None
+        progress = DownloadProgress.from_body(body) if body is not None else None
+        return Download(progress) if progress is not None else None
 
     def stop(self) -> None:
         """End its processes as a kubelet does: SIGTERM, and SIGKILL after the grace period."""
@@ -102,9 +112,17 @@ def _is_free(address: Address) -> None:
         raise CannotRunLocally(f"cannot listen on {where} ({error}): choose another with --port") from error
 
 
-def _answers(url: str) -> bool:
+def _a_free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _get(url: str) -> bytes | None:
+    """The body of a 200 response of a process of ours; None: there is none."""
     try:
         with urllib.request.urlopen(url, timeout=1) as response:  # noqa: S310 our own http:// address
-            return bool(response.status == 200)  # noqa: PLR2004
+            body: bytes = response.read()
+            return body if response.status == HTTPStatus.OK else None
     except (urllib.error.URLError, OSError):
-        return False
+        return None

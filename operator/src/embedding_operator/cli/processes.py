@@ -11,7 +11,10 @@ from typing import Any, Self
 
 from embedding_operator.errors import CannotRunLocally
 
-__all__ = ["ContainerProcess", "directories_of"]
+__all__ = ["CLEAR_LINE", "ContainerProcess", "directories_of"]
+
+CLEAR_LINE = "\r\033[K"
+"""What a terminal understands: back to the beginning of the line, and empty it."""
 
 _STOP_SECONDS = 30
 _LOG_TAIL = 20  # lines, as a termination message that falls back to the log
@@ -117,10 +120,11 @@ class ContainerProcess:
         return {"name": self._name, "ready": ready, "started": self.running, "restartCount": 0, "state": state}
 
     def _copy_output(self, output: Any) -> None:
+        clear = CLEAR_LINE if sys.stderr.isatty() else ""  # of a progress bar
         with output:
             for line in output:
                 self._tail.append(line.rstrip())
-                print(f"{self._name} | {line}", end="", file=sys.stderr, flush=True)
+                print(f"{clear}{self._name} | {line}", end="", file=sys.stderr, flush=True)
 
 
 def directories_of(

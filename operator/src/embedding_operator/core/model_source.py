@@ -68,7 +68,9 @@ def find_source(
         return ModelSource(known)
     at = None if resolved.follows else pins[0] if pins else resolved.shared
     job = _job(resolved, at.revision if at else None, settings, snapshot, now)
-    job["spec"]["ttlSecondsAfterFinished"] = resolved.update_interval if known else _RETRY
+    job["spec"]["ttlSecondsAfterFinished"] = (
+        resolved.update_interval if known else min(_RETRY, resolved.update_interval)
+    )
     live = next((each for each in snapshot.jobs if each["metadata"]["name"] == job["metadata"]["name"]), None)
     found = _result(live, resolved, snapshot) if live else None
     if live and found and not (_is_recent(live, now) or _is_kept(found, snapshot) or is_held(found)):
@@ -89,13 +91,15 @@ def find_shared(resolved: ResolvedService, revision: str, snapshot: Snapshot) ->
     """The model in a ModelCache of the namespace. None: the service has a cache of its own, or there is none with it.
 
     What is deployed stays as it is: it does not begin to use a cache that has the model now, and it goes on with the
-    one that it uses, while that exists. No ModelCache follows a branch, or has code of other repositories.
+    one that it uses, while that exists. No ModelCache follows a branch, or has code of other repositories or parts
+    from other sources.
     """
     if resolved.cache_claim is not None or not snapshot.shared_caches:
         return None
-    if resolved.follows or resolved.serve.trust_remote_code:
+    model = resolved.service.spec.model
+    if resolved.follows or resolved.serve.trust_remote_code or model.storage_uris:
         return None
-    uri = resolved.service.spec.model.storage_uri
+    uri = model.storage_uri
     pin = next(recorded(snapshot, uri, follows=False), None)
     if pin is not None:
         cache = next((each for each in snapshot.shared_caches if each.claim == pin.claim), None)

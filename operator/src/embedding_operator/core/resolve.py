@@ -9,6 +9,7 @@ from embedding_operator.core import flags, requirements, storage
 from embedding_operator.core.checks.accelerators import check_accelerator
 from embedding_operator.core.checks.cache import check_cache
 from embedding_operator.core.checks.name import check_name
+from embedding_operator.core.checks.parts import check_parts
 from embedding_operator.core.checks.policy import check_image, check_storage_image
 from embedding_operator.core.checks.problems import invalid
 from embedding_operator.core.checks.resources import check_resources
@@ -116,12 +117,14 @@ def resolve_service(snapshot: Snapshot, settings: Settings) -> ResolvedService:
         *bad_uri,
         *check_update_policy(spec.model, uri),
         *check_cache(spec.model.cache, uri),
+        *check_parts(spec.model),
         *bad_flags,
         *check_resources(spec.resources, "spec.resources"),
         *bad_accelerator,
         *check_image(spec.image, settings),
         *_check_keys(service),
         *no_fetcher,
+        *(_check_fetcher_of_parts(service, snapshot.storage_containers, fetcher) if fetcher else ()),
         *(check_storage_image(fetcher, settings) if fetcher else ()),
         *check_secrets(needed, snapshot),
     ]
@@ -193,6 +196,25 @@ def _select(
         )
         return None, [Problem(Reason.STORAGE_CONTAINER_NOT_FOUND, message)]
     return fetcher, []
+
+
+def _check_fetcher_of_parts(
+    service: EmbeddingService, reads: Sequence[StorageRead], fetcher: storage.Fetcher
+) -> list[Problem]:
+    """One container downloads the model and its parts: with its credentials, only what it is for."""
+    problems = []
+    for number, part in enumerate(service.spec.model.storage_uris):
+        field = f"spec.model.storageUris[{number}].uri"
+        uri, _ = check_uri(part.uri, field)
+        own = fetcher
+        if service.spec.model.storage_container_name is None:
+            own = storage.match(part.uri, service.metadata.namespace, reads).fetcher or fetcher
+        if (own.kind, own.name) != (fetcher.kind, fetcher.name):
+            words = f"{own} is for {part.uri}, and {fetcher} for spec.model.storageUri: use sources of one of them"
+            problems.append(f"{field}: {words}")
+        elif isinstance(uri, ForeignUri) and fetcher.is_ours:
+            problems.append(f"{field}: the built-in initializer does not download {part.uri}")
+    return invalid(problems)
 
 
 def _in_use(raw: Raw) -> tuple[str, str | None] | None:

@@ -10,11 +10,12 @@ from typing import Any
 from embedding_operator.constants import REVISION_LABEL, TEMPLATE_ANNOTATION
 from embedding_operator.core import names
 from embedding_operator.core.build.base import digest
-from embedding_operator.core.build.pods import pod_template
+from embedding_operator.core.build.pods import pod_template, uses_hub
+from embedding_operator.core.checks.parts import directory_of
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
 from embedding_operator.core.versions import is_fixed
 from embedding_operator.settings import CPU, Settings
-from embedding_runtime.contract import CANNOT_MOVE_VECTORS, BackendName, HuggingFaceUri
+from embedding_runtime.contract import CANNOT_MOVE_VECTORS, BackendName
 
 __all__ = ["revision_and_template"]
 
@@ -49,13 +50,15 @@ def _identity(resolved: ResolvedService, settings: Settings, template: Mapping[s
     if resolved.serve.backend is BackendName.VLLM:
         del given["backend"]
     flags = {name: value for name, value in given.items() if name not in CANNOT_MOVE_VECTORS}
+    parts = [[part.uri, str(directory_of(part))] for part in resolved.service.spec.model.storage_uris]
     return {
         "uri": resolved.service.spec.model.storage_uri,
         "flags": {name: str(value) for name, value in flags.items()},
         "image": resolved.image,
         "fetcher": {key: container[key] for key in ("image", "command", "args") if key in container},
         "env": env,
-        "hub": settings.hf_endpoint if isinstance(resolved.uri, HuggingFaceUri) else None,
+        "hub": settings.hf_endpoint if uses_hub(resolved) else None,
         "pods": template if resolved.accelerator != CPU else None,
         **({"version": resolved.pin.version} if resolved.pin and not is_fixed(resolved.uri) else {}),
+        **({"parts": parts} if parts else {}),
     }

@@ -115,15 +115,27 @@ class Cache(SpecModel):
     Default: ReadWriteOnce. A change has no effect on an existing claim."""
 
 
+class ModelPart(SpecModel):
+    """A part of the model that comes from a source of its own: an adapter, a module."""
+
+    uri: StorageUri
+    """URI of the part, as of a model. hf:// needs a commit, and oci:// a digest."""
+    mount_path: Annotated[str, Field(min_length=1, max_length=512)]
+    """Directory that it is downloaded into, below that of the model: /mnt/models/NAME, or NAME for short."""
+
+
 class ModelSpec(SpecModel):
     """The model, and how its files are downloaded."""
 
     name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """Name of the model in requests. Default: the name of the service."""
     storage_uri: StorageUri
-    """URI of the model: hf://owner/name[:revision], s3://bucket/path, gs://bucket/path, az://container/path,
-    https://host/name.tar.gz[#sha256=DIGEST], pvc://claim/path, file:///path, or any URI that a storage container
-    supports."""
+    """URI of the model: hf://owner/name[:revision], ms://owner/name[:revision], s3://bucket/path, gs://bucket/path,
+    az://container/path, oci://registry/repository[:tag], https://host/name.tar.gz[#sha256=DIGEST], pvc://claim/path,
+    file:///path, or any URI that a storage container supports."""
+    storage_uris: Annotated[list[ModelPart], Field(max_length=16)] = Field(default_factory=list)
+    """Further parts of the model, each from its own URI: adapters, modules. The storage container of storageUri must be
+    the one that matches them, too. A change creates a new revision."""
     storage_container_name: Name | None = None
     """The StorageContainer or ClusterStorageContainer that downloads the model. Default: the one that matches the URI
     best."""

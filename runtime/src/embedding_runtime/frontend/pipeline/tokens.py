@@ -13,7 +13,7 @@ from embedding_runtime.errors import BadRequest
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.pipeline.computing import reserve, run_large, while_wanted
 from embedding_runtime.frontend.pipeline.service import Service
-from embedding_runtime.frontend.pipeline.tokenization import SLICE
+from embedding_runtime.frontend.pipeline.token_budget import SLICE
 from embedding_runtime.model.tokenizer import Token
 
 __all__ = ["decode", "tokenize"]
@@ -53,7 +53,7 @@ async def tokenize(
         await service.engine.check_budget(context.principal, tokens // TOKENS_PER_CHARGED)
 
     async def work() -> Answer:
-        service.tokenization.check_number(texts, field)
+        service.tokenization.budget.check_number(texts, field)
         characters = sum(map(len, texts))
         most = min(characters + _SPECIAL * len(texts), service.limits.max_request_tokens)
         # Reserve before tokenization, because its result is many times as large as the texts. End the turn before,
@@ -73,9 +73,9 @@ async def decode(
     service: Service, context: RequestContext, texts: Sequence[Sequence[int]], *, skip_special: bool, field: str
 ) -> list[str]:
     """The text of each list of token ids. Raises as `tokenize` does."""
-    service.tokenization.check_number(texts, field)
+    service.tokenization.budget.check_number(texts, field)
     tokens = sum(map(len, texts))
-    service.tokenization.check_tokens(tokens, field, one=len(texts) == 1)
+    service.tokenization.budget.check_tokens(tokens, field, one=len(texts) == 1)
     await _charge(service, context, tokens)
     work = partial(service.tokenizer.decode, texts, skip_special_tokens=skip_special)
 
