@@ -325,7 +325,7 @@ def test_a_spec_that_cannot_be_followed_is_reported_and_nothing_is_done(spec: di
             "Failed",
             "spec.models[0].storageUri: the operator's storage image downloads models into",
         ),
-        ("file:///models/a", "Failed", "file:// is not for it"),
+        ("file:///models/a", "Failed", "file:// is not for caches"),
         ("hf://nobody", "Failed", "spec.models[0].storageUri: 'hf://nobody'"),
         ("xyz://a/b", "Pending", "no storage container fetches xyz://a/b"),
     ],
