@@ -22,9 +22,8 @@ from embedding_runtime.contract import CACHE_DIR, HuggingFaceUri
 __all__ = ["ModelSource", "find_shared", "find_source"]
 
 _RETRY = 300
-"""Seconds for which a Job that failed stays; then it is removed, and created again."""
-_RECENT = timedelta(minutes=5)
-"""Half of the time for which a cache evicts nothing that was used: the Deployment is created in the other half."""
+"""Seconds for which a Job that failed stays; then it is removed, and created again. It is half of the time for which a
+cache evicts nothing that was used: what a Job has found is mounted, or looked for again."""
 _LOST_AFTER = timedelta(seconds=30)
 """A Job that completed this long ago, and whose pod is unknown, has lost its result."""
 
@@ -122,9 +121,13 @@ def _is_kept(pin: Pin, snapshot: Snapshot) -> bool:
 
 
 def _is_recent(job: Raw, now: datetime) -> bool:
-    """Nothing has evicted the model that the Job found: it was used within the time that caches grant."""
+    """Nothing has evicted the model that the Job found: it was used within the time that caches grant. Most Jobs are
+    removed before that, by the cluster's own clock; those that wait for the next check are not.
+    """
     complete = condition_of(job.get("status") or {}, "Complete")
-    return complete.get("status") != "True" or now - datetime.fromisoformat(complete["lastTransitionTime"]) < _RECENT
+    if job["spec"]["ttlSecondsAfterFinished"] <= _RETRY or complete.get("status") != "True":
+        return True
+    return now - datetime.fromisoformat(complete["lastTransitionTime"]) < timedelta(seconds=_RETRY)
 
 
 def _is_of_earlier_release(revision: str, snapshot: Snapshot) -> bool:
