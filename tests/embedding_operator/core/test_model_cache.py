@@ -323,7 +323,7 @@ def test_a_spec_that_cannot_be_followed_is_reported_and_nothing_is_done(spec: di
         (
             "pvc://claim/model",
             "Failed",
-            "spec.models[0].storageUri: the operator's storage image downloads models into",
+            "spec.models[0].storageUri: pvc:// is not for caches",
         ),
         ("file:///models/a", "Failed", "file:// is not for caches"),
         ("hf://nobody", "Failed", "spec.models[0].storageUri: 'hf://nobody'"),
