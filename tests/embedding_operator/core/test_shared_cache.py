@@ -6,7 +6,7 @@ import pytest
 
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.model_cache.shared import SharedCache, held_by, shared_cache
-from support.builders import COMMIT, Raw, a_service, ended, running
+from support.builders import COMMIT, Raw, a_service, a_storage_container, ended, running
 from support.caches import a_cache
 from support.pure_cluster import PureCluster
 
@@ -184,3 +184,42 @@ def test_a_cache_that_appears_while_a_service_resolves_its_model_is_used() -> No
 def test_a_service_with_parts_from_other_sources_uses_no_shared_cache() -> None:
     cluster = a_cluster(a_ready_cache(), storageUris=[{"uri": "s3://bucket/adapter", "mountPath": "adapter"}])
     assert command(cluster)[0] == "resolve"
+
+
+def test_a_service_whose_storage_container_has_an_image_of_its_own_gets_what_that_makes() -> None:
+    cluster = PureCluster(
+        a_service(model={"storageUri": BRANCH}),
+        a_storage_container(prefixes=["hf://"], container={"image": "registry.example.com/decrypts:1"}),
+    )
+    cluster.model_caches = [a_ready_cache()]
+    cluster.settle()
+    assert command(cluster)[0] == "resolve"
+
+
+@pytest.mark.parametrize(("of_cache", "is_held"), [(None, False), ("mirror", True)])
+def test_a_service_that_names_a_storage_container_uses_what_was_downloaded_with_that(
+    of_cache: str | None, is_held: bool
+) -> None:
+    cluster = PureCluster(
+        a_service(model={"storageUri": BRANCH, "storageContainerName": "mirror"}),
+        a_storage_container("mirror", container={"env": [{"name": "HF_ENDPOINT", "value": "http://mirror"}]}),
+    )
+    cache = a_ready_cache()
+    cache["spec"]["models"] = [{"storageUri": BRANCH, **({"storageContainerName": of_cache} if of_cache else {})}]
+    cluster.model_caches = [cache]
+    cluster.settle()
+    assert command(cluster)[0] == ("cache" if is_held else "resolve")
+
+
+def test_a_status_of_a_cache_that_somebody_has_emptied_replaces_no_pods() -> None:
+    cluster = a_running_cluster(a_ready_cache())
+    cluster.writes.clear()
+    cluster.model_caches = [{**each, "status": {}} for each in cluster.model_caches]
+    cluster.settle()
+    assert cluster.writes == []
+
+
+def test_the_job_of_a_service_uses_no_more_of_the_volume_than_the_cache_may() -> None:
+    cache = a_ready_cache()
+    cluster = a_cluster({**cache, "spec": {**cache["spec"], "capacity": "1Gi"}})
+    assert f"--capacity={1 << 30}" in command(cluster)

@@ -91,9 +91,9 @@ def find_shared(resolved: ResolvedService, revision: str, snapshot: Snapshot) ->
 
     What is deployed stays as it is: it does not begin to use a cache that has the model now, and it goes on with the
     one that it uses, while that exists. No ModelCache follows a branch, or has code of other repositories or parts
-    from other sources.
+    from other sources. An image of a storage container may make another model of what it downloads.
     """
-    if resolved.cache_claim is not None or not snapshot.shared_caches:
+    if resolved.cache_claim is not None or not snapshot.shared_caches or not resolved.fetcher.is_ours:
         return None
     model = resolved.service.spec.model
     if resolved.follows or resolved.serve.trust_remote_code or model.storage_uris:
@@ -103,7 +103,9 @@ def find_shared(resolved: ResolvedService, revision: str, snapshot: Snapshot) ->
     if pin is not None:
         cache = next((each for each in snapshot.shared_caches if each.claim == pin.claim), None)
         return SharedModel(cache, pin.revision) if cache else None
-    return None if _is_of_earlier_release(revision, snapshot) else held_by(uri, snapshot.shared_caches)
+    if _is_of_earlier_release(revision, snapshot):
+        return None
+    return held_by(uri, snapshot.shared_caches, model.storage_container_name)
 
 
 def _is_usable(pin: Pin, resolved: ResolvedService) -> bool:
@@ -146,15 +148,18 @@ def _job(
     """
     service, claim = resolved.service, resolved.cache_claim
     uri = resolved.uri_at(commit)
-    kept = resolved.shared.cache.mounted if resolved.shared else snapshot.cached
+    cache = resolved.shared.cache if resolved.shared else None
+    kept = cache.mounted if cache else snapshot.cached
     keep = [f"--keep={','.join(sorted(kept))}"] if kept else []
-    listed_at = f"--listed-at={int(now.timestamp())}"
+    limits = [*keep, f"--listed-at={int(now.timestamp())}"]
+    if cache is not None and cache.capacity is not None:
+        limits.append(f"--capacity={cache.capacity}")
     job = model_job(
         name="",
         namespace=service.metadata.namespace,
         labels=names.job_labels(service),
         owner=controller_of(service),
-        command=["cache", uri, str(CACHE_DIR), *keep, listed_at] if claim else ["resolve", uri],
+        command=["cache", uri, str(CACHE_DIR), *limits] if claim else ["resolve", uri],
         settings=settings,
         ttl_seconds=_RETRY,
         container=resolved.fetcher.container,

@@ -1,10 +1,11 @@
 """Which ModelCache of a namespace has a service's model."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from embedding_operator.core.model_cache.records import recorded
 from embedding_operator.core.objects import Raw
+from embedding_operator.core.quantity import amount
 from embedding_operator.resources.model_cache import CachedModelState, CachedModelStatus
 from embedding_runtime.contract import BadUri, HuggingFaceUri, parse_uri
 
@@ -19,6 +20,10 @@ class SharedCache:
     claim: str
     models: tuple[CachedModelStatus, ...]
     """Those that are Ready."""
+    storage_containers: Mapping[str, str] = field(default_factory=dict)
+    """The names of those that the spec gives, by the URI of the model."""
+    capacity: int | None = None
+    """Bytes of the volume that Jobs of services may use, too; None: all."""
     mounted: frozenset[str] = frozenset()
 
 
@@ -31,21 +36,38 @@ class SharedModel:
 
 
 def shared_cache(raw: Raw) -> SharedCache | None:
-    """None: services do not use it, since it has no claim yet, or is being deleted."""
-    meta, status = raw["metadata"], raw.get("status") or {}
-    if meta.get("deletionTimestamp") or not status.get("claim"):
+    """None: services do not use it, since it is being deleted. A status that somebody has emptied takes the claim from
+    no service.
+    """
+    meta, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
+    if meta.get("deletionTimestamp"):
         return None
+    claim = status.get("claim") or spec.get("persistentVolumeClaim") or meta["name"]
     models = (each for each in recorded(status).values() if each.state is CachedModelState.READY)
-    return SharedCache(meta["name"], status["claim"], tuple(models))
+    names = {each["storageUri"]: each.get("storageContainerName") for each in spec.get("models") or ()}
+    given = {uri: name for uri, name in names.items() if name}
+    return SharedCache(meta["name"], claim, tuple(models), given, _bytes(spec.get("capacity")))
 
 
-def held_by(uri: str, caches: Iterable[SharedCache]) -> SharedModel | None:
-    """The model of that URI, or of its repository at its commit, in the first cache by name that has it."""
+def held_by(uri: str, caches: Iterable[SharedCache], storage_container: str | None = None) -> SharedModel | None:
+    """The model of that URI, or of its repository at its commit, in the first cache by name that has it.
+
+    `storage_container`: the name that the service gives. Another one may download from another place.
+    """
     for cache in sorted(caches, key=lambda each: each.name):
         for model in cache.models:
+            if cache.storage_containers.get(model.storage_uri) != storage_container:
+                continue
             if model.storage_uri == uri or (model.revision and _at(model.storage_uri, model.revision) == _hub(uri)):
                 return SharedModel(cache, model.revision)
     return None
+
+
+def _bytes(capacity: str | None) -> int | None:
+    try:
+        return int(amount(capacity)) if capacity else None
+    except ValueError:  # the status of the cache says so
+        return None
 
 
 def _hub(uri: str) -> HuggingFaceUri | None:
