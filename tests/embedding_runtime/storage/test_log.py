@@ -1,5 +1,6 @@
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,3 +46,12 @@ def test_signatures_in_addresses_and_the_header_for_them_are_secrets() -> None:
         "user:password@",
         "signature=hush",
     ]
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "GOOGLE_BASE_URL", "HTTPS_PROXY", "https_proxy"])
+def test_the_password_in_the_address_of_a_store_or_a_proxy_is_a_secret(name: str) -> None:
+    assert secrets_in({name: "https://user:password@host:1"}) == ["user:password@"]
+
+
+def test_an_address_that_cannot_be_read_ends_nothing() -> None:
+    assert secrets_in({"HTTPS_PROXY": "http://["}) == []

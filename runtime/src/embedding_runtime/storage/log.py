@@ -47,6 +47,18 @@ _SECRETS = (
     "MODELSCOPE_API_TOKEN",
     "OCI_PASSWORD",
 )
+_URLS = (
+    "HF_ENDPOINT",
+    "MODELSCOPE_ENDPOINT",
+    "AWS_ENDPOINT_URL",
+    "AZURE_STORAGE_ENDPOINT",
+    "GOOGLE_BASE_URL",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "https_proxy",
+)
+"""They may have a user and a password."""
 _DOCKER_SECRET = re.compile(r'"(?:auth|password|identitytoken|registrytoken)"\s*:\s*"([^"]+)"')
 
 
@@ -57,7 +69,8 @@ def secrets_in(environ: Mapping[str, str], uri: str = "") -> list[str]:
         secrets.append(Path(environ.get(TOKEN_PATH_VARIABLE, "")).read_text().strip())
     secrets.append(environ.get("HTTP_AUTHORIZATION", "").strip().rpartition(" ")[2])
     secrets += _DOCKER_SECRET.findall(environ.get("OCI_AUTH_CONFIG", ""))
-    for url in (environ.get("HF_ENDPOINT", ""), environ.get("MODELSCOPE_ENDPOINT", ""), uri):
-        credentials, at, _ = urlsplit(url).netloc.rpartition("@")
-        secrets += [credentials + at, urlsplit(url).query]
+    for url in (*(environ.get(name, "") for name in _URLS), uri):
+        with suppress(ValueError):  # who uses it says what is wrong with it
+            credentials, at, _ = urlsplit(url).netloc.rpartition("@")
+            secrets += [credentials + at, urlsplit(url).query]
     return [secret for secret in secrets if secret]
