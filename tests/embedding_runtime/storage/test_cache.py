@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from embedding_runtime.storage.cache import Cache
 from embedding_runtime.storage.into_cache import path_of
 from support.fake_hub import FakeHub
 from support.initializer import MODEL, Outcome, a_model, files_of, hub_environment, initialize, start_initializer
+from support.web_server import WebServer
 
 BRANCH = "hf://owner/name:main"
 LARGE: Mapping[str, bytes] = {"config.json": b"0123456789" * 3_300_000}  # sockets buffer less
@@ -355,3 +357,59 @@ def test_where_there_are_no_locks_the_first_to_be_done_wins(tmp_path: Path, monk
             assert cache.publish(own, "model").path == "model"
     assert said[-1] == "another process has downloaded model meanwhile"
     assert f"the file system of {tmp_path} has no locks" in said[0]
+
+
+@pytest.mark.parametrize("target", ["another", "nowhere"])
+def test_a_link_in_the_place_of_a_model_is_not_served(tmp_path: Path, target: str) -> None:
+    root = tmp_path / "cache"
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        assert into(root, hub).code == 0
+        (model,) = (root / "models").iterdir()
+        shutil.copytree(model, tmp_path / "another")
+        (tmp_path / "another" / "tokenizer.json").write_bytes(b'{"version": "2.0"}')  # of the same size
+        shutil.rmtree(model)
+        model.symlink_to(tmp_path / target)
+        assert into(root, hub).code == 0
+    assert not model.is_symlink()
+    assert files_of(model) == MODEL
+
+
+@pytest.mark.parametrize("name", ["", "model"])
+def test_a_link_in_the_place_of_an_unfinished_model_is_not_written_through(tmp_path: Path, name: str) -> None:
+    root, other = tmp_path / "cache", a_model(tmp_path / "other", {"config.json": b"precious"})
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        assert into(root, hub).code == 0
+        (model,) = (root / "models").iterdir()
+        shutil.rmtree(model)
+        link = root / ".staging" / model.name / name
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(other)
+        assert into(root, hub).code == 0
+    assert files_of(other) == {"config.json": b"precious"}
+    assert files_of(model) == MODEL
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        b'{"revision": ""}',
+        b'{"revision": "%s"}' % (b"x" * 300),
+        b'{"code": []}',
+        b'{"evicted": ["other"], "free_bytes": 7}',
+        b'{"files": []}',
+        b'{"files": {"config.json": 5}}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_model_is_cached_whatever_its_publisher_has_put_into_the_note(tmp_path: Path, note: bytes) -> None:
+    root, web = tmp_path / "cache", tmp_path / "web"
+    web.mkdir()
+    with tarfile.open(web / "model.tar", "w") as archive:
+        archive.add(a_model(tmp_path / "served", {**MODEL, MODEL_NOTE: note}), ".")
+    with WebServer(web) as server:
+        outcome = initialize("cache", f"{server.url}/model.tar", root)
+    assert outcome.code == 0, outcome.log
+    assert list(cached(root).values()) == [dict(MODEL)]
+    (model,) = (root / "models").iterdir()
+    found = json.loads((model / MODEL_NOTE).read_bytes())
+    assert set(found) == {"uri", "files"}

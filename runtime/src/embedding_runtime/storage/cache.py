@@ -1,6 +1,6 @@
 """A directory of models that processes share: its layout, and its locks.
 
-models/PATH     a complete model, which never changes: it is renamed into its place, and out of it
+models/PATH     a complete model, which never changes: it is renamed into its place, and out of it; never a link
 .staging/PATH   an unfinished one; the next writer continues it
 .locks/PATH     is locked while a process writes or removes PATH; its text says which one
 .used/PATH      was touched when the model was used last, or when it was evicted
@@ -82,6 +82,8 @@ class Cache:
                     fcntl.flock(stream, fcntl.LOCK_EX)
             with suppress(OSError):  # the text is for people; the volume may be full, and room is made later
                 file.write_text(f"{me}, since {datetime.now(UTC):%F %T} UTC")
+            if (self.staging / path).is_symlink():  # a pod of somebody else put it there
+                (self.staging / path).unlink()
             yield self.staging / path
 
     def use(self, path: str) -> DownloadedModel | None:
@@ -90,7 +92,7 @@ class Cache:
         found = self._find(path)
         if found is not None:
             (self._used / path).touch()
-        elif directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+        elif os.path.lexists(directory) and (directory.is_symlink() or not _is_empty(directory)):
             self._say(f"{directory} is not a complete model: it is removed")
             self._discard(directory)
         return found
@@ -168,7 +170,7 @@ class Cache:
 
     def _find(self, path: str) -> DownloadedModel | None:
         directory = self.models / path
-        if not (directory / MODEL_NOTE).is_file() or not is_whole(directory):
+        if directory.is_symlink() or not (directory / MODEL_NOTE).is_file() or not is_whole(directory):
             return None
         try:
             return describe(directory, path)
@@ -189,6 +191,11 @@ class Cache:
 
     def _is_used_since(self, entry: Entry) -> bool:
         return not entry.is_unfinished and self.clock() - self.last_used(entry.path) < entry.idle
+
+
+def _is_empty(directory: Path) -> bool:
+    """A kubelet makes such directories for mounts."""
+    return directory.is_dir() and not any(directory.iterdir())
 
 
 def _try_lock(stream: TextIO) -> bool | None:

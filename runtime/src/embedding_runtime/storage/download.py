@@ -19,6 +19,7 @@ from embedding_runtime.storage.layers import unpack_layers
 from embedding_runtime.storage.log import Log
 from embedding_runtime.storage.note import read_note, write_note
 from embedding_runtime.storage.progress import Meter, megabytes, progress
+from embedding_runtime.storage.report import is_origin
 from embedding_runtime.storage.retries import Retries
 from embedding_runtime.storage.selection import is_packed, select, select_files
 from embedding_runtime.storage.source import Listing, RemoteFile, Source
@@ -168,7 +169,7 @@ class Download:
         origin: dict[str, Any] = {"uri": str(self.uri)}
         if listing.version is not None:
             origin |= {"revision": listing.version} | ({"code": self._codes} if self._codes else {})
-        elif copied:
+        elif copied and is_origin(copied):
             origin = {key: value for key, value in copied.items() if key != "files"}
         write_note(self._into, origin, self._sha256)
 

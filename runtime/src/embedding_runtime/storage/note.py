@@ -16,9 +16,14 @@ def read_note(directory: Path) -> dict[str, Any]:
     """The note of a model, which may have been copied with it; empty if there is none that can be read."""
     try:
         note = json.loads((directory / MODEL_NOTE).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return note if isinstance(note, dict) else {}
+    if not isinstance(note, dict):
+        return {}
+    files = note.get("files")
+    if not isinstance(files, dict) or not all(isinstance(each, dict) for each in files.values()):
+        note.pop("files", None)
+    return note
 
 
 def write_note(directory: Path, origin: Mapping[str, Any], sha256: Mapping[str, str]) -> None:

@@ -1,12 +1,13 @@
 """Reports a model in the container's termination message."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from embedding_runtime.contract import MODEL_NOTE, DownloadedModel
 
-__all__ = ["describe", "is_weights", "report", "report_directory"]
+__all__ = ["describe", "is_origin", "is_weights", "report", "report_directory"]
 
 _WEIGHTS = frozenset({".safetensors", ".bin"})
 
@@ -39,6 +40,15 @@ def describe(directory: Path, path: str | None = None) -> DownloadedModel:
         raise ValueError(f"{note} is not a JSON object")  # noqa: TRY004 a wrong content, not a wrong argument
     size = sum(each.stat().st_size for each in directory.rglob("*") if is_weights(each.name))
     return DownloadedModel.model_validate({**content, "weights_bytes": size, "path": path})
+
+
+def is_origin(note: Mapping[str, Any]) -> bool:
+    """Whether a note that was copied with a model can be reported. It may be anybody's."""
+    try:
+        found = DownloadedModel.model_validate({**note, "weights_bytes": 0})
+    except ValueError:
+        return False
+    return found == DownloadedModel(weights_bytes=0, revision=found.revision, code=found.code)
 
 
 def is_weights(path: str) -> bool:

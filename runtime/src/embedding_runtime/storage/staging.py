@@ -39,6 +39,8 @@ def resumable(staging: Path) -> Iterator[None]:
 
     After a resumable NoModel, or if the process is killed, it stays, and the next attempt gets it as it is.
     """
+    if (staging / "model").is_symlink():  # other pods can write to the volume of a cache
+        (staging / "model").unlink()
     (staging / "model").mkdir(parents=True, exist_ok=True)
     keep = False
     try:
