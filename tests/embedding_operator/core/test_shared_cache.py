@@ -196,9 +196,9 @@ def test_a_service_whose_storage_container_has_an_image_of_its_own_gets_what_tha
     assert command(cluster)[0] == "resolve"
 
 
-@pytest.mark.parametrize(("of_cache", "is_held"), [(None, False), ("mirror", True)])
+@pytest.mark.parametrize(("of_cache", "does"), [(None, "resolve"), ("mirror", "cache")])
 def test_a_service_that_names_a_storage_container_uses_what_was_downloaded_with_that(
-    of_cache: str | None, is_held: bool
+    of_cache: str | None, does: str
 ) -> None:
     cluster = PureCluster(
         a_service(model={"storageUri": BRANCH, "storageContainerName": "mirror"}),
@@ -208,7 +208,7 @@ def test_a_service_that_names_a_storage_container_uses_what_was_downloaded_with_
     cache["spec"]["models"] = [{"storageUri": BRANCH, **({"storageContainerName": of_cache} if of_cache else {})}]
     cluster.model_caches = [cache]
     cluster.settle()
-    assert command(cluster)[0] == ("cache" if is_held else "resolve")
+    assert command(cluster)[0] == does
 
 
 def test_a_status_of_a_cache_that_somebody_has_emptied_replaces_no_pods() -> None:
