@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,13 @@ def test_a_zip_that_says_less_than_it_unpacks_to_is_refused(tmp_path: Path) -> N
     archive.write_bytes(archive.read_bytes().replace((1000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
     with pytest.raises(BadArchive, match="is damaged"):
         unpack(archive, tmp_path / "into", Limits())
+
+
+@pytest.mark.parametrize("commit", ["../../../../models/other", "", "x" * 300, "a b", "main\n"])
+def test_a_commit_that_is_none_is_refused_in_words(commit: str, tmp_path: Path) -> None:
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        hub.repositories["owner/name"] = replace(hub.repositories["owner/name"], commit=commit)
+        outcome = download("hf://owner/name", tmp_path / "mnt/models", hub_environment(hub))
+    assert outcome.code == 1
+    assert "is not from a Hugging Face hub (ValueError: the commit " in outcome.last_line
+    assert list((tmp_path / "mnt").iterdir()) == []

@@ -1,6 +1,7 @@
 """hf://: a repository of a Hugging Face hub, or of a mirror at HF_ENDPOINT."""
 
 import json
+import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -48,6 +49,10 @@ def open_source(uri: HuggingFaceUri, environ: Mapping[str, str]) -> "HubSource":
     return HubSource(f"{uri}: ", uri.repo_id, uri.revision, Hub.from_environ(environ))
 
 
+_COMMIT = re.compile(r"[0-9A-Za-z]{1,64}")
+"""Mirrors may have digests of other lengths than git's."""
+
+
 class HubSource:
     """A repository at a revision."""
 
@@ -83,6 +88,8 @@ class HubSource:
 
     def _listing(self, info: Mapping[str, Any]) -> Listing:
         commit = str(info["sha"])
+        if not _COMMIT.fullmatch(commit):  # it becomes a directory of code
+            raise ValueError(f"the commit {commit[:100]!r} is none")
         root = f"{self.hub.endpoint}/{self.repo_id}/resolve/{quote(commit, safe='')}"
         files = (
             RemoteFile(path, int(each["size"]), f"{root}/{quote(path)}", _digest(each))
