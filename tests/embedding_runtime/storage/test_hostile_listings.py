@@ -1,5 +1,6 @@
 """Listings that name files elsewhere, or lie about files: each is refused in words, and nothing is left."""
 
+import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 from embedding_runtime.storage.archive import BadArchive, Limits, unpack
 from support.fake_hub import FakeHub
 from support.initializer import MODEL, a_model, download, hub_environment
+from support.web_server import WebServer
 
 Entry = Mapping[str, object]
 
@@ -93,3 +95,14 @@ def test_a_commit_that_is_none_is_refused_in_words(commit: str, tmp_path: Path) 
     assert outcome.code == 1
     assert "is not from a Hugging Face hub (ValueError: the commit " in outcome.last_line
     assert list((tmp_path / "mnt").iterdir()) == []
+
+
+def test_another_commit_than_the_one_that_was_asked_for_is_refused(tmp_path: Path) -> None:
+    asked, other = "c0ffee" + "0" * 34, "f" * 40
+    answer = tmp_path / "web/api/models/owner/name/revision" / asked
+    answer.parent.mkdir(parents=True)
+    answer.write_text(json.dumps({"sha": other, "siblings": named("config.json")}))
+    with WebServer(tmp_path / "web") as server:
+        outcome = download(f"hf://owner/name:{asked}", tmp_path / "mnt/models", {"HF_ENDPOINT": server.url})
+    assert outcome.code == 1
+    assert f"it has commit {other} for {asked}): check HF_ENDPOINT" in outcome.last_line

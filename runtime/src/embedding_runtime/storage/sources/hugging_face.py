@@ -51,6 +51,7 @@ def open_source(uri: HuggingFaceUri, environ: Mapping[str, str]) -> "HubSource":
 
 _COMMIT = re.compile(r"[0-9A-Za-z]{1,64}")
 """Mirrors may have digests of other lengths than git's."""
+_SHA1 = re.compile(r"[0-9a-f]{40}")
 
 
 class HubSource:
@@ -90,6 +91,8 @@ class HubSource:
         commit = str(info["sha"])
         if not _COMMIT.fullmatch(commit):  # it becomes a directory of code
             raise ValueError(f"the commit {commit[:100]!r} is none")
+        if _SHA1.fullmatch(self.revision or "") and commit != self.revision:  # or pods of one revision would differ
+            raise ValueError(f"it has commit {commit} for {self.revision}")
         root = f"{self.hub.endpoint}/{self.repo_id}/resolve/{quote(commit, safe='')}"
         files = (
             RemoteFile(path, int(each["size"]), f"{root}/{quote(path)}", _digest(each))
