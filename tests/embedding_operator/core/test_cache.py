@@ -255,6 +255,9 @@ class TestAClaimThatTheOperatorCreates:
         assert self.KEY in cluster.objects
         cluster.run_job(cached())
         cluster.settle()
+        cluster.stop(cluster.serving)
+        cluster.run(cluster.serving)
+        cluster.settle()
         assert self.KEY not in cluster.objects
 
 
@@ -329,3 +332,16 @@ def test_a_model_that_waited_for_the_rollout_budget_is_looked_for_before_it_is_m
     cluster.run_job(cached("newer-2", commit=OTHER))
     cluster.settle()
     assert mounts(cluster) == {PATH, "newer-2"}
+
+
+def test_a_claim_that_is_no_longer_wanted_stays_until_the_last_pod_that_mounts_it_is_replaced() -> None:
+    cluster = a_running_cluster(OWN)
+    cluster.change(model={"cache": None})
+    cluster.settle()
+    assert mounts(cluster) == set()
+    claim = ("PersistentVolumeClaim", "embedding-model-cache")
+    assert claim in cluster.objects, "the pod that serves still mounts it, and its successor may never be ready"
+    cluster.stop(cluster.serving)
+    cluster.run(cluster.serving, initializer=ended())
+    cluster.settle()
+    assert claim not in cluster.objects

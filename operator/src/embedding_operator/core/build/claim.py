@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from embedding_operator.constants import TEMPLATE_ANNOTATION
 from embedding_operator.core.build.base import Blueprint, Desired, metadata
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.names import cache_name
@@ -27,7 +28,7 @@ class ClaimBuilder:
 
 def claim_of(resolved: ResolvedService, snapshot: Snapshot) -> Desired | None:
     """The claim as it is to be. An existing one only grows: the API server allows no other change. One that the spec
-    no longer has stays while a Deployment mounts it.
+    no longer has stays while pods mount it: a deletion cannot be taken back.
     """
     cache = resolved.service.spec.model.cache
     name = cache_name(resolved.service)
@@ -54,4 +55,15 @@ def _grown(spec: Raw, size: str | None) -> dict[str, Any]:
 
 
 def _is_mounted(claim: str, snapshot: Snapshot) -> bool:
-    return any(claim == name for each in snapshot.deployments.values() for name, _ in mounted(each))
+    """By a Deployment, or maybe by a pod that it has not replaced yet."""
+    deployments = snapshot.deployments
+    if any(claim == name for each in deployments.values() for name, _ in mounted(each)):
+        return True
+    present = {revision: _template(each) for revision, each in deployments.items()}
+    return any(not pod.has_ended and pod.template != present.get(pod.revision) for pod in snapshot.pods)
+
+
+def _template(deployment: Raw) -> str | None:
+    """Digest of the template, as its pods have it."""
+    digest: str | None = (deployment["spec"]["template"]["metadata"].get("annotations") or {}).get(TEMPLATE_ANNOTATION)
+    return digest
