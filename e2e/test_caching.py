@@ -116,7 +116,7 @@ def test_kubectl_get_watch_shows_the_percentages_of_a_download(namespace: str) -
         assert "MB/s" in service.says("Downloading", "ModelAvailable")
         watch.terminate()
         shown = watch.communicate()[0]
-    percentages = [int(number) for number in re.findall(r" Downloading +(\d+) ", shown)]
+    percentages = [int(number) for number in re.findall(r" Downloading .* (\d+)$", shown, re.MULTILINE)]
     assert len(set(percentages)) >= 3, shown
     assert percentages == sorted(percentages)
     service.is_ready()

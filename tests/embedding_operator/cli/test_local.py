@@ -111,7 +111,7 @@ def asked(port: int, model: str, **headers: str) -> Any:
 def test_a_service_is_fetched_served_and_shown_as_kubectl_would(tmp_path: Path) -> None:
     with local(tmp_path, a_local_service()) as command:
         command.wait_for(r"embedding-model +http://127\.0\.0\.1:\d+ +True +Ready +fake +embedding-model")
-        assert re.search(r"^NAME +URL +READY +REASON +DOWNLOAD% +BACKEND +MODEL +AGE$", command.output, re.MULTILINE)
+        assert re.search(r"^NAME +URL +READY +REASON +BACKEND +MODEL +AGE +DOWNLOAD%$", command.output, re.MULTILINE)
         assert asked(command.port, "embedding-model")["model"] == "embedding-model"
         assert command.stop() == 0
     assert [path.name for path in tmp_path.iterdir()] == ["manifests.yaml"], "a stop leaves nothing behind"

@@ -1,13 +1,16 @@
 """A branch or tag is resolved once: a Job finds the commit, and all pods of a revision get that one."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from embedding_operator.constants import MODEL_ANNOTATION
-from embedding_operator.core.objects import revision_of
-from embedding_operator.core.plan import Budget, Create
-from support.builders import COMMIT, MINILM, Raw, a_service, a_storage_container, ended, running, waiting
+from embedding_operator.core.diagnosis import needs_events
+from embedding_operator.core.objects import condition_of, revision_of
+from embedding_operator.core.plan import Budget, Create, plan_service
+from embedding_operator.core.pods import PodEvent
+from support.builders import COMMIT, MINILM, SETTINGS, Raw, a_service, a_storage_container, ended, running, waiting
 from support.pure_cluster import PureCluster
 
 URI = "hf://example/model"
@@ -301,6 +304,17 @@ class TestAJobThatFails:
         cluster = a_new_cluster()
         cluster.after(31)
         assert cluster.condition("ModelAvailable") == ("False", "PodsRefused")
+        assert "Check `kubectl describe job" in message(cluster)
+
+    def test_whose_pods_are_refused_is_reported_in_the_words_of_its_event(self) -> None:
+        cluster = a_new_cluster()
+        cluster.after(31)
+        (uid,) = needs_events(cluster.snapshot(), cluster.now)
+        assert uid == cluster.jobs[0]["metadata"]["uid"]
+        events = {uid: (PodEvent("FailedCreate", 'Error creating: pods "a" is forbidden: exceeded quota'),)}
+        snapshot = replace(cluster.snapshot(), pod_events=events)
+        status = plan_service(snapshot, SETTINGS, cluster.now).status
+        assert "exceeded quota" in condition_of(status or {}, "ModelAvailable")["message"]
 
     def test_counts_its_attempts(self) -> None:
         cluster = a_new_cluster()

@@ -182,4 +182,4 @@ def test_replicas_have_no_default_so_that_an_autoscaler_may_own_them() -> None:
 
 def test_the_columns_of_a_service_are_those_that_people_look_for() -> None:
     shown = [column["name"] for column in columns("EmbeddingService") if not column.get("priority")]
-    assert shown == ["URL", "Ready", "Reason", "Download%", "Backend", "Model", "Age"]
+    assert shown == ["URL", "Ready", "Reason", "Backend", "Model", "Age", "Download%"]

@@ -220,3 +220,18 @@ def test_an_object_like_the_first_takes_a_small_part_of_its_json() -> None:
         store.upsert(DEPLOYMENT, an_object(name=name, spec={"text": text}))
     assert len(store._objects["deployments"]["n", "b"].data) < 150
     assert store.get(DEPLOYMENT, "n", "b") == an_object(name="b", spec={"text": text})
+
+
+def a_spec_that_mounts(path: str) -> dict[str, Any]:
+    return {
+        "volumes": [{"name": "model", "persistentVolumeClaim": {"claimName": "models"}}],
+        "containers": [{"name": "server", "volumeMounts": [{"name": "model", "subPath": f"models/{path}"}]}],
+    }
+
+
+def test_what_a_deployment_or_a_pod_of_its_former_template_mounts_of_a_cache_is_known() -> None:
+    store = Store()
+    store.upsert(DEPLOYMENT, an_object(spec={"template": {"spec": a_spec_that_mounts("new")}}))
+    store.upsert(POD, an_object(POD, spec=a_spec_that_mounts("old")))
+    assert store.mounted("n", "models") == {"new", "old"}
+    assert store.mounted("n", "others") == store.mounted("other", "models") == frozenset()

@@ -76,3 +76,16 @@ def test_a_trimmed_pod_says_the_same_as_the_whole_one() -> None:
     assert pod_of(kept, [deployment]) == pod_of(raw, [deployment])
     assert pod_of(raw, [deployment]) is not None
     assert "10.0.0.2" not in str(kept)
+
+
+def test_of_a_pod_its_node_and_what_it_mounts_of_claims_are_kept() -> None:
+    claim = {"name": "model", "persistentVolumeClaim": {"claimName": "models"}}
+    mount = {"name": "model", "mountPath": "/mnt/models", "subPath": "models/a"}
+    spec = {
+        "nodeName": "node",
+        "volumes": [claim, {"name": "tmp", "emptyDir": {}}],
+        "containers": [{"name": "server", "image": "i", "volumeMounts": [mount, {"name": "tmp", "mountPath": "/tmp"}]}],
+    }
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec}
+    kept = {"nodeName": "node", "volumes": [claim], "containers": [{"volumeMounts": [mount]}]}
+    assert trimmed(POD, pod)["spec"] == kept

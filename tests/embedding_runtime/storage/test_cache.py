@@ -413,3 +413,19 @@ def test_a_model_is_cached_whatever_its_publisher_has_put_into_the_note(tmp_path
     (model,) = (root / "models").iterdir()
     found = json.loads((model / MODEL_NOTE).read_bytes())
     assert set(found) == {"uri", "files"}
+
+
+@pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("/etc/passwd")], ids=["pipe", "link"])
+def test_a_lock_that_somebody_else_planted_is_neither_waited_for_nor_followed(
+    tmp_path: Path, plant: Callable[[Path], None]
+) -> None:
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        assert into(tmp_path / "cache", hub).code == 0
+        (lock,) = (
+            each for each in (tmp_path / "cache" / ".locks").iterdir() if each.name in cached(tmp_path / "cache")
+        )
+        lock.unlink()
+        plant(lock)
+        outcome = into(tmp_path / "cache", hub)
+    assert outcome.code == 1
+    assert "cannot write" in outcome.log

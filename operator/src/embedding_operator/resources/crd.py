@@ -81,15 +81,16 @@ RESOURCES = (
             Column("URL", ".status.url"),
             _of_condition("Ready", "Ready", "status", "whether everything that the spec asks for is running"),
             _of_condition("Reason", "Ready", "reason", "why, in one word; status.conditions has the whole message"),
+            Column("Backend", ".status.backend"),
+            Column("Model", ".status.model.name", description="the name by which requests call the model"),
+            _AGE,
+            # The last one: where it is empty, the columns before it keep their places for scripts.
             Column(
                 "Download%",
                 ".status.model.download.percent",
                 "integer",
                 description="part of the model that is downloaded; empty when nothing is being downloaded",
             ),
-            Column("Backend", ".status.backend"),
-            Column("Model", ".status.model.name", description="the name by which requests call the model"),
-            _AGE,
             Column("Replicas", ".status.replicas", "integer", wide=True),
             Column(
                 "Bytes/s",

@@ -12,7 +12,7 @@ from typing import Any
 from embedding_operator.constants import CACHE_LABEL, SERVICE_LABEL
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.objects import condition_of
-from embedding_operator.kinds import DEPLOYMENT, EMBEDDING_SERVICE, Kind, Role
+from embedding_operator.kinds import DEPLOYMENT, EMBEDDING_SERVICE, POD, Kind, Role
 
 __all__ = ["Entry", "Json", "Key", "Packer", "ServiceEntry", "is_newer", "key_of"]
 
@@ -69,7 +69,7 @@ class Entry:
         self.service: str | None = labels.get(SERVICE_LABEL)
         self.cache: str | None = labels.get(CACHE_LABEL)
         self.owner: str | None = _controller(obj) if kind.role is Role.CHILD else None
-        self.mounts: tuple[tuple[str, str], ...] = tuple(mounted(obj)) if kind is DEPLOYMENT else ()
+        self.mounts: tuple[tuple[str, str], ...] = _mounts(kind, obj)
         self.info: ServiceEntry | None = _info(obj) if kind is EMBEDDING_SERVICE else None
         self.data = packer.pack(obj)
         meta["resourceVersion"] = self.version
@@ -79,6 +79,13 @@ class Entry:
         obj = packer.unpack(self.data)
         obj["metadata"]["resourceVersion"] = self.version
         return obj
+
+
+def _mounts(kind: Kind, obj: Json) -> tuple[tuple[str, str], ...]:
+    """Claims and paths of the models that pods mount."""
+    if kind is POD:  # one of a former template, maybe, which its Deployment does not show any more
+        return tuple(mounted({"spec": {"template": obj}}))
+    return tuple(mounted(obj)) if kind is DEPLOYMENT else ()
 
 
 def key_of(obj: Json) -> Key:

@@ -73,10 +73,11 @@ class Store:
         return self._parsed(each for each in found if self._entry(each).owner != uid)
 
     def mounted(self, namespace: str, claim: str) -> frozenset[str]:
-        """The paths of a cache that Deployments mount."""
+        """The paths of a cache that Deployments mount, and pods of former templates."""
         return frozenset(
             path
-            for (where, _), entry in self._objects[DEPLOYMENT.plural].items()
+            for kind in (DEPLOYMENT, POD)
+            for (where, _), entry in self._objects[kind.plural].items()
             for name, path in (entry.mounts if where == namespace else ())
             if name == claim
         )

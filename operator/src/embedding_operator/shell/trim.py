@@ -75,7 +75,20 @@ def _pod(raw: Mapping[str, Any]) -> Json:
             for each in status.get(name) or ()
             if each.get("name") in {INITIALIZER, SERVER}
         ]
-    return {"metadata": kept, "spec": _some(raw.get("spec") or {}, ("nodeName",)), "status": of_status}
+    return {"metadata": kept, "spec": _pod_spec(raw.get("spec") or {}), "status": of_status}
+
+
+def _pod_spec(spec: Mapping[str, Any]) -> Json:
+    """Its node, and what it mounts of claims."""
+    claims = [each for each in spec.get("volumes") or () if "persistentVolumeClaim" in each]
+    if not claims:
+        return _some(spec, ("nodeName",))
+    names = {each["name"] for each in claims}
+    mounts = [
+        {"volumeMounts": [mount for mount in each.get("volumeMounts") or () if mount["name"] in names]}
+        for each in spec.get("containers") or ()
+    ]
+    return {**_some(spec, ("nodeName",)), "volumes": claims, "containers": mounts}
 
 
 def _conditions(status: Mapping[str, Any]) -> list[Json]:

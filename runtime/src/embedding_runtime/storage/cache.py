@@ -70,7 +70,7 @@ class Cache:
         Where the file system has no locks, it is this process's own directory, and the first one to be done wins.
         """
         file, me = self._lock_file(path), f"{socket.gethostname()}-{os.getpid()}"
-        with file.open("a") as stream:
+        with _open_lock(file) as stream:
             is_locked = _try_lock(stream)
             if is_locked is None:
                 self._say(f"the file system of {self.root} has no locks: other processes may download {path}, too")
@@ -116,7 +116,7 @@ class Cache:
     @contextmanager
     def accounting(self) -> Iterator[None]:
         """One process at a time counts, removes and reserves. Raises OSError."""
-        with self._lock_file(_ACCOUNTING).open("a") as stream:
+        with _open_lock(self._lock_file(_ACCOUNTING)) as stream:
             if _try_lock(stream) is False:
                 fcntl.flock(stream, fcntl.LOCK_EX)
             yield
@@ -142,7 +142,7 @@ class Cache:
 
     def is_abandoned(self, staging: Path) -> bool:
         """No process writes it."""
-        with self._lock_file(staging.name).open("a") as stream:
+        with _open_lock(self._lock_file(staging.name)) as stream:
             is_locked = _try_lock(stream)
         if is_locked is None or _OWN in staging.name:
             return self.clock() - staging.stat().st_mtime > _ABANDONED_SECONDS
@@ -152,7 +152,7 @@ class Cache:
         """Remove an entry, unless it is in use again, or cannot be removed."""
         directory = (self.staging if entry.is_unfinished else self.models) / entry.path
         try:
-            with self._lock_file(entry.path).open("a") as stream:
+            with _open_lock(self._lock_file(entry.path)) as stream:
                 if _try_lock(stream) is False or self._is_used_since(entry):
                     return False
                 self._discard(directory)
@@ -196,6 +196,12 @@ class Cache:
 def _is_empty(directory: Path) -> bool:
     """A kubelet makes such directories for mounts."""
     return directory.is_dir() and not any(directory.iterdir())
+
+
+def _open_lock(file: Path) -> TextIO:
+    """Open or create a file to lock. Raises OSError for a link or a pipe, which somebody else may have put there."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(file, flags, 0o666), "r+")
 
 
 def _try_lock(stream: TextIO) -> bool | None:

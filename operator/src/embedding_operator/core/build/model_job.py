@@ -19,6 +19,9 @@ _RETRIES = 3
 
 _PROGRESS = {PROGRESS_PORT_VARIABLE: str(PROGRESS_PORT)}
 
+_LONGEST_ANSWER, _LONGEST_DOWNLOAD = 1800, 86400
+"""Seconds after which a Job that hangs is ended, retries and waits for other writers included."""
+
 
 def model_job(
     *,
@@ -44,6 +47,7 @@ def model_job(
     job = render(
         "model_job.yaml.j2",
         retries=_RETRIES,
+        deadline=_LONGEST_DOWNLOAD if claim else _LONGEST_ANSWER,
         ttl_seconds=ttl_seconds,
         useless=RETRY_IS_USELESS,
         name=INITIALIZER,

@@ -29,8 +29,17 @@ _SUMMARY = "Unable to attach or mount volumes"
 
 
 def needs_events(snapshot: Snapshot, now: datetime) -> tuple[str, ...]:
-    """UIDs of pods whose status does not say what is wrong with them: a few, where there are many."""
+    """UIDs of pods whose status does not say what is wrong with them: a few, where there are many. And of Jobs that
+    have no pod: no field of theirs says why.
+    """
+    with_pods = {pod.revision for pod in snapshot.job_pods}
     silent = [
+        job["metadata"]["uid"]
+        for job in snapshot.jobs
+        if job["metadata"]["name"] not in with_pods
+        and now - datetime.fromisoformat(job["metadata"]["creationTimestamp"]) >= STUCK_AFTER
+    ]
+    silent += [
         pod.uid
         for pod in (*snapshot.live_pods(), *(each for each in snapshot.job_pods if not each.is_gone))
         if not pod.is_ready and ((is_waiting(pod) and now - pod.created_at >= STUCK_AFTER) or _was_stopped(pod))

@@ -10,7 +10,7 @@ from embedding_operator.core.diagnosis.initializer import model_missing
 from embedding_operator.core.diagnosis.pod import diagnose
 from embedding_operator.core.downloads import Download
 from embedding_operator.core.objects import Raw, condition_of
-from embedding_operator.core.pods import Pod
+from embedding_operator.core.pods import Pod, PodEvent
 from embedding_operator.core.reasons import Group, Reason
 from embedding_operator.core.records import ConditionType, Finding
 from embedding_operator.core.resolve import ResolvedService
@@ -57,14 +57,15 @@ def _found(job: Raw | None, name: str, expected: ExpectedPod, snapshot: Snapshot
         ended = model_missing(failed[-1].initializer, expected, attempt=len(failed))
         assert ended is not None  # noqa: S101 for the type checker: it failed
         return ended
-    if job is not None and (without := _without_pods(job, pods, now)) is not None:
+    events = snapshot.pod_events.get(job["metadata"]["uid"], ()) if job else ()
+    if job is not None and (without := _without_pods(job, pods, events, now)) is not None:
         return without
     if live is not None and live.initializer.running:
         return expected.progress
     return Finding(expected.progress.reason, f"{sentence(expected.progress.message)} Its pod is about to start.")
 
 
-def _without_pods(job: Raw, pods: Sequence[Pod], now: datetime) -> Finding | None:
+def _without_pods(job: Raw, pods: Sequence[Pod], events: Sequence[PodEvent], now: datetime) -> Finding | None:
     """The Job controller could not create a pod, or all that it created are gone; or the last one reported nothing."""
     name = job["metadata"]["name"]
     failed = condition_of(job.get("status") or {}, "Failed")
@@ -79,5 +80,7 @@ def _without_pods(job: Raw, pods: Sequence[Pod], now: datetime) -> Finding | Non
         return Finding(Reason.DOWNLOAD_FAILED, message)
     if not pods and now - datetime.fromisoformat(job["metadata"]["creationTimestamp"]) >= STUCK_AFTER:
         message = f"No pod of Job {name} has been created within {STUCK_AFTER.total_seconds():.0f} s."
-        return Finding(Reason.PODS_REFUSED, f"{message} Check `kubectl describe job {name}`.")
+        refusals = [each.message for each in events if each.reason == "FailedCreate"]
+        why = sentence(refusals[-1]) if refusals else f"Check `kubectl describe job {name}`."
+        return Finding(Reason.PODS_REFUSED, f"{message} {why}")
     return None
