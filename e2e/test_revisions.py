@@ -85,7 +85,7 @@ def test_a_failing_change_keeps_the_service_up_if_a_second_pod_fits(
 
 
 @pytest.mark.usefixtures("one_gpu")
-@pytest.mark.parametrize("reason", BAD)
+@pytest.mark.parametrize("reason", ["ImagePullFailed", "RuntimeFailed"])
 def test_a_failing_change_on_the_only_gpu_is_rolled_back(namespace: str, reason: str) -> None:
     service = _ready(namespace, resources=GPU)
     old = _serving(service)
@@ -102,6 +102,23 @@ def test_a_failing_change_on_the_only_gpu_is_rolled_back(namespace: str, reason:
     assert _serving(service) == old
     assert _deployments(service) == [f"embedding-model-{old}"]
     assert {"MakingRoom", "RolledBack"} <= _events(service)
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_a_model_that_does_not_exist_takes_nothing_down_even_on_the_only_gpu(namespace: str) -> None:
+    """A Job looks for it before the serving pod has to make room."""
+    service = _ready(namespace, resources=GPU)
+    old = _serving(service)
+    with under_load(service, service.name, requests=100, seconds=LONGEST, until_stopped=True) as load:
+        apply(_a_service(namespace, resources=GPU, **BAD["ModelNotFound"]))
+        assert "still serving" in service.says("ModelNotFound")
+        service.says("ModelNotFound", "Stalled")
+        answers = load.stop()
+
+    assert _errors(answers) == []
+    assert len({answer.vector for answer in answers}) == 1
+    assert _serving(service) == old
+    assert "MakingRoom" not in _events(service)
 
 
 @pytest.mark.usefixtures("one_gpu")
