@@ -279,11 +279,11 @@ def _mounted(root: Path, options: str, *arguments: object, hub: FakeHub, before:
     root.mkdir(exist_ok=True)
     script = f'mount -t tmpfs -o {options} tmpfs "$1"; cd "$1"; set -e; {before}; shift; exec "$@"'
     command = [sys.executable, "-m", "embedding_runtime.storage", *map(str, arguments)]
-    environ = {name: os.environ[name] for name in ("PATH", "PYTHONPATH")} | hub_environment(hub)
+    python = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     done = subprocess.run(
         ["unshare", "-rm", "sh", "-c", script, "sh", str(root), *command],
         check=False,
-        env=environ,
+        env=python | hub_environment(hub),
         capture_output=True,
         text=True,
         timeout=60,
