@@ -8,7 +8,7 @@ import pytest
 from embedding_operator.core.downloads import JUDGED_AFTER
 from embedding_operator.core.plan import Plan
 from embedding_operator.core.questions import Answer
-from embedding_operator.resources.v1alpha1 import EmbeddingServiceStatus
+from embedding_operator.resources.service_status import EmbeddingServiceStatus
 from embedding_runtime.contract import BackendName, DownloadProgress, SelectedBackend
 from support.builders import COMMIT, MINILM, NOW, Raw, a_service, ended, running
 from support.pure_cluster import PureCluster

@@ -9,7 +9,8 @@ from embedding_operator.core import storage
 from embedding_operator.core.resolve import resolve_service, secrets_needed
 from embedding_operator.errors import Refused
 from embedding_operator.resources.crd import structural
-from embedding_operator.resources.v1alpha1 import EmbeddingServiceSpec, StorageContainerSpec
+from embedding_operator.resources.storage_container import StorageContainerSpec
+from embedding_operator.resources.v1alpha1 import EmbeddingServiceSpec
 from support.builders import SETTINGS, Raw, a_service, a_snapshot, a_storage_container
 
 QUANTITIES = st.sampled_from(

@@ -10,7 +10,8 @@ from embedding_operator.core import status, storage
 from embedding_operator.core.rollout import FailedRevision, Phase
 from embedding_operator.core.view import View
 from embedding_operator.errors import Problem, Unavailable
-from embedding_operator.resources.v1alpha1 import EmbeddingServiceStatus, StorageContainerStatus
+from embedding_operator.resources.service_status import EmbeddingServiceStatus
+from embedding_operator.resources.storage_container import StorageContainerStatus
 from support.builders import NOW, SETTINGS, Raw, a_service, a_snapshot, a_storage_container, ended, running, waiting
 from support.views import PREVIOUS, a_view, conditions_of
 

@@ -7,7 +7,7 @@ from embedding_operator.core.objects import Raw
 from embedding_operator.core.records import EventRecord
 from embedding_operator.core.view import View
 from embedding_operator.core.wording import sentence
-from embedding_operator.resources.v1alpha1 import DownloadStatus
+from embedding_operator.resources.service_status import DownloadStatus
 from embedding_runtime.contract import BackendName
 
 __all__ = ["backend_status", "download_events", "download_status", "service_download"]

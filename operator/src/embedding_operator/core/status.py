@@ -18,15 +18,15 @@ from embedding_operator.core.snapshot import StorageRead
 from embedding_operator.core.view import View
 from embedding_operator.core.wording import sentence, shortened
 from embedding_operator.resources.kubernetes import Condition as ConditionStatus
-from embedding_operator.resources.v1alpha1 import (
+from embedding_operator.resources.service_status import (
     Address,
     CodeStatus,
     FailedRevisionStatus,
     ModelStatus,
     RevisionStatus,
-    StorageContainerStatus,
     StorageStatus,
 )
+from embedding_operator.resources.storage_container import StorageContainerStatus
 
 __all__ = ["next_deadline", "of_service", "of_storage_container", "timed"]
 

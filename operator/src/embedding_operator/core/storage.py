@@ -18,7 +18,7 @@ from embedding_operator.core.snapshot import StorageRead
 from embedding_operator.core.uri_formats import Rank, UriFormats, read_formats
 from embedding_operator.errors import Problem
 from embedding_operator.resources.kubernetes import Container, KeyRef
-from embedding_operator.resources.v1alpha1 import ClusterStorageContainer, StorageContainer
+from embedding_operator.resources.storage_container import ClusterStorageContainer, StorageContainer
 from embedding_operator.resources.words import in_words
 
 __all__ = ["BUILT_IN", "AnyStorageContainer", "Fetcher", "Selection", "match", "merge", "named", "out_of_use", "read"]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from embedding_operator.constants import GROUP, VERSION
-from embedding_operator.resources import model_cache, v1alpha1
+from embedding_operator.resources import model_cache, service_status, storage_container, v1alpha1
 
 __all__ = ["RESOURCES", "Column", "Resource", "columns", "definition", "structural"]
 
@@ -74,7 +74,7 @@ _STORAGE_COLUMNS = (
 RESOURCES = (
     Resource(
         v1alpha1.EmbeddingService,
-        v1alpha1.EmbeddingServiceStatus,
+        service_status.EmbeddingServiceStatus,
         "Namespaced",
         ("emb", "embsvc"),
         (
@@ -105,15 +105,15 @@ RESOURCES = (
         name_limit=63,  # it becomes a Service and a label's value
     ),
     Resource(
-        v1alpha1.StorageContainer,
-        v1alpha1.StorageContainerStatus,
+        storage_container.StorageContainer,
+        storage_container.StorageContainerStatus,
         "Namespaced",
         ("stc",),  # sc is Kubernetes' own, for storage classes
         _STORAGE_COLUMNS,
     ),
     Resource(
-        v1alpha1.ClusterStorageContainer,
-        v1alpha1.StorageContainerStatus,
+        storage_container.ClusterStorageContainer,
+        storage_container.StorageContainerStatus,
         "Cluster",
         ("csc",),
         _STORAGE_COLUMNS,

@@ -8,7 +8,8 @@ from pydantic import ConfigDict, Field, WithJsonSchema
 
 from embedding_operator.resources.base import ApiVersion, ObjectMeta, SpecModel, StatusModel, cel
 from embedding_operator.resources.kubernetes import Conditions, Name, Quantity
-from embedding_operator.resources.v1alpha1 import DownloadStatus, StorageUri, TokenSecretRef
+from embedding_operator.resources.service_status import DownloadStatus
+from embedding_operator.resources.v1alpha1 import StorageUri, TokenSecretRef
 
 __all__ = [
     "CacheCapacityStatus",
