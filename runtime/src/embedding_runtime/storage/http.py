@@ -2,18 +2,21 @@
 
 import email.utils
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import httpcore2
 import httpx2
 
-from embedding_runtime.storage.errors import Interrupted
+from embedding_runtime.contract import DownloadVerdict
+from embedding_runtime.storage.errors import Interrupted, NoModel
 from embedding_runtime.storage.source import RemoteFile
 
-__all__ = ["Refused", "new_client", "read_all", "read_range", "request"]
+__all__ = ["Refused", "WebSource", "endpoint_of", "new_client", "read_all", "read_range", "request"]
 
 _TIMEOUT = httpx2.Timeout(30, connect=20)
 """Seconds without a byte; proxies and certificate authorities come from the environment, as for other programs."""
@@ -40,6 +43,16 @@ class _AnotherFile(Refused):
     def __init__(self, words: str, headers: Mapping[str, str]) -> None:
         super().__init__(HTTPStatus.PRECONDITION_FAILED, words, headers)
         self.args = (words,)
+
+
+def endpoint_of(environ: Mapping[str, str], variable: str, default: str) -> str:
+    """URL of a hub from a variable; empty means not set. Raises NoModel."""
+    endpoint = (environ.get(variable) or default).rstrip("/")
+    url = urlsplit(endpoint)
+    if url.scheme not in ("http", "https") or not url.netloc:
+        message = f"{variable}={endpoint} is not a URL of a hub: use https://host"
+        raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, message)
+    return endpoint
 
 
 def new_client(authorities: str | None, authorization: str | None, auth: httpx2.Auth | None = None) -> httpx2.Client:
@@ -100,13 +113,34 @@ def _read_range(client: httpx2.Client, file: RemoteFile, start: int, stop: int) 
         if is_partial and not sent_range.startswith(f"bytes {start}-"):
             raise Interrupted(f"asked for bytes {start}-{stop - 1}, got {sent_range}")
         size = sent_range.rpartition("/")[2] if is_partial else response.headers.get("Content-Length", "")
-        if size.isdecimal() and int(size) > file.size:  # a shorter one is told by its end
+        if size.isdecimal() and int(size) > file.size:  # one that is too short is detected at its end
             raise _AnotherFile(f"{file.path} has {size} bytes, but {file.size} are listed", response.headers)
         skip = 0 if is_partial else start
         for chunk in response.iter_raw():
             if skip < len(chunk):
                 yield chunk[skip:]
             skip = max(skip - len(chunk), 0)
+
+
+class WebSource(ABC):
+    """What all sources of one HTTP client share: the `read` and `close` of a Source."""
+
+    _client: httpx2.Client
+
+    def read(self, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
+        """Part of a file. Raises NoModel, Interrupted."""
+        try:
+            yield from read_range(self._client, file, start, stop)
+        except Refused as error:
+            raise self._no_model(error) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    @abstractmethod
+    def _no_model(self, error: Refused) -> NoModel:
+        """The verdict on a refused request."""
 
 
 def read_all(response: httpx2.Response, most: int = _LONGEST_LISTING) -> bytes:

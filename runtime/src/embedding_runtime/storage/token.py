@@ -1,4 +1,4 @@
-"""The token for a Hugging Face hub: from the file that HF_TOKEN_PATH names, or else from HF_TOKEN."""
+"""Tokens: the one for a Hugging Face hub is in the file that HF_TOKEN_PATH names, or else in HF_TOKEN."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from embedding_runtime.contract import TOKEN_PATH_VARIABLE, DownloadVerdict
 from embedding_runtime.storage.errors import NoModel
 
-__all__ = ["VARIABLE", "read_token"]
+__all__ = ["VARIABLE", "check_token", "read_token"]
 
 VARIABLE = "HF_TOKEN"
 
@@ -23,9 +23,16 @@ def read_token(environ: Mapping[str, str]) -> tuple[str | None, str]:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             message = f"{place} cannot be read ({reason}): put the token there, or unset {TOKEN_PATH_VARIABLE}"
             raise NoModel(DownloadVerdict.MODEL_UNAUTHORIZED, message) from error
+    return check_token(text, place), place
+
+
+def check_token(text: str, place: str, forbidden: str = "") -> str | None:
+    """The token without white space; None if there is none. Raises NoModel.
+
+    `place`: where it is, for the message. Checked here, because the client's error would contain the token.
+    """
     token = text.strip()  # a Secret created from a file may end with a newline
-    if not all("!" <= letter <= "~" for letter in token):
-        # Checked here, because the client's error would contain the token.
+    if not all("!" <= letter <= "~" and letter not in forbidden for letter in token):
         message = f"{place} has a character that is not valid in a token: copy the token again"
         raise NoModel(DownloadVerdict.MODEL_UNAUTHORIZED, message)
-    return token or None, place
+    return token or None

@@ -1,12 +1,12 @@
 """http:// and https://: one file, which may be an archive."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from embedding_runtime.contract import DownloadVerdict, HttpUri
 from embedding_runtime.storage.authorities import certificate_authorities
 from embedding_runtime.storage.errors import NoModel
-from embedding_runtime.storage.http import Refused, new_client, read_range, request
+from embedding_runtime.storage.http import Refused, WebSource, new_client, request
 from embedding_runtime.storage.source import Digest, Listing, RemoteFile
 
 __all__ = ["HttpSource", "open_source"]
@@ -24,7 +24,7 @@ def open_source(uri: HttpUri, environ: Mapping[str, str]) -> "HttpSource":
     return HttpSource(uri, authorization, certificate_authorities(environ))
 
 
-class HttpSource:
+class HttpSource(WebSource):
     """A file of a web server."""
 
     def __init__(self, uri: HttpUri, authorization: str | None, authorities: str | None) -> None:
@@ -51,15 +51,6 @@ class HttpSource:
         has_ranges = has_ranges and (etag is not None or digest is not None)
         file = RemoteFile(self._uri.name, int(size), self._uri.url, digest, etag, has_ranges)
         return Listing({file.path: file}, None, str(self._uri))
-
-    def read(self, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
-        try:
-            yield from read_range(self._client, file, start, stop)
-        except Refused as error:
-            raise self._no_model(error) from error
-
-    def close(self) -> None:
-        self._client.close()
 
     def _no_model(self, error: Refused) -> NoModel:
         verdict, remedy = DownloadVerdict.DOWNLOAD_FAILED, ""

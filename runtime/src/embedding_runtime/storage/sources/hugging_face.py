@@ -2,16 +2,16 @@
 
 import json
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from embedding_runtime.contract import DownloadVerdict, HuggingFaceUri
 from embedding_runtime.storage.authorities import certificate_authorities
 from embedding_runtime.storage.errors import NoModel
-from embedding_runtime.storage.http import Refused, new_client, read_all, read_range, request
+from embedding_runtime.storage.http import Refused, WebSource, endpoint_of, new_client, read_all, request
 from embedding_runtime.storage.source import Digest, Listing, RemoteFile, by_path
 from embedding_runtime.storage.token import VARIABLE, read_token
 
@@ -34,12 +34,7 @@ class Hub:
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
         """Read HF_ENDPOINT and the token; empty means not set. Raises NoModel for invalid values."""
-        endpoint = (environ.get("HF_ENDPOINT") or _PUBLIC).rstrip("/")
-        url = urlsplit(endpoint)
-        if url.scheme not in ("http", "https") or not url.netloc:
-            raise NoModel(
-                DownloadVerdict.DOWNLOAD_FAILED, f"HF_ENDPOINT={endpoint} is not a URL of a hub: use https://host"
-            )
+        endpoint = endpoint_of(environ, "HF_ENDPOINT", _PUBLIC)
         token, place = read_token(environ)
         return cls(endpoint, token, place, certificate_authorities(environ))
 
@@ -54,7 +49,7 @@ _COMMIT = re.compile(r"[0-9A-Za-z]{1,64}")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 
 
-class HubSource:
+class HubSource(WebSource):
     """A repository at a revision."""
 
     def __init__(self, about: str, repo_id: str, revision: str | None, hub: Hub) -> None:
@@ -77,15 +72,6 @@ class HubSource:
                 f"{self.about}the response of {self.hub.endpoint} is not from a Hugging Face hub "
                 f"({type(error).__name__}: {error}): check HF_ENDPOINT",
             ) from error
-
-    def read(self, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
-        try:
-            yield from read_range(self._client, file, start, stop)
-        except Refused as error:
-            raise self._no_model(error) from error
-
-    def close(self) -> None:
-        self._client.close()
 
     def _listing(self, info: Mapping[str, Any]) -> Listing:
         commit = str(info["sha"])

@@ -5,16 +5,17 @@ each file, but no commit.
 """
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from embedding_runtime.contract import DownloadVerdict, ModelScopeUri
 from embedding_runtime.storage.authorities import certificate_authorities
 from embedding_runtime.storage.errors import NoModel
-from embedding_runtime.storage.http import Refused, new_client, read_all, read_range, request
+from embedding_runtime.storage.http import Refused, WebSource, endpoint_of, new_client, read_all, request
 from embedding_runtime.storage.source import Digest, Listing, RemoteFile, by_path
+from embedding_runtime.storage.token import check_token
 
 __all__ = ["ModelScopeSource", "open_source"]
 
@@ -28,19 +29,12 @@ _CUT_OFF = 3000
 
 def open_source(uri: ModelScopeUri, environ: Mapping[str, str]) -> "ModelScopeSource":
     """The source for a URI. Raises NoModel for settings that are not valid."""
-    endpoint = (environ.get(_ENDPOINT) or _PUBLIC).rstrip("/")
-    url = urlsplit(endpoint)
-    if url.scheme not in ("http", "https") or not url.netloc:
-        message = f"{_ENDPOINT}={endpoint} is not a URL of a hub: use https://host"
-        raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, message)
-    token = environ.get(_TOKEN, "").strip()
-    if not all("!" <= letter <= "~" and letter not in ',;"\\' for letter in token):
-        message = f"{_TOKEN} has a character that is not valid in a token: copy the token again"
-        raise NoModel(DownloadVerdict.MODEL_UNAUTHORIZED, message)
-    return ModelScopeSource(uri, endpoint, token or None, certificate_authorities(environ))
+    endpoint = endpoint_of(environ, _ENDPOINT, _PUBLIC)
+    token = check_token(environ.get(_TOKEN, ""), _TOKEN, forbidden=',;"\\')  # which end a cookie
+    return ModelScopeSource(uri, endpoint, token, certificate_authorities(environ))
 
 
-class ModelScopeSource:
+class ModelScopeSource(WebSource):
     """A repository at a branch or tag."""
 
     def __init__(self, uri: ModelScopeUri, endpoint: str, token: str | None, authorities: str | None) -> None:
@@ -62,15 +56,6 @@ class ModelScopeSource:
         except (ValueError, KeyError, TypeError) as error:
             message = f"the response of {self.server} is not from ModelScope ({type(error).__name__}: {error})"
             raise self._failed(f"{message}: check {_ENDPOINT}") from error
-
-    def read(self, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
-        try:
-            yield from read_range(self._client, file, start, stop)
-        except Refused as error:
-            raise self._no_model(error) from error
-
-    def close(self) -> None:
-        self._client.close()
 
     def _listing(self, answer: Mapping[str, Any]) -> Listing:
         """Raises NoModel, Refused, and the errors of an answer of another shape."""

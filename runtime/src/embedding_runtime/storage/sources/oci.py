@@ -8,14 +8,14 @@ top. Every manifest and layer is compared with its digest.
 import hashlib
 import json
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from embedding_runtime.contract import DownloadVerdict, OciUri
 from embedding_runtime.storage.authorities import certificate_authorities
 from embedding_runtime.storage.errors import Interrupted, NoModel
-from embedding_runtime.storage.http import Refused, new_client, read_all, read_range, request
+from embedding_runtime.storage.http import Refused, WebSource, new_client, read_all, request
 from embedding_runtime.storage.registry_auth import RegistryAuth, credentials, is_loopback
 from embedding_runtime.storage.source import Digest, Listing, RemoteFile, by_path
 
@@ -45,7 +45,7 @@ def open_source(uri: OciUri, environ: Mapping[str, str]) -> "OciSource":
     return OciSource(uri, credentials(uri.registry, environ), certificate_authorities(environ), allow_http=allow_http)
 
 
-class OciSource:
+class OciSource(WebSource):
     """A manifest of a repository."""
 
     def __init__(self, uri: OciUri, basic: str | None, authorities: str | None, *, allow_http: bool) -> None:
@@ -73,15 +73,6 @@ class OciSource:
             )
             raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{message}: check the URI") from error
         return Listing(files, digest, str(self._uri))
-
-    def read(self, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
-        try:
-            yield from read_range(self._client, file, start, stop)
-        except Refused as error:
-            raise self._no_model(error) from error
-
-    def close(self) -> None:
-        self._client.close()
 
     def _manifest(self, reference: str) -> tuple[str, Mapping[str, Any]]:
         """A manifest or an index, and its digest. Raises Refused, Interrupted, ValueError."""
