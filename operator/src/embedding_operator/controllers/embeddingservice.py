@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from embedding_operator.controllers.reporting import failures_reported
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.core.plan import plan_failed, plan_service
 from embedding_operator.core.records import EventRecord
 from embedding_operator.core.snapshot import Snapshot
-from embedding_operator.errors import Bug, Fault, LeaseLost
+from embedding_operator.errors import Fault
 from embedding_operator.settings import Settings
 from embedding_operator.shell.budget import RolloutBudget
 from embedding_operator.shell.events import EventRecorder
@@ -79,7 +80,10 @@ class EmbeddingServiceController:
         self._observer.forget(namespace, key.name)
 
     async def _attempt(self, key: ObjectRef, snapshot: Snapshot) -> timedelta | None:
-        try:
+        async def report(fault: Fault) -> None:
+            await self._report(key, snapshot, fault)
+
+        async with failures_reported(key, report):
             snapshot, secrets = await self._observer.complete(snapshot, self._now())
             # From here to `settle` nothing is awaited: no other plan takes the slot in between.
             snapshot = replace(snapshot, may_roll=self._budget.may_roll(key))
@@ -87,28 +91,13 @@ class EmbeddingServiceController:
             self._budget.settle(key, plan.budget)
             self._reports.ask(key, plan.questions)
             await self._executor.execute(snapshot.service, plan)
-        except LeaseLost:
-            raise
-        except Fault as fault:
-            await self._tell(key, snapshot, fault)
-            raise
-        except Exception as error:
-            _log.exception("%s: a bug in the operator", key)
-            bug = Bug(error)
-            await self._tell(key, snapshot, bug)
-            raise bug from error
         return min((wait for wait in (plan.requeue_after, secrets.read_again) if wait is not None), default=None)
 
-    async def _tell(self, key: ObjectRef, snapshot: Snapshot, fault: Fault) -> None:
+    async def _report(self, key: ObjectRef, snapshot: Snapshot, fault: Fault) -> None:
         """Report the fault in the status, unless it is transient and this is the first failure."""
         self._budget.failed(key)
         if self._failures(key) < fault.tolerated:
             return
-        try:
-            snapshot = self._observer.refreshed(snapshot)  # a part of the plan may have been carried out
-            plan = plan_failed(snapshot, fault, self._settings, self._now())
-            await self._executor.execute(snapshot.service, replace(plan, writes=()))
-        except Fault as second:
-            _log.warning("%s: %s; its status cannot say so: %s", key, fault, second)
-        except Exception:  # noqa: BLE001 the fault that was to be reported is what counts: it is raised
-            _log.exception("%s: %s; its status cannot say so: a bug in the operator", key, fault)
+        snapshot = self._observer.refreshed(snapshot)  # a part of the plan may have been carried out
+        plan = plan_failed(snapshot, fault, self._settings, self._now())
+        await self._executor.execute(snapshot.service, replace(plan, writes=()))

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from embedding_operator.controllers.reporting import failures_reported
 from embedding_operator.core.model_cache.plan import plan_cache, plan_failed_cache
 from embedding_operator.core.model_cache.snapshot import CacheSnapshot
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.core.records import EventRecord
-from embedding_operator.errors import Bug, Fault, LeaseLost
+from embedding_operator.errors import Fault
 from embedding_operator.kinds import EMBEDDING_SERVICE
 from embedding_operator.settings import Settings
 from embedding_operator.shell.cache_observer import CacheObserver
@@ -79,33 +80,21 @@ class ModelCacheController:
                 self._add(key_of(EMBEDDING_SERVICE, service.namespace, service.name), Priority.RESYNC)
 
     async def _attempt(self, key: ObjectRef, snapshot: CacheSnapshot) -> timedelta | None:
-        try:
+        async def report(fault: Fault) -> None:
+            await self._report(key, snapshot, fault)
+
+        async with failures_reported(key, report):
             snapshot, secrets = await self._observer.complete(snapshot)
             plan = plan_cache(snapshot, self._settings, self._now())
             self._reports.ask(key, plan.questions)
             await self._executor.execute(snapshot.cache, plan)
-        except LeaseLost:
-            raise
-        except Fault as fault:
-            await self._tell(key, snapshot, fault)
-            raise
-        except Exception as error:
-            _log.exception("%s: a bug in the operator", key)
-            bug = Bug(error)
-            await self._tell(key, snapshot, bug)
-            raise bug from error
         return min((wait for wait in (plan.requeue_after, secrets.read_again) if wait is not None), default=None)
 
-    async def _tell(self, key: ObjectRef, snapshot: CacheSnapshot, fault: Fault) -> None:
+    async def _report(self, key: ObjectRef, snapshot: CacheSnapshot, fault: Fault) -> None:
         """Report the fault in the status, unless it is transient and this is the first failure."""
         if self._failures(key) < fault.tolerated:
             return
-        try:
-            cache = self._observer.cache(key) or snapshot.cache  # a part of the plan may have been carried out
-            now = self._observer.snapshot(cache)
-            now = replace(now, secrets=snapshot.secrets, unlabelled_secrets=snapshot.unlabelled_secrets)
-            await self._executor.execute(cache, plan_failed_cache(now, fault, self._settings, self._now()))
-        except Fault as second:
-            _log.warning("%s: %s; its status cannot say so: %s", key, fault, second)
-        except Exception:  # noqa: BLE001 the fault that was to be reported is what counts: it is raised
-            _log.exception("%s: %s; its status cannot say so: a bug in the operator", key, fault)
+        cache = self._observer.cache(key) or snapshot.cache  # a part of the plan may have been carried out
+        now = self._observer.snapshot(cache)
+        now = replace(now, secrets=snapshot.secrets, unlabelled_secrets=snapshot.unlabelled_secrets)
+        await self._executor.execute(cache, plan_failed_cache(now, fault, self._settings, self._now()))
