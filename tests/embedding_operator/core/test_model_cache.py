@@ -326,7 +326,7 @@ def test_a_spec_that_cannot_be_followed_is_reported_and_nothing_is_done(spec: di
             "spec.models[0].storageUri: pvc:// is not for caches",
         ),
         ("file:///models/a", "Failed", "file:// is not for caches"),
-        ("hf://nobody", "Failed", "spec.models[0].storageUri: 'hf://nobody'"),
+        ("hf://nameless", "Failed", "spec.models[0].storageUri: 'hf://nameless'"),
         ("xyz://a/b", "Pending", "no storage container fetches xyz://a/b"),
     ],
 )

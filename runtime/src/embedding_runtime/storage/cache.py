@@ -37,7 +37,7 @@ _OWN = "@"
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 _ABANDONED_SECONDS = 86400
-"""Where there are no locks, an unfinished model that was not changed for so long is nobody's."""
+"""On file systems without locks, an unfinished model counts as abandoned after this time without a change."""
 
 
 @dataclass(frozen=True)

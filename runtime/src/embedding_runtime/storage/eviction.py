@@ -1,4 +1,4 @@
-"""Makes room in a cache: removes models that nobody has used for the longest time, or nothing if that is not enough."""
+"""Makes room in a cache: removes the least recently used models, or none if that would not free enough."""
 
 import re
 import time
@@ -24,7 +24,7 @@ _SPARE = 1 << 20
 def removable(found: Iterable[Entry], keep: Collection[str], idle_seconds: float) -> list[Entry]:
     """The entries that may be removed, first ones first. Pure.
 
-    Unfinished downloads that nobody continues go first, then the least recently used models. Models that are in `keep`,
+    Abandoned downloads go first, then the least recently used models. Models that are in `keep`,
     or were used in the last `idle_seconds`, stay.
     """
     may_go = [each for each in found if each.is_unfinished or (each.path not in keep and each.idle > idle_seconds)]

@@ -70,7 +70,7 @@ def secrets_in(environ: Mapping[str, str], uri: str = "") -> list[str]:
     secrets.append(environ.get("HTTP_AUTHORIZATION", "").strip().rpartition(" ")[2])
     secrets += _DOCKER_SECRET.findall(environ.get("OCI_AUTH_CONFIG", ""))
     for url in (*(environ.get(name, "") for name in _URLS), uri):
-        with suppress(ValueError):  # who uses it says what is wrong with it
+        with suppress(ValueError):  # reported where the URL is used
             credentials, at, _ = urlsplit(url).netloc.rpartition("@")
             secrets += [credentials + at, urlsplit(url).query]
     return [secret for secret in secrets if secret]

@@ -117,7 +117,7 @@ def _as_service(model: CachedModel, namespace: str | None) -> dict[str, Any]:
 
 
 def _check_volume(cache: ModelCache) -> list[Problem]:
-    """CEL rules say the same, to those who have an API server."""
+    """The CRD's CEL rules check the same on an API server."""
     spec = cache.spec
     uris = [each.storage_uri for each in spec.models]
     messages = [
