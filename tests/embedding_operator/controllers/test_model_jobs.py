@@ -1,4 +1,4 @@
-"""Jobs that resolve or cache a service's model, against the fake API server: their arguments, and the use of their reports."""
+"""Jobs that resolve or cache a model, against the fake API server: their arguments, and the use of their reports."""
 
 import json
 from typing import Any
