@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from embedding_operator.constants import TEMPLATE_ANNOTATION
 from embedding_operator.core import diagnosis
 from embedding_operator.core.build import Blueprint, Desired, build, claim_of
 from embedding_operator.core.downloads import downloading, least_advanced
 from embedding_operator.core.model_source import find_shared, find_source
-from embedding_operator.core.objects import Raw, kind_ref, revision_of
+from embedding_operator.core.objects import Raw, kind_ref, revision_of, template_digest
 from embedding_operator.core.pins import Pin
 from embedding_operator.core.resolve import resolve_service
 from embedding_operator.core.revision import revision_and_template
@@ -33,7 +32,7 @@ def decide_service(snapshot: Snapshot, settings: Settings, now: datetime) -> tup
         if not failed or not snapshot.deployments:
             return False
         tried, template = revision_and_template(replace(resolved, pin=pin), settings)
-        return bool(failed["revision"] == tried and failed.get("template") in (None, _digest(template)))
+        return bool(failed["revision"] == tried and failed.get("template") in (None, template_digest(template)))
 
     source = find_source(resolved, revision, snapshot, settings, now, is_held=is_held)
     if not source.is_known:
@@ -82,7 +81,7 @@ def _diagnosed(view: View, revision: str, template: Raw) -> View:
     snapshot, now = view.snapshot, view.now
     expected = diagnosis.ExpectedPod.of(view.resolved, {"spec": {"template": template}})
     live = snapshot.deployments.get(revision)
-    pods = [pod for pod in snapshot.live_pods(revision) if pod.template == _digest(template)]
+    pods = [pod for pod in snapshot.live_pods(revision) if pod.template == template_digest(template)]
     arriving = downloading(pods)
     download = least_advanced(arriving, snapshot.progress)
     diagnoses = {
@@ -104,12 +103,7 @@ def _waits_for_budget(snapshot: Snapshot, desired: Sequence[Desired]) -> bool:
         return False
     live = snapshot.deployments
     return any(
-        _digest(each["spec"]["template"]) != _digest(live[revision_of(each)]["spec"]["template"])
+        template_digest(each["spec"]["template"]) != template_digest(live[revision_of(each)]["spec"]["template"])
         for each in desired
         if kind_ref(each) is DEPLOYMENT and revision_of(each) in live
     )
-
-
-def _digest(template: Raw) -> str | None:
-    digest: str | None = (template["metadata"].get("annotations") or {}).get(TEMPLATE_ANNOTATION)
-    return digest

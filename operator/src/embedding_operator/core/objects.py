@@ -4,10 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from embedding_operator.constants import REVISION_LABEL
+from embedding_operator.constants import REVISION_LABEL, TEMPLATE_ANNOTATION
 from embedding_operator.kinds import Kind, kind_of
 
-__all__ = ["LEGACY", "ObjectRef", "Raw", "condition_of", "is_controlled_by", "kind_ref", "revision_of"]
+__all__ = [
+    "LEGACY",
+    "ObjectRef",
+    "Raw",
+    "condition_of",
+    "is_controlled_by",
+    "kind_ref",
+    "revision_of",
+    "template_digest",
+]
 
 Raw = Mapping[str, Any]
 """An object as the API has it, maybe trimmed by the store: metadata, spec and what plans need of status."""
@@ -49,3 +58,9 @@ def is_controlled_by(raw: Raw, uid: str) -> bool:
 def condition_of(status: Raw, kind: str) -> Raw:
     """One condition of a status, as it is in the API; empty when there is none of that type."""
     return next((each for each in status.get("conditions") or () if each.get("type") == kind), {})
+
+
+def template_digest(template: Raw) -> str | None:
+    """The digest that a pod template carries; None: it is of a release before digests."""
+    digest: str | None = (template["metadata"].get("annotations") or {}).get(TEMPLATE_ANNOTATION)
+    return digest

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from embedding_operator.constants import TEMPLATE_ANNOTATION
 from embedding_operator.core.build.base import Blueprint, Desired, metadata
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.names import cache_name
-from embedding_operator.core.objects import Raw
+from embedding_operator.core.objects import Raw, template_digest
 from embedding_operator.core.quantity import amount
 from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.snapshot import Snapshot
@@ -59,11 +58,5 @@ def _is_mounted(claim: str, snapshot: Snapshot) -> bool:
     deployments = snapshot.deployments
     if any(claim == name for each in deployments.values() for name, _ in mounted(each)):
         return True
-    present = {revision: _template(each) for revision, each in deployments.items()}
+    present = {revision: template_digest(each["spec"]["template"]) for revision, each in deployments.items()}
     return any(not pod.has_ended and pod.template != present.get(pod.revision) for pod in snapshot.pods)
-
-
-def _template(deployment: Raw) -> str | None:
-    """Digest of the template, as its pods have it."""
-    digest: str | None = (deployment["spec"]["template"]["metadata"].get("annotations") or {}).get(TEMPLATE_ANNOTATION)
-    return digest
