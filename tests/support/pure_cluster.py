@@ -68,9 +68,9 @@ class PureCluster:
     def reconcile(self) -> Plan:
         """One plan, carried out."""
         plan = plan_service(self.snapshot(), self.settings, self.now)
-        for write in plan.writes:
+        for write in (*plan.check, *plan.writes):
             self._carry_out(write)
-        self.writes += plan.writes
+        self.writes += (*plan.check, *plan.writes)
         self.events += [(event.type, event.reason) for event in plan.events]
         if plan.status is not None:
             self.service = {**self.service, "status": plan.status}

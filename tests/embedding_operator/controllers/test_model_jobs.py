@@ -1,13 +1,17 @@
 """Jobs that resolve or cache a model, against the fake API server: their arguments, and the use of their reports."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
-from support.builders import COMMIT, ended
+import pytest
+
+from support.builders import COMMIT, a_pod_of, ended, running
 from support.controlled import Controlled, controlled
 
 CACHE = {"persistentVolumeClaim": "models"}
 BRANCH = {"storageUri": "hf://a/b"}
+APPS = {"apiVersion": "apps/v1", "kind": "Deployment"}
 
 
 def job_of(cluster: Controlled, service: str) -> dict[str, Any]:
@@ -64,6 +68,63 @@ async def test_a_job_is_told_what_services_of_its_namespace_mount_from_the_same_
         await cluster.reconcile("three")
         assert "--keep=a-b-1" in command(cluster, "two")
         assert not any(each.startswith("--keep") for each in command(cluster, "three"))
+
+
+FOLLOW = {**BRANCH, "updatePolicy": "Follow", "updateIntervalSeconds": 60}
+
+
+async def a_following_service(cluster: Controlled) -> None:
+    """It serves, and its next check is due."""
+    cluster.create_service(model=FOLLOW)
+    await cluster.reconcile()
+    report(cluster, "s")
+    await cluster.reconcile()
+    make_ready(cluster)
+    cluster.api.delete("jobs", job_of(cluster, "s")["metadata"]["name"])
+    cluster.now += timedelta(seconds=60)
+
+
+def make_ready(cluster: Controlled) -> None:
+    (deployment,) = cluster.api.list("deployments")
+    seen = {"observedGeneration": deployment["metadata"]["generation"], "replicas": 1}
+    cluster.api.replace({**deployment, **APPS, "status": seen}, subresource="status")
+    pod = cluster.api.create(a_pod_of(deployment))
+    scheduled = {"type": "PodScheduled", "status": "True"}
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-03-01T12:00:00Z"}
+    container = {"name": "server", **running(ready=True)}
+    status = {"phase": "Running", "conditions": [scheduled, ready], "containerStatuses": [container]}
+    cluster.api.replace({**pod, "apiVersion": "v1", "kind": "Pod", "status": status}, subresource="status")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["jobs.batch is forbidden: exceeded quota: q, requested: count/jobs.batch=1", 'admission webhook "w" denied it'],
+)
+async def test_a_check_that_the_api_server_refuses_leaves_the_service_ready_and_says_so(words: str) -> None:
+    async with controlled() as cluster:
+        await a_following_service(cluster)
+        cluster.api.faults.fail("create", "jobs", 403, times=None, reason="Forbidden", message=words)
+        for _ in range(2):
+            assert await cluster.reconcile() is not None
+            assert cluster.condition("Ready")[:2] == ("True", "Ready")
+            assert words in cluster.condition("ModelAvailable")[2]
+        cluster.api.faults.clear()
+        await cluster.reconcile()
+        assert job_of(cluster, "s")
+        assert words not in cluster.condition("ModelAvailable")[2]
+
+
+async def test_a_check_whose_name_is_taken_leaves_the_service_ready_and_says_so() -> None:
+    async with controlled() as cluster:
+        await a_following_service(cluster)
+        await cluster.reconcile()
+        job = job_of(cluster, "s")
+        cluster.api.delete("jobs", job["metadata"]["name"])
+        metadata = {"name": job["metadata"]["name"], "namespace": "default", "labels": job["metadata"]["labels"]}
+        cluster.api.create({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": job["spec"]})
+        await cluster.reconcile()
+        assert cluster.condition("Ready")[:2] == ("True", "Ready")
+        assert "exists and has no controller" in cluster.condition("ModelAvailable")[2]
 
 
 async def test_a_claim_of_the_operator_grows_in_place() -> None:

@@ -1,10 +1,14 @@
 """updatePolicy Follow: a branch is checked again and again, and another commit is a new revision."""
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from embedding_operator.core.plan import Budget, Create, Replace
+from embedding_operator.core.objects import condition_of
+from embedding_operator.core.plan import Budget, Create, Replace, plan_service
+from embedding_operator.core.records import Finding
 from support.builders import COMMIT, MINILM, Raw, a_service, ended, running, waiting
 from support.pure_cluster import PureCluster
 
@@ -50,6 +54,13 @@ def commits(cluster: PureCluster) -> set[str]:
 
 def message(cluster: PureCluster, kind: str = "ModelAvailable") -> str:
     return next(str(each["message"]) for each in cluster.status["conditions"] if each["type"] == kind)
+
+
+def assert_ready_in_spite_of(cluster: PureCluster, words: str) -> None:
+    assert cluster.condition("Ready") == ("True", "Ready")
+    assert cluster.condition("Stalled")[0] == "False"
+    assert "The last check for a newer version failed: " in message(cluster)
+    assert words in message(cluster)
 
 
 def test_the_job_asks_for_the_branch_again_after_each_interval() -> None:
@@ -142,12 +153,71 @@ def test_a_branch_that_goes_back_while_its_candidate_starts_drops_the_candidate(
     assert cluster.replicas() == {old: 1}
 
 
-def test_a_check_that_fails_leaves_the_service_ready_and_says_so() -> None:
+@pytest.mark.parametrize(
+    ("container", "words"),
+    [
+        (ended(1, "DownloadFailed: the hub answers 503"), "the hub answers 503."),
+        (ended(3, "ModelUnauthorized: the hub answers 401"), "the hub answers 401."),
+        (ended(3, "ModelNotFound: the hub answers 404"), "the hub answers 404."),
+        (ended(137, reason="OOMKilled"), "all of its memory limit, 1Gi"),
+        (ended(0, "what?"), "did not report the model"),
+        (waiting("ImagePullBackOff", "no such image"), "storage:test cannot be pulled"),
+        (waiting("CreateContainerConfigError", 'secret "token" not found'), 'secret "token" not found'),
+    ],
+)
+def test_a_check_that_fails_leaves_the_service_ready_and_says_so(container: Raw, words: str) -> None:
     cluster = a_running_cluster()
-    cluster.run_job(ended(1, "DownloadFailed: the hub answers 503"))
+    cluster.run_job(container)
     cluster.settle()
-    assert cluster.condition("Ready") == ("True", "Ready")
-    assert "The last check for a newer version failed: the hub answers 503." in message(cluster)
+    assert_ready_in_spite_of(cluster, words)
+
+
+def test_a_check_that_no_node_can_run_leaves_the_service_ready_and_says_so() -> None:
+    cluster = a_running_cluster()
+    cluster.run_job({})
+    *_, pod = cluster.pods.values()
+    words = "0/1 nodes are available: 1 Insufficient memory."
+    pod["status"]["conditions"][0] |= {"status": "False", "reason": "Unschedulable", "message": words}
+    cluster.settle()
+    assert_ready_in_spite_of(cluster, "Insufficient memory")
+
+
+def test_a_check_whose_pods_are_refused_leaves_the_service_ready_and_says_so_in_time() -> None:
+    cluster = a_running_cluster()
+    wait = cluster.reconcile().requeue_after
+    assert wait is not None
+    assert wait <= timedelta(seconds=31)
+    cluster.after(31)
+    assert_ready_in_spite_of(cluster, "No pod of Job embedding-model-model-")
+
+
+def test_a_check_that_takes_too_long_leaves_the_service_ready_and_says_so() -> None:
+    cluster = a_running_cluster()
+    time, message = cluster.now.isoformat(), "Job was active longer than specified deadline"
+    condition = {"type": "Failed", "status": "True", "message": message, "lastTransitionTime": time}
+    cluster.jobs[0]["status"] = {"conditions": [condition]}
+    cluster.settle()
+    assert_ready_in_spite_of(cluster, f"{message}.")
+
+
+def test_a_check_that_the_api_server_refuses_is_attempted_again_minutes_later() -> None:
+    cluster = a_running_cluster()
+    cluster.remove_job()
+    refused = Finding("QuotaExceeded", "exceeded quota: jobs.")
+    plan = plan_service(replace(cluster.snapshot(), refused_check=refused), cluster.settings, cluster.now)
+    assert plan.status is not None
+    assert condition_of(plan.status, "Ready")["status"] == "True"
+    assert condition_of(plan.status, "ModelAvailable")["message"].endswith("failed: exceeded quota: jobs.")
+    assert plan.requeue_after is not None
+    assert timedelta(minutes=4) < plan.requeue_after < timedelta(minutes=6)
+
+
+def test_a_service_stays_ready_while_its_check_is_created_and_removed() -> None:
+    cluster = a_running_cluster()
+    for change in (cluster.remove_job, lambda: cluster.change(model={"updateIntervalSeconds": 60})):
+        change()
+        cluster.reconcile()
+        assert cluster.condition("Ready") == ("True", "Ready")
 
 
 def test_pinned_again_it_stays_at_the_commit_that_serves() -> None:
@@ -207,6 +277,7 @@ def test_a_check_that_is_refused_keeps_nothing_else_from_being_changed() -> None
     cluster = a_running_cluster()
     cluster.remove_job()
     cluster.change(replicas=3)
-    *others, last = [each.object["kind"] for each in cluster.reconcile().writes if isinstance(each, Create | Replace)]
-    assert last == "Job"
-    assert "Deployment" in others
+    plan = cluster.reconcile()
+    assert [each.object["kind"] for each in plan.check if isinstance(each, Create)] == ["Job"]
+    others = [each.object["kind"] for each in plan.writes if isinstance(each, Create | Replace)]
+    assert others == ["Deployment", "PodDisruptionBudget"]

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from embedding_operator.controllers.reporting import failures_reported
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.core.plan import plan_failed, plan_service
-from embedding_operator.core.records import EventRecord
+from embedding_operator.core.records import EventRecord, Finding
 from embedding_operator.core.snapshot import Snapshot
+from embedding_operator.core.wording import sentence
 from embedding_operator.errors import Fault
 from embedding_operator.settings import Settings
 from embedding_operator.shell.budget import RolloutBudget
@@ -90,6 +91,11 @@ class EmbeddingServiceController:
             plan = plan_service(snapshot, self._settings, self._now())
             self._budget.settle(key, plan.budget)
             self._reports.ask(key, plan.questions)
+            refused = await self._executor.attempt(snapshot.service, plan.check)
+            if refused is not None:
+                _log.warning("%s: the check for a newer version of its model was refused: %s", key, refused)
+                finding = Finding(refused.condition().reason, sentence(refused.condition().message))
+                plan = plan_service(replace(snapshot, refused_check=finding), self._settings, self._now())
             await self._executor.execute(snapshot.service, plan)
         return min((wait for wait in (plan.requeue_after, secrets.read_again) if wait is not None), default=None)
 

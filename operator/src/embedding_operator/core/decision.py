@@ -55,8 +55,9 @@ def decide_service(snapshot: Snapshot, settings: Settings, now: datetime) -> tup
     waits = rollout.phase is Phase.QUEUED or _waits_for_budget(snapshot, desired)
     if waits:  # Deployments stay as they are: the rollout keeps them
         desired = [each for each in desired if kind_ref(each) is not DEPLOYMENT]
-    check = diagnosis.of_job(source.job, resolved, snapshot, now) if source.checks else None
-    view = replace(view, failed_check=check if check is not None and check.is_trouble else None)
+    if source.checks:
+        check = snapshot.refused_check or diagnosis.of_job(source.job, resolved, snapshot, now)
+        view = replace(view, is_checking=True, failed_check=check if check.is_trouble else None)
     return replace(view, rollout=rollout, budget_waits=waits), desired
 
 

@@ -25,11 +25,12 @@ from embedding_operator.core.writes import (
     Scale,
     Write,
     drain_notices,
+    target_of,
     way_back,
     writes,
 )
 from embedding_operator.errors import Fault, Refused
-from embedding_operator.kinds import DEPLOYMENT
+from embedding_operator.kinds import DEPLOYMENT, JOB
 from embedding_operator.settings import Settings
 
 __all__ = [
@@ -51,6 +52,8 @@ _SOONEST, _LATEST = timedelta(seconds=30), timedelta(minutes=10)
 """Interval at which a service that is not ready is diagnosed again without a change: Events are not watched."""
 _AFTER_CREATION = timedelta(seconds=1)
 """Delay of the next plan after a creation: the store has the object already, so its watch event triggers none."""
+_CHECK_AGAIN = timedelta(minutes=5)
+"""After the API server refused the Job of a check."""
 _MARGIN = timedelta(milliseconds=100)
 """After a deadline, so that it has passed by then."""
 
@@ -77,6 +80,9 @@ class Plan:
     """
 
     writes: tuple[Write, ...] = ()
+    check: tuple[Write, ...] = ()
+    """Of the Job that looks for a newer version of the model. They are attempted before `writes`. If one is refused,
+    the service is planned again, with `Snapshot.refused_check`: a check that fails takes nothing from what serves."""
     status: Mapping[str, Any] | None = None
     is_status_first: bool = False
     """The status is written before anything else: it records a failed revision, which must not be tried again."""
@@ -89,7 +95,7 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         """Nothing to call the API server for."""
-        return not (self.writes or self.status or self.events)
+        return not (self.writes or self.check or self.status or self.events)
 
 
 def plan_service(snapshot: Snapshot, settings: Settings, now: datetime) -> Plan:
@@ -108,12 +114,15 @@ def plan_service(snapshot: Snapshot, settings: Settings, now: datetime) -> Plan:
     rollout = view.rollout
     assert rollout is not None  # noqa: S101 for the type checker: _decided sets it
     planned = (*writes(desired, rollout, snapshot), *drain_notices(rollout, snapshot, now))
+    check = tuple(each for each in planned if view.is_checking and target_of(each).kind == JOB.name)
+    planned = tuple(each for each in planned if each not in check)
     budget = Budget.WAITS if view.budget_waits else _budget(view, planned)
-    creates = any(isinstance(each, Create) for each in planned)
-    waits = (rollout.requeue_after, _AFTER_CREATION if creates else None)
+    creates = any(isinstance(each, Create) for each in (*planned, *(() if snapshot.refused_check else check)))
+    again = _CHECK_AGAIN if snapshot.refused_check else None
+    waits = (rollout.requeue_after, _AFTER_CREATION if creates else None, again)
     soonest = min((each for each in waits if each is not None), default=None)
     is_held = rollout.phase is Phase.HELD
-    plan = Plan(planned, is_status_first=is_held, events=rollout.events, requeue_after=soonest, budget=budget)
+    plan = Plan(planned, check, is_status_first=is_held, events=rollout.events, requeue_after=soonest, budget=budget)
     return _with_status(replace(plan, questions=questions(view)), replace(view, has_writes=bool(planned)))
 
 

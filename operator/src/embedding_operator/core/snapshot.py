@@ -10,6 +10,7 @@ from typing import Any
 from embedding_operator.core.model_cache.shared import SharedCache
 from embedding_operator.core.objects import Raw, kind_ref, revision_of
 from embedding_operator.core.pods import Pod, PodEvent
+from embedding_operator.core.records import Finding
 from embedding_operator.kinds import DEPLOYMENT, JOB, SERVICE, Kind
 from embedding_runtime.contract import DownloadProgress, SelectedBackend
 
@@ -66,6 +67,8 @@ class Snapshot:
     """The ModelCaches of the namespace."""
     runs_jobs: bool = True
     """Without a cluster nothing runs Jobs: initializers then find out for themselves."""
+    refused_check: Finding | None = None
+    """Why the API server has just refused `Plan.check`."""
     progress: Mapping[str, DownloadProgress] = field(default_factory=dict)
     """By pod UID; what the pods answered that `questions` asks."""
     backends: Mapping[str, SelectedBackend] = field(default_factory=dict)

@@ -64,7 +64,7 @@ def of_storage_container(storage_read: StorageRead, now: datetime) -> dict[str, 
 def next_deadline(view: View) -> timedelta | None:
     """How long until the status may change without an event; None: never."""
     times = [pod.ready_since + SETTLE for pod in view.current if pod.ready_since]
-    if view.resolving is not None:
+    if view.resolving is not None or view.is_checking:
         times += [
             datetime.fromisoformat(job["metadata"]["creationTimestamp"]) + STUCK_AFTER for job in view.snapshot.jobs
         ]

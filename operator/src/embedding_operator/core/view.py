@@ -49,6 +49,8 @@ class View:
     """A change that the user did not make waits for the rollout budget."""
     resolving: Finding | None = None
     """How far the Job is that finds the version of the model, while that is not known."""
+    is_checking: bool = False
+    """A Job is wanted that looks for a newer version of the model than the one that the pods have."""
     failed_check: Finding | None = None
     """Why it is not known whether there is a newer version of the model."""
     fault: Fault | None = None

@@ -24,6 +24,7 @@ __all__ = [
     "create_over",
     "drain_notices",
     "ref_of",
+    "target_of",
     "way_back",
     "writes",
 ]
@@ -113,6 +114,11 @@ def way_back(serving: str | None, replicas: int, snapshot: Snapshot) -> tuple[Wr
     return Scale(ref_of(live), live["metadata"]["resourceVersion"], replicas), Delete(ref_of(candidate))
 
 
+def target_of(write: Write) -> ObjectRef:
+    """The object that is written."""
+    return ref_of(write.object) if isinstance(write, Create | Replace) else write.ref
+
+
 def ref_of(raw: Raw) -> ObjectRef:
     """A reference to that very object."""
     meta = raw["metadata"]
@@ -123,7 +129,9 @@ def _wanted(desired: Sequence[Desired], snapshot: Snapshot) -> Iterator[Write]:
     children, others = _by_key(snapshot.children), _by_key(snapshot.others)
     for each in desired:
         live = children.get(_key(each))
-        if live is None:
+        if live is None and kind_ref(each) is JOB:
+            yield Create(each)  # if its name is taken, that must not stop the rest: the API server says so
+        elif live is None:
             yield create_over(each, others.get(_key(each)), snapshot.service)
         elif kind_ref(each) is JOB:
             continue  # its name has what it does; what else it was created with, such as the time, stays

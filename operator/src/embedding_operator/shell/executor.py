@@ -3,14 +3,14 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embedding_operator.core.diff import first_difference
 from embedding_operator.core.objects import ObjectRef, Raw, is_controlled_by, kind_ref
 from embedding_operator.core.plan import Annotate, Create, Delete, Plan, Replace, Scale, Write
 from embedding_operator.core.writes import create_over, ref_of
-from embedding_operator.errors import AlreadyExists, Conflict, Denied, FieldOverridden, NotFound
+from embedding_operator.errors import AlreadyExists, Conflict, Denied, Fault, FieldOverridden, LeaseLost, NotFound
 from embedding_operator.kinds import SERVICE, Kind
 from embedding_operator.shell.client import Client, Json
 from embedding_operator.shell.events import EventRecorder
@@ -54,6 +54,17 @@ class Executor:
             await self.write_status(service, plan.status)
         for event in plan.events:
             await self._recorder.record(service, event)
+
+    async def attempt(self, service: Raw, writes: Sequence[Write]) -> Fault | None:
+        """Carry out writes that nothing depends on. Returns what stopped them. Raises Conflict, LeaseLost."""
+        try:
+            for write in writes:
+                await self._carry_out(write, service)
+        except (Conflict, LeaseLost):
+            raise
+        except Fault as fault:
+            return fault
+        return None
 
     async def write_status(self, raw: Raw, status: Any) -> None:
         """Put the whole new status on the very version that was read. Raises Conflict if that has changed."""
