@@ -10,7 +10,7 @@ from embedding_operator.core.model_cache.snapshot import CacheSnapshot
 from embedding_operator.core.plan import Create, Delete, Plan, Replace
 from embedding_operator.core.pods import job_pod_of
 from embedding_operator.core.storage import read
-from embedding_runtime.contract import RETRY_IS_USELESS, DownloadedModel
+from embedding_runtime.contract import RETRY_IS_USELESS, DownloadedModel, short_path
 from support.builders import NOW, SETTINGS, Raw, ended, running, waiting
 
 __all__ = ["CacheWorld", "a_cache"]
@@ -37,6 +37,8 @@ class CacheWorld:
         self.claim: Raw | None = None
         self.jobs: dict[str, Raw] = {}
         self.pods: dict[str, list[Raw]] = {}
+        self.others: list[tuple[Raw, Raw]] = []
+        """Jobs of others, each with its pod."""
         self.now = NOW
         self.started: list[str] = []
         """URIs of all downloads that were ever started."""
@@ -46,7 +48,9 @@ class CacheWorld:
         jobs = tuple(self.jobs.values())
         pods = (job_pod_of(raw, jobs) for name in self.jobs for raw in self.pods[name])
         found = tuple(pod for pod in pods if pod is not None)
-        return CacheSnapshot(self.cache, self.claim, jobs, found, **self.known)
+        others = tuple(job for job, _ in self.others)
+        others_pods = tuple(pod for _, raw in self.others if (pod := job_pod_of(raw, others)) is not None)
+        return CacheSnapshot(self.cache, self.claim, jobs, found, others=others, others_pods=others_pods, **self.known)
 
     def plan(self) -> Plan:
         """The plan, not carried out."""
@@ -108,9 +112,23 @@ class CacheWorld:
     def succeed(self, uri: str, *, path: str | None = None, size: int = 100, **report: Any) -> None:
         """Its Job ends, with that report."""
         path = path or uri.rpartition("/")[2]
+        report["evicted"] = tuple(map(short_path, report.get("evicted", ())))
         message = str(DownloadedModel(weights_bytes=size, path=path, **report))
         self._add_pod(uri, ended(0, message), "Succeeded")
         self._end(uri, "Complete")
+
+    def report_of_another(self, uri: str, *, path: str, evicted: Sequence[str] = ()) -> None:
+        """A service's Job downloads into the same volume, and its pod has just ended."""
+        name = f"service-model-{len(self.others)}"
+        message = str(DownloadedModel(weights_bytes=1, path=path, evicted=tuple(map(short_path, evicted))))
+        end = ended(0, message)
+        end["state"]["terminated"]["finishedAt"] = self.now.isoformat()
+        owner = {"kind": "Job", "name": name, "uid": name, "controller": True}
+        metadata = {"name": name, "uid": name, "ownerReferences": [owner], "creationTimestamp": self.now.isoformat()}
+        status = {"phase": "Succeeded", "containerStatuses": [{"name": "storage-initializer", **end}]}
+        pod = {"spec": {"containers": [{"args": ["cache", uri, "/cache"]}]}}
+        job = {"metadata": {"name": name, "uid": name}, "spec": {"template": pod}}
+        self.others.append((job, {"metadata": metadata, "status": status}))
 
     def fail(self, uri: str, message: str, *, is_final: bool = True) -> None:
         """Its Job ends: for good, or after all its attempts."""

@@ -8,7 +8,7 @@ from embedding_operator.constants import API_VERSION, CACHE_LABEL
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import ClusterFault, Denied, NameTaken
-from embedding_runtime.contract import DownloadedModel
+from embedding_runtime.contract import DownloadedModel, short_path
 from support.builders import ended
 from support.controlled import Controlled, controlled
 from support.fake_api import ApiError
@@ -200,6 +200,41 @@ async def test_a_service_mounts_the_model_of_the_cache_which_is_then_kept_for_it
         await it.reconcile_cache()
         args = [each["spec"]["template"]["spec"]["containers"][0]["args"] for each in it.api.list("jobs")]
         assert ["hf://a/c", "--keep=a-b-1"] in [[each[1], each[3]] for each in args]
+
+
+async def a_ready_cache(it: Controlled) -> None:
+    create_cache(it)
+    await it.reconcile_cache()
+    end_job(it, str(DownloadedModel(weights_bytes=5, path="a-b-1")))
+    await it.reconcile_cache()
+    assert condition_of(it)[0] == "True"
+
+
+EVICTION = str(DownloadedModel(weights_bytes=5, path="c-d-1", evicted=(short_path("a-b-1"),)))
+
+
+async def test_what_the_job_of_a_service_reports_as_evicted_is_not_ready() -> None:
+    async with controlled() as it:
+        await a_ready_cache(it)
+        it.create_service("s", model={"storageUri": "hf://c/d", "cache": {"persistentVolumeClaim": "c"}})
+        await it.reconcile("s")
+        end_job(it, EVICTION, of="s")
+        await it.reconcile_cache()
+        assert status_of(it)["models"][0]["state"] == "Evicted"
+
+
+async def test_what_a_job_of_somebody_else_reports_is_not_believed() -> None:
+    async with controlled() as it:
+        await a_ready_cache(it)
+        it.create_service("s", model={"storageUri": "hf://c/d", "cache": {"persistentVolumeClaim": "c"}})
+        await it.reconcile("s")
+        (job,) = (each for each in it.api.list("jobs") if each["metadata"]["name"].startswith("s-"))
+        it.api.delete("jobs", job["metadata"]["name"])
+        metadata = {"name": "s-mine", "namespace": "default", "labels": job["metadata"]["labels"]}
+        it.api.create({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": job["spec"]})
+        end_job(it, EVICTION, of="s")
+        await it.reconcile_cache()
+        assert status_of(it)["models"][0]["state"] == "Ready"
 
 
 async def test_a_claim_of_the_user_is_never_written() -> None:

@@ -216,6 +216,71 @@ def test_what_became_ready_after_a_download_was_not_evicted_by_it() -> None:
     assert world.states == ["Ready", "Ready"]
 
 
+def test_a_model_that_the_job_of_a_service_evicts_is_evicted() -> None:
+    world = a_world(A, B)
+    world.succeed(A, path="a-1")
+    world.succeed(B, path="b-1")
+    world.settle()
+    world.pass_time(minutes=20)
+    world.report_of_another("s3://bucket/c", path="c-1", evicted=["a-1"])
+    world.settle()
+    assert world.states == ["Evicted", "Ready"]
+    assert "s3://bucket/c" in world.state(A)["message"]
+    assert world.condition("Stalled")[:2] == ("True", "Evicted")
+    world.others.clear()
+    world.pass_time(days=3)
+    world.settle()
+    assert world.started == [A, B]
+
+
+def test_all_models_that_a_job_evicts_are_evicted_however_many_they_are() -> None:
+    uris = [f"hf://org/model-{number}" for number in range(64)]
+    world = a_world(*uris, parallelism=16)
+    for _ in range(4):
+        for uri in world.active():
+            world.succeed(uri, path=f"{'long' * 25}-{uri.rpartition('/')[2]}")
+        world.settle()
+    assert set(world.states) == {"Ready"}
+    world.pass_time(minutes=20)
+    world.report_of_another("hf://org/large", path="large", evicted=[world.state(each)["path"] for each in uris])
+    world.settle()
+    assert set(world.states) == {"Evicted"}
+
+
+def test_a_model_that_a_service_has_downloaded_again_is_ready_again() -> None:
+    world = a_world()
+    world.succeed(A, path="a-1", revision="c0ffee")
+    world.settle()
+    world.pass_time(minutes=20)
+    world.report_of_another(B, path="b-1", evicted=["a-1"])
+    world.settle()
+    assert world.states == ["Evicted"]
+    world.pass_time(minutes=20)
+    world.report_of_another(A, path="a-1")
+    world.settle()
+    assert world.states == ["Ready"]
+    assert world.started == [A]
+
+
+def test_what_an_earlier_job_of_another_evicted_is_there_when_it_was_downloaded_since() -> None:
+    world = a_world()
+    world.report_of_another(B, path="b-1", evicted=["a-1"])
+    world.pass_time(seconds=1)
+    world.succeed(A, path="a-1")
+    world.settle()
+    assert world.states == ["Ready"]
+
+
+def test_what_the_job_of_a_model_evicts_that_has_left_the_spec_is_evicted() -> None:
+    world = a_world(A, B, parallelism=1)
+    world.succeed(A, path="a-1")
+    world.settle()
+    world.succeed(B, path="b-1", evicted=("a-1",))
+    world.edit(models=[{"storageUri": A}])
+    world.step()
+    assert world.states == ["Evicted"]
+
+
 def test_models_that_pods_mount_are_kept() -> None:
     world = CacheWorld(a_cache(A), mounted=frozenset({"x-1", "y-1"}))
     world.settle()

@@ -8,6 +8,7 @@ from embedding_operator.kinds import (
     CLUSTER_STORAGE_CONTAINER,
     DEPLOYMENT,
     EMBEDDING_SERVICE,
+    MODEL_CACHE,
     POD,
     STORAGE_CONTAINER,
     Kind,
@@ -79,6 +80,19 @@ async def test_a_service_that_is_deleted_is_reconciled_once_more_and_its_timers_
     world.store.delete(EMBEDDING_SERVICE, "n", "s", uid=None, version=None)
     assert await world.keys() == [KEY]
     assert await world.keys(after=200) == []
+
+
+async def test_what_a_job_writes_to_a_cache_concerns_the_model_caches_of_its_namespace() -> None:
+    world = World()
+    for name, namespace in (("c", "n"), ("d", "elsewhere")):
+        world.put(MODEL_CACHE, name, namespace=namespace)
+    await world.keys()
+    mount = {"name": "cache", "mountPath": "/cache"}
+    volume = {"name": "cache", "persistentVolumeClaim": {"claimName": "models"}}
+    metadata = {"name": "p", "namespace": "n", "uid": "p", "resourceVersion": "9"}
+    spec = {"containers": [{"volumeMounts": [mount]}], "volumes": [volume]}
+    world.store.upsert(POD, {"metadata": metadata, "spec": spec})
+    assert await world.keys(after=1) == [ObjectRef(API_VERSION, "ModelCache", "n", "c")]
 
 
 async def test_a_storage_container_is_a_key_of_its_own() -> None:

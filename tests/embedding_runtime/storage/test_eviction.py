@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedding_runtime.contract import MODEL_NOTE, MOST_EVICTED, DownloadedModel, DownloadVerdict
+from embedding_runtime.contract import MODEL_NOTE, MOST_EVICTED, DownloadedModel, DownloadVerdict, short_path
 from embedding_runtime.storage.cache import Cache, Entry
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.eviction import Budget, Room, removable, victims, with_space
@@ -188,7 +188,7 @@ def test_the_report_names_what_was_evicted_the_latest_first(tmp_path: Path) -> N
     os.utime(tmp_path / ".used" / "b", (time.time() - 60, time.time() - 60))
     world.room((2 << 20) + SLACK).make(1 << 20)
     assert world.models == {"a"}
-    assert with_space(FOUND, world.cache, Budget(), world.said.append).evicted == ("c", "b")
+    assert with_space(FOUND, world.cache, Budget(), world.said.append).evicted == (short_path("c"), short_path("b"))
 
 
 def test_what_is_downloaded_again_is_not_reported_as_evicted(tmp_path: Path) -> None:
@@ -220,9 +220,20 @@ def test_a_report_fits_into_a_termination_message_whatever_is_in_the_directory(t
     for number in range(2 * MOST_EVICTED):
         (tmp_path / ".used" / f"{'long' * 29}{number:03}").touch()
     (tmp_path / ".used" / "Not a path").touch()
+    code = {f"owner/{'long' * 30}{number}": "c" * 40 for number in range(16)}
+    for model in (FOUND, FOUND.model_copy(update={"code": code})):
+        found = with_space(model, world.cache, Budget(), world.said.append)
+        assert len(str(found).encode()) < 4096
+        assert DownloadedModel.from_message(str(found)) == found
+        assert found.evicted
+
+
+def test_a_report_names_all_the_models_that_a_model_cache_can_have(tmp_path: Path) -> None:
+    world = World(tmp_path, {})
+    for number in range(64):
+        (tmp_path / ".used" / f"{'long' * 29}{number:03}").touch()
     found = with_space(FOUND, world.cache, Budget(), world.said.append)
-    assert len(str(found).encode()) < 4096
-    assert DownloadedModel.from_message(str(found)) == found
+    assert {short_path(f"{'long' * 29}{number:03}") for number in range(64)} == set(found.evicted)
 
 
 def test_without_the_space_the_model_is_reported_all_the_same(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
-"""Which models of which cache a Deployment mounts: they must not be evicted."""
+"""Which models of which cache a Deployment mounts, and must not be evicted; which cache a Job writes to."""
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from embedding_operator.core.objects import Raw
+from embedding_runtime.contract import CACHE_DIR
 
-__all__ = ["MODELS", "mounted"]
+__all__ = ["MODELS", "mounted", "written"]
 
 MODELS = PurePosixPath("models")
 """Directory of the complete models in a cache."""
@@ -13,10 +14,22 @@ MODELS = PurePosixPath("models")
 
 def mounted(deployment: Raw) -> Iterator[tuple[str, str]]:
     """Claim and path of each model, the path below MODELS."""
-    pod = ((deployment.get("spec") or {}).get("template") or {}).get("spec") or {}
+    for claim, mount in _mounts(deployment):
+        path = PurePosixPath(mount.get("subPath") or "")
+        if path.parent == MODELS:
+            yield claim, path.name
+
+
+def written(job: Raw) -> str | None:
+    """The claim of the cache that a Job downloads into."""
+    return next((claim for claim, mount in _mounts(job) if mount.get("mountPath") == str(CACHE_DIR)), None)
+
+
+def _mounts(owner: Raw) -> Iterator[tuple[str, Raw]]:
+    """What the pods mount of claims: the claim's name, and the mount."""
+    pod = ((owner.get("spec") or {}).get("template") or {}).get("spec") or {}
     sources = {each["name"]: each.get("persistentVolumeClaim") for each in pod.get("volumes") or ()}
     for container in pod.get("containers") or ():
         for mount in container.get("volumeMounts") or ():
-            claim, path = sources.get(mount["name"]), PurePosixPath(mount.get("subPath") or "")
-            if claim and path.parent == MODELS:
-                yield claim["claimName"], path.name
+            if claim := sources.get(mount["name"]):
+                yield claim["claimName"], mount

@@ -18,6 +18,7 @@ class Terminated:
     exit_code: int
     reason: str
     message: str
+    finished_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,10 @@ def _container(statuses: Sequence[Raw] | None, name: str) -> Container:
         waiting=waiting.get("reason"),
         waiting_message=waiting.get("message", ""),
         terminated=Terminated(
-            terminated.get("exitCode", 0), terminated.get("reason", ""), terminated.get("message", "")
+            terminated.get("exitCode", 0),
+            terminated.get("reason", ""),
+            terminated.get("message", ""),
+            datetime.fromisoformat(terminated["finishedAt"]) if terminated.get("finishedAt") else None,
         )
         if terminated
         else None,

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from embedding_operator.constants import CACHE_LABEL, SERVICE_LABEL
 from embedding_operator.core.model_cache.records import recorded
 from embedding_operator.core.model_cache.resolve import claim_name, secrets_needed
 from embedding_operator.core.model_cache.snapshot import CacheSnapshot
-from embedding_operator.core.objects import ObjectRef, Raw, kind_ref
+from embedding_operator.core.objects import ObjectRef, Raw, is_controlled_by, kind_ref
 from embedding_operator.core.pods import job_pod_of
 from embedding_operator.core.snapshot import StorageRead
-from embedding_operator.kinds import JOB, MODEL_CACHE, PERSISTENT_VOLUME_CLAIM
+from embedding_operator.kinds import EMBEDDING_SERVICE, JOB, MODEL_CACHE, PERSISTENT_VOLUME_CLAIM, POD
 from embedding_operator.resources.model_cache import CachedModelState
 from embedding_operator.shell.pod_reports import PodReports
 from embedding_operator.shell.routes import key_of
@@ -48,6 +49,11 @@ class CacheObserver:
         """What the store knows."""
         meta = cache["metadata"]
         namespace, name = meta["namespace"], meta["name"]
+        volume = claim_name(cache)
+        others = tuple(
+            each for each in self._store.writing(JOB, namespace, volume) if self._is_others(each, meta["uid"])
+        )
+        others_pods = (job_pod_of(each, others) for each in self._store.writing(POD, namespace, volume))
         children = self._store.children(meta["uid"])
         jobs = tuple(each for each in children if kind_ref(each) is JOB)
         reports = self._reports.of(key_of(MODEL_CACHE, namespace, name))
@@ -57,10 +63,23 @@ class CacheObserver:
             claim=next((each for each in children if kind_ref(each) is PERSISTENT_VOLUME_CLAIM), None),
             jobs=jobs,
             pods=tuple(pod for pod in pods if pod is not None),
-            mounted=self._store.mounted(namespace, claim_name(cache)),
+            mounted=self._store.mounted(namespace, volume),
+            others=others,
+            others_pods=tuple(pod for pod in others_pods if pod is not None),
             storage_containers=self._storage_containers(namespace),
             progress={pod: each for pod, each in reports.items() if isinstance(each, DownloadProgress)},
         )
+
+    def _is_others(self, job: Raw, uid: str) -> bool:
+        """A service or another cache owns it, by UID: labels prove nothing."""
+        labels, namespace = job["metadata"].get("labels") or {}, job["metadata"]["namespace"]
+        owners = (
+            self._store.get(kind, namespace, labels[label])
+            for kind, label in ((EMBEDDING_SERVICE, SERVICE_LABEL), (MODEL_CACHE, CACHE_LABEL))
+            if label in labels
+        )
+        uids = {each["metadata"]["uid"] for each in owners if each is not None}
+        return uid not in uids and any(is_controlled_by(job, each) for each in uids)
 
     async def complete(self, snapshot: CacheSnapshot) -> tuple[CacheSnapshot, Secrets]:
         """With the Secrets that a plan needs; they are not looked for again once all models are there. Raises

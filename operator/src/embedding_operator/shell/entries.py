@@ -10,9 +10,9 @@ from sys import intern
 from typing import Any
 
 from embedding_operator.constants import CACHE_LABEL, SERVICE_LABEL
-from embedding_operator.core.cache_mounts import mounted
+from embedding_operator.core.cache_mounts import mounted, written
 from embedding_operator.core.objects import condition_of
-from embedding_operator.kinds import DEPLOYMENT, EMBEDDING_SERVICE, POD, Kind, Role
+from embedding_operator.kinds import DEPLOYMENT, EMBEDDING_SERVICE, JOB, POD, Kind, Role
 
 __all__ = ["Entry", "Json", "Key", "Packer", "ServiceEntry", "is_newer", "key_of"]
 
@@ -58,7 +58,7 @@ class Packer:
 class Entry:
     """One object."""
 
-    __slots__ = ("cache", "data", "generation", "info", "mounts", "owner", "service", "uid", "version")
+    __slots__ = ("cache", "data", "generation", "info", "mounts", "owner", "service", "uid", "version", "writes")
 
     def __init__(self, kind: Kind, obj: Json, packer: Packer) -> None:
         meta = obj["metadata"]
@@ -70,6 +70,7 @@ class Entry:
         self.cache: str | None = labels.get(CACHE_LABEL)
         self.owner: str | None = _controller(obj) if kind.role is Role.CHILD else None
         self.mounts: tuple[tuple[str, str], ...] = _mounts(kind, obj)
+        self.writes: str | None = _writes(kind, obj)
         self.info: ServiceEntry | None = _info(obj) if kind is EMBEDDING_SERVICE else None
         self.data = packer.pack(obj)
         meta["resourceVersion"] = self.version
@@ -86,6 +87,13 @@ def _mounts(kind: Kind, obj: Json) -> tuple[tuple[str, str], ...]:
     if kind is POD:  # one of a former template, maybe, which its Deployment does not show any more
         return tuple(mounted({"spec": {"template": obj}}))
     return tuple(mounted(obj)) if kind is DEPLOYMENT else ()
+
+
+def _writes(kind: Kind, obj: Json) -> str | None:
+    """The claim of the cache that a Job, or its pod, downloads into."""
+    if kind is POD:
+        return written({"spec": {"template": obj}})
+    return written(obj) if kind is JOB else None
 
 
 def key_of(obj: Json) -> Key:

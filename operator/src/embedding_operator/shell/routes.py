@@ -37,6 +37,9 @@ class Routes:
             is_urgent = change.is_users or change.kind is not EMBEDDING_SERVICE
             self._queue.add(key, Priority.USER if is_urgent else Priority.CHILD)
             return
+        if change.writes is not None:  # what it evicts may be another cache's
+            for cache in self._store.names(MODEL_CACHE, change.namespace):
+                self._queue.add(key_of(MODEL_CACHE, change.namespace, cache), Priority.CHILD, delay=_COALESCED)
         for kind, name in ((EMBEDDING_SERVICE, change.service), (MODEL_CACHE, change.cache)):
             if name and self._store.has(kind, change.namespace, name):
                 self._queue.add(key_of(kind, change.namespace, name), Priority.CHILD, delay=_COALESCED)

@@ -28,7 +28,8 @@ class ChangeType(StrEnum):
 class Change:
     """Something that plans read has changed. `service`, `cache`: the name of what the object is labelled for.
 
-    `is_users`: an EmbeddingService was created, or its spec changed.
+    `writes`: the claim of the cache that a Job, or its pod, downloads into. `is_users`: an EmbeddingService was
+    created, or its spec changed.
     """
 
     type: ChangeType
@@ -37,6 +38,7 @@ class Change:
     name: str
     service: str | None = None
     cache: str | None = None
+    writes: str | None = None
     is_users: bool = False
 
 
@@ -82,6 +84,11 @@ class Store:
             if name == claim
         )
 
+    def writing(self, kind: Kind, namespace: str, claim: str) -> list[Json]:
+        """The Jobs, or pods of Jobs, that download into a cache."""
+        found = self._objects[kind.plural].items()
+        return self._parsed((kind, key) for key, entry in found if key[0] == namespace and entry.writes == claim)
+
     def all(self, kind: Kind, namespace: str | None = None) -> list[Json]:
         """All objects of a kind, or those in a namespace, parsed: for kinds of which there are few."""
         return self._parsed((kind, key) for key in self._objects[kind.plural] if namespace in (None, key[0]))
@@ -97,6 +104,10 @@ class Store:
     def has(self, kind: Kind, namespace: str | None, name: str) -> bool:
         """It is known."""
         return (namespace, name) in self._objects[kind.plural]
+
+    def names(self, kind: Kind, namespace: str | None) -> tuple[str, ...]:
+        """Of the objects of a kind in a namespace."""
+        return tuple(name for where, name in self._objects[kind.plural] if where == namespace)
 
     def count(self, kind: Kind) -> int:
         """How many there are."""
@@ -125,7 +136,7 @@ class Store:
             return True
         is_users = kind is EMBEDDING_SERVICE and (old is None or old.generation != entry.generation)
         type_ = ChangeType.MODIFIED if old else ChangeType.ADDED
-        self._tell(Change(type_, kind, *key, service=entry.service, cache=entry.cache, is_users=is_users))
+        self._tell(Change(type_, kind, *key, entry.service, entry.cache, entry.writes, is_users=is_users))
         if old is not None and old.service not in (None, entry.service):
             self._tell(Change(type_, kind, *key, service=old.service))
         return True

@@ -18,6 +18,7 @@ from embedding_runtime.contract.initializer import (
     PROGRESS_PORT,
     PROGRESS_PORT_VARIABLE,
     PVC_ROOT,
+    REPORT_BYTES,
     RETRY_IS_USELESS,
     TERMINATION_LOG,
     TOKEN_PATH_VARIABLE,
@@ -25,6 +26,7 @@ from embedding_runtime.contract.initializer import (
     DownloadProgress,
     DownloadVerdict,
     FailedDownload,
+    short_path,
 )
 from embedding_runtime.contract.memory import FRONTEND_BYTES, WORKER_BYTES, least_memory
 from embedding_runtime.contract.reporting import report
@@ -73,6 +75,7 @@ __all__ = [
     "PROGRESS_PORT",
     "PROGRESS_PORT_VARIABLE",
     "PVC_ROOT",
+    "REPORT_BYTES",
     "RETRY_IS_USELESS",
     "SCHEMES",
     "TASKS",
@@ -106,4 +109,5 @@ __all__ = [
     "least_memory",
     "parse_uri",
     "report",
+    "short_path",
 ]

@@ -10,6 +10,7 @@ from the pod's status. While it downloads, it answers `GET PROGRESS_PATH` on the
 with a `DownloadProgress`.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,6 +30,7 @@ __all__ = [
     "PROGRESS_PORT",
     "PROGRESS_PORT_VARIABLE",
     "PVC_ROOT",
+    "REPORT_BYTES",
     "RETRY_IS_USELESS",
     "TERMINATION_LOG",
     "TOKEN_PATH_VARIABLE",
@@ -36,6 +38,7 @@ __all__ = [
     "DownloadVerdict",
     "DownloadedModel",
     "FailedDownload",
+    "short_path",
 ]
 
 MODEL_DIR = PurePosixPath("/mnt/models")
@@ -79,8 +82,18 @@ CACHE_PATH = r"^[a-z0-9]([a-z0-9._-]{0,118}[a-z0-9])?$"
 
 _Path = Annotated[str, Field(pattern=CACHE_PATH)]
 
-MOST_EVICTED = 16
-"""The most paths in `DownloadedModel.evicted`: a termination message has 4096 bytes."""
+MOST_EVICTED = 256
+"""The most models in `DownloadedModel.evicted`: a ModelCache has at most 64."""
+
+REPORT_BYTES = 4096
+"""The most bytes of a report: the kubelet cuts a longer termination message."""
+
+_ShortPath = Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
+
+
+def short_path(path: str) -> str:
+    """What stands for a path of a cache in a report, which has room for hundreds of these."""
+    return hashlib.sha256(path.encode()).hexdigest()[:8]
 
 
 class DownloadedModel(BaseModel):
@@ -103,9 +116,9 @@ class DownloadedModel(BaseModel):
     """Of `cache`: what the cache takes on its volume."""
     free_bytes: _Bytes | None = None
     """Of `cache`: what further models may take without an eviction, by the volume and by `--capacity`."""
-    evicted: Annotated[tuple[_Path, ...], Field(max_length=MOST_EVICTED)] = ()
-    """Of `cache`: paths that are not in the cache because they were evicted, by this command or an earlier one; the
-    latest first."""
+    evicted: Annotated[tuple[_ShortPath, ...], Field(max_length=MOST_EVICTED)] = ()
+    """Of `cache`: the `short_path` of models that are not in the cache because they were evicted, by this command or an
+    earlier one; the latest first."""
 
     def __str__(self) -> str:
         return self.model_dump_json(exclude_defaults=True)

@@ -1,12 +1,11 @@
 """Makes room in a cache: removes the least recently used models, or none if that would not free enough."""
 
-import re
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embedding_runtime.contract import CACHE_PATH, MOST_EVICTED, DownloadedModel, DownloadVerdict
+from embedding_runtime.contract import MOST_EVICTED, REPORT_BYTES, DownloadedModel, DownloadVerdict, short_path
 from embedding_runtime.storage.cache import Cache, Entry
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.inventory import entries, reserve, space
@@ -110,5 +109,8 @@ def with_space(found: DownloadedModel, cache: Cache, budget: Budget, say: Callab
     free = volume.free - _SPARE
     if budget.capacity is not None:
         free = min(free, budget.capacity - volume.used)
-    evicted = tuple(each for each in gone if re.fullmatch(CACHE_PATH, each))[:MOST_EVICTED]
-    return found.model_copy(update={"used_bytes": volume.used, "free_bytes": max(0, free), "evicted": evicted})
+    found = found.model_copy(update={"used_bytes": volume.used, "free_bytes": max(0, free)})
+    evicted = tuple(map(short_path, gone[:MOST_EVICTED]))
+    while evicted and len(str(found.model_copy(update={"evicted": evicted}))) >= REPORT_BYTES:
+        evicted = evicted[:-1]
+    return found.model_copy(update={"evicted": evicted})

@@ -1,13 +1,15 @@
 """What has become of each model of a cache, and which Jobs are created and deleted for it.
 
-The status is the only record: Jobs go minutes after they have ended. A model that is Ready stays so; one that was
-evicted, or failed for good, is left alone until the spec changes or, if it failed, a day has passed: so models that do
-not fit together cannot displace each other for ever.
+The status is the only record: Jobs go minutes after they have ended. A model that is Ready stays so until a Job of
+this cache, of a service or of another cache reports that it was evicted from the volume. One that was evicted, or
+failed for good, is left alone until the spec changes or, if it failed, a day has passed: so models that do not fit
+together cannot displace each other for ever.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Self
 
 from embedding_operator.core.model_cache import states
 from embedding_operator.core.model_cache.build import job_name
@@ -16,7 +18,7 @@ from embedding_operator.core.model_cache.resolve import ResolvedCache, ResolvedM
 from embedding_operator.core.model_cache.runs import Run, run_of
 from embedding_operator.core.model_cache.snapshot import CacheSnapshot
 from embedding_operator.resources.model_cache import CacheCapacityStatus, CachedModelState, CachedModelStatus
-from embedding_runtime.contract import DownloadedModel
+from embedding_runtime.contract import DownloadedModel, short_path
 
 __all__ = ["Models", "decide"]
 
@@ -37,11 +39,17 @@ class Models:
 
 @dataclass(frozen=True)
 class _News:
-    """What a download reported that no status has yet."""
+    """What a download into the volume reported."""
 
     ended_at: datetime
     uri: str
     report: DownloadedModel
+
+    @classmethod
+    def of(cls, run: Run) -> Self | None:
+        """What a Job reported that downloads nothing of the spec; None: nothing yet."""
+        at, report = run.reported_at, run.report
+        return cls(at, run.uri, report) if at is not None and report is not None else None
 
 
 @dataclass(frozen=True)
@@ -66,15 +74,17 @@ def decide(resolved: ResolvedCache, snapshot: CacheSnapshot, now: datetime) -> M
     at_work = sum(1 for name in used if runs[name].ended_at is None)
     wanted = [model for model, each in zip(resolved.models, found, strict=True) if each.is_wanted]
     to_start = wanted[: max(0, resolved.cache.spec.parallelism - at_work)]
-    news = sorted((each.news for each in found if each.news is not None), key=lambda each: each.ended_at)
-    latest = next((each.report for each in reversed(news) if each.report.used_bytes is not None), None)
     unused = [run for name, run in runs.items() if name not in used]
+    others = [run_of(job, snapshot.others_pods, {}) for job in snapshot.others]
+    reports = [*(each.news for each in found), *(_News.of(run) for run in (*unused, *others))]
+    news = sorted((each for each in reports if each is not None), key=lambda each: each.ended_at)
+    latest = next((each.report for each in reversed(news) if each.report.used_bytes is not None), None)
     stale = [each.run for each in found if each.run is not None and each.is_stale]
     return Models(
         states=tuple(
             states.pending(model.uri, "Its Job is being created.")
             if model in to_start
-            else _unless_evicted(each.state, news)
+            else _as_reported(each.state, news)
             for model, each in zip(resolved.models, found, strict=True)
         ),
         to_start=tuple(to_start),
@@ -141,15 +151,18 @@ class _Decider:
         if report is None or report.path is None:
             message = f"Job {run.name} has ended, and its report was not seen: it is created again within minutes."
             return _Found(states.pending(uri, message), run)
-        return _Found(states.ready(uri, report, run, ended_at), run, _News(ended_at, uri, report))
+        return _Found(states.ready(uri, report, run.name, ended_at), run, _News(ended_at, uri, report))
 
 
-def _unless_evicted(state: CachedModelStatus, news: Iterable[_News]) -> CachedModelStatus:
-    """A report names what was evicted before its download ended; what became ready later is not meant."""
-    if state.state is not CachedModelState.READY or state.since is None:
-        return state
-    ready_since = datetime.fromisoformat(state.since)
+def _as_reported(state: CachedModelStatus, news: Iterable[_News]) -> CachedModelStatus:
+    """A report names what was evicted before its download ended; what became ready later is not meant. `news`, oldest
+    first, may have that somebody else has downloaded it again.
+    """
     for each in news:
-        if state.path in each.report.evicted and ready_since <= each.ended_at:
-            return states.evicted(state.storage_uri, each.uri, each.ended_at)
+        if state.path is None or state.since is None or datetime.fromisoformat(state.since) > each.ended_at:
+            continue
+        if state.state is CachedModelState.READY and short_path(state.path) in each.report.evicted:
+            state = states.evicted(state, each.uri, each.ended_at)
+        elif state.state is CachedModelState.EVICTED and state.path == each.report.path:
+            state = states.ready(state.storage_uri, each.report, state.job, each.ended_at)
     return state

@@ -49,6 +49,12 @@ class Run:
         return next((pod.downloaded for pod in self.pods if pod.downloaded is not None), None)
 
     @property
+    def reported_at(self) -> datetime | None:
+        """When it did so: as soon as its pod has ended."""
+        ends = [pod.initializer.terminated for pod in self.pods if pod.downloaded is not None]
+        return next((end.finished_at for end in ends if end and end.finished_at), self.ended_at)
+
+    @property
     def is_final(self) -> bool:
         """It failed, and another attempt would fail, too."""
         last = self._last_failure

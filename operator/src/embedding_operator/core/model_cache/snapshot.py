@@ -25,6 +25,9 @@ class CacheSnapshot:
     storage_containers: tuple[StorageRead, ...] = ()
     secrets: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     unlabelled_secrets: frozenset[str] = frozenset()
+    others: tuple[Raw, ...] = ()
+    """Jobs of services and of other caches that download into the same volume."""
+    others_pods: tuple[Pod, ...] = ()
     progress: Mapping[str, DownloadProgress] = field(default_factory=dict)
     """By pod UID, as far as pods report it."""
 

@@ -48,8 +48,8 @@ def at_work(uri: str, run: Run) -> CachedModelStatus:
     return state.model_copy(update={"job": run.name, "download": download_status(run.download)})
 
 
-def ready(uri: str, report: DownloadedModel, run: Run, ended_at: datetime) -> CachedModelStatus:
-    """Its Job has succeeded."""
+def ready(uri: str, report: DownloadedModel, job: str | None, ended_at: datetime) -> CachedModelStatus:
+    """A Job has succeeded."""
     return CachedModelStatus(
         storage_uri=uri,
         state=CachedModelState.READY,
@@ -58,7 +58,7 @@ def ready(uri: str, report: DownloadedModel, run: Run, ended_at: datetime) -> Ca
         bytes=report.weights_bytes,
         reason=Reason.DOWNLOADED,
         message=f"Its weights take {quantity(report.weights_bytes)}.",
-        job=run.name,
+        job=job,
         since=_time(ended_at),
     )
 
@@ -82,14 +82,14 @@ def refused(model: ResolvedModel) -> CachedModelStatus:
     return _state(model.uri, CachedModelState.FAILED if fatal else CachedModelState.PENDING, finding)
 
 
-def evicted(uri: str, by: str, since: datetime) -> CachedModelStatus:
-    """The download of the URI `by` needed its room."""
+def evicted(model: CachedModelStatus, by: str, since: datetime) -> CachedModelStatus:
+    """The download of the URI `by`, or one before it, needed its room. Its path stays: it may come back."""
     message = (
         f"Its files were removed to make room for {shortened(by, 200)}: the models do not fit together. Enlarge the "
         "volume or spec.capacity, or remove models from the spec. It is downloaded again when the spec changes."
     )
-    state = _state(uri, CachedModelState.EVICTED, Finding(Reason.EVICTED, message))
-    return state.model_copy(update={"since": _time(since)})
+    state = _state(model.storage_uri, CachedModelState.EVICTED, Finding(Reason.EVICTED, message))
+    return state.model_copy(update={"since": _time(since), "path": model.path, "job": model.job})
 
 
 def capacity(report: DownloadedModel) -> CacheCapacityStatus:
