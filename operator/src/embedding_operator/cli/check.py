@@ -78,7 +78,7 @@ class _Pod:
 
     def download(self, resolved: ResolvedService) -> Path:
         """The directory of the model. Raises CannotRunLocally."""
-        uri, fetcher = resolved.service.spec.model.storage_uri, resolved.fetcher
+        uri, fetcher = resolved.shown_uri, resolved.fetcher
         # The guide's storage container has KServe's image for hf://, which downloads what ours does.
         if not fetcher.is_ours and not isinstance(resolved.uri, HuggingFaceUri | FileUri | PvcUri):
             raise CannotRunLocally(

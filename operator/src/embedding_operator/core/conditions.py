@@ -83,9 +83,8 @@ def _model_available(view: View, progress: Progress) -> Condition:
         return _condition(kind, State.UNKNOWN, Reason.SCALED_TO_ZERO, message)
     if (missing := view.resolving or _model_missing(view)) is not None:
         return _condition(kind, State.FALSE, missing.reason, missing.message)
-    uri = shortened(view.resolved.service.spec.model.storage_uri, MESSAGE_LENGTH // 4)
     check = f" The last check for a newer version failed: {view.failed_check.message}" if view.failed_check else ""
-    return _condition(kind, State.TRUE, Reason.DOWNLOADED, f"{uri} is downloaded.{check}")
+    return _condition(kind, State.TRUE, Reason.DOWNLOADED, f"{view.resolved.shown_uri} is downloaded.{check}")
 
 
 def _model_missing(view: View) -> Finding | None:

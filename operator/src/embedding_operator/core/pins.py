@@ -10,6 +10,7 @@ from typing import Self
 from embedding_operator.constants import MODEL_ANNOTATION
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.snapshot import Snapshot
+from embedding_operator.core.uri_identity import identity
 from embedding_runtime.contract import DownloadedModel
 
 __all__ = ["Pin", "pin_of", "recorded"]
@@ -19,7 +20,7 @@ class Pin(DownloadedModel):
     """What a Job reported about a URI. As text: the annotation."""
 
     uri: str
-    """As in spec.model.storageUri."""
+    """The `identity` of spec.model.storageUri."""
     claim: str | None = None
     """The claim whose `path` has the model."""
 
@@ -27,7 +28,7 @@ class Pin(DownloadedModel):
     def of(cls, found: DownloadedModel, uri: str, claim: str | None) -> Self:
         """What a Job reported. The state of the cache is left out: it is of that moment."""
         reported = found.model_dump(include={"weights_bytes", "revision", "code", "path"}, exclude_defaults=True)
-        return cls(uri=uri, claim=claim, **reported)
+        return cls(uri=identity(uri), claim=claim, **reported)
 
     def without_path(self) -> Self:
         """For pods that do not use the cache."""
@@ -56,7 +57,7 @@ def recorded(snapshot: Snapshot, uri: str, *, follows: bool) -> Iterator[Pin]:
     pins = [pin_of(deployments[each]) for each in dict.fromkeys([*first, *others]) if each in deployments]
     at = 1 if first[0] in deployments else 0
     pins.insert(at if follows else len(pins), failed)
-    return (each for each in pins if each is not None and each.uri == uri)
+    return (each for each in pins if each is not None and each.uri == identity(uri))
 
 
 def _parsed(text: str | None) -> Pin | None:

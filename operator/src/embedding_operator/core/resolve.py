@@ -29,7 +29,7 @@ from embedding_operator.resources.kubernetes import KeyRef
 from embedding_operator.resources.v1alpha1 import EmbeddingService, Rollout
 from embedding_operator.resources.words import in_words, without_unknown
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import SCHEMES, ForeignUri, ModelUri, ServeArgs
+from embedding_runtime.contract import SCHEMES, ForeignUri, ModelUri, ServeArgs, without_secrets
 
 __all__ = ["TOKEN_VARIABLE", "ResolvedService", "cache_claim", "resolve_service", "secrets_needed"]
 
@@ -76,7 +76,7 @@ class ResolvedService:
     @property
     def shown_uri(self) -> str:
         """For messages."""
-        return shortened(self.service.spec.model.storage_uri, _SHOWN)
+        return shortened(without_secrets(self.service.spec.model.storage_uri), _SHOWN)
 
     @property
     def cache_claim(self) -> str | None:
@@ -191,8 +191,8 @@ def _select(
     if isinstance(uri, ForeignUri) and fetcher is not None and fetcher.is_ours:
         why_not = uri.problem or f"it knows {', '.join(SCHEMES)} only"
         message = (
-            f"no storage container fetches {model.storage_uri}, nor does the built-in initializer ({why_not}): create "
-            f"a StorageContainer with an image that fetches {uri.scheme}://"
+            f"no storage container fetches {without_secrets(model.storage_uri)}, nor does the built-in initializer "
+            f"({why_not}): create a StorageContainer with an image that fetches {uri.scheme}://"
         )
         return None, [Problem(Reason.STORAGE_CONTAINER_NOT_FOUND, message)]
     return fetcher, []
@@ -205,15 +205,15 @@ def _check_fetcher_of_parts(
     problems = []
     for number, part in enumerate(service.spec.model.storage_uris):
         field = f"spec.model.storageUris[{number}].uri"
-        uri, _ = check_uri(part.uri, field)
+        uri, shown = check_uri(part.uri, field)[0], without_secrets(part.uri)
         own = fetcher
         if service.spec.model.storage_container_name is None:
             own = storage.match(part.uri, service.metadata.namespace, reads).fetcher or fetcher
         if (own.kind, own.name) != (fetcher.kind, fetcher.name):
-            words = f"{own} is for {part.uri}, and {fetcher} for spec.model.storageUri: use sources of one of them"
+            words = f"{own} is for {shown}, and {fetcher} for spec.model.storageUri: use sources of one of them"
             problems.append(f"{field}: {words}")
         elif isinstance(uri, ForeignUri) and fetcher.is_ours:
-            problems.append(f"{field}: the built-in initializer does not download {part.uri}")
+            problems.append(f"{field}: the built-in initializer does not download {shown}")
     return invalid(problems)
 
 

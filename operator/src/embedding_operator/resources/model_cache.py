@@ -114,7 +114,7 @@ class CachedModelStatus(StatusModel):
     """One model of the cache."""
 
     storage_uri: str
-    """Its URI in the spec."""
+    """Its URI in the spec. A user with a password, and a query, are ***, with a digest of the URI."""
     state: CachedModelState
     """Pending, Downloading, Ready, Failed (the download is tried again at retryAt, or by itself), or Evicted: other
     models needed its room; it is downloaded again when the spec changes."""

@@ -57,6 +57,7 @@ from embedding_runtime.contract.uri import (
     OciUri,
     PvcUri,
     parse_uri,
+    without_secrets,
 )
 
 __all__ = [
@@ -110,4 +111,5 @@ __all__ = [
     "parse_uri",
     "report",
     "short_path",
+    "without_secrets",
 ]

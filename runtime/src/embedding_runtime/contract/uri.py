@@ -29,9 +29,12 @@ __all__ = [
     "OciUri",
     "PvcUri",
     "parse_uri",
+    "without_secrets",
 ]
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>\S+)")
+_USER = re.compile(r"(?<=://)[^/?#]*@")
+_QUERY = re.compile(r"\?[^#]*")
 _REPO_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"  # huggingface_hub.utils.validate_repo_id
 _REPOSITORY = re.compile(rf"(?P<repo>{_REPO_PART}/{_REPO_PART})(?:[:@](?P<revision>[A-Za-z0-9._/-]+))?")
 _CLAIM = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")  # a DNS subdomain, as Kubernetes names claims
@@ -160,16 +163,21 @@ class ForeignUri:
 ModelUri = HuggingFaceUri | ObjectStoreUri | HttpUri | ModelScopeUri | OciUri | PvcUri | FileUri | ForeignUri
 
 
+def without_secrets(text: str) -> str:
+    """The URI as messages show it: user and password, and the query, which may be a signature, are ***."""
+    return _QUERY.sub("?***", _USER.sub("***@", text, count=1), count=1)
+
+
 def parse_uri(text: str) -> ModelUri:
     """Parse a URI. Raises BadUri."""
-    match = _URI.fullmatch(text)
+    match, shown = _URI.fullmatch(text), without_secrets(text)
     if match is None:
-        raise BadUri(f"{text!r} is not a URI of a model: use scheme://..., such as hf://owner/name")
+        raise BadUri(f"{shown!r} is not a URI of a model: use scheme://..., such as hf://owner/name")
     scheme, rest = match["scheme"], match["rest"]
     if scheme not in _PARSERS:
         return ForeignUri(scheme)
     try:
-        return _PARSERS[scheme](text, scheme, rest)
+        return _PARSERS[scheme](shown, scheme, rest)
     except BadUri as error:
         if scheme in _OURS:
             raise
@@ -213,7 +221,7 @@ def _object_store(text: str, scheme: str, rest: str) -> ObjectStoreUri:
 
 def _azure(text: str, host: str, rest: str) -> ObjectStoreUri:
     if "?" in rest:
-        raise BadUri(f"{text.partition('?')[0]!r} has a query: put a SAS token into AZURE_STORAGE_SAS_KEY instead")
+        raise BadUri(f"{text!r} has a query: put a SAS token into AZURE_STORAGE_SAS_KEY instead")
     account = host.removesuffix(_AZURE_HOST)
     container, _, path = unquote(rest).partition("/")
     if not account.isalnum() or not _BUCKET.fullmatch(container) or ".." in path.split("/"):
@@ -222,11 +230,11 @@ def _azure(text: str, host: str, rest: str) -> ObjectStoreUri:
     return ObjectStoreUri("az", container, path.strip("/"), account)
 
 
-def _http(text: str, _scheme: str, rest: str) -> HttpUri | ObjectStoreUri:
+def _http(text: str, scheme: str, rest: str) -> HttpUri | ObjectStoreUri:
     host, _, path = rest.partition("/")
     if host.endswith(_AZURE_HOST):
         return _azure(text, host, path)
-    url, hash_mark, fragment = text.partition("#")
+    url, hash_mark, fragment = f"{scheme}://{rest}".partition("#")
     digest = _SHA256.fullmatch(fragment)
     uri = HttpUri(url, digest[1].lower() if digest else None)
     try:
@@ -234,7 +242,7 @@ def _http(text: str, _scheme: str, rest: str) -> HttpUri | ObjectStoreUri:
     except ValueError:
         is_valid = False
     if not is_valid or uri.name in ("", ".", "..") or (hash_mark and digest is None):
-        shown = text.partition("?")[0].rpartition("@")[2]
+        shown = text.rpartition("@")[2]  # of a password with a slash, too
         raise BadUri(
             f"{shown!r} is not a valid address of a file: use https://host/path/name.tar.gz, and #sha256= with 64 "
             "digits to verify it"

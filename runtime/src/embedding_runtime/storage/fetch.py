@@ -5,7 +5,15 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from embedding_runtime.contract import SCHEMES, BadUri, DownloadVerdict, ForeignUri, ModelUri, parse_uri
+from embedding_runtime.contract import (
+    SCHEMES,
+    BadUri,
+    DownloadVerdict,
+    ForeignUri,
+    ModelUri,
+    parse_uri,
+    without_secrets,
+)
 from embedding_runtime.storage.archive import Limits
 from embedding_runtime.storage.download import Download, check_free_space, errors_of_the_disk
 from embedding_runtime.storage.errors import NoModel
@@ -55,8 +63,8 @@ def supported_uri(text: str) -> ModelUri:
     if isinstance(uri, ForeignUri):
         raise BadUri(
             uri.problem
-            or f"{text!r} is not supported by this initializer, which knows {', '.join(SCHEMES)}: use a storage "
-            f"container that supports {uri.scheme}://"
+            or f"{without_secrets(text)!r} is not supported by this initializer, which knows {', '.join(SCHEMES)}: use "
+            f"a storage container that supports {uri.scheme}://"
         )
     return uri
 

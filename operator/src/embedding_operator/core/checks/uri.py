@@ -4,7 +4,7 @@ from embedding_operator.core.checks.problems import invalid, quoted
 from embedding_operator.core.versions import is_fixed, may_move
 from embedding_operator.errors import Problem
 from embedding_operator.resources.v1alpha1 import ModelSpec
-from embedding_runtime.contract import BadUri, ModelUri, parse_uri
+from embedding_runtime.contract import BadUri, ModelUri, parse_uri, without_secrets
 
 __all__ = ["check_update_policy", "check_uri"]
 
@@ -12,7 +12,7 @@ __all__ = ["check_update_policy", "check_uri"]
 def check_uri(text: str, field: str = "spec.model.storageUri") -> tuple[ModelUri | None, list[Problem]]:
     """What the address names, or why it names nothing. It becomes an argument of a process, so it has to print."""
     if not text.isprintable():
-        words = f"{quoted(text)} has characters that do not print: take them out"
+        words = f"{quoted(without_secrets(text))} has characters that do not print: take them out"
         return None, invalid([f"{field}: {words}"])
     try:
         return parse_uri(text), []

@@ -18,6 +18,7 @@ from embedding_operator.core.objects import Raw
 from embedding_operator.core.quantity import amount
 from embedding_operator.core.resolve import ResolvedService, resolve_service
 from embedding_operator.core.snapshot import Snapshot, StorageRead
+from embedding_operator.core.uri_identity import identity
 from embedding_operator.errors import Problem, Refused
 from embedding_operator.resources.model_cache import CachedModel, ModelCache
 from embedding_operator.resources.words import in_words
@@ -31,7 +32,7 @@ _NOT_DOWNLOADED = ("file://", "pvc://")
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """`source` is None where there are problems."""
+    """`source` is None where there are problems. `uri` is the `identity` of what the spec has."""
 
     uri: str
     source: ResolvedService | None
@@ -84,7 +85,7 @@ def claim_name(raw: Raw) -> str:
 
 
 def _resolved(number: int, model: CachedModel, snapshot: CacheSnapshot, settings: Settings) -> ResolvedModel:
-    field = f"spec.models[{number}]"
+    field, uri = f"spec.models[{number}]", identity(model.storage_uri)
     as_service = Snapshot(
         _as_service(model, snapshot.cache["metadata"]["namespace"]),
         storage_containers=snapshot.storage_containers,
@@ -95,7 +96,7 @@ def _resolved(number: int, model: CachedModel, snapshot: CacheSnapshot, settings
         source = resolve_service(as_service, settings)
     except Refused as refused:
         problems = (Problem(each.reason, each.message.replace("spec.model.", f"{field}.")) for each in refused.problems)
-        return ResolvedModel(model.storage_uri, None, tuple(problems))
+        return ResolvedModel(uri, None, tuple(problems))
     if isinstance(source.uri, FileUri | ForeignUri | PvcUri):
         scheme = model.storage_uri.partition("://")[0]
         known = ", ".join(each for each in SCHEMES if each not in _NOT_DOWNLOADED)
@@ -103,8 +104,8 @@ def _resolved(number: int, model: CachedModel, snapshot: CacheSnapshot, settings
             f"{field}.storageUri: {scheme}:// is not for caches, which the operator's storage image fills: it "
             f"downloads {known}. Name this URI in the service itself"
         )
-        return ResolvedModel(model.storage_uri, None, tuple(invalid([message])))
-    return ResolvedModel(model.storage_uri, source)
+        return ResolvedModel(uri, None, tuple(invalid([message])))
+    return ResolvedModel(uri, source)
 
 
 def _as_service(model: CachedModel, namespace: str | None) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def _as_service(model: CachedModel, namespace: str | None) -> dict[str, Any]:
 def _check_volume(cache: ModelCache) -> list[Problem]:
     """The CRD's CEL rules check the same on an API server."""
     spec = cache.spec
-    uris = [each.storage_uri for each in spec.models]
+    uris = [identity(each.storage_uri) for each in spec.models]
     messages = [
         f"spec.models: {uri} is listed twice: list each URI once" for uri in dict.fromkeys(uris) if uris.count(uri) > 1
     ]

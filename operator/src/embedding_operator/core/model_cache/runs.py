@@ -13,6 +13,7 @@ from embedding_operator.core.objects import Raw, condition_of
 from embedding_operator.core.pods import Pod, PodEvent, Terminated
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
+from embedding_operator.core.uri_identity import identity
 from embedding_operator.core.wording import sentence, without_repetition
 from embedding_runtime.contract import RETRY_IS_USELESS, DownloadedModel, DownloadProgress, FailedDownload
 
@@ -43,9 +44,9 @@ class Run:
 
     @property
     def uri(self) -> str:
-        """What it downloads."""
+        """The `identity` of what it downloads."""
         _, uri, *_ = self.job["spec"]["template"]["spec"]["containers"][0]["args"]
-        return str(uri)
+        return identity(uri)
 
     @property
     def report(self) -> DownloadedModel | None:

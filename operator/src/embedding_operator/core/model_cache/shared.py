@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from embedding_operator.core.model_cache.records import recorded
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.quantity import amount
+from embedding_operator.core.uri_identity import identity
 from embedding_operator.resources.model_cache import CachedModelState, CachedModelStatus
 from embedding_runtime.contract import BadUri, HuggingFaceUri, parse_uri
 
@@ -44,7 +45,7 @@ def shared_cache(raw: Raw) -> SharedCache | None:
         return None
     claim = status.get("claim") or spec.get("persistentVolumeClaim") or meta["name"]
     models = (each for each in recorded(status).values() if each.state is CachedModelState.READY)
-    names = {each["storageUri"]: each.get("storageContainerName") for each in spec.get("models") or ()}
+    names = {identity(each["storageUri"]): each.get("storageContainerName") for each in spec.get("models") or ()}
     given = {uri: name for uri, name in names.items() if name}
     return SharedCache(meta["name"], claim, tuple(models), given, _bytes(spec.get("capacity")))
 
@@ -54,11 +55,12 @@ def held_by(uri: str, caches: Iterable[SharedCache], storage_container: str | No
 
     `storage_container`: the name that the service gives. Another one may download from another place.
     """
+    wanted, at_commit = identity(uri), _hub(uri)
     for cache in sorted(caches, key=lambda each: each.name):
         for model in cache.models:
             if cache.storage_containers.get(model.storage_uri) != storage_container:
                 continue
-            if model.storage_uri == uri or (model.revision and _at(model.storage_uri, model.revision) == _hub(uri)):
+            if model.storage_uri == wanted or (model.revision and _at(model.storage_uri, model.revision) == at_commit):
                 return SharedModel(cache, model.revision)
     return None
 
