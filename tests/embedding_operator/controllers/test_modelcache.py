@@ -10,7 +10,7 @@ from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import ClusterFault, Denied, NameTaken
 from embedding_runtime.contract import DownloadedModel, short_path
-from support.builders import ended
+from support.builders import COMMIT, ended
 from support.controlled import Controlled, controlled
 from support.fake_api import ApiError
 
@@ -201,7 +201,7 @@ async def test_a_service_mounts_the_model_of_the_cache_which_is_then_kept_for_it
     async with controlled() as it:
         create_cache(it)
         await it.reconcile_cache()
-        report = DownloadedModel(weights_bytes=5, path="a-b-1", revision="c0ffee")
+        report = DownloadedModel(weights_bytes=5, path="a-b-1", revision=COMMIT)
         end_job(it, str(report))
         await it.reconcile_cache()
         it.create_service("s", model={"storageUri": URI})

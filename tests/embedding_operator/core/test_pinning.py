@@ -1,5 +1,6 @@
 """A branch or tag is resolved once: a Job finds the commit, and all pods of a revision get that one."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -424,3 +425,56 @@ def test_a_new_service_at_a_branch_costs_a_job_a_service_and_a_status_first() ->
         (Create, "Job"),
     ]
     assert cluster.reconcile().is_empty
+
+
+def record(cluster: PureCluster, **changes: Any) -> None:
+    """Somebody edits the annotation of the Deployment."""
+    (deployment,) = cluster.deployments
+    annotations = deployment["metadata"]["annotations"]
+    annotations[MODEL_ANNOTATION] = json.dumps({**json.loads(annotations[MODEL_ANNOTATION]), **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"revision": NEWER}, f"its pods do not download {NEWER} of {URI}"),
+        ({"revision": "main"}, "main is neither a commit nor a digest"),
+        ({"revision": "--help"}, "--help is neither a commit nor a digest"),
+        ({"revision": None}, None),
+        ({"path": "a-b-1", "claim": "models"}, "its pods do not mount a-b-1 of PersistentVolumeClaim models"),
+        ({"path": "../a"}, "it is no record of a model"),
+        ({"weights_bytes": "many"}, "it is no record of a model"),
+    ],
+)
+def test_an_edited_record_is_not_believed_and_the_branch_is_resolved_again(changes: Raw, words: str | None) -> None:
+    cluster = a_running_cluster()
+    record(cluster, **changes)
+    messages = [event.message for event in cluster.reconcile().events if event.reason == "ModelRecordIgnored"]
+    assert words is None or messages == [
+        f"Annotation {MODEL_ANNOTATION} of Deployment {cluster.deployments[0]['metadata']['name']}: {words}."
+    ]
+    assert len(cluster.jobs) == 1
+    assert downloaded_by(cluster) == [f"{URI}:{COMMIT}"]
+    cluster.settle()
+    resolve(cluster)
+    cluster.settle()
+    assert json.loads(cluster.deployments[0]["metadata"]["annotations"][MODEL_ANNOTATION])["revision"] == COMMIT
+    assert downloaded_by(cluster) == [f"{URI}:{COMMIT}"]
+    assert cluster.condition("Ready") == ("True", "Ready")
+
+
+def test_an_edited_record_of_a_path_in_the_cache_is_not_mounted() -> None:
+    cluster = a_new_cluster(model={**BRANCH, "cache": {"persistentVolumeClaim": "models"}})
+    cluster.run_job(ended(0, json.dumps({"weights_bytes": 1, "revision": COMMIT, "path": "a-b-1"})))
+    cluster.settle()
+    record(cluster, path="somebody-elses-1")
+    cluster.settle()
+    assert len(cluster.jobs) == 1
+    assert "somebody-elses-1" not in str([each["spec"] for each in cluster.deployments])
+
+
+def test_what_a_job_reports_as_a_version_is_used_only_if_it_can_be_one() -> None:
+    cluster = a_new_cluster()
+    resolve(cluster, "--help")
+    assert cluster.deployments == []
+    assert cluster.condition("ModelAvailable")[0] == "False"

@@ -11,7 +11,7 @@ from embedding_operator.core.build.pods import hub_variables, own_token
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.model_cache.shared import SharedModel, held_by
 from embedding_operator.core.objects import Raw, condition_of
-from embedding_operator.core.pins import Pin, pin_of, recorded
+from embedding_operator.core.pins import Pin, has_record, recorded
 from embedding_operator.core.pods import Pod
 from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.snapshot import Snapshot
@@ -110,7 +110,7 @@ def find_shared(resolved: ResolvedService, revision: str, snapshot: Snapshot) ->
 
 def _is_usable(pin: Pin, resolved: ResolvedService) -> bool:
     """It says all that the pods need."""
-    if pin.revision is None and _needs_version(resolved):
+    if not pin.is_version or (pin.revision is None and _needs_version(resolved)):
         return False
     return resolved.cache_claim is None or (pin.claim == resolved.cache_claim and pin.path is not None)
 
@@ -136,7 +136,7 @@ def _is_of_earlier_release(revision: str, snapshot: Snapshot) -> bool:
     """Each of its pods decides: an upgrade of the operator changes nothing about a service that runs, or has failed."""
     live = snapshot.deployments.get(revision)
     failed = (snapshot.status.get("revision") or {}).get("failed") or {}
-    return (live is not None and pin_of(live) is None) or (failed.get("revision") == revision and "model" not in failed)
+    return (live is not None and not has_record(live)) or (failed.get("revision") == revision and "model" not in failed)
 
 
 def _job(

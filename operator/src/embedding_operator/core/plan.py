@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from embedding_operator.constants import MODEL_ANNOTATION
 from embedding_operator.core import status
 from embedding_operator.core.build import Desired
 from embedding_operator.core.decision import decide_service, is_users_change
 from embedding_operator.core.objects import condition_of
+from embedding_operator.core.pins import problem_of
 from embedding_operator.core.questions import Question, questions
 from embedding_operator.core.reasons import PROGRESS
 from embedding_operator.core.records import EventRecord
@@ -122,8 +124,19 @@ def plan_service(snapshot: Snapshot, settings: Settings, now: datetime) -> Plan:
     waits = (rollout.requeue_after, _AFTER_CREATION if creates else None, again)
     soonest = min((each for each in waits if each is not None), default=None)
     is_held = rollout.phase is Phase.HELD
-    plan = Plan(planned, check, is_status_first=is_held, events=rollout.events, requeue_after=soonest, budget=budget)
+    events = (*rollout.events, *(_ignored_records(snapshot) if creates else ()))
+    plan = Plan(planned, check, is_status_first=is_held, events=events, requeue_after=soonest, budget=budget)
     return _with_status(replace(plan, questions=questions(view)), replace(view, has_writes=bool(planned)))
+
+
+def _ignored_records(snapshot: Snapshot) -> tuple[EventRecord, ...]:
+    """The versions of models that are not believed, so that they are looked for again."""
+    found = ((each["metadata"]["name"], problem_of(each)) for each in snapshot.deployments.values())
+    return tuple(
+        EventRecord("Warning", "ModelRecordIgnored", f"Annotation {MODEL_ANNOTATION} of Deployment {name}: {problem}.")
+        for name, problem in found
+        if problem is not None
+    )
 
 
 def plan_failed(snapshot: Snapshot, fault: Fault, settings: Settings, now: datetime) -> Plan:
