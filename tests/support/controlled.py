@@ -84,6 +84,7 @@ class Controlled:
                 SecretReader(self.client, asyncio.get_running_loop()),
                 self.reports,
                 observer.storage_containers,
+                observer.events,
             ),
             executor,
             recorder,

@@ -1,5 +1,6 @@
 """One ModelCache against an API server: its claim, its Jobs, its status, and what goes with it."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -145,6 +146,21 @@ async def test_a_refused_job_is_reported_in_the_words_of_the_api_server() -> Non
             await it.reconcile_cache()
         assert condition_of(it, "Stalled")[0] == "True"
         assert status_of(it)["models"][0]["state"] == "Pending"
+
+
+async def test_a_job_whose_pods_a_quota_refuses_is_reported_in_the_words_of_its_event() -> None:
+    async with controlled() as it:
+        create_cache(it)
+        await it.reconcile_cache()
+        (job,) = it.api.list("jobs")
+        it.now = datetime.fromisoformat(job["metadata"]["creationTimestamp"]) + timedelta(seconds=40)
+        involved = {"kind": "Job", "namespace": "default", "name": job["metadata"]["name"]}
+        event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "default"}}
+        event |= {"type": "Warning", "reason": "FailedCreate", "message": 'pods "x" is forbidden: exceeded quota: q, a'}
+        it.api.create({**event, "involvedObject": {**involved, "uid": job["metadata"]["uid"]}})
+        await it.reconcile_cache()
+        assert condition_of(it)[:2] == ("False", "PodsRefused")
+        assert "exceeded quota: q, a. Raise ResourceQuota q" in condition_of(it)[2]
 
 
 async def test_a_cache_of_another_operator_is_left_alone() -> None:

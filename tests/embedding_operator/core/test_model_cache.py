@@ -1,10 +1,12 @@
 """What becomes of the models of a cache: one Job each, and what the status says."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from embedding_operator.core.plan import Create, Replace
+from embedding_operator.core.pods import PodEvent
 from embedding_runtime.contract import DownloadProgress
 from support.builders import SETTINGS, a_storage_container
 from support.caches import CacheWorld, a_cache
@@ -104,6 +106,36 @@ def test_a_pod_that_cannot_start_is_reported_in_the_kubelets_words(
     world.settle()
     assert (world.state(A)["state"], world.state(A)["reason"]) == state
     assert message in world.state(A)["message"]
+
+
+def test_a_job_whose_pods_are_refused_says_so_and_is_looked_at_in_time() -> None:
+    world = a_world()
+    wait = world.plan().requeue_after
+    assert wait is not None
+    assert wait <= timedelta(seconds=31)
+    world.pass_time(seconds=31)
+    words = 'Error creating: pods "cache-x" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1'
+    world.known["events"] = {world.job(A)["metadata"]["uid"]: (PodEvent("FailedCreate", words),)}
+    world.settle()
+    assert (world.state(A)["state"], world.state(A)["reason"]) == ("Pending", "PodsRefused")
+    status, reason, message = world.condition()
+    assert (status, reason) == ("False", "PodsRefused")
+    assert "created within 30 s: exceeded quota: q, requested: pods=1, used: pods=1. Raise ResourceQuota q" in message
+    again = world.plan().requeue_after
+    assert again is not None
+    assert again <= timedelta(minutes=1)
+
+
+def test_a_pod_that_does_not_start_is_reported_in_the_words_of_its_event() -> None:
+    world = a_world()
+    world.wait(A, "ContainerCreating", "")
+    world.pass_time(seconds=31)
+    (pod,) = world.pods[world.job(A)["metadata"]["name"]]
+    event = PodEvent("FailedMount", 'MountVolume.SetUp failed for volume "pv-1": no such share')
+    world.known["events"] = {pod["metadata"]["uid"]: (event,)}
+    world.settle()
+    assert world.state(A)["reason"] == "VolumeNotMounted"
+    assert "no such share" in world.state(A)["message"]
 
 
 def test_a_failure_that_is_final_is_not_tried_again_for_a_day() -> None:

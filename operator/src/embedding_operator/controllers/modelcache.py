@@ -84,7 +84,7 @@ class ModelCacheController:
             await self._report(key, snapshot, fault)
 
         async with failures_reported(key, report):
-            snapshot, secrets = await self._observer.complete(snapshot)
+            snapshot, secrets = await self._observer.complete(snapshot, self._now())
             plan = plan_cache(snapshot, self._settings, self._now())
             self._reports.ask(key, plan.questions)
             await self._executor.execute(snapshot.cache, plan)
@@ -96,5 +96,6 @@ class ModelCacheController:
             return
         cache = self._observer.cache(key) or snapshot.cache  # a part of the plan may have been carried out
         now = self._observer.snapshot(cache)
-        now = replace(now, secrets=snapshot.secrets, unlabelled_secrets=snapshot.unlabelled_secrets)
+        secrets, unlabelled = snapshot.secrets, snapshot.unlabelled_secrets
+        now = replace(now, secrets=secrets, unlabelled_secrets=unlabelled, events=snapshot.events)
         await self._executor.execute(cache, plan_failed_cache(now, fault, self._settings, self._now()))

@@ -1,14 +1,16 @@
 """From the store to snapshots of caches."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import datetime
 
 from embedding_operator.constants import CACHE_LABEL, SERVICE_LABEL
+from embedding_operator.core.diagnosis import jobs_need_events
 from embedding_operator.core.model_cache.records import recorded
 from embedding_operator.core.model_cache.resolve import claim_name, secrets_needed
 from embedding_operator.core.model_cache.snapshot import CacheSnapshot
 from embedding_operator.core.objects import ObjectRef, Raw, is_controlled_by, kind_ref
-from embedding_operator.core.pods import job_pod_of
+from embedding_operator.core.pods import PodEvent, job_pod_of
 from embedding_operator.core.snapshot import StorageRead
 from embedding_operator.kinds import EMBEDDING_SERVICE, JOB, MODEL_CACHE, PERSISTENT_VOLUME_CLAIM, POD
 from embedding_operator.resources.model_cache import CachedModelState
@@ -22,7 +24,9 @@ __all__ = ["CacheObserver"]
 
 
 class CacheObserver:
-    """`storage_containers` returns those within reach of a namespace."""
+    """`storage_containers` returns those within reach of a namespace; `events` the Warning Events of what has that UID
+    in a namespace.
+    """
 
     def __init__(
         self,
@@ -30,11 +34,13 @@ class CacheObserver:
         secrets: SecretReader,
         reports: PodReports,
         storage_containers: Callable[[str | None], tuple[StorageRead, ...]],
+        events: Callable[[str, str], Awaitable[tuple[PodEvent, ...]]],
     ) -> None:
         self._store = store
         self._secrets = secrets
         self._reports = reports
         self._storage_containers = storage_containers
+        self._events = events
 
     def cache(self, key: ObjectRef) -> Raw | None:
         """The cache; None if it is gone or being deleted: garbage collection then removes what it owns."""
@@ -81,12 +87,15 @@ class CacheObserver:
         uids = {each["metadata"]["uid"] for each in owners if each is not None}
         return uid not in uids and any(is_controlled_by(job, each) for each in uids)
 
-    async def complete(self, snapshot: CacheSnapshot) -> tuple[CacheSnapshot, Secrets]:
-        """With the Secrets that a plan needs; they are not looked for again once all models are there. Raises
-        ClusterFault.
+    async def complete(self, snapshot: CacheSnapshot, now: datetime) -> tuple[CacheSnapshot, Secrets]:
+        """With the Secrets and the Events that a plan needs; Secrets are not looked for again once all models are
+        there. Raises ClusterFault.
         """
         needed = secrets_needed(snapshot.cache, snapshot.storage_containers)
         models = recorded(snapshot.status).values()
         is_accepted = bool(models) and all(each.state is CachedModelState.READY for each in models)
         secrets = await self._secrets.read(snapshot.cache, needed, is_accepted=is_accepted)
-        return replace(snapshot, secrets=secrets.keys, unlabelled_secrets=secrets.unlabelled), secrets
+        silent = jobs_need_events(snapshot.jobs, snapshot.pods, now)
+        events = {uid: await self._events(snapshot.cache["metadata"]["namespace"], uid) for uid in silent}
+        snapshot = replace(snapshot, secrets=secrets.keys, unlabelled_secrets=secrets.unlabelled)
+        return replace(snapshot, events=events), secrets

@@ -92,7 +92,8 @@ class Observer:
         needed = secrets_needed(snapshot.service, snapshot.storage_containers)
         secrets = await self._secrets.read(snapshot.service, needed, is_accepted=is_accepted)
         snapshot = replace(snapshot, secrets=secrets.keys, unlabelled_secrets=secrets.unlabelled)
-        events = {uid: await self._events(snapshot, uid) for uid in needs_events(snapshot, now)}
+        namespace = snapshot.service["metadata"]["namespace"]
+        events = {uid: await self.events(namespace, uid) for uid in needs_events(snapshot, now)}
         return (replace(snapshot, pod_events=events) if events else snapshot), secrets
 
     def refreshed(self, snapshot: Snapshot) -> Snapshot:
@@ -114,8 +115,8 @@ class Observer:
             self._reads, self._reads_of = tuple(read(raw) for raw in raws), versions
         return tuple(each for each in self._reads if each.raw["metadata"].get("namespace") in (None, namespace))
 
-    async def _events(self, snapshot: Snapshot, uid: str) -> tuple[PodEvent, ...]:
-        namespace = snapshot.service["metadata"]["namespace"]
+    async def events(self, namespace: str, uid: str) -> tuple[PodEvent, ...]:
+        """The last Warning Events of a pod or Job, oldest first. Raises ClusterFault."""
         found = await self._client.list(EVENT, namespace, fields=f"involvedObject.uid={uid},type=Warning")
         found.sort(key=lambda each: each.get("lastTimestamp") or each.get("eventTime") or "")
         return tuple(PodEvent(each.get("reason", ""), each.get("message", "")) for each in found[-_EVENTS:])

@@ -109,7 +109,13 @@ class Term:
         storage = StorageContainerController(self._store, observer, executor, settings, now=now, add=self._queue.add)
         caches = ModelCacheController(
             self._store,
-            CacheObserver(self._store, SecretReader(client, clock), self._reports, observer.storage_containers),
+            CacheObserver(
+                self._store,
+                SecretReader(client, clock),
+                self._reports,
+                observer.storage_containers,
+                observer.events,
+            ),
             executor,
             recorder,
             Managers(client, settings.manager, lease, now),

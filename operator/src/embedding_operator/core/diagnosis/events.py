@@ -1,9 +1,10 @@
 """What Events say of a pod that no field of its status says; and which pods' Events are worth a call."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from embedding_operator.core.diagnosis.kubelet import missing_reference
+from embedding_operator.core.objects import Raw
 from embedding_operator.core.pods import Pod, PodEvent
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
@@ -11,7 +12,16 @@ from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.core.wording import sentence
 from embedding_runtime.contract import KILLED
 
-__all__ = ["STOPPED", "STUCK_AFTER", "failed_probe", "is_waiting", "needs_events", "node_lost", "not_started"]
+__all__ = [
+    "STOPPED",
+    "STUCK_AFTER",
+    "failed_probe",
+    "is_waiting",
+    "jobs_need_events",
+    "needs_events",
+    "node_lost",
+    "not_started",
+]
 
 STUCK_AFTER = timedelta(seconds=30)
 """A pod whose containers have not started this long after its creation is reported as stuck."""
@@ -32,18 +42,25 @@ def needs_events(snapshot: Snapshot, now: datetime) -> tuple[str, ...]:
     """UIDs of pods whose status does not say what is wrong with them: a few, where there are many. And of Jobs that
     have no pod: no field of theirs says why.
     """
-    with_pods = {pod.revision for pod in snapshot.job_pods}
+    silent = [*jobs_need_events(snapshot.jobs, snapshot.job_pods, now)]
+    silent += [
+        pod.uid
+        for pod in snapshot.live_pods()
+        if not pod.is_ready and ((is_waiting(pod) and now - pod.created_at >= STUCK_AFTER) or _was_stopped(pod))
+    ]
+    return tuple(silent[:_MOST_PODS])
+
+
+def jobs_need_events(jobs: Iterable[Raw], pods: Sequence[Pod], now: datetime) -> tuple[str, ...]:
+    """The same of Jobs and their pods."""
+    with_pods = {pod.revision for pod in pods}
     silent = [
         job["metadata"]["uid"]
-        for job in snapshot.jobs
+        for job in jobs
         if job["metadata"]["name"] not in with_pods
         and now - datetime.fromisoformat(job["metadata"]["creationTimestamp"]) >= STUCK_AFTER
     ]
-    silent += [
-        pod.uid
-        for pod in (*snapshot.live_pods(), *(each for each in snapshot.job_pods if not each.is_gone))
-        if not pod.is_ready and ((is_waiting(pod) and now - pod.created_at >= STUCK_AFTER) or _was_stopped(pod))
-    ]
+    silent += [pod.uid for pod in pods if not pod.is_gone and is_waiting(pod) and now - pod.created_at >= STUCK_AFTER]
     return tuple(silent[:_MOST_PODS])
 
 

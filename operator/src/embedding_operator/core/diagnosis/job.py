@@ -8,6 +8,7 @@ from embedding_operator.core.diagnosis.events import STUCK_AFTER
 from embedding_operator.core.diagnosis.expected import ExpectedPod
 from embedding_operator.core.diagnosis.initializer import model_missing
 from embedding_operator.core.diagnosis.pod import diagnose
+from embedding_operator.core.diagnosis.refusal import refusal
 from embedding_operator.core.downloads import Download
 from embedding_operator.core.objects import Raw, condition_of
 from embedding_operator.core.pods import Pod, PodEvent
@@ -17,8 +18,9 @@ from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.core.wording import sentence
 
-__all__ = ["of_job"]
+__all__ = ["of_job", "refused"]
 
+_RESOURCES = "spec.container.resources of a StorageContainer for this URI"
 _OF_MODEL = frozenset(reason for reason in Reason if reason.group is Group.MODEL)
 
 
@@ -78,9 +80,20 @@ def _without_pods(job: Raw, pods: Sequence[Pod], events: Sequence[PodEvent], now
             "image is of the operator's release."
         )
         return Finding(Reason.DOWNLOAD_FAILED, message)
-    if not pods and now - datetime.fromisoformat(job["metadata"]["creationTimestamp"]) >= STUCK_AFTER:
-        message = f"No pod of Job {name} has been created within {STUCK_AFTER.total_seconds():.0f} s."
-        refusals = [each.message for each in events if each.reason == "FailedCreate"]
-        why = sentence(refusals[-1]) if refusals else f"Check `kubectl describe job {name}`."
-        return Finding(Reason.PODS_REFUSED, f"{message} {why}")
-    return None
+    return None if pods else refused(job, events, now)
+
+
+def refused(job: Raw, events: Sequence[PodEvent], now: datetime) -> Finding | None:
+    """Why a Job has no pod: what its Events say, and what to do. None: it has not been long."""
+    name = job["metadata"]["name"]
+    if now - datetime.fromisoformat(job["metadata"]["creationTimestamp"]) < STUCK_AFTER:
+        return None
+    message = f"No pod of Job {name} has been created within {STUCK_AFTER.total_seconds():.0f} s"
+    refusals = [each.message for each in events if each.reason == "FailedCreate"]
+    if not refusals:
+        return Finding(Reason.PODS_REFUSED, f"{message}. Check `kubectl describe job {name}`.")
+    return Finding(Reason.PODS_REFUSED, f"{message}: {refusal(refusals[-1], _RESOURCES, _unspecified)}")
+
+
+def _unspecified(resources: Sequence[str]) -> str:
+    return f"{', '.join(resources)} in {_RESOURCES}"

@@ -67,7 +67,8 @@ class _Found:
 
 def decide(resolved: ResolvedCache, snapshot: CacheSnapshot, now: datetime) -> Models:
     """What is so, and what is to be done."""
-    runs = {run.name: run for run in (run_of(job, snapshot.pods, snapshot.progress) for job in snapshot.jobs)}
+    found_runs = (run_of(job, snapshot.pods, now, snapshot.progress, snapshot.events) for job in snapshot.jobs)
+    runs = {run.name: run for run in found_runs}
     decider = _Decider(resolved, snapshot, runs, now)
     found = [decider.find(each) for each in resolved.models]
     used = {each.run.name for each in found if each.run is not None}
@@ -75,7 +76,7 @@ def decide(resolved: ResolvedCache, snapshot: CacheSnapshot, now: datetime) -> M
     wanted = [model for model, each in zip(resolved.models, found, strict=True) if each.is_wanted]
     to_start = wanted[: max(0, resolved.cache.spec.parallelism - at_work)]
     unused = [run for name, run in runs.items() if name not in used]
-    others = [run_of(job, snapshot.others_pods, {}) for job in snapshot.others]
+    others = [run_of(job, snapshot.others_pods, now) for job in snapshot.others]
     reports = [*(each.news for each in found), *(_News.of(run) for run in (*unused, *others))]
     news = sorted((each for each in reports if each is not None), key=lambda each: each.ended_at)
     latest = next((each.report for each in reversed(news) if each.report.used_bytes is not None), None)

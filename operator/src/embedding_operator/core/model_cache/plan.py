@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from embedding_operator.core.diagnosis.events import STUCK_AFTER, is_waiting
 from embedding_operator.core.downloads import downloading
 from embedding_operator.core.model_cache import build
 from embedding_operator.core.model_cache.models import Models, decide
@@ -23,6 +24,7 @@ __all__ = ["plan_cache", "plan_failed_cache"]
 
 _AFTER_CREATION = timedelta(seconds=1)
 """Delay of the next plan after a creation: the store has the object already, so its watch event triggers none."""
+_MARGIN, _LATEST = timedelta(seconds=1), timedelta(minutes=10)
 _NEWS = (CachedModelState.READY, CachedModelState.FAILED, CachedModelState.EVICTED)
 
 
@@ -36,6 +38,7 @@ def plan_cache(snapshot: CacheSnapshot, settings: Settings, now: datetime) -> Pl
     models = decide(resolved, snapshot, now)
     writes = tuple(_writes(resolved, models, snapshot, settings, now))
     waits = [_AFTER_CREATION] if any(isinstance(each, Create) for each in writes) else []
+    waits += [wait] if (wait := _next_diagnosis(snapshot, now)) is not None else []
     waits += [datetime.fromisoformat(each.retry_at) - now for each in models.states if each.retry_at]
     asked = frozenset(of_downloads(downloading(snapshot.pods)))
     plan = Plan(writes, events=_events(models, snapshot), requeue_after=min(waits, default=None), questions=asked)
@@ -60,6 +63,23 @@ def plan_failed_cache(snapshot: CacheSnapshot, fault: Fault, settings: Settings,
 def _with_status(plan: Plan, view: CacheView) -> Plan:
     status = of_cache(view)
     return plan if status == view.snapshot.status else replace(plan, status=status)
+
+
+def _next_diagnosis(snapshot: CacheSnapshot, now: datetime) -> timedelta | None:
+    """When a Job without a pod, or a pod that does not start, counts as stuck; then less and less often, since Events
+    are not watched.
+    """
+    with_pods = {pod.revision for pod in snapshot.pods}
+    ages = [now - pod.created_at for pod in snapshot.pods if not pod.is_gone and is_waiting(pod)]
+    ages += [
+        now - datetime.fromisoformat(job["metadata"]["creationTimestamp"])
+        for job in snapshot.jobs
+        if job["metadata"]["name"] not in with_pods
+    ]
+    if not ages:
+        return None
+    age = min(ages)
+    return STUCK_AFTER - age + _MARGIN if age < STUCK_AFTER else min(max(age / 2, STUCK_AFTER), _LATEST)
 
 
 def _writes(

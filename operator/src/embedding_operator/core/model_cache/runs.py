@@ -1,14 +1,16 @@
 """One download: a Job of the cache with its pods, read from raw objects."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from embedding_operator.core.diagnosis.events import STUCK_AFTER, is_waiting, not_started
+from embedding_operator.core.diagnosis.job import refused
 from embedding_operator.core.diagnosis.kubelet import cannot_start
 from embedding_operator.core.downloads import Download, downloading, least_advanced
 from embedding_operator.core.objects import Raw, condition_of
-from embedding_operator.core.pods import Pod, Terminated
+from embedding_operator.core.pods import Pod, PodEvent, Terminated
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
 from embedding_operator.core.wording import sentence, without_repetition
@@ -30,6 +32,8 @@ class Run:
     has_succeeded: bool = False
     download: Download | None = None
     """How far it is, if its pod has reported that."""
+    blocked: Finding | None = None
+    """What keeps its pod from being created, or from starting."""
 
     @property
     def name(self) -> str:
@@ -76,14 +80,13 @@ class Run:
     @property
     def progress(self) -> Finding:
         """How far it is, or what keeps it; only while it is at work."""
-        live = next((pod for pod in reversed(self.pods) if not pod.is_gone), None)
-        if live is not None and (stuck := _stuck(live, self.job)) is not None:
-            return stuck
+        if self.blocked is not None:
+            return self.blocked
         if self._last_failure is not None:
             failed = sum(1 for pod in self.pods if _failure(pod) is not None)
             finding = self.failure
             return Finding(finding.reason, f"{finding.message} Attempt {failed} failed; retrying.")
-        if live is not None and live.initializer.running:
+        if any(pod.initializer.running for pod in self.pods if not pod.is_gone):
             how_far = f": {self.download}." if self.download else "."
             return Finding(Reason.DOWNLOADING, f"Job {self.name} is downloading it{how_far}")
         return Finding(Reason.PENDING, f"Job {self.name} is about to start.")
@@ -93,20 +96,38 @@ class Run:
         return next((end for pod in reversed(self.pods) if (end := _failure(pod)) is not None), None)
 
 
-def run_of(job: Raw, pods: Iterable[Pod], progress: Mapping[str, DownloadProgress]) -> Run:
-    """With those of the pods that are the Job's. `progress` is by pod UID."""
+def run_of(
+    job: Raw,
+    pods: Iterable[Pod],
+    now: datetime,
+    progress: Mapping[str, DownloadProgress] | None = None,
+    events: Mapping[str, Sequence[PodEvent]] | None = None,
+) -> Run:
+    """With those of the pods that are the Job's. `progress` is by pod UID, `events` by that of pods or of the Job."""
     own = sorted((pod for pod in pods if pod.revision == job["metadata"]["name"]), key=lambda pod: pod.created_at)
     status = job.get("status") or {}
     complete, failed = condition_of(status, "Complete"), condition_of(status, "Failed")
     end = next((each for each in (complete, failed) if each.get("status") == "True"), None)
     if end is None:
-        return Run(job, tuple(own), download=least_advanced(downloading(own), progress))
+        download = least_advanced(downloading(own), progress or {})
+        return Run(job, tuple(own), download=download, blocked=_blocked(job, own, now, events or {}))
     return Run(job, tuple(own), datetime.fromisoformat(end["lastTransitionTime"]), has_succeeded=end is complete)
 
 
 def _failure(pod: Pod) -> Terminated | None:
     end = pod.initializer.terminated
     return end if end is not None and end.exit_code != 0 else None
+
+
+def _blocked(job: Raw, pods: Sequence[Pod], now: datetime, events: Mapping[str, Sequence[PodEvent]]) -> Finding | None:
+    if not pods:
+        return refused(job, events.get(job["metadata"]["uid"], ()), now)
+    live = next((pod for pod in reversed(pods) if not pod.is_gone), None)
+    if live is None:
+        return None
+    if is_waiting(live) and now - live.created_at >= STUCK_AFTER:
+        return not_started(live, events.get(live.uid, ()))
+    return _stuck(live, job)
 
 
 def _stuck(pod: Pod, job: Raw) -> Finding | None:

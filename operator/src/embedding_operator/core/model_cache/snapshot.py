@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from embedding_operator.core.objects import Raw
-from embedding_operator.core.pods import Pod
+from embedding_operator.core.pods import Pod, PodEvent
 from embedding_operator.core.snapshot import StorageRead
 from embedding_runtime.contract import DownloadProgress
 
@@ -28,6 +28,8 @@ class CacheSnapshot:
     others: tuple[Raw, ...] = ()
     """Jobs of services and of other caches that download into the same volume."""
     others_pods: tuple[Pod, ...] = ()
+    events: Mapping[str, tuple[PodEvent, ...]] = field(default_factory=dict)
+    """By UID, of the Jobs and pods that `diagnosis.jobs_need_events` names."""
     progress: Mapping[str, DownloadProgress] = field(default_factory=dict)
     """By pod UID, as far as pods report it."""
 

@@ -43,7 +43,7 @@ def pending(uri: str, message: str, reason: str = Reason.PENDING) -> CachedModel
 def at_work(uri: str, run: Run) -> CachedModelStatus:
     """Its Job has not ended."""
     finding = run.progress
-    is_pending = finding.reason == Reason.PENDING
+    is_pending = finding.reason == Reason.PENDING or not run.pods
     state = _state(uri, CachedModelState.PENDING if is_pending else CachedModelState.DOWNLOADING, finding)
     return state.model_copy(update={"job": run.name, "download": download_status(run.download)})
 
