@@ -27,7 +27,8 @@ from embedding_runtime.scheduler.admission import Rate, batch_timeout, retry_aft
 from embedding_runtime.scheduler.base import State
 from embedding_runtime.scheduler.dispatch import MIN_CONCURRENT_TOKENS, BatchPlan, next_dispatch
 from embedding_runtime.scheduler.job import Job
-from embedding_runtime.scheduler.queue import Part, RequestQueue
+from embedding_runtime.scheduler.parts import Part
+from embedding_runtime.scheduler.queue import RequestQueue
 from embedding_runtime.scheduler.rate_limit import Budgets
 from embedding_runtime.scheduler.worker_link import Batch, WorkerLink
 from embedding_runtime.scheduler.worker_pool import WorkerPool, Workers

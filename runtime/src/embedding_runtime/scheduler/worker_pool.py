@@ -10,7 +10,8 @@ from functools import partial
 from typing import Generic, Protocol
 
 from embedding_runtime.protocol.messages import Broken, Failed, Message, Ready, Vectors
-from embedding_runtime.scheduler.worker_link import Batch, Owner, WorkerLink
+from embedding_runtime.scheduler.parts import Owner
+from embedding_runtime.scheduler.worker_link import Batch, WorkerLink
 
 __all__ = ["PoolUser", "WorkerPool", "Workers"]
 
