@@ -27,7 +27,7 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
             "embedding_runtime.worker.loader",
             {"fastapi", "uvicorn", "prometheus_client", "torch", "transformers", "vllm"},
         ),
-        ("embedding_runtime.storage.__main__", {"httpx2", "huggingface_hub", "numpy", "obstore", "torch"}),
+        ("embedding_runtime.storage.__main__", {"huggingface_hub", "numpy", "obstore", "torch", "urllib3"}),
         ("embedding_runtime.storage.sources.hugging_face", {"huggingface_hub", "numpy", "obstore", "torch"}),
     ],
 )

@@ -19,7 +19,7 @@ from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.protocol.rows import with_zeros
 from embedding_runtime.remote_code import CODE_DIR
 from embedding_runtime.worker.backends import registry
-from embedding_runtime.worker.main import warm_up
+from embedding_runtime.worker.warm_up import warm_up
 
 __all__: list[str] = []
 

@@ -26,6 +26,7 @@ from embedding_operator.shell.pod_reports import PodReports
 from embedding_operator.shell.queue import Priority
 from embedding_operator.shell.reflector import list_into
 from embedding_operator.shell.secrets import SecretReader
+from embedding_operator.shell.server_version import ServerVersion
 from embedding_operator.shell.store import Store
 from support.builders import COMMIT
 from support.fake_api import FakeApi, fake_api
@@ -64,7 +65,8 @@ class Controlled:
         self.secrets = SecretReader(self.client, asyncio.get_running_loop())
         self.managers = Managers(self.client, settings.manager, timedelta(seconds=10), now)
         self.reports = PodReports(asyncio.get_running_loop(), self.woken.append)
-        observer = Observer(self.store, self.client, self.secrets, self.reports)
+        version = ServerVersion(self.client, asyncio.get_running_loop())
+        observer = Observer(self.store, self.client, self.secrets, self.reports, version)
         self.budget: RolloutBudget[ObjectRef] = RolloutBudget(settings.rollout_budget, self.woken.append)
         self._services = EmbeddingServiceController(
             observer,

@@ -37,6 +37,7 @@ class PureCluster:
         self.now: datetime = NOW
         self.may_roll = True
         self.runs_jobs = True
+        self.server_version = (1, 35)
         self.cached: frozenset[str] = frozenset()
         self.model_caches: list[Raw] = []
         self.writes: list[Any] = []
@@ -59,6 +60,7 @@ class PureCluster:
             secrets=self.secrets,
             may_roll=self.may_roll,
             runs_jobs=self.runs_jobs,
+            server_version=self.server_version,
             cached=self.cached,
             progress={pod: each for pod, each in self.answers.items() if isinstance(each, DownloadProgress)},
             backends={pod: each for pod, each in self.answers.items() if isinstance(each, SelectedBackend)},

@@ -20,6 +20,7 @@ import yaml
 
 from support.builders import a_service
 from support.fake_hub import MINILM, FakeHub, packaged_minilm
+from support.modelcar import pushed
 
 FAKE = ["--backend=fake", "--task=embed"]
 
@@ -115,6 +116,12 @@ def test_a_service_is_fetched_served_and_shown_as_kubectl_would(tmp_path: Path) 
         assert asked(command.port, "embedding-model")["model"] == "embedding-model"
         assert command.stop() == 0
     assert [path.name for path in tmp_path.iterdir()] == ["manifests.yaml"], "a stop leaves nothing behind"
+
+
+def test_an_image_that_a_node_would_mount_is_downloaded(tmp_path: Path) -> None:
+    with pushed(packaged_minilm()) as uri, local(tmp_path, a_local_service(uri=uri, imageVolume=True)) as command:
+        command.wait_for("embedding-model +[^ ]+ +True")
+        assert command.stop() == 0
 
 
 def test_several_services_listen_on_ports_one_after_the_other(tmp_path: Path) -> None:

@@ -149,6 +149,27 @@ def test_the_initializer_downloads_code_of_other_repositories_only_with_a_truste
     assert ("TRUST_REMOTE_CODE" in _env(_initializer(a_service(model=model)))) == downloads
 
 
+@pytest.mark.parametrize(
+    ("of_server", "of_initializer", "passed"),
+    [(None, None, None), ("10Gi", None, str(10 << 30)), (None, "2G", "2000000000"), ("1Gi", "2Gi", str(2 << 30))],
+)
+def test_the_initializer_is_told_what_the_kubelet_lets_its_pod_take_of_the_disk(
+    of_server: str | None, of_initializer: str | None, passed: str | None
+) -> None:
+    def limits(limit: str | None) -> Raw:
+        return {"limits": {"ephemeral-storage": limit}} if limit else {}
+
+    storage = a_storage_container(prefixes=["hf://"], container={"resources": limits(of_initializer)})
+    initializer = _initializer(a_service(resources=limits(of_server)), storage)
+    assert _env(initializer).get("EPHEMERAL_STORAGE_LIMIT") == passed
+
+
+def test_an_image_that_is_not_ours_gets_no_limit_so_that_its_pods_stay_as_they_are() -> None:
+    foreign = a_storage_container(container={"image": "kserve/storage-initializer:1"})
+    pods = [_pod(a_service(resources={"limits": limits}), foreign) for limits in ({"ephemeral-storage": "1Gi"}, {})]
+    assert pods[0]["initContainers"] == pods[1]["initContainers"]
+
+
 def test_a_claim_is_mounted_for_the_initializer_alone_and_cannot_be_written() -> None:
     service = a_service(model={"storageUri": "pvc://models/minilm"})
     pod = _pod(service)

@@ -16,6 +16,7 @@ UNAUTHORIZED = ended(1, "ModelUnauthorized: the hub refuses hf://a/b")
 DISK = ended(1, "DownloadFailed: no space left on device")
 DAMAGED = ended(3, "ChecksumMismatch: hf://a/b: the checksum of vocab.txt is git 1, but 2 is listed, twice")
 FULL = ended(3, "InsufficientStorage: hf://a/b: it needs 2.0 MB, but the volume has 1.0 MB free")
+ABOVE_LIMIT = ended(3, "InsufficientStorage: it needs 2.0 MB, but 1.0 MB are left of 4.0 MB of ephemeral-storage")
 FOREIGN = ended(1, "Traceback ...\nValueError: what?")
 OUT_OF_MEMORY = ended(137, reason="OOMKilled")
 
@@ -35,6 +36,11 @@ def diagnosis(initializer: Raw | None, *, age: float = 5) -> PodDiagnosis:
         (DISK, "DownloadFailed", "no space left on device. Attempt 1 failed; retrying."),
         (DAMAGED, "ChecksumMismatch", "is listed, twice. Upload the model again, name another version of it"),
         (FULL, "InsufficientStorage", "has 1.0 MB free. Enlarge the volume, or free space on it"),
+        (
+            ABOVE_LIMIT,
+            "InsufficientStorage",
+            "ephemeral-storage. Set spec.resources.limits.ephemeral-storage; logs",
+        ),
         (FOREIGN, "DownloadFailed", "ValueError: what? Attempt 1 failed"),
         (OUT_OF_MEMORY, "OutOfMemory", "all of its memory limit, 1Gi. Create a StorageContainer"),
         (

@@ -438,7 +438,7 @@ def record(cluster: PureCluster, **changes: Any) -> None:
     ("changes", "words"),
     [
         ({"revision": NEWER}, f"its pods do not download {NEWER} of {URI}"),
-        ({"revision": "main"}, "main is neither a commit nor a digest"),
+        ({"revision": "main"}, f"its pods do not download main of {URI}"),
         ({"revision": "--help"}, "--help is neither a commit nor a digest"),
         ({"revision": None}, None),
         ({"path": "a-b-1", "claim": "models"}, "its pods do not mount a-b-1 of PersistentVolumeClaim models"),

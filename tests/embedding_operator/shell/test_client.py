@@ -44,6 +44,21 @@ async def a_client(api: FakeApi, *, timeout_seconds: float = 5, **options: Any) 
         yield Client(connection, timeout_seconds=timeout_seconds, **options)
 
 
+@pytest.mark.parametrize(("minor", "version"), [("35", (1, 35)), ("36+", (1, 36))])
+async def test_the_version_of_the_api_server_is_two_numbers(
+    api: FakeApi, client: Client, minor: str, version: tuple[int, int]
+) -> None:
+    api.version["minor"] = minor
+    assert await client.server_version() == version
+
+
+@pytest.mark.parametrize("answer", [{}, {"major": "1", "minor": "x"}, {"major": 1, "minor": 35}])
+async def test_a_version_that_cannot_be_read_is_asked_for_again(api: FakeApi, client: Client, answer: Any) -> None:
+    api.version = answer
+    with pytest.raises(Unavailable, match=r"The API server's version cannot be read: \{"):
+        await client.server_version()
+
+
 def a_service(name: str = "a", **metadata: Any) -> dict[str, Any]:
     return {
         "apiVersion": "v1",

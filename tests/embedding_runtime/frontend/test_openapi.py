@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
 import pytest
 
 from embedding_runtime.frontend.health import PROBES
@@ -12,7 +11,7 @@ from support.runtime_server import RuntimeServer
 
 @pytest.fixture(scope="module")
 def document(fake_server: RuntimeServer) -> Mapping[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{fake_server.url}/openapi.json").json()
+    found: dict[str, Any] = fake_server.get("/openapi.json").json()
     return found
 
 

@@ -7,13 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedding_runtime.protocol.requests import Lane
-from embedding_runtime.scheduler.queue import (
-    INTERACTIVE_PER_BULK,
-    QUANTUM,
-    Part,
-    RequestQueue,
-    bisect,
-)
+from embedding_runtime.scheduler.lane_queue import QUANTUM
+from embedding_runtime.scheduler.parts import Part, bisect
+from embedding_runtime.scheduler.queue import INTERACTIVE_PER_BULK, RequestQueue
 
 Request = tuple[str, Lane, list[int]]
 """Principal, lane, lengths of its texts."""

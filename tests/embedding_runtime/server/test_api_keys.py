@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import httpx
 import openai
 import pytest
 
@@ -80,11 +79,11 @@ def test_a_missing_key_is_rejected_before_other_checks(server: RuntimeServer, he
     ],
 )
 def test_probes_scrapes_and_pages_need_no_key(server: RuntimeServer, path: str) -> None:
-    assert httpx.get(server.url + path).status_code == 200
+    assert server.get(path).status_code == 200
 
 
 def test_all_other_paths_need_a_key(server: RuntimeServer) -> None:
-    document = httpx.get(f"{server.url}/openapi.json").json()
+    document = server.get("/openapi.json").json()
     asked = {(method, path) for path, methods in document["paths"].items() for method in methods}
     with server.http() as http:
         let_in = {path for method, path in asked if http.request(method, path).status_code != 401}

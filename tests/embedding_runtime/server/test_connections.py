@@ -7,7 +7,6 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from support.runtime_server import NAME, RuntimeServer, all_of, until
@@ -263,7 +262,7 @@ def test_idle_connections_do_not_block_new_ones() -> None:
     with RuntimeServer("fake", under=["prlimit", "--nofile=200:200"]) as server:
         server.ready()
         idle = [connected(server) for _ in range(260)]
-        assert httpx.get(f"{server.url}/healthz").status_code == 200
+        assert server.get("/healthz").status_code == 200
         assert (server.metric("embedding_connections") or 0) <= 136
         assert (server.metric("embedding_connections_ended_total", reason="too_many_connections") or 0) > 100
         assert (

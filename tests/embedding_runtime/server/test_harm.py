@@ -6,7 +6,6 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
 import pytest
 
 from support.harmed.sitecustomize import FATAL, NOT_A_NUMBER, POISON
@@ -70,7 +69,7 @@ def test_a_stuck_worker_is_killed() -> None:
         os.kill(server.ready().worker, signal.SIGSTOP)
         with ThreadPoolExecutor() as pool:
             waiting = [pool.submit(server.embeddings, input="hello") for _ in range(4)]
-            ready = httpx.get(f"{server.url}/readyz")
+            ready = server.get("/readyz")
             assert ready.status_code == 200  # slow is not stuck
             until(lambda: "the worker is stuck" in server.log, "the watchdog")
             for answer in [each.result() for each in waiting]:

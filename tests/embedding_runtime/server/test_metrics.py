@@ -5,7 +5,6 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from support.runtime_server import NAME, RuntimeServer, until
@@ -21,7 +20,7 @@ def test_requests_are_counted_by_their_routes_template_and_code(server: RuntimeS
     for _ in range(3):
         server.embeddings(input="a")
     server.embeddings(input=[])
-    httpx.get(f"{server.url}/of/any/length")
+    server.get("/of/any/length")
     count = "embedding_requests_total"
     assert server.metric(count, method="POST", path="/openai/v1/embeddings", code="200") == 3
     assert server.metric(count, path="/openai/v1/embeddings", code="400") == 1
@@ -82,6 +81,6 @@ def test_the_memory_of_both_processes_is_in_the_metrics(server: RuntimeServer) -
 
 
 def test_openmetrics_is_returned_if_it_is_accepted(server: RuntimeServer) -> None:
-    answer = httpx.get(f"{server.url}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    answer = server.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
     assert answer.text.endswith("# EOF\n")

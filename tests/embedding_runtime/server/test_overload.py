@@ -4,7 +4,6 @@ import json
 import os
 import signal
 
-import httpx
 import pytest
 
 from support.runtime_server import NAME, RuntimeServer, all_of, until
@@ -27,7 +26,7 @@ def test_a_full_queue_is_429_with_retry_after() -> None:
         assert (answer.status_code, error["type"], error["code"]) == (429, "rate_limit_error", "overloaded")
         assert error["message"] == "Server overloaded: 9 tokens are queued ahead of this request's 3: retry in 1 s"
         assert answer.headers["Retry-After"] == "1"
-        assert httpx.get(f"{server.url}/readyz").status_code == 200  # it is as well as before
+        assert server.get("/readyz").status_code == 200  # it is as well as before
         os.kill(server.worker, signal.SIGCONT)
         assert [b"200 OK" in all_of(connection) for connection in connections] == [True] * 3
 

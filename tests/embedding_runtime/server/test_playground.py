@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from selenium.webdriver import ActionChains, Chrome, Keys
@@ -129,7 +128,7 @@ def test_it_loads_nothing_from_elsewhere_and_the_console_is_silent(page: Chrome,
 
 
 def test_its_content_security_policy_allows_only_itself(fake_server: RuntimeServer) -> None:
-    policy = httpx.get(fake_server.url).headers["Content-Security-Policy"]
+    policy = fake_server.get("/").headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy
 

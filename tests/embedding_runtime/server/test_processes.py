@@ -140,7 +140,7 @@ def test_a_killed_worker_is_replaced_and_its_batch_is_retried_by_another() -> No
         os.kill(first, signal.SIGKILL)
         os.kill(second, signal.SIGCONT)
         assert [b"200 OK" in all_of(connection) for connection in connections] == [True] * 2
-        assert httpx.get(f"{server.url}/readyz").status_code == 200
+        assert server.get("/readyz").status_code == 200
         until(lambda: server.metric("embedding_workers") == 2, "another worker to be ready")
         assert server.metric("embedding_worker_restarts_total") == 1
         assert first not in server.workers

@@ -6,12 +6,11 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from embedding_runtime.contract import MODEL_NOTE, RETRY_IS_USELESS, DownloadVerdict, HttpUri
@@ -22,6 +21,7 @@ from embedding_runtime.storage.retries import Retries
 from embedding_runtime.storage.sources.http import HttpSource, open_source
 from embedding_runtime.storage.transfer import Transfer
 from support.initializer import A_POINTER, MODEL, files_of, initialize, start_initializer
+from support.scripted_server import Answer, Asked, serving
 from support.web_server import WebServer
 
 
@@ -145,64 +145,69 @@ def test_a_signature_in_the_address_is_neither_shown_nor_noted(web: Path, tmp_pa
     assert "hush" not in outcome.log + missing.log + (tmp_path / "models" / MODEL_NOTE).read_text()
 
 
-def a_source(answer: Callable[[httpx2.Request], httpx2.Response]) -> HttpSource:
-    source = HttpSource(HttpUri("http://web.example/model.tar"), None, None)
-    source._client._transport.close()
-    source._client._transport, source._client._mounts = httpx2.MockTransport(answer), {}
-    return source
+@contextmanager
+def a_source(answer: Callable[[Asked], Answer], environ: Mapping[str, str] | None = None) -> Iterator[HttpSource]:
+    with serving(answer) as url, closing(open_source(HttpUri(f"{url}/model.tar"), environ or {})) as source:
+        yield source
 
 
-def test_a_redirect_to_another_host_does_not_get_the_header() -> None:
+def a_range(content: bytes = b"0", of: str = "0-0/9", etag: str = '"1"') -> Answer:
+    return Answer(206, {"Content-Range": f"bytes {of}", "ETag": etag}, content)
+
+
+@pytest.mark.parametrize(("host", "expected"), [("127.0.0.1", "Bearer hush"), ("localhost", None)])
+def test_only_a_redirect_to_the_same_server_gets_the_header(host: str, expected: str | None) -> None:
     seen = {}
 
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        seen[request.url.host] = request.headers.get("Authorization")
-        if request.url.host == "web.example":
-            return httpx2.Response(302, headers={"Location": "http://elsewhere.example/model.tar"})
-        return httpx2.Response(206, headers={"Content-Range": "bytes 0-0/9", "ETag": '"1"'}, content=b"0")
+    def answer(asked: Asked) -> Answer:
+        seen[asked.path] = asked.headers.get("Authorization")
+        if asked.path == "/moved":
+            return a_range()
+        return Answer(302, {"Location": f"http://{host}:{asked.headers['Host'].rpartition(':')[2]}/moved"})
 
-    with closing(a_source(answer)) as source:
-        source._client.headers["Authorization"] = "Bearer hush"
+    with a_source(answer, {"HTTP_AUTHORIZATION": "Bearer hush"}) as source:
         assert source.list().files["model.tar"].size == 9
-    assert seen == {"web.example": "Bearer hush", "elsewhere.example": None}
+    assert seen == {"/model.tar": "Bearer hush", "/moved": expected}
+
+
+def test_redirects_come_to_an_end() -> None:
+    with (
+        a_source(lambda _: Answer(302, {"Location": "/model.tar"})) as source,
+        pytest.raises(Interrupted, match="the server redirects more than 10 times"),
+    ):
+        source.list()
 
 
 def test_a_server_without_ranges_is_read_from_the_beginning() -> None:
-    def answer(_: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, headers={"Content-Length": "10"}, stream=httpx2.ByteStream(b"0123456789"))
-
-    with closing(a_source(answer)) as source:
+    with a_source(lambda _: Answer(content=b"0123456789")) as source:
         (file,) = source.list().files.values()
         assert (file.size, file.has_ranges) == (10, False)
         assert b"".join(source.read(file, 0, 10)) == b"0123456789"
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {"Content-Range": "bytes 0-0/*", "Content-Length": "1"}, {"Content-Range": "items 0-0/x"}]
+    "answer",
+    [
+        Answer(200, {"Transfer-Encoding": "chunked"}, b"1\r\n0\r\n0\r\n\r\n"),
+        a_range(of="0-0/*"),
+        Answer(206, {"Content-Range": "items 0-0/x"}, b"0"),
+    ],
 )
-def test_a_file_of_unknown_size_is_refused(headers: Mapping[str, str]) -> None:
-    answer = httpx2.Response(206 if headers else 200, headers=dict(headers), stream=httpx2.ByteStream(b"0"))
-    with closing(a_source(lambda _: answer)) as source, pytest.raises(NoModel, match="does not say how large"):
+def test_a_file_of_unknown_size_is_refused(answer: Answer) -> None:
+    with a_source(lambda _: answer) as source, pytest.raises(NoModel, match="does not say how large"):
         source.list()
 
 
 def test_ranges_of_two_versions_are_not_mixed() -> None:
     etags = iter(['"old"', '"new"'])
-
-    def answer(_: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(206, headers={"Content-Range": "bytes 0-0/9", "ETag": next(etags)}, content=b"0")
-
-    with closing(a_source(answer)) as source:
+    with a_source(lambda _: a_range(etag=next(etags))) as source:
         (file,) = source.list().files.values()
         with pytest.raises(NoModel, match="the file changed while it was downloaded"):
             list(source.read(file, 0, 9))
 
 
 def test_another_range_than_the_one_asked_for_is_not_used() -> None:
-    def answer(_: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(206, headers={"Content-Range": "bytes 0-0/9", "ETag": '"1"'}, content=b"0")
-
-    with closing(a_source(answer)) as source:
+    with a_source(lambda _: a_range()) as source:
         (file,) = source.list().files.values()
         with pytest.raises(Interrupted, match="asked for bytes 5-8, got bytes 0-0/9"):
             list(source.read(file, 5, 9))

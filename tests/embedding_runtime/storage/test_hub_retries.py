@@ -5,7 +5,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from embedding_runtime.contract import DownloadVerdict
@@ -16,6 +15,7 @@ from embedding_runtime.storage.retries import Retries
 from embedding_runtime.storage.sources.hugging_face import Hub, HubSource
 from support.fake_hub import FakeHub
 from support.initializer import MODEL, a_model, files_of
+from support.scripted_server import Answer, serving
 
 
 @dataclass
@@ -150,15 +150,17 @@ def test_a_volume_that_is_too_small_fails_before_the_download(
 
 
 @pytest.mark.parametrize(
-    "body", ["<html>", "[]", "{}", '{"sha": "c0ffee", "siblings": [{"rfilename": "config.json"}]}']
+    "body",
+    [b"<html>", b"[]", b"{}", b'{"sha": "c0ffee", "siblings": [{"rfilename": "config.json"}]}', b"[" * 100_000],
 )
-def test_a_response_that_is_not_from_a_hub_is_not_retried(body: str) -> None:
-    with closing(HubSource("hf://owner/name: ", "owner/name", None, Hub("http://proxy.example", None))) as source:
-        source._client.close()
-        source._client = httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, text=body)))
-        with pytest.raises(NoModel) as caught:
-            source.list()
-    words = "hf://owner/name: the response of http://proxy.example is not from a Hugging Face hub"
+def test_a_response_that_is_not_from_a_hub_is_not_retried(body: bytes) -> None:
+    with (
+        serving(lambda _: Answer(content=body)) as url,
+        closing(HubSource("hf://owner/name: ", "owner/name", None, Hub(url, None))) as source,
+        pytest.raises(NoModel) as caught,
+    ):
+        source.list()
+    words = f"hf://owner/name: the response of {url} is not from a Hugging Face hub"
     assert caught.value.failed.message.startswith(words)
 
 

@@ -1,9 +1,10 @@
 """ms://: repositories of ModelScope, from a fake of it."""
 
+import json
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from embedding_runtime.contract import ModelScopeUri
@@ -11,6 +12,7 @@ from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.sources.modelscope import ModelScopeSource
 from support.fake_modelscope import FakeModelScope
 from support.initializer import MODEL, a_model, download, files_of
+from support.scripted_server import Answer, serving
 
 
 @pytest.mark.parametrize("revision", ["", ":master", "@master"])
@@ -89,9 +91,19 @@ def test_a_listing_that_may_be_cut_off_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_refusal_in_an_answer_that_says_200_is_a_refusal() -> None:
-    source = ModelScopeSource(ModelScopeUri("owner/name"), "http://ms.example", None, None)
-    source._client.close()
-    body = {"Code": 403, "Message": "no access", "Success": False}
-    source._client = httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, json=body)))
-    with source._client, pytest.raises(NoModel, match="the server answered 403 no access; it was requested without"):
+    body = json.dumps({"Code": 403, "Message": "no access", "Success": False}).encode()
+    with (
+        serving(lambda _: Answer(content=body)) as url,
+        closing(ModelScopeSource(ModelScopeUri("owner/name"), url, None, None)) as source,
+        pytest.raises(NoModel, match="the server answered 403 no access; it was requested without"),
+    ):
+        source.list()
+
+
+def test_a_listing_that_is_nested_too_deeply_is_refused() -> None:
+    with (
+        serving(lambda _: Answer(content=b'{"Code":' * 100_000)) as url,
+        closing(ModelScopeSource(ModelScopeUri("owner/name"), url, None, None)) as source,
+        pytest.raises(NoModel, match=r"is not from ModelScope .*nested too deeply"),
+    ):
         source.list()

@@ -5,21 +5,22 @@ import json
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import httpx2
 import pytest
 
 from embedding_runtime.contract import parse_uri
-from embedding_runtime.storage.errors import NoModel
+from embedding_runtime.storage.client import Client
+from embedding_runtime.storage.errors import Interrupted, NoModel
 from embedding_runtime.storage.registry_auth import RegistryAuth, credentials
 from embedding_runtime.storage.sources.oci import OciSource, open_source
 from support.certificates import a_certificate
 from support.initializer import MODEL, download, files_of
 from support.registry import Registry, a_registry, of_file
+from support.scripted_server import Answer, Asked, serving
 
 ARTIFACT = [of_file(name, content) for name, content in MODEL.items()]
 BASIC = base64.b64encode(b"me:hush-hush").decode()
@@ -174,56 +175,74 @@ def _source(uri: str, environ: Mapping[str, str]) -> OciSource:
     return open_source(parse_uri(uri), environ)  # type: ignore[arg-type] # of this kind
 
 
-def _client(auth: RegistryAuth, seen: list[str | None], tokens: Iterator[str]) -> httpx2.Client:
-    """A client of a registry whose first token expires after two requests."""
+def _challenge(realm: str) -> Answer:
+    return Answer(401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="s",scope="repository:a:pull"'})
 
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        given = request.headers.get("Authorization")
-        if request.url.host == "auth.example":
-            return httpx2.Response(200, json={"access_token": next(tokens)})
-        seen.append(given)
-        if given is None or (given == "Bearer first" and seen.count(given) > 2):
-            challenge = 'Bearer realm="https://auth.example/token",service="s",scope="repository:a:pull"'
-            return httpx2.Response(401, headers={"WWW-Authenticate": challenge})
-        return httpx2.Response(200)
 
-    return httpx2.Client(transport=httpx2.MockTransport(answer), auth=auth)
+def _auth(*, allow_http: bool = True, basic: str | None = None) -> RegistryAuth:
+    return RegistryAuth("uri: ", "repository:a:pull", basic, allow_http=allow_http)
 
 
 def test_a_token_is_kept_until_it_expires() -> None:
-    seen: list[str | None] = []
-    auth = RegistryAuth("uri: ", "repository:a:pull", None, allow_http=False)
-    with _client(auth, seen, iter(["first", "second"])) as client:
-        statuses = [client.get("https://registry.example/v2/a").status_code for _ in range(4)]
-    assert statuses == [200] * 4
+    tokens, seen = iter(["first", "second"]), []
+
+    def answer(asked: Asked) -> Answer:
+        given = asked.headers.get("Authorization")
+        seen.append(given)
+        is_known = given is not None and not (given == "Bearer first" and seen.count(given) > 2)
+        return Answer() if is_known else _challenge(realm)
+
+    with serving(lambda _: Answer(content=json.dumps({"access_token": next(tokens)}).encode())) as url:
+        realm = f"{url}/token"
+        with serving(answer) as registry, closing(Client(None, _auth())) as client:
+            for _ in range(4):
+                with client.get(f"{registry}/v2/a") as response:
+                    assert response.status == 200
     assert seen == [None, *["Bearer first"] * 3, *["Bearer second"] * 2]
 
 
 def test_a_password_is_not_sent_over_http_that_the_registry_asks_for() -> None:
-    def answer(_: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(401, headers={"WWW-Authenticate": 'Bearer realm="http://auth.example/token"'})
-
-    auth = RegistryAuth("uri: ", "repository:a:pull", BASIC, allow_http=False)
     with (
-        httpx2.Client(transport=httpx2.MockTransport(answer), auth=auth) as client,
+        serving(lambda _: _challenge("http://auth.example/token")) as registry,
+        closing(Client(None, _auth(allow_http=False, basic=BASIC))) as client,
         pytest.raises(NoModel, match=r"wants a token from 'http://auth\.example/token', which is not https"),
+        client.get(f"{registry}/v2/a"),
     ):
-        client.get("https://registry.example/v2/a")
+        pass
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"token": "a\\nb"}'])
+NO_TOKENS: Mapping[str, bytes] = {
+    "HTML": b"<html>",
+    "a list": b"[]",
+    "no token": b"{}",
+    "a token that ends a header": b'{"token": "a\\nb"}',
+    "what is nested too deeply": b"[" * 100_000,
+    "what has no end": b'{"token": "' + b"a" * (2 << 20) + b'"}',
+}
+
+
+@pytest.mark.parametrize("body", NO_TOKENS.values(), ids=NO_TOKENS)
 def test_a_token_server_that_is_none_is_reported(body: bytes) -> None:
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        challenge = 'Bearer realm="https://auth.example/token"'
-        is_token = request.url.host == "auth.example"
-        return httpx2.Response(200 if is_token else 401, headers={"WWW-Authenticate": challenge}, content=body)
-
-    auth = RegistryAuth("uri: ", "repository:a:pull", None, allow_http=False)
     with (
-        httpx2.Client(transport=httpx2.MockTransport(answer), auth=auth) as client,
+        serving(lambda _: Answer(content=body)) as tokens,
+        serving(lambda _: _challenge(tokens)) as registry,
+        closing(Client(None, _auth())) as client,
         pytest.raises(NoModel, match="the registry's token server answered with"),
+        client.get(f"{registry}/v2/a"),
     ):
-        client.get("https://registry.example/v2/a")
+        pass
+
+
+def test_a_token_server_that_is_busy_is_asked_again() -> None:
+    with (
+        serving(lambda _: Answer(503, {"Retry-After": "7"})) as tokens,
+        serving(lambda _: _challenge(tokens)) as registry,
+        closing(Client(None, _auth())) as client,
+        pytest.raises(Interrupted) as caught,
+        client.get(f"{registry}/v2/a"),
+    ):
+        pass
+    assert caught.value.retry_after == 7
 
 
 @pytest.mark.parametrize(

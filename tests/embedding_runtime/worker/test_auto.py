@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
@@ -22,7 +21,7 @@ TEXTS = ["the quick brown fox", "jumps over", "the lazy dog " * 9]
 
 
 def said(server: RuntimeServer) -> dict[str, Any]:
-    (model,) = httpx.get(f"{server.url}/v1/models").json()["data"]
+    (model,) = server.get("/v1/models").json()["data"]
     return dict(model)
 
 

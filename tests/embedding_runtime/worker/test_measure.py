@@ -5,9 +5,9 @@ import pytest
 from embedding_runtime.protocol.requests import Output
 from embedding_runtime.protocol.rows import VectorRows, as_dense
 from embedding_runtime.protocol.token_batch import TokenBatch
-from embedding_runtime.worker import main as worker
 from embedding_runtime.worker.backends.base import BatchFailed
 from embedding_runtime.worker.backends.fake import FakeBackend
+from embedding_runtime.worker.warm_up import Speed, measure
 from support.services import MINILM
 
 
@@ -28,9 +28,9 @@ class TimedBackend(FakeBackend):
         return as_dense(super().embed(batch, output))
 
 
-def measured(backend: TimedBackend, monkeypatch: pytest.MonkeyPatch, *, on_gpu: bool = False) -> worker.Speed:
+def measured(backend: TimedBackend, monkeypatch: pytest.MonkeyPatch, *, on_gpu: bool = False) -> Speed:
     monkeypatch.setattr("time.perf_counter", lambda: backend.now)
-    return worker.measure(backend, MINILM, within=0.5, on_gpu=on_gpu)
+    return measure(backend, MINILM, within=0.5, on_gpu=on_gpu)
 
 
 def test_the_speed_is_measured_with_a_full_batch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,8 @@ from support.models import packaged_minilm
 MEETING = """
 import os, sys, threading
 import numpy as np
-from embedding_runtime.worker import main as worker
+from embedding_runtime.worker import main as worker, warm_up
+from embedding_runtime.worker.backends import registry
 from embedding_runtime.worker.backends.base import BatchFailed
 
 class Meeting:
@@ -52,14 +53,14 @@ class Meeting:
     def padding(self, batch):
         return 0
 
-worker.warm_up = lambda *_: None
-worker.measure = lambda *_, **__: worker.Speed(1024, 5000)
+warm_up.warm_up = lambda *_: None
+warm_up.measure = lambda *_, **__: warm_up.Speed(1024, 5000)
 def load(name, *_, **__):
     if name == "vllm":
         raise worker.ModelRefused(os.environ.pop("REFUSAL"))
     return Meeting()
 
-worker.registry.load = load
+registry.load = load
 sys.exit(worker.main(sys.argv[1:]))
 """
 

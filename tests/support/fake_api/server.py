@@ -41,6 +41,7 @@ class FakeApi:
         self.requests: list[Request] = []
         self.faults = Faults()
         self.url = ""
+        self.version = {"major": "1", "minor": "35", "gitVersion": "v1.35.4"}
         self._is_down = False
         self._webhooks: list[Webhook] = []
         self._watches: set[Watch] = set()
@@ -274,6 +275,8 @@ class FakeApi:
 
     def _discovery(self, path: str) -> Json | None:
         kinds = self.store.kinds.values()
+        if path == "/version":
+            return self.version
         if path == "/api":
             return {"kind": "APIVersions", "versions": ["v1"]}
         if path == "/apis":

@@ -2,7 +2,7 @@
 
 It replaces only the kubelet: manifests are read, checked and planned by the same code as on a cluster, and the state of
 the processes is passed to the planner as a pod's status, so that the table is what `kubectl get` would print.
-Ignored here: images, resources and replicas (one server a service, with all of this machine).
+Ignored here: images, resources and replicas (one server a service, with all of this machine), and imageVolume.
 """
 
 import os
@@ -78,7 +78,7 @@ class _LocalService:
         self._settings = Settings(hf_endpoint=os.environ.get("HF_ENDPOINT"), policy=Policy.unrestricted())
         self._secrets = manifests.secret_values(self._raw)
         self._objects: dict[str, _Object] = {}
-        self._raw["spec"] = {**self._raw["spec"], "replicas": 1}  # as many as there are here
+        self._raw["spec"] = _without_image_volume({**self._raw["spec"], "replicas": 1})  # as many as there are here
         self._plan()
         if "Deployment" not in self._objects:
             hint = " (here: put it into a file given with -f, or into a variable named like the key)"
@@ -137,6 +137,14 @@ class _LocalService:
             return False
         self._raw["status"] = plan.status
         return True
+
+
+def _without_image_volume(spec: _Object) -> _Object:
+    """An initializer downloads the same files: no image is mounted here."""
+    model = spec.get("model")
+    if not isinstance(model, Mapping):
+        return spec
+    return {**spec, "model": {name: value for name, value in model.items() if name != "imageVolume"}}
 
 
 def _serve(

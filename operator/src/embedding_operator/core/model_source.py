@@ -96,7 +96,7 @@ def find_shared(resolved: ResolvedService, revision: str, snapshot: Snapshot) ->
     if resolved.cache_claim is not None or not snapshot.shared_caches or not resolved.fetcher.is_ours:
         return None
     model = resolved.service.spec.model
-    if resolved.follows or resolved.serve.trust_remote_code or model.storage_uris:
+    if resolved.follows or resolved.serve.trust_remote_code or model.storage_uris or model.image_volume:
         return None
     uri = model.storage_uri
     pin = next(recorded(snapshot, uri, follows=False), None)

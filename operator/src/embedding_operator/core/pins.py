@@ -20,8 +20,8 @@ from embedding_runtime.contract import BadUri, DownloadedModel, parse_uri
 
 __all__ = ["Pin", "has_record", "pin_of", "problem_of", "recorded"]
 
-_VERSION = re.compile(r"[0-9a-f]{40,64}|sha256:[0-9a-f]{64}")
-"""A commit of Git, or a digest."""
+_VERSION = re.compile(r"[0-9A-Za-z]{1,64}|sha256:[0-9a-f]{64}")
+"""A commit, which mirrors of hubs may have in another form than git, or a digest."""
 
 
 class Pin(DownloadedModel):

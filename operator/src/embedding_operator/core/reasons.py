@@ -154,7 +154,7 @@ class Reason(StrEnum):
         Group.PROGRESS,
         "A Job finds out which commit the model's branch is at, or which digest its tag.",
     )
-    DOWNLOADING = ("Downloading", Group.PROGRESS, "The initializer is downloading the model.")
+    DOWNLOADING = ("Downloading", Group.PROGRESS, "The initializer is downloading the model, or the node its image.")
     LOADING = ("Loading", Group.PROGRESS, "The server is loading the model.")
     ROLLING_OUT = ("RollingOut", Group.PROGRESS, "Pods of the previous version are being replaced or removed.")
 
@@ -185,7 +185,10 @@ class Reason(StrEnum):
     INSUFFICIENT_STORAGE = (
         "InsufficientStorage",
         Group.MODEL,
-        "The model does not fit on the volume, or not in the cache beside models that are in use.",
+        (
+            "The model does not fit on the volume, below the pod's limit of ephemeral-storage, or in the cache beside "
+            "models that are in use."
+        ),
     )
     EVICTED = (
         "Evicted",

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from embedding_operator.core import flags, requirements, storage
 from embedding_operator.core.checks.accelerators import check_accelerator
 from embedding_operator.core.checks.cache import check_cache
+from embedding_operator.core.checks.image_volume import check_image_volume
 from embedding_operator.core.checks.name import check_name
 from embedding_operator.core.checks.parts import check_parts
 from embedding_operator.core.checks.policy import check_image, check_storage_image
@@ -29,7 +30,7 @@ from embedding_operator.resources.kubernetes import KeyRef
 from embedding_operator.resources.v1alpha1 import EmbeddingService, Rollout
 from embedding_operator.resources.words import in_words, without_unknown
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import SCHEMES, ForeignUri, ModelUri, ServeArgs, without_secrets
+from embedding_runtime.contract import SCHEMES, ForeignUri, ModelUri, OciUri, ServeArgs, without_secrets
 
 __all__ = ["TOKEN_VARIABLE", "ResolvedService", "cache_claim", "resolve_service", "secrets_needed"]
 
@@ -87,6 +88,13 @@ class ResolvedService:
         return cache.persistent_volume_claim or cache_name(self.service)
 
     @property
+    def model_image(self) -> str | None:
+        """The image that nodes mount as the model, by its digest; None: the model is downloaded."""
+        if not (self.service.spec.model.image_volume and isinstance(self.uri, OciUri)):
+            return None
+        return f"{self.uri.registry}/{self.uri.repository}@{self.uri.digest}"
+
+    @property
     def pinned_uri(self) -> str:
         """What the initializer downloads."""
         return self.uri_at(self.pin.revision if self.pin else None)
@@ -117,6 +125,7 @@ def resolve_service(snapshot: Snapshot, settings: Settings) -> ResolvedService:
         *bad_uri,
         *check_update_policy(spec.model, uri),
         *check_cache(spec.model.cache, uri),
+        *check_image_volume(spec.model, uri, snapshot.server_version),
         *check_parts(spec.model),
         *bad_flags,
         *check_resources(spec.resources, "spec.resources"),
@@ -182,6 +191,8 @@ def _select(
     service: EmbeddingService, raw: Raw, uri: ModelUri | None, reads: Sequence[StorageRead]
 ) -> tuple[storage.Fetcher | None, list[Problem]]:
     model, namespace = service.spec.model, service.metadata.namespace
+    if model.image_volume:
+        return storage.NOTHING, []
     if model.storage_container_name is not None:
         fetcher, problem = storage.named(model.storage_container_name, namespace, reads)
     else:

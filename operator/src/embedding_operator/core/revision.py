@@ -42,6 +42,7 @@ def _identity(resolved: ResolvedService, settings: Settings, template: Mapping[s
     their defaults are left out, as in the pod's arguments: a flag that the runtime learns moves nothing. vllm is left
     out as auto is, which took its place as the default: services keep their revision, whichever of the two they had.
     The version of the model is added where it is not in the URI: other revisions stay those of earlier releases.
+    The same image is another revision if nodes mount it: one that cannot must not cost the pods that serve.
     Where auto is huggingface, its vectors are those that vllm would give, to a cosine of 0.9999, or vllm refuses.
     """
     container = resolved.fetcher.container.model_dump(by_alias=True, exclude_defaults=True, exclude_none=True)
@@ -61,4 +62,5 @@ def _identity(resolved: ResolvedService, settings: Settings, template: Mapping[s
         "pods": template if resolved.accelerator != CPU else None,
         **({"version": resolved.pin.version} if resolved.pin and not is_fixed(resolved.uri) else {}),
         **({"parts": parts} if parts else {}),
+        **({"image": True} if resolved.model_image else {}),
     }

@@ -65,6 +65,8 @@ class Snapshot:
     """The paths in the service's cache that Deployments of the namespace mount."""
     shared_caches: tuple[SharedCache, ...] = ()
     """The ModelCaches of the namespace."""
+    server_version: tuple[int, int] | None = None
+    """Of the API server, if `checks.image_volume` asks for it."""
     runs_jobs: bool = True
     """Without a cluster nothing runs Jobs: initializers then find out for themselves."""
     refused_check: Finding | None = None

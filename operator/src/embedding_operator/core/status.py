@@ -104,11 +104,12 @@ def _of_resolved(view: View) -> dict[str, Any]:
 
 def _model(view: View, resolved: ResolvedService) -> ModelStatus:
     """The model of the pods that serve, or of the first ones that start."""
-    downloaded = view.downloaded(view.serving or (view.rollout.desired if view.rollout else None))
+    revision = view.serving or (view.rollout.desired if view.rollout else None)
+    downloaded = view.downloaded(revision)
     code = downloaded.code if downloaded else {}
     return ModelStatus(
         name=shortened(resolved.serve.model_name, _NAME_LENGTH),
-        revision=downloaded.revision if downloaded else None,
+        revision=view.model_version(revision),
         code=[CodeStatus(repository=name, revision=commit) for name, commit in sorted(code.items())] or None,
         download=service_download(view),
     )

@@ -5,7 +5,7 @@ place, which could fetch another model, or fetch without the mirror and the toke
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
@@ -21,7 +21,18 @@ from embedding_operator.resources.kubernetes import Container, KeyRef
 from embedding_operator.resources.storage_container import ClusterStorageContainer, StorageContainer
 from embedding_operator.resources.words import in_words
 
-__all__ = ["BUILT_IN", "AnyStorageContainer", "Fetcher", "Selection", "match", "merge", "named", "out_of_use", "read"]
+__all__ = [
+    "BUILT_IN",
+    "NOTHING",
+    "AnyStorageContainer",
+    "Fetcher",
+    "Selection",
+    "match",
+    "merge",
+    "named",
+    "out_of_use",
+    "read",
+]
 
 AnyStorageContainer = StorageContainer | ClusterStorageContainer
 
@@ -59,6 +70,7 @@ class Fetcher:
 
 
 BUILT_IN = Fetcher("BuiltIn", None, Container())
+NOTHING = replace(BUILT_IN, chosen_by="spec.model.imageVolume: nodes pull the model, and nothing downloads it")
 
 
 class Selection(NamedTuple):

@@ -143,6 +143,15 @@ class View:
         deployment = self.snapshot.deployments.get(revision or "")
         return reported or (pin_of(deployment) if deployment else None)
 
+    def model_version(self, revision: str | None) -> str | None:
+        """The commit or digest of the model that a revision's pods have; None: it is not known."""
+        if (downloaded := self.downloaded(revision)) is not None:
+            return downloaded.revision
+        deployment = self.snapshot.deployments.get(revision or "") or {}
+        pod = ((deployment.get("spec") or {}).get("template") or {}).get("spec") or {}
+        images = (each["image"]["reference"] for each in pod.get("volumes") or () if each.get("image"))
+        return next((each.rpartition("@")[2] for each in images), None)
+
     @cached_property
     def found(self) -> tuple[PodDiagnosis, ...]:
         """The diagnoses of the current pods."""

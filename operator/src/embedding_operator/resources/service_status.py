@@ -50,7 +50,7 @@ class ModelStatus(StatusModel):
     name: str
     """Name of the model in requests."""
     revision: str | None = None
-    """The commit that was downloaded, if the model came from a hub and its initializer reports it."""
+    """The commit or digest of the model, if its initializer or Job reports it, or nodes mount its image."""
     code: list[CodeStatus] | None = None
     """Other repositories whose Python code was downloaded (spec.model.trustRemoteCode)."""
     download: DownloadStatus | None = None
@@ -63,7 +63,7 @@ class StorageStatus(StatusModel):
     """The storage container that downloads the model."""
 
     kind: Literal["StorageContainer", "ClusterStorageContainer", "BuiltIn"]
-    """Kind of the storage container; BuiltIn when none matches the URI."""
+    """Kind of the storage container; BuiltIn when none matches the URI, or nothing is downloaded (imageVolume)."""
     name: str | None = None
     """Its name."""
     chosen_by: str | None = None

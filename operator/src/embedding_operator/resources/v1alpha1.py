@@ -138,6 +138,10 @@ class ModelSpec(SpecModel):
     cache: Cache | None = None
     """Where the model stays for all pods: a Job downloads it once, and pods mount it read-only. Default: every pod
     downloads it for itself. Not for pvc:// and file://."""
+    image_volume: bool | None = None
+    """Whether nodes pull the model as an image and mount it, instead of an initializer that downloads it. Only for
+    oci://registry/repository@sha256:DIGEST, of an image with the model in /models, on Kubernetes 1.35 or newer. A
+    change creates a new revision. Default: false."""
     trust_remote_code: bool | None = None
     """Whether the model's own Python code runs, with all rights of the server: the classes that auto_map in its
     config.json and type in its modules.json name. With an hf:// URI the initializer also downloads code that these name

@@ -150,6 +150,14 @@ class Client:
             return frozenset()
         return frozenset(each["name"] for each in known["resources"])
 
+    async def server_version(self) -> tuple[int, int]:
+        """Major and minor version of the API server; 1.35 may be given as `35+`."""
+        found = await self._send("get", "version", "GET", "/version", "get its version")
+        try:
+            return int(found["major"]), int(found["minor"].rstrip("+"))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Unavailable(f"The API server's version cannot be read: {str(found)[:200]}") from error
+
     async def _merge(self, ref: ObjectRef, patch: Json) -> Json:
         kind = kind_of(ref.api_version, ref.kind)
         content_type = "application/merge-patch+json"

@@ -136,8 +136,9 @@ class Executor:
         _log.info("updated %s", ref)
         if field := first_difference(_as_new(kind, obj), replaced):
             raise FieldOverridden(
-                f"{ref} was updated, and its {field} still has another value: an admission webhook overrides it. Exempt"
-                " the object from the webhook, or change the spec to what the webhook sets"
+                f"{ref} was updated, and its {field} still has another value: an admission webhook overrides it, or "
+                "the API server drops it because a feature gate is off. Exempt the object from the webhook, or change "
+                "the spec to what the webhook sets"
             )
 
     def _check_contest(self, ref: ObjectRef, removed: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 
+from embedding_operator.core.checks.image_volume import wants_image_volume
 from embedding_operator.core.diagnosis import needs_events
 from embedding_operator.core.model_cache.shared import SharedCache, shared_cache
 from embedding_operator.core.objects import ObjectRef, Raw, condition_of, kind_ref
@@ -23,6 +24,7 @@ from embedding_operator.shell.client import Client
 from embedding_operator.shell.pod_reports import PodReports
 from embedding_operator.shell.routes import key_of
 from embedding_operator.shell.secrets import SecretReader, Secrets
+from embedding_operator.shell.server_version import ServerVersion
 from embedding_operator.shell.store import Store
 from embedding_runtime.contract import DownloadProgress, SelectedBackend
 
@@ -36,11 +38,14 @@ class Observer:
     API server.
     """
 
-    def __init__(self, store: Store, client: Client, secrets: SecretReader, reports: PodReports) -> None:
+    def __init__(
+        self, store: Store, client: Client, secrets: SecretReader, reports: PodReports, version: ServerVersion
+    ) -> None:
         self._store = store
         self._client = client
         self._secrets = secrets
         self._reports = reports
+        self._version = version
         self._reads: tuple[StorageRead, ...] = ()
         self._reads_of: tuple[int, int] | None = None
 
@@ -85,13 +90,15 @@ class Observer:
         )
 
     async def complete(self, snapshot: Snapshot, now: datetime) -> tuple[Snapshot, Secrets]:
-        """With the Secrets and the Events that a plan needs. Raises ClusterFault."""
+        """With the Secrets, the Events and the server's version that a plan needs. Raises ClusterFault."""
         accepted = condition_of(snapshot.status, "Accepted")
         generation = snapshot.service["metadata"].get("generation")
         is_accepted = (accepted.get("status"), accepted.get("observedGeneration")) == ("True", generation)
         needed = secrets_needed(snapshot.service, snapshot.storage_containers)
         secrets = await self._secrets.read(snapshot.service, needed, is_accepted=is_accepted)
         snapshot = replace(snapshot, secrets=secrets.keys, unlabelled_secrets=secrets.unlabelled)
+        if wants_image_volume(snapshot.service):
+            snapshot = replace(snapshot, server_version=await self._version.read())
         namespace = snapshot.service["metadata"]["namespace"]
         events = {uid: await self.events(namespace, uid) for uid in needs_events(snapshot, now)}
         return (replace(snapshot, pod_events=events) if events else snapshot), secrets
@@ -104,8 +111,13 @@ class Observer:
         key = ObjectRef("", "", meta["namespace"], meta["name"])
         now = self.snapshot(self.service(key) or snapshot.service)
         secrets = {**secrets_needed(now.service, now.storage_containers), **snapshot.secrets}
-        labels, events = snapshot.unlabelled_secrets, snapshot.pod_events
-        return replace(now, secrets=secrets, unlabelled_secrets=labels, pod_events=events)
+        return replace(
+            now,
+            secrets=secrets,
+            unlabelled_secrets=snapshot.unlabelled_secrets,
+            pod_events=snapshot.pod_events,
+            server_version=snapshot.server_version,
+        )
 
     def storage_containers(self, namespace: str | None) -> tuple[StorageRead, ...]:
         """Those within reach of a namespace, parsed once for each of their versions."""

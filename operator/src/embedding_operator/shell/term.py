@@ -42,6 +42,7 @@ from embedding_operator.shell.queue import Priority, WorkQueue
 from embedding_operator.shell.reflector import WATCH_SECONDS, Reflector, list_into
 from embedding_operator.shell.routes import Routes, key_of
 from embedding_operator.shell.secrets import SecretReader
+from embedding_operator.shell.server_version import ServerVersion
 from embedding_operator.shell.store import Store
 from embedding_operator.shell.workers import Workers
 
@@ -92,7 +93,8 @@ class Term:
         recorder = EventRecorder(client, now)
         executor = Executor(client, self._store, recorder)
         self._reports = PodReports(clock, self._queue.add)
-        observer = Observer(self._store, client, SecretReader(client, clock), self._reports)
+        version = ServerVersion(client, clock)
+        observer = Observer(self._store, client, SecretReader(client, clock), self._reports, version)
         lease = timedelta(seconds=settings.lease_seconds)
         self._managers = Managers(client, settings.manager, lease, now)
         services = EmbeddingServiceController(

@@ -32,6 +32,7 @@ __all__ = [
     "PVC_ROOT",
     "REPORT_BYTES",
     "RETRY_IS_USELESS",
+    "STORAGE_LIMIT_VARIABLE",
     "TERMINATION_LOG",
     "TOKEN_PATH_VARIABLE",
     "DownloadProgress",
@@ -67,6 +68,10 @@ PROGRESS_PORT_VARIABLE = "PROGRESS_PORT"
 
 PROGRESS_PORT = 8090
 PROGRESS_PATH = "/progress"
+
+STORAGE_LIMIT_VARIABLE = "EPHEMERAL_STORAGE_LIMIT"
+"""Environment variable of an initializer: bytes of its node's disk above which the kubelet evicts the pod. The free
+space of the volume does not show it."""
 
 RETRY_IS_USELESS = 3
 """Exit code of an initializer: another attempt fails, too, until the URI, the credentials or the volume change."""

@@ -15,19 +15,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from embedding_runtime.frontend import memory
 from embedding_runtime.frontend.connection_limits import Connections
 from embedding_runtime.frontend.context import Client
+from embedding_runtime.frontend.joined_writes import JoinedWrites
+from embedding_runtime.frontend.slow_readers import PROGRESS, ReadTimer
+from embedding_runtime.frontend.upgrade import head_without_upgrade
 
 __all__ = ["Connection"]
 
 MAX_PIPELINED = 64
 """Maximum number of pipelined requests of a connection."""
-
-PROGRESS = 1 << 16
-"""Bytes of a response that a client must read within the write timeout, or half of a smaller rest."""
-
-FIRST_CREDIT, CREDIT = 2 * PROGRESS, 4 * PROGRESS
-"""Maximum bytes that count as read in advance, at the start of a response and later.
-
-The kernels on both ends accept that many at once, and then none until the client has read them."""
 
 LINGER_SECONDS = 2
 """Time in which data of a rejected client is discarded. If closed immediately, it might not see the response."""
@@ -58,9 +53,8 @@ class Connection(HttpToolsProtocol):
         """Bytes of the latest reads without progress: no end of headers and no part of a body."""
         self._advanced = False
         """Whether this read made such progress."""
-        self._unsent = self._credit = 0
         self._read_timer: asyncio.TimerHandle | None = None
-        self._write_timer: asyncio.TimerHandle | None = None
+        self._write_timer: ReadTimer | None = None
 
     # Callbacks of the transport
 
@@ -104,13 +98,12 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._credit = FIRST_CREDIT
-        self._watch_writing()
+        self._write_timer = ReadTimer(self.transport, self._limits.write_timeout, self._read_too_slowly)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._write_timer is not None:
-            self._write_timer.cancel()
+            self._write_timer.stop()
             self._write_timer = None
         self._share.sent()
 
@@ -151,7 +144,7 @@ class Connection(HttpToolsProtocol):
         self._shared.busy(self)
         super().on_headers_complete()
         if self.parser.get_method() != b"HEAD":  # its response has no body to wait for
-            self.cycle.transport = _JoinedWrites(self.transport)  # type: ignore[assignment] # all that it uses of one
+            self.cycle.transport = JoinedWrites(self.transport)  # type: ignore[assignment] # all that it uses of one
         if self._shared.is_draining:
             self.cycle.keep_alive = False  # uvicorn then sends Connection: close, and closes
 
@@ -208,27 +201,17 @@ class Connection(HttpToolsProtocol):
     def _feed(self, data: bytes) -> bytes | None:
         """Parse data. Return the data to parse next, after an offer to upgrade, which is ignored (RFC 9110, 7.8).
 
-        httptools ends a message at such an offer, without its body. Java's HttpClient offers h2c with every request.
+        httptools ends a message at such an offer, without its body.
         """
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
-            head = self._head_without_upgrade()
+            head = head_without_upgrade(self.parser, self.url, self.headers)
             self._upgrade_offered = False
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn
             return head + data[offer.args[0] :]
         return None
-
-    def _head_without_upgrade(self) -> bytes:
-        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
-        for name, value in self.headers:
-            if name == b"connection":
-                kept = [word for word in value.split(b",") if word.strip().lower() not in _ONE_HOP]
-                lines += [b"connection: %s" % b",".join(kept)] if kept else []
-            elif name not in _ONE_HOP:
-                lines.append(b"%s: %s" % (name, value))
-        return b"\r\n".join([*lines, b"", b""])
 
     def _check_head(self, size: int) -> None:
         """Raises _Refused."""
@@ -250,62 +233,16 @@ class Connection(HttpToolsProtocol):
         else:
             self.drop("idle", f"no request within {seconds}")
 
-    def _watch_writing(self) -> None:
-        self._unsent = self.transport.get_write_buffer_size()
-        self._write_timer = self.loop.call_later(self._limits.write_timeout, self._check_writing)
-
-    def _check_writing(self) -> None:
-        read = self._unsent - self.transport.get_write_buffer_size()
-        self._credit = min(CREDIT, self._credit + read - min(PROGRESS, self._unsent // 2))
-        if self._credit >= 0:
-            self._watch_writing()
-            return
+    def _read_too_slowly(self, read: int) -> None:
         seconds = f"{self._limits.write_timeout:g} s (--write_timeout)"
-        self._shared.ended("answer_not_read", f"the client read only {max(read, 0)} bytes of its response in {seconds}")
+        self._shared.ended("answer_not_read", f"the client read only {read} bytes of its response in {seconds}")
         self.transport.abort()
 
     def _stop_timers(self) -> None:
         self._unset_keepalive_if_required()
-        for timer in (self._read_timer, self._write_timer):
-            if timer is not None:
-                timer.cancel()
-        self._read_timer = self._write_timer = None
-
-
-class _JoinedWrites:
-    """The transport of one response: sends the head together with the first part of the body.
-
-    uvicorn writes them separately, and each system call takes longer than creating the data.
-    """
-
-    __slots__ = ("_head", "_transport")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._head: bytes | None = None
-        """The head until it is sent; empty after that."""
-
-    def write(self, data: bytes) -> None:
-        if self._head:
-            self._transport.writelines((self._head, data))
-            self._head = b""
-        elif self._head is None and not data.startswith(_CONTINUE):
-            self._head = data
-        else:  # a later part of the body, or what precedes the head
-            self._transport.write(data)
-
-    def close(self) -> None:
-        if self._head:
-            self._transport.write(self._head)  # the application has failed before the body
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-
-_CONTINUE = b"HTTP/1.1 100 "
-"""Start of the informational response before the head."""
-
-
-_ONE_HOP = frozenset({b"upgrade", b"http2-settings"})
-"""Headers, and values of Connection, that belong to an offer to upgrade."""
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
+        if self._write_timer is not None:
+            self._write_timer.stop()
+            self._write_timer = None

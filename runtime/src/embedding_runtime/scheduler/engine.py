@@ -1,7 +1,6 @@
-"""Request queue, dispatch loop and health state of the server."""
+"""Admission, requests and state of the server. `batches` computes what is admitted."""
 
 import asyncio
-import itertools
 import logging
 import math
 import time
@@ -10,37 +9,24 @@ from collections.abc import Callable, Sequence
 from prometheus_client import Metric
 
 from embedding_runtime.contract import BackendName
-from embedding_runtime.errors import (
-    BackendFailed,
-    NotReady,
-    Overloaded,
-    RuntimeFault,
-    TextFailed,
-)
+from embedding_runtime.errors import BackendFailed, NotReady, Overloaded
 from embedding_runtime.observability import tracing
 from embedding_runtime.observability.metrics import Metrics
-from embedding_runtime.protocol.messages import Failed, LoadedModel, Ready, Vectors
+from embedding_runtime.protocol.messages import LoadedModel, Ready
 from embedding_runtime.protocol.requests import Lane, Output, Principal, RateLimit
 from embedding_runtime.protocol.rows import Rows
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.scheduler.admission import Rate, batch_timeout, retry_after
 from embedding_runtime.scheduler.base import State
-from embedding_runtime.scheduler.dispatch import MIN_CONCURRENT_TOKENS, BatchPlan, next_dispatch
+from embedding_runtime.scheduler.batches import Batches
 from embedding_runtime.scheduler.job import Job
-from embedding_runtime.scheduler.queue import Part, RequestQueue
+from embedding_runtime.scheduler.queue import RequestQueue
 from embedding_runtime.scheduler.rate_limit import Budgets
-from embedding_runtime.scheduler.worker_link import Batch, WorkerLink
 from embedding_runtime.scheduler.worker_pool import WorkerPool, Workers
 
 __all__ = ["Engine"]
 
 _log = logging.getLogger(__name__)
-
-SHORT_BATCH_SECONDS = 0.05
-"""Batches that take longer are not prefetched: a text that arrives then would wait for two of them.
-
-Without prefetching a worker waits a millisecond for its next batch.
-"""
 
 
 class Engine:
@@ -58,13 +44,13 @@ class Engine:
         self.exit_code = 1
         """Exit code of the server once the state is FAILED."""
         self._max_waiting_tokens, self._stuck_after = max_waiting_tokens, stuck_after
-        self.pool: WorkerPool[Job] = WorkerPool(self, self._batch_timeout)
-        self._queue: RequestQueue[Job] = RequestQueue()
-        self._jobs: set[Job] = set()
-        self._numbers = itertools.count()
-        self._rate = Rate()
-        self._budgets = Budgets()
         self.metrics = Metrics()
+        self._budgets = Budgets()
+        self._jobs: set[Job] = set()
+        self._queue: RequestQueue[Job] = RequestQueue()
+        self._rate = Rate()
+        self._batches = Batches(self._queue, lambda: self.pool.ready, self._rate, self.metrics)
+        self.pool: WorkerPool[Job] = WorkerPool(self, self._batches, self._batch_timeout)
         self.metrics.queue(
             tokens=self._queue.tokens_in,
             texts=self._queue.texts_in,
@@ -157,7 +143,7 @@ class Engine:
         job = Job(texts, lane, asyncio.get_running_loop().create_future(), missing=len(texts), output=output)
         self._jobs.add(job)
         self._queue.enqueue(job, texts.lengths.tolist(), principal.name, lane, group=output)
-        self._dispatch()
+        self._batches.dispatch()
         return job
 
     def withdraw(self, job: Job) -> None:
@@ -209,7 +195,7 @@ class Engine:
         """See PoolUser. The server is ready once every worker has been."""
         self._take_model(ready.model)
         if self.state is not State.LOADING:
-            self._dispatch()
+            self._batches.dispatch()
         elif self.pool.all_loaded:
             number = len(self.pool.ready)
             self.state, self.cosine = State.READY, ready.cosine
@@ -236,98 +222,14 @@ class Engine:
         if self.state is State.READY:
             self._changed()
 
-    def answered(self, worker: WorkerLink[Job], answer: Vectors | Failed) -> None:
-        """See PoolUser."""
-        if isinstance(answer, Vectors):
-            self._deliver(self._complete(worker, answer), answer.rows)
-        else:
-            batch, _ = worker.complete(answer)
-            self._retry(batch.parts)
-        self._dispatch()
-
-    def lost(self, batches: Sequence[Batch[Job]]) -> None:
-        """See PoolUser. The batches are retried once, in halves, since they may have caused the crash."""
-        self.metrics.worker_restarted()
-        for job in {part.owner for batch in batches for part in batch.parts}:
-            job.lost_workers += 1
-            if job.lost_workers > 1:
-                self._give_up(job, BackendFailed("two workers crashed while they computed this request"))
-        for batch in batches:
-            self._queue.retry([part for part in batch.parts if not part.owner.done.done()])
-        self._dispatch()
-
     @property
     def _rate_of_all(self) -> float | None:
         """Tokens per second of all ready workers; None before the first batch."""
         rate = self._rate.per_second
         return None if rate is None else rate * max(1, len(self.pool.ready))
 
-    def _dispatch(self) -> None:
-        while (
-            self._queue.texts
-            and (ready := [worker for worker in self.pool.ready if worker.has_room])
-            and (plan := self._plan(ready))
-            and (parts := self._next(plan))
-        ):
-            texts = TokenBatch.joined([part.owner.texts.part(part.start, part.stop) for part in parts])
-            batch = Batch(parts, texts.tokens, plan.exclusive, time.monotonic())
-            ready[plan.worker].give(next(self._numbers), batch, texts, parts[0].owner.output)
-            for job in (part.owner for part in parts if part.owner.queued is None):
-                job.queued = batch.sent - job.joined
-                self.metrics.queued(job.lane, job.queued)
-
-    def _next(self, plan: BatchPlan) -> Sequence[Part[Job]]:
-        """Take a batch. If batches are long, those with interactive texts are a quarter smaller, to finish earlier."""
-        mixed = None if self._has_short_batches else max(MIN_CONCURRENT_TOKENS, plan.tokens * 3 // 4)
-        return self._queue.next_batch(plan.tokens, mixed=mixed)
-
-    @property
-    def _has_short_batches(self) -> bool:
-        rate = self._rate.per_second
-        return rate is None or self._rate.full < SHORT_BATCH_SECONDS * rate
-
-    def _plan(self, workers: Sequence[WorkerLink[Job]]) -> BatchPlan | None:
-        return next_dispatch(
-            self._queue.tokens,
-            self._queue.texts,
-            [worker.load for worker in workers],
-            prefetch=self._has_short_batches,
-        )
-
     def _batch_timeout(self, tokens: int) -> float:
         return batch_timeout(tokens, stuck_after=self._stuck_after, rate=self._rate.per_second)
-
-    def _complete(self, worker: WorkerLink[Job], answer: Vectors) -> Batch[Job]:
-        if len(answer.rows) != (texts := worker.under_way[answer.batch].texts):
-            raise ValueError(f"{len(answer.rows)} rows for a batch of {texts} texts")  # the worker still has the batch
-        batch, busy = worker.complete(answer)
-        self._rate.observe(batch.tokens, busy)
-        self.metrics.batch(
-            texts=batch.texts,
-            tokens=batch.tokens,
-            padding=answer.padding,
-            exclusive=batch.exclusive,
-            seconds=busy if batch.exclusive else time.monotonic() - batch.sent,
-        )
-        return batch
-
-    def _deliver(self, batch: Batch[Job], rows: Rows) -> None:
-        first = 0
-        for part in batch.parts:
-            after = first + part.texts
-            part.owner.take(part.start, rows[first:after])
-            first = after
-
-    def _retry(self, parts: Sequence[Part[Job]]) -> None:
-        """Retry a failed batch in halves, until the text that causes the failure is alone."""
-        if len(parts) == 1 and parts[0].texts == 1:
-            self._give_up(parts[0].owner, TextFailed(index=parts[0].start))
-        else:
-            self._queue.retry([part for part in parts if not part.owner.done.done()])
-
-    def _give_up(self, job: Job, fault: RuntimeFault) -> None:
-        _log.warning("a request failed: %s", fault)
-        job.fail(fault)
 
 
 _RESERVED = 10

@@ -1,163 +1,32 @@
 """The request queue: selects the texts of the next batch. Pure.
 
-Each lane is fair by principal: deficit round robin over tokens, and first come, first served within a principal.
-Interactive texts are dispatched before bulk texts, which get at least a tenth of the tokens. A batch takes texts up to
-a token budget: a long request is split into several batches, and short requests share one.
+Each lane is fair by principal (`lane_queue`). Interactive texts are dispatched before bulk texts, which get at least a
+tenth of the tokens. A batch takes texts up to a token budget: a long request is split into several batches, and short
+requests share one.
 """
 
 from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Generic
 
 from embedding_runtime.protocol.requests import Lane
+from embedding_runtime.scheduler.lane_queue import QUANTUM, LaneQueue, QueuedRequest
+from embedding_runtime.scheduler.parts import Owner, Part, bisect
 
-__all__ = ["Part", "RequestQueue", "bisect"]
-
-QUANTUM = 512
-"""Tokens that a principal gets per turn."""
+__all__ = ["RequestQueue"]
 
 INTERACTIVE_PER_BULK = 9
 """Interactive tokens per bulk token while both lanes have texts."""
-
-Owner = TypeVar("Owner", bound=Hashable)
-
-
-@dataclass(frozen=True)
-class Part(Generic[Owner]):
-    """The texts `start` to `stop` (exclusive) of one request."""
-
-    owner: Owner
-    start: int
-    stop: int
-
-    @property
-    def texts(self) -> int:
-        """The number of texts."""
-        return self.stop - self.start
-
-
-def bisect(batch: Sequence[Part[Owner]]) -> tuple[list[Part[Owner]], list[Part[Owner]]]:
-    """Split a batch of two or more texts in the middle, if necessary within a request."""
-    middle = sum(part.texts for part in batch) // 2
-    first: list[Part[Owner]] = []
-    second: list[Part[Owner]] = []
-    for part in batch:
-        cut = min(part.start + middle, part.stop)
-        middle -= cut - part.start
-        if part.start < cut:
-            first.append(Part(part.owner, part.start, cut))
-        if cut < part.stop:
-            second.append(Part(part.owner, cut, part.stop))
-    return first, second
-
-
-@dataclass(eq=False)
-class _Request(Generic[Owner]):
-    owner: Owner
-    lengths: Sequence[int]
-    principal: Hashable
-    lane: Lane
-    group: Hashable = None
-    start: int = 0
-    """Index of the first text that has not been dispatched."""
-
-
-class _Turns(Generic[Owner]):
-    """The requests of one principal in one lane, in order of arrival."""
-
-    def __init__(self) -> None:
-        self.requests: dict[Owner, _Request[Owner]] = {}
-        self.credit = QUANTUM
-        """Tokens that it may still dispatch in this turn."""
-        self.tokens = 0
-
-
-class _LaneQueue(Generic[Owner]):
-    """One lane: principals with queued texts, in the order of their turns."""
-
-    def __init__(self) -> None:
-        self.tokens = self.texts = 0
-        self._turns: dict[Hashable, _Turns[Owner]] = {}
-
-    @property
-    def principals(self) -> int:
-        """The number of principals with queued texts."""
-        return len(self._turns)
-
-    def tokens_of(self, principal: Hashable) -> int:
-        """The number of queued tokens of a principal."""
-        return self._turns[principal].tokens if principal in self._turns else 0
-
-    def add(self, request: _Request[Owner]) -> None:
-        turns = self._turns.setdefault(request.principal, _Turns())
-        turns.requests[request.owner] = request
-        self._count(turns, sum(request.lengths), len(request.lengths))
-
-    def remove(self, request: _Request[Owner]) -> None:
-        turns = self._turns.get(request.principal)
-        if turns is not None and request.owner in turns.requests:
-            del turns.requests[request.owner]
-            self._count(turns, -sum(request.lengths[request.start :]), request.start - len(request.lengths))
-            self._drop_if_empty(request.principal, turns)
-
-    def next_length(self) -> int:
-        """Tokens of the next text. The lane must not be empty."""
-        request = self._next()
-        return request.lengths[request.start]
-
-    def next_group(self) -> Hashable:
-        """Group of the next text. The lane must not be empty."""
-        return self._next().group
-
-    def take(self, tokens: int) -> tuple[Part[Owner], int]:
-        """Dequeue texts of the next request: at least one, and more up to `tokens` and the credit of its principal.
-
-        Returns them with their number of tokens.
-        """
-        request = self._next()
-        turns = self._turns[request.principal]
-        start, lengths = request.start, request.lengths
-        room, stop, taken = min(tokens, turns.credit), start, 0
-        while stop < len(lengths) and (taken + lengths[stop] <= room or stop == start):
-            taken += lengths[stop]
-            stop += 1
-        turns.credit -= taken
-        request.start = stop
-        self._count(turns, -taken, start - stop)
-        if stop == len(lengths):
-            del turns.requests[request.owner]
-            self._drop_if_empty(request.principal, turns)
-        return Part(request.owner, start, stop), taken
-
-    def _next(self) -> _Request[Owner]:
-        """The next request. A principal without enough credit for its next text gets more and yields its turn."""
-        while True:
-            principal, turns = next(iter(self._turns.items()))
-            request = next(iter(turns.requests.values()))
-            if request.lengths[request.start] <= turns.credit:
-                return request
-            turns.credit += QUANTUM
-            self._turns[principal] = self._turns.pop(principal)  # to the end
-
-    def _count(self, turns: _Turns[Owner], tokens: int, texts: int) -> None:
-        turns.tokens += tokens
-        self.tokens += tokens
-        self.texts += texts
-
-    def _drop_if_empty(self, principal: Hashable, turns: _Turns[Owner]) -> None:
-        if not turns.requests:
-            del self._turns[principal]  # with its credit: an idle principal does not accumulate any
 
 
 class RequestQueue(Generic[Owner]):
     """Queued texts, by length, principal and lane. It does not hold the texts themselves."""
 
     def __init__(self) -> None:
-        self._requests: dict[Owner, _Request[Owner]] = {}
-        self._interactive, self._bulk = _LaneQueue[Owner](), _LaneQueue[Owner]()
-        self._lanes: Mapping[Lane, _LaneQueue[Owner]] = {Lane.INTERACTIVE: self._interactive, Lane.BULK: self._bulk}
+        self._requests: dict[Owner, QueuedRequest[Owner]] = {}
+        self._interactive, self._bulk = LaneQueue[Owner](), LaneQueue[Owner]()
+        self._lanes: Mapping[Lane, LaneQueue[Owner]] = {Lane.INTERACTIVE: self._interactive, Lane.BULK: self._bulk}
         self._retries: deque[list[Part[Owner]]] = deque()
         """Halves of failed batches, which are dispatched first, unchanged."""
         self._bulk_due = 0.0
@@ -206,7 +75,7 @@ class RequestQueue(Generic[Owner]):
 
         A batch has texts of one `group` only.
         """
-        self._requests[owner] = request = _Request(owner, lengths, principal, lane, group)
+        self._requests[owner] = request = QueuedRequest(owner, lengths, principal, lane, group)
         self._lanes[lane].add(request)
 
     def remove(self, owner: Owner) -> None:

@@ -3,20 +3,18 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic
 
 from embedding_runtime.protocol.link import MessageLink
 from embedding_runtime.protocol.messages import Failed, Message, Ready, Vectors, Work
 from embedding_runtime.protocol.requests import Output
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.scheduler.dispatch import MOST_BATCHES, WorkerLoad
-from embedding_runtime.scheduler.queue import Part
+from embedding_runtime.scheduler.parts import Owner, Part
 
-__all__ = ["Batch", "Owner", "WorkerLink"]
-
-Owner = TypeVar("Owner", bound=Hashable)
+__all__ = ["Batch", "WorkerLink"]
 
 
 @dataclass(frozen=True)

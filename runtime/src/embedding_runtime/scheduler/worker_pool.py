@@ -10,9 +10,10 @@ from functools import partial
 from typing import Generic, Protocol
 
 from embedding_runtime.protocol.messages import Broken, Failed, Message, Ready, Vectors
-from embedding_runtime.scheduler.worker_link import Batch, Owner, WorkerLink
+from embedding_runtime.scheduler.parts import Owner
+from embedding_runtime.scheduler.worker_link import Batch, WorkerLink
 
-__all__ = ["PoolUser", "WorkerPool", "Workers"]
+__all__ = ["BatchReceiver", "PoolUser", "WorkerPool", "Workers"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,12 +46,20 @@ class Workers(Protocol):
         ...
 
 
-class PoolUser(Protocol[Owner]):
+class PoolUser(Protocol):
     """Receiver of the pool's events."""
 
     def loaded(self, ready: Ready) -> None:
         """A worker is ready. `all_loaded` says whether every worker has been ready once."""
         ...
+
+    def fail(self, reason: str, *, exit_code: int = 1) -> None:
+        """The pool cannot continue. `exit_code`: exit code of the server."""
+        ...
+
+
+class BatchReceiver(Protocol[Owner]):
+    """Receiver of the batches that workers have had."""
 
     def answered(self, worker: WorkerLink[Owner], answer: Vectors | Failed) -> None:
         """A worker has finished a batch. Raises KeyError and ValueError for an invalid answer."""
@@ -60,17 +69,13 @@ class PoolUser(Protocol[Owner]):
         """A worker with these batches was lost and will be restarted."""
         ...
 
-    def fail(self, reason: str, *, exit_code: int = 1) -> None:
-        """The pool cannot continue. `exit_code`: exit code of the server."""
-        ...
-
 
 class WorkerPool(Generic[Owner]):
     """Workers by number. Use it on one event loop only."""
 
-    def __init__(self, user: PoolUser[Owner], timeout: Callable[[int], float]) -> None:
+    def __init__(self, user: PoolUser, batches: BatchReceiver[Owner], timeout: Callable[[int], float]) -> None:
         """`timeout`: seconds after which a batch with this many tokens counts as stuck."""
-        self._user, self._timeout = user, timeout
+        self._user, self._batches, self._timeout = user, batches, timeout
         self._workers: dict[int, WorkerLink[Owner]] = {}
         self._loading: set[int] = set()
         """Numbers of workers that have never been ready."""
@@ -122,7 +127,7 @@ class WorkerPool(Generic[Owner]):
             if not self._replaces(number, reason):
                 self._user.fail(reason, exit_code=exit_code)
                 break
-            self._user.lost(tuple(worker.under_way.values()))
+            self._batches.lost(tuple(worker.under_way.values()))
             await workers.ended(number)
 
     def _replaces(self, number: int, reason: str) -> bool:
@@ -138,7 +143,7 @@ class WorkerPool(Generic[Owner]):
     def _handle(self, worker: WorkerLink[Owner], message: Message) -> None:
         match message:
             case Vectors() | Failed():
-                self._user.answered(worker, message)
+                self._batches.answered(worker, message)
             case Ready():
                 worker.ready = message
                 if worker.number not in self._loading:

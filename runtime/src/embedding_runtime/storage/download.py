@@ -25,7 +25,7 @@ from embedding_runtime.storage.selection import is_packed, select, select_files
 from embedding_runtime.storage.source import Listing, RemoteFile, Source
 from embedding_runtime.storage.transfer import Transfer, missing_bytes
 
-__all__ = ["Download", "check_free_space", "errors_of_the_disk"]
+__all__ = ["Download", "errors_of_the_disk"]
 
 
 @dataclass
@@ -172,14 +172,6 @@ class Download:
         elif copied and is_origin(copied):
             origin = {key: value for key, value in copied.items() if key != "files"}
         write_note(self._into, origin, self._sha256)
-
-
-def check_free_space(directory: Path, about: str, needed: int) -> None:
-    """Raises NoModel if so many bytes do not fit on the directory's volume."""
-    free = shutil.disk_usage(directory).free
-    if free < needed:
-        message = f"{about}it needs {megabytes(needed)}, but the volume has {megabytes(free)} free: enlarge the volume"
-        raise NoModel(DownloadVerdict.INSUFFICIENT_STORAGE, message)
 
 
 @contextmanager

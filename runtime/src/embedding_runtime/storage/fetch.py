@@ -15,8 +15,9 @@ from embedding_runtime.contract import (
     without_secrets,
 )
 from embedding_runtime.storage.archive import Limits
-from embedding_runtime.storage.download import Download, check_free_space, errors_of_the_disk
+from embedding_runtime.storage.download import Download, errors_of_the_disk
 from embedding_runtime.storage.errors import NoModel
+from embedding_runtime.storage.free_space import FreeSpace
 from embedding_runtime.storage.log import Log
 from embedding_runtime.storage.progress_server import progress_server
 from embedding_runtime.storage.retries import Retries
@@ -35,10 +36,12 @@ def fetch(
     retries: Retries | None = None,
     *,
     is_part: bool = False,
+    volume: Path | None = None,
 ) -> None:
     """Download the model with the URI `text` to `directory`, unless the directory exists. Raises BadUri, NoModel.
 
-    `environ` has the credentials and settings of the sources. `is_part`: it may be less than a model.
+    `environ` has the credentials and settings of the sources. `is_part`: it may be less than a model. `volume`: what
+    is in this directory counts against a limit of storage; default: the parent of `directory`.
     """
     uri = supported_uri(text)
     if directory.is_dir() and any(directory.iterdir()):
@@ -51,8 +54,10 @@ def fetch(
             staged(directory) as staging,
             closing(open_source(uri, environ)) as source,
         ):
-            make_room = partial(check_free_space, staging, source.about)
-            download = Download(uri, source, staging, log, retries, make_room, show, is_part=is_part)
+            space = FreeSpace.of(staging, volume or directory.parent, uri, environ)
+            download = Download(
+                uri, source, staging, log, retries, partial(space.check, source.about), show, is_part=is_part
+            )
             download.run(retries.run(source.list, source), limits, with_code=trusts_code(environ))
         log.say(download.summary(directory))
 

@@ -36,7 +36,8 @@ def fetch_all(
                 continue
             for other in enclosing:
                 _check_free(text, directory.relative_to(other).as_posix(), other)
-            fetch(text, directory, environ, log, retries, is_part=directory != sources[0][1])
+            is_part, volume = directory != sources[0][1], sources[0][1].parent
+            fetch(text, directory, environ, log, retries, is_part=is_part, volume=volume)
         except NoModel as error:
             failed[directory] = error
             absent.add(directory)

@@ -1,40 +1,25 @@
-"""Requests over HTTP: one client for all sources that speak it, ranges of bytes, and which failures may pass."""
+"""Files and listings of web servers, for the sources that read them over HTTP."""
 
-import email.utils
-import ssl
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Generator, Mapping
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 
-import httpcore2
-import httpx2
+from urllib3 import BaseHTTPResponse
 
 from embedding_runtime.contract import DownloadVerdict
+from embedding_runtime.storage.client import Client, Refused
 from embedding_runtime.storage.errors import Interrupted, NoModel
 from embedding_runtime.storage.source import RemoteFile
 
-__all__ = ["Refused", "WebSource", "endpoint_of", "new_client", "read_all", "read_range", "request"]
+__all__ = ["WebSource", "endpoint_of", "parse_json", "read_all", "read_range"]
 
-_TIMEOUT = httpx2.Timeout(30, connect=20)
-"""Seconds without a byte; proxies and certificate authorities come from the environment, as for other programs."""
+_CHUNK = 1 << 20
+"""Most bytes that are received at a time."""
 
-httpcore2.HTTP11Connection.READ_NUM_BYTES = 512 << 10
-"""Instead of 64 KiB: a large file takes a fifth less CPU time, since Python is entered an eighth as often."""
-
-_MAY_PASS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
-_LONGEST_MESSAGE = 1000
 _LONGEST_LISTING = 32 << 20
-
-
-class Refused(Exception):
-    """A status of the request itself, which a retry cannot change."""
-
-    def __init__(self, status: int, words: str, headers: Mapping[str, str]) -> None:
-        super().__init__(f"the server answered {status} {words}".strip())
-        self.status, self.words, self.headers = status, words, headers
 
 
 class _AnotherFile(Refused):
@@ -55,43 +40,7 @@ def endpoint_of(environ: Mapping[str, str], variable: str, default: str) -> str:
     return endpoint
 
 
-def new_client(authorities: str | None, authorization: str | None, auth: httpx2.Auth | None = None) -> httpx2.Client:
-    """A client for several threads. A redirect to another host gets no Authorization header.
-
-    `authorities`: certificates that are trusted besides the system's.
-    """
-    headers = {"User-Agent": "embedding-storage", "Accept-Encoding": "identity"}
-    if authorization is not None:
-        headers["Authorization"] = authorization
-    context = ssl.create_default_context()
-    if authorities is not None:
-        context.load_verify_locations(cadata=authorities)
-    return httpx2.Client(headers=headers, timeout=_TIMEOUT, follow_redirects=True, verify=context, auth=auth)
-
-
-@contextmanager
-def request(
-    client: httpx2.Client, url: str, headers: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None
-) -> Iterator[httpx2.Response]:
-    """A response whose body is not read yet. Raises Interrupted, Refused; the former also while the block reads."""
-    try:
-        with client.stream("GET", url, headers=headers, params=params) as response:
-            if response.is_success:
-                yield response
-                return
-            words = response.headers.get("X-Error-Message") or response.reason_phrase
-            if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR or response.status_code in _MAY_PASS:
-                retry_after = _seconds(response.headers.get("Retry-After", ""))
-                message = f"the server answered {response.status_code} {words}"
-                raise Interrupted(message[:_LONGEST_MESSAGE].strip(), retry_after)
-            raise Refused(response.status_code, words[:_LONGEST_MESSAGE], response.headers)
-    except httpx2.TimeoutException as error:
-        raise Interrupted(f"the request timed out ({type(error).__name__})") from error
-    except httpx2.RequestError as error:
-        raise Interrupted(f"the connection failed ({error or type(error).__name__})") from error
-
-
-def read_range(client: httpx2.Client, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
+def read_range(client: Client, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
     """The bytes of a file from `start`; the server decides whether it stops at `stop`. Raises Interrupted, Refused.
 
     A file that ends before `start` has none.
@@ -103,12 +52,12 @@ def read_range(client: httpx2.Client, file: RemoteFile, start: int, stop: int) -
             raise
 
 
-def _read_range(client: httpx2.Client, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
-    with request(client, file.location, {"Range": f"bytes={start}-{stop - 1}"}) as response:
+def _read_range(client: Client, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
+    with client.get(file.location, {"Range": f"bytes={start}-{stop - 1}"}) as response:
         found = response.headers.get("ETag")
         if file.etag is not None and found is not None and found != file.etag:
             raise _AnotherFile("the file changed while it was downloaded", response.headers)
-        is_partial = response.status_code == HTTPStatus.PARTIAL_CONTENT
+        is_partial = response.status == HTTPStatus.PARTIAL_CONTENT
         sent_range = response.headers.get("Content-Range", "")
         if is_partial and not sent_range.startswith(f"bytes {start}-"):
             raise Interrupted(f"asked for bytes {start}-{stop - 1}, got {sent_range}")
@@ -116,16 +65,16 @@ def _read_range(client: httpx2.Client, file: RemoteFile, start: int, stop: int) 
         if size.isdecimal() and int(size) > file.size:  # one that is too short is detected at its end
             raise _AnotherFile(f"{file.path} has {size} bytes, but {file.size} are listed", response.headers)
         skip = 0 if is_partial else start
-        for chunk in response.iter_raw():
+        while chunk := response.read1(_CHUNK):
             if skip < len(chunk):
-                yield chunk[skip:]
+                yield chunk[skip:] if skip else chunk
             skip = max(skip - len(chunk), 0)
 
 
 class WebSource(ABC):
-    """What all sources of one HTTP client share: the `read` and `close` of a Source."""
+    """What all sources of one client share: the `read` and `close` of a Source."""
 
-    _client: httpx2.Client
+    _client: Client
 
     def read(self, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
         """Part of a file. Raises NoModel, Interrupted."""
@@ -143,21 +92,19 @@ class WebSource(ABC):
         """The verdict on a refused request."""
 
 
-def read_all(response: httpx2.Response, most: int = _LONGEST_LISTING) -> bytes:
+def read_all(response: BaseHTTPResponse, most: int = _LONGEST_LISTING) -> bytes:
     """The whole body. Raises ValueError if it is longer than a listing of files can be."""
     body = bytearray()
-    for chunk in response.iter_bytes():
+    while chunk := response.read(_CHUNK, decode_content=True):
         body += chunk
         if len(body) > most:
             raise ValueError(f"a response of more than {most} bytes")
     return bytes(body)
 
 
-def _seconds(retry_after: str) -> float | None:
-    """A number of seconds or a date."""
-    if retry_after.isdecimal():
-        return float(retry_after)
+def parse_json(body: bytes) -> Any:
+    """Raises ValueError, also for what is nested too deeply to be parsed."""
     try:
-        return max((email.utils.parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (TypeError, ValueError):
-        return None
+        return json.loads(body)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error

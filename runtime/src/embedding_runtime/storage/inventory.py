@@ -9,7 +9,7 @@ from pathlib import Path
 from embedding_runtime.contract import MODEL_NOTE
 from embedding_runtime.storage.cache import Cache, Entry
 
-__all__ = ["Space", "entries", "reserve", "space"]
+__all__ = ["Space", "bytes_in", "entries", "reserve", "space"]
 
 _RESERVED = "reserved"
 """File of an unfinished model: the bytes that it will have."""
@@ -28,12 +28,12 @@ def entries(cache: Cache) -> list[Entry]:
     """Complete models, and unfinished ones that no process writes; nothing else. Raises OSError."""
     now = cache.clock()
     models = [
-        Entry(each.name, _bytes_in(each), now - cache.last_used(each.name))
+        Entry(each.name, bytes_in(each), now - cache.last_used(each.name))
         for each in cache.models.iterdir()
         if _is_file(each / MODEL_NOTE)
     ]
     unfinished = [
-        Entry(each.name, _bytes_in(each), now - each.stat().st_mtime, is_unfinished=True)
+        Entry(each.name, bytes_in(each), now - each.stat().st_mtime, is_unfinished=True)
         for each in cache.unfinished()
         if cache.is_abandoned(each)
     ]
@@ -44,13 +44,13 @@ def space(cache: Cache, staging: Path) -> Space:
     """The space for what is written to `staging`. Raises OSError."""
     others = [each for each in cache.unfinished() if each != staging]
     promised = sum(_promised(each) for each in others if not cache.is_abandoned(each))
-    return Space(shutil.disk_usage(cache.root).free - promised, _bytes_in(cache.root) + promised)
+    return Space(shutil.disk_usage(cache.root).free - promised, bytes_in(cache.root) + promised)
 
 
 def reserve(staging: Path, size: int) -> None:
     """So many bytes will be written to `staging`, besides those that are there. Raises OSError."""
     if staging.is_dir():
-        (staging / _RESERVED).write_text(str(_bytes_in(staging) + size))
+        (staging / _RESERVED).write_text(str(bytes_in(staging) + size))
 
 
 def _promised(staging: Path) -> int:
@@ -59,10 +59,10 @@ def _promised(staging: Path) -> int:
         reserved = int((staging / _RESERVED).read_text())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return 0
-    return max(reserved - _bytes_in(staging), 0)
+    return max(reserved - bytes_in(staging), 0)
 
 
-def _bytes_in(directory: Path) -> int:
+def bytes_in(directory: Path) -> int:
     """What files take on the disk, whatever their size. Those that vanish meanwhile or cannot be read do not count."""
     size = 0
     for folder, _, names in os.walk(directory):

@@ -8,70 +8,68 @@ import ipaddress
 import json
 import re
 import threading
-from collections.abc import Generator, Mapping
-from http import HTTPStatus
-from urllib.parse import urlsplit
-
-import httpx2
+from collections.abc import Mapping
+from urllib.parse import urlencode, urlsplit
 
 from embedding_runtime.contract import DownloadVerdict
+from embedding_runtime.storage.client import Client, Fixed, Refused
 from embedding_runtime.storage.errors import NoModel
+from embedding_runtime.storage.http import parse_json, read_all
 
 __all__ = ["RegistryAuth", "credentials", "is_loopback"]
 
 _DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
+_LARGEST_ANSWER = 1 << 20
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
 
-class RegistryAuth(httpx2.Auth):
+class RegistryAuth:
     """Answers a registry's challenge, and keeps the answer until it expires. Thread-safe."""
 
     def __init__(self, about: str, scope: str, basic: str | None, *, allow_http: bool) -> None:
         """`basic`: the user and the password, as `credentials` returns them."""
-        self._about, self._scope, self._basic, self._allow_http = about, scope, basic, allow_http
-        self._authorization: str | None = None
+        self._about, self._scope, self._allow_http = about, scope, allow_http
+        self._basic = {"Authorization": f"Basic {basic}"} if basic else {}
+        self._current: Mapping[str, str] = {}
         self._lock = threading.Lock()
 
-    def sync_auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
-        used = self._authorization
-        response = yield _with(request, used)
-        if response.status_code != HTTPStatus.UNAUTHORIZED:
-            return
+    def headers(self) -> Mapping[str, str]:
+        return self._current
+
+    def renew(self, used: Mapping[str, str], challenge: str, client: Client) -> bool:
+        """Ask the token server that the challenge names, or use the password. Raises NoModel, Interrupted."""
         with self._lock:
-            if self._authorization == used:  # no other thread has renewed it
-                challenge = response.headers.get("WWW-Authenticate", "")
-                if "bearer" in challenge.lower():
-                    token = yield self._token_request(dict(_PARAMETER.findall(challenge)))
-                    if not token.is_success:
-                        return
-                    self._authorization = f"Bearer {self._token(token.read())}"
-                elif self._basic is not None:
-                    self._authorization = f"Basic {self._basic}"
-        if self._authorization != used:
-            yield _with(request, self._authorization)
+            if self._current == used:  # no other thread has renewed it
+                is_bearer = "bearer" in challenge.lower()
+                self._current = self._token(challenge, client) if is_bearer else self._basic
+        return self._current not in (used, {})
 
-    def _token_request(self, challenge: Mapping[str, str]) -> httpx2.Request:
-        realm = urlsplit(challenge.get("realm", ""))
-        if realm.scheme != "https" and not (realm.scheme == "http" and self._allow_http):
-            words = f"the registry wants a token from {realm.geturl()!r}, which is not https://"
-            raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self._about}{words}; OCI_INSECURE=true allows http://")
-        params = {"scope": challenge.get("scope", self._scope)}
-        if service := challenge.get("service"):
-            params["service"] = service
-        request = httpx2.Request("GET", realm.geturl(), params=params, headers={"User-Agent": "embedding-storage"})
-        return _with(request, f"Basic {self._basic}" if self._basic else None)
-
-    def _token(self, body: bytes) -> str:
+    def _token(self, challenge: str, client: Client) -> Mapping[str, str]:
+        url = self._token_url(dict(_PARAMETER.findall(challenge)))
         try:
-            answer = json.loads(body)
+            with client.get(url, authorization=Fixed(self._basic)) as response:
+                answer = parse_json(read_all(response, _LARGEST_ANSWER))
             token = str(answer.get("token") or answer["access_token"])
-        except (ValueError, KeyError, AttributeError) as error:
-            words = "the registry's token server answered with something else than a token"
+        except Refused:
+            return {}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            words = f"the registry's token server answered with something else than a token ({error})"
             raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self._about}{words}: check the URI") from error
         if not all("!" <= letter <= "~" for letter in token):
             words = "the registry's token server answered with a token that is not valid in a header"
             raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self._about}{words}")
-        return token
+        return {"Authorization": f"Bearer {token}"}
+
+    def _token_url(self, challenge: Mapping[str, str]) -> str:
+        realm = urlsplit(challenge.get("realm", ""))
+        if realm.scheme != "https" and not (realm.scheme == "http" and self._allow_http):
+            words = f"the registry wants a token from {realm.geturl()!r}, which is not https://"
+            raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self._about}{words}; OCI_INSECURE=true allows http://")
+        asked = {"scope": challenge.get("scope", self._scope)}
+        if service := challenge.get("service"):
+            asked["service"] = service
+        query = "&".join(filter(None, [realm.query, urlencode(asked)]))
+        return realm._replace(query=query, fragment="").geturl()
 
 
 def credentials(registry: str, environ: Mapping[str, str]) -> str | None:
@@ -118,12 +116,6 @@ def _entry(auths: Mapping[str, Mapping[str, str]], registry: str) -> Mapping[str
     names = _DOCKER_HUB if registry in _DOCKER_HUB else (registry,)
     by_host = {key.removeprefix("https://").removeprefix("http://").partition("/")[0]: auths[key] for key in auths}
     return next((by_host[name] for name in names if name in by_host), {})
-
-
-def _with(request: httpx2.Request, authorization: str | None) -> httpx2.Request:
-    if authorization is not None:
-        request.headers["Authorization"] = authorization
-    return request
 
 
 def _encoded(user: str, password: str) -> str:

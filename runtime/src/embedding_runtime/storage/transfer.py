@@ -4,34 +4,25 @@ A file is transferred in parts. A broken part is resumed where it broke, and the
 the next process resumes, too. SHA-256 is computed as the parts arrive, from the page cache.
 """
 
-import hashlib
-import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from embedding_runtime.contract import DownloadVerdict
 from embedding_runtime.storage.errors import Interrupted, NoModel
 from embedding_runtime.storage.journal import Journal
+from embedding_runtime.storage.partial_file import PartialFile
 from embedding_runtime.storage.progress import Meter
 from embedding_runtime.storage.retries import Retries
 from embedding_runtime.storage.source import RemoteFile, Source
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 __all__ = ["Transfer", "missing_bytes"]
 
 _PARALLEL = 8
 """Parts that are transferred at a time."""
-
-_PART = 32 << 20
-_BLOCK = 1 << 20
-"""Bytes that are hashed at a time."""
 
 _RECORD = 4 << 20
 """Bytes after which the journal is written: a killed process loses at most as many of each part."""
@@ -54,9 +45,11 @@ class Transfer:
 
     def run(self, files: Iterable[RemoteFile]) -> dict[str, str]:
         """Transfer and verify files. Returns their SHA-256 by path. Raises NoModel, and OSError of the disk."""
-        states = [_State(file, self.into / file.path, self.journal.spans(file.path)) for file in files]
+        partial = [PartialFile(file, self.into / file.path, self.journal.spans(file.path)) for file in files]
+        for directory in {(self.into / each.file.path).parent for each in partial}:
+            directory.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(_PARALLEL, "transfer") as pool:
-            parts = [pool.submit(self._part, state, *part) for state in states for part in state.missing()]
+            parts = [pool.submit(self._part, each, *part) for each in partial for part in each.missing()]
             try:
                 for part in as_completed(parts):
                     part.result()
@@ -64,35 +57,37 @@ class Transfer:
                 self.retries.cancelled.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        return {state.file.path: state.sha256.hexdigest() for state in states}
+        return {each.file.path: each.sha256 for each in partial}
 
-    def _part(self, state: "_State", start: int, stop: int) -> None:
+    def _part(self, into: PartialFile, start: int, stop: int) -> None:
         """Transfer a part. The last part of a file verifies it; a damaged file is transferred once more."""
-        self._read(state, start, stop)
-        if not state.add(start, stop):
+        if into.file.size == 0:
+            into.open().close()
+        self._read(into, start, stop)
+        if not into.add(start, stop):
             return
         damaged = False
 
         def verified() -> None:
             nonlocal damaged
             if damaged:
-                self._read(state, 0, state.file.size)
-                state.add(0, state.file.size)
-            problem = state.damage()
+                self._read(into, 0, into.file.size)
+                into.add(0, into.file.size)
+            problem = into.damage()
             if problem is not None:
-                self.journal.forget(state.file.path)
+                self.journal.forget(into.file.path)
                 if damaged:
                     raise self._mismatch(f"{problem}, twice")
                 damaged = True
-                self.meter.add(-state.file.size)
-                state.reset()
+                self.meter.add(-into.file.size)
+                into.reset()
                 raise Interrupted(problem)
 
         self.retries.run(verified, self.source)
 
-    def _read(self, state: "_State", start: int, stop: int) -> None:
+    def _read(self, into: PartialFile, start: int, stop: int) -> None:
         """Read a range into the file."""
-        file, position = state.file, start
+        file, position = into.file, start
         ended: int | None = None
 
         def attempt() -> None:
@@ -101,13 +96,14 @@ class Transfer:
                 self.meter.add(start - position)
                 position = start
             recorded = position
-            with state.path.open("r+b", buffering=0) as out, closing(_chunks(self.source, file, position, stop)) as got:
+            with into.open() as out, closing(_chunks(self.source, file, position, stop)) as got:
                 out.seek(position)
                 try:
                     for chunk in got:
                         if self.retries.cancelled.is_set():
                             raise CancelledError
                         _write(out, chunk)
+                        into.arrived(position, chunk)
                         position += len(chunk)
                         self.meter.add(len(chunk))
                         if position - recorded >= _RECORD:
@@ -146,76 +142,3 @@ def _chunks(source: Source, file: RemoteFile, start: int, stop: int) -> Generato
                 return
             yield chunk
             left -= len(chunk)
-
-
-class _State:
-    """A file in transfer. Its hashes follow the parts in order."""
-
-    def __init__(self, file: RemoteFile, path: Path, spans: Iterable[tuple[int, int]]) -> None:
-        """Create the file with its final size, unless it is there. Raises OSError."""
-        self.file, self.path = file, path
-        self._lock = threading.Lock()
-        self._spans: dict[int, int] = {}
-        self.reset()
-        self._spans |= {start: stop for start, stop in spans if file.has_ranges or stop - start == file.size}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as out:
-            out.truncate(file.size)
-
-    def reset(self) -> None:
-        """Forget all bytes."""
-        self._spans.clear()
-        self._hashed, self._is_complete = 0, False
-        self.sha256 = hashlib.sha256()
-        digest, git = self.file.digest, None
-        if digest is not None and digest.algorithm == "git":
-            git = hashlib.sha1(b"blob %d\0" % self.file.size, usedforsecurity=False)
-        self._git = git
-
-    def missing(self) -> Iterator[tuple[int, int]]:
-        """The parts to transfer: an empty one if there is nothing to do but to verify."""
-        position, size = 0, self.file.size
-        part = _PART if self.file.has_ranges else max(size, 1)
-        any_missing = False
-        for start, stop in [*sorted(self._spans.items()), (size, size)]:
-            for begin in range(position, start, part):
-                any_missing = True
-                yield begin, min(begin + part, start)
-            position = stop
-        if not any_missing:
-            yield size, size
-
-    def add(self, start: int, stop: int) -> bool:
-        """A part is on disk. Returns whether it completes the file."""
-        with self._lock:
-            if start < stop:
-                self._spans[start] = stop
-            while (end := self._spans.pop(self._hashed, None)) is not None:
-                self._hash(self._hashed, end)
-                self._hashed = end
-            completes = self._hashed == self.file.size and not self._is_complete
-            self._is_complete = self._is_complete or completes
-            return completes
-
-    def damage(self) -> str | None:
-        """What is wrong with the complete file."""
-        expected = self.file.digest
-        if expected is None:
-            return None
-        found = self._hasher.hexdigest()
-        if found == expected.value:
-            return None
-        return f"the checksum of {self.file.path} is {expected.algorithm} {found}, but {expected.value} is listed"
-
-    @property
-    def _hasher(self) -> "_Hash":
-        return self._git or self.sha256
-
-    def _hash(self, start: int, stop: int) -> None:
-        with self.path.open("rb", buffering=0) as stream:
-            stream.seek(start)
-            while start < stop and (block := stream.read(min(_BLOCK, stop - start))):
-                self.sha256.update(block)
-                if self._git is not None:
-                    self._git.update(block)
-                start += len(block)

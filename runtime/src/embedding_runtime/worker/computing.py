@@ -1,21 +1,27 @@
-"""Computes batches, one after the other. On a GPU, the next batch is launched while one is computed."""
+"""Computes batches: one after the other, or two at once on half of the cores each. On a GPU, the next batch is launched
+while one is computed.
+"""
 
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import NoReturn
 
+from embedding_runtime.contract import BackendName
 from embedding_runtime.protocol.messages import Failed, Message, Vectors, Work
 from embedding_runtime.protocol.requests import Output
 from embedding_runtime.protocol.rows import Rows
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.base import Backend, BatchFailed, Launched
+from embedding_runtime.worker.fatal import fatal
+from embedding_runtime.worker.io import SchedulerLink
 
-__all__ = ["MOST_LAUNCHED", "answer", "compute_ahead"]
+__all__ = ["MOST_LAUNCHED", "compute", "compute_ahead"]
 
-_log = logging.getLogger("embedding_runtime.worker.main")
+_log = logging.getLogger(__name__)
 
 MOST_LAUNCHED = 2
 """Batches that are launched and not finished. The scheduler sends no more to a worker."""
@@ -24,9 +30,38 @@ NAP_SECONDS = 50e-6
 """Pause between checks of the GPU and of the queue. A batch takes a millisecond or more."""
 
 
-def answer(backend: Backend, work: Work) -> Vectors | Failed:
-    """Compute a batch, and return the answer."""
-    return _answer(backend, work, lambda: backend.embed(work.texts, work.output))
+def compute(link: SchedulerLink, name: BackendName, backend: Backend, *, overlapped: bool) -> NoReturn:
+    """Compute exclusive batches in this thread, and concurrent ones in two other threads."""
+    concurrent: SimpleQueue[Work] = SimpleQueue()
+    if (use_half_the_cores := backend.use_half_the_cores) is not None:
+        for _ in range(2):
+            threading.Thread(
+                target=_compute_concurrent,
+                args=(link, name, backend, concurrent, use_half_the_cores),
+                daemon=True,
+            ).start()
+    with fatal(link, name):
+        if backend.launch is not None:
+            compute_ahead(link.overlapped(), backend, backend.launch, link.send)
+        for work in link.works(overlapped=overlapped):
+            if work.exclusive:
+                link.send(_answer_now(backend, work))
+            else:
+                concurrent.put(work)
+    raise AssertionError("the link yields batches forever")
+
+
+def _compute_concurrent(
+    link: SchedulerLink,
+    name: BackendName,
+    backend: Backend,
+    works: "SimpleQueue[Work]",
+    use_half_the_cores: Callable[[], None],
+) -> None:
+    with fatal(link, name):
+        use_half_the_cores()
+        while True:
+            link.send(_answer_now(backend, works.get()))
 
 
 def compute_ahead(
@@ -52,6 +87,10 @@ def compute_ahead(
             send(_answer(backend, work, batch.rows))
         else:
             time.sleep(NAP_SECONDS)
+
+
+def _answer_now(backend: Backend, work: Work) -> Vectors | Failed:
+    return _answer(backend, work, lambda: backend.embed(work.texts, work.output))
 
 
 def _answer(backend: Backend, work: Work, rows: Callable[[], Rows]) -> Vectors | Failed:

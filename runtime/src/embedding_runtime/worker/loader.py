@@ -30,8 +30,10 @@ from embedding_runtime.contract import ServeArgs
 from embedding_runtime.machine import WorkerShare
 from embedding_runtime.observability import logs
 from embedding_runtime.prctl import end_with_parent
+from embedding_runtime.worker.fatal import broken
 from embedding_runtime.worker.io import SchedulerLink
-from embedding_runtime.worker.main import LoadedBackend, broken, choice_of, load, settle, work
+from embedding_runtime.worker.loaded_backend import LoadedBackend, choice_of, load
+from embedding_runtime.worker.main import settle, work
 
 __all__ = ["main"]
 

@@ -18,7 +18,8 @@ from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.observability import logs
 from embedding_runtime.protocol.rows import with_zeros
-from embedding_runtime.worker.main import choice_of, load, speed_of
+from embedding_runtime.worker.loaded_backend import choice_of, load
+from embedding_runtime.worker.warm_up import speed_of
 
 __all__: list[str] = []
 

@@ -18,7 +18,7 @@ from embedding_runtime.contract import Dtype
 from embedding_runtime.model import ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.worker.backends.vllm_limits import REMEDY
-from embedding_runtime.worker.main import warm_up
+from embedding_runtime.worker.warm_up import warm_up
 from support.asking import answers
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of a hundred classes that nobody has touched for years

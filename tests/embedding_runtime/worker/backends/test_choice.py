@@ -11,7 +11,7 @@ from embedding_runtime.contract import BackendName, ContractError, Dtype, ServeA
 from embedding_runtime.model import ModelSpec, Pooling
 from embedding_runtime.worker.backends import choice
 from embedding_runtime.worker.backends.choice import Choice, choose
-from embedding_runtime.worker.main import warm_up
+from embedding_runtime.worker.warm_up import warm_up
 from support.models import packaged_minilm
 from support.services import MINILM
 

@@ -15,7 +15,7 @@ from embedding_runtime.model import Dense, ModelRefused, ModelSpec
 from embedding_runtime.model.tokenizer import TextTokenizer
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends.runs import runs_of
-from embedding_runtime.worker.main import warm_up
+from embedding_runtime.worker.warm_up import warm_up
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

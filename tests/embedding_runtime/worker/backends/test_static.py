@@ -169,7 +169,8 @@ import json, sys
 from dataclasses import asdict
 from embedding_runtime.contract import BackendName, ServeArgs
 from embedding_runtime.worker.backends.choice import Choice
-from embedding_runtime.worker.main import load, speed_of
+from embedding_runtime.worker.loaded_backend import load
+from embedding_runtime.worker.warm_up import speed_of
 
 choice = Choice(BackendName.HUGGINGFACE, "of the test")
 loaded = load(ServeArgs(model_name="static", model_dir=sys.argv[1]), {"choice": asdict(choice)})

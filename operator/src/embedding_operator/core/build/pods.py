@@ -9,6 +9,7 @@ from embedding_operator.core.build.token import mount_token
 from embedding_operator.core.cache_mounts import MODELS
 from embedding_operator.core.checks.parts import directory_of
 from embedding_operator.core.merge import merge
+from embedding_operator.core.quantity import amount
 from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
 from embedding_operator.resources.kubernetes import Container, EnvVar, EnvVarSource, KeyRef
 from embedding_operator.settings import Settings
@@ -19,12 +20,15 @@ from embedding_runtime.contract import (
     PROGRESS_PORT,
     PROGRESS_PORT_VARIABLE,
     PVC_ROOT,
+    STORAGE_LIMIT_VARIABLE,
     HuggingFaceUri,
     PvcUri,
     parse_uri,
 )
 
 __all__ = ["hub_variables", "own_token", "pod_template", "uses_hub"]
+
+_EPHEMERAL_STORAGE = "ephemeral-storage"
 
 _BEYOND_GRACE_PERIOD = 35
 """Seconds of a pod's termination beyond the server's grace period: five before SIGTERM (preStop), two to answer the
@@ -35,10 +39,11 @@ def pod_template(resolved: ResolvedService, settings: Settings) -> dict[str, Any
     """Without labels and annotations, which name the revision."""
     resources = resolved.service.spec.resources
     cached = _cached(resolved)
+    has_initializer = cached is None and resolved.model_image is None
     template = render(
         "pod.yaml.j2",
         termination_seconds=math.ceil(resolved.serve.grace_period) + _BEYOND_GRACE_PERIOD,
-        initializer=None if cached else _initializer(resolved, settings),
+        initializer=_initializer(resolved, settings) if has_initializer else None,
         server=SERVER,
         image=resolved.image,
         pull_policy=settings.image_pull_policy,
@@ -48,6 +53,7 @@ def pod_template(resolved: ResolvedService, settings: Settings) -> dict[str, Any
         model_dir=str(MODEL_DIR),
         model_volume=str(MODEL_DIR.parent),
         cached=cached,
+        model_image=resolved.model_image,
         claim=_claim(resolved),
         api_keys=_api_keys(resolved),
         pod_info=str(DRAIN_FILE.parent),
@@ -56,7 +62,7 @@ def pod_template(resolved: ResolvedService, settings: Settings) -> dict[str, Any
     )
     server = next(each for each in template["spec"]["containers"] if each["name"] == SERVER)
     server["args"] = ["serve", *resolved.serve.to_argv()]
-    if (key := own_token(resolved)) is not None and resolved.fetcher.is_ours and not cached:
+    if (key := own_token(resolved)) is not None and resolved.fetcher.is_ours and has_initializer:
         (initializer,) = template["spec"]["initContainers"]
         mount_token(template["spec"], initializer, key)
     return template
@@ -76,6 +82,7 @@ def _initializer(resolved: ResolvedService, settings: Settings) -> dict[str, Any
             **dict(sorted(settings.download_env.items())),
             PROGRESS_PORT_VARIABLE: str(PROGRESS_PORT),
             **hub_variables(resolved, settings),
+            **_limit_of_storage(resolved),
         },
         claim=claim,
         claim_dir=str(PVC_ROOT / claim) if claim else None,
@@ -89,6 +96,18 @@ def hub_variables(resolved: ResolvedService, settings: Settings) -> dict[str, st
         return {}
     endpoint = {"HF_ENDPOINT": settings.hf_endpoint} if settings.hf_endpoint else {}
     return {**endpoint, **({CODE_VARIABLE: "true"} if resolved.serve.trust_remote_code else {})}
+
+
+def _limit_of_storage(resolved: ResolvedService) -> dict[str, str]:
+    """What the kubelet lets the pod take of its node's disk: the greater limit of its two containers.
+
+    Only for our own initializer, and only where there is a limit: other pods stay as they are.
+    """
+    given = (resolved.service.spec.resources, resolved.fetcher.container.resources)
+    limits = [each.limits[_EPHEMERAL_STORAGE] for each in given if each and _EPHEMERAL_STORAGE in each.limits]
+    if not limits or not resolved.fetcher.is_ours:
+        return {}
+    return {STORAGE_LIMIT_VARIABLE: str(int(max(map(amount, limits))))}
 
 
 def uses_hub(resolved: ResolvedService) -> bool:

@@ -18,7 +18,7 @@ __all__ = ["ExpectedPod"]
 @dataclass(frozen=True)
 class ExpectedPod:
     """The service, and the containers and template that were built for it. A Job's pod has the initializer alone, which
-    is then the server, too. A pod whose model is cached has no initializer: it is empty.
+    is then the server, too. A pod whose model is cached, or an image, has no initializer: it is empty.
     """
 
     resolved: ResolvedService
@@ -29,19 +29,21 @@ class ExpectedPod:
     progress: Finding
     """What it means that the initializer runs."""
     is_job: bool = False
+    model_image: str | None = None
+    """The image that the node mounts as the model."""
 
     @classmethod
     def of(cls, resolved: ResolvedService, deployment: Raw) -> Self:
         """From the Deployment as it was built. Its pods may have sidecars: our containers are found by name."""
         template = deployment["spec"]["template"]
+        by = "The node" if resolved.model_image else capitalized(str(resolved.fetcher))
         return cls(
             resolved=resolved,
             initializer=_named(template["spec"].get("initContainers") or (), INITIALIZER),
             server=_named(template["spec"]["containers"], SERVER),
             template=template["metadata"]["annotations"][TEMPLATE_ANNOTATION],
-            progress=Finding(
-                Reason.DOWNLOADING, f"{capitalized(str(resolved.fetcher))} is downloading {resolved.shown_uri}."
-            ),
+            progress=Finding(Reason.DOWNLOADING, f"{by} is downloading {resolved.shown_uri}."),
+            model_image=resolved.model_image,
         )
 
     @classmethod

@@ -50,6 +50,8 @@ def _download_failed(failed: FailedDownload, attempt: int, resolved: ResolvedSer
             remedy = "Upload the model again, name another version of it in spec.model.storageUri, or bypass the proxy."
         case DownloadVerdict.INSUFFICIENT_STORAGE:
             remedy = "Enlarge the volume, or free space on it: without a cache, it is the disk of the pod's node."
+            if "ephemeral-storage" in failed.message:
+                remedy = "Set spec.resources.limits.ephemeral-storage; logs and temporary files count, too."
             if resolved.cache_claim is not None:
                 remedy = f"Enlarge PersistentVolumeClaim {resolved.cache_claim}: what services use is not evicted."
         case DownloadVerdict.DOWNLOAD_FAILED:

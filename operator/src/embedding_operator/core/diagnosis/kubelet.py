@@ -8,12 +8,12 @@ from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
 from embedding_operator.core.wording import capitalized, sentence
 
-__all__ = ["ON_ITS_WAY", "cannot_start", "missing_reference"]
+__all__ = ["NOT_PULLED", "ON_ITS_WAY", "cannot_start", "cause_of", "missing_reference"]
 
 ON_ITS_WAY = (None, "PodInitializing", "ContainerCreating", "CrashLoopBackOff")
 """Reasons to wait that say nothing: the container is on its way, or its last end says why it waits."""
 
-_NOT_PULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
+NOT_PULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _MISSING = re.compile(
     r"(?:secret|configmap) \"?[^ ]+\"? not found|non-existent (?:secret|config) key|couldn't find key"
 )
@@ -23,14 +23,20 @@ def cannot_start(container: Container, expected: Raw, who: str) -> Finding | Non
     """None: the kubelet reports no problem. `who` names the container in a sentence: "the server"."""
     if container.waiting in ON_ITS_WAY:
         return None
-    # Between two attempts the kubelet wraps the cause in its own words; the cause alone stays the same.
-    cause = sentence(container.waiting_message.rpartition("ErrImagePull: ")[2])
-    if container.waiting in _NOT_PULLED:
+    cause = cause_of(container)
+    if container.waiting in NOT_PULLED:
         message = f"{capitalized(who)}'s image {expected['image']} cannot be pulled: {cause}"
         return Finding(Reason.IMAGE_PULL_FAILED, f"{message} Correct the image, or push it to its registry.")
     if (missing := missing_reference(cause)) is not None:
         return missing
     return Finding(container.waiting or "", f"The kubelet cannot start {who}: {cause}")
+
+
+def cause_of(container: Container) -> str:
+    """Why a container waits. Between two attempts to pull an image, the kubelet wraps the cause in its own words; the
+    cause alone stays the same.
+    """
+    return sentence(container.waiting_message.rpartition("ErrImagePull: ")[2])
 
 
 def missing_reference(words: str) -> Finding | None:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from embedding_operator.core.diagnosis.events import STUCK_AFTER, is_waiting, not_started
 from embedding_operator.core.diagnosis.expected import ExpectedPod
+from embedding_operator.core.diagnosis.image_volume import image_missing
 from embedding_operator.core.diagnosis.initializer import model_missing
 from embedding_operator.core.diagnosis.scheduling import unschedulable
 from embedding_operator.core.diagnosis.server import server_blocked
@@ -36,8 +37,10 @@ def diagnose(
     if pod.unschedulable is not None:
         pending = Finding(Reason.PENDING, "No node runs the pod yet.")
         return PodDiagnosis(pending, unschedulable(pod.unschedulable, expected))
-    has_model = _has_model(pod) or not expected.initializer
-    model = None if has_model else model_missing(pod.initializer, expected, download)
+    if expected.initializer and not _has_model(pod):
+        model = model_missing(pod.initializer, expected, download)
+    else:
+        model = image_missing(pod, expected)
     blocked = model or server_blocked(pod, expected, events)
     if is_waiting(pod) and now - pod.created_at >= STUCK_AFTER:
         blocked = not_started(pod, events)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from embedding_operator.core.diagnosis.events import STOPPED, failed_probe, node_lost
 from embedding_operator.core.diagnosis.expected import ExpectedPod
-from embedding_operator.core.diagnosis.kubelet import cannot_start
+from embedding_operator.core.diagnosis.image_volume import server_cannot_start
 from embedding_operator.core.pods import Pod, PodEvent, Terminated
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
@@ -26,7 +26,7 @@ def server_blocked(pod: Pod, expected: ExpectedPod, events: Sequence[PodEvent]) 
     gives its reason all the time, and not only between two attempts.
     """
     server = pod.server
-    if (stuck := cannot_start(server, expected.server, "the server")) is not None:
+    if (stuck := server_cannot_start(pod, expected)) is not None:
         return stuck
     if server.running and pod.was_ready:
         return _not_ready(pod, events)

@@ -5,8 +5,9 @@ from http import HTTPStatus
 
 from embedding_runtime.contract import DownloadVerdict, HttpUri
 from embedding_runtime.storage.authorities import certificate_authorities
+from embedding_runtime.storage.client import Client, Fixed, Refused
 from embedding_runtime.storage.errors import NoModel
-from embedding_runtime.storage.http import Refused, WebSource, new_client, request
+from embedding_runtime.storage.http import WebSource
 from embedding_runtime.storage.source import Digest, Listing, RemoteFile
 
 __all__ = ["HttpSource", "open_source"]
@@ -30,13 +31,13 @@ class HttpSource(WebSource):
     def __init__(self, uri: HttpUri, authorization: str | None, authorities: str | None) -> None:
         self.about, self.server = f"{uri}: ", uri.host
         self._uri, self._authorization = uri, authorization
-        self._client = new_client(authorities, authorization)
+        self._client = Client(authorities, Fixed({"Authorization": authorization}) if authorization else None)
 
     def list(self) -> Listing:
         """Asks for the first byte: not every server answers HEAD, and the answer shows whether it has ranges."""
         try:
-            with request(self._client, self._uri.url, {"Range": "bytes=0-0"}) as response:
-                has_ranges = response.status_code == HTTPStatus.PARTIAL_CONTENT
+            with self._client.get(self._uri.url, {"Range": "bytes=0-0"}) as response:
+                has_ranges = response.status == HTTPStatus.PARTIAL_CONTENT
                 size = response.headers.get("Content-Length", "")
                 if has_ranges:
                     size = response.headers.get("Content-Range", "").rpartition("/")[2]

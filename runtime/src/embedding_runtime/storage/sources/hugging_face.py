@@ -1,6 +1,5 @@
 """hf://: a repository of a Hugging Face hub, or of a mirror at HF_ENDPOINT."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,8 +9,9 @@ from urllib.parse import quote
 
 from embedding_runtime.contract import DownloadVerdict, HuggingFaceUri
 from embedding_runtime.storage.authorities import certificate_authorities
+from embedding_runtime.storage.client import Client, Fixed, Refused
 from embedding_runtime.storage.errors import NoModel
-from embedding_runtime.storage.http import Refused, WebSource, endpoint_of, new_client, read_all, request
+from embedding_runtime.storage.http import WebSource, endpoint_of, parse_json, read_all
 from embedding_runtime.storage.source import Digest, Listing, RemoteFile, by_path
 from embedding_runtime.storage.token import VARIABLE, read_token
 
@@ -56,14 +56,14 @@ class HubSource(WebSource):
         """`about`: what messages begin with."""
         self.about, self.server = about, hub.endpoint
         self.repo_id, self.revision, self.hub = repo_id, revision, hub
-        self._client = new_client(hub.authorities, f"Bearer {hub.token}" if hub.token else None)
+        self._client = Client(hub.authorities, Fixed({"Authorization": f"Bearer {hub.token}"}) if hub.token else None)
 
     def list(self) -> Listing:
         revision = f"/revision/{quote(self.revision, safe='')}" if self.revision else ""
         url = f"{self.hub.endpoint}/api/models/{self.repo_id}{revision}"
         try:
-            with request(self._client, url, params={"blobs": "true"}) as response:
-                return self._listing(json.loads(read_all(response)))
+            with self._client.get(f"{url}?blobs=true") as response:
+                return self._listing(parse_json(read_all(response)))
         except Refused as error:
             raise self._no_model(error) from error
         except (ValueError, KeyError, TypeError) as error:

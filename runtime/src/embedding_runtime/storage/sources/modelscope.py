@@ -4,7 +4,6 @@ The API is that of the official client, modelscope_hub (`_legacy_api.py`): a lis
 each file, but no commit.
 """
 
-import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -12,8 +11,9 @@ from urllib.parse import urlencode
 
 from embedding_runtime.contract import DownloadVerdict, ModelScopeUri
 from embedding_runtime.storage.authorities import certificate_authorities
+from embedding_runtime.storage.client import Client, Fixed, Refused
 from embedding_runtime.storage.errors import NoModel
-from embedding_runtime.storage.http import Refused, WebSource, endpoint_of, new_client, read_all, request
+from embedding_runtime.storage.http import WebSource, endpoint_of, parse_json, read_all
 from embedding_runtime.storage.source import Digest, Listing, RemoteFile, by_path
 from embedding_runtime.storage.token import check_token
 
@@ -42,15 +42,15 @@ class ModelScopeSource(WebSource):
         self._uri, self._has_token = uri, token is not None
         self._root = f"{endpoint}/api/v1/models/{uri.repo_id}/repo"
         self._revision = uri.revision or _DEFAULT_REVISION
-        self._client = new_client(authorities, f"Bearer {token}" if token else None)
-        if token:  # some of its services read one, some the other
-            self._client.headers["Cookie"] = f"m_session_id={token}"
+        # Some of its services read one of the headers, some the other.
+        secrets = {"Authorization": f"Bearer {token}", "Cookie": f"m_session_id={token}"} if token else {}
+        self._client = Client(authorities, Fixed(secrets))
 
     def list(self) -> Listing:
         try:
-            params = {"Revision": self._revision, "Recursive": "true"}
-            with request(self._client, f"{self._root}/files", params=params) as response:
-                return self._listing(json.loads(read_all(response)))
+            query = urlencode({"Revision": self._revision, "Recursive": "true"})
+            with self._client.get(f"{self._root}/files?{query}") as response:
+                return self._listing(parse_json(read_all(response)))
         except Refused as error:
             raise self._no_model(error) from error
         except (ValueError, KeyError, TypeError) as error:

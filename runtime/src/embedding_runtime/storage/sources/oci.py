@@ -6,7 +6,6 @@ top. Every manifest and layer is compared with its digest.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -14,8 +13,9 @@ from typing import Any
 
 from embedding_runtime.contract import DownloadVerdict, OciUri
 from embedding_runtime.storage.authorities import certificate_authorities
+from embedding_runtime.storage.client import Client, Refused
 from embedding_runtime.storage.errors import Interrupted, NoModel
-from embedding_runtime.storage.http import Refused, WebSource, new_client, read_all, request
+from embedding_runtime.storage.http import WebSource, parse_json, read_all
 from embedding_runtime.storage.registry_auth import RegistryAuth, credentials, is_loopback
 from embedding_runtime.storage.source import Digest, Listing, RemoteFile, by_path
 
@@ -57,7 +57,7 @@ class OciSource(WebSource):
         self._uri, self._has_credentials = uri, basic is not None
         self._root = f"{self.server}/v2/{repository}"
         auth = RegistryAuth(self.about, f"repository:{repository}:pull", basic, allow_http=allow_http)
-        self._client = new_client(authorities, None, auth)
+        self._client = Client(authorities, auth)
 
     def list(self) -> Listing:
         try:
@@ -77,14 +77,14 @@ class OciSource(WebSource):
     def _manifest(self, reference: str) -> tuple[str, Mapping[str, Any]]:
         """A manifest or an index, and its digest. Raises Refused, Interrupted, ValueError."""
         accept = {"Accept": ", ".join(_MANIFESTS + _INDEXES)}
-        with request(self._client, f"{self._root}/manifests/{reference}", accept) as response:
+        with self._client.get(f"{self._root}/manifests/{reference}", accept) as response:
             body = read_all(response, _LARGEST_MANIFEST)
             stated = response.headers.get("Docker-Content-Digest", "")
         found = f"sha256:{hashlib.sha256(body).hexdigest()}"
         expected = reference if _DIGEST.fullmatch(reference) else stated
         if _DIGEST.fullmatch(expected) and found != expected:
             raise Interrupted(f"the digest of the manifest {reference} is {found}, not {expected}")
-        manifest = json.loads(body)
+        manifest = parse_json(body)
         if manifest.get("schemaVersion") != 2:  # noqa: PLR2004
             raise ValueError("its schemaVersion is not 2")
         return found, manifest

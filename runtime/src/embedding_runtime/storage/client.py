@@ -1,0 +1,214 @@
+"""A client of web servers: requests from several threads, proxies, certificates, redirects, and who gets a secret."""
+
+import email.utils
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from http import HTTPStatus
+from typing import Any, Protocol
+from urllib.parse import unquote, urljoin
+from urllib.request import getproxies, proxy_bypass
+
+from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager
+from urllib3.exceptions import HTTPError
+from urllib3.util import Timeout, Url, make_headers, parse_url
+
+from embedding_runtime.storage.errors import Interrupted
+
+__all__ = ["Authorization", "Client", "Fixed", "Refused"]
+
+_TIMEOUT = Timeout(connect=20, read=30)
+"""Seconds without a byte."""
+
+_CONNECTIONS = 8
+_MOST_REDIRECTS = 10
+_MAY_PASS = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+_LONGEST_MESSAGE = 1000
+_LONGEST_SKIPPED = 64 << 10
+"""Bytes of a body without interest that are read, so that its connection can be used again."""
+
+_HEADERS = {"User-Agent": "embedding-storage", "Accept-Encoding": "identity"}
+_PORTS = {"http": 80, "https": 443}
+
+
+class Refused(Exception):
+    """A status of the request itself, which a retry cannot change."""
+
+    def __init__(self, status: int, words: str, headers: Mapping[str, str]) -> None:
+        super().__init__(f"the server answered {status} {words}".strip())
+        self.status, self.words, self.headers = status, words, headers
+
+
+class Authorization(Protocol):
+    """Headers for the server of a URL, and for no other one that it redirects to. Thread-safe."""
+
+    def headers(self) -> Mapping[str, str]:
+        """The current ones."""
+        ...
+
+    def renew(self, used: Mapping[str, str], challenge: str, client: "Client") -> bool:
+        """The server answered 401 to those used. Returns whether there are others now. Raises NoModel, Interrupted."""
+        ...
+
+
+class Fixed:
+    """The same headers always."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
+
+    def headers(self) -> Mapping[str, str]:
+        return self._headers
+
+    def renew(self, _used: Mapping[str, str], _challenge: str, _client: "Client") -> bool:
+        """There are no others."""
+        return False
+
+
+class Client:
+    """Thread-safe. Proxies and the system's certificates come from the environment, as for other programs."""
+
+    def __init__(self, authorities: str | None = None, authorization: Authorization | None = None) -> None:
+        """`authorities`: certificates that are trusted besides the system's."""
+        self._authorities, self._authorization = authorities, authorization or Fixed({})
+        self._proxies = getproxies()
+        self._pools: dict[tuple[str | None, str | None], PoolManager] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connections."""
+        for pools in self._pools.values():
+            pools.clear()
+
+    @contextmanager
+    def get(
+        self, url: str, headers: Mapping[str, str] | None = None, authorization: Authorization | None = None
+    ) -> Iterator[BaseHTTPResponse]:
+        """A response whose body is not read yet. Raises Interrupted, Refused; the former also while the block reads.
+
+        `authorization`: another one than the client's.
+        """
+        try:
+            response = self._authorized(url, headers or {}, authorization or self._authorization)
+            try:
+                _check_status(response)
+                yield response
+            finally:
+                response.close()  # a connection whose response was read to its end is not the response's any more
+        except HTTPError as error:
+            raise Interrupted(f"the connection failed ({_cause(error)})") from error
+
+    def _authorized(self, url: str, headers: Mapping[str, str], authorization: Authorization) -> BaseHTTPResponse:
+        secrets = authorization.headers()
+        response = self._redirected(url, headers, secrets)
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            _skip(response)
+            if authorization.renew(secrets, response.headers.get("WWW-Authenticate", ""), self):
+                return self._redirected(url, headers, authorization.headers())
+        return response
+
+    def _redirected(self, url: str, headers: Mapping[str, str], secrets: Mapping[str, str]) -> BaseHTTPResponse:
+        """The first response that is no redirect."""
+        first = parse_url(url)
+        for _ in range(1 + _MOST_REDIRECTS):
+            then = parse_url(url)
+            response = self._send(then, {**headers, **(secrets if _is_same_server(first, then) else {})})
+            location = response.get_redirect_location()
+            if not location:
+                return response
+            _skip(response)
+            url = urljoin(url, location)
+        raise Interrupted(f"the server redirects more than {_MOST_REDIRECTS} times")
+
+    def _send(self, url: Url, headers: Mapping[str, str]) -> BaseHTTPResponse:
+        in_url = make_headers(basic_auth=unquote(url.auth)) if url.auth else {}
+        return self._pools_for(url).urlopen(
+            "GET",
+            url._replace(auth=None, fragment=None).url,
+            redirect=False,
+            headers={**_HEADERS, **headers, **in_url},
+            retries=False,
+            preload_content=False,
+            decode_content=False,
+        )
+
+    def _pools_for(self, url: Url) -> PoolManager:
+        """Connections to the server, or to the proxy for it."""
+        proxy = self._proxies.get(url.scheme or "") or self._proxies.get("all")
+        if proxy and proxy_bypass(url.netloc or ""):
+            proxy = None
+        key = url.scheme, proxy
+        with self._lock:
+            if key not in self._pools:
+                self._pools[key] = self._new_pools(*key)
+            return self._pools[key]
+
+    def _new_pools(self, scheme: str | None, proxy: str | None) -> PoolManager:
+        options: dict[str, Any] = {"maxsize": _CONNECTIONS, "timeout": _TIMEOUT}
+        if scheme == "https":
+            options["ssl_context"] = self._tls
+        if proxy is None:
+            return PoolManager(**options)
+        url = parse_url(proxy if "://" in proxy else f"http://{proxy}")
+        headers = make_headers(proxy_basic_auth=unquote(url.auth)) if url.auth else None
+        if url.scheme == "https":
+            options["proxy_ssl_context"] = self._tls
+        return ProxyManager(url._replace(auth=None).url, proxy_headers=headers, **options)
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """It takes time to read the system's certificates."""
+        context = ssl.create_default_context()
+        if self._authorities is not None:
+            context.load_verify_locations(cadata=self._authorities)
+        return context
+
+
+def _is_same_server(first: Url, then: Url) -> bool:
+    """Whether it may have what the first one has: also if it moves from http:// to https://."""
+
+    def port(url: Url) -> int | None:
+        return url.port or _PORTS.get(url.scheme or "")
+
+    if first.host != then.host:
+        return False
+    is_upgrade = (first.scheme, port(first), then.scheme, port(then)) == ("http", 80, "https", 443)
+    return (first.scheme, port(first)) == (then.scheme, port(then)) or is_upgrade
+
+
+def _check_status(response: BaseHTTPResponse) -> None:
+    """Raises Interrupted, Refused."""
+    status = response.status
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return
+    words = (response.headers.get("X-Error-Message") or response.reason or "")[:_LONGEST_MESSAGE]
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _MAY_PASS:
+        retry_after = _seconds(response.headers.get("Retry-After", ""))
+        raise Interrupted(f"the server answered {status} {words}".strip(), retry_after)
+    raise Refused(status, words, response.headers)
+
+
+def _skip(response: BaseHTTPResponse) -> None:
+    """Free the connection: for another request, if the body is short."""
+    response.read(_LONGEST_SKIPPED)
+    response.close()
+
+
+def _seconds(retry_after: str) -> float | None:
+    """A number of seconds or a date."""
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        return max((email.utils.parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (TypeError, ValueError):
+        return None
+
+
+def _cause(error: BaseException) -> str:
+    """What the system said; the library's words have its structures in them."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return str(error) or type(error).__name__
