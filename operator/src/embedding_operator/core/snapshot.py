@@ -64,7 +64,9 @@ class Snapshot:
     cached: frozenset[str] = frozenset()
     """The paths in the service's cache that Deployments of the namespace mount."""
     shared_caches: tuple[SharedCache, ...] = ()
-    """The ModelCaches of the namespace."""
+    """The ModelCaches of the namespace, and the ClusterModelCaches that allow it, or have their Jobs in it."""
+    claims: Mapping[str, Raw | None] = field(default_factory=dict)
+    """Those claims of the namespace that `cache_access.claims_needed` names; None for one that does not exist."""
     server_version: tuple[int, int] | None = None
     """Of the API server, if `checks.image_volume` asks for it."""
     runs_jobs: bool = True

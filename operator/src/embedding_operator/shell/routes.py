@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from embedding_operator.core.objects import ObjectRef
-from embedding_operator.kinds import EMBEDDING_SERVICE, MODEL_CACHE, Kind, Role
+from embedding_operator.kinds import CLUSTER_MODEL_CACHE, EMBEDDING_SERVICE, MODEL_CACHE, Kind, Role
 from embedding_operator.shell.queue import Priority, WorkQueue
 from embedding_operator.shell.store import Change, ChangeType, Store
 
@@ -38,8 +38,10 @@ class Routes:
             self._queue.add(key, Priority.USER if is_urgent else Priority.CHILD)
             return
         if change.writes is not None:  # what it evicts may be another cache's
-            for cache in self._store.names(MODEL_CACHE, change.namespace):
-                self._queue.add(key_of(MODEL_CACHE, change.namespace, cache), Priority.CHILD, delay=_COALESCED)
-        for kind, name in ((EMBEDDING_SERVICE, change.service), (MODEL_CACHE, change.cache)):
-            if name and self._store.has(kind, change.namespace, name):
-                self._queue.add(key_of(kind, change.namespace, name), Priority.CHILD, delay=_COALESCED)
+            for kind, namespace in ((MODEL_CACHE, change.namespace), (CLUSTER_MODEL_CACHE, None)):
+                for name in self._store.names(kind, namespace):
+                    self._queue.add(key_of(kind, namespace, name), Priority.CHILD, delay=_COALESCED)
+        service = (EMBEDDING_SERVICE, (change.namespace, change.service)) if change.service else None
+        for found in (service, change.cache):
+            if found is not None and self._store.has(found[0], *found[1]):
+                self._queue.add(key_of(found[0], *found[1]), Priority.CHILD, delay=_COALESCED)
