@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 __all__ = ["Answer", "Asked", "serving"]
@@ -15,7 +16,7 @@ class Asked:
 
     path: str
     """With its query."""
-    headers: Mapping[str, str]
+    headers: Message
 
 
 @dataclass(frozen=True)
