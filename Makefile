@@ -30,7 +30,7 @@ test: .venv/synced tests/clients/.venv/synced tests/servers/synced $(JAVA_CLIENT
 	@tools/debian.sh chromedriver strace || echo "the tests of the playground, and of connections outwards, are skipped" >&2
 	$(PYTHON) -m pytest -m "not slow" -n $(TESTERS) --dist worksteal $(ARGS)
 
-test-slow: .venv/synced tests/servers/synced ## Run the tests that test skips: vLLM, memory, downloads cut 200 times (ten minutes)
+test-slow: .venv/synced tests/servers/synced ## Run the tests that test skips: vLLM, memory, downloads cut 200 times (a quarter of an hour)
 	$(PYTHON) -m pytest -m slow $(ARGS)
 
 e2e: ## Start a cluster, install the chart, follow the guide, inject faults, remove the cluster (half an hour)

@@ -14,13 +14,22 @@ SUPPORT = Path(__file__).parents[2]
 
 OPTIONS = [
     "--seed=1",
-    "--max-examples=10",
     "--phases=examples,coverage,fuzzing",
     # What a model takes (lengths, sizes, prompts, ids) stands in no schema: such a request gets its 400.
     "--exclude-checks=positive_data_acceptance",
     "--continue-on-failure",
     "--no-color",
 ]
+
+
+ALIASES = "^/(openai/.*|embeddings|models.*|v1/rerank|v1/score|invocations)$"
+"""Paths with the handlers of others. /invocations takes the requests of nine."""
+
+BRIEFLY = ("--max-examples=3", f"--exclude-path-regex={ALIASES}")
+THOROUGHLY = ("--max-examples=10",)
+EXTENTS = pytest.mark.parametrize(
+    "options", [pytest.param(BRIEFLY, id="briefly"), pytest.param(THOROUGHLY, id="thoroughly", marks=pytest.mark.slow)]
+)
 
 
 def findings(server: RuntimeServer, where: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -39,18 +48,20 @@ def summary(said: str) -> str:
     return said[said.find("= SUMMARY") :]
 
 
+@EXTENTS
 def test_schemathesis_finds_nothing(
-    fake_server: RuntimeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fake_server: RuntimeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
 ) -> None:
-    done = findings(fake_server, tmp_path)
+    done = findings(fake_server, tmp_path, *options)
     with capsys.disabled():
         print("\n" + summary(done.stdout))
     assert done.returncode == 0, done.stdout
     assert "Traceback" not in fake_server.log
 
 
-def test_schemathesis_finds_nothing_in_the_scores_of_a_cross_encoder(tmp_path: Path) -> None:
+@EXTENTS
+def test_schemathesis_finds_nothing_in_the_scores_of_a_cross_encoder(tmp_path: Path, options: tuple[str, ...]) -> None:
     with RuntimeServer("fake", model=a_cross_encoder(tmp_path)) as server:
-        done = findings(server.ready(), tmp_path, "--include-path-regex=/(rerank|score|infer)$")
+        done = findings(server.ready(), tmp_path, *options, "--include-path-regex=/(rerank|score|infer)$")
         assert done.returncode == 0, done.stdout
         assert "Traceback" not in server.log

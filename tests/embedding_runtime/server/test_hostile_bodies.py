@@ -108,15 +108,15 @@ def test_a_body_is_freed_while_its_request_is_queued(server: RuntimeServer) -> N
     ],
     ids=["lists", "texts", "escapes", "ids", "one text", "one text of another script"],
 )
-def test_eight_bodies_of_four_megabytes_do_not_block_probes(server: RuntimeServer, body: bytes) -> None:
+def test_eight_bodies_of_four_megabytes_do_not_block_probes(fake_server: RuntimeServer, body: bytes) -> None:
     assert len(body) <= 4 * MIB
-    idle = p99(probes_until(server, partial(passed, time.monotonic() + 1)))
+    idle = p99(probes_until(fake_server, partial(passed, time.monotonic() + 1)))
     limit = 0.05 + 10 * idle  # the machine has the clients, and others, too
     rounds: list[float] = []
     while len(rounds) < 3 and not (rounds and rounds[-1] < limit):  # what blocks the loop does so in every round
         with ThreadPoolExecutor(8) as pool:
-            answers = [pool.submit(lambda: all_of(asked(server, body))) for _ in range(8)]
-            rounds.append(p99(probes_until(server, lambda: all(answer.done() for answer in answers))))  # noqa: B023
+            answers = [pool.submit(lambda: all_of(asked(fake_server, body))) for _ in range(8)]
+            rounds.append(p99(probes_until(fake_server, lambda: all(answer.done() for answer in answers))))  # noqa: B023
         assert {answer.result().split(b" ", 2)[1] for answer in answers} <= {b"400", b"404", b"429"}
     print(f"/healthz p99: {1000 * idle:.1f} ms idle, {1000 * min(rounds):.1f} ms")
     assert min(rounds) < limit, (idle, rounds)

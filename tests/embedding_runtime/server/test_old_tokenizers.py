@@ -21,8 +21,14 @@ def a_model(directory: Path, name: str) -> Path:
     return age(model)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("name", old.OLD_TOKENIZERS)
-@pytest.mark.parametrize("frontends", [1, 2])
+@pytest.mark.parametrize(
+    ("frontends", "name"),
+    [
+        (1, "vocab.txt"),
+        *(pytest.param(1, name, marks=pytest.mark.slow) for name in old.OLD_TOKENIZERS if name != "vocab.txt"),
+        *((2, name) for name in old.OLD_TOKENIZERS),
+    ],
+)
 def test_vectors_equal_the_reference(tmp_path: Path, name: str, frontends: int) -> None:
     model = a_model(tmp_path / "model", name)
     scratch = tmp_path / "tmp"

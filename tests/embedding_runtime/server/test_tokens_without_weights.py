@@ -35,7 +35,8 @@ def with_an_added_token(directory: Path, model: Path) -> Path:
     "backend",
     [
         BackendName.FAKE,
-        *(pytest.param(name, marks=pytest.mark.model) for name in (BackendName.HUGGINGFACE, BackendName.VLLM)),
+        pytest.param(BackendName.HUGGINGFACE, marks=pytest.mark.model),
+        pytest.param(BackendName.VLLM, marks=[pytest.mark.model, pytest.mark.slow]),
     ],
 )
 def test_a_text_with_a_token_without_weights_is_400_and_the_server_continues(

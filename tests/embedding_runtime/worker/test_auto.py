@@ -36,7 +36,7 @@ def reference(model: Path) -> Any:
     return np.concatenate([found.encode([text], show_progress_bar=False) for text in TEXTS])
 
 
-@pytest.mark.parametrize("frontends", [1, 2])
+@pytest.mark.parametrize("frontends", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_vllm_serves_the_guides_model_and_every_frontend_reports_why(frontends: int) -> None:
     with RuntimeServer("auto", frontends=frontends) as server:
         server.ready(seconds=WAIT)

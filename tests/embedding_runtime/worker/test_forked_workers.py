@@ -36,6 +36,13 @@ def a_server(**flags: Any) -> Iterator[RuntimeServer]:
         yield server.ready(seconds=120)
 
 
+@pytest.fixture(scope="module")
+def forking_server() -> Iterator[RuntimeServer]:
+    """For tests that leave two workers and the first loader behind."""
+    with a_server() as server:
+        yield server
+
+
 def serves(server: RuntimeServer) -> bool:
     vector = server.embeddings(input=GOLDEN_TEXT).json()["data"][0]["embedding"]
     return bool(vector[:3] + vector[-3:] == pytest.approx(GOLDEN_ENDS, abs=1e-5))
@@ -45,25 +52,23 @@ def is_complete(server: RuntimeServer) -> bool:
     return server.metric("embedding_workers") == 2
 
 
-def test_workers_share_the_memory_of_the_model_which_is_loaded_once() -> None:
-    with a_server() as server:
-        assert serves(server)
-        assert [private_memory(pid) < PRIVATE for pid in server.workers] == [True, True]
-        assert server.log.count(LOADING) == 1
-        assert server.metric("embedding_worker_process_resident_memory_bytes")
+def test_workers_share_the_memory_of_the_model_which_is_loaded_once(forking_server: RuntimeServer) -> None:
+    assert serves(forking_server)
+    assert [private_memory(pid) < PRIVATE for pid in forking_server.workers] == [True, True]
+    assert forking_server.log.count(LOADING) == 1
+    assert forking_server.metric("embedding_worker_process_resident_memory_bytes")
 
 
-def test_a_killed_worker_is_reported_and_forked_again_without_loading() -> None:
-    with a_server() as server:
-        first = server.workers[0]
-        os.kill(first, signal.SIGKILL)
-        until(lambda: "is ready again" in server.log, "another worker to be ready")
-        assert "the worker ended unexpectedly: killed, most likely out of memory" in server.log
-        assert is_complete(server)
-        assert first not in server.workers
-        assert len(server.workers) == 2
-        assert server.log.count(LOADING) == 1
-        assert serves(server)
+def test_a_killed_worker_is_reported_and_forked_again_without_loading(forking_server: RuntimeServer) -> None:
+    first = forking_server.workers[0]
+    os.kill(first, signal.SIGKILL)
+    until(lambda: "is ready again" in forking_server.log, "another worker to be ready")
+    assert "the worker ended unexpectedly: killed, most likely out of memory" in forking_server.log
+    assert is_complete(forking_server)
+    assert first not in forking_server.workers
+    assert len(forking_server.workers) == 2
+    assert forking_server.log.count(LOADING) == 1
+    assert serves(forking_server)
 
 
 def test_workers_outlive_their_loader_and_the_next_one_loads_the_model_again() -> None:

@@ -84,7 +84,7 @@ ROWS = [
     Row("bert-truncated", options=(("truncate_dim", 20),)),
 ]
 
-FORMATS = ("new", "old")
+FORMATS = ("new", pytest.param("old", marks=pytest.mark.slow))
 
 
 @pytest.fixture(scope="module")
@@ -132,14 +132,26 @@ def check(model: Path, note: Callable[[str, float], None]) -> None:
         assert np.abs(found - wanted).max() < 1e-4 * max(1, np.abs(wanted).max())  # lengths, too, not only directions
 
 
+def a_model(directory: Path, transformers_of: dict[str, Path], row: Row) -> Path:
+    model: Path = tiny.saved(
+        directory, transformers_of[row.shape], pooling=row.pooling, steps=steps(row.steps), **dict(row.options)
+    )
+    return model
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_both_formats_of_the_files_say_the_same(tmp_path: Path, transformers_of: dict[str, Path], row: Row) -> None:
+    model = a_model(tmp_path, transformers_of, row)
+    new = ModelSpec.read(model)
+    assert ModelSpec.read(tiny.as_old_format(model)) == new
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_vectors_equal_those_of_sentence_transformers(
     tmp_path: Path, transformers_of: dict[str, Path], compared: Any, row: Row, file_format: str
 ) -> None:
-    model = tiny.saved(
-        tmp_path, transformers_of[row.shape], pooling=row.pooling, steps=steps(row.steps), **dict(row.options)
-    )
+    model = a_model(tmp_path, transformers_of, row)
     if file_format == "old":
         tiny.as_old_format(model)
     check(model, partial(compared, row.name, "huggingface", file_format))

@@ -119,6 +119,7 @@ def test_code_that_vllm_cannot_run_is_refused_with_the_other_backend(tmp_path: P
         assert "--backend=huggingface" in server.log.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_a_class_whose_name_vllm_uses_for_another_one_is_refused(tmp_path: Path) -> None:
     bert = tiny.a_transformer(tmp_path, tiny.SHAPES["bert"], hidden_size=128)
