@@ -12,6 +12,7 @@ KSTATUS_DIR ?= e2e/.recorded
 PYTHON := .venv/bin/python
 UV := .uv/bin/uv
 CHART := charts/embedding-operator
+KERNEL := $(addprefix runtime/,attention.sh hatch_build.py src/embedding_runtime/worker/backends/attention.c)
 CLUSTER := e2e/cluster/cluster
 JAVA_CLIENTS := $(if $(shell command -v mvn),tests/clients/java/lib/synced)
 
@@ -121,7 +122,7 @@ $(UV): tools/debian.sh tools/uv.sh
 	@tools/uv.sh .uv
 	@touch $@
 
-.venv/synced: $(UV) uv.lock pyproject.toml operator/pyproject.toml runtime/pyproject.toml
+.venv/synced: $(UV) uv.lock pyproject.toml operator/pyproject.toml runtime/pyproject.toml $(KERNEL)
 	@echo "setting up: Python packages into .venv (6 GB; about a minute)"
 	@$(UV) sync --locked --all-packages --quiet
 	@touch $@

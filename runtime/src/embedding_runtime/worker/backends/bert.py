@@ -1,8 +1,9 @@
 """Fused implementation of the BERT family in float32 on CPUs, with the same results in fewer operators.
 
 transformers' classes spend a third of a short text's time in Python between operators. Here query, key and value are
-one product, and activations and residual additions are fused into products (`linear`): docs/performance.md. Like every
-forward implementation, the self test compares it with transformers at startup.
+one product, activations and residual additions are fused into products (`linear`), and attention has its own kernel
+(`attention`): docs/performance.md. Like every forward implementation, the self test compares it with transformers at
+startup.
 
 Architecture: Devlin et al., BERT (2019), with the encoder layers of Vaswani et al., Attention Is All You Need (2017).
 RoBERTa and XLM-RoBERTa differ only in the first position. MPNet has no token types, and adds a bias to attention that
@@ -14,14 +15,16 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, scaled_dot_product_attention
+from torch.nn.functional import embedding
 from transformers import BertModel, CamembertModel, MPNetModel, PreTrainedModel, RobertaModel, XLMRobertaModel
 from transformers.activations import GELUActivation
 from transformers.models.mpnet.modeling_mpnet import MPNetLayer
 
 from embedding_runtime.protocol.token_batch import TokenBatch
+from embedding_runtime.worker.backends.attention import LONGEST, Attend, Block, by_torch, kernel_for
 from embedding_runtime.worker.backends.linear import Linear, use_for_linear_layers
 from embedding_runtime.worker.backends.low_precision import LinearLayer, MakeLinear
 from embedding_runtime.worker.backends.packed import padding_of, positions_of
@@ -74,10 +77,9 @@ class _Bert:
         self._padding = padding_of(model)
         projections = [_joined(_attention(layer)[:3], make) for layer in encoder.layer]
         use_for_linear_layers(model, make)  # only now, because reordered weights cannot be joined
-        self._layers = [
-            _Layer(projection, layer, model.config.num_attention_heads)
-            for projection, layer in zip(projections, encoder.layer, strict=True)
-        ]
+        self._layers = [_Layer(*parts) for parts in zip(projections, encoder.layer, strict=True)]
+        self._heads = model.config.num_attention_heads
+        self._kernel = kernel_for(model.config.hidden_size // self._heads) if self._bias is None else None
 
     def __call__(self, texts: TokenBatch) -> Tensor:
         hidden = embedding(
@@ -90,21 +92,22 @@ class _Bert:
             )
         hidden += embedding(torch.from_numpy(positions_of(texts, self._padding)), self._places)
         hidden = self._norm(hidden)
-        blocks = [_Block(run, self._bias_of(run)) for run in runs_of(texts.lengths.tolist())]
+        attend = self._attention(texts.lengths)
         for layer in self._layers:
-            hidden = layer(hidden, blocks)
+            hidden = layer(hidden, attend)
         return hidden
+
+    def _attention(self, lengths: npt.NDArray[np.integer[Any]]) -> Attend:
+        if self._kernel is not None and lengths.max(initial=0) <= LONGEST:
+            bounds = np.zeros(len(lengths) + 1, dtype=np.int32)
+            np.cumsum(lengths, out=bounds[1:])
+            return partial(self._kernel, bounds=bounds, heads=self._heads)
+        blocks = [Block(run, self._bias_of(run)) for run in runs_of(lengths.tolist())]
+        return partial(by_torch, blocks=blocks, heads=self._heads)
 
     def _bias_of(self, run: Run) -> Tensor | None:
         """The bias of a run: a corner of the longest, because it depends on the distance only."""
         return None if self._bias is None else self._bias[..., : run.length, : run.length]
-
-
-class _Block(NamedTuple):
-    """Texts of equal length, and their attention bias: (1, heads, length, length)."""
-
-    run: Run
-    bias: Tensor | None
 
 
 class _Attention(NamedTuple):
@@ -131,10 +134,9 @@ def _joined(parts: Sequence[nn.Linear], make: MakeLinear) -> Any:
 class _Layer:
     """Attention and feed-forward, each with residual addition and norm."""
 
-    def __init__(self, project: LinearLayer, layer: Any, heads: int) -> None:
+    def __init__(self, project: LinearLayer, layer: Any) -> None:
         """`project`: the joined layer of query, key and value. `layer` has the layers of `linear`."""
         attention = _attention(layer)
-        self._heads = heads
         # Methods instead of calls of nn.Module, which look for hooks first: 5% of a short text's time.
         self._project: Callable[[Tensor], Tensor] = project.forward
         self._widen: Callable[[Tensor], Tensor] = layer.intermediate.dense.forward  # including GELU
@@ -142,19 +144,9 @@ class _Layer:
         self._narrow: LinearLayer = layer.output.dense
         self._norms = layer_norm(attention.norm), layer_norm(layer.output.LayerNorm)
 
-    def __call__(self, hidden: Tensor, blocks: Sequence[_Block]) -> Tensor:
-        projected = self._project(hidden)
-        seen = [self._attend(projected, block) for block in blocks]
-        hidden = self._norms[0](self._merge.plus(seen[0] if len(seen) == 1 else torch.cat(seen), hidden))
+    def __call__(self, hidden: Tensor, attend: Attend) -> Tensor:
+        hidden = self._norms[0](self._merge.plus(attend(self._project(hidden)), hidden))
         return self._norms[1](self._narrow.plus(self._widen(hidden), hidden))
-
-    def _attend(self, projected: Tensor, block: _Block) -> Tensor:
-        """Attention of a block: projections of all tokens (tokens, 3 x hidden) -> (tokens of the block, hidden)."""
-        run, bias = block
-        parts = projected[run.start : run.stop].view(run.texts, run.length, 3, self._heads, -1)
-        query, key, value = parts.permute(2, 0, 3, 1, 4)  # each: (texts, heads, length, size)
-        seen = scaled_dot_product_attention(query, key, value, bias)
-        return seen.transpose(1, 2).reshape(run.stop - run.start, -1)
 
 
 def layer_norm(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
