@@ -325,6 +325,13 @@ def test_the_capacity_is_passed_on_in_bytes() -> None:
     assert not any(each.startswith("--capacity") for each in args_of(a_world()))
 
 
+def test_what_a_storage_container_of_the_namespace_downloads_is_for_its_services_alone() -> None:
+    mirror = a_storage_container("mirror", namespace="default", prefixes=["hf://"])
+    world = CacheWorld(a_cache(A), storage_containers=[mirror])
+    world.settle()
+    assert "--source=mirror" in args_of(world)
+
+
 def test_a_model_that_is_removed_from_the_spec_is_no_longer_downloaded() -> None:
     world = a_world(A, B)
     world.edit(models=[{"storageUri": B}])

@@ -1,20 +1,21 @@
 """Where the pods of a service get their model: the URI as it is, a pinned version, or a Job has to find out first."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from embedding_operator.core import names
+from embedding_operator.core import names, storage
 from embedding_operator.core.build.base import Desired, controller_of, digest
 from embedding_operator.core.build.model_job import model_job
 from embedding_operator.core.build.pods import hub_variables, own_token
 from embedding_operator.core.cache_mounts import mounted
-from embedding_operator.core.model_cache.shared import SharedModel, held_by
+from embedding_operator.core.model_cache.shared import SharedCache, SharedModel, held_by
 from embedding_operator.core.objects import Raw, condition_of
 from embedding_operator.core.pins import Pin, has_record, recorded
 from embedding_operator.core.pods import Pod
 from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.snapshot import Snapshot
+from embedding_operator.core.uri_identity import identity
 from embedding_operator.core.versions import may_move
 from embedding_operator.settings import Settings
 from embedding_runtime.contract import CACHE_DIR, HuggingFaceUri
@@ -105,7 +106,22 @@ def find_shared(resolved: ResolvedService, revision: str, snapshot: Snapshot) ->
         return SharedModel(cache, pin.revision) if cache else None
     if _is_of_earlier_release(revision, snapshot):
         return None
-    return held_by(uri, snapshot.shared_caches, model.storage_container_name)
+    caches = (_fetched_alike(each, resolved, snapshot) for each in snapshot.shared_caches)
+    return held_by(uri, caches, model.storage_container_name)
+
+
+def _fetched_alike(cache: SharedCache, resolved: ResolvedService, snapshot: Snapshot) -> SharedCache:
+    """Without the models that another storage container downloads: it may do so from another place."""
+    namespace, reads = resolved.service.metadata.namespace, snapshot.storage_containers
+
+    def is_alike(uri: str) -> bool:
+        name = cache.storage_containers.get(uri)
+        fetcher = (storage.named(name, namespace, reads) if name else storage.match(uri, namespace, reads)).fetcher
+        return fetcher is not None and (fetcher.kind, fetcher.name) == (resolved.fetcher.kind, resolved.fetcher.name)
+
+    own = identity(resolved.service.spec.model.storage_uri)
+    models = (each for each in cache.models if each.storage_uri == own or is_alike(each.storage_uri))
+    return replace(cache, models=tuple(models))
 
 
 def _is_usable(pin: Pin, resolved: ResolvedService) -> bool:
@@ -154,12 +170,13 @@ def _job(
     limits = [*keep, f"--listed-at={int(now.timestamp())}"]
     if cache is not None and cache.capacity is not None:
         limits.append(f"--capacity={cache.capacity}")
+    options = resolved.fetcher.cache_options if claim else ()
     job = model_job(
         name="",
         namespace=service.metadata.namespace,
         labels=names.job_labels(service),
         owner=controller_of(service),
-        command=["cache", uri, str(CACHE_DIR), *limits] if claim else ["resolve", uri],
+        command=["cache", uri, str(CACHE_DIR), *limits, *options] if claim else ["resolve", uri],
         settings=settings,
         ttl_seconds=_RETRY,
         container=resolved.fetcher.container,
@@ -173,6 +190,7 @@ def _job(
     secret = token.model_dump(mode="json") if token else None
     what = {**container, "args": uri, "claim": claim, "service": service.metadata.name, "interval": interval}
     what |= {"token": secret} if secret else {}
+    what |= {"options": options} if options else {}
     return {**job, "metadata": {**job["metadata"], "name": names.job_name(service, digest(what, 8))}}
 
 

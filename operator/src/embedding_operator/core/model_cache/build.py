@@ -68,6 +68,7 @@ def download_job(
         *([f"--keep={','.join(sorted(keep))}"] if keep else []),
         f"--listed-at={int(now.timestamp())}",
         *([f"--capacity={resolved.capacity}"] if resolved.capacity is not None else []),
+        *source.fetcher.cache_options,
     ]
     return model_job(
         name=job_name(resolved, source),
@@ -93,6 +94,7 @@ def job_name(resolved: ResolvedCache, source: ResolvedService) -> str:
         "uri": source.service.spec.model.storage_uri,
         "container": source.fetcher.container.model_dump(mode="json", exclude_defaults=True),
         "token": token.model_dump(mode="json") if token else None,
+        **({"options": source.fetcher.cache_options} if source.fetcher.cache_options else {}),
     }
     return f"{name[:_NAME_IN_JOB].rstrip('-')}-cache-{digest(what, 8)}"
 
