@@ -40,6 +40,7 @@ class PureCluster:
         self.server_version = (1, 35)
         self.cached: frozenset[str] = frozenset()
         self.model_caches: list[Raw] = []
+        self.claim_users: tuple[Raw, ...] = ()
         self.writes: list[Any] = []
         self.events: list[tuple[str, str]] = []
         self._numbers = itertools.count(1)
@@ -64,6 +65,7 @@ class PureCluster:
             cached=self.cached,
             progress={pod: each for pod, each in self.answers.items() if isinstance(each, DownloadProgress)},
             backends={pod: each for pod, each in self.answers.items() if isinstance(each, SelectedBackend)},
+            claim_users=self.claim_users,
             shared_caches=tuple(each for each in map(shared_cache, self.model_caches) if each is not None),
         )
 

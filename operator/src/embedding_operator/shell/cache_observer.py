@@ -70,6 +70,7 @@ class CacheObserver:
             jobs=jobs,
             pods=tuple(pod for pod in pods if pod is not None),
             mounted=self._store.mounted(namespace, volume),
+            claim_users=tuple(each for each in self._store.users(namespace, name) if each["uid"] != meta["uid"]),
             others=others,
             others_pods=tuple(pod for pod in others_pods if pod is not None),
             storage_containers=self._storage_containers(namespace),

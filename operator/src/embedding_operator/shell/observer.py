@@ -6,6 +6,7 @@ from datetime import datetime
 from embedding_operator.core.checks.image_volume import wants_image_volume
 from embedding_operator.core.diagnosis import needs_events
 from embedding_operator.core.model_cache.shared import SharedCache, shared_cache
+from embedding_operator.core.names import cache_name
 from embedding_operator.core.objects import ObjectRef, Raw, condition_of, kind_ref
 from embedding_operator.core.pods import PodEvent, job_pod_of, pod_of
 from embedding_operator.core.resolve import cache_claim, secrets_needed
@@ -80,6 +81,7 @@ class Observer:
             cached=self._store.mounted(namespace, claim) if claim else frozenset(),
             progress={pod: each for pod, each in reports.items() if isinstance(each, DownloadProgress)},
             backends={pod: each for pod, each in reports.items() if isinstance(each, SelectedBackend)},
+            claim_users=self._store.users(namespace, cache_name(name)),
             shared_caches=self._shared_caches(namespace),
         )
 

@@ -30,6 +30,8 @@ class Routes:
         """Put the key on the queue."""
         if not self.is_open:
             return
+        for claim in change.claims:  # its owners share it with those that name it
+            self._add_labelled(change.namespace, *self._store.owners(change.namespace, claim))
         if change.kind.role is Role.RESOURCE:
             key = key_of(change.kind, change.namespace, change.name)
             if change.type is ChangeType.DELETED:
@@ -40,6 +42,9 @@ class Routes:
         if change.writes is not None:  # what it evicts may be another cache's
             for cache in self._store.names(MODEL_CACHE, change.namespace):
                 self._queue.add(key_of(MODEL_CACHE, change.namespace, cache), Priority.CHILD, delay=_COALESCED)
-        for kind, name in ((EMBEDDING_SERVICE, change.service), (MODEL_CACHE, change.cache)):
-            if name and self._store.has(kind, change.namespace, name):
-                self._queue.add(key_of(kind, change.namespace, name), Priority.CHILD, delay=_COALESCED)
+        self._add_labelled(change.namespace, change.service, change.cache)
+
+    def _add_labelled(self, namespace: str | None, service: str | None, cache: str | None) -> None:
+        for kind, name in ((EMBEDDING_SERVICE, service), (MODEL_CACHE, cache)):
+            if name and self._store.has(kind, namespace, name):
+                self._queue.add(key_of(kind, namespace, name), Priority.CHILD, delay=_COALESCED)

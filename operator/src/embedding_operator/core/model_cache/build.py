@@ -1,6 +1,6 @@
 """The objects of a cache: its claim, and a Job for each model that is to be downloaded."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from embedding_operator.constants import API_VERSION, CACHE_LABEL, MANAGED_BY, MANAGED_LABEL
@@ -16,7 +16,7 @@ from embedding_operator.resources.model_cache import ModelCache
 from embedding_operator.settings import Settings
 from embedding_runtime.contract import CACHE_DIR
 
-__all__ = ["JOB_STAYS_SECONDS", "claim", "download_job", "enlarged", "job_name"]
+__all__ = ["JOB_STAYS_SECONDS", "claim", "download_job", "enlarged", "job_name", "shared"]
 
 JOB_STAYS_SECONDS = 300
 """Seconds after which the Job controller removes a Job that has ended. If its model is still wanted, it is created
@@ -25,8 +25,10 @@ _NAME_IN_JOB = 48
 """Characters of the cache's name in a Job's, which becomes a label of its pods: it has at most 63."""
 
 
-def claim(resolved: ResolvedCache) -> Desired | None:
-    """The claim that the cache owns; None: the spec names one of the user's."""
+def claim(resolved: ResolvedCache, users: Iterable[Raw] = ()) -> Desired | None:
+    """The claim that the cache owns; None: the spec names one of the user's. `users` own it, too, so that it is not
+    collected with the cache alone.
+    """
     spec = resolved.cache.spec
     if spec.size is None:
         return None
@@ -38,7 +40,7 @@ def claim(resolved: ResolvedCache) -> Desired | None:
             "name": resolved.claim,
             "namespace": resolved.cache.metadata.namespace,
             "labels": _labels(resolved.cache),
-            "ownerReferences": [_owner(resolved.cache)],
+            "ownerReferences": [_owner(resolved.cache), *users],
         },
         "spec": {
             "accessModes": [spec.access_mode or "ReadWriteOnce"],
@@ -46,6 +48,13 @@ def claim(resolved: ResolvedCache) -> Desired | None:
             **storage_class,
         },
     }
+
+
+def shared(live: Raw, wanted: Raw) -> Desired | None:
+    """The claim with all owners that are wanted, if it lacks one."""
+    owners = list(live["metadata"].get("ownerReferences") or ())
+    missing = [each for each in wanted["metadata"]["ownerReferences"] if each["uid"] not in {o["uid"] for o in owners}]
+    return {**live, "metadata": {**live["metadata"], "ownerReferences": owners + missing}} if missing else None
 
 
 def enlarged(live: Raw, wanted: Raw) -> Desired | None:

@@ -86,9 +86,12 @@ def _writes(
     resolved: ResolvedCache, models: Models, snapshot: CacheSnapshot, settings: Settings, now: datetime
 ) -> Iterator[Write]:
     """The claim, then what is of no use any more, then the downloads; last what a storage class may refuse."""
-    wanted, live = build.claim(resolved), snapshot.claim
+    wanted, live = build.claim(resolved, snapshot.claim_users), snapshot.claim
     if wanted is not None and live is None:
         yield Create(wanted)
+    if wanted is not None and live is not None and (with_users := build.shared(live, wanted)) is not None:
+        yield Replace(with_users)
+        live = None  # it grows in the next plan, from what the API server has then
     for run in models.to_delete:
         if not run.job["metadata"].get("deletionTimestamp"):
             yield Delete(ref_of(run.job))
