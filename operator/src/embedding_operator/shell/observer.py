@@ -19,6 +19,7 @@ from embedding_operator.kinds import (
     EVENT,
     JOB,
     MODEL_CACHE,
+    PERSISTENT_VOLUME_CLAIM,
     STORAGE_CONTAINER,
 )
 from embedding_operator.shell.client import Client
@@ -66,7 +67,8 @@ class Observer:
         children = tuple(self._store.children(uid))
         deployments = [each for each in children if kind_ref(each) is DEPLOYMENT]
         jobs = [each for each in children if kind_ref(each) is JOB]
-        claim = cache_claim(service)
+        claim, own_claim = cache_claim(service), cache_name(name)
+        owns_claim = claim == own_claim or any(kind_ref(each) is PERSISTENT_VOLUME_CLAIM for each in children)
         raw_pods = self._store.pods(namespace, name)
         pods = (pod_of(each, deployments) for each in raw_pods)
         job_pods = (job_pod_of(each, jobs) for each in raw_pods)
@@ -81,7 +83,7 @@ class Observer:
             cached=self._store.mounted(namespace, claim) if claim else frozenset(),
             progress={pod: each for pod, each in reports.items() if isinstance(each, DownloadProgress)},
             backends={pod: each for pod, each in reports.items() if isinstance(each, SelectedBackend)},
-            claim_users=self._store.users(namespace, cache_name(name)),
+            claim_users=self._store.users(namespace, own_claim) if owns_claim else (),
             shared_caches=self._shared_caches(namespace),
         )
 

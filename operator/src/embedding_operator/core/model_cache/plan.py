@@ -89,17 +89,16 @@ def _writes(
     wanted, live = build.claim(resolved, snapshot.claim_users), snapshot.claim
     if wanted is not None and live is None:
         yield Create(wanted)
-    if wanted is not None and live is not None and (with_users := build.shared(live, wanted)) is not None:
-        yield Replace(with_users)
-        live = None  # it grows in the next plan, from what the API server has then
     for run in models.to_delete:
         if not run.job["metadata"].get("deletionTimestamp"):
             yield Delete(ref_of(run.job))
     for model in models.to_start:
         if model.source is not None:
             yield Create(build.download_job(resolved, model.source, snapshot.mounted, settings, now))
-    if wanted is not None and live is not None and (larger := build.enlarged(live, wanted)) is not None:
-        yield Replace(larger)
+    if wanted is not None and live is not None:
+        changed = build.shared(live, wanted) or build.enlarged(live, wanted)  # one after the other
+        if changed is not None:
+            yield Replace(changed)
 
 
 def _events(models: Models, snapshot: CacheSnapshot) -> tuple[EventRecord, ...]:
