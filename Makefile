@@ -145,6 +145,7 @@ tests/servers/synced: tests/servers/requirements.txt | .venv/synced
 		$(CURDIR)/$(UV) pip sync --quiet --require-hashes --python .venv/bin/python requirements.txt
 	@npm install --prefix $(@D)/azurite --silent --no-audit --no-fund azurite@3.37.0 || echo "no Azurite" >&2
 	@GOBIN=$(CURDIR)/$(@D)/bin go install github.com/fsouza/fake-gcs-server@v1.56.1 || echo "no fake-gcs-server" >&2
+	@GOBIN=$(CURDIR)/$(@D)/bin go install github.com/johannesboyne/gofakes3/cmd/gofakes3@v1.2.0 || echo "no gofakes3" >&2
 	@GOBIN=$(CURDIR)/$(@D)/bin go install github.com/distribution/distribution/v3/cmd/registry@v3.0.0 || echo "no registry" >&2
 	@touch $@
 

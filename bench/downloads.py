@@ -29,13 +29,10 @@ import pytest
 from support.fake_hub import FakeHub
 from support.fake_modelscope import FakeModelScope
 from support.registry import a_registry, of_file
-from support.storage_servers import running
+from support.storage_servers import gofakes3, running
 from support.web_server import WebServer
 
 Files = Mapping[str, bytes]
-
-_STORES_MB = 256
-"""Of the large file in object stores, whose servers keep it in memory."""
 
 _SMALL = 64 << 10
 
@@ -103,7 +100,7 @@ def _oci(directory: Path, files: Files) -> Iterator[Served]:
 
 @contextmanager
 def _s3(directory: Path, files: Files) -> Iterator[Served]:
-    with running("s3", directory) as server:
+    with running("s3", directory, gofakes3) as server:
         uri = server.put("model", files)
         urls = {name: f"http://127.0.0.1:{server.port}/bucket/model/{name}" for name in files}
         signature = "Authorization: AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request"
@@ -144,10 +141,9 @@ def main() -> int:
     print("| source | files | curl | curl, 8 at a time | initializer | by curl | by curl, 8 at a time | peak memory |")
     print("|---|---|---|---|---|---|---|---|")
     for name in args.sources.split(","):
-        megabytes = min(args.mb, _STORES_MB) if name in ("s3", "gs") else args.mb
-        large = {"config.json": b"{}", "model.safetensors": os.urandom(1 << 20) * megabytes}
+        large = {"config.json": b"{}", "model.safetensors": os.urandom(1 << 20) * args.mb}
         small = {f"part-{number:04}.json": os.urandom(_SMALL) for number in range(args.files)}
-        workloads = {f"one of {megabytes} MiB": large, f"{args.files} of 64 KiB": {"config.json": b"{}", **small}}
+        workloads = {f"one of {args.mb} MiB": large, f"{args.files} of 64 KiB": {"config.json": b"{}", **small}}
         for what, files in list(workloads.items())[: 1 if name == "http" else 2]:
             with tempfile.TemporaryDirectory() as directory:
                 try:

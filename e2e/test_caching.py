@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hub import OTHER_FILES, main_at, slow, weights_downloads
 from kube import Service, apply, get, requests_to_hub, sh
+from namespaces import a_namespace
 from services import MINILM, a_service, with_token
 from vectors import vector_of
 from volumes import a_claim, listed, unused_for_an_hour
@@ -150,6 +151,85 @@ def test_a_full_model_cache_evicts_what_nobody_serves_and_nothing_else(namespace
     sh(f"kubectl wait {cache} --for=condition=Ready --timeout=120s")
     assert len(listed(namespace, "models")) == 1
     assert listed(namespace, "models") != held
+
+
+def test_a_cluster_model_cache_downloads_a_model_once_for_services_of_two_namespaces(
+    namespace: str, claim: str, cluster_cache: str
+) -> None:
+    before = len(requests_to_hub())
+    with a_namespace() as one, a_namespace() as two, a_namespace() as outside:
+        apply(_a_cluster_model_cache(cluster_cache, namespace, claim, [one, two]))
+        sh(f"kubectl wait clustermodelcache/{cluster_cache} --for=condition=Ready --timeout=120s")
+        assert _bytes(weights_downloads(before)) == WEIGHTS_BYTES
+        held = listed(namespace, "models")
+
+        with a_claim(one, leads_to=namespace), a_claim(two, leads_to=namespace):
+            services = [_without_a_token(each) for each in (one, two)]
+            for service in services:
+                service.is_ready()
+            assert _bytes(weights_downloads(before)) == WEIGHTS_BYTES
+            for service in services:
+                [pod] = _pods(service)
+                assert "initContainers" not in pod["spec"]
+                assert _mounts_of_claims(pod) == [{"subPath": f"models/{held[0]}", "readOnly": True}]
+                assert get("jobs", service.namespace)["items"] == [], "nothing there writes"
+            assert listed(namespace, "models") == held
+
+            with_token(outside)
+            apply(a_service(outside, resources=SMALL))
+            stranger = Service("embedding-model", outside)
+            stranger.is_ready()
+            assert _bytes(weights_downloads(before)) == 2 * WEIGHTS_BYTES, "it is not allowed: it downloads by itself"
+            assert len({vector_of(service) for service in (*services, stranger)}) == 1
+
+
+def test_a_service_without_the_claim_of_a_cluster_model_cache_downloads_by_itself_and_says_why(
+    namespace: str, claim: str, cluster_cache: str
+) -> None:
+    with a_namespace() as tenant:
+        apply(_a_cluster_model_cache(cluster_cache, namespace, claim, ["*"]))
+        sh(f"kubectl wait clustermodelcache/{cluster_cache} --for=condition=Ready --timeout=120s")
+        with_token(tenant)
+        apply(a_service(tenant, resources=SMALL))
+        service = Service("embedding-model", tenant)
+        service.is_ready()
+        trouble = f"PersistentVolumeClaim {claim} of namespace {tenant} does not exist: each pod downloads it."
+        assert trouble in service.says("Accepted", "Accepted")
+
+
+@pytest.fixture
+def cluster_cache(namespace: str) -> Iterator[str]:
+    """The name of a ClusterModelCache, which is deleted in the end."""
+    yield namespace
+    sh(f"kubectl delete clustermodelcache {namespace}")
+
+
+def _a_cluster_model_cache(name: str, namespace: str, claim: str, allowed: list[str]) -> dict[str, Any]:
+    models = [{"storageUri": MINILM, "tokenSecretRef": {"name": "hf-secret"}}]
+    return {
+        "apiVersion": "serving.embeddings.dev/v1alpha1",
+        "kind": "ClusterModelCache",
+        "metadata": {"name": name},
+        "spec": {
+            "namespace": namespace,
+            "volume": {"claimName": claim},
+            "allowedNamespaces": allowed,
+            "models": models,
+        },
+    }
+
+
+def _without_a_token(namespace: str) -> Service:
+    manifest = a_service(namespace, resources=SMALL)
+    del manifest["spec"]["model"]["tokenSecretRef"]
+    apply(manifest)
+    return Service(manifest["metadata"]["name"], namespace)
+
+
+def _mounts_of_claims(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    claims = {each["name"] for each in pod["spec"]["volumes"] if "persistentVolumeClaim" in each}
+    mounts = (each for container in pod["spec"]["containers"] for each in container["volumeMounts"])
+    return [{key: each.get(key) for key in ("subPath", "readOnly")} for each in mounts if each["name"] in claims]
 
 
 def _a_model_cache(namespace: str, claim: str, *uris: str) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from kube import Service, apply, get, sh
+from kube import CommandFailed, Service, apply, get, sh
 from services import a_service, with_token
 
-KINDS = ["embeddingservices", "storagecontainers", "clusterstoragecontainers", "modelcaches"]
+KINDS = ["embeddingservices", "storagecontainers", "clusterstoragecontainers", "modelcaches", "clustermodelcaches"]
 
 
 def test_the_generated_crds_apply_to_a_real_api_server() -> None:
@@ -33,6 +33,17 @@ def test_short_names_and_the_category_list_services(name: str, namespace: str) -
     apply(a_service(namespace, replicas=0))
     [listed] = get(name, namespace)["items"]
     assert listed["kind"] == "EmbeddingService"
+
+
+def test_the_namespace_of_a_cluster_model_cache_cannot_change(namespace: str) -> None:
+    cache = {"apiVersion": "serving.embeddings.dev/v1alpha1", "kind": "ClusterModelCache"}
+    spec = {"namespace": namespace, "volume": {"claimName": "models"}, "allowedNamespaces": ["*"]}
+    apply({**cache, "metadata": {"name": namespace}, "spec": spec})
+    try:
+        with pytest.raises(CommandFailed, match="it cannot change: create another ClusterModelCache"):
+            apply({**cache, "metadata": {"name": namespace}, "spec": {**spec, "namespace": "another"}})
+    finally:
+        sh(f"kubectl delete clustermodelcache {namespace}")
 
 
 def test_kubectl_scales_a_service(namespace: str) -> None:

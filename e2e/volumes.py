@@ -17,10 +17,14 @@ _HELPERS = "fake-hub"
 
 
 @contextmanager
-def a_claim(namespace: str, name: str = "models") -> Iterator[str]:
-    """A PersistentVolumeClaim, bound to an empty volume that several pods may mount. Both are deleted in the end."""
-    volume = f"{namespace}-{name}"
-    _run(f"{volume}-make", f"mkdir -p {_DIRECTORY} && mkdir -m 777 {_DIRECTORY}/{volume}")
+def a_claim(namespace: str, name: str = "models", *, leads_to: str | None = None) -> Iterator[str]:
+    """A PersistentVolumeClaim, bound to an empty volume that several pods may mount. Both are deleted in the end.
+
+    `leads_to`: it is bound to what the claim of that name in another namespace has.
+    """
+    volume, directory = f"{namespace}-{name}", f"{leads_to or namespace}-{name}"
+    if leads_to is None:
+        _run(f"{volume}-make", f"mkdir -p {_DIRECTORY} && mkdir -m 777 {_DIRECTORY}/{directory}")
     spec = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
     apply(
         {
@@ -30,7 +34,7 @@ def a_claim(namespace: str, name: str = "models") -> Iterator[str]:
             "spec": {
                 **spec,
                 "capacity": {"storage": "10Gi"},
-                "hostPath": {"path": f"{_PARENT}/{_DIRECTORY}/{volume}", "type": "Directory"},
+                "hostPath": {"path": f"{_PARENT}/{_DIRECTORY}/{directory}", "type": "Directory"},
                 "claimRef": {"namespace": namespace, "name": name},
             },
         }
@@ -49,7 +53,8 @@ def a_claim(namespace: str, name: str = "models") -> Iterator[str]:
         sh(f"kubectl delete embeddingservices --all -n {namespace}")
         sh(f"kubectl delete persistentvolumeclaim {name} -n {namespace} --wait=false")
         sh(f"kubectl delete persistentvolume {volume} --wait=false")
-        _run(f"{volume}-remove", f"rm -rf {_DIRECTORY}/{volume} && rmdir --ignore-fail-on-non-empty {_DIRECTORY}")
+        if leads_to is None:
+            _run(f"{volume}-remove", f"rm -rf {_DIRECTORY}/{volume} && rmdir --ignore-fail-on-non-empty {_DIRECTORY}")
 
 
 def listed(namespace: str, directory: str, name: str = "models") -> list[str]:

@@ -27,12 +27,14 @@ def generated() -> str:
     """One named template for each scope that a rule may have."""
     kinds = [kind for kind in KINDS if kind.role is not Role.ELECTION]
     cluster_wide = [kind for kind in kinds if not kind.namespaced]
+    of_one_operator = {f"{kind.plural}/status" for kind in cluster_wide if not kind.is_managed}
+    rights = _rights(cluster_wide)
     return _HEADER + "".join(
-        f'\n{{{{- define "embedding-operator.rules.{name}" -}}}}\n{"".join(_rules(rights))}{{{{- end -}}}}\n'
-        for name, rights in (
+        f'\n{{{{- define "embedding-operator.rules.{name}" -}}}}\n{"".join(_rules(granted))}{{{{- end -}}}}\n'
+        for name, granted in (
             ("namespaced", _rights(kind for kind in kinds if kind.namespaced)),
-            ("cluster", {key: verbs for key, verbs in _rights(cluster_wide).items() if "/" not in key[1]}),
-            ("clusterStatus", {key: verbs for key, verbs in _rights(cluster_wide).items() if "/" in key[1]}),
+            ("cluster", {key: verbs for key, verbs in rights.items() if key[1] not in of_one_operator}),
+            ("clusterStatus", {key: verbs for key, verbs in rights.items() if key[1] in of_one_operator}),
         )
     )
 

@@ -10,10 +10,11 @@ from embedding_operator.core.model_cache.snapshot import CacheSnapshot
 from embedding_operator.core.plan import Create, Delete, Plan, Replace
 from embedding_operator.core.pods import job_pod_of
 from embedding_operator.core.storage import read
+from embedding_operator.settings import Settings
 from embedding_runtime.contract import RETRY_IS_USELESS, DownloadedModel, short_path
 from support.builders import NOW, SETTINGS, Raw, ended, running, waiting
 
-__all__ = ["CacheWorld", "a_cache"]
+__all__ = ["CacheWorld", "a_cache", "a_cluster_cache"]
 
 
 def a_cache(*uris: str | Raw, claim: str | None = "models", name: str = "cache", **spec: Any) -> Raw:
@@ -28,11 +29,28 @@ def a_cache(*uris: str | Raw, claim: str | None = "models", name: str = "cache",
     }
 
 
+def a_cluster_cache(
+    *uris: str | Raw, name: str = "shared", claim: str = "models", allowed: Sequence[str] = ("*",), **spec: Any
+) -> Raw:
+    """A ClusterModelCache whose Jobs run in the namespace `platform`."""
+    cache = a_cache(*uris, claim=None, name=name, **spec)
+    site = {"namespace": "platform", "volume": {"claimName": claim}, "allowedNamespaces": list(allowed)}
+    return {
+        **cache,
+        "kind": "ClusterModelCache",
+        "metadata": {"name": name, "uid": f"uid-{name}", "generation": 1},
+        "spec": {**site, **cache["spec"]},
+    }
+
+
 class CacheWorld:
     """One cache, what was created for it, and the time."""
 
-    def __init__(self, cache: Raw, *, storage_containers: Sequence[Raw] = (), **known: Any) -> None:
+    def __init__(
+        self, cache: Raw, *, storage_containers: Sequence[Raw] = (), settings: Settings = SETTINGS, **known: Any
+    ) -> None:
         self.cache = cache
+        self.settings = settings
         self.known = {**known, "storage_containers": tuple(map(read, storage_containers))}
         self.claim: Raw | None = None
         self.jobs: dict[str, Raw] = {}
@@ -54,7 +72,7 @@ class CacheWorld:
 
     def plan(self) -> Plan:
         """The plan, not carried out."""
-        return plan_cache(self.snapshot, SETTINGS, self.now)
+        return plan_cache(self.snapshot, self.settings, self.now)
 
     def step(self) -> Plan:
         """Carry out the plan."""

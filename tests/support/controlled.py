@@ -12,7 +12,7 @@ from embedding_operator.controllers.modelcache import ModelCacheController
 from embedding_operator.controllers.storagecontainer import StorageContainerController
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import Fault
-from embedding_operator.kinds import WATCHED
+from embedding_operator.kinds import MODEL_CACHE, WATCHED, Kind
 from embedding_operator.settings import Settings
 from embedding_operator.shell.budget import RolloutBudget
 from embedding_operator.shell.cache_observer import CacheObserver
@@ -130,10 +130,10 @@ class Controlled:
         assert {priority for _, priority in self.added} <= {Priority.RESYNC}
         return {key.name for key, _ in self.added}
 
-    async def reconcile_cache(self, name: str = "c") -> timedelta | None:
-        """Reconcile a model cache. Raises Fault, which counts as the queue would count it."""
+    async def reconcile_cache(self, name: str = "c", kind: Kind = MODEL_CACHE) -> timedelta | None:
+        """Reconcile a cache. Raises Fault, which counts as the queue would count it."""
         await self.sync()
-        key = ObjectRef(API_VERSION, "ModelCache", "default", name)
+        key = ObjectRef(API_VERSION, kind.name, "default" if kind.namespaced else None, name)
         try:
             wait = await self._caches.reconcile(key)
         except Fault:

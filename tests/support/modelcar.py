@@ -56,9 +56,11 @@ def _digest(content: bytes) -> str:
 
 @contextmanager
 def _registry(contents: Mapping[str, bytes]) -> Iterator[int]:
-    """Read-only, on a port of the loopback address: container runtimes use http:// there."""
+    """Read-only, on a port of the loopback address, where container runtimes use http:// if they must."""
 
     class Handler(BaseHTTPRequestHandler):
+        default_request_version = "HTTP/1.1"  # of what is no HTTP: container runtimes try TLS first, and need an answer
+
         def do_GET(self) -> None:
             content = contents.get(self.path.rpartition("/")[2], b"")
             is_manifest = "/manifests/" in self.path

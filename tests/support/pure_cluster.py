@@ -5,10 +5,12 @@ Only pods are made by hand: `cluster.run(revision)` says what their containers d
 
 import copy
 import itertools
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from embedding_operator.core import storage
+from embedding_operator.core.cache_access import claims_needed
 from embedding_operator.core.model_cache.shared import shared_cache
 from embedding_operator.core.objects import is_controlled_by, revision_of
 from embedding_operator.core.plan import Annotate, Create, Delete, Plan, Replace, Scale, plan_service
@@ -19,7 +21,16 @@ from embedding_operator.settings import Settings
 from embedding_runtime.contract import DownloadProgress, SelectedBackend
 from support.builders import NOW, SETTINGS, Raw, as_live, running
 
-__all__ = ["PureCluster"]
+__all__ = ["PureCluster", "a_shared_claim"]
+
+
+def a_shared_claim(name: str, *modes: str, phase: str = "Bound") -> Raw:
+    """A PersistentVolumeClaim of the user's, by default as a ClusterModelCache needs it."""
+    return {
+        "metadata": {"name": name},
+        "spec": {"accessModes": list(modes or ("ReadWriteMany",))},
+        "status": {"phase": phase},
+    }
 
 
 class PureCluster:
@@ -40,7 +51,10 @@ class PureCluster:
         self.server_version = (1, 35)
         self.cached: frozenset[str] = frozenset()
         self.model_caches: list[Raw] = []
+        """Of both kinds."""
         self.claim_users: tuple[Raw, ...] = ()
+        self.claims: dict[str, Raw | None] = {}
+        """Those through which ClusterModelCaches are mounted, where one is not as it should be."""
         self.writes: list[Any] = []
         self.events: list[tuple[str, str]] = []
         self._numbers = itertools.count(1)
@@ -51,7 +65,7 @@ class PureCluster:
         pods = (pod_of(each, deployments) for each in self.pods.values())
         jobs = [each for each in children if each["kind"] == "Job"]
         job_pods = (job_pod_of(each, jobs) for each in self.pods.values())
-        return Snapshot(
+        snapshot = Snapshot(
             self.service,
             children=children,
             others=tuple(each for each in self.objects.values() if each not in children),
@@ -67,6 +81,9 @@ class PureCluster:
             backends={pod: each for pod, each in self.answers.items() if isinstance(each, SelectedBackend)},
             claim_users=self.claim_users,
             shared_caches=tuple(each for each in map(shared_cache, self.model_caches) if each is not None),
+        )
+        return replace(
+            snapshot, claims={name: self.claims.get(name, a_shared_claim(name)) for name in claims_needed(snapshot)}
         )
 
     def reconcile(self) -> Plan:

@@ -22,7 +22,7 @@ import obstore
 import pytest
 from obstore.store import AzureStore, GCSStore, S3Store
 
-__all__ = ["STORES", "StoreServer", "running", "s3_request", "wait_for_port"]
+__all__ = ["STORES", "StoreServer", "gofakes3", "running", "s3_request", "wait_for_port"]
 
 _SERVERS = Path(__file__).parents[1] / "servers"
 _AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # published
@@ -54,11 +54,11 @@ class StoreServer:
 
 
 @contextmanager
-def running(scheme: str, directory: Path) -> Iterator[StoreServer]:
-    """Start a server that keeps its data in a directory."""
+def running(scheme: str, directory: Path, server: "_Server | None" = None) -> Iterator[StoreServer]:
+    """Start a server that keeps its data in a directory. `server`: another one than in STORES."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
-    command, environment, create = STORES[scheme](port, directory)
+    command, environment, create = (server or STORES[scheme])(port, directory)
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed: make tests/servers/synced")
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -70,6 +70,7 @@ def running(scheme: str, directory: Path) -> Iterator[StoreServer]:
 
 
 _Parts = tuple[list[str], Callable[[int], Mapping[str, str]], Callable[[], Store]]
+_Server = Callable[[int, Path], _Parts]
 
 
 def _s3(port: int, _directory: Path) -> _Parts:
@@ -88,6 +89,12 @@ def _s3(port: int, _directory: Path) -> _Parts:
 
     python = str(_SERVERS / ".venv" / "bin" / "python")
     return [python, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], environment, create
+
+
+def gofakes3(port: int, directory: Path) -> _Parts:
+    """S3, too, but fast: moto copies the whole object for each range of it."""
+    _, environment, create = _s3(port, directory)
+    return [str(_SERVERS / "bin" / "gofakes3"), "-backend", "memory", "-host", f"127.0.0.1:{port}"], environment, create
 
 
 def _az(port: int, directory: Path) -> _Parts:
@@ -132,7 +139,7 @@ def _gs(port: int, _directory: Path) -> _Parts:
     return [binary, *options, "-public-host", "127.0.0.1"], environment, create
 
 
-STORES: Mapping[str, Callable[[int, Path], _Parts]] = {"s3": _s3, "gs": _gs, "az": _az}
+STORES: Mapping[str, _Server] = {"s3": _s3, "gs": _gs, "az": _az}
 
 
 def s3_request(method: str, url: str, headers: Mapping[str, str]) -> None:

@@ -32,8 +32,11 @@
 
 {{- define "embedding-operator.rules.cluster" -}}
 - apiGroups: [serving.embeddings.dev]
-  resources: [clusterstoragecontainers]
+  resources: [clustermodelcaches, clusterstoragecontainers]
   verbs: [get, list, watch]
+- apiGroups: [serving.embeddings.dev]
+  resources: [clustermodelcaches/status]
+  verbs: [update]
 {{- end -}}
 
 {{- define "embedding-operator.rules.clusterStatus" -}}

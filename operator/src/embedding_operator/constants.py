@@ -8,6 +8,7 @@ __all__ = [
     "API_VERSION",
     "APPLIED_ANNOTATION",
     "CACHE_LABEL",
+    "CLUSTER_CACHE_LABEL",
     "DRAIN_ANNOTATION",
     "FIELD_MANAGER",
     "GROUP",
@@ -39,6 +40,9 @@ SERVICE_LABEL = f"{GROUP}/service"
 
 CACHE_LABEL = f"{GROUP}/model-cache"
 """Label with the name of the ModelCache, on its Jobs, their pods and its claim."""
+
+CLUSTER_CACHE_LABEL = f"{GROUP}/cluster-model-cache"
+"""Label with the name of the ClusterModelCache, on its Jobs and their pods."""
 
 REVISION_LABEL = f"{GROUP}/revision"
 """Label with the revision, on a Deployment and its pods; the Service selects one revision by it."""

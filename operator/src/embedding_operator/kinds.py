@@ -12,6 +12,7 @@ from embedding_operator.constants import API_VERSION
 
 __all__ = [
     "CHILDREN",
+    "CLUSTER_MODEL_CACHE",
     "CLUSTER_STORAGE_CONTAINER",
     "DEPLOYMENT",
     "EMBEDDING_SERVICE",
@@ -66,7 +67,8 @@ class Kind:
     """One kind: where the API server has it, and what it is to the operator.
 
     `optional` kinds may be unknown to the API server (their CRD is not installed): then they are neither watched nor
-    built. A verb such as `update status` is for the subresource.
+    built. `is_managed`: one operator manages each object, and status.manager says which, so that every operator may
+    write the status. A verb such as `update status` is for the subresource.
     """
 
     api_version: str
@@ -75,6 +77,7 @@ class Kind:
     role: Role
     namespaced: bool = True
     optional: bool = False
+    is_managed: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -102,12 +105,15 @@ class Kind:
         return f"{root}{scope}/{self.plural}" + "".join(f"/{part}" for part in (name, subresource) if part)
 
 
-EMBEDDING_SERVICE = Kind(API_VERSION, "EmbeddingService", "embeddingservices", Role.RESOURCE)
+EMBEDDING_SERVICE = Kind(API_VERSION, "EmbeddingService", "embeddingservices", Role.RESOURCE, is_managed=True)
 STORAGE_CONTAINER = Kind(API_VERSION, "StorageContainer", "storagecontainers", Role.RESOURCE)
 CLUSTER_STORAGE_CONTAINER = Kind(
     API_VERSION, "ClusterStorageContainer", "clusterstoragecontainers", Role.RESOURCE, namespaced=False
 )
-MODEL_CACHE = Kind(API_VERSION, "ModelCache", "modelcaches", Role.RESOURCE)
+MODEL_CACHE = Kind(API_VERSION, "ModelCache", "modelcaches", Role.RESOURCE, is_managed=True)
+CLUSTER_MODEL_CACHE = Kind(
+    API_VERSION, "ClusterModelCache", "clustermodelcaches", Role.RESOURCE, namespaced=False, is_managed=True
+)
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments", Role.CHILD)
 SERVICE = Kind("v1", "Service", "services", Role.CHILD)
 POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", Role.CHILD)
@@ -123,6 +129,7 @@ KINDS = (
     STORAGE_CONTAINER,
     CLUSTER_STORAGE_CONTAINER,
     MODEL_CACHE,
+    CLUSTER_MODEL_CACHE,
     DEPLOYMENT,
     SERVICE,
     POD_DISRUPTION_BUDGET,

@@ -58,7 +58,7 @@ def shared(*caches: Raw) -> list[SharedCache]:
 def test_a_model_is_held_by_its_uri_and_by_its_commit(uri: str) -> None:
     found = held_by(uri, shared(a_ready_cache()))
     assert found is not None
-    assert (found.cache.claim, found.revision) == ("models", COMMIT)
+    assert (found.cache.claim, found.model.revision) == ("models", COMMIT)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_model_without_a_commit_is_held_by_its_uri() -> None:
 def test_of_several_caches_the_first_by_name_is_used() -> None:
     found = held_by(BRANCH, shared(a_ready_cache(name="z"), a_ready_cache(name="a")))
     assert found is not None
-    assert found.cache.name == "a"
+    assert found.cache.site.name == "a"
 
 
 @pytest.mark.parametrize("uri", [BRANCH, FIXED])

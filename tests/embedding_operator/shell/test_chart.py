@@ -98,6 +98,8 @@ def test_with_namespaces_named_the_rights_are_the_same_there_and_almost_none_els
     lease = {(LEASE.group, LEASE.plural): set(LEASE.verbs)}
     assert everywhere == {
         ("serving.embeddings.dev", "clusterstoragecontainers"): {"get", "list", "watch"},
+        ("serving.embeddings.dev", "clustermodelcaches"): {"get", "list", "watch"},
+        ("serving.embeddings.dev", "clustermodelcaches/status"): {"update"},
         (LEASE.group, LEASE.plural): {"get"},
     }
     left_to_another = ("serving.embeddings.dev", "clusterstoragecontainers/status")
@@ -252,6 +254,7 @@ def test_the_definitions_come_with_the_chart_and_stay_without_it() -> None:
         "StorageContainer",
         "ClusterStorageContainer",
         "ModelCache",
+        "ClusterModelCache",
     }
     assert all(each["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for each in definitions)
     assert of_kind("CustomResourceDefinition", rendered(None, "--set=crds.enabled=false")) == []

@@ -293,6 +293,7 @@ async def test_a_missing_custom_resource_is_noticed(api: FakeApi, client: Client
     api.forget("storagecontainers")
     served = await client.served("serving.embeddings.dev", "v1alpha1")
     assert {each for each in served if "/" not in each} == {
+        "clustermodelcaches",
         "clusterstoragecontainers",
         "embeddingservices",
         "modelcaches",

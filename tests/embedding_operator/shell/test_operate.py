@@ -18,6 +18,7 @@ from embedding_operator.shell.client import Client
 from embedding_operator.shell.connection import open_connection
 from embedding_operator.shell.metrics import Metrics
 from support.builders import MINILM, a_pod_of, ended
+from support.caches import a_cluster_cache
 from support.clock import ManualClock, eventually, settle
 from support.fake_api import FakeApi, Request, fake_api
 from support.pods import as_json, pods
@@ -329,7 +330,9 @@ async def test_a_watch_that_is_silent_for_too_long_makes_the_process_unhealthy_u
         leader.clock.now += 600
         assert leader.process.unhealthy() is None
         leader.clock.now += 1
-        assert "the watches of embeddingservices, modelcaches, deployments" in (leader.process.unhealthy() or "")
+        assert "the watches of embeddingservices, modelcaches, clustermodelcaches, deployments" in (
+            leader.process.unhealthy() or ""
+        )
         leader.api.send_bookmarks()
         await eventually(lambda: leader.process.unhealthy() is None)
 
@@ -555,6 +558,7 @@ async def test_every_right_that_the_operator_asks_for_is_used() -> None:
         an_embedding_service("cached", model={"storageUri": "hf://a/b", "cache": {"size": "1Gi"}}),
         *({**each, "spec": {"container": {}}} for each in containers),
         {**cache, "spec": {"size": "1Gi", "models": [{"storageUri": "hf://a/b"}]}},
+        a_cluster_cache("hf://a/c"),
     ) as operator:
         await operator.is_level()
         await operator.is_level("cached")
@@ -567,10 +571,7 @@ async def test_every_right_that_the_operator_asks_for_is_used() -> None:
         ("events", "create"),
         ("events", "list"),
         ("leases", "update"),
-        *(
-            (kind, "get")
-            for kind in ("modelcaches", "embeddingservices", "storagecontainers", "clusterstoragecontainers")
-        ),
+        *((kind, "get") for kind in (each.plural for each in RESOURCES)),
     }
     assert used | by_others == {(kind.plural, verb.partition(" ")[0]) for kind in KINDS for verb in kind.verbs}
 

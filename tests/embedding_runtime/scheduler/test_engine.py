@@ -12,8 +12,7 @@ from embedding_runtime.observability import gather
 from embedding_runtime.protocol.messages import Broken, Failed, Vectors
 from embedding_runtime.protocol.requests import Principal
 from embedding_runtime.protocol.rows import as_dense
-from embedding_runtime.scheduler import engine as engine_module
-from embedding_runtime.scheduler import worker_link, worker_pool
+from embedding_runtime.scheduler import batches, worker_link, worker_pool
 from embedding_runtime.scheduler.base import State
 from embedding_runtime.scheduler.engine import Engine
 from support.clock import ManualClock, eventually
@@ -65,7 +64,7 @@ async def test_a_concurrent_worker_gets_half_of_the_texts_in_each_batch() -> Non
 
 async def test_the_duration_of_each_concurrent_batch_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = ManualClock()
-    for module in (engine_module, worker_link):
+    for module in (batches, worker_link):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.time))
     async with a_worker(concurrent=True) as worker:
         task = asked(worker.engine, 300, 301)

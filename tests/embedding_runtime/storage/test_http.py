@@ -140,6 +140,7 @@ def test_a_signature_in_the_address_is_neither_shown_nor_noted(web: Path, tmp_pa
         host = server.url.removeprefix("http://")
         outcome = initialize(f"http://user:hush@{host}/model.tar?signature=hush", tmp_path / "models")
         missing = initialize(f"http://user:hush@{host}/gone.tar?signature=hush", tmp_path / "other")
+        assert {authorization for authorization, _ in server.seen} == {"Basic dXNlcjpodXNo"}
     assert outcome.code == 0
     assert missing.last_line.startswith(f"ModelNotFound: http://{host}/gone.tar: the server answered 404 Not Found")
     assert "hush" not in outcome.log + missing.log + (tmp_path / "models" / MODEL_NOTE).read_text()
@@ -168,6 +169,22 @@ def test_only_a_redirect_to_the_same_server_gets_the_header(host: str, expected:
     with a_source(answer, {"HTTP_AUTHORIZATION": "Bearer hush"}) as source:
         assert source.list().files["model.tar"].size == 9
     assert seen == {"/model.tar": "Bearer hush", "/moved": expected}
+
+
+def test_the_password_of_a_proxy_is_sent_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Asked] = []
+
+    def answer(asked: Asked) -> Answer:
+        seen.append(asked)
+        return a_range()
+
+    with serving(answer) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.replace("://", "://me:h%75sh@"))
+        with closing(open_source(HttpUri("http://files.example/model.tar"), {})) as source:
+            source.list()
+    assert seen[0].path == "http://files.example/model.tar"
+    assert seen[0].headers["Proxy-Authorization"] == "Basic bWU6aHVzaA=="
+    assert seen[0].headers["Authorization"] is None
 
 
 def test_redirects_come_to_an_end() -> None:

@@ -12,6 +12,7 @@ from backports import zstd
 from embedding_runtime.contract import MODEL_NOTE
 from support.initializer import A_POINTER, MODEL, download, files_of
 from support.registry import IMAGE, INDEX, Registry, a_layer, a_registry, of_file
+from support.scripted_server import Answer, serving
 
 ARTIFACT = [of_file(name, content) for name, content in MODEL.items()]
 IN_MODELS = {f"models/{name}": content for name, content in MODEL.items()}
@@ -193,6 +194,12 @@ def test_a_hostile_manifest_is_refused_in_words(
     assert words in outcome.last_line
     assert list((tmp_path / "mnt").iterdir()) == []
     assert {path.name for path in tmp_path.iterdir()} == {"mnt"}
+
+
+def test_a_manifest_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    with serving(lambda _: Answer(content=b'{"schemaVersion":' * 100_000)) as url:
+        outcome = download(f"oci://{url.removeprefix('http://')}/model", tmp_path / "models", {})
+    assert "has no manifest there that can be read (ValueError: it is nested too deeply)" in outcome.last_line
 
 
 def test_a_damaged_blob_is_refused(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_who_may_not_read_is_told_what_to_set(
         ({"OCI_USERNAME": "me"}, "OCI_USERNAME and OCI_PASSWORD must both be set"),
         ({"OCI_AUTH_CONFIG": "hush"}, "OCI_AUTH_CONFIG is not a Docker config.json with auths"),
         ({"OCI_AUTH_CONFIG": '{"auths": ["hush"]}'}, "OCI_AUTH_CONFIG is not a Docker config.json with auths"),
+        ({"OCI_AUTH_CONFIG": "[" * 100_000}, "OCI_AUTH_CONFIG is not a Docker config.json with auths"),
         ({"OCI_AUTH_CONFIG": '{"auths": {"r": {"auth": "hush!"}}}'}, "has an auth for r that is not base64"),
         ({"OCI_AUTH_CONFIG": '{"auths": {"r": {"identitytoken": "hush"}}}'}, "has an identity token for r"),
     ],

@@ -39,7 +39,7 @@ def test_the_commits_in_the_note_of_the_download_are_reported(tmp_path: Path) ->
     )
 
 
-@pytest.mark.parametrize("note", ["no JSON", "[1]", '{"revision": 7}'])
+@pytest.mark.parametrize("note", ["no JSON", "[1]", '{"revision": 7}', "[" * 100_000], ids=str.__len__)
 def test_a_note_that_cannot_be_read_fails_nothing(tmp_path: Path, note: str) -> None:
     model = a_model(tmp_path / "model")
     (model / MODEL_NOTE).write_text(note)

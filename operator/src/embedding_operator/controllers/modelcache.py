@@ -1,4 +1,4 @@
-"""Reconciles one ModelCache."""
+"""Reconciles one ModelCache or ClusterModelCache."""
 
 import logging
 from collections.abc import Callable
@@ -61,6 +61,11 @@ class ModelCacheController:
         if cache is None:
             self._forget(key)
             return None
+        snapshot = self._observer.snapshot(cache)
+        manager = snapshot.status.get("manager")
+        if not snapshot.site.is_seen(self._settings.namespaces) and manager not in (None, self._settings.manager):
+            self._reports.forget(key)
+            return None  # it belongs to an operator that sees its Jobs
         other = await self._managers.other_than_us(cache)
         if other is not None:
             self._reports.forget(key)
@@ -68,15 +73,20 @@ class ModelCacheController:
                 _log.warning("%s: %s", key, other.message)
                 await self._recorder.record(cache, EventRecord("Warning", "ConflictingManager", other.message))
             return other.look_again
-        return await self._attempt(key, self._observer.snapshot(cache))
+        if snapshot.site.is_cluster_wide and snapshot.is_new_spec:
+            self._wake_services(None)  # what is allowed may have changed
+        return await self._attempt(key, snapshot)
 
     def _forget(self, key: ObjectRef) -> None:
         """The cache is gone, or going: services that mount its claim download their models again."""
         self._reports.forget(key)
         self._observer.forget(key)
         self._managers.forget(key.namespace or "", key.name)
+        self._wake_services(key.namespace)
+
+    def _wake_services(self, namespace: str | None) -> None:
         for service in self._store.services():
-            if service.namespace == key.namespace:
+            if namespace in (None, service.namespace):
                 self._add(key_of(EMBEDDING_SERVICE, service.namespace, service.name), Priority.RESYNC)
 
     async def _attempt(self, key: ObjectRef, snapshot: CacheSnapshot) -> timedelta | None:

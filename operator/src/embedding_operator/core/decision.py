@@ -7,6 +7,7 @@ from functools import cache, partial
 
 from embedding_operator.core import diagnosis
 from embedding_operator.core.build import Blueprint, Desired, build, claim_of
+from embedding_operator.core.cache_access import why_not_open
 from embedding_operator.core.downloads import downloading, least_advanced
 from embedding_operator.core.model_source import find_shared, find_source
 from embedding_operator.core.objects import Raw, kind_ref, revision_of, template_digest
@@ -30,7 +31,9 @@ def decide_service(snapshot: Snapshot, settings: Settings, now: datetime) -> tup
     def revision() -> str:
         return unpinned()[0]
 
-    resolved = replace(resolved, shared=find_shared(resolved, revision, snapshot))
+    shared = find_shared(resolved, revision, snapshot, settings)
+    notes = () if shared else why_not_open(resolved, snapshot, settings)
+    resolved = replace(resolved, shared=shared, notes=(*resolved.notes, *notes))
 
     def is_held(pin: Pin) -> bool:
         failed = (snapshot.status.get("revision") or {}).get("failed")

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from embedding_operator.core import storage
 from embedding_operator.core.build.base import Desired
+from embedding_operator.core.cache_access import is_open, usable_caches
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.finding_job import RETRY, finding_job, has_lost_its_result, is_recent, reported
 from embedding_operator.core.model_cache.shared import SharedCache, SharedModel, held_by
@@ -45,8 +46,9 @@ def find_source(
     failed, so no pods are made with it.
     """
     claim = resolved.cache_claim
-    if not snapshot.runs_jobs or not (_needs_version(resolved) or claim):
-        return ModelSource()
+    held = _held(resolved)
+    if held is not None or not snapshot.runs_jobs or not (_needs_version(resolved) or claim):
+        return ModelSource(held)
     if not (claim or resolved.follows) and _is_of_earlier_release(revision, snapshot):
         return ModelSource()
     pins = list(recorded(snapshot, resolved.service.spec.model.storage_uri, follows=resolved.follows))
@@ -57,7 +59,7 @@ def find_source(
         known = None
     if known is not None and not resolved.follows:
         return ModelSource(known)
-    at = None if resolved.follows else pins[0] if pins else resolved.shared
+    at = None if resolved.follows else pins[0] if pins else resolved.shared.model if resolved.shared else None
     stays = resolved.update_interval if known else min(RETRY, resolved.update_interval)
     job = finding_job(resolved, at.revision if at else None, snapshot, settings, now, ttl_seconds=stays)
     live = next((each for each in snapshot.jobs if each["metadata"]["name"] == job["metadata"]["name"]), None)
@@ -72,32 +74,38 @@ def find_source(
     return ModelSource(known, wanted, is_known=known is not None, checks=known is not None)
 
 
+def _held(resolved: ResolvedService) -> Pin | None:
+    """The model in a cache that services do not write to: no Job of theirs has to look for it."""
+    shared = resolved.shared
+    if shared is None or not shared.cache.is_read_only:
+        return None
+    return Pin.of(shared.model, resolved.service.spec.model.storage_uri, shared.cache.claim)
+
+
 def _needs_version(resolved: ResolvedService) -> bool:
     """Our initializer finds it out; others may have registries of their own, but hubs are alike."""
     return may_move(resolved.uri) and (resolved.fetcher.is_ours or isinstance(resolved.uri, HuggingFaceUri))
 
 
-def find_shared(resolved: ResolvedService, revision: Callable[[], str], snapshot: Snapshot) -> SharedModel | None:
-    """The model in a ModelCache of the namespace. None: the service has a cache of its own, or there is none with it.
+def find_shared(
+    resolved: ResolvedService, revision: Callable[[], str], snapshot: Snapshot, settings: Settings
+) -> SharedModel | None:
+    """The model in a cache of the namespace or the cluster. None: the service has one of its own, or none has it.
 
     What is deployed stays as it is: it does not begin to use a cache that has the model now, and it goes on with the
-    one that it uses, while that exists. No ModelCache follows a branch, or has code of other repositories or parts
-    from other sources. An image of a storage container may make another model of what it downloads.
+    one that it uses, while that exists and may be used.
     """
-    if resolved.cache_claim is not None or not snapshot.shared_caches or not resolved.fetcher.is_ours:
-        return None
-    model = resolved.service.spec.model
-    if resolved.follows or resolved.serve.trust_remote_code or model.storage_uris or model.image_volume:
-        return None
-    uri = model.storage_uri
+    caches, uri = usable_caches(resolved, snapshot), resolved.service.spec.model.storage_uri
     pin = next(recorded(snapshot, uri, follows=False), None)
     if pin is not None:
-        cache = next((each for each in snapshot.shared_caches if each.claim == pin.claim), None)
-        return SharedModel(cache, pin.revision) if cache else None
+        cache = next((each for each in caches if each.claim == pin.claim), None)
+        is_there = cache is not None and (not cache.is_read_only or _is_kept(pin, snapshot) or cache.has(pin.path))
+        return SharedModel(cache, pin) if cache is not None and is_there else None
     if _is_of_earlier_release(revision, snapshot):
         return None
-    caches = (_fetched_alike(each, resolved, snapshot) for each in snapshot.shared_caches)
-    return held_by(uri, caches, model.storage_container_name)
+    open_ones = (each for each in caches if not each.is_read_only or is_open(each, snapshot, settings))
+    alike = (_fetched_alike(each, resolved, snapshot) for each in open_ones)
+    return held_by(uri, alike, resolved.service.spec.model.storage_container_name)
 
 
 def _fetched_alike(cache: SharedCache, resolved: ResolvedService, snapshot: Snapshot) -> SharedCache:
@@ -110,8 +118,8 @@ def _fetched_alike(cache: SharedCache, resolved: ResolvedService, snapshot: Snap
         return fetcher is not None and (fetcher.kind, fetcher.name) == (resolved.fetcher.kind, resolved.fetcher.name)
 
     own = identity(resolved.service.spec.model.storage_uri)
-    models = (each for each in cache.models if each.storage_uri == own or is_alike(each.storage_uri))
-    return replace(cache, models=tuple(models))
+    models = {uri: model for uri, model in cache.models.items() if uri == own or is_alike(uri)}
+    return replace(cache, models=models)
 
 
 def _is_usable(pin: Pin, resolved: ResolvedService) -> bool:

@@ -67,6 +67,14 @@ class Reason(StrEnum):
         Group.SPEC,
         "The operator's settings have no runtime image for the accelerator in spec.resources.",
     )
+    NAMESPACE_NOT_WATCHED = (
+        "NamespaceNotWatched",
+        Group.SPEC,
+        (
+            "Of a ClusterModelCache: the operator watches some namespaces only, and not one that the spec names. Add "
+            "it to watchNamespaces of the chart, or remove it from the spec."
+        ),
+    )
     DISABLED = ("Disabled", Group.SPEC, "The storage container is disabled: no service uses it.")
     NOT_ACCEPTED = ("NotAccepted", Group.SPEC, "Not known, because the spec is rejected.")
 

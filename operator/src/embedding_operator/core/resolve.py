@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from embedding_operator.core import flags, requirements, storage
 from embedding_operator.core.checks.accelerators import check_accelerator
-from embedding_operator.core.checks.cache import check_cache
+from embedding_operator.core.checks.cache import check_cache, check_owner
 from embedding_operator.core.checks.image_volume import check_image_volume
 from embedding_operator.core.checks.name import check_name
 from embedding_operator.core.checks.parts import check_parts
@@ -125,6 +125,7 @@ def resolve_service(snapshot: Snapshot, settings: Settings) -> ResolvedService:
         *bad_uri,
         *check_update_policy(spec.model, uri),
         *check_cache(spec.model.cache, uri),
+        *_check_claim(snapshot),
         *check_image_volume(spec.model, uri, snapshot.server_version),
         *check_parts(spec.model),
         *bad_flags,
@@ -226,6 +227,15 @@ def _check_fetcher_of_parts(
         elif isinstance(uri, ForeignUri) and fetcher.is_ours:
             problems.append(f"{field}: the built-in initializer does not download {shown}")
     return invalid(problems)
+
+
+def _check_claim(snapshot: Snapshot) -> list[Problem]:
+    claim, namespace = cache_claim(snapshot.service), snapshot.service["metadata"].get("namespace")
+    if claim is None or namespace is None:
+        return []
+    owner = next((each.site for each in snapshot.shared_caches if each.site.owns(claim, namespace)), None)
+    remedy = "leave spec.model.cache out, then the service mounts what that cache has, if it allows the namespace"
+    return check_owner("spec.model.cache", claim, owner, remedy)
 
 
 def _in_use(raw: Raw) -> tuple[str, str | None] | None:

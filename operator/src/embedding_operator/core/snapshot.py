@@ -66,7 +66,9 @@ class Snapshot:
     claim_users: tuple[Raw, ...] = ()
     """Owner references to the services and caches of the namespace that name the claim of the service's own cache."""
     shared_caches: tuple[SharedCache, ...] = ()
-    """The ModelCaches of the namespace."""
+    """The ModelCaches of the namespace, and the ClusterModelCaches that allow it, or have their Jobs in it."""
+    claims: Mapping[str, Raw | None] = field(default_factory=dict)
+    """Those claims of the namespace that `cache_access.claims_needed` names; None for one that does not exist."""
     server_version: tuple[int, int] | None = None
     """Of the API server, if `checks.image_volume` asks for it."""
     runs_jobs: bool = True

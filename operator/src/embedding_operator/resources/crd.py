@@ -71,6 +71,15 @@ _STORAGE_COLUMNS = (
     _AGE,
 )
 
+_CACHE_COLUMNS = (
+    Column("Ready", ".status.ready", description="how many of the models are ready"),
+    _of_condition("Reason", "Ready", "reason", "why, in one word; status.models has the whole message of each"),
+    Column("Size", ".status.capacity.used", description="what the models on the volume take"),
+    Column("Free", ".status.capacity.free", description="what further models may take without an eviction"),
+    _AGE,
+    Column("Claim", ".status.claim", wide=True),
+)
+
 RESOURCES = (
     Resource(
         v1alpha1.EmbeddingService,
@@ -123,15 +132,19 @@ RESOURCES = (
         model_cache.ModelCacheStatus,
         "Namespaced",
         ("mc",),
-        (
-            Column("Ready", ".status.ready", description="how many of the models are ready"),
-            _of_condition("Reason", "Ready", "reason", "why, in one word; status.models has the whole message of each"),
-            Column("Size", ".status.capacity.used", description="what the models on the volume take"),
-            Column("Free", ".status.capacity.free", description="what further models may take without an eviction"),
-            _AGE,
-            Column("Claim", ".status.claim", wide=True),
-        ),
+        _CACHE_COLUMNS,
         name_limit=63,  # it becomes a label's value
+    ),
+    Resource(
+        model_cache.ClusterModelCache,
+        model_cache.ModelCacheStatus,
+        "Cluster",
+        ("cmc",),
+        (
+            *_CACHE_COLUMNS,
+            Column("Namespace", ".spec.namespace", wide=True, description="where its Jobs run"),
+        ),
+        name_limit=63,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The resource for models that are downloaded in advance into a volume which many pods mount."""
+"""The resources for models that are downloaded in advance into a volume which many pods mount."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -16,12 +16,15 @@ __all__ = [
     "CachedModel",
     "CachedModelState",
     "CachedModelStatus",
+    "ClusterModelCache",
+    "ClusterModelCacheSpec",
     "ModelCache",
     "ModelCacheSpec",
     "ModelCacheStatus",
 ]
 
 _MOST_MODELS = 64
+_NAMESPACE = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
 _Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 
@@ -39,7 +42,25 @@ class CachedModel(SpecModel):
     """Token for a private model. Only the download gets it; services that use the cache need none."""
 
 
-class ModelCacheSpec(SpecModel):
+class _CacheSpec(SpecModel):
+    """What both kinds have."""
+
+    capacity: Quantity | None = None
+    """Bytes that the models may take in all, if that is less than the volume has."""
+    parallelism: Annotated[int, Field(ge=1, le=16)] = 2
+    """Models that are downloaded at a time."""
+    models: Annotated[
+        list[CachedModel],
+        Field(
+            max_length=_MOST_MODELS,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["storageUri"]},
+        ),
+    ] = Field(default_factory=list)
+    """The models to download, in this order. A model that is removed here keeps its files until their room is
+    needed."""
+
+
+class ModelCacheSpec(_CacheSpec):
     """The volume, and the models to have on it."""
 
     model_config = ConfigDict(
@@ -65,24 +86,38 @@ class ModelCacheSpec(SpecModel):
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] | None = None
     """Of the claim that is created. ReadWriteOnce: all pods that use the cache run on one node. ReadWriteMany: on any,
     if the storage class supports it. Default: ReadWriteOnce."""
-    capacity: Quantity | None = None
-    """Bytes that the models may take in all, if that is less than the volume has."""
-    parallelism: Annotated[int, Field(ge=1, le=16)] = 2
-    """Models that are downloaded at a time."""
-    models: Annotated[
-        list[CachedModel],
+
+
+class ClusterVolume(SpecModel):
+    """One volume behind claims of one name in several namespaces."""
+
+    claim_name: Name
+    """A PersistentVolumeClaim in `namespace`, and in each namespace whose services use the cache; all of them must lead
+    to the same volume. There, services mount it read-only."""
+
+
+class ClusterModelCacheSpec(_CacheSpec):
+    """The volume, the models to have on it, and the namespaces whose services may use them."""
+
+    namespace: Annotated[
+        str,
         Field(
-            max_length=_MOST_MODELS,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["storageUri"]},
+            pattern=_NAMESPACE,
+            max_length=63,
+            json_schema_extra=cel(("self == oldSelf", "it cannot change: create another ClusterModelCache")),
         ),
-    ] = Field(default_factory=list)
-    """The models to download, in this order. A model that is removed here keeps its files until their room is
-    needed."""
+    ]
+    """The namespace of the Jobs that download, with the claim that they write to, and the Secrets of the models."""
+    volume: ClusterVolume
+    """Where the models are."""
+    allowed_namespaces: Annotated[
+        list[Annotated[str, Field(pattern=rf"{_NAMESPACE}|^\*$", max_length=63)]],
+        Field(max_length=1000, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ]
+    """The namespaces whose services may mount the models; `*` stands for all."""
 
 
-class ModelCache(SpecModel):
-    """Models that are downloaded into a volume, once for all pods of the namespace."""
-
+class _AnyModelCache(SpecModel):
     model_config = ConfigDict(
         json_schema_extra=cel(
             (
@@ -93,11 +128,23 @@ class ModelCache(SpecModel):
     )
 
     api_version: ApiVersion
-    kind: Literal["ModelCache"]
     metadata: ObjectMeta
-    spec: ModelCacheSpec
     status: Mapping[str, Any] = Field(default_factory=dict)
     """As the operator last wrote it, maybe by another release: `core.model_cache.records` reads it."""
+
+
+class ModelCache(_AnyModelCache):
+    """Models that are downloaded into a volume, once for all pods of the namespace."""
+
+    kind: Literal["ModelCache"]
+    spec: ModelCacheSpec
+
+
+class ClusterModelCache(_AnyModelCache):
+    """Models that are downloaded into a volume, once for all pods of several namespaces."""
+
+    kind: Literal["ClusterModelCache"]
+    spec: ClusterModelCacheSpec
 
 
 class CachedModelState(StrEnum):
@@ -108,6 +155,7 @@ class CachedModelState(StrEnum):
     READY = "Ready"
     FAILED = "Failed"
     EVICTED = "Evicted"
+    REMOVED = "Removed"
 
 
 class CachedModelStatus(StatusModel):
@@ -117,7 +165,8 @@ class CachedModelStatus(StatusModel):
     """Its URI in the spec. A user with a password, and a query, are ***, with a digest of the URI."""
     state: CachedModelState
     """Pending, Downloading, Ready, Failed (the download is tried again at retryAt, or by itself), or Evicted: other
-    models needed its room; it is downloaded again when the spec changes."""
+    models needed its room; it is downloaded again when the spec changes. Of a ClusterModelCache also Removed: the spec
+    has not listed it for less than three minutes, and it is not evicted yet."""
     revision: str | None = None
     """The commit, if it came from a hub."""
     path: str | None = None
@@ -133,7 +182,7 @@ class CachedModelStatus(StatusModel):
     job: str | None = None
     """The Job that downloaded it. Jobs are removed minutes after they have ended."""
     since: _Time | None = None
-    """When it became Ready, Failed or Evicted."""
+    """When it became Ready, Failed, Evicted or Removed."""
     retry_at: _Time | None = None
     """When a download that failed for good is tried again, unless the spec changes before."""
 
@@ -166,7 +215,7 @@ class ModelCacheStatus(StatusModel):
         list[CachedModelStatus],
         Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["storageUri"]}),
     ]
-    """The models of the spec, in its order."""
+    """The models of the spec, in its order, then those that were removed from it just now."""
     capacity: CacheCapacityStatus | None = None
     """What the volume held when the last download ended."""
     conditions: Conditions

@@ -4,15 +4,24 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 
-from embedding_operator.constants import CACHE_LABEL, SERVICE_LABEL
+from embedding_operator.constants import CACHE_LABEL, CLUSTER_CACHE_LABEL, SERVICE_LABEL
 from embedding_operator.core.diagnosis import jobs_need_events
 from embedding_operator.core.model_cache.records import recorded
-from embedding_operator.core.model_cache.resolve import claim_name, secrets_needed
+from embedding_operator.core.model_cache.resolve import secrets_needed
+from embedding_operator.core.model_cache.site import Site, site_of
 from embedding_operator.core.model_cache.snapshot import CacheSnapshot
 from embedding_operator.core.objects import ObjectRef, Raw, is_controlled_by, kind_ref
 from embedding_operator.core.pods import PodEvent, job_pod_of
 from embedding_operator.core.snapshot import StorageRead
-from embedding_operator.kinds import EMBEDDING_SERVICE, JOB, MODEL_CACHE, PERSISTENT_VOLUME_CLAIM, POD
+from embedding_operator.kinds import (
+    CLUSTER_MODEL_CACHE,
+    EMBEDDING_SERVICE,
+    JOB,
+    MODEL_CACHE,
+    PERSISTENT_VOLUME_CLAIM,
+    POD,
+    kind_of,
+)
 from embedding_operator.resources.model_cache import CachedModelState
 from embedding_operator.shell.pod_reports import PodReports
 from embedding_operator.shell.routes import key_of
@@ -21,6 +30,13 @@ from embedding_operator.shell.store import Store
 from embedding_runtime.contract import DownloadProgress
 
 __all__ = ["CacheObserver"]
+
+_OWNERS = (
+    (EMBEDDING_SERVICE, SERVICE_LABEL),
+    (MODEL_CACHE, CACHE_LABEL),
+    (CLUSTER_MODEL_CACHE, CLUSTER_CACHE_LABEL),
+)
+"""Those whose Jobs write to volumes of caches, and the labels of these."""
 
 
 class CacheObserver:
@@ -44,7 +60,7 @@ class CacheObserver:
 
     def cache(self, key: ObjectRef) -> Raw | None:
         """The cache; None if it is gone or being deleted: garbage collection then removes what it owns."""
-        raw = self._store.get(MODEL_CACHE, key.namespace, key.name)
+        raw = self._store.get(kind_of(key.api_version, key.kind), key.namespace, key.name)
         return None if raw is None or raw["metadata"].get("deletionTimestamp") else raw
 
     def forget(self, key: ObjectRef) -> None:
@@ -53,36 +69,41 @@ class CacheObserver:
 
     def snapshot(self, cache: Raw) -> CacheSnapshot:
         """What the store knows."""
-        meta = cache["metadata"]
-        namespace, name = meta["namespace"], meta["name"]
-        volume = claim_name(cache)
-        others = tuple(
-            each for each in self._store.writing(JOB, namespace, volume) if self._is_others(each, meta["uid"])
-        )
-        others_pods = (job_pod_of(each, others) for each in self._store.writing(POD, namespace, volume))
-        children = self._store.children(meta["uid"])
+        site, uid, namespace = site_of(cache), cache["metadata"]["uid"], cache["metadata"].get("namespace")
+        writing = self._store.writing(JOB, site.namespace, site.claim)
+        others = tuple(each for each in writing if self._is_others(each, uid))
+        others_pods = (job_pod_of(each, others) for each in self._store.writing(POD, site.namespace, site.claim))
+        children = self._store.children(uid)
         jobs = tuple(each for each in children if kind_ref(each) is JOB)
-        reports = self._reports.of(key_of(MODEL_CACHE, namespace, name))
-        pods = (job_pod_of(each, jobs) for each in self._store.pods(namespace, name, MODEL_CACHE))
+        reports = self._reports.of(key_of(site.kind, namespace, site.name))
+        pods = (job_pod_of(each, jobs) for each in self._store.pods(namespace, site.name, site.kind))
+        cluster_caches = self._store.all(CLUSTER_MODEL_CACHE)
         return CacheSnapshot(
             cache=cache,
             claim=next((each for each in children if kind_ref(each) is PERSISTENT_VOLUME_CLAIM), None),
             jobs=jobs,
             pods=tuple(pod for pod in pods if pod is not None),
-            mounted=self._store.mounted(namespace, volume),
-            claim_users=tuple(each for each in self._store.users(namespace, name) if each["uid"] != meta["uid"]),
+            mounted=self._store.mounted(namespace, site.claim),
+            claim_users=self._claim_users(site, uid),
             others=others,
             others_pods=tuple(pod for pod in others_pods if pod is not None),
-            storage_containers=self._storage_containers(namespace),
+            cluster_caches=tuple(each for each in cluster_caches if each["metadata"]["uid"] != uid),
+            storage_containers=self._storage_containers(site.namespace),
             progress={pod: each for pod, each in reports.items() if isinstance(each, DownloadProgress)},
         )
+
+    def _claim_users(self, site: Site, uid: str) -> tuple[Raw, ...]:
+        """Of the claim that a ModelCache may own; that of a ClusterModelCache is its user's."""
+        if site.is_cluster_wide:
+            return ()
+        return tuple(each for each in self._store.users(site.namespace, site.name) if each["uid"] != uid)
 
     def _is_others(self, job: Raw, uid: str) -> bool:
         """A service or another cache owns it, by UID: labels prove nothing."""
         labels, namespace = job["metadata"].get("labels") or {}, job["metadata"]["namespace"]
         owners = (
-            self._store.get(kind, namespace, labels[label])
-            for kind, label in ((EMBEDDING_SERVICE, SERVICE_LABEL), (MODEL_CACHE, CACHE_LABEL))
+            self._store.get(kind, namespace if kind.namespaced else None, labels[label])
+            for kind, label in _OWNERS
             if label in labels
         )
         uids = {each["metadata"]["uid"] for each in owners if each is not None}
@@ -95,8 +116,9 @@ class CacheObserver:
         needed = secrets_needed(snapshot.cache, snapshot.storage_containers)
         models = recorded(snapshot.status).values()
         is_accepted = bool(models) and all(each.state is CachedModelState.READY for each in models)
-        secrets = await self._secrets.read(snapshot.cache, needed, is_accepted=is_accepted)
+        namespace = snapshot.site.namespace
+        secrets = await self._secrets.read(snapshot.cache, needed, is_accepted=is_accepted, namespace=namespace)
         silent = jobs_need_events(snapshot.jobs, snapshot.pods, now)
-        events = {uid: await self._events(snapshot.cache["metadata"]["namespace"], uid) for uid in silent}
+        events = {uid: await self._events(namespace, uid) for uid in silent}
         snapshot = replace(snapshot, secrets=secrets.keys, unlabelled_secrets=secrets.unlabelled)
         return replace(snapshot, events=events), secrets

@@ -9,10 +9,19 @@ from dataclasses import dataclass
 from sys import intern
 from typing import Any
 
-from embedding_operator.constants import CACHE_LABEL, SERVICE_LABEL
+from embedding_operator.constants import CACHE_LABEL, CLUSTER_CACHE_LABEL, SERVICE_LABEL
 from embedding_operator.core.cache_mounts import mounted, named, written
 from embedding_operator.core.objects import condition_of
-from embedding_operator.kinds import DEPLOYMENT, EMBEDDING_SERVICE, JOB, POD, Kind, Role
+from embedding_operator.kinds import (
+    CLUSTER_MODEL_CACHE,
+    DEPLOYMENT,
+    EMBEDDING_SERVICE,
+    JOB,
+    MODEL_CACHE,
+    POD,
+    Kind,
+    Role,
+)
 
 __all__ = ["Entry", "Json", "Key", "Packer", "ServiceEntry", "is_newer", "key_of"]
 
@@ -79,7 +88,7 @@ class Entry:
         self.generation: int | None = meta.get("generation")
         labels = meta.get("labels") or {}
         self.service: str | None = labels.get(SERVICE_LABEL)
-        self.cache: str | None = labels.get(CACHE_LABEL)
+        self.cache: tuple[Kind, Key] | None = _cache(meta, labels)
         self.owner: str | None = _controller(obj) if kind.role is Role.CHILD else None
         self.mounts: tuple[tuple[str, str], ...] = _mounts(kind, obj)
         self.names: tuple[str, ...] = tuple(named(obj)) if kind.role is Role.RESOURCE else ()
@@ -93,6 +102,14 @@ class Entry:
         obj = packer.unpack(self.data)
         obj["metadata"]["resourceVersion"] = self.version
         return obj
+
+
+def _cache(meta: Json, labels: Json) -> tuple[Kind, Key] | None:
+    if name := labels.get(CACHE_LABEL):
+        return MODEL_CACHE, (meta.get("namespace"), name)
+    if name := labels.get(CLUSTER_CACHE_LABEL):
+        return CLUSTER_MODEL_CACHE, (None, name)
+    return None
 
 
 def _mounts(kind: Kind, obj: Json) -> tuple[tuple[str, str], ...]:

@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 
 _LONGEST = 1024  # bytes of a message that the API server takes
 _MOST, _PER = 10, timedelta(minutes=1)  # Events of one service
+_OF_THE_CLUSTER = "default"  # the namespace of Events about what has none, by Kubernetes' convention
 _REMEMBERED = 1000  # services, before those with nothing recent are forgotten
 
 
@@ -32,7 +33,8 @@ class EventRecorder:
     async def record(self, service: Raw, event: EventRecord) -> None:
         """Record an Event. Failures of the API server are logged; raises LeaseLost alone."""
         meta, now = service["metadata"], self._now()
-        who = f"{meta['namespace']}/{meta['name']}"
+        namespace = meta.get("namespace", _OF_THE_CLUSTER)
+        who = f"{namespace}/{meta['name']}"
         if not self._has_room(meta["uid"], now):
             _log.info("%s: %s: %s (no Event: it has had %d in a minute)", who, event.reason, event.message, _MOST)
             return
@@ -40,11 +42,11 @@ class EventRecorder:
         obj = {
             "apiVersion": EVENT.api_version,
             "kind": EVENT.name,
-            "metadata": {"namespace": meta["namespace"], "generateName": f"{meta['name'][:200]}."},
+            "metadata": {"namespace": namespace, "generateName": f"{meta['name'][:200]}."},
             "involvedObject": {
                 "apiVersion": service["apiVersion"],
                 "kind": service["kind"],
-                "namespace": meta["namespace"],
+                **({"namespace": namespace} if "namespace" in meta else {}),
                 "name": meta["name"],
                 "uid": meta["uid"],
                 "resourceVersion": meta["resourceVersion"],

@@ -55,7 +55,7 @@ class Managers:
 
     async def other_than_us(self, service: Raw) -> OtherManager | None:
         """None: it is ours. Raises ClusterFault when its manager's Lease cannot be read for a moment."""
-        key = service["metadata"]["namespace"], service["metadata"]["name"]
+        key = service["metadata"].get("namespace", ""), service["metadata"]["name"]
         manager = (service.get("status") or {}).get("manager")
         if not manager or manager == self._me or (trouble := await self._is_live(manager)) is None:
             self.forget(*key)

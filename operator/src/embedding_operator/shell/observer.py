@@ -3,16 +3,20 @@
 from dataclasses import replace
 from datetime import datetime
 
+from embedding_operator.core.cache_access import claims_needed
 from embedding_operator.core.checks.image_volume import wants_image_volume
 from embedding_operator.core.diagnosis import needs_events
 from embedding_operator.core.model_cache.shared import SharedCache, shared_cache
+from embedding_operator.core.model_cache.site import site_of
 from embedding_operator.core.names import cache_name
 from embedding_operator.core.objects import ObjectRef, Raw, condition_of, kind_ref
 from embedding_operator.core.pods import PodEvent, job_pod_of, pod_of
 from embedding_operator.core.resolve import cache_claim, secrets_needed
 from embedding_operator.core.snapshot import Snapshot, StorageRead
 from embedding_operator.core.storage import read
+from embedding_operator.errors import NotFound
 from embedding_operator.kinds import (
+    CLUSTER_MODEL_CACHE,
     CLUSTER_STORAGE_CONTAINER,
     DEPLOYMENT,
     EMBEDDING_SERVICE,
@@ -88,13 +92,14 @@ class Observer:
         )
 
     def _shared_caches(self, namespace: str) -> tuple[SharedCache, ...]:
-        found = (shared_cache(raw) for raw in self._store.all(MODEL_CACHE, namespace))
+        cluster_wide = (raw for raw in self._store.all(CLUSTER_MODEL_CACHE) if site_of(raw).reaches(namespace))
+        found = (shared_cache(raw) for raw in (*self._store.all(MODEL_CACHE, namespace), *cluster_wide))
         return tuple(
             replace(each, mounted=self._store.mounted(namespace, each.claim)) for each in found if each is not None
         )
 
     async def complete(self, snapshot: Snapshot, now: datetime) -> tuple[Snapshot, Secrets]:
-        """With the Secrets, the Events and the server's version that a plan needs. Raises ClusterFault."""
+        """With the Secrets, the claims, the Events and the server's version that a plan needs. Raises ClusterFault."""
         accepted = condition_of(snapshot.status, "Accepted")
         generation = snapshot.service["metadata"].get("generation")
         is_accepted = (accepted.get("status"), accepted.get("observedGeneration")) == ("True", generation)
@@ -104,6 +109,9 @@ class Observer:
         if wants_image_volume(snapshot.service):
             snapshot = replace(snapshot, server_version=await self._version.read())
         namespace = snapshot.service["metadata"]["namespace"]
+        snapshot = replace(
+            snapshot, claims={name: await self._claim(namespace, name) for name in claims_needed(snapshot)}
+        )
         events = {uid: await self.events(namespace, uid) for uid in needs_events(snapshot, now)}
         return (replace(snapshot, pod_events=events) if events else snapshot), secrets
 
@@ -119,6 +127,7 @@ class Observer:
             now,
             secrets=secrets,
             unlabelled_secrets=snapshot.unlabelled_secrets,
+            claims=snapshot.claims,
             pod_events=snapshot.pod_events,
             server_version=snapshot.server_version,
         )
@@ -130,6 +139,12 @@ class Observer:
             raws = [*self._store.all(STORAGE_CONTAINER), *self._store.all(CLUSTER_STORAGE_CONTAINER)]
             self._reads, self._reads_of = tuple(read(raw) for raw in raws), versions
         return tuple(each for each in self._reads if each.raw["metadata"].get("namespace") in (None, namespace))
+
+    async def _claim(self, namespace: str, name: str) -> Raw | None:
+        try:
+            return await self._client.get(PERSISTENT_VOLUME_CLAIM, namespace, name)
+        except NotFound:
+            return None
 
     async def events(self, namespace: str, uid: str) -> tuple[PodEvent, ...]:
         """The last Warning Events of a pod or Job, oldest first. Raises ClusterFault."""

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from embedding_operator.core.objects import ObjectRef
-from embedding_operator.kinds import EMBEDDING_SERVICE, MODEL_CACHE, Kind, Role
+from embedding_operator.kinds import CLUSTER_MODEL_CACHE, EMBEDDING_SERVICE, MODEL_CACHE, Kind, Role
+from embedding_operator.shell.entries import Key
 from embedding_operator.shell.queue import Priority, WorkQueue
 from embedding_operator.shell.store import Change, ChangeType, Store
 
@@ -40,11 +41,13 @@ class Routes:
             self._queue.add(key, Priority.USER if is_urgent else Priority.CHILD)
             return
         if change.writes is not None:  # what it evicts may be another cache's
-            for cache in self._store.names(MODEL_CACHE, change.namespace):
-                self._queue.add(key_of(MODEL_CACHE, change.namespace, cache), Priority.CHILD, delay=_COALESCED)
+            for kind, namespace in ((MODEL_CACHE, change.namespace), (CLUSTER_MODEL_CACHE, None)):
+                for name in self._store.names(kind, namespace):
+                    self._queue.add(key_of(kind, namespace, name), Priority.CHILD, delay=_COALESCED)
         self._add_labelled(change.namespace, change.service, change.cache)
 
-    def _add_labelled(self, namespace: str | None, service: str | None, cache: str | None) -> None:
-        for kind, name in ((EMBEDDING_SERVICE, service), (MODEL_CACHE, cache)):
-            if name and self._store.has(kind, namespace, name):
-                self._queue.add(key_of(kind, namespace, name), Priority.CHILD, delay=_COALESCED)
+    def _add_labelled(self, namespace: str | None, service: str | None, cache: tuple[Kind, Key] | None) -> None:
+        of_service = (EMBEDDING_SERVICE, (namespace, service)) if service else None
+        for found in (of_service, cache):
+            if found is not None and self._store.has(found[0], *found[1]):
+                self._queue.add(key_of(found[0], *found[1]), Priority.CHILD, delay=_COALESCED)

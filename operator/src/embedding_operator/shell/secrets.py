@@ -56,10 +56,11 @@ class SecretReader:
         self._known: dict[tuple[str, str], _Known] = {}
         """By namespace and name of the service."""
 
-    async def read(self, service: Raw, needed: Needed, *, is_accepted: bool) -> Secrets:
-        """Raises ClusterFault."""
+    async def read(self, service: Raw, needed: Needed, *, is_accepted: bool, namespace: str | None = None) -> Secrets:
+        """`namespace`: that of the Secrets, if it is not the service's. Raises ClusterFault."""
         meta = service["metadata"]
-        uid, generation, key = meta["uid"], meta.get("generation"), (meta["namespace"], meta["name"])
+        uid, generation, key = meta["uid"], meta.get("generation"), (meta.get("namespace", ""), meta["name"])
+        namespace = namespace or key[0]
         if not needed:
             self.forget(*key)
             return Secrets()
@@ -71,7 +72,7 @@ class SecretReader:
         elif known.due_at > self._clock.time():
             return self._with_wait(known)
         misses = known.misses if known else 0
-        found = {name: await self._read(meta["namespace"], name, keys) for name, keys in needed.items()}
+        found = {name: await self._read(namespace, name, keys) for name, keys in needed.items()}
         secrets = Secrets(
             keys={name: each[0] for name, each in found.items()},
             unlabelled=frozenset(name for name, (keys, usable) in found.items() if keys is not None and not usable),

@@ -35,7 +35,8 @@ class ChangeType(StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """Something that plans read has changed. `service`, `cache`: the name of what the object is labelled for.
+    """Something that plans read has changed. `service`: the name of that which the object is labelled for; `cache`: the
+    kind and the key of that one.
 
     `writes`: the claim of the cache that a Job, or its pod, downloads into. `claims`: those that the spec of a resource
     names now and did not before, or the other way round. `is_users`: an EmbeddingService was created, or its spec
@@ -47,7 +48,7 @@ class Change:
     namespace: str | None
     name: str
     service: str | None = None
-    cache: str | None = None
+    cache: tuple[Kind, Key] | None = None
     writes: str | None = None
     claims: frozenset[str] = frozenset()
     is_users: bool = False
@@ -75,8 +76,8 @@ class Store:
         """What the object with that UID controls."""
         return self._parsed(self._children.get(uid, ()))
 
-    def pods(self, namespace: str, name: str, of: Kind = EMBEDDING_SERVICE) -> list[Json]:
-        """Pods labelled for a service, or for a model cache."""
+    def pods(self, namespace: str | None, name: str, of: Kind = EMBEDDING_SERVICE) -> list[Json]:
+        """Pods labelled for a service, or for a cache; one of the cluster has no namespace."""
         return self._parsed(each for each in self._labelled.get((of, (namespace, name)), ()) if each[0] is POD)
 
     def others(self, namespace: str, service: str, uid: str) -> list[Json]:
@@ -85,13 +86,13 @@ class Store:
         found = (each for each in labelled if each[0] is not POD)
         return self._parsed(each for each in found if self._entry(each).owner != uid)
 
-    def mounted(self, namespace: str, claim: str) -> frozenset[str]:
-        """The paths of a cache that Deployments mount, and pods of former templates."""
+    def mounted(self, namespace: str | None, claim: str) -> frozenset[str]:
+        """The paths of a cache that Deployments mount, and pods of former templates; None: in any namespace."""
         return frozenset(
             path
             for kind in (DEPLOYMENT, POD)
             for (where, _), entry in self._objects[kind.plural].items()
-            for name, path in (entry.mounts if where == namespace else ())
+            for name, path in (entry.mounts if namespace in (None, where) else ())
             if name == claim
         )
 
@@ -105,7 +106,7 @@ class Store:
         )
         return tuple(sorted(found, key=lambda each: (each["kind"], each["name"])))
 
-    def owners(self, namespace: str | None, claim: str) -> tuple[str | None, str | None]:
+    def owners(self, namespace: str | None, claim: str) -> tuple[str | None, tuple[Kind, Key] | None]:
         """The service and the cache that a claim is labelled for."""
         entry = self._objects[PERSISTENT_VOLUME_CLAIM.plural].get((namespace, claim))
         return (entry.service, entry.cache) if entry else (None, None)
@@ -240,7 +241,7 @@ def _labelled_for(kind: Kind, key: Key, entry: Entry) -> Iterator[tuple[Kind, Ke
     if entry.service is not None:
         yield EMBEDDING_SERVICE, (key[0], entry.service)
     if entry.cache is not None:
-        yield MODEL_CACHE, (key[0], entry.cache)
+        yield entry.cache
 
 
 def _order(found: tuple[Kind, Key]) -> tuple[str, str, str]:

@@ -16,6 +16,7 @@ from embedding_operator.controllers.storagecontainer import StorageContainerCont
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import ClusterFault
 from embedding_operator.kinds import (
+    CLUSTER_MODEL_CACHE,
     CLUSTER_STORAGE_CONTAINER,
     EMBEDDING_SERVICE,
     MODEL_CACHE,
@@ -132,6 +133,7 @@ class Term:
             STORAGE_CONTAINER.name: storage.reconcile,
             CLUSTER_STORAGE_CONTAINER.name: storage.reconcile,
             MODEL_CACHE.name: caches.reconcile,
+            CLUSTER_MODEL_CACHE.name: caches.reconcile,
         }
         self._workers = Workers(
             self._queue,

@@ -8,34 +8,7 @@ small ones.
 import asyncio
 from collections import deque
 
-__all__ = [
-    "BYTES_PER_COMPUTED_WEIGHT",
-    "BYTES_PER_NUMBER",
-    "BYTES_PER_SCORE",
-    "BYTES_PER_TOKEN_NUMBER",
-    "BYTES_PER_WEIGHT",
-    "LARGEST",
-    "AnswerBudget",
-    "AnswerShare",
-]
-
-BYTES_PER_NUMBER = 24
-"""Peak memory per number of a response: float32, its JSON (10 to 12 bytes), and a copy of the whole body."""
-
-BYTES_PER_SCORE = 256
-"""Same for a score or a label's probability: a Python dict, the name, and at least 40 characters of JSON."""
-
-BYTES_PER_TOKEN_NUMBER = 32
-"""Same for a number of a token's vector, of which large responses have millions. Measured."""
-
-BYTES_PER_WEIGHT = 96
-"""Same for a number of a sparse vector: value and index, the JSON of both with their names, and a copy of the body."""
-
-BYTES_PER_COMPUTED_WEIGHT = 8
-"""Value and index of a sparse vector's number, before its JSON is written."""
-
-LARGEST = 1 << 28
-"""Largest response with ragged rows. Dense ones are limited by the number of texts in a request."""
+__all__ = ["AnswerBudget", "AnswerShare"]
 
 SMALL = 1 << 16
 """A response of at most this many bytes, which fit into a socket's buffer, reserves nothing."""

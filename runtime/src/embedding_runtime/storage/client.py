@@ -112,15 +112,15 @@ class Client:
 
     def _redirected(self, url: str, headers: Mapping[str, str], secrets: Mapping[str, str]) -> BaseHTTPResponse:
         """The first response that is no redirect."""
-        first = parse_url(url)
+        first = then = parse_url(url)
         for _ in range(1 + _MOST_REDIRECTS):
-            then = parse_url(url)
             response = self._send(then, {**headers, **(secrets if _is_same_server(first, then) else {})})
             location = response.get_redirect_location()
             if not location:
                 return response
             _skip(response)
             url = urljoin(url, location)
+            then = parse_url(url)
         raise Interrupted(f"the server redirects more than {_MOST_REDIRECTS} times")
 
     def _send(self, url: Url, headers: Mapping[str, str]) -> BaseHTTPResponse:

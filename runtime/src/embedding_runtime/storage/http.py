@@ -1,10 +1,8 @@
 """Files and listings of web servers, for the sources that read them over HTTP."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import urlsplit
 
 from urllib3 import BaseHTTPResponse
@@ -14,7 +12,7 @@ from embedding_runtime.storage.client import Client, Refused
 from embedding_runtime.storage.errors import Interrupted, NoModel
 from embedding_runtime.storage.source import RemoteFile
 
-__all__ = ["WebSource", "endpoint_of", "parse_json", "read_all", "read_range"]
+__all__ = ["WebSource", "endpoint_of", "read_all", "read_range"]
 
 _CHUNK = 1 << 20
 """Most bytes that are received at a time."""
@@ -100,11 +98,3 @@ def read_all(response: BaseHTTPResponse, most: int = _LONGEST_LISTING) -> bytes:
         if len(body) > most:
             raise ValueError(f"a response of more than {most} bytes")
     return bytes(body)
-
-
-def parse_json(body: bytes) -> Any:
-    """Raises ValueError, also for what is nested too deeply to be parsed."""
-    try:
-        return json.loads(body)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from embedding_runtime.contract import MODEL_NOTE, DownloadVerdict
 from embedding_runtime.storage.errors import NoModel
+from embedding_runtime.storage.parse import parse_json
 
 __all__ = ["is_whole", "read_note", "verify", "write_note"]
 
@@ -15,8 +16,8 @@ __all__ = ["is_whole", "read_note", "verify", "write_note"]
 def read_note(directory: Path) -> dict[str, Any]:
     """The note of a model, which may have been copied with it; empty if there is none that can be read."""
     try:
-        note = json.loads((directory / MODEL_NOTE).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        note = parse_json((directory / MODEL_NOTE).read_bytes())
+    except (OSError, ValueError):
         return {}
     if not isinstance(note, dict):
         return {}
@@ -33,7 +34,8 @@ def write_note(directory: Path, origin: Mapping[str, Any], sha256: Mapping[str, 
         for path, digest in sorted(sha256.items())
         if path != MODEL_NOTE
     }
-    (directory / MODEL_NOTE).write_text(json.dumps({**origin, "files": files}, indent=1))
+    # A line for each value: `indent` would do so too, but not with the encoder in C.
+    (directory / MODEL_NOTE).write_text(json.dumps({**origin, "files": files}, separators=(",\n", ": ")))
 
 
 def is_whole(directory: Path) -> bool:

@@ -5,7 +5,6 @@ https://distribution.github.io/distribution/spec/auth/token/
 
 import base64
 import ipaddress
-import json
 import re
 import threading
 from collections.abc import Mapping
@@ -14,7 +13,8 @@ from urllib.parse import urlencode, urlsplit
 from embedding_runtime.contract import DownloadVerdict
 from embedding_runtime.storage.client import Client, Fixed, Refused
 from embedding_runtime.storage.errors import NoModel
-from embedding_runtime.storage.http import parse_json, read_all
+from embedding_runtime.storage.http import read_all
+from embedding_runtime.storage.parse import parse_json
 
 __all__ = ["RegistryAuth", "credentials", "is_loopback"]
 
@@ -86,7 +86,7 @@ def credentials(registry: str, environ: Mapping[str, str]) -> str | None:
     if not text:
         return None
     try:
-        entry = _entry(json.loads(text)["auths"], registry)
+        entry = _entry(parse_json(text)["auths"], registry)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unauthorized("OCI_AUTH_CONFIG is not a Docker config.json with auths") from error
     if not entry:

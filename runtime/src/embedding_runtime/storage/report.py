@@ -1,11 +1,11 @@
 """Reports a model in the container's termination message."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from embedding_runtime.contract import MODEL_NOTE, DownloadedModel
+from embedding_runtime.storage.parse import parse_json
 
 __all__ = ["describe", "is_origin", "is_weights", "report", "report_directory"]
 
@@ -35,7 +35,7 @@ def report_directory(directory: Path, termination_log: Path, say: Callable[[str]
 def describe(directory: Path, path: str | None = None) -> DownloadedModel:
     """The model in a directory, by its note and its files. `path`: in a cache. Raises OSError, ValueError."""
     note = directory / MODEL_NOTE
-    content = json.loads(note.read_bytes()) if note.is_file() else {}
+    content = parse_json(note.read_bytes()) if note.is_file() else {}
     if not isinstance(content, dict):
         raise ValueError(f"{note} is not a JSON object")  # noqa: TRY004 a wrong content, not a wrong argument
     size = sum(each.stat().st_size for each in directory.rglob("*") if is_weights(each.name))

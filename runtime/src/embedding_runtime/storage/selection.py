@@ -1,7 +1,8 @@
 """Selects the files of a model to download: those that a backend reads. Pure."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from pathlib import PurePosixPath
 
 from embedding_runtime.contract import CODE_VARIABLE, DownloadVerdict, HttpUri, HuggingFaceUri, ModelUri
@@ -13,15 +14,20 @@ from embedding_runtime.storage.source import Listing, RemoteFile
 
 __all__ = ["is_model", "is_packed", "select", "select_files", "trusts_code", "wanted"]
 
+
+def _names(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(map(translate, patterns)))
+
+
 _OTHER_RUNTIMES = frozenset({"onnx", "openvino", "coreml", "tflite"})
 """Directories with the weights in formats that no backend reads."""
 
-_NEVER_READ = ("*.h5", "*.ot", "*.msgpack", "*.onnx", "*.onnx_data", "*.tflite", "*.gguf", "*.mlmodel")
+_NEVER_READ = _names("*.h5", "*.ot", "*.msgpack", "*.onnx", "*.onnx_data", "*.tflite", "*.gguf", "*.mlmodel")
 
-_PICKLES = ("pytorch_model*.bin", "pytorch_model*.bin.index.json")
+_PICKLES = _names("pytorch_model*.bin", "pytorch_model*.bin.index.json")
 """Duplicates of a safetensors file in the same directory; without one (as in `2_Dense/`), the only weights."""
 
-_CHECKPOINTS = ("*.pt", "*.pth", "*.ckpt", "training_args.bin")
+_CHECKPOINTS = _names("*.pt", "*.pth", "*.ckpt", "training_args.bin")
 """Files of training and weights for other programs, skipped if there are any safetensors."""
 
 _TOKEN_HEADS = frozenset({"sparse_linear.pt", "colbert_linear.pt"})
@@ -83,8 +89,8 @@ def wanted(paths: Iterable[str]) -> list[str]:
     return [
         str(file)
         for file in files
-        if not (file.parent in with_safetensors and _matches(file, _PICKLES))
-        and not (with_safetensors and _matches(file, _CHECKPOINTS) and str(file) not in _TOKEN_HEADS)
+        if not (file.parent in with_safetensors and _PICKLES.match(file.name))
+        and not (with_safetensors and _CHECKPOINTS.match(file.name) and str(file) not in _TOKEN_HEADS)
     ]
 
 
@@ -102,9 +108,5 @@ def _is_never_read(file: PurePosixPath) -> bool:
     return (
         any(part.startswith(".") for part in file.parts)
         or not _OTHER_RUNTIMES.isdisjoint(file.parts[:-1])
-        or _matches(file, _NEVER_READ)
+        or _NEVER_READ.match(file.name) is not None
     )
-
-
-def _matches(file: PurePosixPath, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(file.name, pattern) for pattern in patterns)

@@ -46,8 +46,8 @@ class Transfer:
     def run(self, files: Iterable[RemoteFile]) -> dict[str, str]:
         """Transfer and verify files. Returns their SHA-256 by path. Raises NoModel, and OSError of the disk."""
         partial = [PartialFile(file, self.into / file.path, self.journal.spans(file.path)) for file in files]
-        for directory in {(self.into / each.file.path).parent for each in partial}:
-            directory.mkdir(parents=True, exist_ok=True)
+        for directory in {each.file.path.rpartition("/")[0] for each in partial}:
+            (self.into / directory).mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(_PARALLEL, "transfer") as pool:
             parts = [pool.submit(self._part, each, *part) for each in partial for part in each.missing()]
             try:

@@ -20,6 +20,7 @@ pytestmark = [
 
 torch = pytest.importorskip("torch")
 device = pytest.importorskip("embedding_runtime.worker.backends.device")
+forward_backend = pytest.importorskip("embedding_runtime.worker.backends.forward_backend")
 huggingface = pytest.importorskip("embedding_runtime.worker.backends.huggingface")
 packed = pytest.importorskip("embedding_runtime.worker.backends.packed")
 padded = pytest.importorskip("embedding_runtime.worker.backends.padded")
@@ -85,7 +86,7 @@ def test_wider_rows_give_the_same_vectors_and_are_counted_as_padding(tmp_path: P
         return int(device.rounded_up(max(lengths), spec.max_length))
 
     plain, wider = (
-        huggingface.HuggingFaceBackend(padded.prepare(loaded.model, width), loaded.head, "", width=width)
+        forward_backend.ForwardBackend(padded.prepare(loaded.model, width), loaded.head, "", width=width)
         for width in (max, wide)
     )
     texts = TokenBatch.of([np.arange(4, 4 + length, dtype=np.int32) for length in (3, 9, 30)])

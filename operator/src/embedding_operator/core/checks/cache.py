@@ -1,12 +1,13 @@
 """The cache that a model is to be downloaded into."""
 
 from embedding_operator.core.checks.problems import invalid
+from embedding_operator.core.model_cache.site import Site
 from embedding_operator.core.quantity import amount
 from embedding_operator.errors import Problem
 from embedding_operator.resources.v1alpha1 import Cache
 from embedding_runtime.contract import SCHEMES, FileUri, ForeignUri, ModelUri, PvcUri
 
-__all__ = ["check_cache"]
+__all__ = ["check_cache", "check_owner"]
 
 _FIELD = "spec.model.cache"
 
@@ -16,6 +17,13 @@ def check_cache(cache: Cache | None, uri: ModelUri | None) -> list[Problem]:
     if cache is None:
         return []
     return invalid([*_problems_of_volume(cache), *_problems_of_uri(uri)])
+
+
+def check_owner(field: str, claim: str, owner: Site | None, remedy: str) -> list[Problem]:
+    """Whether Jobs may write to the claim. `owner`: the ClusterModelCache that has it."""
+    if owner is None:
+        return []
+    return invalid([f"{field}: PersistentVolumeClaim {claim} is that of {owner}, which alone writes to it: {remedy}"])
 
 
 def _problems_of_volume(cache: Cache) -> list[str]:

@@ -3,16 +3,17 @@
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from embedding_operator.constants import API_VERSION, CACHE_LABEL, MANAGED_BY, MANAGED_LABEL
+from embedding_operator.constants import API_VERSION, MANAGED_BY, MANAGED_LABEL
 from embedding_operator.core.build.base import Desired, digest
 from embedding_operator.core.build.model_job import model_job
 from embedding_operator.core.build.pods import hub_variables, own_token
 from embedding_operator.core.model_cache.resolve import ResolvedCache
+from embedding_operator.core.model_cache.site import Site
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.quantity import amount
 from embedding_operator.core.resolve import ResolvedService
-from embedding_operator.kinds import MODEL_CACHE, PERSISTENT_VOLUME_CLAIM
-from embedding_operator.resources.model_cache import ModelCache
+from embedding_operator.kinds import PERSISTENT_VOLUME_CLAIM
+from embedding_operator.resources.model_cache import ModelCacheSpec
 from embedding_operator.settings import Settings
 from embedding_runtime.contract import CACHE_DIR
 
@@ -29,18 +30,18 @@ def claim(resolved: ResolvedCache, users: Iterable[Raw] = ()) -> Desired | None:
     """The claim that the cache owns; None: the spec names one of the user's. `users` own it, too, so that it is not
     collected with the cache alone.
     """
-    spec = resolved.cache.spec
-    if spec.size is None:
+    spec, site = resolved.cache.spec, resolved.site
+    if not isinstance(spec, ModelCacheSpec) or spec.size is None:
         return None
     storage_class = {"storageClassName": spec.storage_class_name} if spec.storage_class_name else {}
     return {
         "apiVersion": PERSISTENT_VOLUME_CLAIM.api_version,
         "kind": PERSISTENT_VOLUME_CLAIM.name,
         "metadata": {
-            "name": resolved.claim,
-            "namespace": resolved.cache.metadata.namespace,
-            "labels": _labels(resolved.cache),
-            "ownerReferences": [_owner(resolved.cache), *users],
+            "name": site.claim,
+            "namespace": site.namespace,
+            "labels": _labels(site),
+            "ownerReferences": [_owner(resolved), *users],
         },
         "spec": {
             "accessModes": [spec.access_mode or "ReadWriteOnce"],
@@ -81,37 +82,38 @@ def download_job(
     ]
     return model_job(
         name=job_name(resolved, source),
-        namespace=resolved.cache.metadata.namespace,
-        labels={**_labels(resolved.cache), "app.kubernetes.io/name": "embedding-storage"},
-        owner=_owner(resolved.cache),
+        namespace=resolved.site.namespace,
+        labels={**_labels(resolved.site), "app.kubernetes.io/name": "embedding-storage"},
+        owner=_owner(resolved),
         command=command,
         settings=settings,
         ttl_seconds=JOB_STAYS_SECONDS,
         container=source.fetcher.container,
         env=hub_variables(source, settings),
         token=own_token(source),
-        claim=resolved.claim,
+        claim=resolved.site.claim,
     )
 
 
 def job_name(resolved: ResolvedCache, source: ResolvedService) -> str:
     """Its name says what it downloads, how and where to: a Job cannot be changed. A new release changes no name."""
-    name, token = resolved.cache.metadata.name, own_token(source)
+    site, token = resolved.site, own_token(source)
     what = {
-        "cache": name,
-        "claim": resolved.claim,
+        **({"kind": site.kind.name} if site.is_cluster_wide else {}),
+        "cache": site.name,
+        "claim": site.claim,
         "uri": source.service.spec.model.storage_uri,
         "container": source.fetcher.container.model_dump(mode="json", exclude_defaults=True),
         "token": token.model_dump(mode="json") if token else None,
         **({"options": source.fetcher.cache_options} if source.fetcher.cache_options else {}),
     }
-    return f"{name[:_NAME_IN_JOB].rstrip('-')}-cache-{digest(what, 8)}"
+    return f"{site.name[:_NAME_IN_JOB].rstrip('-')}-cache-{digest(what, 8)}"
 
 
-def _labels(cache: ModelCache) -> dict[str, str]:
-    return {MANAGED_LABEL: MANAGED_BY, CACHE_LABEL: cache.metadata.name}
+def _labels(site: Site) -> dict[str, str]:
+    return {MANAGED_LABEL: MANAGED_BY, site.label: site.name}
 
 
-def _owner(cache: ModelCache) -> Desired:
-    meta = cache.metadata
-    return {"apiVersion": API_VERSION, "kind": MODEL_CACHE.name, "name": meta.name, "uid": meta.uid, "controller": True}
+def _owner(resolved: ResolvedCache) -> Desired:
+    meta, kind = resolved.cache.metadata, resolved.site.kind.name
+    return {"apiVersion": API_VERSION, "kind": kind, "name": meta.name, "uid": meta.uid, "controller": True}

@@ -6,17 +6,18 @@ failed for good, is left alone until the spec changes or, if it failed, a day ha
 together cannot displace each other for ever.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
 from embedding_operator.core.model_cache import states
 from embedding_operator.core.model_cache.build import job_name
-from embedding_operator.core.model_cache.records import recorded
+from embedding_operator.core.model_cache.records import kept_until, recorded
 from embedding_operator.core.model_cache.resolve import ResolvedCache, ResolvedModel
 from embedding_operator.core.model_cache.runs import Run, run_of
 from embedding_operator.core.model_cache.snapshot import CacheSnapshot
+from embedding_operator.core.reasons import Reason
 from embedding_operator.resources.model_cache import CacheCapacityStatus, CachedModelState, CachedModelStatus
 from embedding_runtime.contract import DownloadedModel, short_path
 
@@ -28,13 +29,14 @@ _DAY = timedelta(days=1)
 @dataclass(frozen=True)
 class Models:
     """`states` in the order of the spec. `to_start` are downloads to start now, `to_delete` Jobs that are of no use any
-    more. `capacity` is None where no download has reported it yet.
+    more. `capacity` is None where no download has reported it yet. `removed` were in the spec until just now.
     """
 
     states: tuple[CachedModelStatus, ...]
     to_start: tuple[ResolvedModel, ...]
     to_delete: tuple[Run, ...]
     capacity: CacheCapacityStatus | None
+    removed: tuple[CachedModelStatus, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def decide(resolved: ResolvedCache, snapshot: CacheSnapshot, now: datetime) -> M
         to_start=tuple(to_start),
         to_delete=(*unused, *stale),
         capacity=states.capacity(latest) if latest else states.recorded_capacity(snapshot.status),
+        removed=decider.removed,
     )
 
 
@@ -104,8 +107,10 @@ class _Decider:
         self._is_new_spec = snapshot.is_new_spec
         self._runs = runs
         self._now = now
-        is_same_volume = snapshot.status.get("claim") == resolved.claim
+        is_same_volume = snapshot.status.get("claim") == resolved.site.claim
         self._records = recorded(snapshot.status) if is_same_volume else {}
+        self._kept = snapshot.kept(now)
+        self.removed = tuple(self._find_removed()) if resolved.site.is_cluster_wide else ()
 
     def find(self, model: ResolvedModel) -> _Found:
         """By its record, while that holds; else by its Job."""
@@ -128,6 +133,15 @@ class _Decider:
         was_evicted = record is not None and record.state is CachedModelState.EVICTED
         return self._ended(model.uri, run, run.ended_at, was_evicted=was_evicted)
 
+    def _find_removed(self) -> Iterator[CachedModelStatus]:
+        """The models that the spec had until just now: Deployments that mount them may be about to be created."""
+        wanted = {each.uri for each in self._resolved.models}
+        for uri, record in self._records.items():
+            if uri not in wanted and record.state is CachedModelState.READY:
+                yield states.removed(record, self._now)
+            elif uri not in wanted and (until := kept_until(record)) is not None and self._now < until:
+                yield record
+
     def _holds(self, record: CachedModelStatus, name: str | None) -> bool:
         """The record still says what is so, whatever Jobs there are."""
         if record.state is CachedModelState.READY:
@@ -142,7 +156,7 @@ class _Decider:
         """Of a Job that has ended, unless another attempt is due: then it has to go first. The Job of a model that was
         evicted later still says that it succeeded.
         """
-        retry_at = ended_at + _DAY if run.is_final else None
+        retry_at = self._retry_at(run, ended_at) if run.is_final else None
         is_another_spec = self._is_new_spec and (was_evicted or not run.has_succeeded)
         if is_another_spec or (retry_at is not None and self._now >= retry_at):
             return _Found(states.pending(uri, f"Job {run.name} is removed for another attempt."), run, is_stale=True)
@@ -153,6 +167,16 @@ class _Decider:
             message = f"Job {run.name} has ended, and its report was not seen: it is created again within minutes."
             return _Found(states.pending(uri, message), run)
         return _Found(states.ready(uri, report, run.name, ended_at), run, _News(ended_at, uri, report))
+
+    def _retry_at(self, run: Run, ended_at: datetime) -> datetime:
+        """After a failure that is final: a day later, unless it lacked room that is free sooner."""
+        if run.failure.reason == Reason.INSUFFICIENT_STORAGE:
+            if run.keep - self._kept:
+                return self._now
+            waits = [until for each in self.removed if each.path in run.keep and (until := kept_until(each))]
+            if waits:
+                return max(waits)
+        return ended_at + _DAY
 
 
 def _as_reported(state: CachedModelStatus, news: Iterable[_News]) -> CachedModelStatus:

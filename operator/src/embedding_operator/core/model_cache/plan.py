@@ -8,7 +8,7 @@ from embedding_operator.core.diagnosis.events import STUCK_AFTER, is_waiting
 from embedding_operator.core.downloads import downloading
 from embedding_operator.core.model_cache import build
 from embedding_operator.core.model_cache.models import Models, decide
-from embedding_operator.core.model_cache.records import recorded
+from embedding_operator.core.model_cache.records import kept_until, recorded
 from embedding_operator.core.model_cache.resolve import ResolvedCache, resolve_cache
 from embedding_operator.core.model_cache.snapshot import CacheSnapshot
 from embedding_operator.core.model_cache.status import CacheView, of_cache
@@ -40,6 +40,7 @@ def plan_cache(snapshot: CacheSnapshot, settings: Settings, now: datetime) -> Pl
     waits = [_AFTER_CREATION] if any(isinstance(each, Create) for each in writes) else []
     waits += [wait] if (wait := _next_diagnosis(snapshot, now)) is not None else []
     waits += [datetime.fromisoformat(each.retry_at) - now for each in models.states if each.retry_at]
+    waits += [until - now for each in models.removed if (until := kept_until(each))]
     asked = frozenset(of_downloads(downloading(snapshot.pods)))
     plan = Plan(writes, events=_events(models, snapshot), requeue_after=min(waits, default=None), questions=asked)
     return _with_status(plan, replace(view, resolved=resolved, models=models))
@@ -94,7 +95,7 @@ def _writes(
             yield Delete(ref_of(run.job))
     for model in models.to_start:
         if model.source is not None:
-            yield Create(build.download_job(resolved, model.source, snapshot.mounted, settings, now))
+            yield Create(build.download_job(resolved, model.source, snapshot.kept(now), settings, now))
     if wanted is not None and live is not None:
         changed = build.shared(live, wanted) or build.enlarged(live, wanted)  # one after the other
         if changed is not None:

@@ -12,22 +12,30 @@ from pydantic import ValidationError
 
 from embedding_operator.constants import API_VERSION
 from embedding_operator.core import resolve
+from embedding_operator.core.checks.cache import check_owner
 from embedding_operator.core.checks.problems import invalid
+from embedding_operator.core.model_cache.site import Site, site_of
 from embedding_operator.core.model_cache.snapshot import CacheSnapshot
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.quantity import amount
+from embedding_operator.core.reasons import Reason
 from embedding_operator.core.resolve import ResolvedService, resolve_service
 from embedding_operator.core.snapshot import Snapshot, StorageRead
 from embedding_operator.core.uri_identity import identity
 from embedding_operator.errors import Problem, Refused
-from embedding_operator.resources.model_cache import CachedModel, ModelCache
+from embedding_operator.kinds import CLUSTER_MODEL_CACHE, MODEL_CACHE, Kind
+from embedding_operator.resources.model_cache import CachedModel, ClusterModelCache, ModelCache
 from embedding_operator.resources.words import in_words
 from embedding_operator.settings import Settings
 from embedding_runtime.contract import SCHEMES, FileUri, ForeignUri, PvcUri
 
-__all__ = ["ResolvedCache", "ResolvedModel", "claim_name", "resolve_cache", "secrets_needed"]
+__all__ = ["ResolvedCache", "ResolvedModel", "resolve_cache", "secrets_needed"]
 
 _NOT_DOWNLOADED = ("file://", "pvc://")
+_MODELS: Mapping[Kind, type[ModelCache | ClusterModelCache]] = {
+    MODEL_CACHE: ModelCache,
+    CLUSTER_MODEL_CACHE: ClusterModelCache,
+}
 
 
 @dataclass(frozen=True)
@@ -43,51 +51,50 @@ class ResolvedModel:
 class ResolvedCache:
     """A valid spec; its models may have problems, each of its own."""
 
-    cache: ModelCache
-    claim: str
+    cache: ModelCache | ClusterModelCache
+    site: Site
     capacity: int | None
     models: tuple[ResolvedModel, ...]
 
 
 def resolve_cache(snapshot: CacheSnapshot, settings: Settings) -> ResolvedCache:
     """Raises Refused for what concerns all models."""
+    site = snapshot.site
+    model = _MODELS[site.kind]
     try:
-        cache = ModelCache.model_validate({**snapshot.cache, "status": {}})
+        cache = model.model_validate({**snapshot.cache, "status": {}})
     except ValidationError as error:
-        raise Refused(invalid(in_words(error, ModelCache))) from error
-    spec = cache.spec
-    capacity, problems = _bytes(spec.capacity, "spec.capacity")
-    size, bad_size = _bytes(spec.size, "spec.size")
-    problems += [*bad_size, *_check_volume(cache), *_check_shrink(size, snapshot.claim)]
+        raise Refused(invalid(in_words(error, model))) from error
+    capacity, problems = _bytes(cache.spec.capacity, "spec.capacity")
+    problems += _check_models(cache.spec.models)
+    if isinstance(cache, ModelCache):
+        problems += _check_volume(cache, snapshot)
+    elif not site.is_seen(settings.namespaces):
+        problems.append(_not_watched(site))
     if problems:
         raise Refused(problems)
-    models = tuple(_resolved(number, each, snapshot, settings) for number, each in enumerate(spec.models))
-    return ResolvedCache(cache, claim_name(snapshot.cache), capacity, models)
+    models = tuple(_resolved(number, each, snapshot, settings) for number, each in enumerate(cache.spec.models))
+    return ResolvedCache(cache, site, capacity, models)
 
 
 def secrets_needed(raw: Raw, reads: Sequence[StorageRead]) -> Mapping[str, frozenset[str]]:
     """The Secrets of the namespace that the snapshot must tell of, with the keys that are asked for."""
+    site = site_of(raw)
     try:
-        cache = ModelCache.model_validate({**raw, "status": {}})
+        cache = _MODELS[site.kind].model_validate({**raw, "status": {}})
     except ValidationError:
         return {}
     found: dict[str, frozenset[str]] = {}
     for model in cache.spec.models:
-        for name, keys in resolve.secrets_needed(_as_service(model, cache.metadata.namespace), reads).items():
+        for name, keys in resolve.secrets_needed(_as_service(model, site.namespace), reads).items():
             found[name] = found.get(name, frozenset()) | keys
     return found
-
-
-def claim_name(raw: Raw) -> str:
-    """The claim whose `CacheSnapshot.mounted` is asked for."""
-    spec, name = raw.get("spec") or {}, raw["metadata"]["name"]
-    return str(spec.get("persistentVolumeClaim") or name)
 
 
 def _resolved(number: int, model: CachedModel, snapshot: CacheSnapshot, settings: Settings) -> ResolvedModel:
     field, uri = f"spec.models[{number}]", identity(model.storage_uri)
     as_service = Snapshot(
-        _as_service(model, snapshot.cache["metadata"]["namespace"]),
+        _as_service(model, snapshot.site.namespace),
         storage_containers=snapshot.storage_containers,
         secrets=snapshot.secrets,
         unlabelled_secrets=snapshot.unlabelled_secrets,
@@ -108,7 +115,7 @@ def _resolved(number: int, model: CachedModel, snapshot: CacheSnapshot, settings
     return ResolvedModel(uri, source)
 
 
-def _as_service(model: CachedModel, namespace: str | None) -> dict[str, Any]:
+def _as_service(model: CachedModel, namespace: str) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION,
         "kind": "EmbeddingService",
@@ -117,18 +124,39 @@ def _as_service(model: CachedModel, namespace: str | None) -> dict[str, Any]:
     }
 
 
-def _check_volume(cache: ModelCache) -> list[Problem]:
-    """The CRD's CEL rules check the same on an API server."""
-    spec = cache.spec
-    uris = [identity(each.storage_uri) for each in spec.models]
-    messages = [
+def _not_watched(site: Site) -> Problem:
+    """The same words from every operator, so that several write the same status."""
+    message = (
+        f"spec.namespace: no operator watches {site.namespace}: add it to watchNamespaces of an operator's chart, or "
+        "create a ClusterModelCache with another namespace"
+    )
+    return Problem(Reason.NAMESPACE_NOT_WATCHED, message)
+
+
+def _check_models(models: Sequence[CachedModel]) -> list[Problem]:
+    uris = [identity(each.storage_uri) for each in models]
+    return invalid(
         f"spec.models: {uri} is listed twice: list each URI once" for uri in dict.fromkeys(uris) if uris.count(uri) > 1
-    ]
+    )
+
+
+def _check_volume(cache: ModelCache, snapshot: CacheSnapshot) -> list[Problem]:
+    """The CRD's CEL rules check some of it on an API server."""
+    spec, messages = cache.spec, []
     if (spec.persistent_volume_claim is None) == (spec.size is None):
         messages.append("spec: give exactly one of persistentVolumeClaim and size")
     elif spec.persistent_volume_claim is not None and (spec.storage_class_name or spec.access_mode):
         messages.append("spec: storageClassName and accessMode go with size, not with persistentVolumeClaim")
-    return invalid(messages)
+    field = "metadata.name" if spec.persistent_volume_claim is None else "spec.persistentVolumeClaim"
+    owners = (site_of(each) for each in snapshot.cluster_caches)
+    owner = next((each for each in owners if each.owns(snapshot.site.claim, snapshot.site.namespace)), None)
+    size, bad_size = _bytes(spec.size, "spec.size")
+    return [
+        *invalid(messages),
+        *check_owner(field, snapshot.site.claim, owner, "use another claim"),
+        *bad_size,
+        *_check_shrink(size, snapshot.claim),
+    ]
 
 
 def _check_shrink(size: int | None, claim: Raw | None) -> list[Problem]:

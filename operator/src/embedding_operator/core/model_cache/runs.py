@@ -19,6 +19,7 @@ from embedding_runtime.contract import RETRY_IS_USELESS, DownloadedModel, Downlo
 
 __all__ = ["Run", "run_of"]
 
+_KEEP = "--keep="
 _NO_CLAIM = re.compile(r'persistentvolumeclaim "[^"]+" (not found|is being deleted)')
 
 
@@ -47,6 +48,12 @@ class Run:
         """The `identity` of what it downloads."""
         _, uri, *_ = self.job["spec"]["template"]["spec"]["containers"][0]["args"]
         return identity(uri)
+
+    @property
+    def keep(self) -> frozenset[str]:
+        """The paths of the models that it must not evict."""
+        args = self.job["spec"]["template"]["spec"]["containers"][0]["args"]
+        return frozenset(path for each in args if each.startswith(_KEEP) for path in each[len(_KEEP) :].split(","))
 
     @property
     def report(self) -> DownloadedModel | None:
@@ -138,7 +145,7 @@ def _stuck(pod: Pod, job: Raw) -> Finding | None:
         return cannot_start(pod.initializer, container, "the download")
     cause = sentence(without_repetition(pod.unschedulable))
     if _NO_CLAIM.search(cause):
-        remedy = "Create the PersistentVolumeClaim, or correct spec.persistentVolumeClaim."
+        remedy = "Create the PersistentVolumeClaim, or correct its name in the spec."
         return Finding(Reason.VOLUME_NOT_FOUND, f"No node can run the download: {cause} {remedy}")
     if "unbound" in cause:
         remedy = "Check the events of the PersistentVolumeClaim: its storage class must support its access mode."

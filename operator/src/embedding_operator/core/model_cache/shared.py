@@ -1,39 +1,53 @@
-"""Which ModelCache of a namespace has a service's model."""
+"""Which cache within reach of a namespace has a service's model."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pydantic import ValidationError
+
 from embedding_operator.core.model_cache.records import recorded
+from embedding_operator.core.model_cache.site import Site, site_of
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.quantity import amount
 from embedding_operator.core.uri_identity import identity
 from embedding_operator.resources.model_cache import CachedModelState, CachedModelStatus
-from embedding_runtime.contract import BadUri, HuggingFaceUri, parse_uri
+from embedding_runtime.contract import BadUri, DownloadedModel, HuggingFaceUri, parse_uri
 
 __all__ = ["SharedCache", "SharedModel", "held_by", "shared_cache"]
 
 
 @dataclass(frozen=True)
 class SharedCache:
-    """A ModelCache as services see it. `mounted` are the paths on its volume that Deployments mount."""
+    """A cache as services see it. `mounted` are the paths on its volume that Deployments mount."""
 
-    name: str
+    site: Site
     claim: str
-    models: tuple[CachedModelStatus, ...]
-    """Those that are Ready."""
+    models: Mapping[str, DownloadedModel]
+    """Those that are Ready, by URI, as their Jobs reported them."""
     storage_containers: Mapping[str, str] = field(default_factory=dict)
     """The names of those that the spec gives, by the URI of the model."""
     capacity: int | None = None
     """Bytes of the volume that Jobs of services may use, too; None: all."""
     mounted: frozenset[str] = frozenset()
+    manager: str | None = None
+    """The operator that fills it: it alone sees to it that what services mount is not evicted."""
+
+    @property
+    def is_read_only(self) -> bool:
+        """Services run no Jobs that write to it."""
+        return self.site.is_cluster_wide
+
+    def has(self, path: str | None) -> bool:
+        """That model is there."""
+        return any(each.path == path for each in self.models.values())
 
 
 @dataclass(frozen=True)
 class SharedModel:
-    """A model of a cache. `revision` is its commit, if it is one of a hub."""
+    """A model of a cache, as its Job reported it, or as a Deployment records it."""
 
     cache: SharedCache
-    revision: str | None
+    model: DownloadedModel
 
 
 def shared_cache(raw: Raw) -> SharedCache | None:
@@ -43,26 +57,38 @@ def shared_cache(raw: Raw) -> SharedCache | None:
     meta, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
     if meta.get("deletionTimestamp"):
         return None
-    claim = status.get("claim") or spec.get("persistentVolumeClaim") or meta["name"]
-    models = (each for each in recorded(status).values() if each.state is CachedModelState.READY)
+    site = site_of(raw)
+    claim = status.get("claim") or site.claim
+    reports = {uri: _report(each) for uri, each in recorded(status).items() if each.state is CachedModelState.READY}
+    models = {uri: each for uri, each in reports.items() if each is not None}
     names = {identity(each["storageUri"]): each.get("storageContainerName") for each in spec.get("models") or ()}
     given = {uri: name for uri, name in names.items() if name}
-    return SharedCache(meta["name"], claim, tuple(models), given, _bytes(spec.get("capacity")))
+    limit, manager = _bytes(spec.get("capacity")), status.get("manager")
+    return SharedCache(site, claim, models, given, limit, manager=manager)
 
 
 def held_by(uri: str, caches: Iterable[SharedCache], storage_container: str | None = None) -> SharedModel | None:
-    """The model of that URI, or of its repository at its commit, in the first cache by name that has it.
+    """The model of that URI, or of its repository at its commit, in the first cache by name that has it; those of the
+    namespace come first.
 
     `storage_container`: the name that the service gives. Another one may download from another place.
     """
     wanted, at_commit = identity(uri), _hub(uri)
-    for cache in sorted(caches, key=lambda each: each.name):
-        for model in cache.models:
-            if cache.storage_containers.get(model.storage_uri) != storage_container:
+    for cache in sorted(caches, key=lambda each: (each.site.is_cluster_wide, each.site.name)):
+        for held, model in cache.models.items():
+            if cache.storage_containers.get(held) != storage_container:
                 continue
-            if model.storage_uri == wanted or (model.revision and _at(model.storage_uri, model.revision) == at_commit):
-                return SharedModel(cache, model.revision)
+            if held == wanted or (model.revision and _at(held, model.revision) == at_commit):
+                return SharedModel(cache, model)
     return None
+
+
+def _report(model: CachedModelStatus) -> DownloadedModel | None:
+    """What its Job reported. None: somebody has edited the status, or another release wrote it."""
+    try:
+        return DownloadedModel(weights_bytes=model.bytes or 0, revision=model.revision, path=model.path)
+    except ValidationError:
+        return None
 
 
 def _bytes(capacity: str | None) -> int | None:

@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
 
+from embedding_operator.core.model_cache.records import held_paths
+from embedding_operator.core.model_cache.site import Site, site_of
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.pods import Pod, PodEvent
 from embedding_operator.core.snapshot import StorageRead
@@ -14,7 +18,7 @@ __all__ = ["CacheSnapshot"]
 @dataclass(frozen=True)
 class CacheSnapshot:
     """`claim` and `jobs` are what the cache owns by UID; `pods` are those of the Jobs (their `revision` is the Job's
-    name). `mounted` are the paths on the volume that Deployments of the namespace mount. Secrets as in `Snapshot`.
+    name). `mounted` are the paths on the volume that Deployments mount. Secrets as in `Snapshot`.
     """
 
     cache: Raw
@@ -22,6 +26,8 @@ class CacheSnapshot:
     jobs: tuple[Raw, ...] = ()
     pods: tuple[Pod, ...] = ()
     mounted: frozenset[str] = frozenset()
+    cluster_caches: tuple[Raw, ...] = ()
+    """The other ClusterModelCaches."""
     storage_containers: tuple[StorageRead, ...] = ()
     secrets: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     unlabelled_secrets: frozenset[str] = frozenset()
@@ -34,6 +40,20 @@ class CacheSnapshot:
     """By UID, of the Jobs and pods that `diagnosis.jobs_need_events` names."""
     progress: Mapping[str, DownloadProgress] = field(default_factory=dict)
     """By pod UID, as far as pods report it."""
+
+    @cached_property
+    def site(self) -> Site:
+        """Where it is."""
+        return site_of(self.cache)
+
+    def kept(self, now: datetime) -> frozenset[str]:
+        """The paths that its downloads must not evict. Services mount what a ClusterModelCache says is ready, without
+        a Job that marks it as used: it stays, and so does what another one says of the same volume.
+        """
+        if not self.site.is_cluster_wide:
+            return self.mounted
+        statuses = [each.get("status") or {} for each in (self.cache, *self.cluster_caches)]
+        return self.mounted.union(*(held_paths(each, now) for each in statuses if each.get("claim") == self.site.claim))
 
     @property
     def status(self) -> Raw:

@@ -1,12 +1,13 @@
 """States of models as the status has them: read from the last status, and made anew."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
 from embedding_operator.core.memory import quantity
 from embedding_operator.core.model_cache.build import JOB_STAYS_SECONDS
+from embedding_operator.core.model_cache.records import STAYS
 from embedding_operator.core.model_cache.resolve import ResolvedModel
 from embedding_operator.core.model_cache.runs import Run
 from embedding_operator.core.objects import Raw
@@ -17,7 +18,17 @@ from embedding_operator.core.wording import sentence, shortened
 from embedding_operator.resources.model_cache import CacheCapacityStatus, CachedModelState, CachedModelStatus
 from embedding_runtime.contract import DownloadedModel, DownloadVerdict
 
-__all__ = ["at_work", "capacity", "evicted", "failed", "pending", "ready", "recorded_capacity", "refused"]
+__all__ = [
+    "at_work",
+    "capacity",
+    "evicted",
+    "failed",
+    "pending",
+    "ready",
+    "recorded_capacity",
+    "refused",
+    "removed",
+]
 
 _MESSAGE_LENGTH = 500
 _REMEDIES: Mapping[str, str] = {
@@ -90,6 +101,18 @@ def evicted(model: CachedModelStatus, by: str, since: datetime) -> CachedModelSt
     )
     state = _state(model.storage_uri, CachedModelState.EVICTED, Finding(Reason.EVICTED, message))
     return state.model_copy(update={"since": _time(since), "path": model.path, "job": model.job})
+
+
+def removed(record: CachedModelStatus, now: datetime) -> CachedModelStatus:
+    """The spec has it no longer. A service may have just been planned with it."""
+    message = f"The spec does not list it: its files stay for {STAYS // timedelta(minutes=1)} minutes, then until"
+    return record.model_copy(
+        update={
+            "state": CachedModelState.REMOVED,
+            "message": f"{message} their room is needed, or as long as Deployments mount them.",
+            "since": _time(now),
+        }
+    )
 
 
 def capacity(report: DownloadedModel) -> CacheCapacityStatus:

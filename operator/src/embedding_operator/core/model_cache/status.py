@@ -21,6 +21,8 @@ __all__ = ["CacheView", "of_cache"]
 
 _KEPT = ("observedGeneration", "claim", "ready", "models", "capacity")
 """What stays while nothing is known: services go on with the models that are there."""
+_NOT_WATCHED = "NamespacesNotWatched"
+"""Type of the condition that warns of allowed namespaces which are not served; present only while there are any."""
 _OF_SPEC = frozenset(each for each in Reason if each.group is Group.SPEC)
 
 
@@ -41,27 +43,32 @@ class CacheView:
 
 def of_cache(view: CacheView) -> dict[str, Any]:
     """The whole new status, a `ModelCacheStatus`."""
-    snapshot = view.snapshot
-    conditions = timed(snapshot.cache, _conditions(_judge(view)), view.now)
+    snapshot, manager = view.snapshot, _manager(view)
+    conditions = timed(snapshot.cache, (*_conditions(_judge(view)), *_warnings(view)), view.now)
     if view.resolved is None or view.models is None:
         return {
             "models": [],
             **{key: value for key, value in snapshot.status.items() if key in _KEPT},
             **({} if view.fault else {"observedGeneration": snapshot.generation}),
-            "manager": view.settings.manager,
+            **({"manager": manager} if manager else {}),
             "conditions": [each.to_dict() for each in conditions],
         }
     states = view.models.states
     return ModelCacheStatus(
         # A plan that failed may have left something undone that only a new spec asks for.
         observed_generation=snapshot.status.get("observedGeneration") if view.fault else snapshot.generation,
-        manager=view.settings.manager,
-        claim=view.resolved.claim,
+        manager=manager,
+        claim=view.resolved.site.claim,
         ready=f"{_count_ready(states)}/{len(states)}",
-        models=list(states),
+        models=[*states, *view.models.removed],
         capacity=view.models.capacity,
         conditions=conditions,
     ).to_dict()
+
+
+def _manager(view: CacheView) -> str | None:
+    """None: the operator does not see the cache's namespace. Another one that does may take it."""
+    return view.settings.manager if view.snapshot.site.is_seen(view.settings.namespaces) else None
 
 
 def _judge(view: CacheView) -> Progress:
@@ -112,3 +119,16 @@ def _conditions(progress: Progress) -> tuple[Condition, ...]:
             for kind, verdict in others.items()
         ),
     )
+
+
+def _warnings(view: CacheView) -> tuple[Condition, ...]:
+    """Namespaces that are not served, although the spec allows them to use the cache."""
+    namespaces = view.snapshot.site.unwatched(view.settings.namespaces)
+    if not namespaces or _manager(view) is None:
+        return ()
+    message = shortened(
+        f"spec.allowedNamespaces: this operator does not watch {', '.join(namespaces)}: services there do not use the "
+        "cache. Add them to watchNamespaces of the operator's chart, or remove them here.",
+        MESSAGE_LENGTH,
+    )
+    return (Condition(_NOT_WATCHED, State.TRUE, str(Reason.NAMESPACE_NOT_WATCHED), message, is_warning=True),)

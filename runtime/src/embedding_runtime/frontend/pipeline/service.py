@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from embedding_runtime.contract import BackendName, Kind, Truncate
-from embedding_runtime.errors import NotReady, OneText, RequestTooLarge, UnknownModel, UnsupportedTask
-from embedding_runtime.frontend.answer_budget import (
-    BYTES_PER_COMPUTED_WEIGHT,
-    BYTES_PER_NUMBER,
-    BYTES_PER_SCORE,
-    BYTES_PER_TOKEN_NUMBER,
-    BYTES_PER_WEIGHT,
-    LARGEST,
-)
+from embedding_runtime.errors import NotReady, OneText, UnknownModel, UnsupportedTask
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.limits import Limits
+from embedding_runtime.frontend.pipeline.answer_sizes import (
+    check_size,
+    dense_size,
+    output_size,
+    sparse_size,
+    unfinished_sparse_size,
+)
 from embedding_runtime.frontend.pipeline.computing import reserve, waiting, while_wanted
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.token_budget import Admit
@@ -177,7 +176,7 @@ class Service:
         work = self._tokenized(context, given, options, field)
         del given
         texts = await work
-        await reserve(context, self._answer_size(texts), holding=texts.ids.nbytes)
+        await reserve(context, dense_size(self.spec, texts), holding=texts.ids.nbytes)
         return options.finish(as_dense(await self._embed(context, texts, field=field))), texts.tokens
 
     async def _sparse_vectors(
@@ -186,10 +185,12 @@ class Service:
         work = self._tokenized(context, given, options, field)
         del given
         texts = await work
-        await reserve(context, self._most_weights(texts) * BYTES_PER_COMPUTED_WEIGHT, holding=texts.ids.nbytes)
+        await reserve(context, unfinished_sparse_size(self.spec, texts), holding=texts.ids.nbytes)
         rows = as_ragged(await self._embed(context, texts, field=field))
         # The number of weights is known only now. Usually even their JSON is smaller than what is reserved.
-        await self._reserve_ragged(context, rows.values.size * BYTES_PER_WEIGHT, field, holding=2 * rows.values.nbytes)
+        size = sparse_size(rows)
+        check_size(size, field)
+        await reserve(context, size, holding=2 * rows.values.nbytes)
         return rows, texts.tokens
 
     async def _several(
@@ -198,8 +199,9 @@ class Service:
         work = self._tokenized(context, given, options, field)
         del given
         texts = await work
-        size = sum(self._output_size(texts, each) for each in output)
-        await self._reserve_ragged(context, size, field, holding=texts.ids.nbytes)
+        size = sum(output_size(self.spec, texts, each) for each in output)
+        check_size(size, field)
+        await reserve(context, size, holding=texts.ids.nbytes)
         rows = parts_of(await self._embed(context, texts, field=field, output=output))
         found: dict[Output, Rows] = dict(zip(output, rows, strict=True))
         if Output.PER_TEXT in found:
@@ -215,17 +217,6 @@ class Service:
         del given
         context.tokenized()
         return texts
-
-    @staticmethod
-    async def _reserve_ragged(context: RequestContext, size: int, field: str, *, holding: int) -> None:
-        """See `reserve`. Raises RequestTooLarge, too."""
-        if size > LARGEST:
-            raise RequestTooLarge(
-                f"{field}: the response would take {size >> 20} MiB of memory, and the maximum is {LARGEST >> 20} MiB: "
-                "send fewer or shorter texts",
-                param=field,
-            )
-        await reserve(context, size, holding=holding)
 
     async def _scores(
         self,
@@ -246,26 +237,8 @@ class Service:
             truncated=context.truncated,
         )
         context.tokenized()
-        await reserve(context, self._answer_size(texts), holding=texts.ids.nbytes)
+        await reserve(context, dense_size(self.spec, texts), holding=texts.ids.nbytes)
         return as_dense(await self._embed(context, texts, field=field, output=output)), texts.tokens
-
-    def _answer_size(self, texts: TokenBatch) -> int:
-        """The size of the response in bytes."""
-        one = BYTES_PER_NUMBER if self.spec.kind is Kind.EMBEDDING_MODEL else BYTES_PER_SCORE
-        return len(texts) * self.spec.dimensions * one
-
-    def _output_size(self, texts: TokenBatch, output: Output) -> int:
-        """The largest possible size of one of several outputs in bytes."""
-        if output is Output.PER_TEXT:
-            return self._answer_size(texts)
-        return texts.tokens * (
-            BYTES_PER_WEIGHT if output is Output.SPARSE else self.spec.hidden * BYTES_PER_TOKEN_NUMBER
-        )
-
-    def _most_weights(self, texts: TokenBatch) -> int:
-        """The largest possible number of weights of sparse vectors, without the first: one text does not wait."""
-        most = None if self.spec.splade is None else self.spec.splade.most
-        return (len(texts) - 1) * min(self.spec.dimensions, most or self.spec.dimensions)
 
     def _admit(self, context: RequestContext, texts: int) -> Admit:
         """A check of admission that is called during tokenization, with the tokens counted so far."""

@@ -11,7 +11,8 @@ from embedding_runtime.contract import DownloadVerdict, HuggingFaceUri
 from embedding_runtime.storage.authorities import certificate_authorities
 from embedding_runtime.storage.client import Client, Fixed, Refused
 from embedding_runtime.storage.errors import NoModel
-from embedding_runtime.storage.http import WebSource, endpoint_of, parse_json, read_all
+from embedding_runtime.storage.http import WebSource, endpoint_of, read_all
+from embedding_runtime.storage.parse import parse_json
 from embedding_runtime.storage.source import Digest, Listing, RemoteFile, by_path
 from embedding_runtime.storage.token import VARIABLE, read_token
 

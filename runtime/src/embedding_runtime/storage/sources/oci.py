@@ -15,7 +15,8 @@ from embedding_runtime.contract import DownloadVerdict, OciUri
 from embedding_runtime.storage.authorities import certificate_authorities
 from embedding_runtime.storage.client import Client, Refused
 from embedding_runtime.storage.errors import Interrupted, NoModel
-from embedding_runtime.storage.http import WebSource, parse_json, read_all
+from embedding_runtime.storage.http import WebSource, read_all
+from embedding_runtime.storage.parse import parse_json
 from embedding_runtime.storage.registry_auth import RegistryAuth, credentials, is_loopback
 from embedding_runtime.storage.source import Digest, Listing, RemoteFile, by_path
 

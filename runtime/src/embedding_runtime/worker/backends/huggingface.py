@@ -5,147 +5,44 @@ It does not import sentence_transformers, which takes seconds at startup and is 
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import transformers
 from torch import Tensor
-from transformers import (
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 
 from embedding_runtime.contract import Dtype, Kind, Quantization
 from embedding_runtime.model import ModelRefused, ModelSpec
-from embedding_runtime.protocol.requests import Output
-from embedding_runtime.protocol.rows import RaggedRows, Rows, VectorRows, together
 from embedding_runtime.protocol.token_batch import TokenBatch
 from embedding_runtime.worker.backends import (
     bert,
     bert_gpu,
-    cores,
     linear,
     low_precision,
     packed,
     padded,
     remote_code,
-    scoring,
     token_heads,
     transformer,
 )
 from embedding_runtime.worker.backends.base import BatchFailed, LoadOptions
-from embedding_runtime.worker.backends.device import HostCopy, prepare_gpu, rounded_up
-from embedding_runtime.worker.backends.failure import batch_failed
+from embedding_runtime.worker.backends.device import prepare_gpu, rounded_up
+from embedding_runtime.worker.backends.forward_backend import ForwardBackend
 from embedding_runtime.worker.backends.padded import Forward, Width
-from embedding_runtime.worker.backends.ragged import RaggedCopy, RaggedTensors, RowsCopy
 from embedding_runtime.worker.backends.self_test import SelfTest
-from embedding_runtime.worker.backends.token_heads import TokenHead
 from embedding_runtime.worker.backends.transformer import ApplyHead
 
-__all__ = ["HuggingFaceBackend", "load", "reference_test"]
+__all__ = ["load", "reference_test"]
 
 _log = logging.getLogger(__name__)
 
-_CPU_BATCH_TOKENS = 1024
-"""Measured: 2,048 tokens are as fast but double the latency; 512 and 4,096 are slower."""
-
 _DEFAULTS = LoadOptions()
 
-_GPU_BATCH_TOKENS = 16_384
-"""Measured on an H200: 8,192 tokens are a tenth slower per token; 32,768 are hardly faster and double the latency."""
 
-
-class HuggingFaceBackend:
-    """A model with one forward function."""
-
-    def __init__(
-        self,
-        forward: Forward,
-        head: ApplyHead,
-        detail: str,
-        *,
-        packs: bool = False,
-        halves: bool = False,
-        width: Width = max,
-        sorts: bool = True,
-    ) -> None:
-        """`head`: computes Output.PER_TEXT. `packs`: `forward` does not pad. `width`: else the length of padded texts.
-
-        `halves`: two threads may call `forward` at once. `sorts`: it needs texts sorted by ascending length.
-        """
-        self._forward, self.detail, self._packs = forward, detail, packs
-        self.heads: dict[Output, TokenHead] = {
-            Output.PER_TEXT: lambda hidden, texts: _copied(head(hidden, texts)),
-            Output.PER_TOKEN: lambda hidden, texts: _copied(RaggedTensors(hidden.float(), texts.lengths.tolist())),
-        }
-        if isinstance(head, scoring.Head | scoring.Layer):
-            self.heads[Output.LOGITS] = lambda hidden, texts: HostCopy(head.logits(head.reads(hidden, texts)))
-        self._width, self._sorts, self._halves = width, sorts, halves
-        self.cosine: float | None = None
-        self.batch_tokens = _GPU_BATCH_TOKENS if torch.cuda.is_available() else _CPU_BATCH_TOKENS
-        self.launch = self._launch if torch.cuda.is_available() else None
-
-    @property
-    def use_half_the_cores(self) -> Callable[[], None] | None:
-        return cores.one_of_two() if self._halves else None
-
-    def embed(self, batch: TokenBatch, output: Output = Output.PER_TEXT) -> Rows:
-        return self._launch(batch, output).rows()
-
-    @torch.inference_mode()
-    def _launch(self, batch: TokenBatch, output: Output) -> "_Launched":
-        try:
-            order = self._order(batch)
-            texts = batch if order is None else batch.reordered(order)
-            hidden = self._forward(texts)
-            return _Launched([self.heads[each](hidden, texts) for each in output], order)
-        except Exception as error:
-            raise batch_failed(error) from error
-
-    def padding(self, batch: TokenBatch) -> int:
-        return 0 if self._packs else padded.padding(sorted(batch.lengths.tolist()), self._width)
-
-    def _order(self, batch: TokenBatch) -> npt.NDArray[np.int64] | None:
-        """The order in which texts are computed; None: the given order."""
-        if not self._sorts or len(batch) == 1 or (np.diff(batch.lengths.astype(np.int64)) >= 0).all():
-            return None
-        return np.argsort(batch.lengths, kind="stable")
-
-
-class _Launched:
-    """A batch that a GPU is computing, or a CPU has computed."""
-
-    def __init__(self, outputs: Sequence[RowsCopy], order: npt.NDArray[np.int64] | None) -> None:
-        self._outputs, self._order = outputs, order
-
-    def is_done(self) -> bool:
-        return all(output.is_done() for output in self._outputs)
-
-    def rows(self) -> Rows:
-        try:
-            return together([self._in_order(output.wait()) for output in self._outputs])
-        except Exception as error:
-            raise batch_failed(error) from error
-
-    def _in_order(self, found: VectorRows | RaggedRows) -> VectorRows | RaggedRows:
-        """Rows in the order of the request."""
-        if self._order is None:
-            return found
-        if isinstance(found, RaggedRows):
-            return found.reordered(np.argsort(self._order))
-        rows = np.empty_like(found)
-        rows[self._order] = found
-        return rows
-
-
-def _copied(rows: Tensor | RaggedTensors) -> RowsCopy:
-    return HostCopy(rows) if isinstance(rows, Tensor) else RaggedCopy(rows)
-
-
-def load(spec: ModelSpec, options: LoadOptions = _DEFAULTS) -> HuggingFaceBackend:
+def load(spec: ModelSpec, options: LoadOptions = _DEFAULTS) -> ForwardBackend:
     """Load a model with the fastest forward function that does not change its vectors. Raises ModelRefused."""
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -160,7 +57,7 @@ def load(spec: ModelSpec, options: LoadOptions = _DEFAULTS) -> HuggingFaceBacken
     return backend
 
 
-def _load_reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
+def _load_reduced(spec: ModelSpec, options: LoadOptions) -> ForwardBackend:
     """Load a model with less precision than its files have, and compare it with float32. Raises ModelRefused."""
     precision = low_precision.precision_of(spec)
     name = precision.name
@@ -168,13 +65,13 @@ def _load_reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
     loaded = transformer.load(unreduced)
     model, tested_head, probes = loaded.model, loaded.tested_head, loaded.probes
     exact = _self_test(unreduced, loaded, tested_head)
-    backend: HuggingFaceBackend | None = None
+    backend: ForwardBackend | None = None
     if precision.make is not None and bert.is_supported(model):
         forward = bert.prepare(model, precision.make)
-        measured = HuggingFaceBackend(forward, tested_head, "as measured")
+        measured = ForwardBackend(forward, tested_head, "as measured")
         measured.embed(probes)
         precision.finish()
-        backend = HuggingFaceBackend(
+        backend = ForwardBackend(
             forward,
             loaded.head,
             f"{_versions(model)} in {name}, fused, packed batches",
@@ -205,7 +102,7 @@ def _load_reduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
     return backend
 
 
-def _load_unreduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend:
+def _load_unreduced(spec: ModelSpec, options: LoadOptions) -> ForwardBackend:
     loaded = transformer.load(spec)
     model, tested_head = loaded.model, loaded.tested_head
     detail = f"{_versions(model)} in {spec.dtype}"
@@ -215,7 +112,7 @@ def _load_unreduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend
     for kind, prepare in _forwards(model, width):
         try:
             forward = prepare(model)
-            why = test.problem(HuggingFaceBackend(forward, tested_head, detail))
+            why = test.problem(ForwardBackend(forward, tested_head, detail))
         except Exception as error:
             if isinstance(error.__cause__, packed.KernelFailed) and not options.allow_padded:
                 raise ModelRefused(
@@ -230,33 +127,31 @@ def _load_unreduced(spec: ModelSpec, options: LoadOptions) -> HuggingFaceBackend
             halves = packs and not spec.remote_code and model.device.type == "cpu"
             sorts = not packs or packed.wants_order(model)
             detail = f"{detail}, {kind} batches"
-            return HuggingFaceBackend(
-                forward, loaded.head, detail, packs=packs, halves=halves, width=width, sorts=sorts
-            )
+            return ForwardBackend(forward, loaded.head, detail, packs=packs, halves=halves, width=width, sorts=sorts)
         _log.warning("%s cannot use %s batches: %s", type(model).__name__, kind, why)
         model.set_attn_implementation(before)
     loaded = transformer.load(spec)
     model, head, tested_head = loaded.model, loaded.head, loaded.tested_head
     detail = f"{detail}, unchanged layers"
     in_rows = padded.prepare(model, width)
-    why = test.problem(HuggingFaceBackend(in_rows, tested_head, detail))
+    why = test.problem(ForwardBackend(in_rows, tested_head, detail))
     if why is None or not test.alone.isfinite().all():  # `warm_up` reports NaN
-        return HuggingFaceBackend(in_rows, head, f"{detail}, padded batches", width=width)
+        return ForwardBackend(in_rows, head, f"{detail}, padded batches", width=width)
     if spec.remote_code:
         raise ModelRefused(f"the code that came with {spec.directory} mixes the texts of a batch: {why}")
     _log.warning("%s cannot use padded batches: %s", type(model).__name__, why)
     forward = partial(_one_by_one, padded.prepare(model))
-    why = test.problem(HuggingFaceBackend(forward, tested_head, detail))
+    why = test.problem(ForwardBackend(forward, tested_head, detail))
     if why is not None:
         raise ModelRefused(
             f"{type(model).__name__} in {spec.directory} returns different vectors for the same text: {why}"
         )
-    return HuggingFaceBackend(forward, head, f"{detail}, texts one by one", packs=True)
+    return ForwardBackend(forward, head, f"{detail}, texts one by one", packs=True)
 
 
 def _self_test(spec: ModelSpec, loaded: transformer.Loaded, head: ApplyHead) -> SelfTest:
     """A test against transformers' own forward, without padding for single texts. Raises ModelRefused."""
-    reference = HuggingFaceBackend(padded.prepare(loaded.model), head, "unchanged")
+    reference = ForwardBackend(padded.prepare(loaded.model), head, "unchanged")
     try:
         return SelfTest.of(reference, loaded.probes, spec.dtype)
     except BatchFailed as failed:

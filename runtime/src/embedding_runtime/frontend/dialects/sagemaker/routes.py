@@ -17,6 +17,7 @@ from embedding_runtime.frontend.dialects.openai.routes import embeddings
 from embedding_runtime.frontend.dialects.openai.schema import EmbeddingsRequest
 from embedding_runtime.frontend.dialects.tei import routes as tei
 from embedding_runtime.frontend.dialects.tei.ragged import EmbedSparseRequest
+from embedding_runtime.frontend.dialects.tei.rerank import rerank
 from embedding_runtime.frontend.dialects.tei.schema import (
     EmbedRequest,
     PredictRequest,
@@ -85,7 +86,7 @@ async def _answer(service: Service, body: _Any, context: RequestContext) -> Resp
         case EmbedRequest() | EmbedSparseRequest() | SimilarityRequest() | PredictRequest():
             return await tei.at_root(service, body, context)
         case TeiRerankRequest():
-            return await tei.rerank(service, body, context)
+            return await rerank(service, body, context)
         case ScoreRequest():
             return await vllm.score(service, body, context)
         case ClassifyRequest():

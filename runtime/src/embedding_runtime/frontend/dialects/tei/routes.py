@@ -1,8 +1,7 @@
-"""Text Embeddings Inference's paths; /tokenize and /rerank also accept vLLM's requests."""
+"""Text Embeddings Inference's paths."""
 
 import importlib.metadata
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
@@ -10,47 +9,27 @@ from fastapi import APIRouter, Response
 
 from embedding_runtime import errors
 from embedding_runtime.contract import Kind, Truncate
-from embedding_runtime.errors import BadRequest
 from embedding_runtime.frontend.context import RequestContext
 from embedding_runtime.frontend.dialects.base import RequestBody, SparseValue, Vector
 from embedding_runtime.frontend.dialects.bodies import Choice, Context
-from embedding_runtime.frontend.dialects.rerank.routes import ranking
-from embedding_runtime.frontend.dialects.rerank.schema import Reranked, RerankRequest
 from embedding_runtime.frontend.dialects.tei.errors import TEI
 from embedding_runtime.frontend.dialects.tei.ragged import EmbedSparseRequest, add_ragged, embed_sparse
+from embedding_runtime.frontend.dialects.tei.rerank import add_rerank
 from embedding_runtime.frontend.dialects.tei.schema import (
-    DecodeRequest,
     EmbedRequest,
     Info,
     Prediction,
     PredictRequest,
-    Ranked,
     SimilarityParameters,
     SimilarityRequest,
-    TeiRerankRequest,
-    TeiToken,
-    Tokenized,
-    TokenizeRequest,
 )
-from embedding_runtime.frontend.dialects.tei.tokens import as_tei, as_vllm, join_tei, join_vllm
+from embedding_runtime.frontend.dialects.tei.tokenize import add_tokens
 from embedding_runtime.frontend.pipeline.answers import encoded, json_of
 from embedding_runtime.frontend.pipeline.options import Options
-from embedding_runtime.frontend.pipeline.scoring import label, probabilities, score_pairs
+from embedding_runtime.frontend.pipeline.scoring import label, probabilities
 from embedding_runtime.frontend.pipeline.service import Service
-from embedding_runtime.frontend.pipeline.tokens import decode, tokenize
 
-__all__ = ["RootRequest", "at_root", "embed", "predict", "request_at_root", "rerank", "router", "similarity"]
-
-_TOKENIZES = TEI.failures(
-    errors.BadRequest,
-    errors.MalformedBody,
-    errors.RequestTooLarge,
-    errors.Unauthorized,
-    errors.UnknownModel,
-    errors.BodyTooLate,
-    errors.BodyTooLarge,
-    errors.Overloaded,
-)
+__all__ = ["RootRequest", "at_root", "embed", "predict", "request_at_root", "router", "similarity"]
 
 
 def router(service: Service) -> APIRouter:
@@ -90,14 +69,7 @@ def router(service: Service) -> APIRouter:
     async def _(body: SimilarityRequest, context: Context) -> Response:
         return await similarity(service, body, context)
 
-    @routes.post(
-        "/rerank",
-        summary="Rank texts: TEI's API (texts) or vLLM's (documents)",
-        response_model=list[Ranked] | Reranked,
-        responses=TEI.failures(),
-    )
-    async def _(body: TeiRerankRequest, context: Context) -> Response:
-        return await rerank(service, body, context)
+    add_rerank(service, routes)
 
     @routes.get("/info", summary="The served model", response_model=Info, responses=TEI.failures(errors.Unauthorized))
     async def info() -> Response:
@@ -116,28 +88,8 @@ def router(service: Service) -> APIRouter:
             }
         )
 
-    _add_tokens(service, routes)
+    add_tokens(service, routes)
     return routes
-
-
-def _add_tokens(service: Service, routes: APIRouter) -> None:
-    """Add /tokenize and /decode."""
-
-    @routes.post(
-        "/tokenize",
-        summary="Tokens of texts, without the model's prompt: TEI's API (inputs) or vLLM's (prompt)",
-        response_model=list[list[TeiToken]] | Tokenized,
-        responses=_TOKENIZES,
-    )
-    async def _(body: TokenizeRequest, context: Context) -> Response:
-        return await _tokens(service, body, context)
-
-    @routes.post("/decode", summary="Texts of tokens", response_model=list[str], responses=_TOKENIZES)
-    async def _(body: DecodeRequest, context: Context) -> Response:
-        service.name_for(body.model)
-        lists: Sequence[Any] = [body.ids] if not body.ids or isinstance(body.ids[0], int) else body.ids
-        skip = body.skip_special_tokens is not False
-        return json_of(await decode(service, context, lists, skip_special=skip, field="ids"))
 
 
 def request_at_root(content: Mapping[str, Any], kind: Kind) -> type[RequestBody]:
@@ -225,67 +177,3 @@ async def similarity(service: Service, body: SimilarityRequest, context: Request
     texts = [body.inputs.source_sentence, *body.inputs.sentences]
     rows, _ = await service.vectors(context, texts, options, field="inputs")
     return json_of(rows[1:] @ rows[0])
-
-
-async def rerank(service: Service, body: TeiRerankRequest, context: RequestContext) -> Response:
-    """Handle /rerank, in TEI's or in vLLM's form."""
-    if (body.texts is None) == (body.documents is None):
-        raise BadRequest(
-            "texts: exactly one of texts (TEI's API) and documents (vLLM's API) is required", param="texts"
-        )
-    given, other = ("texts", "documents") if body.documents is None else ("documents", "texts")
-    for name in _GOES_WITH[other]:
-        if getattr(body, name) is not None:
-            raise BadRequest(
-                f"{name} is valid with {other} only: with {given} use {', '.join(_GOES_WITH[given])}", param=name
-            )
-    if body.texts is None:
-        return await ranking(service, context, RerankRequest.model_validate(body.model_dump()), "1")
-    service.name_for(body.model)
-    pairs = [(body.query, text) for text in body.texts]
-    raw = bool(body.raw_scores)
-    scores = await score_pairs(
-        service, context, pairs, truncate=body.truncate, field="texts", instruction=body.instruction, raw=raw
-    )
-    return json_of(
-        [
-            {
-                "index": place,
-                "score": scores.values[place],
-                **({"text": body.texts[place]} if body.return_text else {}),
-            }
-            for place in scores.best_first()
-        ]
-    )
-
-
-_GOES_WITH = {
-    "texts": ("return_text", "truncation_direction", "raw_scores"),
-    "documents": (
-        "return_documents",
-        "top_n",
-        "max_tokens_per_doc",
-        "truncate_prompt_tokens",
-        "rank_fields",
-        "return_embeddings",
-    ),
-}
-
-
-async def _tokens(service: Service, body: TokenizeRequest, context: RequestContext) -> Response:
-    service.name_for(body.model)
-    if (body.inputs is None) == (body.prompt is None):
-        raise BadRequest(
-            "inputs: exactly one of inputs (TEI's API) and prompt (vLLM's API) is required", param="inputs"
-        )
-    field, given = ("inputs", body.inputs) if body.prompt is None else ("prompt", body.prompt)
-    texts = [given] if isinstance(given, str) else given or []
-    special = body.add_special_tokens is not False
-    if body.prompt is None:
-        if body.return_token_strs is not None:
-            message = "return_token_strs is valid with prompt only: with inputs, every token has its text"
-            raise BadRequest(f"{message}; remove the field", param="return_token_strs")
-        return await tokenize(service, context, texts, as_tei, join_tei, special=special, field=field)
-    write = partial(as_vllm, strings=bool(body.return_token_strs))
-    join = partial(join_vllm, max_length=service.spec.max_length)
-    return await tokenize(service, context, texts, write, join, special=special, field=field)
