@@ -52,6 +52,7 @@ class PureCluster:
         self.cached: frozenset[str] = frozenset()
         self.model_caches: list[Raw] = []
         """Of both kinds."""
+        self.claim_users: tuple[Raw, ...] = ()
         self.claims: dict[str, Raw | None] = {}
         """Those through which ClusterModelCaches are mounted, where one is not as it should be."""
         self.writes: list[Any] = []
@@ -78,6 +79,7 @@ class PureCluster:
             cached=self.cached,
             progress={pod: each for pod, each in self.answers.items() if isinstance(each, DownloadProgress)},
             backends={pod: each for pod, each in self.answers.items() if isinstance(each, SelectedBackend)},
+            claim_users=self.claim_users,
             shared_caches=tuple(each for each in map(shared_cache, self.model_caches) if each is not None),
         )
         return replace(

@@ -70,6 +70,24 @@ async def test_a_job_is_told_what_services_of_its_namespace_mount_from_the_same_
         assert not any(each.startswith("--keep") for each in command(cluster, "three"))
 
 
+async def test_a_claim_of_a_service_that_others_name_is_not_deleted_with_it() -> None:
+    async with controlled() as cluster:
+        cluster.create_service(model={**BRANCH, "cache": {"size": "1Gi"}})
+        cluster.create_service("t", model={**BRANCH, "cache": {"persistentVolumeClaim": "s-cache"}})
+        cluster.create_service("u", model={"storageUri": "pvc://s-cache/models/x"})
+        cluster.create_service("v", model={**BRANCH, "cache": {"persistentVolumeClaim": "another"}})
+        await cluster.reconcile()
+        cluster.api.delete("embeddingservices", "s")
+        await cluster.reconcile("t")
+        assert cluster.api.get("persistentvolumeclaims", "s-cache") is not None
+        cluster.api.delete("embeddingservices", "t")
+        await cluster.sync()
+        assert cluster.api.get("persistentvolumeclaims", "s-cache") is not None
+        cluster.api.delete("embeddingservices", "u")
+        await cluster.sync()
+        assert cluster.api.get("persistentvolumeclaims", "s-cache") is None
+
+
 FOLLOW = {**BRANCH, "updatePolicy": "Follow", "updateIntervalSeconds": 60}
 
 

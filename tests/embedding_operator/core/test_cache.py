@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from embedding_operator.constants import API_VERSION
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.objects import revision_of
 from embedding_operator.core.plan import Create, Replace
@@ -247,6 +248,27 @@ class TestAClaimThatTheOperatorCreates:
         assert after["metadata"]["uid"] == claim["metadata"]["uid"]
         assert amount(after["spec"]["resources"]["requests"]["storage"]) == amount(size)
         assert {**after["spec"], "resources": None} == {**claim["spec"], "resources": None}
+
+    def test_is_owned_by_those_that_name_it_too(self) -> None:
+        cluster = a_running_cluster(OWN)
+        user = {"apiVersion": API_VERSION, "kind": "EmbeddingService", "name": "other", "uid": "07e5"}
+        cluster.claim_users = (user,)
+        cluster.settle()
+        own, other = cluster.objects[self.KEY]["metadata"]["ownerReferences"]
+        assert own["controller"]
+        assert other == user, "without it, the claim would be deleted with the service"
+
+    def test_stays_while_others_name_it(self) -> None:
+        cluster = a_running_cluster(OWN)
+        cluster.claim_users = ({"apiVersion": API_VERSION, "kind": "ModelCache", "name": "c", "uid": "cac4e"},)
+        cluster.change(model={"cache": SHARED})
+        cluster.settle()
+        cluster.run_job(cached())
+        cluster.settle()
+        cluster.stop(cluster.serving)
+        cluster.run(cluster.serving)
+        cluster.settle()
+        assert self.KEY in cluster.objects
 
     def test_stays_while_a_deployment_mounts_it(self) -> None:
         cluster = a_running_cluster(OWN)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from embedding_operator.constants import API_VERSION
 from embedding_operator.core.plan import Create, Replace
 from embedding_operator.core.pods import PodEvent
 from embedding_runtime.contract import DownloadProgress
@@ -325,6 +326,13 @@ def test_the_capacity_is_passed_on_in_bytes() -> None:
     assert not any(each.startswith("--capacity") for each in args_of(a_world()))
 
 
+def test_what_a_storage_container_of_the_namespace_downloads_is_for_its_services_alone() -> None:
+    mirror = a_storage_container("mirror", namespace="default", prefixes=["hf://"])
+    world = CacheWorld(a_cache(A), storage_containers=[mirror])
+    world.settle()
+    assert "--source=mirror" in args_of(world)
+
+
 def test_a_model_that_is_removed_from_the_spec_is_no_longer_downloaded() -> None:
     world = a_world(A, B)
     world.edit(models=[{"storageUri": B}])
@@ -373,6 +381,17 @@ def test_a_claim_of_a_size_is_created_and_owned() -> None:
     (owner,) = world.claim["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"], owner["controller"]) == ("ModelCache", "cac4e", True)
     assert world.cache["status"]["claim"] == "cache"
+
+
+def test_a_claim_is_owned_by_those_that_name_it_too() -> None:
+    world = a_world(claim=None, size="20Gi")
+    user = {"apiVersion": API_VERSION, "kind": "EmbeddingService", "name": "s", "uid": "5eed"}
+    world.known["claim_users"] = (user,)
+    world.edit(size="30Gi")
+    world.settle()
+    assert world.claim is not None
+    assert [each["uid"] for each in world.claim["metadata"]["ownerReferences"]] == ["cac4e", "5eed"]
+    assert world.claim["spec"]["resources"]["requests"] == {"storage": "30Gi"}
 
 
 def test_a_claim_grows_with_the_spec_after_all_else_was_done() -> None:

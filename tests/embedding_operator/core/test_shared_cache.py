@@ -211,6 +211,25 @@ def test_a_service_that_names_a_storage_container_uses_what_was_downloaded_with_
     assert command(cluster)[0] == does
 
 
+def test_a_service_does_not_use_what_another_storage_container_has_downloaded() -> None:
+    mirror = a_storage_container("mirror", namespace="default", prefixes=[f"{BRANCH}:main"])
+    for containers, does in (((), "cache"), ((mirror,), "initializer")):
+        cluster = PureCluster(a_service(model={"storageUri": FIXED}), *containers)
+        cluster.model_caches = [a_ready_cache(f"{BRANCH}:main")]
+        cluster.settle()
+        assert (command(cluster)[0] if cluster.jobs else "initializer") == does
+
+
+def test_what_a_storage_container_of_the_namespace_downloads_is_cached_for_its_services_alone() -> None:
+    for namespace, options in ((None, []), ("default", ["--source=mirror"])):
+        cluster = PureCluster(
+            a_service(model={"storageUri": BRANCH, "cache": {"persistentVolumeClaim": "models"}}),
+            a_storage_container("mirror", namespace=namespace, prefixes=["hf://"]),
+        )
+        cluster.settle()
+        assert [each for each in command(cluster) if each.startswith("--source")] == options
+
+
 def test_a_status_of_a_cache_that_somebody_has_emptied_replaces_no_pods() -> None:
     cluster = a_running_cluster(a_ready_cache())
     cluster.writes.clear()

@@ -9,6 +9,7 @@ from embedding_operator.kinds import (
     DEPLOYMENT,
     EMBEDDING_SERVICE,
     MODEL_CACHE,
+    PERSISTENT_VOLUME_CLAIM,
     POD,
     STORAGE_CONTAINER,
     Kind,
@@ -80,6 +81,21 @@ async def test_a_service_that_is_deleted_is_reconciled_once_more_and_its_timers_
     world.store.delete(EMBEDDING_SERVICE, "n", "s", uid=None, version=None)
     assert await world.keys() == [KEY]
     assert await world.keys(after=200) == []
+
+
+async def test_a_service_that_names_a_claim_or_stops_to_concerns_the_owner_of_the_claim() -> None:
+    world = World()
+    world.put(EMBEDDING_SERVICE, "s")
+    world.put(PERSISTENT_VOLUME_CLAIM, "s-cache", labels={SERVICE_LABEL: "s"})
+    await world.keys(after=1)
+    metadata = {"name": "t", "namespace": "n", "uid": "t"}
+    models: tuple[dict[str, Any], ...] = ({"cache": {"persistentVolumeClaim": "s-cache"}}, {})
+    for version, model in enumerate(models, 1):
+        raw = {"metadata": {**metadata, "resourceVersion": str(version)}, "spec": {"model": model}}
+        world.store.upsert(EMBEDDING_SERVICE, raw)
+        assert KEY in await world.keys(after=1)
+    world.put(EMBEDDING_SERVICE, "t", version=3)
+    assert KEY not in await world.keys(after=1)
 
 
 async def test_what_a_job_writes_to_a_cache_concerns_the_model_caches_of_its_namespace() -> None:

@@ -12,6 +12,7 @@ import sys
 import tarfile
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ import pytest
 from embedding_runtime.contract import CODE_VARIABLE, MODEL_NOTE, RETRY_IS_USELESS, parse_uri
 from embedding_runtime.storage.cache import Cache
 from embedding_runtime.storage.into_cache import path_of
+from embedding_runtime.storage.origin import origin_of
 from support.fake_hub import FakeHub
 from support.initializer import MODEL, Outcome, a_model, files_of, hub_environment, initialize, start_initializer
 from support.web_server import WebServer
@@ -210,6 +212,60 @@ def test_paths_are_names_that_the_operator_accepts(uri: str) -> None:
 def test_the_revision_is_not_part_of_the_path(one: str, other: str) -> None:
     paths = {path_of(parse_uri(uri), "c0ffee", with_code=False) for uri in (one, other)}
     assert len(paths) == 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "environ", "other"),
+    [
+        ("hf://a/b", {"HF_ENDPOINT": "http://mirror"}, {}),
+        ("hf://a/b", {"HF_ENDPOINT": "http://mirror"}, {"HF_ENDPOINT": "http://mirror2"}),
+        ("ms://a/b", {"MODELSCOPE_ENDPOINT": "http://mirror"}, {}),
+        ("s3://a/b", {"AWS_ENDPOINT_URL": "http://minio"}, {}),
+        ("gs://a/b", {"GOOGLE_BASE_URL": "http://fake"}, {}),
+        ("az://a/b", {"AZURE_STORAGE_ACCOUNT_NAME": "one"}, {"AZURE_STORAGE_ACCOUNT_NAME": "two"}),
+    ],
+)
+def test_models_of_two_endpoints_never_share_a_path(
+    uri: str, environ: Mapping[str, str], other: Mapping[str, str]
+) -> None:
+    parsed = parse_uri(uri)
+    paths = {path_of(parsed, "1", with_code=False, origin=origin_of(parsed, each)) for each in (environ, other)}
+    assert len(paths) == 2
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"HF_ENDPOINT": ""},
+        {"HF_ENDPOINT": "https://huggingface.co/"},
+        {"AWS_ENDPOINT_URL": "http://minio", "HF_TOKEN": "hush"},
+    ],
+)
+def test_a_model_of_the_scheme_s_own_server_keeps_its_path(environ: Mapping[str, str]) -> None:
+    uri = parse_uri("hf://owner/name")
+    path = path_of(uri, "c0ffee", with_code=False, origin=origin_of(uri, environ))
+    assert path == "hf-owner-name-b2c4bdaf49e27825"
+
+
+def test_a_hub_that_forges_a_commit_does_not_change_what_others_get_for_it(tmp_path: Path) -> None:
+    root = tmp_path / "cache"
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        commit = hub.repositories["owner/name"].commit
+        with FakeHub({"owner/name": a_model(tmp_path / "forged", {**MODEL, "config.json": b"{}"})}) as forger:
+            forger.repositories["owner/name"] = replace(forger.repositories["owner/name"], commit=commit)
+            assert into(root, forger, f"hf://owner/name:{commit}").code == 0
+        assert into(root, hub, f"hf://owner/name:{commit}").code == 0
+    assert dict(MODEL) in cached(root).values()
+    assert len(cached(root)) == 2
+
+
+def test_models_that_were_downloaded_under_another_name_are_not_used(tmp_path: Path) -> None:
+    root = tmp_path / "cache"
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        for options in ([], ["--source=mirror"], ["--source=mirror"]):
+            assert into(root, hub, BRANCH, *options).code == 0
+    assert len(cached(root)) == 2
 
 
 def _truncated(model: Path) -> None:

@@ -1,12 +1,14 @@
-"""Which models of which cache a Deployment mounts, and must not be evicted; which cache a Job writes to."""
+"""Which models of which cache a Deployment mounts, and must not be evicted; which cache a Job writes to; which claim a
+resource names.
+"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from embedding_operator.core.objects import Raw
 from embedding_runtime.contract import CACHE_DIR
 
-__all__ = ["MODELS", "mounted", "written"]
+__all__ = ["MODELS", "mounted", "named", "written"]
 
 MODELS = PurePosixPath("models")
 """Directory of the complete models in a cache."""
@@ -23,6 +25,20 @@ def mounted(deployment: Raw) -> Iterator[tuple[str, str]]:
 def written(job: Raw) -> str | None:
     """The claim of the cache that a Job downloads into."""
     return next((claim for claim, mount in _mounts(job) if mount.get("mountPath") == str(CACHE_DIR)), None)
+
+
+def named(resource: Raw) -> Iterator[str]:
+    """The claims that an EmbeddingService, or a ModelCache, names in its spec, which may be anything."""
+    spec = _mapping(resource.get("spec"))
+    model = _mapping(spec.get("model"))
+    uri = model.get("storageUri")
+    pvc = uri.removeprefix("pvc://").partition("/")[0] if isinstance(uri, str) and uri.startswith("pvc://") else None
+    names = (spec.get("persistentVolumeClaim"), _mapping(model.get("cache")).get("persistentVolumeClaim"), pvc)
+    yield from (each for each in names if isinstance(each, str))
+
+
+def _mapping(value: object) -> Raw:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _mounts(owner: Raw) -> Iterator[tuple[str, Raw]]:

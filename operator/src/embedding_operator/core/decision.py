@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cache, partial
 
 from embedding_operator.core import diagnosis
 from embedding_operator.core.build import Blueprint, Desired, build, claim_of
@@ -25,7 +26,11 @@ __all__ = ["decide_service", "is_users_change"]
 def decide_service(snapshot: Snapshot, settings: Settings, now: datetime) -> tuple[View, list[Desired]]:
     """All that is known and decided of a service, and the objects that are wanted. Raises Refused, RenderFailed."""
     resolved = resolve_service(snapshot, settings)
-    revision, template = revision_and_template(resolved, settings)
+    unpinned = cache(partial(revision_and_template, resolved, settings))  # seldom needed where the version is known
+
+    def revision() -> str:
+        return unpinned()[0]
+
     shared = find_shared(resolved, revision, snapshot, settings)
     notes = () if shared else why_not_open(resolved, snapshot, settings)
     resolved = replace(resolved, shared=shared, notes=(*resolved.notes, *notes))
@@ -39,13 +44,13 @@ def decide_service(snapshot: Snapshot, settings: Settings, now: datetime) -> tup
 
     source = find_source(resolved, revision, snapshot, settings, now, is_held=is_held)
     if not source.is_known:
-        return _unresolved(View(snapshot, settings, now, resolved=resolved), template, source.job)
+        return _unresolved(View(snapshot, settings, now, resolved=resolved), unpinned()[1], source.job)
     if source.pin is not None:
         resolved = replace(resolved, pin=source.pin)
-        revision, template = revision_and_template(resolved, settings)
-    view = _diagnosed(View(snapshot, settings, now, resolved=resolved), revision, template)
+    desired_revision, template = revision_and_template(resolved, settings) if source.pin else unpinned()
+    view = _diagnosed(View(snapshot, settings, now, resolved=resolved), desired_revision, template)
     rollout = decide(
-        desired=revision,
+        desired=desired_revision,
         replicas=resolved.replicas,
         spec=resolved.rollout,
         snapshot=snapshot,

@@ -1,32 +1,24 @@
 """Where the pods of a service get their model: the URI as it is, a pinned version, or a Job has to find out first."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from embedding_operator.core import names
-from embedding_operator.core.build.base import Desired, controller_of, digest
-from embedding_operator.core.build.model_job import model_job
-from embedding_operator.core.build.pods import hub_variables, own_token
+from embedding_operator.core import storage
+from embedding_operator.core.build.base import Desired
 from embedding_operator.core.cache_access import is_open, usable_caches
 from embedding_operator.core.cache_mounts import mounted
-from embedding_operator.core.model_cache.shared import SharedModel, held_by
-from embedding_operator.core.objects import Raw, condition_of
+from embedding_operator.core.finding_job import RETRY, finding_job, has_lost_its_result, is_recent, reported
+from embedding_operator.core.model_cache.shared import SharedCache, SharedModel, held_by
 from embedding_operator.core.pins import Pin, has_record, recorded
-from embedding_operator.core.pods import Pod
 from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.snapshot import Snapshot
+from embedding_operator.core.uri_identity import identity
 from embedding_operator.core.versions import may_move
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import CACHE_DIR, HuggingFaceUri
+from embedding_runtime.contract import HuggingFaceUri
 
 __all__ = ["ModelSource", "find_shared", "find_source"]
-
-_RETRY = 300
-"""Seconds for which a Job that failed stays; then it is removed, and created again. It is half of the time for which a
-cache evicts nothing that was used: what a Job has found is mounted, or looked for again."""
-_LOST_AFTER = timedelta(seconds=30)
-"""A Job that completed this long ago, and whose pod is unknown, has lost its result."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,7 @@ class ModelSource:
 
 def find_source(
     resolved: ResolvedService,
-    revision: str,
+    revision: Callable[[], str],
     snapshot: Snapshot,
     settings: Settings,
     now: datetime,
@@ -68,18 +60,17 @@ def find_source(
     if known is not None and not resolved.follows:
         return ModelSource(known)
     at = None if resolved.follows else pins[0] if pins else resolved.shared.model if resolved.shared else None
-    job = _job(resolved, at.revision if at else None, settings, snapshot, now)
-    job["spec"]["ttlSecondsAfterFinished"] = (
-        resolved.update_interval if known else min(_RETRY, resolved.update_interval)
-    )
+    stays = resolved.update_interval if known else min(RETRY, resolved.update_interval)
+    job = finding_job(resolved, at.revision if at else None, snapshot, settings, now, ttl_seconds=stays)
     live = next((each for each in snapshot.jobs if each["metadata"]["name"] == job["metadata"]["name"]), None)
-    found = _result(live, resolved, snapshot) if live else None
-    if live and found and not (_is_recent(live, now) or _is_kept(found, snapshot) or is_held(found)):
+    reports = reported(live, resolved, snapshot) if live else ()
+    found = next((each for each in reports if _is_usable(each, resolved)), None)
+    if live and found and not (is_recent(live, now) or _is_kept(found, snapshot) or is_held(found)):
         return ModelSource(known, is_known=known is not None, checks=known is not None)
     if found is not None:
         is_same = known is not None and (known.version, known.path) == (found.version, found.path)
         return ModelSource(known if is_same else found, job)
-    wanted = None if live and _has_lost_its_result(live, snapshot, now) else job
+    wanted = None if live and has_lost_its_result(live, snapshot, now) else job
     return ModelSource(known, wanted, is_known=known is not None, checks=known is not None)
 
 
@@ -96,7 +87,9 @@ def _needs_version(resolved: ResolvedService) -> bool:
     return may_move(resolved.uri) and (resolved.fetcher.is_ours or isinstance(resolved.uri, HuggingFaceUri))
 
 
-def find_shared(resolved: ResolvedService, revision: str, snapshot: Snapshot, settings: Settings) -> SharedModel | None:
+def find_shared(
+    resolved: ResolvedService, revision: Callable[[], str], snapshot: Snapshot, settings: Settings
+) -> SharedModel | None:
     """The model in a cache of the namespace or the cluster. None: the service has one of its own, or none has it.
 
     What is deployed stays as it is: it does not begin to use a cache that has the model now, and it goes on with the
@@ -110,8 +103,23 @@ def find_shared(resolved: ResolvedService, revision: str, snapshot: Snapshot, se
         return SharedModel(cache, pin) if cache is not None and is_there else None
     if _is_of_earlier_release(revision, snapshot):
         return None
-    open_ones = [each for each in caches if not each.is_read_only or is_open(each, snapshot, settings)]
-    return held_by(uri, open_ones, resolved.service.spec.model.storage_container_name)
+    open_ones = (each for each in caches if not each.is_read_only or is_open(each, snapshot, settings))
+    alike = (_fetched_alike(each, resolved, snapshot) for each in open_ones)
+    return held_by(uri, alike, resolved.service.spec.model.storage_container_name)
+
+
+def _fetched_alike(cache: SharedCache, resolved: ResolvedService, snapshot: Snapshot) -> SharedCache:
+    """Without the models that another storage container downloads: it may do so from another place."""
+    namespace, reads = resolved.service.metadata.namespace, snapshot.storage_containers
+
+    def is_alike(uri: str) -> bool:
+        name = cache.storage_containers.get(uri)
+        fetcher = (storage.named(name, namespace, reads) if name else storage.match(uri, namespace, reads)).fetcher
+        return fetcher is not None and (fetcher.kind, fetcher.name) == (resolved.fetcher.kind, resolved.fetcher.name)
+
+    own = identity(resolved.service.spec.model.storage_uri)
+    models = {uri: model for uri, model in cache.models.items() if uri == own or is_alike(uri)}
+    return replace(cache, models=models)
 
 
 def _is_usable(pin: Pin, resolved: ResolvedService) -> bool:
@@ -128,74 +136,10 @@ def _is_kept(pin: Pin, snapshot: Snapshot) -> bool:
     return any((pin.claim, pin.path) == each for live in snapshot.deployments.values() for each in mounted(live))
 
 
-def _is_recent(job: Raw, now: datetime) -> bool:
-    """Nothing has evicted the model that the Job found: it was used within the time that caches grant. Most Jobs are
-    removed before that, by the cluster's own clock; those that wait for the next check are not.
-    """
-    complete = condition_of(job.get("status") or {}, "Complete")
-    if job["spec"]["ttlSecondsAfterFinished"] <= _RETRY or complete.get("status") != "True":
-        return True
-    return now - datetime.fromisoformat(complete["lastTransitionTime"]) < timedelta(seconds=_RETRY)
-
-
-def _is_of_earlier_release(revision: str, snapshot: Snapshot) -> bool:
+def _is_of_earlier_release(revision: Callable[[], str], snapshot: Snapshot) -> bool:
     """Each of its pods decides: an upgrade of the operator changes nothing about a service that runs, or has failed."""
-    live = snapshot.deployments.get(revision)
-    failed = (snapshot.status.get("revision") or {}).get("failed") or {}
-    return (live is not None and not has_record(live)) or (failed.get("revision") == revision and "model" not in failed)
-
-
-def _job(
-    resolved: ResolvedService, commit: str | None, settings: Settings, snapshot: Snapshot, now: datetime
-) -> Desired:
-    """Its name says what it does, since a Job cannot be changed; what a cache must keep is that of its creation.
-
-    `commit`: the one that it is to download, if it is known.
-    """
-    service, claim = resolved.service, resolved.cache_claim
-    uri = resolved.uri_at(commit)
-    cache = resolved.shared.cache if resolved.shared else None
-    kept = cache.mounted if cache else snapshot.cached
-    keep = [f"--keep={','.join(sorted(kept))}"] if kept else []
-    limits = [*keep, f"--listed-at={int(now.timestamp())}"]
-    if cache is not None and cache.capacity is not None:
-        limits.append(f"--capacity={cache.capacity}")
-    job = model_job(
-        name="",
-        namespace=service.metadata.namespace,
-        labels=names.job_labels(service),
-        owner=controller_of(service),
-        command=["cache", uri, str(CACHE_DIR), *limits] if claim else ["resolve", uri],
-        settings=settings,
-        ttl_seconds=_RETRY,
-        container=resolved.fetcher.container,
-        env=hub_variables(resolved, settings),
-        token=own_token(resolved),
-        claim=claim,
-    )
-    (container,) = job["spec"]["template"]["spec"]["containers"]
-    interval = resolved.update_interval if resolved.follows else None  # another one checks at once
-    token = own_token(resolved)  # only its mount is in the container: another Secret is worth another attempt
-    secret = token.model_dump(mode="json") if token else None
-    what = {**container, "args": uri, "claim": claim, "service": service.metadata.name, "interval": interval}
-    what |= {"token": secret} if secret else {}
-    return {**job, "metadata": {**job["metadata"], "name": names.job_name(service, digest(what, 8))}}
-
-
-def _result(job: Raw, resolved: ResolvedService, snapshot: Snapshot) -> Pin | None:
-    uri, claim = resolved.service.spec.model.storage_uri, resolved.cache_claim
-    reports = [each.downloaded for each in _pods(job, snapshot) if each.downloaded is not None]
-    pins = [Pin.of(each, uri, claim) for each in reports]
-    return next((each for each in pins if _is_usable(each, resolved)), None)
-
-
-def _has_lost_its_result(job: Raw, snapshot: Snapshot, now: datetime) -> bool:
-    """It succeeded, and its pod has been removed."""
-    complete = condition_of(job.get("status") or {}, "Complete")
-    if complete.get("status") != "True" or _pods(job, snapshot):
-        return False
-    return now - datetime.fromisoformat(complete["lastTransitionTime"]) >= _LOST_AFTER
-
-
-def _pods(job: Raw, snapshot: Snapshot) -> tuple[Pod, ...]:
-    return tuple(each for each in snapshot.job_pods if each.revision == job["metadata"]["name"])
+    without = {each for each, live in snapshot.deployments.items() if not has_record(live)}
+    failed = (snapshot.status.get("revision") or {}).get("failed")
+    if failed and "model" not in failed:
+        without.add(failed["revision"])
+    return bool(without) and revision() in without

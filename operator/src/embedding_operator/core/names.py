@@ -24,9 +24,9 @@ def labels(service: EmbeddingService) -> dict[str, str]:
     }
 
 
-def cache_name(service: EmbeddingService) -> str:
-    """Of the PersistentVolumeClaim of its own cache."""
-    return f"{service.metadata.name}-cache"
+def cache_name(service: str) -> str:
+    """Of the PersistentVolumeClaim of a service's own cache."""
+    return f"{service}-cache"
 
 
 def job_labels(service: EmbeddingService) -> dict[str, str]:

@@ -85,7 +85,7 @@ class ResolvedService:
         cache = self.service.spec.model.cache
         if cache is None:
             return self.shared.cache.claim if self.shared else None
-        return cache.persistent_volume_claim or cache_name(self.service)
+        return cache.persistent_volume_claim or cache_name(self.service.metadata.name)
 
     @property
     def model_image(self) -> str | None:
@@ -172,7 +172,7 @@ def cache_claim(raw_service: Raw) -> str | None:
     cache = ((raw_service.get("spec") or {}).get("model") or {}).get("cache")
     if not isinstance(cache, Mapping):
         return None
-    return cache.get("persistentVolumeClaim") or f"{raw_service['metadata']['name']}-cache"
+    return cache.get("persistentVolumeClaim") or cache_name(raw_service["metadata"]["name"])
 
 
 def _read(raw: Raw) -> tuple[EmbeddingService | None, list[Problem]]:

@@ -63,6 +63,8 @@ class Snapshot:
     may_roll: bool = True
     cached: frozenset[str] = frozenset()
     """The paths in the service's cache that Deployments of the namespace mount."""
+    claim_users: tuple[Raw, ...] = ()
+    """Owner references to the services and caches of the namespace that name the claim of the service's own cache."""
     shared_caches: tuple[SharedCache, ...] = ()
     """The ModelCaches of the namespace, and the ClusterModelCaches that allow it, or have their Jobs in it."""
     claims: Mapping[str, Raw | None] = field(default_factory=dict)

@@ -63,6 +63,13 @@ class Fetcher:
         return self.container.image is None
 
     @property
+    def cache_options(self) -> tuple[str, ...]:
+        """Options of `cache`. What a StorageContainer of the namespace downloads, which its author may direct anywhere,
+        is not for others.
+        """
+        return (f"--source={self.name}",) if self.kind == "StorageContainer" else ()
+
+    @property
     def secrets(self) -> Mapping[str, KeyRef]:
         """The keys of Secrets that it takes, by the variable they go into."""
         sources = {each.name: each.value_from for each in self.container.env}

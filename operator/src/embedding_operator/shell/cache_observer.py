@@ -8,7 +8,7 @@ from embedding_operator.constants import CACHE_LABEL, CLUSTER_CACHE_LABEL, SERVI
 from embedding_operator.core.diagnosis import jobs_need_events
 from embedding_operator.core.model_cache.records import recorded
 from embedding_operator.core.model_cache.resolve import secrets_needed
-from embedding_operator.core.model_cache.site import site_of
+from embedding_operator.core.model_cache.site import Site, site_of
 from embedding_operator.core.model_cache.snapshot import CacheSnapshot
 from embedding_operator.core.objects import ObjectRef, Raw, is_controlled_by, kind_ref
 from embedding_operator.core.pods import PodEvent, job_pod_of
@@ -84,12 +84,19 @@ class CacheObserver:
             jobs=jobs,
             pods=tuple(pod for pod in pods if pod is not None),
             mounted=self._store.mounted(namespace, site.claim),
+            claim_users=self._claim_users(site, uid),
             others=others,
             others_pods=tuple(pod for pod in others_pods if pod is not None),
             cluster_caches=tuple(each for each in cluster_caches if each["metadata"]["uid"] != uid),
             storage_containers=self._storage_containers(site.namespace),
             progress={pod: each for pod, each in reports.items() if isinstance(each, DownloadProgress)},
         )
+
+    def _claim_users(self, site: Site, uid: str) -> tuple[Raw, ...]:
+        """Of the claim that a ModelCache may own; that of a ClusterModelCache is its user's."""
+        if site.is_cluster_wide:
+            return ()
+        return tuple(each for each in self._store.users(site.namespace, site.name) if each["uid"] != uid)
 
     def _is_others(self, job: Raw, uid: str) -> bool:
         """A service or another cache owns it, by UID: labels prove nothing."""

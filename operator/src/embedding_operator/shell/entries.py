@@ -10,7 +10,7 @@ from sys import intern
 from typing import Any
 
 from embedding_operator.constants import CACHE_LABEL, CLUSTER_CACHE_LABEL, SERVICE_LABEL
-from embedding_operator.core.cache_mounts import mounted, written
+from embedding_operator.core.cache_mounts import mounted, named, written
 from embedding_operator.core.objects import condition_of
 from embedding_operator.kinds import (
     CLUSTER_MODEL_CACHE,
@@ -67,7 +67,19 @@ class Packer:
 class Entry:
     """One object."""
 
-    __slots__ = ("cache", "data", "generation", "info", "mounts", "owner", "service", "uid", "version", "writes")
+    __slots__ = (
+        "cache",
+        "data",
+        "generation",
+        "info",
+        "mounts",
+        "names",
+        "owner",
+        "service",
+        "uid",
+        "version",
+        "writes",
+    )
 
     def __init__(self, kind: Kind, obj: Json, packer: Packer) -> None:
         meta = obj["metadata"]
@@ -79,6 +91,7 @@ class Entry:
         self.cache: tuple[Kind, Key] | None = _cache(meta, labels)
         self.owner: str | None = _controller(obj) if kind.role is Role.CHILD else None
         self.mounts: tuple[tuple[str, str], ...] = _mounts(kind, obj)
+        self.names: tuple[str, ...] = tuple(named(obj)) if kind.role is Role.RESOURCE else ()
         self.writes: str | None = _writes(kind, obj)
         self.info: ServiceEntry | None = _info(obj) if kind is EMBEDDING_SERVICE else None
         self.data = packer.pack(obj)

@@ -8,6 +8,7 @@ from embedding_operator.core.checks.image_volume import wants_image_volume
 from embedding_operator.core.diagnosis import needs_events
 from embedding_operator.core.model_cache.shared import SharedCache, shared_cache
 from embedding_operator.core.model_cache.site import site_of
+from embedding_operator.core.names import cache_name
 from embedding_operator.core.objects import ObjectRef, Raw, condition_of, kind_ref
 from embedding_operator.core.pods import PodEvent, job_pod_of, pod_of
 from embedding_operator.core.resolve import cache_claim, secrets_needed
@@ -70,7 +71,8 @@ class Observer:
         children = tuple(self._store.children(uid))
         deployments = [each for each in children if kind_ref(each) is DEPLOYMENT]
         jobs = [each for each in children if kind_ref(each) is JOB]
-        claim = cache_claim(service)
+        claim, own_claim = cache_claim(service), cache_name(name)
+        owns_claim = claim == own_claim or any(kind_ref(each) is PERSISTENT_VOLUME_CLAIM for each in children)
         raw_pods = self._store.pods(namespace, name)
         pods = (pod_of(each, deployments) for each in raw_pods)
         job_pods = (job_pod_of(each, jobs) for each in raw_pods)
@@ -85,6 +87,7 @@ class Observer:
             cached=self._store.mounted(namespace, claim) if claim else frozenset(),
             progress={pod: each for pod, each in reports.items() if isinstance(each, DownloadProgress)},
             backends={pod: each for pod, each in reports.items() if isinstance(each, SelectedBackend)},
+            claim_users=self._store.users(namespace, own_claim) if owns_claim else (),
             shared_caches=self._shared_caches(namespace),
         )
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.kinds import CLUSTER_MODEL_CACHE, EMBEDDING_SERVICE, MODEL_CACHE, Kind, Role
+from embedding_operator.shell.entries import Key
 from embedding_operator.shell.queue import Priority, WorkQueue
 from embedding_operator.shell.store import Change, ChangeType, Store
 
@@ -30,6 +31,8 @@ class Routes:
         """Put the key on the queue."""
         if not self.is_open:
             return
+        for claim in change.claims:  # its owners share it with those that name it
+            self._add_labelled(change.namespace, *self._store.owners(change.namespace, claim))
         if change.kind.role is Role.RESOURCE:
             key = key_of(change.kind, change.namespace, change.name)
             if change.type is ChangeType.DELETED:
@@ -41,7 +44,10 @@ class Routes:
             for kind, namespace in ((MODEL_CACHE, change.namespace), (CLUSTER_MODEL_CACHE, None)):
                 for name in self._store.names(kind, namespace):
                     self._queue.add(key_of(kind, namespace, name), Priority.CHILD, delay=_COALESCED)
-        service = (EMBEDDING_SERVICE, (change.namespace, change.service)) if change.service else None
-        for found in (service, change.cache):
+        self._add_labelled(change.namespace, change.service, change.cache)
+
+    def _add_labelled(self, namespace: str | None, service: str | None, cache: tuple[Kind, Key] | None) -> None:
+        of_service = (EMBEDDING_SERVICE, (namespace, service)) if service else None
+        for found in (of_service, cache):
             if found is not None and self._store.has(found[0], *found[1]):
                 self._queue.add(key_of(found[0], *found[1]), Priority.CHILD, delay=_COALESCED)

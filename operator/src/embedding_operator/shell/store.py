@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from embedding_operator.kinds import DEPLOYMENT, EMBEDDING_SERVICE, KINDS, POD, Kind, Role
+from embedding_operator.kinds import (
+    DEPLOYMENT,
+    EMBEDDING_SERVICE,
+    KINDS,
+    MODEL_CACHE,
+    PERSISTENT_VOLUME_CLAIM,
+    POD,
+    Kind,
+    Role,
+)
 from embedding_operator.shell.entries import Entry, Json, Key, Packer, ServiceEntry, is_newer, key_of
 from embedding_operator.shell.trim import trimmed
 
@@ -29,8 +38,9 @@ class Change:
     """Something that plans read has changed. `service`: the name of that which the object is labelled for; `cache`: the
     kind and the key of that one.
 
-    `writes`: the claim of the cache that a Job, or its pod, downloads into. `is_users`: an EmbeddingService was
-    created, or its spec changed.
+    `writes`: the claim of the cache that a Job, or its pod, downloads into. `claims`: those that the spec of a resource
+    names now and did not before, or the other way round. `is_users`: an EmbeddingService was created, or its spec
+    changed.
     """
 
     type: ChangeType
@@ -40,6 +50,7 @@ class Change:
     service: str | None = None
     cache: tuple[Kind, Key] | None = None
     writes: str | None = None
+    claims: frozenset[str] = frozenset()
     is_users: bool = False
 
 
@@ -84,6 +95,21 @@ class Store:
             for name, path in (entry.mounts if namespace in (None, where) else ())
             if name == claim
         )
+
+    def users(self, namespace: str, claim: str) -> tuple[Json, ...]:
+        """Owner references to the services and caches of a namespace that name a claim, by name."""
+        found = (
+            {"apiVersion": kind.api_version, "kind": kind.name, "name": name, "uid": entry.uid}
+            for kind in (EMBEDDING_SERVICE, MODEL_CACHE)
+            for (where, name), entry in self._objects[kind.plural].items()
+            if where == namespace and claim in entry.names
+        )
+        return tuple(sorted(found, key=lambda each: (each["kind"], each["name"])))
+
+    def owners(self, namespace: str | None, claim: str) -> tuple[str | None, tuple[Kind, Key] | None]:
+        """The service and the cache that a claim is labelled for."""
+        entry = self._objects[PERSISTENT_VOLUME_CLAIM.plural].get((namespace, claim))
+        return (entry.service, entry.cache) if entry else (None, None)
 
     def writing(self, kind: Kind, namespace: str, claim: str) -> list[Json]:
         """The Jobs, or pods of Jobs, that download into a cache."""
@@ -137,7 +163,8 @@ class Store:
             return True
         is_users = kind is EMBEDDING_SERVICE and (old is None or old.generation != entry.generation)
         type_ = ChangeType.MODIFIED if old else ChangeType.ADDED
-        self._tell(Change(type_, kind, *key, entry.service, entry.cache, entry.writes, is_users=is_users))
+        claims = frozenset(entry.names).symmetric_difference(old.names if old else ())
+        self._tell(Change(type_, kind, *key, entry.service, entry.cache, entry.writes, claims, is_users=is_users))
         if old is not None and old.service not in (None, entry.service):
             self._tell(Change(type_, kind, *key, service=old.service))
         return True
@@ -153,7 +180,8 @@ class Store:
         self._forget(kind, key, entry)
         del self._objects[kind.plural][key]
         self._versions[kind.plural] += 1
-        self._tell(Change(ChangeType.DELETED, kind, namespace, name, service=entry.service, cache=entry.cache))
+        claims = frozenset(entry.names)
+        self._tell(Change(ChangeType.DELETED, kind, *key, service=entry.service, cache=entry.cache, claims=claims))
         return True
 
     def deleted(self, kind: Kind, raw: Json) -> bool:

@@ -2,7 +2,7 @@
 
 An initializer has KServe's interface, `<image> URI DIRECTORY [URI DIRECTORY]...`, so that images of either project can
 be used. Ours has two more commands, for Jobs: `resolve URI` reports the commit without a download, and
-`cache URI DIRECTORY [--keep PATH,...] [--listed-at SECONDS] [--capacity BYTES]` downloads into a cache.
+`cache URI DIRECTORY [--keep PATH,...] [--listed-at SECONDS] [--capacity BYTES] [--source NAME]` downloads into a cache.
 If it fails, its last line on stderr is a verdict, `ModelNotFound: ...`; the kubelet copies that line into the
 container's termination message (`terminationMessagePolicy: FallbackToLogsOnError`). If it succeeds, it may write a
 `DownloadedModel` into TERMINATION_LOG, which the kubelet copies there, too. The operator reads the termination message

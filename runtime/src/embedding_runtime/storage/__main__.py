@@ -64,7 +64,9 @@ def _run(arguments: Namespace, log: Log) -> None:
             os.umask(0o022)  # pods with other users read the models
             given = {"capacity": arguments.capacity, "keep": arguments.keep, "listed_at": arguments.listed_at}
             budget = Budget(**{name: value for name, value in given.items() if value is not None})
-            found = fetch_into_cache(arguments.uri, arguments.directory, os.environ, log, budget)
+            found = fetch_into_cache(
+                arguments.uri, arguments.directory, os.environ, log, budget, source_name=arguments.source
+            )
             report(with_space(found, Cache(arguments.directory, log.say), budget, log.say), termination_log, log.say)
             sys.stdout.write(f"{arguments.directory / 'models' / str(found.path)}\n")
             return

@@ -15,7 +15,8 @@ _COMMANDS = frozenset({"cache", "fetch", "resolve"})
 _USAGE = """\
 %(prog)s [fetch] [--verify] URI DIRECTORY [URI DIRECTORY]...
        %(prog)s resolve URI
-       %(prog)s cache URI DIRECTORY [--capacity BYTES] [--keep PATH,...] [--listed-at SECONDS]"""
+       %(prog)s cache URI DIRECTORY [--capacity BYTES] [--keep PATH,...] [--listed-at SECONDS]
+             [--source NAME]"""
 
 _HELP = """\
 commands:
@@ -32,6 +33,8 @@ commands:
     --keep PATH,...            models that are in use, and stay
     --listed-at SECONDS        when these were listed, in seconds since 1970 (default: now): models that were used
                                later, or in the 10 minutes before, stay, too
+    --source NAME              do not use models that were downloaded under another name, or under none; those of
+                               another endpoint are never used
 
 addresses:
   hf://owner/name[:revision]   a repository of the hub at HF_ENDPOINT (default: huggingface.co), at a branch, tag or
@@ -102,6 +105,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.add_argument("--capacity", metavar="BYTES", type=_size, help=argparse.SUPPRESS)
         parser.add_argument("--keep", metavar="PATH,...", type=_names, default=frozenset(), help=argparse.SUPPRESS)
         parser.add_argument("--listed-at", metavar="SECONDS", type=float, help=argparse.SUPPRESS)
+        parser.add_argument("--source", metavar="NAME", help=argparse.SUPPRESS)
     elif command != "resolve":
         parser.add_argument(
             "--verify", action="store_true", help="read all files again, and compare them with their digests"

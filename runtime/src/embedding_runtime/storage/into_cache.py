@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from embedding_runtime.storage.download import Download, errors_of_the_disk
 from embedding_runtime.storage.eviction import Budget, Room
 from embedding_runtime.storage.fetch import limits_of, supported_uri
 from embedding_runtime.storage.log import Log
+from embedding_runtime.storage.origin import origin_of
 from embedding_runtime.storage.progress_server import progress_server
 from embedding_runtime.storage.retries import Retries
 from embedding_runtime.storage.selection import select_files, trusts_code
@@ -30,14 +31,23 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def fetch_into_cache(
-    text: str, directory: Path, environ: Mapping[str, str], log: Log, budget: Budget, *, retries: Retries | None = None
+    text: str,
+    directory: Path,
+    environ: Mapping[str, str],
+    log: Log,
+    budget: Budget,
+    *,
+    source_name: str | None = None,
+    retries: Retries | None = None,
 ) -> DownloadedModel:
     """Returns the complete model with the URI `text`, with its path in the cache. Raises BadUri, NoModel.
 
-    A model that the cache has costs one listing, and no request at all if its URI has the commit.
+    A model that the cache has costs one listing, and no request at all if its URI has the commit. `source_name`: models
+    that were downloaded under another name are not used.
     """
     uri, retries = supported_uri(text), retries or Retries(log.say)
     limits, with_code = limits_of(uri, environ), trusts_code(environ)
+    origin = (*origin_of(uri, environ), *([f"source={source_name}"] if source_name else []))
 
     def cached(path: str) -> DownloadedModel | None:
         found = cache.use(path)
@@ -48,13 +58,13 @@ def fetch_into_cache(
     with errors_of_the_disk(uri, directory):
         cache = Cache(directory, log.say)
         if isinstance(uri, HuggingFaceUri) and _COMMIT.fullmatch(uri.revision or ""):
-            path = path_of(uri, str(uri.revision), with_code=with_code)
+            path = path_of(uri, str(uri.revision), with_code=with_code, origin=origin)
             with cache.lock(path):
                 if (found := cached(path)) is not None:
                     return found
         with closing(open_source(uri, environ)) as source:
             listing = retries.run(source.list, source)
-            path = path_of(uri, _version_of(uri, listing), with_code=with_code)
+            path = path_of(uri, _version_of(uri, listing), with_code=with_code, origin=origin)
             with cache.lock(path) as staging:
                 if (found := cached(path)) is not None:
                     return found
@@ -68,11 +78,13 @@ def fetch_into_cache(
                 return found
 
 
-def path_of(uri: ModelUri, version: str, *, with_code: bool) -> str:
-    """The directory of a model in a cache: of its URI without the revision, its version, and what is downloaded."""
+def path_of(uri: ModelUri, version: str, *, with_code: bool, origin: Sequence[str] = ()) -> str:
+    """The directory of a model in a cache: of its URI without the revision, its version, what is downloaded, and from
+    where, if that is not where the URI says.
+    """
     is_of_hub, name = isinstance(uri, HuggingFaceUri), str(_without_revision(uri))
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower())[:80].strip("-")
-    return f"{slug}-{_digest([_SELECTION, name, version, with_code and is_of_hub])[:16]}"
+    return f"{slug}-{_digest([_SELECTION, name, version, with_code and is_of_hub, *origin])[:16]}"
 
 
 def _without_revision(uri: ModelUri) -> ModelUri:

@@ -27,22 +27,27 @@ class ClaimBuilder:
 
 def claim_of(resolved: ResolvedService, snapshot: Snapshot) -> Desired | None:
     """The claim as it is to be. An existing one only grows: the API server allows no other change. One that the spec
-    no longer has stays while pods mount it: a deletion cannot be taken back.
+    no longer has stays while pods mount it, or others name it: a deletion cannot be taken back. Those others own it,
+    too, so that it is not collected with this service alone.
     """
     cache = resolved.service.spec.model.cache
-    name = cache_name(resolved.service)
+    name = cache_name(resolved.service.metadata.name)
     live = next((each for each in snapshot.of_kind(PERSISTENT_VOLUME_CLAIM) if each["metadata"]["name"] == name), None)
     size = cache.size if cache else None
-    if size is None and (live is None or not _is_mounted(name, snapshot)):
+    if size is None and (live is None or not (_is_mounted(name, snapshot) or snapshot.claim_users)):
         return None
-    claim = {"apiVersion": PERSISTENT_VOLUME_CLAIM.api_version, "kind": PERSISTENT_VOLUME_CLAIM.name}
+    claim: Desired = {"apiVersion": PERSISTENT_VOLUME_CLAIM.api_version, "kind": PERSISTENT_VOLUME_CLAIM.name}
+    claim["metadata"] = meta = metadata(resolved, name)
+    others = [each for each in snapshot.claim_users if each["uid"] != resolved.service.metadata.uid]
+    if others:
+        meta["ownerReferences"] = [*meta.get("ownerReferences", ()), *others]
     if live is not None:
-        return {**claim, "metadata": metadata(resolved, name), "spec": _grown(live["spec"], size)}
+        return {**claim, "spec": _grown(live["spec"], size)}
     spec: dict[str, Any] = {"accessModes": [cache.access_mode or "ReadWriteOnce"] if cache else []}
     spec["resources"] = {"requests": {"storage": size}}
     if cache is not None and cache.storage_class_name is not None:
         spec["storageClassName"] = cache.storage_class_name
-    return {**claim, "metadata": metadata(resolved, name), "spec": spec}
+    return {**claim, "spec": spec}
 
 
 def _grown(spec: Raw, size: str | None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The objects of a cache: its claim, and a Job for each model that is to be downloaded."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from embedding_operator.constants import API_VERSION, MANAGED_BY, MANAGED_LABEL
@@ -17,7 +17,7 @@ from embedding_operator.resources.model_cache import ModelCacheSpec
 from embedding_operator.settings import Settings
 from embedding_runtime.contract import CACHE_DIR
 
-__all__ = ["JOB_STAYS_SECONDS", "claim", "download_job", "enlarged", "job_name"]
+__all__ = ["JOB_STAYS_SECONDS", "claim", "download_job", "enlarged", "job_name", "shared"]
 
 JOB_STAYS_SECONDS = 300
 """Seconds after which the Job controller removes a Job that has ended. If its model is still wanted, it is created
@@ -26,8 +26,10 @@ _NAME_IN_JOB = 48
 """Characters of the cache's name in a Job's, which becomes a label of its pods: it has at most 63."""
 
 
-def claim(resolved: ResolvedCache) -> Desired | None:
-    """The claim that the cache owns; None: the spec names one of the user's."""
+def claim(resolved: ResolvedCache, users: Iterable[Raw] = ()) -> Desired | None:
+    """The claim that the cache owns; None: the spec names one of the user's. `users` own it, too, so that it is not
+    collected with the cache alone.
+    """
     spec, site = resolved.cache.spec, resolved.site
     if not isinstance(spec, ModelCacheSpec) or spec.size is None:
         return None
@@ -39,7 +41,7 @@ def claim(resolved: ResolvedCache) -> Desired | None:
             "name": site.claim,
             "namespace": site.namespace,
             "labels": _labels(site),
-            "ownerReferences": [_owner(resolved)],
+            "ownerReferences": [_owner(resolved), *users],
         },
         "spec": {
             "accessModes": [spec.access_mode or "ReadWriteOnce"],
@@ -47,6 +49,13 @@ def claim(resolved: ResolvedCache) -> Desired | None:
             **storage_class,
         },
     }
+
+
+def shared(live: Raw, wanted: Raw) -> Desired | None:
+    """The claim with all owners that are wanted, if it lacks one."""
+    owners = list(live["metadata"].get("ownerReferences") or ())
+    missing = [each for each in wanted["metadata"]["ownerReferences"] if each["uid"] not in {o["uid"] for o in owners}]
+    return {**live, "metadata": {**live["metadata"], "ownerReferences": owners + missing}} if missing else None
 
 
 def enlarged(live: Raw, wanted: Raw) -> Desired | None:
@@ -69,6 +78,7 @@ def download_job(
         *([f"--keep={','.join(sorted(keep))}"] if keep else []),
         f"--listed-at={int(now.timestamp())}",
         *([f"--capacity={resolved.capacity}"] if resolved.capacity is not None else []),
+        *source.fetcher.cache_options,
     ]
     return model_job(
         name=job_name(resolved, source),
@@ -95,6 +105,7 @@ def job_name(resolved: ResolvedCache, source: ResolvedService) -> str:
         "uri": source.service.spec.model.storage_uri,
         "container": source.fetcher.container.model_dump(mode="json", exclude_defaults=True),
         "token": token.model_dump(mode="json") if token else None,
+        **({"options": source.fetcher.cache_options} if source.fetcher.cache_options else {}),
     }
     return f"{site.name[:_NAME_IN_JOB].rstrip('-')}-cache-{digest(what, 8)}"
 

@@ -87,7 +87,7 @@ def _writes(
     resolved: ResolvedCache, models: Models, snapshot: CacheSnapshot, settings: Settings, now: datetime
 ) -> Iterator[Write]:
     """The claim, then what is of no use any more, then the downloads; last what a storage class may refuse."""
-    wanted, live = build.claim(resolved), snapshot.claim
+    wanted, live = build.claim(resolved, snapshot.claim_users), snapshot.claim
     if wanted is not None and live is None:
         yield Create(wanted)
     for run in models.to_delete:
@@ -96,8 +96,10 @@ def _writes(
     for model in models.to_start:
         if model.source is not None:
             yield Create(build.download_job(resolved, model.source, snapshot.kept(now), settings, now))
-    if wanted is not None and live is not None and (larger := build.enlarged(live, wanted)) is not None:
-        yield Replace(larger)
+    if wanted is not None and live is not None:
+        changed = build.shared(live, wanted) or build.enlarged(live, wanted)  # one after the other
+        if changed is not None:
+            yield Replace(changed)
 
 
 def _events(models: Models, snapshot: CacheSnapshot) -> tuple[EventRecord, ...]:

@@ -31,6 +31,8 @@ class CacheSnapshot:
     storage_containers: tuple[StorageRead, ...] = ()
     secrets: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     unlabelled_secrets: frozenset[str] = frozenset()
+    claim_users: tuple[Raw, ...] = ()
+    """Owner references to the others in the namespace that name the claim."""
     others: tuple[Raw, ...] = ()
     """Jobs of services and of other caches that download into the same volume."""
     others_pods: tuple[Pod, ...] = ()
