@@ -89,8 +89,8 @@ def test_a_body_is_freed_while_its_request_is_queued(server: RuntimeServer) -> N
     before = resident(server)
     waiting = []
     for number in range(24):
-        waiting.append(asked(server, body_of(["a" * (MIB // 2), "a" * (MIB // 2)])))
-        until(partial(in_flight, server, 6 * number + 6), "it to be queued")
+        waiting.append(asked(server, body_of([" " * (MIB // 2), " " * (MIB // 2)])))
+        until(partial(in_flight, server, 4 * number + 4), "it to be queued")
     assert resident(server) - before < 16 * MIB  # 24 are the bodies
     os.kill(server.worker, signal.SIGCONT)
     assert [b"200 OK" in all_of(connection) for connection in waiting] == [True] * 24
