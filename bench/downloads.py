@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -36,6 +36,9 @@ Files = Mapping[str, bytes]
 
 _SMALL = 64 << 10
 
+_DISTANCE = 5
+"""Milliseconds to the server: within a region of a cloud."""
+
 
 @dataclass(frozen=True)
 class Served:
@@ -47,6 +50,7 @@ class Served:
     environ: Mapping[str, str] = field(default_factory=dict)
     headers: Sequence[str] = ()
     """For curl."""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,20 @@ def _write(directory: Path, files: Files) -> Path:
 @contextmanager
 def _hf(directory: Path, files: Files) -> Iterator[Served]:
     with FakeHub({"owner/name": _write(directory / "served", files)}) as hub:
-        commit = hub.repositories["owner/name"].commit
-        urls = {name: f"{hub.url}/owner/name/resolve/{commit}/{name}" for name in files}
-        yield Served("hf://owner/name", urls, {"HF_ENDPOINT": hub.url})
+        yield _of_hub(hub, files)
+
+
+def _of_hub(hub: FakeHub, files: Files) -> Served:
+    commit = hub.repositories["owner/name"].commit
+    urls = {name: f"{hub.url}/owner/name/resolve/{commit}/{name}" for name in files}
+    return Served("hf://owner/name", urls, {"HF_ENDPOINT": hub.url})
+
+
+@contextmanager
+def _distant_hf(directory: Path, files: Files) -> Iterator[Served]:
+    with FakeHub({"owner/name": _write(directory / "served", files)}) as hub:
+        hub.faults.milliseconds = _DISTANCE
+        yield replace(_of_hub(hub, files), note=f", {_DISTANCE} ms away")
 
 
 @contextmanager
@@ -117,6 +132,7 @@ def _gs(directory: Path, files: Files) -> Iterator[Served]:
 
 SOURCES: Mapping[str, Callable[[Path, Files], AbstractContextManager[Served]]] = {
     "hf": _hf,
+    "hf-distant": _distant_hf,
     "http": _http,
     "oci": _oci,
     "ms": _ms,
@@ -148,13 +164,20 @@ def main() -> int:
             with tempfile.TemporaryDirectory() as directory:
                 try:
                     with SOURCES[name](Path(directory) / "server", files) as served:
-                        print(f"| `{name}://` | {what} | {_row(served, Path(directory), args)} |", flush=True)
+                        print(
+                            f"| `{_scheme(served)}`{served.note} | {what} | {_row(served, Path(directory), args)} |",
+                            flush=True,
+                        )
                 except pytest.skip.Exception as missing:
                     print(f"{name}: {missing}", file=sys.stderr)
                 except subprocess.CalledProcessError as failed:
                     print(f"{name}: {failed}", file=sys.stderr)
                     return 1
     return 0
+
+
+def _scheme(served: Served) -> str:
+    return served.uri[: served.uri.index("//") + 2]
 
 
 def _row(served: Served, directory: Path, args: argparse.Namespace) -> str:

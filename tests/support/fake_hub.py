@@ -63,6 +63,8 @@ class Faults:
     """files to stop in the middle of, until the hub closes"""
     bytes_per_second: int = 0
     """of each file that is sent; 0 for as fast as it goes"""
+    milliseconds: int = 0
+    """before each answer, as from a hub that is far away"""
 
     def take(self, name: str) -> bool:
         """Whether this fault is due now; it is then due once less."""
@@ -174,6 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if path.startswith("/__"):
             return self._json(self._control(urlsplit(self.path)))
+        if self.hub.faults.milliseconds:
+            self.hub.closing.wait(self.hub.faults.milliseconds / 1000)
         with self.hub.lock:
             unavailable, busy = self.hub.faults.take("unavailable"), self.hub.faults.take("busy")
         if unavailable:
