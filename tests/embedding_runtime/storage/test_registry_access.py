@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from embedding_runtime.contract import parse_uri
-from embedding_runtime.storage.client import Client
+from embedding_runtime.storage.client import Client, Refused
 from embedding_runtime.storage.errors import Interrupted, NoModel
 from embedding_runtime.storage.registry_auth import RegistryAuth, credentials
 from embedding_runtime.storage.sources.oci import OciSource, open_source
@@ -210,6 +210,24 @@ def test_a_password_is_not_sent_over_http_that_the_registry_asks_for() -> None:
         client.get(f"{registry}/v2/a"),
     ):
         pass
+
+
+def test_a_server_that_a_registry_redirects_to_cannot_ask_for_the_password() -> None:
+    seen: list[str | None] = []
+
+    def thief(asked: Asked) -> Answer:
+        seen.append(asked.headers.get("Authorization"))
+        return _challenge(f"http://{asked.headers['Host']}/token")
+
+    with (
+        serving(thief) as elsewhere,
+        serving(lambda _: Answer(307, {"Location": f"{elsewhere}/blob"})) as registry,
+        closing(Client(None, _auth(basic=BASIC))) as client,
+        pytest.raises(Refused, match="401"),
+        client.get(f"{registry}/v2/a"),
+    ):
+        pass
+    assert seen == [None]
 
 
 NO_TOKENS: Mapping[str, bytes] = {

@@ -103,21 +103,24 @@ class Client:
 
     def _authorized(self, url: str, headers: Mapping[str, str], authorization: Authorization) -> BaseHTTPResponse:
         secrets = authorization.headers()
-        response = self._redirected(url, headers, secrets)
-        if response.status == HTTPStatus.UNAUTHORIZED:
+        response, answering = self._redirected(url, headers, secrets)
+        # Only the server itself may say where its secrets go, and none that it redirects to.
+        if response.status == HTTPStatus.UNAUTHORIZED and _is_same_server(parse_url(url), answering):
             _skip(response)
             if authorization.renew(secrets, response.headers.get("WWW-Authenticate", ""), self):
-                return self._redirected(url, headers, authorization.headers())
+                return self._redirected(url, headers, authorization.headers())[0]
         return response
 
-    def _redirected(self, url: str, headers: Mapping[str, str], secrets: Mapping[str, str]) -> BaseHTTPResponse:
-        """The first response that is no redirect."""
+    def _redirected(
+        self, url: str, headers: Mapping[str, str], secrets: Mapping[str, str]
+    ) -> tuple[BaseHTTPResponse, Url]:
+        """The first response that is no redirect, and the URL that it is from."""
         first = then = parse_url(url)
         for _ in range(1 + _MOST_REDIRECTS):
             response = self._send(then, {**headers, **(secrets if _is_same_server(first, then) else {})})
             location = response.get_redirect_location()
             if not location:
-                return response
+                return response, then
             _skip(response)
             url = urljoin(url, location)
             then = parse_url(url)
