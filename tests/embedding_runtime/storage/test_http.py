@@ -223,6 +223,38 @@ def test_ranges_of_two_versions_are_not_mixed() -> None:
             list(source.read(file, 0, 9))
 
 
+@pytest.mark.parametrize(("sha256", "is_read"), [(None, False), ("0" * 64, True)])
+def test_a_range_without_an_etag_is_read_only_if_a_digest_verifies_it(sha256: str | None, is_read: bool) -> None:
+    answers = iter([a_range(), Answer(206, {"Content-Range": "bytes 0-8/9"}, b"other one")])
+    with serving(lambda _: next(answers)) as url, closing(open_source(HttpUri(f"{url}/a.bin", sha256), {})) as source:
+        (file,) = source.list().files.values()
+        if is_read:
+            assert b"".join(source.read(file, 0, 9)) == b"other one"
+        else:
+            with pytest.raises(NoModel, match="a part of the file came without an ETag"):
+                list(source.read(file, 0, 9))
+
+
+def test_a_server_that_ignores_ranges_sends_a_large_file_once(tmp_path: Path) -> None:
+    size, sent = 70 << 20, []
+
+    def answer(asked: Asked) -> Answer:
+        if asked.headers["Range"] == "bytes=0-0":
+            return a_range(of=f"0-0/{size}")
+        sent.append(asked.headers["Range"])
+        return Answer(200, {"ETag": '"1"'}, bytes(size))
+
+    with a_source(answer) as source, closing(Journal(tmp_path / "journal", "")) as journal:
+        (file,) = source.list().files.values()
+        meter = Meter(file.size)
+        transfer = Transfer(source, tmp_path, journal, meter, Retries(lambda _: None, lambda _: None))
+        digests = transfer.run([file])
+    assert digests == {"model.tar": sha256(bytes(size))}
+    assert sent[-1] == f"bytes=0-{size - 1}"
+    assert len(sent) <= 3 + 1, "each part finds out, and then the file is read as a whole"
+    assert meter.done == size
+
+
 def test_another_range_than_the_one_asked_for_is_not_used() -> None:
     with a_source(lambda _: a_range()) as source:
         (file,) = source.list().files.values()

@@ -9,7 +9,7 @@ from urllib3 import BaseHTTPResponse
 
 from embedding_runtime.contract import DownloadVerdict
 from embedding_runtime.storage.client import Client, Refused
-from embedding_runtime.storage.errors import Interrupted, NoModel
+from embedding_runtime.storage.errors import Interrupted, NoModel, RangeIgnored
 from embedding_runtime.storage.source import RemoteFile
 
 __all__ = ["WebSource", "endpoint_of", "read_all", "read_range"]
@@ -39,8 +39,9 @@ def endpoint_of(environ: Mapping[str, str], variable: str, default: str) -> str:
 
 
 def read_range(client: Client, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
-    """The bytes of a file from `start`; the server decides whether it stops at `stop`. Raises Interrupted, Refused.
+    """The bytes of a file from `start`; the server decides whether it stops at `stop`.
 
+    Raises Interrupted, Refused, RangeIgnored.
     A file that ends before `start` has none.
     """
     try:
@@ -53,20 +54,21 @@ def read_range(client: Client, file: RemoteFile, start: int, stop: int) -> Gener
 def _read_range(client: Client, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
     with client.get(file.location, {"Range": f"bytes={start}-{stop - 1}"}) as response:
         found = response.headers.get("ETag")
-        if file.etag is not None and found is not None and found != file.etag:
-            raise _AnotherFile("the file changed while it was downloaded", response.headers)
+        # Without a digest, only the ETag tells that two ranges are of one version.
+        if file.etag is not None and found != file.etag and (found is not None or file.digest is None):
+            words = "the file changed while it was downloaded" if found else "a part of the file came without an ETag"
+            raise _AnotherFile(words, response.headers)
         is_partial = response.status == HTTPStatus.PARTIAL_CONTENT
+        if not is_partial and (start > 0 or stop < file.size) and file.has_ranges:
+            raise RangeIgnored
         sent_range = response.headers.get("Content-Range", "")
         if is_partial and not sent_range.startswith(f"bytes {start}-"):
             raise Interrupted(f"asked for bytes {start}-{stop - 1}, got {sent_range}")
         size = sent_range.rpartition("/")[2] if is_partial else response.headers.get("Content-Length", "")
         if size.isdecimal() and int(size) > file.size:  # one that is too short is detected at its end
             raise _AnotherFile(f"{file.path} has {size} bytes, but {file.size} are listed", response.headers)
-        skip = 0 if is_partial else start
         while chunk := response.read1(_CHUNK):
-            if skip < len(chunk):
-                yield chunk[skip:] if skip else chunk
-            skip = max(skip - len(chunk), 0)
+            yield chunk
 
 
 class WebSource(ABC):
@@ -75,7 +77,7 @@ class WebSource(ABC):
     _client: Client
 
     def read(self, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
-        """Part of a file. Raises NoModel, Interrupted."""
+        """Part of a file. Raises NoModel, Interrupted, RangeIgnored."""
         try:
             yield from read_range(self._client, file, start, stop)
         except Refused as error:
