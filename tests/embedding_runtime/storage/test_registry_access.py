@@ -79,6 +79,12 @@ def test_who_may_not_read_is_told_what_to_set(
         ({"OCI_USERNAME": "me"}, "OCI_USERNAME and OCI_PASSWORD must both be set"),
         ({"OCI_AUTH_CONFIG": "hush"}, "OCI_AUTH_CONFIG is not a Docker config.json with auths"),
         ({"OCI_AUTH_CONFIG": '{"auths": ["hush"]}'}, "OCI_AUTH_CONFIG is not a Docker config.json with auths"),
+        ({"OCI_AUTH_CONFIG": '{"auths": {"r": "hush"}}'}, "OCI_AUTH_CONFIG is not a Docker config.json with auths"),
+        (
+            {"OCI_AUTH_CONFIG": '{"auths": {"r": {"username": "\\ud800"}}}'},
+            "OCI_AUTH_CONFIG has a character that is not",
+        ),
+        ({"OCI_USERNAME": "me", "OCI_PASSWORD": "hush\ud800"}, "OCI_PASSWORD has a character that is not valid"),
         ({"OCI_AUTH_CONFIG": "[" * 100_000}, "OCI_AUTH_CONFIG is not a Docker config.json with auths"),
         ({"OCI_AUTH_CONFIG": '{"auths": {"r": {"auth": "hush!"}}}'}, "has an auth for r that is not base64"),
         ({"OCI_AUTH_CONFIG": '{"auths": {"r": {"identitytoken": "hush"}}}'}, "has an identity token for r"),
@@ -228,6 +234,16 @@ def test_a_server_that_a_registry_redirects_to_cannot_ask_for_the_password() -> 
     ):
         pass
     assert seen == [None]
+
+
+def test_a_token_server_without_a_valid_address_is_reported() -> None:
+    with (
+        serving(lambda _: _challenge("https://[::1")) as registry,
+        closing(Client(None, _auth())) as client,
+        pytest.raises(NoModel, match="wants a token from an address that is not valid"),
+        client.get(f"{registry}/v2/a"),
+    ):
+        pass
 
 
 NO_TOKENS: Mapping[str, bytes] = {

@@ -7,17 +7,19 @@ from urllib.parse import urlsplit
 
 from urllib3 import BaseHTTPResponse
 
-from embedding_runtime.contract import DownloadVerdict
+from embedding_runtime.contract import DownloadVerdict, without_secrets
 from embedding_runtime.storage.client import Client, Refused
 from embedding_runtime.storage.errors import Interrupted, NoModel, RangeIgnored
 from embedding_runtime.storage.source import RemoteFile
 
-__all__ = ["WebSource", "endpoint_of", "read_all", "read_range"]
+__all__ = ["WebSource", "endpoint_of", "read_all", "read_range", "stated_size"]
 
 _CHUNK = 1 << 20
 """Most bytes that are received at a time."""
 
 _LONGEST_LISTING = 32 << 20
+_MOST_DIGITS = 20
+"""Of a size. Python parses no number of thousands of digits."""
 
 
 class _AnotherFile(Refused):
@@ -31,9 +33,13 @@ class _AnotherFile(Refused):
 def endpoint_of(environ: Mapping[str, str], variable: str, default: str) -> str:
     """URL of a hub from a variable; empty means not set. Raises NoModel."""
     endpoint = (environ.get(variable) or default).rstrip("/")
-    url = urlsplit(endpoint)
-    if url.scheme not in ("http", "https") or not url.netloc:
-        message = f"{variable}={endpoint} is not a URL of a hub: use https://host"
+    try:
+        url = urlsplit(endpoint)
+        is_valid = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        message = f"{variable}={without_secrets(endpoint)} is not a URL of a hub: use https://host"
         raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, message)
     return endpoint
 
@@ -64,11 +70,20 @@ def _read_range(client: Client, file: RemoteFile, start: int, stop: int) -> Gene
         sent_range = response.headers.get("Content-Range", "")
         if is_partial and not sent_range.startswith(f"bytes {start}-"):
             raise Interrupted(f"asked for bytes {start}-{stop - 1}, got {sent_range}")
-        size = sent_range.rpartition("/")[2] if is_partial else response.headers.get("Content-Length", "")
-        if size.isdecimal() and int(size) > file.size:  # one that is too short is detected at its end
+        size = stated_size(response)
+        if size is not None and size > file.size:  # one that is too short is detected at its end
             raise _AnotherFile(f"{file.path} has {size} bytes, but {file.size} are listed", response.headers)
         while chunk := response.read1(_CHUNK):
             yield chunk
+
+
+def stated_size(response: BaseHTTPResponse) -> int | None:
+    """Bytes of the whole file, as the headers of a response with all or a part of it have them."""
+    if response.status == HTTPStatus.PARTIAL_CONTENT:
+        text = response.headers.get("Content-Range", "").rpartition("/")[2]
+    else:
+        text = response.headers.get("Content-Length", "")
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
 
 class WebSource(ABC):
