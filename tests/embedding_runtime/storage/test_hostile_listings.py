@@ -122,7 +122,7 @@ def test_a_number_that_is_not_finite_is_refused_as_other_bad_json(number: str) -
         parse_json(f'{{"size": {number}}}')
 
 
-@pytest.mark.parametrize("endpoint", ["http://[::1", "http://me:hush@host:99999"])
+@pytest.mark.parametrize("endpoint", ["http://[::1", "http://me:hush@host:99999", "http://me:hush/a@host"])
 def test_an_endpoint_that_is_no_address_is_refused_and_its_password_is_not_shown(endpoint: str) -> None:
     with pytest.raises(NoModel, match="is not a URL of a hub: use https://host") as caught:
         endpoint_of({"HF_ENDPOINT": endpoint}, "HF_ENDPOINT", "")

@@ -3,17 +3,25 @@
 import hashlib
 import re
 
-from embedding_runtime.contract import without_secrets
+from embedding_runtime.contract import without_secrets, without_user
 
 __all__ = ["identity"]
 
-_IDENTITY = re.compile(r"[a-z0-9+.-]+://(\*\*\*@)?[^@/?#]*(/[^?#]*)?\?\*\*\*-[0-9a-f]{8}(#.*)?")
+_DIGEST = re.compile(r"(?<=\?\*\*\*)-[0-9a-f]{8}(?=#|$)")
 
 
 def identity(uri: str) -> str:
-    """The URI itself; *** for its user and its query, with a digest: equal ones are of the same URI."""
-    shown = without_secrets(uri)
-    if shown == uri or _IDENTITY.fullmatch(uri):
+    """The URI itself, where it hides nothing; else *** for its secrets, with a digest that tells signed URLs apart.
+
+    The digest is not of the user and the password: whoever reads it could try passwords. Signatures and tokens in
+    queries, which it is of, are random, and too long to be found like this.
+    """
+    given = _DIGEST.sub("", uri)  # of an identity, which is its own
+    if without_secrets(given) == given:
         return uri
+    shown, public = without_secrets(uri), without_user(uri)
+    if shown == public:
+        return shown
     place, hash_mark, fragment = shown.partition("#")
-    return f"{place.removesuffix('?***')}?***-{hashlib.sha256(uri.encode()).hexdigest()[:8]}{hash_mark}{fragment}"
+    digest = hashlib.sha256(public.encode()).hexdigest()[:8]
+    return f"{place.removesuffix('?***')}?***-{digest}{hash_mark}{fragment}"

@@ -59,6 +59,7 @@ from embedding_runtime.contract.uri import (
     PvcUri,
     parse_uri,
     without_secrets,
+    without_user,
 )
 
 __all__ = [
@@ -114,4 +115,5 @@ __all__ = [
     "report",
     "short_path",
     "without_secrets",
+    "without_user",
 ]

@@ -30,15 +30,25 @@ __all__ = [
     "PvcUri",
     "parse_uri",
     "without_secrets",
+    "without_user",
 ]
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>\S+)")
-_USER = re.compile(r"(?<=://)[^/?#]*@")
-_QUERY = re.compile(r"\?[^#]*")
+_USER = re.compile(
+    r"""(?P<scheme>\s*(?:[A-Za-z][A-Za-z0-9+.-]*:(?=/))?/*)
+        (?:
+            (?=[^/?#\[]*:(?!\d*(?:[/?#]|$))) .*  # user:password, which may have a slash; no host:port
+            | [^/?#]*
+        )@""",
+    re.VERBOSE | re.DOTALL,
+)
+_PARAMETERS = re.compile(r";[^/?#]*")
 _REPO_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"  # huggingface_hub.utils.validate_repo_id
 _REPOSITORY = re.compile(rf"(?P<repo>{_REPO_PART}/{_REPO_PART})(?:[:@](?P<revision>[A-Za-z0-9._/-]+))?")
 _CLAIM = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")  # a DNS subdomain, as Kubernetes names claims
 
+_DIGITS = re.compile(r"sha256=[0-9a-fA-F]*")
+"""Of a digest, also of one that was cut."""
 _SHA256 = re.compile(r"sha256=([0-9a-fA-F]{64})")
 _BUCKET = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,220}[A-Za-z0-9])?")
 _AZURE_HOST = ".blob.core.windows.net"
@@ -118,7 +128,7 @@ class HttpUri:
     """A file of a web server: an archive by its name, or a single file."""
 
     url: str = field(repr=False)
-    """Without the fragment. The user and the query may be secrets, and are not shown."""
+    """Without the fragment. The user, parameters and the query may be secrets, and are not shown."""
     sha256: str | None = None
 
     @property
@@ -130,11 +140,11 @@ class HttpUri:
     @property
     def name(self) -> str:
         """Of the file."""
-        return unquote(urlsplit(self.url).path).rpartition("/")[2]
+        return unquote(urlsplit(self.url).path.rpartition("/")[2].partition(";")[0])
 
     def __str__(self) -> str:
         digest = f"#sha256={self.sha256}" if self.sha256 else ""
-        return f"{self.host}{urlsplit(self.url).path}{digest}"
+        return f"{self.host}{_PARAMETERS.sub(';***', urlsplit(self.url).path)}{digest}"
 
 
 @dataclass(frozen=True)
@@ -163,9 +173,22 @@ class ForeignUri:
 ModelUri = HuggingFaceUri | ObjectStoreUri | HttpUri | ModelScopeUri | OciUri | PvcUri | FileUri | ForeignUri
 
 
+def without_user(text: str) -> str:
+    """The URI with *** for user and password, also if they are not escaped as they must be."""
+    user = _USER.match(text)
+    return f"{user['scheme']}***@{text[user.end() :]}" if user else text
+
+
 def without_secrets(text: str) -> str:
-    """The URI as messages show it: user and password, and the query, which may be a signature, are ***."""
-    return _QUERY.sub("?***", _USER.sub("***@", text, count=1), count=1)
+    """The URI as messages show it.
+
+    User and password, parameters of the path, the query (which may be a signature), and fragments that are no digest
+    are ***.
+    """
+    address, hash_mark, fragment = without_user(text).partition("#")
+    path, question_mark, _ = address.partition("?")
+    shown = _PARAMETERS.sub(";***", path) + ("?***" if question_mark else "")
+    return shown + hash_mark + (fragment if not fragment or _DIGITS.fullmatch(fragment) else "***")
 
 
 def parse_uri(text: str) -> ModelUri:
@@ -242,9 +265,8 @@ def _http(text: str, scheme: str, rest: str) -> HttpUri | ObjectStoreUri:
     except ValueError:
         is_valid = False
     if not is_valid or uri.name in ("", ".", "..") or (hash_mark and digest is None):
-        shown = text.rpartition("@")[2]  # of a password with a slash, too
         raise BadUri(
-            f"{shown!r} is not a valid address of a file: use https://host/path/name.tar.gz, and #sha256= with 64 "
+            f"{text!r} is not a valid address of a file: use https://host/path/name.tar.gz, and #sha256= with 64 "
             "digits to verify it"
         )
     return uri
