@@ -4,8 +4,10 @@ import hashlib
 import io
 import re
 import shutil
+import socket
 import subprocess
 import tarfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -204,6 +206,24 @@ def test_a_redirect_to_what_is_no_address_is_reported_and_not_shown(location: st
         source.list()
     assert "redirects to an address that is not valid" in str(caught.value)
     assert "hush" not in str(caught.value)
+
+
+def test_the_cause_of_a_broken_connection_is_cut_if_it_is_long() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(1 << 16)
+                connection.sendall(b"x" * 60_000 + b"\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        uri = HttpUri(f"http://127.0.0.1:{server.getsockname()[1]}/a")
+        with closing(open_source(uri, {})) as source, pytest.raises(Interrupted) as caught:
+            source.list()
+        thread.join()
+    assert "x" * 900 in str(caught.value)
+    assert len(str(caught.value)) < 1100
 
 
 def test_a_password_may_have_any_letter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,14 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from embedding_runtime.contract import RETRY_IS_USELESS, TERMINATION_LOG, BadUri, DownloadVerdict, FailedDownload
+from embedding_runtime.contract import (
+    RETRY_IS_USELESS,
+    TERMINATION_LOG,
+    BadUri,
+    DownloadVerdict,
+    FailedDownload,
+    without_secrets,
+)
 from embedding_runtime.storage.cache import Cache
 from embedding_runtime.storage.command_line import parse
 from embedding_runtime.storage.errors import NoModel
@@ -46,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return RETRY_IS_USELESS if error.failed.verdict.retry_is_useless else 1
     except Exception as error:  # noqa: BLE001 the operator needs a verdict on our own faults, too
         log.say(traceback.format_exc())
-        log.say(_failed(f"{arguments.uri}: {type(error).__name__}: {error}"))
+        log.say(_failed(f"{without_secrets(arguments.uri)}: {type(error).__name__}: {error}"))
         return 1
     return 0
 

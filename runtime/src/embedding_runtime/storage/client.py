@@ -11,13 +11,13 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import unquote, urljoin
-from urllib.request import getproxies, proxy_bypass
 
 from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager
 from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import Timeout, Url, parse_url
 
 from embedding_runtime.storage.errors import Interrupted
+from embedding_runtime.storage.proxies import PORTS, Proxies
 
 __all__ = ["Authorization", "Client", "Fixed", "Refused"]
 
@@ -32,7 +32,6 @@ _LONGEST_SKIPPED = 64 << 10
 """Bytes of a body without interest that are read, so that its connection can be used again."""
 
 _HEADERS = {"User-Agent": "embedding-storage", "Accept-Encoding": "identity"}
-_PORTS = {"http": 80, "https": 443}
 
 
 class Refused(Exception):
@@ -75,8 +74,8 @@ class Client:
     def __init__(self, authorities: str | None = None, authorization: Authorization | None = None) -> None:
         """`authorities`: certificates that are trusted besides the system's."""
         self._authorities, self._authorization = authorities, authorization or Fixed({})
-        self._proxies = getproxies()
-        self._pools: dict[tuple[str | None, str | None], PoolManager] = {}
+        self._proxies = Proxies()
+        self._pools: dict[tuple[str | None, Url | None], PoolManager] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -89,6 +88,8 @@ class Client:
         self, url: str, headers: Mapping[str, str] | None = None, authorization: Authorization | None = None
     ) -> Iterator[BaseHTTPResponse]:
         """A response whose body is not read yet. Raises Interrupted, Refused; the former also while the block reads.
+
+        Raises NoModel for a proxy that is not valid, and what `authorization` does.
 
         `authorization`: another one than the client's.
         """
@@ -139,27 +140,23 @@ class Client:
         )
 
     def _pools_for(self, url: Url) -> PoolManager:
-        """Connections to the server, or to the proxy for it."""
-        proxy = self._proxies.get(url.scheme or "") or self._proxies.get("all")
-        if proxy and proxy_bypass(url.netloc or ""):
-            proxy = None
-        key = url.scheme, proxy
+        """Connections to the server, or to the proxy for it. Raises NoModel."""
+        key = url.scheme, self._proxies.proxy_for(url)
         with self._lock:
             if key not in self._pools:
                 self._pools[key] = self._new_pools(*key)
             return self._pools[key]
 
-    def _new_pools(self, scheme: str | None, proxy: str | None) -> PoolManager:
+    def _new_pools(self, scheme: str | None, proxy: Url | None) -> PoolManager:
         options: dict[str, Any] = {"maxsize": _CONNECTIONS, "timeout": _TIMEOUT}
         if scheme == "https":
             options["ssl_context"] = self._tls
         if proxy is None:
             return PoolManager(**options)
-        url = parse_url(proxy if "://" in proxy else f"http://{proxy}")
-        headers = {"Proxy-Authorization": _basic(url.auth)} if url.auth else None
-        if url.scheme == "https":
+        headers = {"Proxy-Authorization": _basic(proxy.auth)} if proxy.auth else None
+        if proxy.scheme == "https":
             options["proxy_ssl_context"] = self._tls
-        return ProxyManager(url._replace(auth=None).url, proxy_headers=headers, **options)
+        return ProxyManager(proxy._replace(auth=None).url, proxy_headers=headers, **options)
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -193,7 +190,7 @@ def _is_same_server(first: Url, then: Url) -> bool:
     """Whether it may have what the first one has: also if it moves from http:// to https://."""
 
     def port(url: Url) -> int | None:
-        return url.port or _PORTS.get(url.scheme or "")
+        return url.port or PORTS.get(url.scheme or "")
 
     if first.host != then.host:
         return False
@@ -233,4 +230,4 @@ def _cause(error: BaseException) -> str:
     """What the system said; the library's words have its structures in them."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
-    return str(error) or type(error).__name__
+    return (str(error) or type(error).__name__)[:_LONGEST_MESSAGE]

@@ -53,8 +53,10 @@ _URLS = (
     "AWS_ENDPOINT_URL",
     "AZURE_STORAGE_ENDPOINT",
     "GOOGLE_BASE_URL",
+    "ALL_PROXY",
     "HTTP_PROXY",
     "HTTPS_PROXY",
+    "all_proxy",
     "http_proxy",
     "https_proxy",
 )
