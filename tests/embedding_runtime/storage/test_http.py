@@ -208,6 +208,39 @@ def test_a_redirect_to_what_is_no_address_is_reported_and_not_shown(location: st
     assert "hush" not in str(caught.value)
 
 
+def failure(url: str) -> str:
+    """The last message about a file that is downloaded."""
+    said: list[str] = []
+    with closing(open_source(HttpUri(f"{url}/a"), {})) as source, pytest.raises(NoModel) as caught:
+        Retries(said.append, lambda _: None).run(source.list, source)
+    return str(caught.value)
+
+
+def test_a_dead_server_that_is_redirected_to_is_named() -> None:
+    with serving(lambda _: Answer(302, {"Location": "http://127.0.0.1:1/a?signature=hush"})) as url:
+        message = failure(url)
+    assert "failed at http://127.0.0.1:1: the connection failed" in message
+    assert "hush" not in message
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(503, "failed at {}: the server answered 503"), (403, ": {} answered 403 Forbidden")]
+)
+def test_a_server_that_is_redirected_to_is_named_if_it_refuses(status: int, words: str) -> None:
+    with (
+        serving(lambda _: Answer(status)) as target,
+        serving(lambda _: Answer(302, {"Location": f"{target}/a"})) as url,
+    ):
+        assert words.format(target) in failure(url)
+
+
+def test_a_dead_proxy_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://me:hush@127.0.0.1:1")
+    message = failure("http://files.example")
+    assert "failed at http://files.example through the proxy http://127.0.0.1:1: the connection failed" in message
+    assert "hush" not in message
+
+
 def test_the_cause_of_a_broken_connection_is_cut_if_it_is_long() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 

@@ -37,8 +37,9 @@ _HEADERS = {"User-Agent": "embedding-storage", "Accept-Encoding": "identity"}
 class Refused(Exception):
     """A status of the request itself, which a retry cannot change."""
 
-    def __init__(self, status: int, words: str, headers: Mapping[str, str]) -> None:
-        super().__init__(f"the server answered {status} {words}".strip())
+    def __init__(self, status: int, words: str, headers: Mapping[str, str], server: str | None = None) -> None:
+        """`server`: who answered, if it was not the source's server alone."""
+        super().__init__(f"{server or 'the server'} answered {status} {words}".strip())
         self.status, self.words, self.headers = status, words, headers
 
 
@@ -93,39 +94,57 @@ class Client:
 
         `authorization`: another one than the client's.
         """
+        first = _parsed(url)
+        response, then = self._authorized(first, headers or {}, authorization or self._authorization)
         try:
-            response = self._authorized(url, headers or {}, authorization or self._authorization)
-            try:
-                _check_status(response)
+            with self._asking(first, then):
+                _check_status(response, self._asked(first, then))
                 yield response
-            finally:
-                response.close()  # a connection whose response was read to its end is not the response's any more
-        except HTTPError as error:
-            raise Interrupted(f"the connection failed ({_cause(error)})") from error
+        finally:
+            response.close()  # a connection whose response was read to its end is not the response's any more
 
-    def _authorized(self, url: str, headers: Mapping[str, str], authorization: Authorization) -> BaseHTTPResponse:
+    def _authorized(
+        self, url: Url, headers: Mapping[str, str], authorization: Authorization
+    ) -> tuple[BaseHTTPResponse, Url]:
+        """As `_redirected`."""
         secrets = authorization.headers()
-        response, answering = self._redirected(url, headers, secrets)
+        response, then = self._redirected(url, headers, secrets)
         # Only the server itself may say where its secrets go, and none that it redirects to.
-        if response.status == HTTPStatus.UNAUTHORIZED and _is_same_server(_parsed(url), answering):
-            _skip(response)
+        if response.status == HTTPStatus.UNAUTHORIZED and _is_same_server(url, then):
+            with self._asking(url, then):
+                _skip(response)
             if authorization.renew(secrets, response.headers.get("WWW-Authenticate", ""), self):
-                return self._redirected(url, headers, authorization.headers())[0]
-        return response
+                return self._redirected(url, headers, authorization.headers())
+        return response, then
 
     def _redirected(
-        self, url: str, headers: Mapping[str, str], secrets: Mapping[str, str]
+        self, first: Url, headers: Mapping[str, str], secrets: Mapping[str, str]
     ) -> tuple[BaseHTTPResponse, Url]:
         """The first response that is no redirect, and the URL that it is from."""
-        first = then = _parsed(url)
+        then = first
         for _ in range(1 + _MOST_REDIRECTS):
-            response = self._send(then, {**headers, **(secrets if _is_same_server(first, then) else {})})
-            location = response.get_redirect_location()
-            if not location:
-                return response, then
-            _skip(response)
+            with self._asking(first, then):
+                response = self._send(then, {**headers, **(secrets if _is_same_server(first, then) else {})})
+                location = response.get_redirect_location()
+                if not location:
+                    return response, then
+                _skip(response)
             then = _parsed(location, then)
         raise Interrupted(f"the server redirects more than {_MOST_REDIRECTS} times")
+
+    @contextmanager
+    def _asking(self, first: Url, then: Url) -> Iterator[None]:
+        """Raises Interrupted, which names who was asked, if the connection breaks."""
+        try:
+            yield
+        except HTTPError as error:
+            raise Interrupted(f"the connection failed ({_cause(error)})", server=self._asked(first, then)) from error
+
+    def _asked(self, first: Url, then: Url) -> str | None:
+        """Who was asked, if it was not the first server alone."""
+        if proxy := self._proxies.proxy_for(then):
+            return f"{_origin(then)} through the proxy {_origin(proxy)}"
+        return None if _origin(then) == _origin(first) else _origin(then)
 
     def _send(self, url: Url, headers: Mapping[str, str]) -> BaseHTTPResponse:
         in_url = {"Authorization": _basic(url.auth)} if url.auth else {}
@@ -198,16 +217,16 @@ def _is_same_server(first: Url, then: Url) -> bool:
     return (first.scheme, port(first)) == (then.scheme, port(then)) or is_upgrade
 
 
-def _check_status(response: BaseHTTPResponse) -> None:
-    """Raises Interrupted, Refused."""
+def _check_status(response: BaseHTTPResponse, server: str | None) -> None:
+    """Raises Interrupted, Refused. `server`: who answered, if it was not the first server alone."""
     status = response.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return
     words = (response.headers.get("X-Error-Message") or response.reason or "")[:_LONGEST_MESSAGE]
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _MAY_PASS:
         retry_after = _seconds(response.headers.get("Retry-After", ""))
-        raise Interrupted(f"the server answered {status} {words}".strip(), retry_after)
-    raise Refused(status, words, response.headers)
+        raise Interrupted(f"the server answered {status} {words}".strip(), retry_after, server)
+    raise Refused(status, words, response.headers, server)
 
 
 def _skip(response: BaseHTTPResponse) -> None:

@@ -23,8 +23,10 @@ class NoModel(Exception):
 class Interrupted(Exception):
     """A request failed for a reason that may pass: a broken connection, a busy server, damaged bytes."""
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, retry_after: float | None = None, server: str | None = None) -> None:
         super().__init__(message)
+        self.server = server
+        """Who was asked, if it was not the source's server alone: one that it redirected to, a proxy."""
         self.retry_after = retry_after
         """Seconds that the server asks to wait."""
 

@@ -49,7 +49,7 @@ class Retries:
                 if position() - begin >= _PROGRESS:
                     count, begin = 0, position()
                 count += 1
-                message = f"{source.about}attempt {count} failed at {source.server}: {error}"
+                message = f"{source.about}attempt {count} failed at {error.server or source.server}: {error}"
                 if count > len(_PAUSES) or (error.retry_after or 0) > _LONGEST_WAIT:
                     raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, message, resumable=True) from error
                 most = _PAUSES[count - 1]
