@@ -19,7 +19,7 @@ from urllib3.util import Timeout, Url, parse_url
 from embedding_runtime.storage.errors import Interrupted
 from embedding_runtime.storage.proxies import PORTS, Proxies
 
-__all__ = ["Authorization", "Client", "Fixed", "Refused"]
+__all__ = ["Authorization", "Client", "FixedHeaders", "Refused"]
 
 _TIMEOUT = Timeout(connect=20, read=30)
 """Seconds without a byte."""
@@ -55,7 +55,7 @@ class Authorization(Protocol):
         ...
 
 
-class Fixed:
+class FixedHeaders:
     """The same headers always."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
@@ -74,7 +74,7 @@ class Client:
 
     def __init__(self, authorities: str | None = None, authorization: Authorization | None = None) -> None:
         """`authorities`: certificates that are trusted besides the system's."""
-        self._authorities, self._authorization = authorities, authorization or Fixed({})
+        self._authorities, self._authorization = authorities, authorization or FixedHeaders({})
         self._proxies = Proxies()
         self._pools: dict[tuple[str | None, Url | None], PoolManager] = {}
         self._lock = threading.Lock()
@@ -112,7 +112,7 @@ class Client:
         # Only the server itself may say where its secrets go, and none that it redirects to.
         if response.status == HTTPStatus.UNAUTHORIZED and _is_same_server(url, then):
             with self._asking(url, then):
-                _skip(response)
+                _discard_body(response)
             if authorization.renew(secrets, response.headers.get("WWW-Authenticate", ""), self):
                 return self._redirected(url, headers, authorization.headers())
         return response, then
@@ -128,7 +128,7 @@ class Client:
                 location = response.get_redirect_location()
                 if not location:
                     return response, then
-                _skip(response)
+                _discard_body(response)
             then = _parsed(location, then)
         raise Interrupted(f"the server redirects more than {_MOST_REDIRECTS} times")
 
@@ -224,23 +224,23 @@ def _check_status(response: BaseHTTPResponse, server: str | None) -> None:
         return
     words = (response.headers.get("X-Error-Message") or response.reason or "")[:_LONGEST_MESSAGE]
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _MAY_PASS:
-        retry_after = _seconds(response.headers.get("Retry-After", ""))
+        retry_after = _retry_after(response.headers.get("Retry-After", ""))
         raise Interrupted(f"the server answered {status} {words}".strip(), retry_after, server)
     raise Refused(status, words, response.headers, server)
 
 
-def _skip(response: BaseHTTPResponse) -> None:
+def _discard_body(response: BaseHTTPResponse) -> None:
     """Free the connection: for another request, if the body is short."""
     response.read(_LONGEST_SKIPPED)
     response.close()
 
 
-def _seconds(retry_after: str) -> float | None:
-    """A number of seconds or a date."""
-    if retry_after.isdecimal():
-        return float(retry_after)
+def _retry_after(text: str) -> float | None:
+    """Seconds, from a header with a number of them or a date."""
+    if text.isdecimal():
+        return float(text)
     try:
-        return max((email.utils.parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds(), 0.0)
+        return max((email.utils.parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds(), 0.0)
     except (TypeError, ValueError, OverflowError):
         return None
 

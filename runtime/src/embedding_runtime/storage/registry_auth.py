@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from urllib.parse import urlencode, urlsplit
 
 from embedding_runtime.contract import DownloadVerdict, without_secrets
-from embedding_runtime.storage.client import Client, Fixed, Refused
+from embedding_runtime.storage.client import Client, FixedHeaders, Refused
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.http import read_all
 from embedding_runtime.storage.parse import parse_json
@@ -48,7 +48,7 @@ class RegistryAuth:
     def _token(self, challenge: str, client: Client) -> Mapping[str, str]:
         url = self._token_url(dict(_PARAMETER.findall(challenge)))
         try:
-            with client.get(url, authorization=Fixed(self._basic)) as response:
+            with client.get(url, authorization=FixedHeaders(self._basic)) as response:
                 answer = parse_json(read_all(response, _LARGEST_ANSWER))
             token = str(answer.get("token") or answer["access_token"])
         except Refused:

@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 from embedding_runtime.contract import DownloadVerdict, HttpUri
 from embedding_runtime.storage.authorities import certificate_authorities
-from embedding_runtime.storage.client import Client, Fixed, Refused
+from embedding_runtime.storage.client import Client, FixedHeaders, Refused
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.http import WebSource, stated_size
 from embedding_runtime.storage.source import Digest, Listing, RemoteFile
@@ -31,7 +31,7 @@ class HttpSource(WebSource):
     def __init__(self, uri: HttpUri, authorization: str | None, authorities: str | None) -> None:
         self.about, self.server = f"{uri}: ", uri.host
         self._uri, self._authorization = uri, authorization
-        self._client = Client(authorities, Fixed({"Authorization": authorization}) if authorization else None)
+        self._client = Client(authorities, FixedHeaders({"Authorization": authorization}) if authorization else None)
 
     def list(self) -> Listing:
         """Asks for the first byte: not every server answers HEAD, and the answer shows whether it has ranges."""

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from embedding_runtime.contract import DownloadVerdict, HuggingFaceUri
 from embedding_runtime.storage.authorities import certificate_authorities
-from embedding_runtime.storage.client import Client, Fixed, Refused
+from embedding_runtime.storage.client import Client, FixedHeaders, Refused
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.http import WebSource, endpoint_of, read_all
 from embedding_runtime.storage.parse import parse_json
@@ -57,7 +57,9 @@ class HubSource(WebSource):
         """`about`: what messages begin with."""
         self.about, self.server = about, hub.endpoint
         self.repo_id, self.revision, self.hub = repo_id, revision, hub
-        self._client = Client(hub.authorities, Fixed({"Authorization": f"Bearer {hub.token}"}) if hub.token else None)
+        self._client = Client(
+            hub.authorities, FixedHeaders({"Authorization": f"Bearer {hub.token}"}) if hub.token else None
+        )
 
     def list(self) -> Listing:
         revision = f"/revision/{quote(self.revision, safe='')}" if self.revision else ""

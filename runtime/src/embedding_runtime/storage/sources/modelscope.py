@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from embedding_runtime.contract import DownloadVerdict, ModelScopeUri
 from embedding_runtime.storage.authorities import certificate_authorities
-from embedding_runtime.storage.client import Client, Fixed, Refused
+from embedding_runtime.storage.client import Client, FixedHeaders, Refused
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.http import WebSource, endpoint_of, read_all
 from embedding_runtime.storage.parse import parse_json
@@ -45,7 +45,7 @@ class ModelScopeSource(WebSource):
         self._revision = uri.revision or _DEFAULT_REVISION
         # Some of its services read one of the headers, some the other.
         secrets = {"Authorization": f"Bearer {token}", "Cookie": f"m_session_id={token}"} if token else {}
-        self._client = Client(authorities, Fixed(secrets))
+        self._client = Client(authorities, FixedHeaders(secrets))
 
     def list(self) -> Listing:
         try:
