@@ -103,6 +103,13 @@ def test_what_a_deployment_of_any_namespace_mounts_is_not_evicted() -> None:
     assert keep_of(world, A) == ["mounted-1"]
 
 
+def test_made_up_paths_that_are_mounted_keep_no_job_from_starting_and_nothing_that_is_ready_from_staying() -> None:
+    world = a_ready_world(mounted=frozenset(f"{each:0120}" for each in range(1000)))
+    world.edit(models=[{"storageUri": A}, {"storageUri": B}])
+    world.settle()
+    assert keep_of(world, B) == [PATH]
+
+
 def test_what_another_cluster_cache_has_ready_on_the_same_volume_is_not_evicted() -> None:
     on_another_volume = {**a_ready_cache(name="far"), "status": {"claim": "elsewhere", "models": []}}
     world = a_world(B, cluster_caches=(a_ready_cache(name="second"), on_another_volume))

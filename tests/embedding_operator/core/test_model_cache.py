@@ -321,6 +321,12 @@ def test_models_that_pods_mount_are_kept() -> None:
     assert f"--listed-at={int(world.now.timestamp())}" in args_of(world)
 
 
+def test_with_more_mounted_models_than_a_command_can_name_none_is_evicted() -> None:
+    world = CacheWorld(a_cache(A), mounted=frozenset(f"{each:0120}" for each in range(1000)))
+    world.settle()
+    assert args_of(world)[3:] == ["--listed-at=0"]
+
+
 def test_the_capacity_is_passed_on_in_bytes() -> None:
     assert "--capacity=1073741824" in args_of(a_world(capacity="1Gi"))
     assert not any(each.startswith("--capacity") for each in args_of(a_world()))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
+from embedding_operator.core.build.model_job import fits
 from embedding_operator.core.model_cache.records import held_paths
 from embedding_operator.core.model_cache.site import Site, site_of
 from embedding_operator.core.objects import Raw
@@ -48,12 +49,15 @@ class CacheSnapshot:
 
     def kept(self, now: datetime) -> frozenset[str]:
         """The paths that its downloads must not evict. Services mount what a ClusterModelCache says is ready, without
-        a Job that marks it as used: it stays, and so does what another one says of the same volume.
+        a Job that marks it as used: it stays, and so does what another one says of the same volume. What is mounted and
+        in no status stays, too, while there is not so much of it that only a flood of made-up paths explains it.
         """
         if not self.site.is_cluster_wide:
             return self.mounted
         statuses = [each.get("status") or {} for each in (self.cache, *self.cluster_caches)]
-        return self.mounted.union(*(held_paths(each, now) for each in statuses if each.get("claim") == self.site.claim))
+        same_volume = [each for each in statuses if each.get("claim") == self.site.claim]
+        held = frozenset[str]().union(*(held_paths(each, now) for each in same_volume))
+        return held | self.mounted if fits(held | self.mounted) else held
 
     @property
     def status(self) -> Raw:
