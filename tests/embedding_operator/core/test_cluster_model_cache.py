@@ -135,6 +135,48 @@ def test_a_model_that_was_removed_is_forgotten_in_time() -> None:
     assert world.states == []
 
 
+def test_a_model_that_was_removed_is_listed_while_deployments_mount_it() -> None:
+    world = a_ready_world(mounted=frozenset({PATH}))
+    world.edit(models=[])
+    world.settle()
+    world.pass_time(hours=1)
+    world.settle()
+    assert world.states == ["Removed"]
+    assert world.plan().requeue_after == timedelta(minutes=10)
+    world.known["mounted"] = frozenset()
+    world.settle()
+    assert world.states == []
+
+
+@pytest.mark.parametrize("manager", [SETTINGS.manager, "another/operator"])
+def test_what_another_cluster_cache_lists_as_removed_is_not_evicted_however_long_ago_it_was(manager: str) -> None:
+    cache = a_ready_cache(name="second")
+    (model,) = cache["status"]["models"]
+    removed = {**model, "state": "Removed", "since": (NOW - timedelta(days=1)).isoformat()}
+    world = a_world(
+        B, cluster_caches=({**cache, "status": {**cache["status"], "manager": manager, "models": [removed]}},)
+    )
+    assert keep_of(world, B) == [PATH]
+
+
+def test_a_model_that_lacks_the_room_of_one_that_is_removed_and_mounted_is_not_tried_until_that_may_go() -> None:
+    world = a_ready_world(mounted=frozenset({PATH}))
+    world.edit(models=[{"storageUri": B}])
+    world.pass_time(hours=1)
+    world.settle()
+    world.pass_time(hours=1)
+    world.fail(B, "InsufficientStorage: no room")
+    world.settle()
+    assert (world.states, world.active()) == (["Failed", "Removed"], [])
+    assert world.state(B)["retryAt"] == "2026-03-03T14:00:00Z"
+    world.pass_time(hours=1)
+    world.settle()
+    assert world.active() == [], "it is mounted still"
+    world.known["mounted"] = frozenset()
+    world.settle()
+    assert (world.states, world.active()) == (["Pending"], [B])
+
+
 def test_a_model_for_which_another_one_was_removed_is_tried_again_when_that_may_be_evicted() -> None:
     world = a_ready_world()
     world.edit(models=[{"storageUri": B}])
