@@ -400,6 +400,17 @@ def test_a_claim_is_owned_by_those_that_name_it_too() -> None:
     assert world.claim["spec"]["resources"]["requests"] == {"storage": "30Gi"}
 
 
+def test_a_claim_is_not_owned_by_those_any_more_that_have_ceased_to_name_it() -> None:
+    world = a_world(claim=None, size="20Gi")
+    world.known["claim_users"] = ({"apiVersion": API_VERSION, "kind": "EmbeddingService", "name": "s", "uid": "5eed"},)
+    world.settle()
+    assert world.claim is not None
+    world.claim["metadata"]["ownerReferences"].append({"apiVersion": "v1", "kind": "ConfigMap", "uid": "user-s"})
+    world.known["claim_users"] = ()
+    world.settle()
+    assert [each["uid"] for each in world.claim["metadata"]["ownerReferences"]] == ["cac4e", "user-s"]
+
+
 def test_a_claim_grows_with_the_spec_after_all_else_was_done() -> None:
     world = a_world(claim=None, size="20Gi")
     assert world.claim is not None

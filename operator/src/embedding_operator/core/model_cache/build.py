@@ -7,6 +7,7 @@ from embedding_operator.constants import API_VERSION, MANAGED_BY, MANAGED_LABEL
 from embedding_operator.core.build.base import Desired, digest
 from embedding_operator.core.build.model_job import cache_command, model_job
 from embedding_operator.core.build.pods import hub_variables, own_token
+from embedding_operator.core.diff import owners
 from embedding_operator.core.model_cache.resolve import ResolvedCache
 from embedding_operator.core.model_cache.site import Site
 from embedding_operator.core.objects import Raw
@@ -51,10 +52,11 @@ def claim(resolved: ResolvedCache, users: Iterable[Raw] = ()) -> Desired | None:
 
 
 def shared(live: Raw, wanted: Raw) -> Desired | None:
-    """The claim with all owners that are wanted, if it lacks one."""
-    owners = list(live["metadata"].get("ownerReferences") or ())
-    missing = [each for each in wanted["metadata"]["ownerReferences"] if each["uid"] not in {o["uid"] for o in owners}]
-    return {**live, "metadata": {**live["metadata"], "ownerReferences": owners + missing}} if missing else None
+    """The claim with its owners, if it lacks one, or has one that does not name it any more."""
+    present, owning = live["metadata"].get("ownerReferences") or (), owners(wanted, live)
+    if {each["uid"] for each in present} == {each["uid"] for each in owning}:
+        return None
+    return {**live, "metadata": {**live["metadata"], "ownerReferences": owning}}
 
 
 def enlarged(live: Raw, wanted: Raw) -> Desired | None:
