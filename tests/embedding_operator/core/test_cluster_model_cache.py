@@ -254,6 +254,12 @@ def test_a_service_mounts_a_ready_model_without_a_job_an_initializer_and_a_token
     assert "ecret" not in str(pod)
 
 
+def test_the_volume_itself_is_mounted_read_only() -> None:
+    (deployment,) = a_cluster(a_ready_cache()).deployments
+    sources = [each.get("persistentVolumeClaim") for each in deployment["spec"]["template"]["spec"]["volumes"]]
+    assert {"claimName": "models", "readOnly": True} in sources
+
+
 @pytest.mark.parametrize(("uri", "revision"), [(f"{A}:{COMMIT}", COMMIT), ("s3://bucket/model", None)])
 def test_a_model_that_cannot_move_is_mounted_too(uri: str, revision: str | None) -> None:
     cluster = a_cluster(a_ready_cache(uri, revision=revision), uri=uri)
