@@ -93,7 +93,8 @@ class ClusterVolume(SpecModel):
 
     claim_name: Name
     """A PersistentVolumeClaim in `namespace`, and in each namespace whose services use the cache; all of them must lead
-    to the same volume. There, services mount it read-only."""
+    to the same volume. There, services mount it read-only. Choose a name that is used for nothing else, such as
+    shared-models: an EmbeddingService or ModelCache there that names the claim as its own cache is rejected."""
 
 
 class ClusterModelCacheSpec(_CacheSpec):
