@@ -258,6 +258,15 @@ class TestAClaimThatTheOperatorCreates:
         assert own["controller"]
         assert other == user, "without it, the claim would be deleted with the service"
 
+    def test_is_not_owned_by_those_any_more_that_have_ceased_to_name_it(self) -> None:
+        cluster = a_running_cluster(OWN)
+        cluster.claim_users = ({"apiVersion": API_VERSION, "kind": "ModelCache", "name": "c", "uid": "cac4e"},)
+        cluster.settle()
+        cluster.claim_users = ()
+        cluster.settle()
+        (owner,) = cluster.objects[self.KEY]["metadata"]["ownerReferences"]
+        assert owner["controller"]
+
     def test_stays_while_others_name_it(self) -> None:
         cluster = a_running_cluster(OWN)
         cluster.claim_users = ({"apiVersion": API_VERSION, "kind": "ModelCache", "name": "c", "uid": "cac4e"},)

@@ -96,6 +96,8 @@ def test_a_new_service_mounts_the_model_of_a_cache_at_the_commit_of_the_cache(ur
     cluster.settle()
     (deployment,) = cluster.deployments
     assert list(mounted(deployment)) == [("models", PATH)]
+    volumes = deployment["spec"]["template"]["spec"]["volumes"]
+    assert {"name": "model", "persistentVolumeClaim": {"claimName": "models"}} in volumes, "as in earlier releases"
     assert "initContainers" not in deployment["spec"]["template"]["spec"]
 
 

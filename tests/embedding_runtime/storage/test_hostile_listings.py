@@ -1,6 +1,7 @@
 """Listings that name files elsewhere, or lie about files: each is refused in words, and nothing is left."""
 
 import json
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from embedding_runtime.storage.archive import BadArchive, Limits, unpack
+from embedding_runtime.storage.errors import NoModel
+from embedding_runtime.storage.http import endpoint_of
+from embedding_runtime.storage.parse import parse_json
 from support.fake_hub import FakeHub
 from support.initializer import MODEL, a_model, download, hub_environment
 from support.web_server import WebServer
@@ -42,6 +46,10 @@ HOSTILE: Mapping[str, tuple[Sequence[Entry], str]] = {
     "a size that no file has": (named("x", 1 << 63), f"'x' is listed with {1 << 63} bytes"),
     "a size that no volume has": (named("x", 1 << 49), "but the volume has"),
     "a size of text": (named("x", "many"), "is not from a Hugging Face hub (ValueError"),
+    "a size without a bound": (
+        named("x", math.inf),
+        "is not from a Hugging Face hub (ValueError: Infinity is not a finite",
+    ),
     "no size": ([{"rfilename": "x"}], "is not from a Hugging Face hub (KeyError: 'size')"),
     "no name": ([{"size": 1}], "is not from a Hugging Face hub (KeyError: 'rfilename')"),
     "a size that is too small": (
@@ -106,3 +114,16 @@ def test_another_commit_than_the_one_that_was_asked_for_is_refused(tmp_path: Pat
         outcome = download(f"hf://owner/name:{asked}", tmp_path / "mnt/models", {"HF_ENDPOINT": server.url})
     assert outcome.code == 1
     assert f"it has commit {other} for {asked}): check HF_ENDPOINT" in outcome.last_line
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "Infinity", "NaN"])
+def test_a_number_that_is_not_finite_is_refused_as_other_bad_json(number: str) -> None:
+    with pytest.raises(ValueError, match="is not a finite number"):
+        parse_json(f'{{"size": {number}}}')
+
+
+@pytest.mark.parametrize("endpoint", ["http://[::1", "http://me:hush@host:99999"])
+def test_an_endpoint_that_is_no_address_is_refused_and_its_password_is_not_shown(endpoint: str) -> None:
+    with pytest.raises(NoModel, match="is not a URL of a hub: use https://host") as caught:
+        endpoint_of({"HF_ENDPOINT": endpoint}, "HF_ENDPOINT", "")
+    assert "hush" not in str(caught.value)

@@ -195,6 +195,35 @@ def test_redirects_come_to_an_end() -> None:
         source.list()
 
 
+@pytest.mark.parametrize("location", ["http://[::1", "http://u:hush@h:99999999/x?hush"])
+def test_a_redirect_to_what_is_no_address_is_reported_and_not_shown(location: str) -> None:
+    with a_source(lambda _: Answer(302, {"Location": location})) as source, pytest.raises(Interrupted) as caught:
+        source.list()
+    assert "redirects to an address that is not valid" in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_password_may_have_any_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Asked] = []
+
+    def answer(asked: Asked) -> Answer:
+        seen.append(asked)
+        return a_range()
+
+    with serving(answer) as url:
+        monkeypatch.setenv("HTTP_PROXY", url.replace("://", "://me:%E2%82%AC@"))
+        with closing(open_source(HttpUri("http://me:%E2%82%AC@files.example/model.tar"), {})) as source:
+            source.list()
+    assert seen[0].headers["Authorization"] == "Basic bWU64oKs"
+    assert seen[0].headers["Proxy-Authorization"] == "Basic bWU64oKs"
+
+
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 99999999999999999999 23:59:59 GMT", "9" * 400])
+def test_a_time_to_wait_that_is_none_does_not_end_in_an_error_of_ours(date: str) -> None:
+    with a_source(lambda _: Answer(503, {"Retry-After": date})) as source, pytest.raises(Interrupted, match="503"):
+        source.list()
+
+
 def test_a_server_without_ranges_is_read_from_the_beginning() -> None:
     with a_source(lambda _: Answer(content=b"0123456789")) as source:
         (file,) = source.list().files.values()
@@ -208,6 +237,7 @@ def test_a_server_without_ranges_is_read_from_the_beginning() -> None:
         Answer(200, {"Transfer-Encoding": "chunked"}, b"1\r\n0\r\n0\r\n\r\n"),
         a_range(of="0-0/*"),
         Answer(206, {"Content-Range": "items 0-0/x"}, b"0"),
+        a_range(of=f"0-0/{'9' * 5000}"),
     ],
 )
 def test_a_file_of_unknown_size_is_refused(answer: Answer) -> None:
@@ -221,6 +251,38 @@ def test_ranges_of_two_versions_are_not_mixed() -> None:
         (file,) = source.list().files.values()
         with pytest.raises(NoModel, match="the file changed while it was downloaded"):
             list(source.read(file, 0, 9))
+
+
+@pytest.mark.parametrize(("sha256", "is_read"), [(None, False), ("0" * 64, True)])
+def test_a_range_without_an_etag_is_read_only_if_a_digest_verifies_it(sha256: str | None, is_read: bool) -> None:
+    answers = iter([a_range(), Answer(206, {"Content-Range": "bytes 0-8/9"}, b"other one")])
+    with serving(lambda _: next(answers)) as url, closing(open_source(HttpUri(f"{url}/a.bin", sha256), {})) as source:
+        (file,) = source.list().files.values()
+        if is_read:
+            assert b"".join(source.read(file, 0, 9)) == b"other one"
+        else:
+            with pytest.raises(NoModel, match="a part of the file came without an ETag"):
+                list(source.read(file, 0, 9))
+
+
+def test_a_server_that_ignores_ranges_sends_a_large_file_once(tmp_path: Path) -> None:
+    size, sent = 70 << 20, []
+
+    def answer(asked: Asked) -> Answer:
+        if asked.headers["Range"] == "bytes=0-0":
+            return a_range(of=f"0-0/{size}")
+        sent.append(asked.headers["Range"])
+        return Answer(200, {"ETag": '"1"'}, bytes(size))
+
+    with a_source(answer) as source, closing(Journal(tmp_path / "journal", "")) as journal:
+        (file,) = source.list().files.values()
+        meter = Meter(file.size)
+        transfer = Transfer(source, tmp_path, journal, meter, Retries(lambda _: None, lambda _: None))
+        digests = transfer.run([file])
+    assert digests == {"model.tar": sha256(bytes(size))}
+    assert sent[-1] == f"bytes=0-{size - 1}"
+    assert len(sent) <= 3 + 1, "each part finds out, and then the file is read as a whole"
+    assert meter.done == size
 
 
 def test_another_range_than_the_one_asked_for_is_not_used() -> None:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from embedding_runtime.contract import parse_uri
-from embedding_runtime.storage.client import Client
+from embedding_runtime.storage.client import Client, Refused
 from embedding_runtime.storage.errors import Interrupted, NoModel
 from embedding_runtime.storage.registry_auth import RegistryAuth, credentials
 from embedding_runtime.storage.sources.oci import OciSource, open_source
@@ -79,6 +79,12 @@ def test_who_may_not_read_is_told_what_to_set(
         ({"OCI_USERNAME": "me"}, "OCI_USERNAME and OCI_PASSWORD must both be set"),
         ({"OCI_AUTH_CONFIG": "hush"}, "OCI_AUTH_CONFIG is not a Docker config.json with auths"),
         ({"OCI_AUTH_CONFIG": '{"auths": ["hush"]}'}, "OCI_AUTH_CONFIG is not a Docker config.json with auths"),
+        ({"OCI_AUTH_CONFIG": '{"auths": {"r": "hush"}}'}, "OCI_AUTH_CONFIG is not a Docker config.json with auths"),
+        (
+            {"OCI_AUTH_CONFIG": '{"auths": {"r": {"username": "\\ud800"}}}'},
+            "OCI_AUTH_CONFIG has a character that is not",
+        ),
+        ({"OCI_USERNAME": "me", "OCI_PASSWORD": "hush\ud800"}, "OCI_PASSWORD has a character that is not valid"),
         ({"OCI_AUTH_CONFIG": "[" * 100_000}, "OCI_AUTH_CONFIG is not a Docker config.json with auths"),
         ({"OCI_AUTH_CONFIG": '{"auths": {"r": {"auth": "hush!"}}}'}, "has an auth for r that is not base64"),
         ({"OCI_AUTH_CONFIG": '{"auths": {"r": {"identitytoken": "hush"}}}'}, "has an identity token for r"),
@@ -207,6 +213,34 @@ def test_a_password_is_not_sent_over_http_that_the_registry_asks_for() -> None:
         serving(lambda _: _challenge("http://auth.example/token")) as registry,
         closing(Client(None, _auth(allow_http=False, basic=BASIC))) as client,
         pytest.raises(NoModel, match=r"wants a token from 'http://auth\.example/token', which is not https"),
+        client.get(f"{registry}/v2/a"),
+    ):
+        pass
+
+
+def test_a_server_that_a_registry_redirects_to_cannot_ask_for_the_password() -> None:
+    seen: list[str | None] = []
+
+    def thief(asked: Asked) -> Answer:
+        seen.append(asked.headers.get("Authorization"))
+        return _challenge(f"http://{asked.headers['Host']}/token")
+
+    with (
+        serving(thief) as elsewhere,
+        serving(lambda _: Answer(307, {"Location": f"{elsewhere}/blob"})) as registry,
+        closing(Client(None, _auth(basic=BASIC))) as client,
+        pytest.raises(Refused, match="401"),
+        client.get(f"{registry}/v2/a"),
+    ):
+        pass
+    assert seen == [None]
+
+
+def test_a_token_server_without_a_valid_address_is_reported() -> None:
+    with (
+        serving(lambda _: _challenge("https://[::1")) as registry,
+        closing(Client(None, _auth())) as client,
+        pytest.raises(NoModel, match="wants a token from an address that is not valid"),
         client.get(f"{registry}/v2/a"),
     ):
         pass

@@ -83,7 +83,7 @@ class CacheObserver:
             claim=next((each for each in children if kind_ref(each) is PERSISTENT_VOLUME_CLAIM), None),
             jobs=jobs,
             pods=tuple(pod for pod in pods if pod is not None),
-            mounted=self._store.mounted(namespace, site.claim),
+            mounted=self._store.mounted(site.claim, site.allows),
             claim_users=self._claim_users(site, uid),
             others=others,
             others_pods=tuple(pod for pod in others_pods if pod is not None),

@@ -84,7 +84,7 @@ class Observer:
             pods=tuple(pod for pod in pods if pod is not None),
             job_pods=tuple(pod for pod in job_pods if pod is not None),
             storage_containers=self.storage_containers(namespace),
-            cached=self._store.mounted(namespace, claim) if claim else frozenset(),
+            cached=self._store.mounted(claim, lambda where: where == namespace) if claim else frozenset(),
             progress={pod: each for pod, each in reports.items() if isinstance(each, DownloadProgress)},
             backends={pod: each for pod, each in reports.items() if isinstance(each, SelectedBackend)},
             claim_users=self._store.users(namespace, own_claim) if owns_claim else (),
@@ -95,7 +95,9 @@ class Observer:
         cluster_wide = (raw for raw in self._store.all(CLUSTER_MODEL_CACHE) if site_of(raw).reaches(namespace))
         found = (shared_cache(raw) for raw in (*self._store.all(MODEL_CACHE, namespace), *cluster_wide))
         return tuple(
-            replace(each, mounted=self._store.mounted(namespace, each.claim)) for each in found if each is not None
+            replace(each, mounted=self._store.mounted(each.claim, each.site.allows))
+            for each in found
+            if each is not None
         )
 
     async def complete(self, snapshot: Snapshot, now: datetime) -> tuple[Snapshot, Secrets]:

@@ -1,5 +1,6 @@
 """A client of web servers: requests from several threads, proxies, certificates, redirects, and who gets a secret."""
 
+import base64
 import email.utils
 import ssl
 import threading
@@ -13,8 +14,8 @@ from urllib.parse import unquote, urljoin
 from urllib.request import getproxies, proxy_bypass
 
 from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager
-from urllib3.exceptions import HTTPError
-from urllib3.util import Timeout, Url, make_headers, parse_url
+from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.util import Timeout, Url, parse_url
 
 from embedding_runtime.storage.errors import Interrupted
 
@@ -103,28 +104,30 @@ class Client:
 
     def _authorized(self, url: str, headers: Mapping[str, str], authorization: Authorization) -> BaseHTTPResponse:
         secrets = authorization.headers()
-        response = self._redirected(url, headers, secrets)
-        if response.status == HTTPStatus.UNAUTHORIZED:
+        response, answering = self._redirected(url, headers, secrets)
+        # Only the server itself may say where its secrets go, and none that it redirects to.
+        if response.status == HTTPStatus.UNAUTHORIZED and _is_same_server(_parsed(url), answering):
             _skip(response)
             if authorization.renew(secrets, response.headers.get("WWW-Authenticate", ""), self):
-                return self._redirected(url, headers, authorization.headers())
+                return self._redirected(url, headers, authorization.headers())[0]
         return response
 
-    def _redirected(self, url: str, headers: Mapping[str, str], secrets: Mapping[str, str]) -> BaseHTTPResponse:
-        """The first response that is no redirect."""
-        first = then = parse_url(url)
+    def _redirected(
+        self, url: str, headers: Mapping[str, str], secrets: Mapping[str, str]
+    ) -> tuple[BaseHTTPResponse, Url]:
+        """The first response that is no redirect, and the URL that it is from."""
+        first = then = _parsed(url)
         for _ in range(1 + _MOST_REDIRECTS):
             response = self._send(then, {**headers, **(secrets if _is_same_server(first, then) else {})})
             location = response.get_redirect_location()
             if not location:
-                return response
+                return response, then
             _skip(response)
-            url = urljoin(url, location)
-            then = parse_url(url)
+            then = _parsed(location, then)
         raise Interrupted(f"the server redirects more than {_MOST_REDIRECTS} times")
 
     def _send(self, url: Url, headers: Mapping[str, str]) -> BaseHTTPResponse:
-        in_url = make_headers(basic_auth=unquote(url.auth)) if url.auth else {}
+        in_url = {"Authorization": _basic(url.auth)} if url.auth else {}
         return self._pools_for(url).urlopen(
             "GET",
             url._replace(auth=None, fragment=None).url,
@@ -153,7 +156,7 @@ class Client:
         if proxy is None:
             return PoolManager(**options)
         url = parse_url(proxy if "://" in proxy else f"http://{proxy}")
-        headers = make_headers(proxy_basic_auth=unquote(url.auth)) if url.auth else None
+        headers = {"Proxy-Authorization": _basic(url.auth)} if url.auth else None
         if url.scheme == "https":
             options["proxy_ssl_context"] = self._tls
         return ProxyManager(url._replace(auth=None).url, proxy_headers=headers, **options)
@@ -165,6 +168,25 @@ class Client:
         if self._authorities is not None:
             context.load_verify_locations(cadata=self._authorities)
         return context
+
+
+def _parsed(url: str, base: Url | None = None) -> Url:
+    """Raises Interrupted, without the URL, which may have secrets."""
+    try:
+        return parse_url(urljoin(base.url, url) if base else url)
+    except (ValueError, LocationParseError):
+        words = f"{_origin(base)} redirects to an address that is not valid" if base else "the address is not valid"
+        raise Interrupted(words) from None
+
+
+def _origin(url: Url) -> str:
+    """Scheme, host and port."""
+    return f"{url.scheme}://{url.netloc}"
+
+
+def _basic(user: str) -> str:
+    """The value of a header for the user and the password of a URL."""
+    return f"Basic {base64.b64encode(unquote(user).encode()).decode()}"
 
 
 def _is_same_server(first: Url, then: Url) -> bool:
@@ -203,7 +225,7 @@ def _seconds(retry_after: str) -> float | None:
         return float(retry_after)
     try:
         return max((email.utils.parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

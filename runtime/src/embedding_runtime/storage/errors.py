@@ -2,11 +2,12 @@
 
 NoModel       final: an exit code, and the verdict that the operator reads from the last line of the log
 Interrupted   one request failed, and may succeed if it is repeated
+RangeIgnored  the server has no ranges of a file: it must be read as a whole
 """
 
 from embedding_runtime.contract import DownloadVerdict, FailedDownload
 
-__all__ = ["Interrupted", "NoModel"]
+__all__ = ["Interrupted", "NoModel", "RangeIgnored"]
 
 
 class NoModel(Exception):
@@ -26,3 +27,7 @@ class Interrupted(Exception):
         super().__init__(message)
         self.retry_after = retry_after
         """Seconds that the server asks to wait."""
+
+
+class RangeIgnored(Exception):
+    """A server that was asked for a range of a file sends the whole file."""

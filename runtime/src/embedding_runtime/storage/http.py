@@ -7,17 +7,19 @@ from urllib.parse import urlsplit
 
 from urllib3 import BaseHTTPResponse
 
-from embedding_runtime.contract import DownloadVerdict
+from embedding_runtime.contract import DownloadVerdict, without_secrets
 from embedding_runtime.storage.client import Client, Refused
-from embedding_runtime.storage.errors import Interrupted, NoModel
+from embedding_runtime.storage.errors import Interrupted, NoModel, RangeIgnored
 from embedding_runtime.storage.source import RemoteFile
 
-__all__ = ["WebSource", "endpoint_of", "read_all", "read_range"]
+__all__ = ["WebSource", "endpoint_of", "read_all", "read_range", "stated_size"]
 
 _CHUNK = 1 << 20
 """Most bytes that are received at a time."""
 
 _LONGEST_LISTING = 32 << 20
+_MOST_DIGITS = 20
+"""Of a size. Python parses no number of thousands of digits."""
 
 
 class _AnotherFile(Refused):
@@ -31,16 +33,21 @@ class _AnotherFile(Refused):
 def endpoint_of(environ: Mapping[str, str], variable: str, default: str) -> str:
     """URL of a hub from a variable; empty means not set. Raises NoModel."""
     endpoint = (environ.get(variable) or default).rstrip("/")
-    url = urlsplit(endpoint)
-    if url.scheme not in ("http", "https") or not url.netloc:
-        message = f"{variable}={endpoint} is not a URL of a hub: use https://host"
+    try:
+        url = urlsplit(endpoint)
+        is_valid = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        message = f"{variable}={without_secrets(endpoint)} is not a URL of a hub: use https://host"
         raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, message)
     return endpoint
 
 
 def read_range(client: Client, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
-    """The bytes of a file from `start`; the server decides whether it stops at `stop`. Raises Interrupted, Refused.
+    """The bytes of a file from `start`; the server decides whether it stops at `stop`.
 
+    Raises Interrupted, Refused, RangeIgnored.
     A file that ends before `start` has none.
     """
     try:
@@ -53,20 +60,30 @@ def read_range(client: Client, file: RemoteFile, start: int, stop: int) -> Gener
 def _read_range(client: Client, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
     with client.get(file.location, {"Range": f"bytes={start}-{stop - 1}"}) as response:
         found = response.headers.get("ETag")
-        if file.etag is not None and found is not None and found != file.etag:
-            raise _AnotherFile("the file changed while it was downloaded", response.headers)
+        # Without a digest, only the ETag tells that two ranges are of one version.
+        if file.etag is not None and found != file.etag and (found is not None or file.digest is None):
+            words = "the file changed while it was downloaded" if found else "a part of the file came without an ETag"
+            raise _AnotherFile(words, response.headers)
         is_partial = response.status == HTTPStatus.PARTIAL_CONTENT
+        if not is_partial and (start > 0 or stop < file.size) and file.has_ranges:
+            raise RangeIgnored
         sent_range = response.headers.get("Content-Range", "")
         if is_partial and not sent_range.startswith(f"bytes {start}-"):
             raise Interrupted(f"asked for bytes {start}-{stop - 1}, got {sent_range}")
-        size = sent_range.rpartition("/")[2] if is_partial else response.headers.get("Content-Length", "")
-        if size.isdecimal() and int(size) > file.size:  # one that is too short is detected at its end
+        size = stated_size(response)
+        if size is not None and size > file.size:  # one that is too short is detected at its end
             raise _AnotherFile(f"{file.path} has {size} bytes, but {file.size} are listed", response.headers)
-        skip = 0 if is_partial else start
         while chunk := response.read1(_CHUNK):
-            if skip < len(chunk):
-                yield chunk[skip:] if skip else chunk
-            skip = max(skip - len(chunk), 0)
+            yield chunk
+
+
+def stated_size(response: BaseHTTPResponse) -> int | None:
+    """Bytes of the whole file, as the headers of a response with all or a part of it have them."""
+    if response.status == HTTPStatus.PARTIAL_CONTENT:
+        text = response.headers.get("Content-Range", "").rpartition("/")[2]
+    else:
+        text = response.headers.get("Content-Length", "")
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
 
 class WebSource(ABC):
@@ -75,7 +92,7 @@ class WebSource(ABC):
     _client: Client
 
     def read(self, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
-        """Part of a file. Raises NoModel, Interrupted."""
+        """Part of a file. Raises NoModel, Interrupted, RangeIgnored."""
         try:
             yield from read_range(self._client, file, start, stop)
         except Refused as error:

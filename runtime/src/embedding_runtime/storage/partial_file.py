@@ -22,6 +22,8 @@ class PartialFile:
     def __init__(self, file: RemoteFile, path: Path, spans: Iterable[tuple[int, int]]) -> None:
         """`spans`: what is on disk."""
         self.file, self._path = file, str(path)
+        self.ranges_are_ignored = False
+        """The server sends the whole file for each part."""
         self._lock = threading.Lock()
         self._spans: dict[int, int] = {}
         """What is on disk and not hashed: starts and ends."""

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from urllib.parse import urlencode, urlsplit
 
-from embedding_runtime.contract import DownloadVerdict
+from embedding_runtime.contract import DownloadVerdict, without_secrets
 from embedding_runtime.storage.client import Client, Fixed, Refused
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.http import read_all
@@ -20,6 +20,7 @@ __all__ = ["RegistryAuth", "credentials", "is_loopback"]
 
 _DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _LARGEST_ANSWER = 1 << 20
+_LONGEST_SHOWN = 200
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -61,9 +62,14 @@ class RegistryAuth:
         return {"Authorization": f"Bearer {token}"}
 
     def _token_url(self, challenge: Mapping[str, str]) -> str:
-        realm = urlsplit(challenge.get("realm", ""))
+        try:
+            realm = urlsplit(challenge.get("realm", ""))
+        except ValueError as error:
+            words = "the registry wants a token from an address that is not valid"
+            raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self._about}{words}") from error
         if realm.scheme != "https" and not (realm.scheme == "http" and self._allow_http):
-            words = f"the registry wants a token from {realm.geturl()!r}, which is not https://"
+            shown = without_secrets(realm.geturl())[:_LONGEST_SHOWN]
+            words = f"the registry wants a token from {shown!r}, which is not https://"
             raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self._about}{words}; OCI_INSECURE=true allows http://")
         asked = {"scope": challenge.get("scope", self._scope)}
         if service := challenge.get("service"):
@@ -81,12 +87,12 @@ def credentials(registry: str, environ: Mapping[str, str]) -> str | None:
     if user or password:
         if not (user and password):
             raise _unauthorized("OCI_USERNAME and OCI_PASSWORD must both be set")
-        return _encoded(user, password)
+        return _encoded(user, password, "OCI_USERNAME or OCI_PASSWORD")
     text = environ.get("OCI_AUTH_CONFIG", "").strip()
     if not text:
         return None
     try:
-        entry = _entry(parse_json(text)["auths"], registry)
+        entry = dict(_entry(parse_json(text)["auths"], registry))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unauthorized("OCI_AUTH_CONFIG is not a Docker config.json with auths") from error
     if not entry:
@@ -94,7 +100,7 @@ def credentials(registry: str, environ: Mapping[str, str]) -> str | None:
     if entry.get("identitytoken"):
         raise _unauthorized(f"OCI_AUTH_CONFIG has an identity token for {registry}: use a user and a password")
     if entry.get("username"):
-        return _encoded(str(entry["username"]), str(entry.get("password", "")))
+        return _encoded(str(entry["username"]), str(entry.get("password", "")), "OCI_AUTH_CONFIG")
     encoded = str(entry.get("auth", ""))
     try:
         base64.b64decode(encoded, validate=True)
@@ -118,8 +124,12 @@ def _entry(auths: Mapping[str, Mapping[str, str]], registry: str) -> Mapping[str
     return next((by_host[name] for name in names if name in by_host), {})
 
 
-def _encoded(user: str, password: str) -> str:
-    return base64.b64encode(f"{user}:{password}".encode()).decode()
+def _encoded(user: str, password: str, place: str) -> str:
+    """Raises NoModel. `place`: the variables that have them."""
+    try:
+        return base64.b64encode(f"{user}:{password}".encode()).decode()
+    except UnicodeEncodeError as error:
+        raise _unauthorized(f"{place} has a character that is not valid: write it again") from error
 
 
 def _unauthorized(message: str) -> NoModel:

@@ -77,7 +77,10 @@ class Source(Protocol):
         ...
 
     def read(self, file: RemoteFile, start: int, stop: int) -> Generator[bytes, None, None]:
-        """The bytes from `start` to `stop`, in chunks. It may end early, or give more. Raises NoModel, Interrupted."""
+        """The bytes from `start` to `stop`, in chunks. It may end early, or give more.
+
+        Raises NoModel, Interrupted, RangeIgnored.
+        """
         ...
 
     def close(self) -> None:

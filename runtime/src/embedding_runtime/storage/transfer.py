@@ -7,12 +7,12 @@ the next process resumes, too. SHA-256 is computed as the parts arrive, from the
 from collections.abc import Generator, Iterable
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 
 from embedding_runtime.contract import DownloadVerdict
-from embedding_runtime.storage.errors import Interrupted, NoModel
+from embedding_runtime.storage.errors import Interrupted, NoModel, RangeIgnored
 from embedding_runtime.storage.journal import Journal
 from embedding_runtime.storage.partial_file import PartialFile
 from embedding_runtime.storage.progress import Meter
@@ -45,9 +45,26 @@ class Transfer:
 
     def run(self, files: Iterable[RemoteFile]) -> dict[str, str]:
         """Transfer and verify files. Returns their SHA-256 by path. Raises NoModel, and OSError of the disk."""
-        partial = [PartialFile(file, self.into / file.path, self.journal.spans(file.path)) for file in files]
+        partial = [self._partial(file) for file in files]
         for directory in {each.file.path.rpartition("/")[0] for each in partial}:
             (self.into / directory).mkdir(parents=True, exist_ok=True)
+        self._transfer(partial)
+        # Each part of such a file would be sent as the whole file.
+        whole = [self._partial(self._as_a_whole(each.file)) for each in partial if each.ranges_are_ignored]
+        self._transfer(whole)
+        return {each.file.path: each.sha256 for each in [*partial, *whole]}
+
+    def _partial(self, file: RemoteFile) -> PartialFile:
+        return PartialFile(file, self.into / file.path, self.journal.spans(file.path))
+
+    def _as_a_whole(self, file: RemoteFile) -> RemoteFile:
+        """Forget what has arrived of the file."""
+        self.meter.add(missing_bytes([file], self.journal) - file.size)
+        self.journal.forget(file.path)
+        return replace(file, has_ranges=False)
+
+    def _transfer(self, partial: Iterable[PartialFile]) -> None:
+        """Transfer and verify what is missing of the files, but for those whose ranges are ignored."""
         with ThreadPoolExecutor(_PARALLEL, "transfer") as pool:
             parts = [pool.submit(self._part, each, *part) for each in partial for part in each.missing()]
             try:
@@ -57,9 +74,16 @@ class Transfer:
                 self.retries.cancelled.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        return {each.file.path: each.sha256 for each in partial}
 
     def _part(self, into: PartialFile, start: int, stop: int) -> None:
+        if into.ranges_are_ignored:
+            return
+        try:
+            self._transfer_part(into, start, stop)
+        except RangeIgnored:
+            into.ranges_are_ignored = True
+
+    def _transfer_part(self, into: PartialFile, start: int, stop: int) -> None:
         """Transfer a part. The last part of a file verifies it; a damaged file is transferred once more."""
         if into.file.size == 0:
             into.open().close()

@@ -5,8 +5,9 @@ from datetime import datetime
 
 from embedding_operator.constants import API_VERSION, MANAGED_BY, MANAGED_LABEL
 from embedding_operator.core.build.base import Desired, digest
-from embedding_operator.core.build.model_job import model_job
+from embedding_operator.core.build.model_job import cache_command, model_job
 from embedding_operator.core.build.pods import hub_variables, own_token
+from embedding_operator.core.diff import owners
 from embedding_operator.core.model_cache.resolve import ResolvedCache
 from embedding_operator.core.model_cache.site import Site
 from embedding_operator.core.objects import Raw
@@ -15,7 +16,6 @@ from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.kinds import PERSISTENT_VOLUME_CLAIM
 from embedding_operator.resources.model_cache import ModelCacheSpec
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import CACHE_DIR
 
 __all__ = ["JOB_STAYS_SECONDS", "claim", "download_job", "enlarged", "job_name", "shared"]
 
@@ -52,10 +52,11 @@ def claim(resolved: ResolvedCache, users: Iterable[Raw] = ()) -> Desired | None:
 
 
 def shared(live: Raw, wanted: Raw) -> Desired | None:
-    """The claim with all owners that are wanted, if it lacks one."""
-    owners = list(live["metadata"].get("ownerReferences") or ())
-    missing = [each for each in wanted["metadata"]["ownerReferences"] if each["uid"] not in {o["uid"] for o in owners}]
-    return {**live, "metadata": {**live["metadata"], "ownerReferences": owners + missing}} if missing else None
+    """The claim with its owners, if it lacks one, or has one that does not name it any more."""
+    present, owning = live["metadata"].get("ownerReferences") or (), owners(wanted, live)
+    if {each["uid"] for each in present} == {each["uid"] for each in owning}:
+        return None
+    return {**live, "metadata": {**live["metadata"], "ownerReferences": owning}}
 
 
 def enlarged(live: Raw, wanted: Raw) -> Desired | None:
@@ -70,22 +71,14 @@ def enlarged(live: Raw, wanted: Raw) -> Desired | None:
 def download_job(
     resolved: ResolvedCache, source: ResolvedService, keep: Collection[str], settings: Settings, now: datetime
 ) -> Desired:
-    """Downloads one model. The models at the paths `keep` are not evicted for it."""
-    command = [
-        "cache",
-        source.service.spec.model.storage_uri,
-        str(CACHE_DIR),
-        *([f"--keep={','.join(sorted(keep))}"] if keep else []),
-        f"--listed-at={int(now.timestamp())}",
-        *([f"--capacity={resolved.capacity}"] if resolved.capacity is not None else []),
-        *source.fetcher.cache_options,
-    ]
+    """Downloads one model, see `cache_command`."""
+    uri, options = source.service.spec.model.storage_uri, source.fetcher.cache_options
     return model_job(
         name=job_name(resolved, source),
         namespace=resolved.site.namespace,
         labels={**_labels(resolved.site), "app.kubernetes.io/name": "embedding-storage"},
         owner=_owner(resolved),
-        command=command,
+        command=cache_command(uri, keep, now, capacity=resolved.capacity, options=options),
         settings=settings,
         ttl_seconds=JOB_STAYS_SECONDS,
         container=source.fetcher.container,

@@ -7,7 +7,7 @@ from embedding_runtime.contract import DownloadVerdict, HttpUri
 from embedding_runtime.storage.authorities import certificate_authorities
 from embedding_runtime.storage.client import Client, Fixed, Refused
 from embedding_runtime.storage.errors import NoModel
-from embedding_runtime.storage.http import WebSource
+from embedding_runtime.storage.http import WebSource, stated_size
 from embedding_runtime.storage.source import Digest, Listing, RemoteFile
 
 __all__ = ["HttpSource", "open_source"]
@@ -38,19 +38,17 @@ class HttpSource(WebSource):
         try:
             with self._client.get(self._uri.url, {"Range": "bytes=0-0"}) as response:
                 has_ranges = response.status == HTTPStatus.PARTIAL_CONTENT
-                size = response.headers.get("Content-Length", "")
-                if has_ranges:
-                    size = response.headers.get("Content-Range", "").rpartition("/")[2]
+                size = stated_size(response)
                 etag = response.headers.get("ETag")
         except Refused as error:
             raise self._no_model(error) from error
-        if not size.isdecimal():
+        if size is None:
             message = f"{self.about}the server does not say how large the file is: serve it as a plain file"
             raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, message)
         digest = Digest("sha256", self._uri.sha256) if self._uri.sha256 else None
         # Without an ETag or a digest, nothing would tell that two ranges are of different versions.
         has_ranges = has_ranges and (etag is not None or digest is not None)
-        file = RemoteFile(self._uri.name, int(size), self._uri.url, digest, etag, has_ranges)
+        file = RemoteFile(self._uri.name, size, self._uri.url, digest, etag, has_ranges)
         return Listing({file.path: file}, None, str(self._uri))
 
     def _no_model(self, error: Refused) -> NoModel:
