@@ -85,7 +85,7 @@ def test_a_model_without_a_commit_is_held_by_its_uri() -> None:
 def test_of_several_caches_the_first_by_name_is_used() -> None:
     found = held_by(BRANCH, shared(a_ready_cache(name="z"), a_ready_cache(name="a")))
     assert found is not None
-    assert found.cache.site.name == "a"
+    assert found.cache.location.name == "a"
 
 
 @pytest.mark.parametrize("uri", [BRANCH, FIXED])

@@ -6,8 +6,8 @@ from datetime import datetime
 from embedding_operator.core.cache_access import claims_needed
 from embedding_operator.core.checks.image_volume import wants_image_volume
 from embedding_operator.core.diagnosis import needs_events
+from embedding_operator.core.model_cache.location import location_of
 from embedding_operator.core.model_cache.shared import SharedCache, shared_cache
-from embedding_operator.core.model_cache.site import site_of
 from embedding_operator.core.names import cache_name
 from embedding_operator.core.objects import ObjectRef, Raw, condition_of, kind_ref
 from embedding_operator.core.pods import PodEvent, job_pod_of, pod_of
@@ -92,10 +92,10 @@ class Observer:
         )
 
     def _shared_caches(self, namespace: str) -> tuple[SharedCache, ...]:
-        cluster_wide = (raw for raw in self._store.all(CLUSTER_MODEL_CACHE) if site_of(raw).reaches(namespace))
+        cluster_wide = (raw for raw in self._store.all(CLUSTER_MODEL_CACHE) if location_of(raw).reaches(namespace))
         found = (shared_cache(raw) for raw in (*self._store.all(MODEL_CACHE, namespace), *cluster_wide))
         return tuple(
-            replace(each, mounted=self._store.mounted(each.claim, each.site.allows))
+            replace(each, mounted=self._store.mounted(each.claim, each.location.allows))
             for each in found
             if each is not None
         )

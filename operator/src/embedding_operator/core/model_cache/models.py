@@ -107,11 +107,11 @@ class _Decider:
         self._is_new_spec = snapshot.is_new_spec
         self._runs = runs
         self._now = now
-        is_same_volume = snapshot.status.get("claim") == resolved.site.claim
+        is_same_volume = snapshot.status.get("claim") == resolved.location.claim
         self._records = recorded(snapshot.status) if is_same_volume else {}
         self._kept = snapshot.kept(now)
         self._mounted = snapshot.mounted
-        self.removed = tuple(self._find_removed()) if resolved.site.is_cluster_wide else ()
+        self.removed = tuple(self._find_removed()) if resolved.location.is_cluster_wide else ()
         were_removed = [each for each in self._records.values() if each.state is CachedModelState.REMOVED]
         self._may_free_room = any(each not in self.removed for each in were_removed)
 

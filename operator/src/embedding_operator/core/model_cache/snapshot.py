@@ -6,8 +6,8 @@ from datetime import datetime
 from functools import cached_property
 
 from embedding_operator.core.build.model_job import fits
+from embedding_operator.core.model_cache.location import CacheLocation, location_of
 from embedding_operator.core.model_cache.records import is_held, is_listed, recorded
-from embedding_operator.core.model_cache.site import Site, site_of
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.pods import Pod, PodEvent
 from embedding_operator.core.snapshot import StorageRead
@@ -44,16 +44,16 @@ class CacheSnapshot:
     """By pod UID, as far as pods report it."""
 
     @cached_property
-    def site(self) -> Site:
+    def location(self) -> CacheLocation:
         """Where it is."""
-        return site_of(self.cache)
+        return location_of(self.cache)
 
     def kept(self, now: datetime) -> frozenset[str]:
         """The paths that its downloads must not evict. Services mount what a ClusterModelCache says is ready, without
         a Job that marks it as used: it stays, and so does what another one says of the same volume. What is mounted and
         in no status stays, too, while there is not so much of it that only a flood of made-up paths explains it.
         """
-        if not self.site.is_cluster_wide:
+        if not self.location.is_cluster_wide:
             return self.mounted
         own = [each for each in self._recorded(self.cache) if is_held(each, now, self.mounted)]
         others = [each for cache in self.cluster_caches for each in self._recorded(cache) if is_listed(each)]
@@ -63,7 +63,7 @@ class CacheSnapshot:
     def _recorded(self, cache: Raw) -> Iterable[CachedModelStatus]:
         """What a cache's status says of models on the volume."""
         status = cache.get("status") or {}
-        return recorded(status).values() if status.get("claim") == self.site.claim else ()
+        return recorded(status).values() if status.get("claim") == self.location.claim else ()
 
     @property
     def status(self) -> Raw:
