@@ -129,6 +129,13 @@ def test_the_job_keeps_what_deployments_of_the_namespace_mount_and_says_when_tha
     assert cluster.jobs == [before], "a Job is not changed"
 
 
+def test_with_more_mounted_models_than_a_command_can_name_the_job_evicts_none() -> None:
+    cluster = PureCluster(a_service(model={"storageUri": BRANCH, "cache": SHARED}))
+    cluster.cached = frozenset(f"{each:0120}" for each in range(1000))
+    cluster.settle()
+    assert command(cluster)[3:] == ["--listed-at=0"]
+
+
 def test_the_status_has_the_progress_of_the_job() -> None:
     cluster = a_new_cluster()
     cluster.run_job(running())

@@ -45,5 +45,6 @@ def is_listed(record: CachedModelStatus) -> bool:
 def is_held(record: CachedModelStatus, now: datetime, mounted: Collection[str]) -> bool:
     """It is listed, and has to be: one that was removed may be about to be mounted, or is."""
     until = kept_until(record)
-    is_held_still = until is not None and (now < until or record.path in mounted)
-    return record.state is CachedModelState.READY or is_held_still
+    if until is None:
+        return record.state is CachedModelState.READY
+    return now < until or record.path in mounted
