@@ -118,7 +118,7 @@ clean: ## Remove everything that was installed or built in this checkout
 .PHONY: help demo test test-slow e2e e2e-slow kstatus verify generate models format bench bench-downloads bench-lanes bench-cores bench-gpu bench-operator images clean
 
 $(UV): tools/debian.sh tools/uv.sh
-	@tools/debian.sh
+	@tools/debian.sh gcc
 	@tools/uv.sh .uv
 	@touch $@
 

@@ -8,7 +8,10 @@ python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-ven
 python3 -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null || missing="$missing libnuma1"
 for program in "$@"; do
     package=$program
-    [ "$program" != chromedriver ] || package=chromium-driver # which brings chromium
+    case $program in
+        chromedriver) package=chromium-driver ;; # which brings chromium
+        gcc) package="gcc libc6-dev" ;;
+    esac
     command -v "$program" >/dev/null || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from embedding_operator.constants import API_VERSION
+from embedding_operator.constants import API_VERSION, MANAGED_BY, MANAGED_LABEL
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.kinds import CLUSTER_MODEL_CACHE
@@ -161,3 +161,19 @@ async def test_the_secrets_of_its_models_are_those_of_its_namespace() -> None:
         await it.reconcile_cache("shared", CLUSTER_MODEL_CACHE)
         (job,) = it.api.list("jobs")
         assert "'secretName': 'token'" in str(job)
+
+
+async def test_what_is_mounted_in_a_namespace_that_is_not_allowed_is_not_kept() -> None:
+    async with controlled() as it:
+        create_cache(it, allowed=("platform",))
+        mount = {"name": "model", "mountPath": "/mnt/models", "subPath": "models/x-1"}
+        volume = {"name": "model", "persistentVolumeClaim": {"claimName": "models"}}
+        labels = {"app": "x"}
+        pod = {"volumes": [volume], "containers": [{"name": "x", "image": "x", "volumeMounts": [mount]}]}
+        metadata = {"name": "x", "namespace": "default", "labels": {MANAGED_LABEL: MANAGED_BY}}
+        template = {"metadata": {"labels": labels}, "spec": pod}
+        spec = {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}
+        it.api.create({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec})
+        await it.reconcile_cache("shared", CLUSTER_MODEL_CACHE)
+        (job,) = it.api.list("jobs")
+        assert "--keep" not in str(job)

@@ -129,6 +129,13 @@ def test_the_job_keeps_what_deployments_of_the_namespace_mount_and_says_when_tha
     assert cluster.jobs == [before], "a Job is not changed"
 
 
+def test_with_more_mounted_models_than_a_command_can_name_the_job_evicts_none() -> None:
+    cluster = PureCluster(a_service(model={"storageUri": BRANCH, "cache": SHARED}))
+    cluster.cached = frozenset(f"{each:0120}" for each in range(1000))
+    cluster.settle()
+    assert command(cluster)[3:] == ["--listed-at=0"]
+
+
 def test_the_status_has_the_progress_of_the_job() -> None:
     cluster = a_new_cluster()
     cluster.run_job(running())
@@ -257,6 +264,15 @@ class TestAClaimThatTheOperatorCreates:
         own, other = cluster.objects[self.KEY]["metadata"]["ownerReferences"]
         assert own["controller"]
         assert other == user, "without it, the claim would be deleted with the service"
+
+    def test_is_not_owned_by_those_any_more_that_have_ceased_to_name_it(self) -> None:
+        cluster = a_running_cluster(OWN)
+        cluster.claim_users = ({"apiVersion": API_VERSION, "kind": "ModelCache", "name": "c", "uid": "cac4e"},)
+        cluster.settle()
+        cluster.claim_users = ()
+        cluster.settle()
+        (owner,) = cluster.objects[self.KEY]["metadata"]["ownerReferences"]
+        assert owner["controller"]
 
     def test_stays_while_others_name_it(self) -> None:
         cluster = a_running_cluster(OWN)

@@ -103,6 +103,13 @@ def test_what_a_deployment_of_any_namespace_mounts_is_not_evicted() -> None:
     assert keep_of(world, A) == ["mounted-1"]
 
 
+def test_made_up_paths_that_are_mounted_keep_no_job_from_starting_and_nothing_that_is_ready_from_staying() -> None:
+    world = a_ready_world(mounted=frozenset(f"{each:0120}" for each in range(1000)))
+    world.edit(models=[{"storageUri": A}, {"storageUri": B}])
+    world.settle()
+    assert keep_of(world, B) == [PATH]
+
+
 def test_what_another_cluster_cache_has_ready_on_the_same_volume_is_not_evicted() -> None:
     on_another_volume = {**a_ready_cache(name="far"), "status": {"claim": "elsewhere", "models": []}}
     world = a_world(B, cluster_caches=(a_ready_cache(name="second"), on_another_volume))
@@ -126,6 +133,48 @@ def test_a_model_that_was_removed_is_forgotten_in_time() -> None:
     world.pass_time(minutes=3)
     world.settle()
     assert world.states == []
+
+
+def test_a_model_that_was_removed_is_listed_while_deployments_mount_it() -> None:
+    world = a_ready_world(mounted=frozenset({PATH}))
+    world.edit(models=[])
+    world.settle()
+    world.pass_time(hours=1)
+    world.settle()
+    assert world.states == ["Removed"]
+    assert world.plan().requeue_after == timedelta(minutes=10)
+    world.known["mounted"] = frozenset()
+    world.settle()
+    assert world.states == []
+
+
+@pytest.mark.parametrize("manager", [SETTINGS.manager, "another/operator"])
+def test_what_another_cluster_cache_lists_as_removed_is_not_evicted_however_long_ago_it_was(manager: str) -> None:
+    cache = a_ready_cache(name="second")
+    (model,) = cache["status"]["models"]
+    removed = {**model, "state": "Removed", "since": (NOW - timedelta(days=1)).isoformat()}
+    world = a_world(
+        B, cluster_caches=({**cache, "status": {**cache["status"], "manager": manager, "models": [removed]}},)
+    )
+    assert keep_of(world, B) == [PATH]
+
+
+def test_a_model_that_lacks_the_room_of_one_that_is_removed_and_mounted_is_not_tried_until_that_may_go() -> None:
+    world = a_ready_world(mounted=frozenset({PATH}))
+    world.edit(models=[{"storageUri": B}])
+    world.pass_time(hours=1)
+    world.settle()
+    world.pass_time(hours=1)
+    world.fail(B, "InsufficientStorage: no room")
+    world.settle()
+    assert (world.states, world.active()) == (["Failed", "Removed"], [])
+    assert world.state(B)["retryAt"] == "2026-03-03T14:00:00Z"
+    world.pass_time(hours=1)
+    world.settle()
+    assert world.active() == [], "it is mounted still"
+    world.known["mounted"] = frozenset()
+    world.settle()
+    assert (world.states, world.active()) == (["Pending"], [B])
 
 
 def test_a_model_for_which_another_one_was_removed_is_tried_again_when_that_may_be_evicted() -> None:
@@ -203,6 +252,12 @@ def test_a_service_mounts_a_ready_model_without_a_job_an_initializer_and_a_token
     assert "initContainers" not in pod
     assert all(each["readOnly"] for each in pod["containers"][0]["volumeMounts"] if each["name"] == "model")
     assert "ecret" not in str(pod)
+
+
+def test_the_volume_itself_is_mounted_read_only() -> None:
+    (deployment,) = a_cluster(a_ready_cache()).deployments
+    sources = [each.get("persistentVolumeClaim") for each in deployment["spec"]["template"]["spec"]["volumes"]]
+    assert {"claimName": "models", "readOnly": True} in sources
 
 
 @pytest.mark.parametrize(("uri", "revision"), [(f"{A}:{COMMIT}", COMMIT), ("s3://bucket/model", None)])

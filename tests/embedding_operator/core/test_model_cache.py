@@ -321,6 +321,12 @@ def test_models_that_pods_mount_are_kept() -> None:
     assert f"--listed-at={int(world.now.timestamp())}" in args_of(world)
 
 
+def test_with_more_mounted_models_than_a_command_can_name_none_is_evicted() -> None:
+    world = CacheWorld(a_cache(A), mounted=frozenset(f"{each:0120}" for each in range(1000)))
+    world.settle()
+    assert args_of(world)[3:] == ["--listed-at=0"]
+
+
 def test_the_capacity_is_passed_on_in_bytes() -> None:
     assert "--capacity=1073741824" in args_of(a_world(capacity="1Gi"))
     assert not any(each.startswith("--capacity") for each in args_of(a_world()))
@@ -392,6 +398,17 @@ def test_a_claim_is_owned_by_those_that_name_it_too() -> None:
     assert world.claim is not None
     assert [each["uid"] for each in world.claim["metadata"]["ownerReferences"]] == ["cac4e", "5eed"]
     assert world.claim["spec"]["resources"]["requests"] == {"storage": "30Gi"}
+
+
+def test_a_claim_is_not_owned_by_those_any_more_that_have_ceased_to_name_it() -> None:
+    world = a_world(claim=None, size="20Gi")
+    world.known["claim_users"] = ({"apiVersion": API_VERSION, "kind": "EmbeddingService", "name": "s", "uid": "5eed"},)
+    world.settle()
+    assert world.claim is not None
+    world.claim["metadata"]["ownerReferences"].append({"apiVersion": "v1", "kind": "ConfigMap", "uid": "user-s"})
+    world.known["claim_users"] = ()
+    world.settle()
+    assert [each["uid"] for each in world.claim["metadata"]["ownerReferences"]] == ["cac4e", "user-s"]
 
 
 def test_a_claim_grows_with_the_spec_after_all_else_was_done() -> None:

@@ -85,7 +85,7 @@ def test_a_model_without_a_commit_is_held_by_its_uri() -> None:
 def test_of_several_caches_the_first_by_name_is_used() -> None:
     found = held_by(BRANCH, shared(a_ready_cache(name="z"), a_ready_cache(name="a")))
     assert found is not None
-    assert found.cache.site.name == "a"
+    assert found.cache.location.name == "a"
 
 
 @pytest.mark.parametrize("uri", [BRANCH, FIXED])
@@ -96,6 +96,8 @@ def test_a_new_service_mounts_the_model_of_a_cache_at_the_commit_of_the_cache(ur
     cluster.settle()
     (deployment,) = cluster.deployments
     assert list(mounted(deployment)) == [("models", PATH)]
+    volumes = deployment["spec"]["template"]["spec"]["volumes"]
+    assert {"name": "model", "persistentVolumeClaim": {"claimName": "models"}} in volumes, "as in earlier releases"
     assert "initContainers" not in deployment["spec"]["template"]["spec"]
 
 

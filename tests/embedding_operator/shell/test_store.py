@@ -233,5 +233,18 @@ def test_what_a_deployment_or_a_pod_of_its_former_template_mounts_of_a_cache_is_
     store = Store()
     store.upsert(DEPLOYMENT, an_object(spec={"template": {"spec": a_spec_that_mounts("new")}}))
     store.upsert(POD, an_object(POD, spec=a_spec_that_mounts("old")))
-    assert store.mounted("n", "models") == {"new", "old"}
-    assert store.mounted("n", "others") == store.mounted("other", "models") == frozenset()
+    assert store.mounted("models", lambda _: True) == {"new", "old"}
+    assert store.mounted("others", lambda _: True) == frozenset()
+
+
+def test_what_is_mounted_in_another_namespace_does_not_count() -> None:
+    store = Store()
+    store.upsert(DEPLOYMENT, an_object(spec={"template": {"spec": a_spec_that_mounts("a")}}))
+    assert store.mounted("models", lambda namespace: namespace != "n") == frozenset()
+
+
+@pytest.mark.parametrize("path", ["a --capacity=1", "a,b", "A", "x" * 121, "..", "a\n"])
+def test_what_no_job_reports_as_a_path_does_not_count_as_mounted(path: str) -> None:
+    store = Store()
+    store.upsert(DEPLOYMENT, an_object(spec={"template": {"spec": a_spec_that_mounts(path)}}))
+    assert store.mounted("models", lambda _: True) == frozenset()

@@ -124,6 +124,13 @@ def test_a_model_that_was_used_ten_minutes_before_the_list_stays(tmp_path: Path,
     assert ("a" in world.models) == stays
 
 
+def test_nothing_is_evicted_by_a_list_of_1970_which_says_that_it_could_not_be_given(tmp_path: Path) -> None:
+    world = World(tmp_path, {"a": 10 * 365 * 86400})
+    with pytest.raises(NoModel):
+        world.room(1 << 20, listed_ago=time.time()).make(1 << 20)
+    assert world.models == {"a"}
+
+
 def test_a_model_whose_path_is_locked_stays(tmp_path: Path) -> None:
     world = World(tmp_path, {"a": 9000, "b": 8000})
     with world.cache.lock("a"):

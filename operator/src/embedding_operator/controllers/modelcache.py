@@ -63,7 +63,7 @@ class ModelCacheController:
             return None
         snapshot = self._observer.snapshot(cache)
         manager = snapshot.status.get("manager")
-        if not snapshot.site.is_seen(self._settings.namespaces) and manager not in (None, self._settings.manager):
+        if not snapshot.location.is_seen(self._settings.namespaces) and manager not in (None, self._settings.manager):
             self._reports.forget(key)
             return None  # it belongs to an operator that sees its Jobs
         other = await self._managers.other_than_us(cache)
@@ -73,7 +73,7 @@ class ModelCacheController:
                 _log.warning("%s: %s", key, other.message)
                 await self._recorder.record(cache, EventRecord("Warning", "ConflictingManager", other.message))
             return other.look_again
-        if snapshot.site.is_cluster_wide and snapshot.is_new_spec:
+        if snapshot.location.is_cluster_wide and snapshot.is_new_spec:
             self._wake_services(None)  # what is allowed may have changed
         return await self._attempt(key, snapshot)
 

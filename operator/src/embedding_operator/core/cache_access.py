@@ -9,7 +9,7 @@ from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.settings import Settings
 
-__all__ = ["claims_needed", "is_open", "usable_caches", "why_not_open"]
+__all__ = ["can_be_mounted", "claims_needed", "usable_caches", "why_not_mounted"]
 
 _MANY_NODES = frozenset({"ReadWriteMany", "ReadOnlyMany"})
 
@@ -25,7 +25,9 @@ def usable_caches(resolved: ResolvedService, snapshot: Snapshot) -> tuple[Shared
         return ()
     namespace, is_local = resolved.service.metadata.namespace or "", fetcher.kind == "StorageContainer"
     return tuple(
-        each for each in snapshot.shared_caches if each.site.allows(namespace) and not (each.is_read_only and is_local)
+        each
+        for each in snapshot.shared_caches
+        if each.location.allows(namespace) and not (each.is_read_only and is_local)
     )
 
 
@@ -43,27 +45,31 @@ def claims_needed(snapshot: Snapshot) -> frozenset[str]:
     )
 
 
-def is_open(cache: SharedCache, snapshot: Snapshot, settings: Settings) -> bool:
+def can_be_mounted(cache: SharedCache, snapshot: Snapshot, settings: Settings) -> bool:
     """A service that does not use the ClusterModelCache yet may begin to: its claim in the namespace can be mounted."""
-    return _is_ours(cache, settings) and cache.claim in snapshot.claims and not _trouble(snapshot.claims[cache.claim])
+    return (
+        _is_filled_by_us(cache, settings)
+        and cache.claim in snapshot.claims
+        and not _trouble(snapshot.claims[cache.claim])
+    )
 
 
-def why_not_open(resolved: ResolvedService, snapshot: Snapshot, settings: Settings) -> Iterator[str]:
+def why_not_mounted(resolved: ResolvedService, snapshot: Snapshot, settings: Settings) -> Iterator[str]:
     """What is wrong with the claims of ClusterModelCaches that have the service's model and allow it."""
     spec, namespace = resolved.service.spec.model, resolved.service.metadata.namespace
     for cache in usable_caches(resolved, snapshot):
-        is_known = _is_ours(cache, settings) and cache.claim in snapshot.claims
+        is_known = _is_filled_by_us(cache, settings) and cache.claim in snapshot.claims
         if not is_known or not held_by(spec.storage_uri, [cache], spec.storage_container_name):
             continue
         if trouble := _trouble(snapshot.claims[cache.claim]):
             yield (
-                f"{cache.site} has the model, but PersistentVolumeClaim {cache.claim} of namespace {namespace} "
+                f"{cache.location} has the model, but PersistentVolumeClaim {cache.claim} of namespace {namespace} "
                 f"{trouble}: each pod downloads it. With a claim that leads to the volume of the cache, a service that "
                 "is created anew mounts it"
             )
 
 
-def _is_ours(cache: SharedCache, settings: Settings) -> bool:
+def _is_filled_by_us(cache: SharedCache, settings: Settings) -> bool:
     """Whether this operator fills it, and so keeps what its services mount: another one would not see them."""
     return cache.manager == settings.manager
 

@@ -2,11 +2,12 @@
 resource names.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from embedding_operator.core.objects import Raw
-from embedding_runtime.contract import CACHE_DIR
+from embedding_runtime.contract import CACHE_DIR, CACHE_PATH
 
 __all__ = ["MODELS", "mounted", "named", "written"]
 
@@ -15,10 +16,12 @@ MODELS = PurePosixPath("models")
 
 
 def mounted(deployment: Raw) -> Iterator[tuple[str, str]]:
-    """Claim and path of each model, the path below MODELS."""
+    """Claim and path of each model, the path below MODELS. Anybody may write a Deployment: what is no path of a cache
+    is left out.
+    """
     for claim, mount in _mounts(deployment):
         path = PurePosixPath(mount.get("subPath") or "")
-        if path.parent == MODELS:
+        if path.parent == MODELS and re.fullmatch(CACHE_PATH, path.name):
             yield claim, path.name
 
 

@@ -7,7 +7,7 @@ from functools import cache, partial
 
 from embedding_operator.core import diagnosis
 from embedding_operator.core.build import Blueprint, Desired, build, claim_of
-from embedding_operator.core.cache_access import why_not_open
+from embedding_operator.core.cache_access import why_not_mounted
 from embedding_operator.core.downloads import downloading, least_advanced
 from embedding_operator.core.model_source import find_shared, find_source
 from embedding_operator.core.objects import Raw, kind_ref, revision_of, template_digest
@@ -32,7 +32,7 @@ def decide_service(snapshot: Snapshot, settings: Settings, now: datetime) -> tup
         return unpinned()[0]
 
     shared = find_shared(resolved, revision, snapshot, settings)
-    notes = () if shared else why_not_open(resolved, snapshot, settings)
+    notes = () if shared else why_not_mounted(resolved, snapshot, settings)
     resolved = replace(resolved, shared=shared, notes=(*resolved.notes, *notes))
 
     def is_held(pin: Pin) -> bool:

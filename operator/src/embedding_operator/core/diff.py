@@ -13,7 +13,7 @@ from embedding_operator.constants import APPLIED_ANNOTATION, FIELD_MANAGER, GROU
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.quantity import amount
 
-__all__ = ["first_difference", "foreign_fields", "needs_write", "replacement"]
+__all__ = ["first_difference", "foreign_fields", "needs_write", "owners", "replacement"]
 
 _Path = tuple[str, ...]
 """A field as managedFields write it: ("f:spec", "f:ports", 'k:{"port":80,"protocol":"TCP"}')."""
@@ -39,9 +39,11 @@ _TEMPLATE_METADATA: _Path = ("f:spec", "f:template", "f:metadata")
 
 def needs_write(desired: Raw, live: Raw) -> bool:
     """Whether the live object is not what is desired: a field of ours has another value; a field was desired before
-    and is not now (the digest in the annotations differs); or a field was added to the spec.
+    and is not now (the digest in the annotations differs); a field was added to the spec; or a resource of ours is its
+    owner that is not to be.
     """
-    return not _matches(desired, live) or bool(foreign_fields(desired, live))
+    has_former_owner = len(owners(desired, live)) < len(live["metadata"].get("ownerReferences") or ())
+    return not _matches(desired, live) or bool(foreign_fields(desired, live)) or has_former_owner
 
 
 def foreign_fields(desired: Raw, live: Raw) -> tuple[str, ...]:
@@ -86,13 +88,12 @@ def replacement(desired: Raw, live: Raw) -> dict[str, Any]:
     owners with them: an owner of a field whose value did not change would stay its owner.
     """
     meta, wanted = live["metadata"], desired["metadata"]
-    owners = {each["uid"]: each for each in [*(meta.get("ownerReferences") or ()), *wanted.get("ownerReferences", ())]}
     metadata = {
         **{key: meta[key] for key in ("uid", "resourceVersion", "finalizers") if key in meta},
         **wanted,
         "labels": {**(meta.get("labels") or {}), **wanted.get("labels", {})},
         "annotations": {**(meta.get("annotations") or {}), **wanted.get("annotations", {})},
-        "ownerReferences": list(owners.values()),
+        "ownerReferences": owners(desired, live),
     }
     if foreign_fields(desired, live):
         metadata["managedFields"] = [_our_entry(desired["apiVersion"])]
@@ -102,6 +103,18 @@ def replacement(desired: Raw, live: Raw) -> dict[str, Any]:
     if "template" in spec:
         spec["template"] = _with_annotations_of_others(spec["template"], live["spec"].get("template") or {})
     return {**desired, "metadata": metadata, "spec": spec}
+
+
+def owners(desired: Raw, live: Raw) -> list[Raw]:
+    """Owner references: those that are desired, and those to others than our resources."""
+    wanted = {each["uid"]: each for each in desired["metadata"].get("ownerReferences", ())}
+    present = {each["uid"]: each for each in live["metadata"].get("ownerReferences") or ()}
+    stay = {uid: each for uid, each in present.items() if uid in wanted or not _is_ours(each)}
+    return list({**stay, **wanted}.values())
+
+
+def _is_ours(owner: Raw) -> bool:
+    return str(owner.get("apiVersion")).partition("/")[0] == GROUP
 
 
 def _our_entry(api_version: str) -> dict[str, Any]:

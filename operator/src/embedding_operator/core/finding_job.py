@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from embedding_operator.core import names
 from embedding_operator.core.build.base import Desired, controller_of, digest
-from embedding_operator.core.build.model_job import model_job
+from embedding_operator.core.build.model_job import cache_command, model_job
 from embedding_operator.core.build.pods import hub_variables, own_token
 from embedding_operator.core.objects import Raw, condition_of
 from embedding_operator.core.pins import Pin
@@ -12,7 +12,6 @@ from embedding_operator.core.pods import Pod
 from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import CACHE_DIR
 
 __all__ = ["RETRY", "finding_job", "has_lost_its_result", "is_recent", "reported"]
 
@@ -40,17 +39,14 @@ def finding_job(
     uri = resolved.uri_at(commit)
     cache = resolved.shared.cache if resolved.shared else None
     kept = cache.mounted if cache else snapshot.cached
-    keep = [f"--keep={','.join(sorted(kept))}"] if kept else []
-    limits = [*keep, f"--listed-at={int(now.timestamp())}"]
-    if cache is not None and cache.capacity is not None:
-        limits.append(f"--capacity={cache.capacity}")
+    capacity = cache.capacity if cache else None
     options = resolved.fetcher.cache_options if claim else ()
     job = model_job(
         name="",
         namespace=service.metadata.namespace,
         labels=names.job_labels(service),
         owner=controller_of(service),
-        command=["cache", uri, str(CACHE_DIR), *limits, *options] if claim else ["resolve", uri],
+        command=cache_command(uri, kept, now, capacity=capacity, options=options) if claim else ["resolve", uri],
         settings=settings,
         ttl_seconds=ttl_seconds,
         container=resolved.fetcher.container,

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from embedding_operator.core import storage
 from embedding_operator.core.build.base import Desired
-from embedding_operator.core.cache_access import is_open, usable_caches
+from embedding_operator.core.cache_access import can_be_mounted, usable_caches
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.finding_job import RETRY, finding_job, has_lost_its_result, is_recent, reported
 from embedding_operator.core.model_cache.shared import SharedCache, SharedModel, held_by
@@ -103,8 +103,8 @@ def find_shared(
         return SharedModel(cache, pin) if cache is not None and is_there else None
     if _is_of_earlier_release(revision, snapshot):
         return None
-    open_ones = (each for each in caches if not each.is_read_only or is_open(each, snapshot, settings))
-    alike = (_fetched_alike(each, resolved, snapshot) for each in open_ones)
+    mountable = (each for each in caches if not each.is_read_only or can_be_mounted(each, snapshot, settings))
+    alike = (_fetched_alike(each, resolved, snapshot) for each in mountable)
     return held_by(uri, alike, resolved.service.spec.model.storage_container_name)
 
 

@@ -233,7 +233,7 @@ def _check_claim(snapshot: Snapshot) -> list[Problem]:
     claim, namespace = cache_claim(snapshot.service), snapshot.service["metadata"].get("namespace")
     if claim is None or namespace is None:
         return []
-    owner = next((each.site for each in snapshot.shared_caches if each.site.owns(claim, namespace)), None)
+    owner = next((each.location for each in snapshot.shared_caches if each.location.owns(claim, namespace)), None)
     remedy = "leave spec.model.cache out, then the service mounts what that cache has, if it allows the namespace"
     return check_owner("spec.model.cache", claim, owner, remedy)
 

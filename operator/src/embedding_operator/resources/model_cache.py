@@ -93,7 +93,8 @@ class ClusterVolume(SpecModel):
 
     claim_name: Name
     """A PersistentVolumeClaim in `namespace`, and in each namespace whose services use the cache; all of them must lead
-    to the same volume. There, services mount it read-only."""
+    to the same volume. There, services mount it read-only. Choose a name that is used for nothing else, such as
+    shared-models: an EmbeddingService or ModelCache there that names the claim as its own cache is rejected."""
 
 
 class ClusterModelCacheSpec(_CacheSpec):
@@ -166,7 +167,7 @@ class CachedModelStatus(StatusModel):
     state: CachedModelState
     """Pending, Downloading, Ready, Failed (the download is tried again at retryAt, or by itself), or Evicted: other
     models needed its room; it is downloaded again when the spec changes. Of a ClusterModelCache also Removed: the spec
-    has not listed it for less than three minutes, and it is not evicted yet."""
+    does not list it, and it is not evicted yet, since that was less than three minutes ago, or Deployments mount it."""
     revision: str | None = None
     """The commit, if it came from a hub."""
     path: str | None = None
@@ -215,7 +216,7 @@ class ModelCacheStatus(StatusModel):
         list[CachedModelStatus],
         Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["storageUri"]}),
     ]
-    """The models of the spec, in its order, then those that were removed from it just now."""
+    """The models of the spec, in its order, then those that were removed from it and are not evicted yet."""
     capacity: CacheCapacityStatus | None = None
     """What the volume held when the last download ended."""
     conditions: Conditions

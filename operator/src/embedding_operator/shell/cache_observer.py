@@ -6,9 +6,9 @@ from datetime import datetime
 
 from embedding_operator.constants import CACHE_LABEL, CLUSTER_CACHE_LABEL, SERVICE_LABEL
 from embedding_operator.core.diagnosis import jobs_need_events
+from embedding_operator.core.model_cache.location import CacheLocation, location_of
 from embedding_operator.core.model_cache.records import recorded
 from embedding_operator.core.model_cache.resolve import secrets_needed
-from embedding_operator.core.model_cache.site import Site, site_of
 from embedding_operator.core.model_cache.snapshot import CacheSnapshot
 from embedding_operator.core.objects import ObjectRef, Raw, is_controlled_by, kind_ref
 from embedding_operator.core.pods import PodEvent, job_pod_of
@@ -69,34 +69,36 @@ class CacheObserver:
 
     def snapshot(self, cache: Raw) -> CacheSnapshot:
         """What the store knows."""
-        site, uid, namespace = site_of(cache), cache["metadata"]["uid"], cache["metadata"].get("namespace")
-        writing = self._store.writing(JOB, site.namespace, site.claim)
+        location, uid, namespace = location_of(cache), cache["metadata"]["uid"], cache["metadata"].get("namespace")
+        writing = self._store.writing(JOB, location.namespace, location.claim)
         others = tuple(each for each in writing if self._is_others(each, uid))
-        others_pods = (job_pod_of(each, others) for each in self._store.writing(POD, site.namespace, site.claim))
+        others_pods = (
+            job_pod_of(each, others) for each in self._store.writing(POD, location.namespace, location.claim)
+        )
         children = self._store.children(uid)
         jobs = tuple(each for each in children if kind_ref(each) is JOB)
-        reports = self._reports.of(key_of(site.kind, namespace, site.name))
-        pods = (job_pod_of(each, jobs) for each in self._store.pods(namespace, site.name, site.kind))
+        reports = self._reports.of(key_of(location.kind, namespace, location.name))
+        pods = (job_pod_of(each, jobs) for each in self._store.pods(namespace, location.name, location.kind))
         cluster_caches = self._store.all(CLUSTER_MODEL_CACHE)
         return CacheSnapshot(
             cache=cache,
             claim=next((each for each in children if kind_ref(each) is PERSISTENT_VOLUME_CLAIM), None),
             jobs=jobs,
             pods=tuple(pod for pod in pods if pod is not None),
-            mounted=self._store.mounted(namespace, site.claim),
-            claim_users=self._claim_users(site, uid),
+            mounted=self._store.mounted(location.claim, location.allows),
+            claim_users=self._claim_users(location, uid),
             others=others,
             others_pods=tuple(pod for pod in others_pods if pod is not None),
             cluster_caches=tuple(each for each in cluster_caches if each["metadata"]["uid"] != uid),
-            storage_containers=self._storage_containers(site.namespace),
+            storage_containers=self._storage_containers(location.namespace),
             progress={pod: each for pod, each in reports.items() if isinstance(each, DownloadProgress)},
         )
 
-    def _claim_users(self, site: Site, uid: str) -> tuple[Raw, ...]:
+    def _claim_users(self, location: CacheLocation, uid: str) -> tuple[Raw, ...]:
         """Of the claim that a ModelCache may own; that of a ClusterModelCache is its user's."""
-        if site.is_cluster_wide:
+        if location.is_cluster_wide:
             return ()
-        return tuple(each for each in self._store.users(site.namespace, site.name) if each["uid"] != uid)
+        return tuple(each for each in self._store.users(location.namespace, location.name) if each["uid"] != uid)
 
     def _is_others(self, job: Raw, uid: str) -> bool:
         """A service or another cache owns it, by UID: labels prove nothing."""
@@ -116,7 +118,7 @@ class CacheObserver:
         needed = secrets_needed(snapshot.cache, snapshot.storage_containers)
         models = recorded(snapshot.status).values()
         is_accepted = bool(models) and all(each.state is CachedModelState.READY for each in models)
-        namespace = snapshot.site.namespace
+        namespace = snapshot.location.namespace
         secrets = await self._secrets.read(snapshot.cache, needed, is_accepted=is_accepted, namespace=namespace)
         silent = jobs_need_events(snapshot.jobs, snapshot.pods, now)
         events = {uid: await self._events(namespace, uid) for uid in silent}

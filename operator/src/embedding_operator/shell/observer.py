@@ -6,8 +6,8 @@ from datetime import datetime
 from embedding_operator.core.cache_access import claims_needed
 from embedding_operator.core.checks.image_volume import wants_image_volume
 from embedding_operator.core.diagnosis import needs_events
+from embedding_operator.core.model_cache.location import location_of
 from embedding_operator.core.model_cache.shared import SharedCache, shared_cache
-from embedding_operator.core.model_cache.site import site_of
 from embedding_operator.core.names import cache_name
 from embedding_operator.core.objects import ObjectRef, Raw, condition_of, kind_ref
 from embedding_operator.core.pods import PodEvent, job_pod_of, pod_of
@@ -84,7 +84,7 @@ class Observer:
             pods=tuple(pod for pod in pods if pod is not None),
             job_pods=tuple(pod for pod in job_pods if pod is not None),
             storage_containers=self.storage_containers(namespace),
-            cached=self._store.mounted(namespace, claim) if claim else frozenset(),
+            cached=self._store.mounted(claim, lambda where: where == namespace) if claim else frozenset(),
             progress={pod: each for pod, each in reports.items() if isinstance(each, DownloadProgress)},
             backends={pod: each for pod, each in reports.items() if isinstance(each, SelectedBackend)},
             claim_users=self._store.users(namespace, own_claim) if owns_claim else (),
@@ -92,10 +92,12 @@ class Observer:
         )
 
     def _shared_caches(self, namespace: str) -> tuple[SharedCache, ...]:
-        cluster_wide = (raw for raw in self._store.all(CLUSTER_MODEL_CACHE) if site_of(raw).reaches(namespace))
+        cluster_wide = (raw for raw in self._store.all(CLUSTER_MODEL_CACHE) if location_of(raw).reaches(namespace))
         found = (shared_cache(raw) for raw in (*self._store.all(MODEL_CACHE, namespace), *cluster_wide))
         return tuple(
-            replace(each, mounted=self._store.mounted(namespace, each.claim)) for each in found if each is not None
+            replace(each, mounted=self._store.mounted(each.claim, each.location.allows))
+            for each in found
+            if each is not None
         )
 
     async def complete(self, snapshot: Snapshot, now: datetime) -> tuple[Snapshot, Secrets]:

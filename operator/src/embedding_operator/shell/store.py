@@ -86,14 +86,14 @@ class Store:
         found = (each for each in labelled if each[0] is not POD)
         return self._parsed(each for each in found if self._entry(each).owner != uid)
 
-    def mounted(self, namespace: str | None, claim: str) -> frozenset[str]:
-        """The paths of a cache that Deployments mount, and pods of former templates; None: in any namespace."""
+    def mounted(self, claim: str, allows: Callable[[str], bool]) -> frozenset[str]:
+        """The paths of a cache that Deployments of the namespaces `allows` mount, and pods of former templates."""
         return frozenset(
             path
             for kind in (DEPLOYMENT, POD)
-            for (where, _), entry in self._objects[kind.plural].items()
-            for name, path in (entry.mounts if namespace in (None, where) else ())
-            if name == claim
+            for (namespace, _), entry in self._objects[kind.plural].items()
+            for name, path in entry.mounts
+            if name == claim and allows(namespace or "")
         )
 
     def users(self, namespace: str, claim: str) -> tuple[Json, ...]:

@@ -94,7 +94,7 @@ class Room:
         message = (
             f"{self.about}it needs {megabytes(needed)}, and the cache{size} would lack {megabytes(lacking)} of them "
             "even without the models that may be removed, so none was: enlarge the cache, or delete services that use "
-            "its models"
+            "its models (a ClusterModelCache: remove models from spec.models)"
         )
         return NoModel(DownloadVerdict.INSUFFICIENT_STORAGE, message)
 

@@ -1,8 +1,10 @@
 """The attention kernel returns torch's results, and is used only where it does."""
 
 import logging
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -119,6 +121,17 @@ def test_a_batch_without_texts_has_no_results(kernel: attention.Kernel) -> None:
 
 
 @pytest.mark.skipif(not VARIANTS["avx2"], reason="this CPU has no AVX2")
+def test_threads_with_small_stacks_are_enough(libraries: Path) -> None:
+    program = f"""
+import torch; from pathlib import Path; from embedding_runtime.worker.backends import attention
+torch.set_num_threads(2)
+attention._DIRECTORY = Path({str(libraries)!r})
+assert attention.kernel_for(32) is not None
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "OMP_STACKSIZE": "128k"})
+
+
+@pytest.mark.skipif(not VARIANTS["avx2"], reason="this CPU has no AVX2")
 @pytest.mark.parametrize("heads", [4, 2], ids=["heads of 32", "heads of 64"])
 def test_vectors_are_those_of_sentence_transformers(
     tmp_path_factory: pytest.TempPathFactory, libraries: Path, directory: Path, heads: int
@@ -160,8 +173,11 @@ def test_other_sizes_of_heads_have_no_kernel() -> None:
     assert attention.kernel_for(48) is None
 
 
-def test_without_a_compiled_kernel_torch_is_used(directory: Path) -> None:
-    assert attention.kernel_for(32) is None
+@pytest.mark.skipif(not VARIANTS["avx2"], reason="this CPU has no AVX2")
+def test_without_a_compiled_kernel_torch_is_used(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert attention.kernel_for(32) is None
+    assert f"{directory / attention._LIBRARIES[CPU]} is missing, and torch's attention is used" in caplog.text
 
 
 @pytest.mark.skipif(not VARIANTS["avx2"], reason="this CPU has no AVX2")

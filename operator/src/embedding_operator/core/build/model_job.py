@@ -1,6 +1,7 @@
 """A Job that resolves a model's version, or downloads the model into a cache."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from embedding_operator.constants import INITIALIZER, STORAGE_GROUP
@@ -12,7 +13,7 @@ from embedding_operator.resources.kubernetes import Container, KeyRef
 from embedding_operator.settings import Settings
 from embedding_runtime.contract import CACHE_DIR, PROGRESS_PORT, PROGRESS_PORT_VARIABLE, RETRY_IS_USELESS
 
-__all__ = ["model_job"]
+__all__ = ["cache_command", "fits", "model_job"]
 
 _RETRIES = 3
 """Pods after the first one, if that fails with what may heal. The Job controller waits 10, 20 and 40 s before them."""
@@ -21,6 +22,34 @@ _PROGRESS = {PROGRESS_PORT_VARIABLE: str(PROGRESS_PORT)}
 
 _LONGEST_ANSWER, _LONGEST_DOWNLOAD = 1800, 86400
 """Seconds after which a Job that hangs is ended, retries and waits for other writers included."""
+
+_MOST_BYTES = 64 << 10
+"""Of the paths that a Job must not evict: Linux runs no program with an argument of 128 KiB."""
+_NEVER = 0
+"""As the time of the list: no model was used so long before it that it may be evicted."""
+
+
+def cache_command(
+    uri: str, keep: Collection[str], now: datetime, *, capacity: int | None = None, options: Sequence[str] = ()
+) -> list[str]:
+    """Download into a cache. The models at the paths `keep` are not evicted for it; if these are too many to be named,
+    none is evicted at all.
+    """
+    kept = [f"--keep={','.join(sorted(keep))}"] if keep and fits(keep) else []
+    return [
+        "cache",
+        uri,
+        str(CACHE_DIR),
+        *kept,
+        f"--listed-at={int(now.timestamp()) if fits(keep) else _NEVER}",
+        *([f"--capacity={capacity}"] if capacity is not None else []),
+        *options,
+    ]
+
+
+def fits(keep: Collection[str]) -> bool:
+    """They can be named in a command."""
+    return sum(len(each) + 1 for each in keep) <= _MOST_BYTES
 
 
 def model_job(

@@ -142,10 +142,18 @@ def _parts(resolved: ResolvedService) -> list[str]:
     return [text for part in resolved.service.spec.model.storage_uris for text in (part.uri, str(directory_of(part)))]
 
 
-def _cached(resolved: ResolvedService) -> dict[str, str] | None:
-    """The claim and the directory in it that has the model, if a Job has downloaded it there."""
-    pin = resolved.pin
-    return {"claim": pin.claim, "path": str(MODELS / pin.path)} if pin and pin.claim and pin.path else None
+def _cached(resolved: ResolvedService) -> dict[str, Any] | None:
+    """The claim and the directory in it that has the model, if a Job has downloaded it there.
+
+    Where no Job of a service writes to the volume, it is mounted read-only itself. Others are not, as in earlier
+    releases: their pods would be replaced.
+    """
+    pin, shared = resolved.pin, resolved.shared
+    if pin is None or pin.claim is None or pin.path is None:
+        return None
+    is_read_only = shared is not None and shared.cache.is_read_only
+    source = {"claimName": pin.claim, **({"readOnly": True} if is_read_only else {})}
+    return {"source": source, "path": str(MODELS / pin.path)}
 
 
 def _claim(resolved: ResolvedService) -> str | None:

@@ -1,7 +1,7 @@
 """The cache that a model is to be downloaded into."""
 
 from embedding_operator.core.checks.problems import invalid
-from embedding_operator.core.model_cache.site import Site
+from embedding_operator.core.model_cache.location import CacheLocation
 from embedding_operator.core.quantity import amount
 from embedding_operator.errors import Problem
 from embedding_operator.resources.v1alpha1 import Cache
@@ -19,7 +19,7 @@ def check_cache(cache: Cache | None, uri: ModelUri | None) -> list[Problem]:
     return invalid([*_problems_of_volume(cache), *_problems_of_uri(uri)])
 
 
-def check_owner(field: str, claim: str, owner: Site | None, remedy: str) -> list[Problem]:
+def check_owner(field: str, claim: str, owner: CacheLocation | None, remedy: str) -> list[Problem]:
     """Whether Jobs may write to the claim. `owner`: the ClusterModelCache that has it."""
     if owner is None:
         return []

@@ -72,7 +72,7 @@ class ExpectedPod:
     def claim_field(self) -> str:
         """What names the claim that the pod mounts."""
         if self.resolved.shared is not None:
-            return str(self.resolved.shared.cache.site)
+            return str(self.resolved.shared.cache.location)
         return "spec.model.cache" if self.resolved.cache_claim else "spec.model.storageUri"
 
     @property

@@ -5,17 +5,17 @@ from datetime import datetime
 
 from embedding_operator.constants import API_VERSION, MANAGED_BY, MANAGED_LABEL
 from embedding_operator.core.build.base import Desired, digest
-from embedding_operator.core.build.model_job import model_job
+from embedding_operator.core.build.model_job import cache_command, model_job
 from embedding_operator.core.build.pods import hub_variables, own_token
+from embedding_operator.core.diff import owners
+from embedding_operator.core.model_cache.location import CacheLocation
 from embedding_operator.core.model_cache.resolve import ResolvedCache
-from embedding_operator.core.model_cache.site import Site
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.quantity import amount
 from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.kinds import PERSISTENT_VOLUME_CLAIM
 from embedding_operator.resources.model_cache import ModelCacheSpec
 from embedding_operator.settings import Settings
-from embedding_runtime.contract import CACHE_DIR
 
 __all__ = ["JOB_STAYS_SECONDS", "claim", "download_job", "enlarged", "job_name", "shared"]
 
@@ -30,7 +30,7 @@ def claim(resolved: ResolvedCache, users: Iterable[Raw] = ()) -> Desired | None:
     """The claim that the cache owns; None: the spec names one of the user's. `users` own it, too, so that it is not
     collected with the cache alone.
     """
-    spec, site = resolved.cache.spec, resolved.site
+    spec, location = resolved.cache.spec, resolved.location
     if not isinstance(spec, ModelCacheSpec) or spec.size is None:
         return None
     storage_class = {"storageClassName": spec.storage_class_name} if spec.storage_class_name else {}
@@ -38,9 +38,9 @@ def claim(resolved: ResolvedCache, users: Iterable[Raw] = ()) -> Desired | None:
         "apiVersion": PERSISTENT_VOLUME_CLAIM.api_version,
         "kind": PERSISTENT_VOLUME_CLAIM.name,
         "metadata": {
-            "name": site.claim,
-            "namespace": site.namespace,
-            "labels": _labels(site),
+            "name": location.claim,
+            "namespace": location.namespace,
+            "labels": _labels(location),
             "ownerReferences": [_owner(resolved), *users],
         },
         "spec": {
@@ -52,10 +52,11 @@ def claim(resolved: ResolvedCache, users: Iterable[Raw] = ()) -> Desired | None:
 
 
 def shared(live: Raw, wanted: Raw) -> Desired | None:
-    """The claim with all owners that are wanted, if it lacks one."""
-    owners = list(live["metadata"].get("ownerReferences") or ())
-    missing = [each for each in wanted["metadata"]["ownerReferences"] if each["uid"] not in {o["uid"] for o in owners}]
-    return {**live, "metadata": {**live["metadata"], "ownerReferences": owners + missing}} if missing else None
+    """The claim with its owners, if it lacks one, or has one that does not name it any more."""
+    present, owning = live["metadata"].get("ownerReferences") or (), owners(wanted, live)
+    if {each["uid"] for each in present} == {each["uid"] for each in owning}:
+        return None
+    return {**live, "metadata": {**live["metadata"], "ownerReferences": owning}}
 
 
 def enlarged(live: Raw, wanted: Raw) -> Desired | None:
@@ -70,50 +71,42 @@ def enlarged(live: Raw, wanted: Raw) -> Desired | None:
 def download_job(
     resolved: ResolvedCache, source: ResolvedService, keep: Collection[str], settings: Settings, now: datetime
 ) -> Desired:
-    """Downloads one model. The models at the paths `keep` are not evicted for it."""
-    command = [
-        "cache",
-        source.service.spec.model.storage_uri,
-        str(CACHE_DIR),
-        *([f"--keep={','.join(sorted(keep))}"] if keep else []),
-        f"--listed-at={int(now.timestamp())}",
-        *([f"--capacity={resolved.capacity}"] if resolved.capacity is not None else []),
-        *source.fetcher.cache_options,
-    ]
+    """Downloads one model, see `cache_command`."""
+    uri, options = source.service.spec.model.storage_uri, source.fetcher.cache_options
     return model_job(
         name=job_name(resolved, source),
-        namespace=resolved.site.namespace,
-        labels={**_labels(resolved.site), "app.kubernetes.io/name": "embedding-storage"},
+        namespace=resolved.location.namespace,
+        labels={**_labels(resolved.location), "app.kubernetes.io/name": "embedding-storage"},
         owner=_owner(resolved),
-        command=command,
+        command=cache_command(uri, keep, now, capacity=resolved.capacity, options=options),
         settings=settings,
         ttl_seconds=JOB_STAYS_SECONDS,
         container=source.fetcher.container,
         env=hub_variables(source, settings),
         token=own_token(source),
-        claim=resolved.site.claim,
+        claim=resolved.location.claim,
     )
 
 
 def job_name(resolved: ResolvedCache, source: ResolvedService) -> str:
     """Its name says what it downloads, how and where to: a Job cannot be changed. A new release changes no name."""
-    site, token = resolved.site, own_token(source)
+    location, token = resolved.location, own_token(source)
     what = {
-        **({"kind": site.kind.name} if site.is_cluster_wide else {}),
-        "cache": site.name,
-        "claim": site.claim,
+        **({"kind": location.kind.name} if location.is_cluster_wide else {}),
+        "cache": location.name,
+        "claim": location.claim,
         "uri": source.service.spec.model.storage_uri,
         "container": source.fetcher.container.model_dump(mode="json", exclude_defaults=True),
         "token": token.model_dump(mode="json") if token else None,
         **({"options": source.fetcher.cache_options} if source.fetcher.cache_options else {}),
     }
-    return f"{site.name[:_NAME_IN_JOB].rstrip('-')}-cache-{digest(what, 8)}"
+    return f"{location.name[:_NAME_IN_JOB].rstrip('-')}-cache-{digest(what, 8)}"
 
 
-def _labels(site: Site) -> dict[str, str]:
-    return {MANAGED_LABEL: MANAGED_BY, site.label: site.name}
+def _labels(location: CacheLocation) -> dict[str, str]:
+    return {MANAGED_LABEL: MANAGED_BY, location.label: location.name}
 
 
 def _owner(resolved: ResolvedCache) -> Desired:
-    meta, kind = resolved.cache.metadata, resolved.site.kind.name
+    meta, kind = resolved.cache.metadata, resolved.location.kind.name
     return {"apiVersion": API_VERSION, "kind": kind, "name": meta.name, "uid": meta.uid, "controller": True}

@@ -13,7 +13,7 @@ from typing import Self
 
 from embedding_operator.core.model_cache import states
 from embedding_operator.core.model_cache.build import job_name
-from embedding_operator.core.model_cache.records import kept_until, recorded
+from embedding_operator.core.model_cache.records import is_held, kept_until, recorded
 from embedding_operator.core.model_cache.resolve import ResolvedCache, ResolvedModel
 from embedding_operator.core.model_cache.runs import Run, run_of
 from embedding_operator.core.model_cache.snapshot import CacheSnapshot
@@ -29,7 +29,7 @@ _DAY = timedelta(days=1)
 @dataclass(frozen=True)
 class Models:
     """`states` in the order of the spec. `to_start` are downloads to start now, `to_delete` Jobs that are of no use any
-    more. `capacity` is None where no download has reported it yet. `removed` were in the spec until just now.
+    more. `capacity` is None where no download has reported it yet. `removed` were in the spec, and are not evicted yet.
     """
 
     states: tuple[CachedModelStatus, ...]
@@ -107,10 +107,13 @@ class _Decider:
         self._is_new_spec = snapshot.is_new_spec
         self._runs = runs
         self._now = now
-        is_same_volume = snapshot.status.get("claim") == resolved.site.claim
+        is_same_volume = snapshot.status.get("claim") == resolved.location.claim
         self._records = recorded(snapshot.status) if is_same_volume else {}
         self._kept = snapshot.kept(now)
-        self.removed = tuple(self._find_removed()) if resolved.site.is_cluster_wide else ()
+        self._mounted = snapshot.mounted
+        self.removed = tuple(self._find_removed()) if resolved.location.is_cluster_wide else ()
+        were_removed = [each for each in self._records.values() if each.state is CachedModelState.REMOVED]
+        self._may_free_room = any(each not in self.removed for each in were_removed)
 
     def find(self, model: ResolvedModel) -> _Found:
         """By its record, while that holds; else by its Job."""
@@ -134,12 +137,12 @@ class _Decider:
         return self._ended(model.uri, run, run.ended_at, was_evicted=was_evicted)
 
     def _find_removed(self) -> Iterator[CachedModelStatus]:
-        """The models that the spec had until just now: Deployments that mount them may be about to be created."""
+        """The models that the spec had and Deployments mount, or may be about to mount."""
         wanted = {each.uri for each in self._resolved.models}
         for uri, record in self._records.items():
             if uri not in wanted and record.state is CachedModelState.READY:
                 yield states.removed(record, self._now)
-            elif uri not in wanted and (until := kept_until(record)) is not None and self._now < until:
+            elif uri not in wanted and is_held(record, self._now, self._mounted):
                 yield record
 
     def _holds(self, record: CachedModelStatus, name: str | None) -> bool:
@@ -149,6 +152,8 @@ class _Decider:
         if record.state is CachedModelState.EVICTED:
             return not self._is_new_spec
         if record.state is not CachedModelState.FAILED or record.retry_at is None or self._is_new_spec:
+            return False
+        if record.reason == Reason.INSUFFICIENT_STORAGE and self._may_free_room:
             return False
         return record.job == name and self._now < datetime.fromisoformat(record.retry_at)
 
@@ -173,7 +178,8 @@ class _Decider:
         if run.failure.reason == Reason.INSUFFICIENT_STORAGE:
             if run.keep - self._kept:
                 return self._now
-            waits = [until for each in self.removed if each.path in run.keep and (until := kept_until(each))]
+            ends = [kept_until(each) for each in self.removed if each.path in run.keep]
+            waits = [each for each in ends if each is not None and each > self._now]
             if waits:
                 return max(waits)
         return ended_at + _DAY

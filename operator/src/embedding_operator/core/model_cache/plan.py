@@ -40,7 +40,8 @@ def plan_cache(snapshot: CacheSnapshot, settings: Settings, now: datetime) -> Pl
     waits = [_AFTER_CREATION] if any(isinstance(each, Create) for each in writes) else []
     waits += [wait] if (wait := _next_diagnosis(snapshot, now)) is not None else []
     waits += [datetime.fromisoformat(each.retry_at) - now for each in models.states if each.retry_at]
-    waits += [until - now for each in models.removed if (until := kept_until(each))]
+    ends = [until for each in models.removed if (until := kept_until(each))]
+    waits += [until - now if until > now else _LATEST for until in ends]  # no Deployment that goes triggers a plan
     asked = frozenset(of_downloads(downloading(snapshot.pods)))
     plan = Plan(writes, events=_events(models, snapshot), requeue_after=min(waits, default=None), questions=asked)
     return _with_status(plan, replace(view, resolved=resolved, models=models))

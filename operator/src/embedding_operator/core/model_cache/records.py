@@ -1,5 +1,6 @@
 """What the last status of a cache says of its models."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
@@ -7,7 +8,7 @@ from pydantic import ValidationError
 from embedding_operator.core.objects import Raw
 from embedding_operator.resources.model_cache import CachedModelState, CachedModelStatus
 
-__all__ = ["STAYS", "held_paths", "kept_until", "recorded"]
+__all__ = ["STAYS", "is_held", "is_listed", "kept_until", "recorded"]
 
 STAYS = timedelta(minutes=3)
 """Time for which a model stays on the volume that a ClusterModelCache lists no longer: a service may have been planned
@@ -36,11 +37,14 @@ def kept_until(record: CachedModelStatus) -> datetime | None:
     return datetime.fromisoformat(record.since) + STAYS
 
 
-def held_paths(status: Raw, now: datetime) -> frozenset[str]:
-    """The paths of the models that services may be about to mount."""
-    held = (
-        each
-        for each in recorded(status).values()
-        if each.state is CachedModelState.READY or ((until := kept_until(each)) is not None and now < until)
-    )
-    return frozenset(each.path for each in held if each.path)
+def is_listed(record: CachedModelStatus) -> bool:
+    """Services mount the model, or may be about to, by what the operator of its cache sees."""
+    return record.state in {CachedModelState.READY, CachedModelState.REMOVED}
+
+
+def is_held(record: CachedModelStatus, now: datetime, mounted: Collection[str]) -> bool:
+    """It is listed, and has to be: one that was removed may be about to be mounted, or is."""
+    until = kept_until(record)
+    if until is None:
+        return record.state is CachedModelState.READY
+    return now < until or record.path in mounted

@@ -14,7 +14,7 @@ from embedding_operator.constants import API_VERSION
 from embedding_operator.core import resolve
 from embedding_operator.core.checks.cache import check_owner
 from embedding_operator.core.checks.problems import invalid
-from embedding_operator.core.model_cache.site import Site, site_of
+from embedding_operator.core.model_cache.location import CacheLocation, location_of
 from embedding_operator.core.model_cache.snapshot import CacheSnapshot
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.quantity import amount
@@ -52,15 +52,15 @@ class ResolvedCache:
     """A valid spec; its models may have problems, each of its own."""
 
     cache: ModelCache | ClusterModelCache
-    site: Site
+    location: CacheLocation
     capacity: int | None
     models: tuple[ResolvedModel, ...]
 
 
 def resolve_cache(snapshot: CacheSnapshot, settings: Settings) -> ResolvedCache:
     """Raises Refused for what concerns all models."""
-    site = snapshot.site
-    model = _MODELS[site.kind]
+    location = snapshot.location
+    model = _MODELS[location.kind]
     try:
         cache = model.model_validate({**snapshot.cache, "status": {}})
     except ValidationError as error:
@@ -69,24 +69,24 @@ def resolve_cache(snapshot: CacheSnapshot, settings: Settings) -> ResolvedCache:
     problems += _check_models(cache.spec.models)
     if isinstance(cache, ModelCache):
         problems += _check_volume(cache, snapshot)
-    elif not site.is_seen(settings.namespaces):
-        problems.append(_not_watched(site))
+    elif not location.is_seen(settings.namespaces):
+        problems.append(_not_watched(location))
     if problems:
         raise Refused(problems)
     models = tuple(_resolved(number, each, snapshot, settings) for number, each in enumerate(cache.spec.models))
-    return ResolvedCache(cache, site, capacity, models)
+    return ResolvedCache(cache, location, capacity, models)
 
 
 def secrets_needed(raw: Raw, reads: Sequence[StorageRead]) -> Mapping[str, frozenset[str]]:
     """The Secrets of the namespace that the snapshot must tell of, with the keys that are asked for."""
-    site = site_of(raw)
+    location = location_of(raw)
     try:
-        cache = _MODELS[site.kind].model_validate({**raw, "status": {}})
+        cache = _MODELS[location.kind].model_validate({**raw, "status": {}})
     except ValidationError:
         return {}
     found: dict[str, frozenset[str]] = {}
     for model in cache.spec.models:
-        for name, keys in resolve.secrets_needed(_as_service(model, site.namespace), reads).items():
+        for name, keys in resolve.secrets_needed(_as_service(model, location.namespace), reads).items():
             found[name] = found.get(name, frozenset()) | keys
     return found
 
@@ -94,7 +94,7 @@ def secrets_needed(raw: Raw, reads: Sequence[StorageRead]) -> Mapping[str, froze
 def _resolved(number: int, model: CachedModel, snapshot: CacheSnapshot, settings: Settings) -> ResolvedModel:
     field, uri = f"spec.models[{number}]", identity(model.storage_uri)
     as_service = Snapshot(
-        _as_service(model, snapshot.site.namespace),
+        _as_service(model, snapshot.location.namespace),
         storage_containers=snapshot.storage_containers,
         secrets=snapshot.secrets,
         unlabelled_secrets=snapshot.unlabelled_secrets,
@@ -124,11 +124,11 @@ def _as_service(model: CachedModel, namespace: str) -> dict[str, Any]:
     }
 
 
-def _not_watched(site: Site) -> Problem:
+def _not_watched(location: CacheLocation) -> Problem:
     """The same words from every operator, so that several write the same status."""
     message = (
-        f"spec.namespace: no operator watches {site.namespace}: add it to watchNamespaces of an operator's chart, or "
-        "create a ClusterModelCache with another namespace"
+        f"spec.namespace: no operator watches {location.namespace}: add it to watchNamespaces of an operator's chart, "
+        "or create a ClusterModelCache with another namespace"
     )
     return Problem(Reason.NAMESPACE_NOT_WATCHED, message)
 
@@ -148,12 +148,12 @@ def _check_volume(cache: ModelCache, snapshot: CacheSnapshot) -> list[Problem]:
     elif spec.persistent_volume_claim is not None and (spec.storage_class_name or spec.access_mode):
         messages.append("spec: storageClassName and accessMode go with size, not with persistentVolumeClaim")
     field = "metadata.name" if spec.persistent_volume_claim is None else "spec.persistentVolumeClaim"
-    owners = (site_of(each) for each in snapshot.cluster_caches)
-    owner = next((each for each in owners if each.owns(snapshot.site.claim, snapshot.site.namespace)), None)
+    owners = (location_of(each) for each in snapshot.cluster_caches)
+    owner = next((each for each in owners if each.owns(snapshot.location.claim, snapshot.location.namespace)), None)
     size, bad_size = _bytes(spec.size, "spec.size")
     return [
         *invalid(messages),
-        *check_owner(field, snapshot.site.claim, owner, "use another claim"),
+        *check_owner(field, snapshot.location.claim, owner, "use another claim"),
         *bad_size,
         *_check_shrink(size, snapshot.claim),
     ]

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
+from embedding_operator.core.model_cache.location import CacheLocation, location_of
 from embedding_operator.core.model_cache.records import recorded
-from embedding_operator.core.model_cache.site import Site, site_of
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.quantity import amount
 from embedding_operator.core.uri_identity import identity
@@ -20,7 +20,7 @@ __all__ = ["SharedCache", "SharedModel", "held_by", "shared_cache"]
 class SharedCache:
     """A cache as services see it. `mounted` are the paths on its volume that Deployments mount."""
 
-    site: Site
+    location: CacheLocation
     claim: str
     models: Mapping[str, DownloadedModel]
     """Those that are Ready, by URI, as their Jobs reported them."""
@@ -35,7 +35,7 @@ class SharedCache:
     @property
     def is_read_only(self) -> bool:
         """Services run no Jobs that write to it."""
-        return self.site.is_cluster_wide
+        return self.location.is_cluster_wide
 
     def has(self, path: str | None) -> bool:
         """That model is there."""
@@ -57,14 +57,14 @@ def shared_cache(raw: Raw) -> SharedCache | None:
     meta, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
     if meta.get("deletionTimestamp"):
         return None
-    site = site_of(raw)
-    claim = status.get("claim") or site.claim
+    location = location_of(raw)
+    claim = status.get("claim") or location.claim
     reports = {uri: _report(each) for uri, each in recorded(status).items() if each.state is CachedModelState.READY}
     models = {uri: each for uri, each in reports.items() if each is not None}
     names = {identity(each["storageUri"]): each.get("storageContainerName") for each in spec.get("models") or ()}
     given = {uri: name for uri, name in names.items() if name}
     limit, manager = _bytes(spec.get("capacity")), status.get("manager")
-    return SharedCache(site, claim, models, given, limit, manager=manager)
+    return SharedCache(location, claim, models, given, limit, manager=manager)
 
 
 def held_by(uri: str, caches: Iterable[SharedCache], storage_container: str | None = None) -> SharedModel | None:
@@ -74,7 +74,7 @@ def held_by(uri: str, caches: Iterable[SharedCache], storage_container: str | No
     `storage_container`: the name that the service gives. Another one may download from another place.
     """
     wanted, at_commit = identity(uri), _hub(uri)
-    for cache in sorted(caches, key=lambda each: (each.site.is_cluster_wide, each.site.name)):
+    for cache in sorted(caches, key=lambda each: (each.location.is_cluster_wide, each.location.name)):
         for held, model in cache.models.items():
             if cache.storage_containers.get(held) != storage_container:
                 continue

@@ -1,15 +1,17 @@
 """What is known about one cache, frozen: all that a plan depends on beside the settings and the time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from embedding_operator.core.model_cache.records import held_paths
-from embedding_operator.core.model_cache.site import Site, site_of
+from embedding_operator.core.build.model_job import fits
+from embedding_operator.core.model_cache.location import CacheLocation, location_of
+from embedding_operator.core.model_cache.records import is_held, is_listed, recorded
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.pods import Pod, PodEvent
 from embedding_operator.core.snapshot import StorageRead
+from embedding_operator.resources.model_cache import CachedModelStatus
 from embedding_runtime.contract import DownloadProgress
 
 __all__ = ["CacheSnapshot"]
@@ -42,18 +44,26 @@ class CacheSnapshot:
     """By pod UID, as far as pods report it."""
 
     @cached_property
-    def site(self) -> Site:
+    def location(self) -> CacheLocation:
         """Where it is."""
-        return site_of(self.cache)
+        return location_of(self.cache)
 
     def kept(self, now: datetime) -> frozenset[str]:
         """The paths that its downloads must not evict. Services mount what a ClusterModelCache says is ready, without
-        a Job that marks it as used: it stays, and so does what another one says of the same volume.
+        a Job that marks it as used: it stays, and so does what another one says of the same volume. What is mounted and
+        in no status stays, too, while there is not so much of it that only a flood of made-up paths explains it.
         """
-        if not self.site.is_cluster_wide:
+        if not self.location.is_cluster_wide:
             return self.mounted
-        statuses = [each.get("status") or {} for each in (self.cache, *self.cluster_caches)]
-        return self.mounted.union(*(held_paths(each, now) for each in statuses if each.get("claim") == self.site.claim))
+        own = [each for each in self._recorded(self.cache) if is_held(each, now, self.mounted)]
+        others = [each for cache in self.cluster_caches for each in self._recorded(cache) if is_listed(each)]
+        listed = frozenset(each.path for each in (*own, *others) if each.path)
+        return listed | self.mounted if fits(listed | self.mounted) else listed
+
+    def _recorded(self, cache: Raw) -> Iterable[CachedModelStatus]:
+        """What a cache's status says of models on the volume."""
+        status = cache.get("status") or {}
+        return recorded(status).values() if status.get("claim") == self.location.claim else ()
 
     @property
     def status(self) -> Raw:

@@ -104,7 +104,7 @@ def evicted(model: CachedModelStatus, by: str, since: datetime) -> CachedModelSt
 
 
 def removed(record: CachedModelStatus, now: datetime) -> CachedModelStatus:
-    """The spec has it no longer. A service may have just been planned with it."""
+    """The spec has it no longer. Services may mount it, or have just been planned with it."""
     message = f"The spec does not list it: its files stay for {STAYS // timedelta(minutes=1)} minutes, then until"
     return record.model_copy(
         update={

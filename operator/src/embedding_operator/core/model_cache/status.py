@@ -58,7 +58,7 @@ def of_cache(view: CacheView) -> dict[str, Any]:
         # A plan that failed may have left something undone that only a new spec asks for.
         observed_generation=snapshot.status.get("observedGeneration") if view.fault else snapshot.generation,
         manager=manager,
-        claim=view.resolved.site.claim,
+        claim=view.resolved.location.claim,
         ready=f"{_count_ready(states)}/{len(states)}",
         models=[*states, *view.models.removed],
         capacity=view.models.capacity,
@@ -68,7 +68,7 @@ def of_cache(view: CacheView) -> dict[str, Any]:
 
 def _manager(view: CacheView) -> str | None:
     """None: the operator does not see the cache's namespace. Another one that does may take it."""
-    return view.settings.manager if view.snapshot.site.is_seen(view.settings.namespaces) else None
+    return view.settings.manager if view.snapshot.location.is_seen(view.settings.namespaces) else None
 
 
 def _judge(view: CacheView) -> Progress:
@@ -123,7 +123,7 @@ def _conditions(progress: Progress) -> tuple[Condition, ...]:
 
 def _warnings(view: CacheView) -> tuple[Condition, ...]:
     """Namespaces that are not served, although the spec allows them to use the cache."""
-    namespaces = view.snapshot.site.unwatched(view.settings.namespaces)
+    namespaces = view.snapshot.location.unwatched(view.settings.namespaces)
     if not namespaces or _manager(view) is None:
         return ()
     message = shortened(

@@ -30,14 +30,14 @@ typedef struct {
     float values[LONGEST * LARGEST];
     float scores[ROWS * LINE];
     float queries[ROWS * LARGEST];
-} __attribute__((aligned(64))) Room;
+} __attribute__((aligned(64))) Scratch;
 
 #define INLINE static inline __attribute__((always_inline)) /* so that `size` and `rows` are constants inside */
 #define UNROLL _Pragma("GCC unroll 16")
 
 INLINE Vector load(const float *from) { return *(const Unaligned *)from; }
 INLINE void store(float *to, Vector vector) { *(Unaligned *)to = vector; }
-INLINE Vector all(float number) { return number - (Vector){}; }
+INLINE Vector broadcast(float number) { return number - (Vector){}; }
 
 #ifdef __AVX512F__
 INLINE Vector max(Vector a, Vector b) { return (Vector)_mm512_max_ps((__m512)a, (__m512)b); }
@@ -71,10 +71,10 @@ INLINE Vector times_power(Vector x, Vector exponent) { /* adds to the exponent's
 
 /* 2^x for x <= 0, with a relative error of 2e-7 at most; 2^-126 below -126. */
 INLINE Vector exp2_of(Vector x) {
-    x = max(all(-126.f), x); /* in this order NaN stays NaN */
+    x = max(broadcast(-126.f), x); /* in this order NaN stays NaN */
     const Vector whole = rounded(x), rest = x - whole;
     /* Minimax polynomial of degree 5 for -0.5 <= rest <= 0.5: relative error 9e-8. */
-    Vector power = all(1.326472708e-3f);
+    Vector power = broadcast(1.326472708e-3f);
     power = power * rest + 9.671512862e-3f;
     power = power * rest + 5.550733746e-2f;
     power = power * rest + 2.402224128e-1f;
@@ -112,7 +112,7 @@ INLINE void score(const float *queries, const float *keys, Vector bias, float *s
     for (int i = 0; i < size; i++) {
         const Vector first = load(keys + i * WIDTH), second = load(keys + (blocks > 1 ? size + i : i) * WIDTH);
         UNROLL for (int row = 0; row < rows; row++) {
-            const Vector query = all(queries[row * size + i]);
+            const Vector query = broadcast(queries[row * size + i]);
             sums[row][0] += query * first;
             if (blocks > 1) sums[row][1] += query * second;
         }
@@ -127,25 +127,25 @@ INLINE void score(const float *queries, const float *keys, Vector bias, float *s
 }
 
 /* Attention of `rows` queries of a head of a text. */
-INLINE void attend_rows(const float *projected, float *result, long hidden, long length, Room *room, int size,
+INLINE void attend_rows(const float *projected, float *result, long hidden, long length, Scratch *scratch, int size,
                         int rows) {
     const long blocks = (length + WIDTH - 1) / WIDTH;
     const float scale = 1.4426950408889634 / __builtin_sqrt(size); /* log2(e): softmax takes powers of 2 */
-    float *scores = room->scores, *top = scores + LONGEST, *queries = room->queries, factors[ROWS];
+    float *scores = scratch->scores, *top = scores + LONGEST, *queries = scratch->queries, factors[ROWS];
     const float lowest = -1e30f;
     for (int row = 0; row < rows; row++) {
         for (int i = 0; i < size; i += WIDTH) store(queries + row * size + i, load(projected + row * 3 * hidden + i) * scale);
-        store(top + row * LINE, all(lowest));
+        store(top + row * LINE, broadcast(lowest));
     }
     Vector bias; /* excludes the keys after the last one of the text */
     for (int i = 0; i < WIDTH; i++) bias[i] = (blocks - 1) * WIDTH + i < length ? 0.f : lowest;
     long done = 0;
     for (; done < blocks - 2; done += 2)
-        score(queries, room->keys + done * size * WIDTH, (Vector){}, scores + done * WIDTH, top, size, rows, 2);
+        score(queries, scratch->keys + done * size * WIDTH, (Vector){}, scores + done * WIDTH, top, size, rows, 2);
     if (done == blocks - 2)
-        score(queries, room->keys + done * size * WIDTH, bias, scores + done * WIDTH, top, size, rows, 2);
+        score(queries, scratch->keys + done * size * WIDTH, bias, scores + done * WIDTH, top, size, rows, 2);
     else
-        score(queries, room->keys + done * size * WIDTH, bias, scores + done * WIDTH, top, size, rows, 1);
+        score(queries, scratch->keys + done * size * WIDTH, bias, scores + done * WIDTH, top, size, rows, 1);
     for (int row = 0; row < rows; row++) {
         float *line = scores + row * LINE;
         const float most = highest(load(top + row * LINE));
@@ -160,11 +160,11 @@ INLINE void attend_rows(const float *projected, float *result, long hidden, long
     for (int start = 0; start < size; start += 2 * WIDTH) {
         Vector sums[ROWS][2];
         UNROLL for (int row = 0; row < rows; row++) sums[row][0] = sums[row][1] = (Vector){};
-        const float *values = room->values + start;
+        const float *values = scratch->values + start;
         for (long key = 0; key < length; key++) {
             const Vector first = load(values + key * size), second = load(values + key * size + WIDTH);
             UNROLL for (int row = 0; row < rows; row++) {
-                const Vector weight = all(scores[row * LINE + key]);
+                const Vector weight = broadcast(scores[row * LINE + key]);
                 sums[row][0] += weight * first;
                 sums[row][1] += weight * second;
             }
@@ -177,18 +177,18 @@ INLINE void attend_rows(const float *projected, float *result, long hidden, long
 }
 
 /* Attention of a head of a text. The next head's lines, which are on other pages, are prefetched from `next`. */
-INLINE void attend_head(const float *projected, const float *next, float *result, long hidden, long length, Room *room,
-                        int size) {
+INLINE void attend_head(const float *projected, const float *next, float *result, long hidden, long length,
+                        Scratch *scratch, int size) {
     const long stride = 3 * hidden;
     for (long key = 0; key < length; key += WIDTH) {
         const float *from = projected + hidden + key * stride;
         if (key + WIDTH <= length)
-            transpose(from, stride, WIDTH, room->keys + key * size, size);
+            transpose(from, stride, WIDTH, scratch->keys + key * size, size);
         else
-            transpose(from, stride, length - key, room->keys + key * size, size);
+            transpose(from, stride, length - key, scratch->keys + key * size, size);
     }
     for (long key = 0; key < length; key++) {
-        memcpy(room->values + key * size, projected + 2 * hidden + key * stride, size * sizeof(float));
+        memcpy(scratch->values + key * size, projected + 2 * hidden + key * stride, size * sizeof(float));
         for (int part = 0; part < 3; part++)
             for (int i = 0; i < size; i += 16) __builtin_prefetch(next + key * stride + part * hidden + i);
     }
@@ -198,7 +198,7 @@ INLINE void attend_head(const float *projected, const float *next, float *result
         const float *queries = projected + first * stride;
         float *to = result + first * hidden;
         switch (rows) {
-#define CASE(ROWS) case ROWS: attend_rows(queries, to, hidden, length, room, size, ROWS); break
+#define CASE(COUNT) case COUNT: attend_rows(queries, to, hidden, length, scratch, size, COUNT); break
             CASE(1); CASE(2); CASE(3); CASE(4); CASE(5); CASE(6);
 #ifdef __AVX512F__
             CASE(7); CASE(8); CASE(9); CASE(10); CASE(11); CASE(12);
@@ -207,16 +207,16 @@ INLINE void attend_head(const float *projected, const float *next, float *result
     }
 }
 
-typedef void AttendHead(const float *, const float *, float *, long, long, Room *);
+typedef void AttendHead(const float *, const float *, float *, long, long, Scratch *);
 
 static void attend_head_of_32(const float *projected, const float *next, float *result, long hidden, long length,
-                              Room *room) {
-    attend_head(projected, next, result, hidden, length, room, 32);
+                              Scratch *scratch) {
+    attend_head(projected, next, result, hidden, length, scratch, 32);
 }
 
 static void attend_head_of_64(const float *projected, const float *next, float *result, long hidden, long length,
-                              Room *room) {
-    attend_head(projected, next, result, hidden, length, room, 64);
+                              Scratch *scratch) {
+    attend_head(projected, next, result, hidden, length, scratch, 64);
 }
 
 /* projected: (tokens, 3, heads, size), queries, keys and values. result: (tokens, heads, size).
@@ -226,14 +226,14 @@ void attend(const float *projected, float *result, const int32_t *bounds, long t
     AttendHead *attend_head_of = size == 32 ? attend_head_of_32 : attend_head_of_64;
 #pragma omp parallel
     {
-        Room room;
+        static _Thread_local Scratch scratch; /* too large for the stack of a thread, whose size users may set */
 #pragma omp for collapse(2) schedule(dynamic)
         for (long text = 0; text < texts; text++)
             for (long head = 0; head < heads; head++) {
                 const float *from = projected + bounds[text] * 3 * hidden + head * size;
                 const float *next = head + 1 < heads ? from + size : projected + bounds[text + 1] * 3 * hidden;
                 attend_head_of(from, next, result + bounds[text] * hidden + head * size, hidden,
-                               bounds[text + 1] - bounds[text], &room);
+                               bounds[text + 1] - bounds[text], &scratch);
             }
     }
 }

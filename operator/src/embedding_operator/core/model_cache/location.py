@@ -1,4 +1,4 @@
-"""In what the two kinds of caches differ: where the volume and the Jobs are, and whose services use them."""
+"""Where the volume and the Jobs of a cache are, and whose services use it: in this the two kinds differ."""
 
 from dataclasses import dataclass
 
@@ -6,14 +6,14 @@ from embedding_operator.constants import CACHE_LABEL, CLUSTER_CACHE_LABEL
 from embedding_operator.core.objects import Raw, kind_ref
 from embedding_operator.kinds import CLUSTER_MODEL_CACHE, Kind
 
-__all__ = ["ALL", "Site", "site_of"]
+__all__ = ["ALL", "CacheLocation", "location_of"]
 
 ALL = "*"
 """In allowedNamespaces: every namespace."""
 
 
 @dataclass(frozen=True)
-class Site:
+class CacheLocation:
     """`namespace` has the Jobs, their claim and the Secrets of the models. `allowed` are the namespaces whose services
     use the models; each has a claim of that name.
     """
@@ -58,12 +58,14 @@ class Site:
         return tuple(sorted(self.allowed - {ALL} - set(watched))) if watched else ()
 
 
-def site_of(raw: Raw) -> Site:
+def location_of(raw: Raw) -> CacheLocation:
     """Also of a spec that is not valid."""
     meta, spec = raw["metadata"], raw.get("spec") or {}
     kind, name = kind_ref(raw), str(meta["name"])
     if kind is CLUSTER_MODEL_CACHE:
         claim = str((spec.get("volume") or {}).get("claimName", ""))
-        return Site(kind, name, str(spec.get("namespace", "")), claim, frozenset(spec.get("allowedNamespaces") or ()))
+        return CacheLocation(
+            kind, name, str(spec.get("namespace", "")), claim, frozenset(spec.get("allowedNamespaces") or ())
+        )
     namespace = str(meta["namespace"])
-    return Site(kind, name, namespace, str(spec.get("persistentVolumeClaim") or name), frozenset({namespace}))
+    return CacheLocation(kind, name, namespace, str(spec.get("persistentVolumeClaim") or name), frozenset({namespace}))
