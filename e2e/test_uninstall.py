@@ -24,6 +24,6 @@ def test_uninstalling_the_chart_keeps_the_services_and_what_serves_them(namespac
     chart.uninstall()
 
     assert everything(namespace) == before
-    assert sh("kubectl get crds -o name").count("serving.embeddings.dev") == 4
+    assert sh("kubectl get crds -o name").count("serving.embeddings.dev") == 5
     left = sh("kubectl get clusterroles,clusterrolebindings -l app.kubernetes.io/instance=embedding-operator -o name")
     assert left == ""

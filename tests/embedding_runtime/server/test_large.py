@@ -58,7 +58,7 @@ def test_a_response_of_eight_million_numbers_does_not_block_others(
     slowest, answer = slowest_probe_beside(server, path, body)
     assert answer.status_code == 200
     assert len(answer.content) > 4 * 2048 * 4096
-    assert slowest < 1
+    assert slowest < 2
 
 
 @pytest.mark.parametrize(
