@@ -149,7 +149,7 @@ class RuntimeServer:
         return found[0] if found else None
 
     def client(self, *, prefix: str = "/openai/v1") -> openai.OpenAI:
-        """The real one, that does not try again. One for each prefix, also of several threads: making one costs a fifth of a second."""
+        """The real one, that does not try again. One for each prefix: making one takes a fifth of a second."""
         with self._one_creates_clients:
             if prefix not in self._clients:
                 http = openai.DefaultHttpxClient(verify=_TLS)
