@@ -51,6 +51,15 @@ async def fill(it: Controlled) -> None:
     await it.reconcile_cache("shared", CLUSTER_MODEL_CACHE)
 
 
+async def serve_from_cache(it: Controlled) -> None:
+    """With a cache that is filled, a service of another namespace, which mounts the model."""
+    create_cache(it)
+    await fill(it)
+    create_claim(it)
+    it.create_service("s", model={"storageUri": URI})
+    await it.reconcile("s")
+
+
 def the_cache(it: Controlled) -> Raw:
     return it.api.get("clustermodelcaches", "shared") or {}
 
@@ -72,11 +81,7 @@ async def test_a_model_is_downloaded_in_the_namespace_of_the_cache_and_then_noth
 
 async def test_a_service_mounts_the_model_through_the_claim_of_its_namespace_and_starts_no_job() -> None:
     async with controlled() as it:
-        create_cache(it)
-        await fill(it)
-        create_claim(it)
-        it.create_service("s", model={"storageUri": URI})
-        await it.reconcile("s")
+        await serve_from_cache(it)
         (deployment,) = it.api.list("deployments")
         assert list(mounted(deployment)) == [("models", "a-b-1")]
         assert [each["metadata"]["namespace"] for each in it.api.list("jobs")] == ["platform"]
@@ -94,11 +99,7 @@ async def test_a_service_without_the_claim_in_its_namespace_downloads_by_itself(
 
 async def test_a_service_that_mounts_the_model_asks_for_its_claim_no_more() -> None:
     async with controlled() as it:
-        create_cache(it)
-        await fill(it)
-        create_claim(it)
-        it.create_service("s", model={"storageUri": URI})
-        await it.reconcile("s")
+        await serve_from_cache(it)
         it.api.requests.clear()
         await it.reconcile("s")
         assert "get" not in [each.verb for each in it.api.requests]
@@ -106,11 +107,7 @@ async def test_a_service_that_mounts_the_model_asks_for_its_claim_no_more() -> N
 
 async def test_what_services_of_other_namespaces_mount_is_kept_when_the_spec_has_it_no_longer() -> None:
     async with controlled() as it:
-        create_cache(it)
-        await fill(it)
-        create_claim(it)
-        it.create_service("s", model={"storageUri": URI})
-        await it.reconcile("s")
+        await serve_from_cache(it)
         for models in ([], [{"storageUri": "hf://a/c"}]):
             cache = the_cache(it)
             it.api.replace({**cache, "spec": {**cache["spec"], "models": models}})

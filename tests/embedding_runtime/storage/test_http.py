@@ -41,6 +41,19 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+@contextmanager
+def a_proxy() -> Iterator[tuple[str, list[Asked]]]:
+    """Its URL, and the requests to it. It answers them itself."""
+    seen: list[Asked] = []
+
+    def answer(asked: Asked) -> Answer:
+        seen.append(asked)
+        return a_range()
+
+    with serving(answer) as url:
+        yield url, seen
+
+
 @pytest.fixture
 def web(tmp_path: Path) -> Path:
     (tmp_path / "web").mkdir()
@@ -177,14 +190,8 @@ def test_only_a_redirect_to_the_same_server_gets_the_header(host: str, expected:
 
 
 def test_the_password_of_a_proxy_is_sent_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Asked] = []
-
-    def answer(asked: Asked) -> Answer:
-        seen.append(asked)
-        return a_range()
-
-    with serving(answer) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", proxy.replace("://", "://me:h%75sh@"))
+    with a_proxy() as (url, seen):
+        monkeypatch.setenv("HTTP_PROXY", url.replace("://", "://me:h%75sh@"))
         with closing(open_source(HttpUri("http://files.example/model.tar"), {})) as source:
             source.list()
     assert seen[0].path == "http://files.example/model.tar"
@@ -260,13 +267,7 @@ def test_the_cause_of_a_broken_connection_is_cut_if_it_is_long() -> None:
 
 
 def test_a_password_may_have_any_letter(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Asked] = []
-
-    def answer(asked: Asked) -> Answer:
-        seen.append(asked)
-        return a_range()
-
-    with serving(answer) as url:
+    with a_proxy() as (url, seen):
         monkeypatch.setenv("HTTP_PROXY", url.replace("://", "://me:%E2%82%AC@"))
         with closing(open_source(HttpUri("http://me:%E2%82%AC@files.example/model.tar"), {})) as source:
             source.list()

@@ -75,18 +75,22 @@ def is_recent(job: Raw, now: datetime) -> bool:
     """Nothing has evicted the model that the Job found: it was used within the time that caches grant. Most Jobs are
     removed before that, by the cluster's own clock; those that wait for the next check are not.
     """
-    complete = condition_of(job.get("status") or {}, "Complete")
-    if job["spec"]["ttlSecondsAfterFinished"] <= RETRY or complete.get("status") != "True":
-        return True
-    return now - datetime.fromisoformat(complete["lastTransitionTime"]) < timedelta(seconds=RETRY)
+    since = _since_completion(job, now)
+    return job["spec"]["ttlSecondsAfterFinished"] <= RETRY or since is None or since < timedelta(seconds=RETRY)
 
 
 def has_lost_its_result(job: Raw, snapshot: Snapshot, now: datetime) -> bool:
     """It succeeded, and its pod has been removed."""
+    since = _since_completion(job, now)
+    return since is not None and since >= _LOST_AFTER and not _pods(job, snapshot)
+
+
+def _since_completion(job: Raw, now: datetime) -> timedelta | None:
+    """None: it has not succeeded."""
     complete = condition_of(job.get("status") or {}, "Complete")
-    if complete.get("status") != "True" or _pods(job, snapshot):
-        return False
-    return now - datetime.fromisoformat(complete["lastTransitionTime"]) >= _LOST_AFTER
+    if complete.get("status") != "True":
+        return None
+    return now - datetime.fromisoformat(complete["lastTransitionTime"])
 
 
 def _pods(job: Raw, snapshot: Snapshot) -> tuple[Pod, ...]:

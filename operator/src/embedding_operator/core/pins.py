@@ -1,7 +1,7 @@
 """The version of a model that a service's pods get, and where that is recorded: in annotations of its Deployments.
 
-A record belongs to a URI. It is kept when other fields of the service change, and in upgrades of the operator. Whoever
-may edit Deployments can edit it: only what agrees with the pods of the same Deployment is believed.
+A record belongs to a URI. It survives changes of the service's other fields, and upgrades of the operator. Users who
+may edit Deployments can edit it, so the operator ignores a record that differs from the pods of the same Deployment.
 """
 
 import re

@@ -13,8 +13,8 @@ _DIGEST = re.compile(r"(?<=\?\*\*\*)-[0-9a-f]{8}(?=#|$)")
 def identity(uri: str) -> str:
     """The URI itself, where it hides nothing; else *** for its secrets, with a digest that tells signed URLs apart.
 
-    The digest is not of the user and the password: whoever reads it could try passwords. Signatures and tokens in
-    queries, which it is of, are random, and too long to be found like this.
+    The digest excludes the user and the password, because a reader of the status could guess passwords and compare. It
+    includes the query: signatures and tokens are random, and too long to guess.
     """
     given = _DIGEST.sub("", uri)  # of an identity, which is its own
     if without_secrets(given) == given:

@@ -141,7 +141,7 @@ class Client:
             raise Interrupted(f"the connection failed ({_cause(error)})", server=self._asked(first, then)) from error
 
     def _asked(self, first: Url, then: Url) -> str | None:
-        """Who was asked, if it was not the first server alone."""
+        """The redirect target or proxy in use; None: the first server itself."""
         if proxy := self._proxies.proxy_for(then):
             return f"{_origin(then)} through the proxy {_origin(proxy)}"
         return None if _origin(then) == _origin(first) else _origin(then)

@@ -26,7 +26,7 @@ class Interrupted(Exception):
     def __init__(self, message: str, retry_after: float | None = None, server: str | None = None) -> None:
         super().__init__(message)
         self.server = server
-        """Who was asked, if it was not the source's server alone: one that it redirected to, a proxy."""
+        """The redirect target or proxy that failed; None: the source's own server."""
         self.retry_after = retry_after
         """Seconds that the server asks to wait."""
 
