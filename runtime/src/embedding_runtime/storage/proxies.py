@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from contextlib import suppress
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import getproxies
 
 from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
@@ -27,7 +27,7 @@ class Proxies:
     def proxy_for(self, url: Url) -> Url | None:
         """Raises NoModel, without the value of the variable, which may have a password."""
         scheme = next((each for each in (url.scheme or "", "all") if self._found.get(each)), None)
-        if scheme is None or proxy_bypass(url.netloc or "") or any(_excludes(each, url) for each in self._excluded):
+        if scheme is None or self._excluded == ["*"] or any(_excludes(each, url) for each in self._excluded):
             return None
         proxy = self._found[scheme]
         with suppress(LocationParseError):
