@@ -1,5 +1,6 @@
 """Two operators whose scopes overlap see each other, and the later one leaves the services alone."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ class Leases(Client):
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Json:
         self.reads += 1
+        await asyncio.sleep(0)  # as every call does, it lets others run before it is answered
         assert (namespace, name) == ("other", "operator")
         if isinstance(self.lease, Exception):
             raise self.lease
@@ -98,6 +100,15 @@ async def test_one_read_serves_all_its_services_for_as_long_as_a_lease_lasts() -
     world.now += timedelta(seconds=10)
     await world.managers.other_than_us(a_service("other/operator"))
     assert world.client.reads == 2
+
+
+async def test_services_that_are_looked_at_at_once_share_one_read_and_get_the_same_words() -> None:
+    world = World(a_lease())
+    found = await asyncio.gather(
+        *(world.managers.other_than_us(a_service("other/operator", name=str(number))) for number in range(20))
+    )
+    assert len({other.message for other in found if other is not None}) == 1
+    assert world.client.reads == 1
 
 
 async def test_a_service_that_becomes_ours_conflicts_no_more() -> None:

@@ -3,6 +3,7 @@
 `status.manager` names the Lease of the operator that wrote the status. While that is live, others write nothing.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -45,6 +46,7 @@ class Managers:
         self._duration = duration
         self._now = now
         self._leases: dict[str, _Lease] = {}
+        self._reading = asyncio.Lock()
         self._told: dict[tuple[str, str], int] = {}
         """Number of checks in a row that found another manager, by namespace and name."""
 
@@ -75,10 +77,11 @@ class Managers:
 
     async def _is_live(self, manager: str) -> str | None:
         """Why that operator counts as live; None: it does not. One read serves all its services for a while."""
-        known = self._leases.get(manager)
-        if known is None or self._now() >= known.looked_at + known.holds_for:
-            known = self._leases[manager] = await self._look(manager)
-        return known.trouble
+        async with self._reading:  # workers that ask at once wait for one answer, and say the same
+            known = self._leases.get(manager)
+            if known is None or self._now() >= known.looked_at + known.holds_for:
+                known = self._leases[manager] = await self._look(manager)
+            return known.trouble
 
     async def _look(self, manager: str) -> _Lease:
         namespace, _, name = manager.partition("/")
