@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from embedding_runtime.contract import FailedDownload
 from embedding_runtime.storage.archive import BadArchive, Limits, unpack
 from embedding_runtime.storage.errors import NoModel
 from embedding_runtime.storage.http import endpoint_of
 from embedding_runtime.storage.parse import parse_json
 from support.fake_hub import FakeHub
-from support.initializer import MODEL, a_model, download, hub_environment
+from support.initializer import MODEL, Outcome, a_model, download, hub_environment
+from support.scripted_server import Answer, serving
 from support.web_server import WebServer
 
 Entry = Mapping[str, object]
@@ -84,6 +86,44 @@ def test_a_hostile_listing_is_refused_in_words(entries: Sequence[Entry], words: 
     assert words in outcome.last_line
     assert list((tmp_path / "mnt").iterdir()) == []
     assert {path.name for path in tmp_path.iterdir()} == {"mnt", "served"}
+
+
+LONG = "start" + "\u00e9" * 50_000 + "end"
+
+LONG_NAMES: Mapping[str, tuple[Sequence[Entry], str]] = {
+    "a name": (named(LONG) + named(LONG), "éend' is listed twice): check HF_ENDPOINT"),
+    "a digest": (
+        [{"rfilename": "config.json", "size": len(MODEL["config.json"]), "blobId": LONG}],
+        "éend is listed, twice: upload the file again, or find out what changes it on its way",
+    ),
+    "a size": (named("x", int("9" * 4000)), "9 bytes: nothing was downloaded"),
+}
+
+
+@pytest.mark.parametrize(("entries", "end"), LONG_NAMES.values(), ids=LONG_NAMES)
+def test_what_is_long_in_a_listing_is_shortened_in_the_message(
+    entries: Sequence[Entry], end: str, tmp_path: Path
+) -> None:
+    with FakeHub({"owner/name": a_model(tmp_path / "served")}) as hub:
+        hub.siblings.extend(entries)
+        outcome = download("hf://owner/name", tmp_path / "mnt/models", hub_environment(hub))
+    check_short(outcome, "hf://owner/name", end)
+
+
+def test_what_is_long_in_a_manifest_is_shortened_in_the_message(tmp_path: Path) -> None:
+    manifest = {"schemaVersion": 2, "layers": [{"digest": f"sha256:{'0' * 64}", "size": 1, "mediaType": LONG}]}
+    with serving(lambda _: Answer(content=json.dumps(manifest).encode())) as url:
+        uri = f"oci://{url.removeprefix('http://')}/model"
+        outcome = download(uri, tmp_path / "models", {})
+    check_short(outcome, uri, "éend has no name and is no tar): check the URI")
+
+
+def check_short(outcome: Outcome, uri: str, end: str) -> None:
+    """The verdict is whole in a termination message, for which the kubelet takes the last 2048 bytes of the log."""
+    assert outcome.code == 1
+    failed = FailedDownload.from_log(outcome.log.encode()[-2048:].decode(errors="replace"))
+    assert failed.message.startswith(f"{uri}: ")
+    assert failed.message.endswith(end)
 
 
 def test_a_zip_that_says_less_than_it_unpacks_to_is_refused(tmp_path: Path) -> None:

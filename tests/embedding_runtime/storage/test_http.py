@@ -8,9 +8,10 @@ import socket
 import subprocess
 import tarfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from itertools import count, takewhile
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,23 @@ def a_proxy() -> Iterator[tuple[str, list[Asked]]]:
 
     with serving(answer) as url:
         yield url, seen
+
+
+@contextmanager
+def a_server_that_sends(parts: Iterable[bytes]) -> Iterator[str]:
+    """Its URL. It answers one request, until all parts are sent or the client hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with server.accept()[0] as connection, suppress(OSError):
+                connection.recv(1 << 16)
+                for part in parts:
+                    connection.sendall(part)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
 
 
 @pytest.fixture
@@ -249,21 +267,33 @@ def test_a_dead_proxy_is_named_without_its_password(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_cause_of_a_broken_connection_is_cut_if_it_is_long() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def answer() -> None:
-            with server.accept()[0] as connection:
-                connection.recv(1 << 16)
-                connection.sendall(b"x" * 60_000 + b"\r\n\r\n")
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        uri = HttpUri(f"http://127.0.0.1:{server.getsockname()[1]}/a")
-        with closing(open_source(uri, {})) as source, pytest.raises(Interrupted) as caught:
-            source.list()
-        thread.join()
+    with (
+        a_server_that_sends([b"x" * 60_000 + b"\r\n\r\n"]) as url,
+        closing(open_source(HttpUri(f"{url}/a"), {})) as source,
+        pytest.raises(Interrupted) as caught,
+    ):
+        source.list()
     assert "x" * 900 in str(caught.value)
     assert len(str(caught.value)) < 1100
+
+
+def test_a_head_that_arrives_byte_by_byte_is_not_waited_for_longer_than_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds, asked = count(step=20), threading.Semaphore(0)
+
+    def monotonic() -> float:
+        """Each read takes 20 seconds, and gets one byte."""
+        asked.release()
+        return next(seconds)
+
+    monkeypatch.setattr("embedding_runtime.storage.connections.monotonic", monotonic)
+    head = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-0/9\r\nContent-Length: 1\r\n\r\n0"
+    parts = (bytes([byte]) for byte in takewhile(lambda _: asked.acquire(timeout=5), head))
+    with a_server_that_sends(parts) as url, closing(open_source(HttpUri(f"{url}/a"), {})) as source:
+        with pytest.raises(Interrupted, match="the head of the response did not arrive within 60 seconds"):
+            source.list()
+        asked.release(len(head))
 
 
 def test_a_password_may_have_any_letter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,13 @@ def test_no_log_line_contains_a_secret(before: list[str], secret: str, after: li
     assert secret not in stream.getvalue()
 
 
+def test_a_secret_at_the_place_where_a_line_is_shortened_is_replaced_before() -> None:
+    stream = io.StringIO()
+    Log(stream, ["hush" * 100]).say(f"{'é' * 450}{'hush' * 100}{'é' * 5_000}\nanother line")
+    first, second = stream.getvalue().splitlines()
+    assert (first, second) == (f"{'é' * 450}***{'é' * 47} ... {'é' * 498}", "another line")
+
+
 def test_the_token_and_the_credentials_in_the_hubs_address_are_secrets() -> None:
     environ = {"HF_TOKEN": "hf_secret\n", "HF_ENDPOINT": "https://user:password@hub.example"}
     assert secrets_in(environ) == ["hf_secret", "user:password@"]

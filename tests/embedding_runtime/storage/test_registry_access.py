@@ -186,8 +186,8 @@ def _challenge(realm: str) -> Answer:
     return Answer(401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="s",scope="repository:a:pull"'})
 
 
-def _auth(*, allow_http: bool = True, basic: str | None = None) -> RegistryAuth:
-    return RegistryAuth("uri: ", "repository:a:pull", basic, allow_http=allow_http)
+def _auth(server: str = "http://127.0.0.1:5000", basic: str | None = None) -> RegistryAuth:
+    return RegistryAuth("uri: ", "repository:a:pull", basic, server)
 
 
 def test_a_token_is_kept_until_it_expires() -> None:
@@ -208,12 +208,74 @@ def test_a_token_is_kept_until_it_expires() -> None:
     assert seen == [None, *["Bearer first"] * 3, *["Bearer second"] * 2]
 
 
-def test_a_password_is_not_sent_over_http_that_the_registry_asks_for() -> None:
+@contextmanager
+def _a_registry_that_names(realm: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str | None]]:
+    """A proxy that answers for all hosts. Yields the Authorization of requests for a token."""
+    sent: list[str | None] = []
+
+    def answer(asked: Asked) -> Answer:
+        given = asked.headers.get("Authorization")
+        if urlsplit(asked.path).path == "/token":
+            sent.append(given)
+            return Answer(content=b'{"token": "t"}')
+        return Answer() if given == "Bearer t" else _challenge(realm)
+
+    with serving(answer) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        yield sent
+
+
+@pytest.mark.parametrize(
+    ("registry", "realm"),
+    [
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5001/token"),
+        ("http://localhost:5000", "http://127.0.0.1:5001/token"),
+        ("http://registry.example:5000", "http://Registry.example/token?a=b"),
+    ],
+)
+def test_a_registry_without_tls_may_name_a_token_server_without_tls_on_its_host(
+    registry: str, realm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with (
-        serving(lambda _: _challenge("http://auth.example/token")) as registry,
-        closing(Client(None, _auth(allow_http=False, basic=BASIC))) as client,
-        pytest.raises(NoModel, match=r"wants a token from 'http://auth\.example/token', which is not https"),
+        _a_registry_that_names(realm, monkeypatch) as sent,
+        closing(Client(None, _auth(registry, BASIC))) as client,
+        client.get(f"{registry}/v2/a") as response,
+    ):
+        assert response.status == 200
+    assert sent == [f"Basic {BASIC}"]
+
+
+@pytest.mark.parametrize(
+    ("registry", "realm"),
+    [
+        ("http://registry.example", "http://auth.example/token"),
+        ("http://127.0.0.1:5000", "http://auth.example/token"),
+        ("http://registry.example", "http://127.0.0.1/token"),
+        ("http://registry.example", "http://registry.example.auth.example/token"),
+        ("http://registry.example", "http://auth.example\\@registry.example/token"),
+        ("http://registry.example", "ftp://registry.example/token"),
+        ("http://registry.example", "/token"),
+    ],
+)
+def test_a_password_is_sent_to_no_other_host_over_http(
+    registry: str, realm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        _a_registry_that_names(realm, monkeypatch) as sent,
+        closing(Client(None, _auth(registry, BASIC))) as client,
+        pytest.raises(NoModel, match=r"wants a token from '.*', which is not https"),
         client.get(f"{registry}/v2/a"),
+    ):
+        pass
+    assert sent == []
+
+
+def test_a_registry_with_tls_may_name_no_token_server_without() -> None:
+    with (
+        serving(lambda _: _challenge("http://registry.example/token")) as url,
+        closing(Client(None, _auth("https://registry.example", BASIC))) as client,
+        pytest.raises(NoModel, match=r"wants a token from 'http://registry\.example/token', which is not https"),
+        client.get(f"{url}/v2/a"),
     ):
         pass
 

@@ -16,6 +16,7 @@ from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager
 from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import Timeout, Url, parse_url
 
+from embedding_runtime.storage.connections import POOLS
 from embedding_runtime.storage.errors import Interrupted
 from embedding_runtime.storage.proxies import PORTS, Proxies
 
@@ -171,11 +172,14 @@ class Client:
         if scheme == "https":
             options["ssl_context"] = self._tls
         if proxy is None:
-            return PoolManager(**options)
-        headers = {"Proxy-Authorization": _basic(proxy.auth)} if proxy.auth else None
-        if proxy.scheme == "https":
-            options["proxy_ssl_context"] = self._tls
-        return ProxyManager(proxy._replace(auth=None).url, proxy_headers=headers, **options)
+            pools = PoolManager(**options)
+        else:
+            headers = {"Proxy-Authorization": _basic(proxy.auth)} if proxy.auth else None
+            if proxy.scheme == "https":
+                options["proxy_ssl_context"] = self._tls
+            pools = ProxyManager(proxy._replace(auth=None).url, proxy_headers=headers, **options)
+        pools.pool_classes_by_scheme = POOLS
+        return pools
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:

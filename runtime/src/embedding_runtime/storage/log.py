@@ -1,4 +1,7 @@
-"""A log on stderr that removes secrets, with a line at the end that changes if stderr is a terminal."""
+"""A log on stderr that removes secrets, with a line at the end that changes if stderr is a terminal.
+
+Messages quote names and digests of others, who may be hostile: here alone they are shortened.
+"""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,7 +16,7 @@ __all__ = ["Log", "secrets_in"]
 
 
 class Log:
-    """Writes plain lines. Secrets are replaced by ***."""
+    """Writes plain lines. Secrets are replaced by ***, and then the middle of a long line by " ... "."""
 
     def __init__(self, stream: TextIO, secrets: Iterable[str]) -> None:
         self._stream = stream
@@ -21,9 +24,10 @@ class Log:
         self.is_terminal = stream.isatty()
 
     def say(self, text: str) -> None:
-        """Write one line immediately."""
+        """Write a line, or those of a traceback, immediately."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
+        text = "\n".join(map(_shortened, text.splitlines()))
         self._stream.write(f"{_CLEAR if self.is_terminal else ''}{text}\n")
         self._stream.flush()
 
@@ -31,6 +35,18 @@ class Log:
         """Replace the last line of a terminal; it goes with the next `say`."""
         self._stream.write(f"{_CLEAR}{text}")
         self._stream.flush()
+
+
+_LONGEST_LINE = 2000
+"""Bytes: a verdict must be whole in a termination message, for which the kubelet takes the last 2048 of the log."""
+
+
+def _shortened(line: str) -> str:
+    content = line.encode(errors="backslashreplace")
+    if len(content) <= _LONGEST_LINE:
+        return line
+    half = (_LONGEST_LINE - 5) // 2
+    return f"{content[:half].decode(errors='ignore')} ... {content[-half:].decode(errors='ignore')}"
 
 
 _CLEAR = "\r\033[K"

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Mapping
 from urllib.parse import urlencode, urlsplit
 
+from urllib3.util import Url, parse_url
+
 from embedding_runtime.contract import DownloadVerdict, without_secrets
 from embedding_runtime.storage.client import Client, FixedHeaders, Refused
 from embedding_runtime.storage.errors import NoModel
@@ -27,9 +29,9 @@ _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 class RegistryAuth:
     """Answers a registry's challenge, and keeps the answer until it expires. Thread-safe."""
 
-    def __init__(self, about: str, scope: str, basic: str | None, *, allow_http: bool) -> None:
-        """`basic`: the user and the password, as `credentials` returns them."""
-        self._about, self._scope, self._allow_http = about, scope, allow_http
+    def __init__(self, about: str, scope: str, basic: str | None, server: str) -> None:
+        """`basic`: the user and the password, as `credentials` returns them. `server`: the registry's URL."""
+        self._about, self._scope, self._server = about, scope, parse_url(server)
         self._basic = {"Authorization": f"Basic {basic}"} if basic else {}
         self._current: Mapping[str, str] = {}
         self._lock = threading.Lock()
@@ -63,19 +65,26 @@ class RegistryAuth:
 
     def _token_url(self, challenge: Mapping[str, str]) -> str:
         try:
-            realm = urlsplit(challenge.get("realm", ""))
+            realm = parse_url(challenge.get("realm", ""))
         except ValueError as error:
             words = "the registry wants a token from an address that is not valid"
             raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self._about}{words}") from error
-        if realm.scheme != "https" and not (realm.scheme == "http" and self._allow_http):
-            shown = without_secrets(realm.geturl())[:_LONGEST_SHOWN]
+        if realm.scheme != "https" and not self._is_own_http(realm):
+            shown = without_secrets(realm.url)[:_LONGEST_SHOWN]
             words = f"the registry wants a token from {shown!r}, which is not https://"
-            raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self._about}{words}; OCI_INSECURE=true allows http://")
+            remedy = "; OCI_INSECURE=true allows http:// for the registry and a token server on the same host"
+            raise NoModel(DownloadVerdict.DOWNLOAD_FAILED, f"{self._about}{words}{remedy}")
         asked = {"scope": challenge.get("scope", self._scope)}
         if service := challenge.get("service"):
             asked["service"] = service
         query = "&".join(filter(None, [realm.query, urlencode(asked)]))
-        return realm._replace(query=query, fragment="").geturl()
+        return realm._replace(query=query, fragment=None).url
+
+    def _is_own_http(self, realm: Url) -> bool:
+        """Whether the realm gets the password as the registry itself would: without TLS, on its host."""
+        own, other = self._server.host or "", realm.host or ""
+        is_same_host = own == other or (is_loopback(own) and is_loopback(other))
+        return self._server.scheme == realm.scheme == "http" and is_same_host
 
 
 def credentials(registry: str, environ: Mapping[str, str]) -> str | None:

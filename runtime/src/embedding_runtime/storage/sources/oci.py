@@ -57,7 +57,7 @@ class OciSource(WebSource):
         self.about, self.server = f"{uri}: ", f"http{'' if allow_http else 's'}://{host}"
         self._uri, self._has_credentials = uri, basic is not None
         self._root = f"{self.server}/v2/{repository}"
-        auth = RegistryAuth(self.about, f"repository:{repository}:pull", basic, allow_http=allow_http)
+        auth = RegistryAuth(self.about, f"repository:{repository}:pull", basic, self.server)
         self._client = Client(authorities, auth)
 
     def list(self) -> Listing:
