@@ -1,14 +1,15 @@
-"""Reconciles one storage container: its own status, and the services that it concerns."""
+"""Reconciles one storage container: its own status, and the services and caches that it concerns."""
 
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
+from embedding_operator.core.model_cache.location import location_of
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.core.plan import plan_storage_container
 from embedding_operator.core.snapshot import StorageRead
 from embedding_operator.core.storage import match
-from embedding_operator.kinds import CLUSTER_STORAGE_CONTAINER, EMBEDDING_SERVICE
+from embedding_operator.kinds import CLUSTER_MODEL_CACHE, CLUSTER_STORAGE_CONTAINER, EMBEDDING_SERVICE, MODEL_CACHE
 from embedding_operator.settings import Settings
 from embedding_operator.shell.entries import ServiceEntry
 from embedding_operator.shell.executor import Executor
@@ -23,7 +24,7 @@ _AT_ONCE = 10  # services that are matched before others have their turn: 2 ms e
 
 
 class StorageContainerController:
-    """`add` puts the key of a service on the queue."""
+    """`add` puts the key of a service or a cache on the queue."""
 
     def __init__(
         self,
@@ -54,6 +55,10 @@ class StorageContainerController:
                 self._add(key_of(EMBEDDING_SERVICE, service.namespace, service.name), Priority.RESYNC)
             if number % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
+        for raw in (*self._store.all(MODEL_CACHE), *self._store.all(CLUSTER_MODEL_CACHE)):
+            location = location_of(raw)
+            if key.namespace in (None, location.namespace):
+                self._add(key_of(location.kind, raw["metadata"].get("namespace"), location.name), Priority.RESYNC)
 
     def _read(self, key: ObjectRef) -> StorageRead | None:
         return next(
