@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from embedding_operator.constants import API_VERSION, CACHE_LABEL
+from embedding_operator.constants import (
+    ADOPT_ANNOTATION,
+    API_VERSION,
+    CACHE_LABEL,
+    MANAGED_BY,
+    MANAGED_LABEL,
+    SERVICE_LABEL,
+)
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import ClusterFault, Denied, NameTaken
@@ -122,6 +129,27 @@ async def test_a_claim_of_another_owner_is_left_alone() -> None:
         assert it.api.get("persistentvolumeclaims", "c") == before
         assert condition_of(it, "Stalled")[:2] == ("True", "NameTaken")
         assert it.api.list("jobs") == []
+
+
+@pytest.mark.parametrize("labels", [{}, {SERVICE_LABEL: "s"}])
+async def test_a_claim_whose_owner_says_so_is_taken_over_with_its_volume_and_grows(labels: dict[str, str]) -> None:
+    async with controlled() as it:
+        spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+        spec |= {"storageClassName": "nfs", "volumeName": "pv-7"}
+        for name in ("c", "s-cache"):
+            metadata = {"name": name, "namespace": "default", "annotations": {ADOPT_ANNOTATION: "true"}}
+            metadata["labels"] = {MANAGED_LABEL: MANAGED_BY, **labels} if labels else {}
+            it.api.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
+        create_cache(it, size="2Gi")
+        it.create_service(model={"storageUri": URI, "cache": {"size": "2Gi"}})
+        for _ in range(2):
+            await it.reconcile_cache()
+            await it.reconcile()
+        for name, owner in (("c", "ModelCache"), ("s-cache", "EmbeddingService")):
+            claim = it.api.get("persistentvolumeclaims", name) or {}
+            assert [each["kind"] for each in claim["metadata"]["ownerReferences"]] == [owner]
+            grown = {**spec, "resources": {"requests": {"storage": "2Gi"}}, "volumeMode": "Filesystem"}
+            assert claim["spec"] == grown
 
 
 async def test_what_a_job_has_reported_is_kept_although_the_claim_cannot_grow() -> None:
