@@ -16,7 +16,7 @@ from embedding_operator.constants import (
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import ClusterFault, Denied, NameTaken
-from embedding_runtime.contract import DownloadedModel, short_path
+from embedding_runtime.contract import RETRY_IS_USELESS, DownloadedModel, short_path
 from support.builders import COMMIT, ended
 from support.controlled import Controlled, controlled
 from support.fake_api import ApiError
@@ -164,6 +164,25 @@ async def test_what_a_job_has_reported_is_kept_although_the_claim_cannot_grow() 
             await it.reconcile_cache()
         assert status_of(it)["ready"] == "1/1"
         assert condition_of(it, "Stalled")[:2] == ("True", "Denied")
+
+
+async def test_a_new_spec_tries_a_model_once_however_often_the_claim_cannot_grow() -> None:
+    async with controlled() as it:
+        create_cache(it)
+        await it.reconcile_cache()
+        end_job(it, "ModelNotFound: the hub has no a/b", exit_code=RETRY_IS_USELESS)
+        await it.reconcile_cache()
+        cache = it.api.get("modelcaches", "c") or {}
+        it.api.replace({**cache, "spec": {**cache["spec"], "size": "2Gi"}})
+        it.api.requests.clear()
+        it.api.faults.fail("update", "persistentvolumeclaims", 422, times=None)
+        for _ in range(5):
+            with pytest.raises(Denied):
+                await it.reconcile_cache()
+            if any(not (each.get("status") or {}).get("conditions") for each in it.api.list("jobs")):
+                end_job(it, "ModelNotFound: the hub has no a/b", exit_code=RETRY_IS_USELESS)
+        assert it.written.count(("create", "jobs")) == 1
+        assert status_of(it)["models"][0]["reason"] == "ModelNotFound"
 
 
 async def test_a_refused_job_is_reported_in_the_words_of_the_api_server() -> None:

@@ -55,8 +55,11 @@ def of_cache(view: CacheView) -> dict[str, Any]:
         }
     states = view.models.states
     return ModelCacheStatus(
-        # A plan that failed may have left something undone that only a new spec asks for.
-        observed_generation=snapshot.status.get("observedGeneration") if view.fault else snapshot.generation,
+        # A plan that failed may have left a Job that only the new spec makes stale. All else that it asks for is in the
+        # states of the models: while the fault lasts, a model that fails again, or is evicted, counts as tried.
+        observed_generation=snapshot.status.get("observedGeneration")
+        if view.fault and view.models.to_delete
+        else snapshot.generation,
         manager=manager,
         claim=view.resolved.location.claim,
         ready=f"{_count_ready(states)}/{len(states)}",
