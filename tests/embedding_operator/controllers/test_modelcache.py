@@ -164,6 +164,7 @@ async def test_what_a_job_has_reported_is_kept_although_the_claim_cannot_grow() 
             await it.reconcile_cache()
         assert status_of(it)["ready"] == "1/1"
         assert condition_of(it, "Stalled")[:2] == ("True", "Denied")
+        assert [event for event, _ in it.events] == ["Downloaded"]
 
 
 async def test_a_new_spec_tries_a_model_once_however_often_the_claim_cannot_grow() -> None:
