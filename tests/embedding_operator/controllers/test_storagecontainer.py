@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from embedding_operator.constants import API_VERSION
+from embedding_operator.errors import Denied
 from support.caches import a_cache, a_cluster_cache
 from support.controlled import Controlled, controlled
 
@@ -86,6 +87,16 @@ async def test_caches_within_its_reach_are_reconciled(kind: str, namespace: str 
             it.api.create({**cache, "metadata": metadata})
         create(it, "mirror", "hf://", kind=kind)
         assert await it.reconcile_storage(kind, "mirror", namespace) == concerned
+
+
+async def test_the_services_that_it_concerns_are_reconciled_although_its_status_cannot_be_written() -> None:
+    async with controlled() as it:
+        it.create_service("mine", model={"storageUri": "hf://a/b"})
+        create(it, "mirror", "hf://")
+        it.api.faults.fail("update", "clusterstoragecontainers/status", 403)
+        with pytest.raises(Denied):
+            await it.reconcile_storage(CLUSTER, "mirror")
+        assert [key.name for key, _ in it.added] == ["mine"]
 
 
 async def test_one_that_loses_to_a_longer_prefix_affects_no_service() -> None:
