@@ -124,7 +124,7 @@ async def test_a_claim_of_another_owner_is_left_alone() -> None:
             {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
         )
         create_cache(it)
-        with pytest.raises(NameTaken):
+        with pytest.raises(NameTaken, match="rename the ModelCache, or let the ModelCache take it over"):
             await it.reconcile_cache()
         assert it.api.get("persistentvolumeclaims", "c") == before
         assert condition_of(it, "Stalled")[:2] == ("True", "NameTaken")

@@ -155,7 +155,7 @@ def create_over(desired: Desired, other: Raw | None, service: Raw) -> Write:
         controller and controller["kind"] == service["kind"] and controller["name"] == _name(service)
     ):
         raise Terminating(f"{ref_of(other)} is being deleted; it is created anew when it is gone")
-    raise NameTaken(ref_of(other), controller)
+    raise NameTaken(ref_of(other), service["kind"], controller)
 
 
 def _scaled(rollout: Rollout, snapshot: Snapshot) -> Iterator[Scale]:
