@@ -78,7 +78,8 @@ def held_by(uri: str, caches: Iterable[SharedCache], storage_container: str | No
         for held, model in cache.models.items():
             if cache.storage_containers.get(held) != storage_container:
                 continue
-            if held == wanted or (model.revision and _at(held, model.revision) == at_commit):
+            is_at_commit = at_commit is not None and model.revision and _at(held, model.revision) == at_commit
+            if held == wanted or is_at_commit:
                 return SharedModel(cache, model)
     return None
 
