@@ -16,7 +16,7 @@ from embedding_operator.core.wording import MESSAGE_LENGTH, sentence, shortened
 from embedding_operator.settings import CPU
 from embedding_runtime.contract import least_memory
 
-__all__ = ["View", "calculate"]
+__all__ = ["calculate"]
 
 
 def calculate(view: View) -> tuple[Condition, ...]:
