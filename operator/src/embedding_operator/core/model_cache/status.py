@@ -12,7 +12,7 @@ from embedding_operator.core.progress import Progress, Verdict
 from embedding_operator.core.reasons import PROGRESS, Group, Reason
 from embedding_operator.core.records import Condition, ConditionType, State
 from embedding_operator.core.status import timed
-from embedding_operator.core.wording import MESSAGE_LENGTH, sentence, shortened
+from embedding_operator.core.wording import MESSAGE_LENGTH, one_sentence, sentence, shortened
 from embedding_operator.errors import Fault, Problem
 from embedding_operator.resources.model_cache import CachedModelState, CachedModelStatus, ModelCacheStatus
 from embedding_operator.settings import Settings
@@ -76,7 +76,7 @@ def _manager(view: CacheView) -> str | None:
 
 def _judge(view: CacheView) -> Progress:
     if view.problems:
-        message = sentence("; ".join(each.message.rstrip(".") for each in view.problems))
+        message = one_sentence(each.message for each in view.problems)
         return Progress(Verdict.STALLED, view.problems[0].reason, f"{message} Models that are there stay.")
     if view.fault is not None:
         condition = view.fault.condition()
