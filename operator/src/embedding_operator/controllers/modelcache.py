@@ -105,7 +105,10 @@ class ModelCacheController:
         if self._failures(key) < fault.tolerated:
             return
         cache = self._observer.cache(key) or snapshot.cache  # a part of the plan may have been carried out
-        now = self._observer.snapshot(cache)
-        secrets, unlabelled = snapshot.secrets, snapshot.unlabelled_secrets
-        now = replace(now, secrets=secrets, unlabelled_secrets=unlabelled, events=snapshot.events)
-        await self._executor.execute(cache, plan_failed_cache(now, fault, self._settings, self._now()))
+        present = replace(
+            self._observer.snapshot(cache),
+            secrets=snapshot.secrets,
+            unlabelled_secrets=snapshot.unlabelled_secrets,
+            events=snapshot.events,
+        )
+        await self._executor.execute(cache, plan_failed_cache(present, fault, self._settings, self._now()))

@@ -122,11 +122,11 @@ class Observer:
         to be wrong is not called wrong.
         """
         meta = snapshot.service["metadata"]
-        key = ObjectRef("", "", meta["namespace"], meta["name"])
-        now = self.snapshot(self.service(key) or snapshot.service)
-        secrets = {**secrets_needed(now.service, now.storage_containers), **snapshot.secrets}
+        key = key_of(EMBEDDING_SERVICE, meta["namespace"], meta["name"])
+        present = self.snapshot(self.service(key) or snapshot.service)
+        secrets = {**secrets_needed(present.service, present.storage_containers), **snapshot.secrets}
         return replace(
-            now,
+            present,
             secrets=secrets,
             unlabelled_secrets=snapshot.unlabelled_secrets,
             claims=snapshot.claims,

@@ -98,7 +98,7 @@ def _writes(
         if model.source is not None:
             yield Create(build.download_job(resolved, model.source, snapshot.kept(now), settings, now))
     if wanted is not None and live is not None:
-        changed = build.shared(live, wanted) or build.enlarged(live, wanted)  # one after the other
+        changed = build.with_owners(live, wanted) or build.enlarged(live, wanted)  # one after the other
         if changed is not None:
             yield Replace(changed)
 
