@@ -143,7 +143,7 @@ class _LocalService:
 def _serve(
     services: Sequence[_LocalService], stop: threading.Event, when_ready: Callable[[Mapping[str, Any]], None]
 ) -> int:
-    told: set[int] = set()
+    announced: set[int] = set()
     print("local | one process a service: images, resources and replicas are for a cluster", file=sys.stderr)
     while not stop.wait(_TICK):
         ended = [service for service in services if service.pod.ended]  # before the status is written: it tells why
@@ -153,8 +153,8 @@ def _serve(
             sys.stderr.write(CLEAR_LINE if sys.stderr.isatty() else "")
             print(table([service.as_shown for service in services], columns("EmbeddingService"), _now()), flush=True)
         for service in services:
-            if service.ready["status"] == "True" and service.pod.address.port not in told:
-                told.add(service.pod.address.port)
+            if service.ready["status"] == "True" and service.pod.address.port not in announced:
+                announced.add(service.pod.address.port)
                 when_ready(service.as_shown)
         if ended:
             for service in ended:

@@ -109,7 +109,7 @@ def _available(view: View, progress: Progress) -> Condition:
 
 
 def _memory_too_small(view: View) -> Condition | None:
-    """A warning before a server is killed: its initializer has told the size of the weights."""
+    """A warning before a server is killed: its initializer has reported the size of the weights."""
     kind = ConditionType.MEMORY_TOO_SMALL
     if view.resolved is None or view.rollout is None or view.expected is None:
         before = condition_of(view.snapshot.status, kind)

@@ -154,7 +154,7 @@ def resolve_service(snapshot: Snapshot, settings: Settings) -> ResolvedService:
 
 
 def secrets_needed(raw_service: Raw, storage_reads: Sequence[StorageRead]) -> Mapping[str, frozenset[str]]:
-    """The Secrets of the service's namespace that `Snapshot.secrets` must tell of, and the keys that are asked for.
+    """The Secrets of the service's namespace that `Snapshot.secrets` must have, and the keys that are asked for.
 
     A spec that cannot be read needs none.
     """
