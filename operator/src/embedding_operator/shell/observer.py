@@ -95,7 +95,7 @@ class Observer:
         cluster_wide = (raw for raw in self._store.all(CLUSTER_MODEL_CACHE) if location_of(raw).reaches(namespace))
         found = (shared_cache(raw) for raw in (*self._store.all(MODEL_CACHE, namespace), *cluster_wide))
         return tuple(
-            replace(each, mounted=self._store.mounted(each.claim, each.location.allows))
+            each if each.is_read_only else replace(each, mounted=self._store.mounted(each.claim, each.location.allows))
             for each in found
             if each is not None
         )

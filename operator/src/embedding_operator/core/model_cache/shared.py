@@ -18,7 +18,9 @@ __all__ = ["SharedCache", "SharedModel", "held_by", "shared_cache"]
 
 @dataclass(frozen=True)
 class SharedCache:
-    """A cache as services see it. `mounted` are the paths on its volume that Deployments mount."""
+    """A cache as services see it. `mounted` are the paths on its volume that Deployments mount, where services run Jobs
+    that must keep them.
+    """
 
     location: CacheLocation
     claim: str
