@@ -102,7 +102,7 @@ class Store:
             {"apiVersion": kind.api_version, "kind": kind.name, "name": name, "uid": entry.uid}
             for kind in (EMBEDDING_SERVICE, MODEL_CACHE)
             for (where, name), entry in self._objects[kind.plural].items()
-            if where == namespace and claim in entry.names
+            if where == namespace and claim in entry.claims
         )
         return tuple(sorted(found, key=lambda each: (each["kind"], each["name"])))
 
@@ -163,7 +163,7 @@ class Store:
             return True
         is_users = kind is EMBEDDING_SERVICE and (old is None or old.generation != entry.generation)
         type_ = ChangeType.MODIFIED if old else ChangeType.ADDED
-        claims = frozenset(entry.names).symmetric_difference(old.names if old else ())
+        claims = frozenset(entry.claims).symmetric_difference(old.claims if old else ())
         self.on_change(Change(type_, kind, *key, entry.service, entry.cache, entry.writes, claims, is_users=is_users))
         if old is not None and old.service not in (None, entry.service):
             self.on_change(Change(type_, kind, *key, service=old.service))
@@ -180,7 +180,7 @@ class Store:
         self._forget(kind, key, entry)
         del self._objects[kind.plural][key]
         self._versions[kind.plural] += 1
-        claims = frozenset(entry.names)
+        claims = frozenset(entry.claims)
         self.on_change(Change(ChangeType.DELETED, kind, *key, service=entry.service, cache=entry.cache, claims=claims))
         return True
 
