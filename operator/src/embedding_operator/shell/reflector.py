@@ -23,9 +23,8 @@ _log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 300
 """A watch ends after so long, and half as much again at most; the next goes on from there."""
-_BACKOFF = Backoff(
-    first=0.5, most=4.0
-)  # after an outage the store should be up to date soon, and one request each costs little
+_BACKOFF = Backoff(first=0.5, most=2.0)
+"""After an outage the store should be up to date soon, and one request for each kind costs little."""
 
 
 @dataclass
