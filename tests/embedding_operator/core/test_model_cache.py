@@ -39,7 +39,7 @@ def test_each_model_is_downloaded_by_one_job_of_our_image() -> None:
 def test_no_more_models_are_downloaded_at_a_time_than_parallelism_says() -> None:
     world = a_world(A, B, C, parallelism=1)
     assert world.active() == [A]
-    assert world.state(B)["message"] == "It is downloaded when fewer than 1 others are (spec.parallelism)."
+    assert world.state(B)["message"] == "It waits for its turn: spec.parallelism is 1."
     world.succeed(A)
     world.settle()
     assert world.active() == [B]

@@ -77,7 +77,7 @@ def _manager(view: CacheView) -> str | None:
 def _judge(view: CacheView) -> Progress:
     if view.problems:
         message = one_sentence(each.message for each in view.problems)
-        return Progress(Verdict.STALLED, view.problems[0].reason, f"{message} Models that are there stay.")
+        return Progress(Verdict.STALLED, view.problems[0].reason, f"{message} Models on the volume stay.")
     if view.fault is not None:
         condition = view.fault.condition()
         verdict = Verdict.STALLED if condition.is_stalled else Verdict.RECONCILING
