@@ -144,7 +144,7 @@ class CacheWorld:
         owner = {"kind": "Job", "name": name, "uid": name, "controller": True}
         metadata = {"name": name, "uid": name, "ownerReferences": [owner], "creationTimestamp": self.now.isoformat()}
         status = {"phase": "Succeeded", "containerStatuses": [{"name": "storage-initializer", **end}]}
-        pod = {"spec": {"containers": [{"args": ["cache", uri, "/cache"]}]}}
+        pod = {"spec": {"containers": [{"name": "storage-initializer", "args": ["cache", uri, "/cache"]}]}}
         job = {"metadata": {"name": name, "uid": name}, "spec": {"template": pod}}
         self.others.append((job, {"metadata": metadata, "status": status}))
 

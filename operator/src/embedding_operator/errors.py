@@ -117,26 +117,25 @@ class Bug(Fault):
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(
-            f"The operator failed on this service: {type(error).__name__}: {str(error)[:300]}. This is a bug in the "
+            f"The operator failed on this object: {type(error).__name__}: {str(error)[:300]}. This is a bug in the "
             "operator; its log has the traceback. Report it, or change the part of the spec that triggers it"
         )
 
 
 class NameTaken(Fault):
-    """An object of a name that the plan needs exists and has another owner. `taken` is its ObjectRef."""
+    """An object of a name that the plan needs exists and has another owner. `taken` is its ObjectRef, `kind` that of
+    the resource which needs the name.
+    """
 
     reason = "NameTaken"
     retry_after = 10.0  # soon, in case the cause is gone; what goes on failing backs off
 
-    def __init__(self, taken: object, controller: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, taken: object, kind: str, controller: Mapping[str, Any] | None = None) -> None:
         owner = f"is controlled by {controller['kind']} {controller['name']}" if controller else "has no controller"
-        adopt = (
-            ""
-            if controller
-            else ', or let the service take it over: annotate it with serving.embeddings.dev/adopt="true"'
-        )
+        adopt = f', or let the {kind} take it over: annotate it with serving.embeddings.dev/adopt="true"'
         super().__init__(
-            f"{taken} exists and {owner}, so it is left alone. Rename or delete it, or rename the service{adopt}"
+            f"{taken} exists and {owner}, so it is left alone. Rename or delete it, or rename the {kind}"
+            f"{'' if controller else adopt}"
         )
 
 

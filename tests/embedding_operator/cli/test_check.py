@@ -108,10 +108,14 @@ def test_a_directory_is_checked_as_it_is_whatever_downloads_the_model(
     directory.mkdir()
     (directory / "config.json").touch()
     s3 = a_storage_container("s3", prefixes=["s3://"], container={"image": "fetcher:1"})
-    for uri in ("s3://bucket/model", "pvc://models/minilm", "hf://no/such"):
-        file = written(tmp_path, s3, a_service(model={"storageUri": uri}))
+    image = {"storageUri": f"oci://registry.example/model@sha256:{'a' * 64}", "imageVolume": True}
+    models: list[dict[str, Any]] = [
+        {"storageUri": uri} for uri in ("s3://bucket/model", "pvc://models/minilm", "hf://no/such")
+    ]
+    for model in (*models, image):
+        file = written(tmp_path, s3, a_service(model=model))
         assert answers(capsys, "-f", file, "--model-dir", str(directory))[0]["served"]
-    assert [files for files, _ in runtime.asked] == [["config.json"]] * 3
+    assert [files for files, _ in runtime.asked] == [["config.json"]] * 4
 
 
 @pytest.mark.parametrize(

@@ -49,12 +49,22 @@ def test_render_says_every_problem_with_its_file_and_object(tmp_path: Path, caps
     ]
 
 
-def test_a_setting_that_cannot_be_read_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("RUNTIME_IMAGES", '{"gpu": "x"}', "EMBEDDING_OPERATOR_RUNTIME_IMAGES: add an image for 'cpu'"),
+        ("RUNTIME_IMAGES", '{"gpu": ', 'field "runtime_images" from source "EnvSettingsSource": Expecting value'),
+        ("POLICY", '{"imags": []}', "EMBEDDING_OPERATOR_POLICY.imags: unknown field; did you mean images?"),
+        ("LEASE_SECONDS", "soon", "EMBEDDING_OPERATOR_LEASE_SECONDS: Input should be a valid integer"),
+        ("LEASE_SECONDS", "soon", ", not 'soon'"),
+    ],
+)
+def test_a_setting_that_cannot_be_read_is_named_with_its_variable(
+    name: str, value: str, words: str, *, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("EMBEDDING_OPERATOR_RUNTIME_IMAGES", '{"gpu": "x"}')
+    monkeypatch.setenv(f"EMBEDDING_OPERATOR_{name}", value)
     assert main(["render", "-f", str(EXAMPLES / "embedding-hf.yaml")]) == 2
-    assert "runtime_images" in capsys.readouterr().err
+    assert words in capsys.readouterr().err
 
 
 def test_crds_prints_what_the_checkout_has(capsys: pytest.CaptureFixture[str]) -> None:

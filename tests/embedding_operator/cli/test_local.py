@@ -217,8 +217,9 @@ def test_a_server_that_dies_ends_the_command(tmp_path: Path) -> None:
         (a_service(args=["--task=text_embedding"], backend="vllm"), "--task=embed"),
         (a_service(model={"storageUri": "pvc://models/minilm"}), "pvc://models/... needs a cluster"),
         (a_service(model={"tokenSecretRef": {"name": "hf-secret"}}), "put it into a file given with -f"),
+        ({name: value for name, value in a_service().items() if name != "spec"}, "spec is missing"),
     ],
-    ids=["wrong task", "a claim", "no secret"],
+    ids=["wrong task", "a claim", "no secret", "no spec"],
 )
 def test_what_cannot_be_run_is_refused_before_anything_starts(
     tmp_path: Path, service: Mapping[str, Any], words: str

@@ -33,9 +33,9 @@ def test_objects_of_all_kinds_come_from_any_mix_of_documents_and_files(tmp_path:
     assert given.secrets == {"hf-secret": {"HF_TOKEN": "t"}}
 
 
-def test_a_service_without_a_namespace_is_in_the_default_one(tmp_path: Path) -> None:
-    service = a_service()
-    del service["metadata"]["namespace"]
+@pytest.mark.parametrize("metadata", [{"name": "a"}, {"name": "a", "namespace": None}])
+def test_a_service_without_a_namespace_is_in_the_default_one(tmp_path: Path, metadata: Raw) -> None:
+    service = {**a_service(), "metadata": metadata}
     (found,) = read([_file(tmp_path, service)]).services
     assert found["metadata"]["namespace"] == "default"
 
@@ -61,7 +61,9 @@ KSERVE = {**a_service(), "apiVersion": "serving.kserve.io/v1beta1"}
         ({**a_service(), "metadata": {}}, "metadata.name is missing"),
         (KSERVE, "apiVersion is serving.kserve.io/v1beta1: write serving.embeddings.dev/v1alpha1"),
         ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}, "v1 ConfigMap is not used here"),
+        ({**a_service(), "kind": ["EmbeddingService"]}, "['EmbeddingService'] is not used here"),
         ({**SECRET, "data": {"HF_TOKEN": "not base64"}}, "write the text itself under stringData"),
+        ({**SECRET, "data": {"HF_TOKEN": 1234}}, "write the text itself under stringData"),
         (a_storage_container(container={"imaeg": "x"}), "spec.container.imaeg: unknown field; did you mean image?"),
     ],
 )

@@ -5,11 +5,18 @@ from typing import Any
 
 import pytest
 
-from embedding_operator.constants import API_VERSION, CACHE_LABEL
+from embedding_operator.constants import (
+    ADOPT_ANNOTATION,
+    API_VERSION,
+    CACHE_LABEL,
+    MANAGED_BY,
+    MANAGED_LABEL,
+    SERVICE_LABEL,
+)
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.errors import ClusterFault, Denied, NameTaken
-from embedding_runtime.contract import DownloadedModel, short_path
+from embedding_runtime.contract import RETRY_IS_USELESS, DownloadedModel, short_path
 from support.builders import COMMIT, ended
 from support.controlled import Controlled, controlled
 from support.fake_api import ApiError
@@ -117,11 +124,32 @@ async def test_a_claim_of_another_owner_is_left_alone() -> None:
             {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
         )
         create_cache(it)
-        with pytest.raises(NameTaken):
+        with pytest.raises(NameTaken, match="rename the ModelCache, or let the ModelCache take it over"):
             await it.reconcile_cache()
         assert it.api.get("persistentvolumeclaims", "c") == before
         assert condition_of(it, "Stalled")[:2] == ("True", "NameTaken")
         assert it.api.list("jobs") == []
+
+
+@pytest.mark.parametrize("labels", [{}, {SERVICE_LABEL: "s"}])
+async def test_a_claim_whose_owner_says_so_is_taken_over_with_its_volume_and_grows(labels: dict[str, str]) -> None:
+    async with controlled() as it:
+        spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+        spec |= {"storageClassName": "nfs", "volumeName": "pv-7"}
+        for name in ("c", "s-cache"):
+            metadata = {"name": name, "namespace": "default", "annotations": {ADOPT_ANNOTATION: "true"}}
+            metadata["labels"] = {MANAGED_LABEL: MANAGED_BY, **labels} if labels else {}
+            it.api.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
+        create_cache(it, size="2Gi")
+        it.create_service(model={"storageUri": URI, "cache": {"size": "2Gi"}})
+        for _ in range(2):
+            await it.reconcile_cache()
+            await it.reconcile()
+        for name, owner in (("c", "ModelCache"), ("s-cache", "EmbeddingService")):
+            claim = it.api.get("persistentvolumeclaims", name) or {}
+            assert [each["kind"] for each in claim["metadata"]["ownerReferences"]] == [owner]
+            grown = {**spec, "resources": {"requests": {"storage": "2Gi"}}, "volumeMode": "Filesystem"}
+            assert claim["spec"] == grown
 
 
 async def test_what_a_job_has_reported_is_kept_although_the_claim_cannot_grow() -> None:
@@ -136,6 +164,26 @@ async def test_what_a_job_has_reported_is_kept_although_the_claim_cannot_grow() 
             await it.reconcile_cache()
         assert status_of(it)["ready"] == "1/1"
         assert condition_of(it, "Stalled")[:2] == ("True", "Denied")
+        assert [event for event, _ in it.events] == ["Downloaded"]
+
+
+async def test_a_new_spec_tries_a_model_once_however_often_the_claim_cannot_grow() -> None:
+    async with controlled() as it:
+        create_cache(it)
+        await it.reconcile_cache()
+        end_job(it, "ModelNotFound: the hub has no a/b", exit_code=RETRY_IS_USELESS)
+        await it.reconcile_cache()
+        cache = it.api.get("modelcaches", "c") or {}
+        it.api.replace({**cache, "spec": {**cache["spec"], "size": "2Gi"}})
+        it.api.requests.clear()
+        it.api.faults.fail("update", "persistentvolumeclaims", 422, times=None)
+        for _ in range(5):
+            with pytest.raises(Denied):
+                await it.reconcile_cache()
+            if any(not (each.get("status") or {}).get("conditions") for each in it.api.list("jobs")):
+                end_job(it, "ModelNotFound: the hub has no a/b", exit_code=RETRY_IS_USELESS)
+        assert it.written.count(("create", "jobs")) == 1
+        assert status_of(it)["models"][0]["reason"] == "ModelNotFound"
 
 
 async def test_a_refused_job_is_reported_in_the_words_of_the_api_server() -> None:

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from embedding_operator.constants import API_VERSION
+from embedding_operator.errors import Denied
+from support.caches import a_cache, a_cluster_cache
 from support.controlled import Controlled, controlled
 
 CLUSTER = "ClusterStorageContainer"
@@ -68,6 +70,33 @@ async def test_services_that_name_it_are_concerned_whatever_its_formats() -> Non
         it.create_service("names-another", model={"storageUri": "s3://a/b", "storageContainerName": "x"})
         create(it, "mirror", "s3://")
         assert await it.reconcile_storage(CLUSTER, "mirror") == {"names-it"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "namespace", "concerned"),
+    [(CLUSTER, None, {"own", "theirs", "shared"}), ("StorageContainer", "default", {"own"})],
+)
+async def test_caches_within_its_reach_are_reconciled(kind: str, namespace: str | None, concerned: set[str]) -> None:
+    async with controlled() as it:
+        it.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "elsewhere"}})
+        for cache, metadata in (
+            (a_cache(), {"name": "own", "namespace": "default"}),
+            (a_cache(), {"name": "theirs", "namespace": "elsewhere"}),
+            (a_cluster_cache(), {"name": "shared"}),
+        ):
+            it.api.create({**cache, "metadata": metadata})
+        create(it, "mirror", "hf://", kind=kind)
+        assert await it.reconcile_storage(kind, "mirror", namespace) == concerned
+
+
+async def test_the_services_that_it_concerns_are_reconciled_although_its_status_cannot_be_written() -> None:
+    async with controlled() as it:
+        it.create_service("mine", model={"storageUri": "hf://a/b"})
+        create(it, "mirror", "hf://")
+        it.api.faults.fail("update", "clusterstoragecontainers/status", 403)
+        with pytest.raises(Denied):
+            await it.reconcile_storage(CLUSTER, "mirror")
+        assert [key.name for key, _ in it.added] == ["mine"]
 
 
 async def test_one_that_loses_to_a_longer_prefix_affects_no_service() -> None:

@@ -8,8 +8,9 @@ import pytest
 from embedding_operator.constants import API_VERSION
 from embedding_operator.core.cache_mounts import mounted
 from embedding_operator.core.objects import revision_of
-from embedding_operator.core.plan import Create, Replace
+from embedding_operator.core.plan import Create, Delete, Replace, plan_service
 from embedding_operator.core.quantity import amount
+from embedding_operator.core.writes import ref_of
 from embedding_runtime.contract import DownloadProgress
 from support.builders import COMMIT, MINILM, NOW, Raw, a_service, ended, running, waiting
 from support.pure_cluster import PureCluster
@@ -370,6 +371,18 @@ def test_a_model_that_waited_for_the_rollout_budget_is_looked_for_before_it_is_m
     cluster.run_job(cached("newer-2", commit=OTHER))
     cluster.settle()
     assert mounts(cluster) == {PATH, "newer-2"}
+
+
+def test_a_job_that_a_user_keeps_for_a_look_at_it_is_believed_as_long_as_any_other() -> None:
+    cluster = a_new_cluster()
+    (job,) = cluster.jobs
+    del job["spec"]["ttlSecondsAfterFinished"]
+    cluster.run_job(cached())
+    complete(cluster)
+    recent = plan_service(cluster.snapshot(), cluster.settings, cluster.now)
+    assert "Deployment" in {each.object["kind"] for each in recent.writes if isinstance(each, Create)}
+    cluster.now += timedelta(seconds=301)
+    assert Delete(ref_of(job)) in plan_service(cluster.snapshot(), cluster.settings, cluster.now).writes
 
 
 def test_a_claim_that_is_no_longer_wanted_stays_until_the_last_pod_that_mounts_it_is_replaced() -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from embedding_operator.core.conditions import View, calculate
+from embedding_operator.core.conditions import calculate
 from embedding_operator.core.records import Condition, ConditionType, State
 from embedding_operator.core.rollout import FailedRevision, Phase
+from embedding_operator.core.view import View
 from embedding_operator.errors import Denied, Problem, Unavailable
 from support.builders import NOW, SETTINGS, Raw, a_service, a_snapshot, ended, running, waiting
 from support.views import DOWNLOADED, a_view, ago, started

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from embedding_operator.core.conditions import View, calculate
+from embedding_operator.core.conditions import calculate
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
 from embedding_operator.core.rollout import FailedRevision, Phase
+from embedding_operator.core.view import View
 from embedding_operator.errors import Denied, Unavailable
 from support.builders import Raw, a_service, ended, running, waiting
 from support.views import DOWNLOADED, a_view, started

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from embedding_operator.core.conditions import View, calculate
+from embedding_operator.core.conditions import calculate
 from embedding_operator.core.records import Condition
 from embedding_operator.core.rollout import Phase
+from embedding_operator.core.view import View
 from embedding_operator.errors import Problem, Unavailable
 from support.builders import NOW, SETTINGS, Raw, a_service, a_snapshot, ended, running
 from support.views import a_view

@@ -9,7 +9,7 @@ from embedding_operator.constants import API_VERSION
 from embedding_operator.core.plan import Create, Replace
 from embedding_operator.core.pods import PodEvent
 from embedding_runtime.contract import DownloadProgress
-from support.builders import SETTINGS, a_storage_container
+from support.builders import SETTINGS, a_storage_container, waiting
 from support.caches import CacheWorld, a_cache
 
 A, B, C = "hf://org/a", "hf://org/b", "hf://org/c"
@@ -39,7 +39,7 @@ def test_each_model_is_downloaded_by_one_job_of_our_image() -> None:
 def test_no_more_models_are_downloaded_at_a_time_than_parallelism_says() -> None:
     world = a_world(A, B, C, parallelism=1)
     assert world.active() == [A]
-    assert world.state(B)["message"] == "It is downloaded when fewer than 1 others are (spec.parallelism)."
+    assert world.state(B)["message"] == "It waits for its turn: spec.parallelism is 1."
     world.succeed(A)
     world.settle()
     assert world.active() == [B]
@@ -107,6 +107,32 @@ def test_a_pod_that_cannot_start_is_reported_in_the_kubelets_words(
     world.settle()
     assert (world.state(A)["state"], world.state(A)["reason"]) == state
     assert message in world.state(A)["message"]
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_container_that_a_webhook_adds_to_a_job_changes_nothing(at: int) -> None:
+    world = a_world()
+    containers = world.job(A)["spec"]["template"]["spec"]["containers"]
+    containers.insert(at, {"name": "sidecar", "image": "sidecar"})
+    (job,) = world.jobs.values()
+    pod = {"phase": "Pending", "containerStatuses": [{"name": "storage-initializer", **waiting("ErrImagePull", "no")}]}
+    owner = {"kind": "Job", "name": job["metadata"]["name"], "uid": job["metadata"]["uid"], "controller": True}
+    metadata = {"name": "p", "uid": "p", "ownerReferences": [owner], "creationTimestamp": world.now.isoformat()}
+    world.pods[job["metadata"]["name"]].append({"metadata": metadata, "status": pod})
+    world.settle()
+    assert f"image {SETTINGS.storage_image} cannot be pulled" in world.state(A)["message"]
+
+
+def test_a_job_of_somebody_else_that_names_the_cache_as_its_owner_is_removed() -> None:
+    world = a_world()
+    metadata = {**world.job(A)["metadata"], "name": "theirs", "uid": "theirs"}
+    containers = [{"name": "main", "image": "theirs"}]
+    spec = {"template": {"spec": {"containers": containers}}}
+    job = {**world.job(A), "metadata": metadata, "spec": spec, "status": {"conditions": []}}
+    world.jobs["theirs"], world.pods["theirs"] = job, []
+    world.edit(models=[{"storageUri": "s3://needs/credentials", "tokenSecretRef": {"name": "missing"}}])
+    world.settle()
+    assert "theirs" not in world.jobs
 
 
 def test_a_job_whose_pods_are_refused_says_so_and_is_looked_at_in_time() -> None:

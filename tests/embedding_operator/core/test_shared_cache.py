@@ -65,6 +65,9 @@ def test_a_model_is_held_by_its_uri_and_by_its_commit(uri: str) -> None:
     ("uri", "cache"),
     [
         (f"{BRANCH}:main", a_ready_cache()),
+        ("s3://bucket/model", a_ready_cache("oci://registry.example/another:1", revision=f"sha256:{'a' * 64}")),
+        ("oci://registry.example/model:1", a_ready_cache("oci://registry.example/another:1", revision="c0ffee")),
+        ("https://host/model.tar.gz", a_ready_cache("ms://example/another")),
         (f"{BRANCH}:{OTHER_COMMIT}", a_ready_cache()),
         ("hf://example/another", a_ready_cache()),
         (BRANCH, a_ready_cache(state="Downloading")),

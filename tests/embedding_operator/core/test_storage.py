@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedding_operator.core import uri_formats
-from embedding_operator.core.storage import BUILT_IN, match, merge, named, read
+from embedding_operator.core.merge import merge
+from embedding_operator.core.storage import BUILT_IN, match, named, read
 from embedding_operator.resources.kubernetes import Container
 from support.builders import MINILM, Raw, a_storage_container
 

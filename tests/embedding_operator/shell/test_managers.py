@@ -53,12 +53,12 @@ class World:
 @pytest.mark.parametrize("manager", [None, "ours/operator"])
 async def test_unmanaged_services_and_our_own_need_no_read_of_a_lease(manager: str | None) -> None:
     world = World(a_lease())
-    assert await world.managers.other_than_us(a_service(manager)) is None
+    assert await world.managers.other_manager(a_service(manager)) is None
     assert world.client.reads == 0
 
 
 async def test_what_another_live_operator_manages_is_left_to_it_and_the_message_says_what_to_do() -> None:
-    other = await World(a_lease()).managers.other_than_us(a_service("other/operator"))
+    other = await World(a_lease()).managers.other_manager(a_service("other/operator"))
     assert other is not None
     assert "Lease other/operator manages this EmbeddingService" in other.message
     assert "different namespaces" in other.message
@@ -68,44 +68,44 @@ async def test_what_another_live_operator_manages_is_left_to_it_and_the_message_
     "lease", [NotFound("gone"), a_lease(renewed=timedelta(seconds=20)), a_lease(holder="")], ids=["gone", "old", "free"]
 )
 async def test_what_an_operator_managed_that_works_no_more_is_taken_over(lease: Json | Exception) -> None:
-    assert await World(lease).managers.other_than_us(a_service("other/operator")) is None
+    assert await World(lease).managers.other_manager(a_service("other/operator")) is None
 
 
 async def test_where_the_lease_may_not_be_read_its_owner_counts_as_live() -> None:
-    other = await World(Denied("no right to get leases")).managers.other_than_us(a_service("other/operator"))
+    other = await World(Denied("no right to get leases")).managers.other_manager(a_service("other/operator"))
     assert other is not None
     assert "no right to get leases" in other.message
 
 
 async def test_a_lease_that_cannot_be_read_for_a_moment_is_a_fault() -> None:
     with pytest.raises(Unavailable):
-        await World(Unavailable("503")).managers.other_than_us(a_service("other/operator"))
+        await World(Unavailable("503")).managers.other_manager(a_service("other/operator"))
 
 
 async def test_it_is_news_once_and_looked_at_less_and_less_often() -> None:
     world = World(a_lease())
     seen = []
     for _ in range(7):
-        other = await world.managers.other_than_us(a_service("other/operator"))
+        other = await world.managers.other_manager(a_service("other/operator"))
         assert other is not None
-        seen.append((other.is_news, other.look_again.total_seconds()))
+        seen.append((other.is_news, other.requeue_after.total_seconds()))
     assert seen == [(True, 10), (False, 20), (False, 40), (False, 80), (False, 160), (False, 300), (False, 300)]
 
 
 async def test_one_read_serves_all_its_services_for_as_long_as_a_lease_lasts() -> None:
     world = World(a_lease())
     for number in range(20):
-        await world.managers.other_than_us(a_service("other/operator", name=str(number)))
+        await world.managers.other_manager(a_service("other/operator", name=str(number)))
     assert (world.client.reads, world.managers.conflicts) == (1, 20)
     world.now += timedelta(seconds=10)
-    await world.managers.other_than_us(a_service("other/operator"))
+    await world.managers.other_manager(a_service("other/operator"))
     assert world.client.reads == 2
 
 
 async def test_services_that_are_looked_at_at_once_share_one_read_and_get_the_same_words() -> None:
     world = World(a_lease())
     found = await asyncio.gather(
-        *(world.managers.other_than_us(a_service("other/operator", name=str(number))) for number in range(20))
+        *(world.managers.other_manager(a_service("other/operator", name=str(number))) for number in range(20))
     )
     assert len({other.message for other in found if other is not None}) == 1
     assert world.client.reads == 1
@@ -113,6 +113,6 @@ async def test_services_that_are_looked_at_at_once_share_one_read_and_get_the_sa
 
 async def test_a_service_that_becomes_ours_conflicts_no_more() -> None:
     world = World(a_lease())
-    await world.managers.other_than_us(a_service("other/operator"))
-    await world.managers.other_than_us(a_service("ours/operator"))
+    await world.managers.other_manager(a_service("other/operator"))
+    await world.managers.other_manager(a_service("ours/operator"))
     assert world.managers.conflicts == 0

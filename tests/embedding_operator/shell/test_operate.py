@@ -297,7 +297,7 @@ async def test_what_was_deleted_while_a_watch_was_too_far_behind_is_noticed() ->
 async def test_so_is_a_storage_container_that_was_deleted_while_kopf_was_too_far_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(term, "_UNTOLD", 1e9)
+    monkeypatch.setattr(term, "_REPAIR_ALL_AFTER", 1e9)
     async with a_leader(*SERVED_BY_A_MIRROR, a_storage_container("another")) as leader:
         await eventually(lambda: leader.accepted() == "Accepted")
         delete_unseen(leader.api, "mirror")
@@ -414,7 +414,7 @@ def set_status(api: FakeApi, pod: dict[str, Any], status: dict[str, Any]) -> dic
 async def test_a_resync_of_forty_services_costs_one_list_a_kind_and_no_call_for_any_service(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(term, "_UNTOLD", 1e9)
+    monkeypatch.setattr(term, "_REPAIR_ALL_AFTER", 1e9)
     names = [f"s-{number}" for number in range(40)]
     async with a_leader(*map(an_embedding_service, names), a_storage_container("mirror")) as leader:
         await leader.has_reconciled(41)

@@ -10,24 +10,25 @@ from embedding_operator.constants import SERVICE_LABEL
 from embedding_operator.kinds import SERVICE
 from embedding_operator.shell import client as client_module
 from embedding_operator.shell.client import Client
+from embedding_operator.shell.clock import Clock
 from embedding_operator.shell.connection import open_connection
 from embedding_operator.shell.reflector import Reflector, list_into
 from embedding_operator.shell.store import Store
-from support.clock import eventually
+from support.clock import ManualClock, eventually
 from support.fake_api import FakeApi, fake_api
 
 
 class Reflected:
     """An API server, and the store that is kept like it."""
 
-    def __init__(self, api: FakeApi, client: Client) -> None:
+    def __init__(self, api: FakeApi, client: Client, clock: Clock) -> None:
         self.api = api
         self.client = client
         self.store = Store()
         self.reflector = Reflector(
             client,
             self.store,
-            asyncio.get_running_loop(),
+            clock,
             SERVICE,
             labels=SERVICE_LABEL,
             chance=lambda: 0.9,
@@ -47,9 +48,9 @@ class Reflected:
 
 
 @asynccontextmanager
-async def reflected(*names: str) -> AsyncIterator[Reflected]:
+async def reflected(*names: str, clock: Clock | None = None) -> AsyncIterator[Reflected]:
     async with fake_api() as api, open_connection(api.configuration) as connection:
-        it = Reflected(api, Client(connection, timeout_seconds=5))
+        it = Reflected(api, Client(connection, timeout_seconds=5), clock or asyncio.get_running_loop())
         for name in names:
             it.create(name)
         task = asyncio.create_task(it.reflector.run(asyncio.Lock()))
@@ -125,6 +126,27 @@ async def test_an_error_in_the_stream_begins_it_anew() -> None:
         it.api.faults.fail("watch", "services", 500)
         it.create("b")
         await eventually(lambda: it.names == {"a", "b"})
+
+
+async def test_a_watch_that_goes_on_failing_is_tried_less_and_less_often_and_at_once_when_it_worked_again() -> None:
+    clock = ManualClock()
+
+    async def next_wait() -> float:
+        await eventually(lambda: clock.calls)
+        seconds = clock.calls[0].due - clock.now
+        await clock.advance(seconds)
+        return seconds
+
+    async with reflected(clock=clock) as it:
+        it.api.faults.fail("watch", "services", 403, times=5)
+        waits = [await next_wait() for _ in range(5)]
+        assert waits == pytest.approx([0.275, 0.55, 1.1, 1.1, 1.1])  # of 0.5, 1 and 2 seconds, less a part by chance
+        await eventually(lambda: it.api.watches("services"))
+        it.create("a")
+        await eventually(lambda: it.names == {"a"})
+        it.api.faults.fail("watch", "services", 500)
+        it.api.disconnect_watches()
+        assert await next_wait() == pytest.approx(0.275)
 
 
 async def test_a_repair_lists_when_the_present_watch_ends() -> None:

@@ -1,3 +1,3 @@
-"""The command line: `embedding-operator run`, `local`, `render`, `crds`; a module each."""
+"""The command line: `embedding-operator run`, `local`, `check`, `render`, `crds`; a module each."""
 
 __all__: list[str] = []

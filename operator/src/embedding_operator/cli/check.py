@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from embedding_operator.cli.manifests import Manifests, read
+from embedding_operator.cli.manifests import Manifests, read, without_image_volume
 from embedding_operator.cli.processes import ContainerProcess, directories_of
 from embedding_operator.constants import INITIALIZER, SERVER
 from embedding_operator.core.memory import limit_too_low, quantity, request_too_low
@@ -46,7 +46,7 @@ def _checked(raw: Raw, manifests: Manifests, model_dir: Path | None) -> dict[str
     settings = Settings(hf_endpoint=os.environ.get("HF_ENDPOINT"), policy=Policy.unrestricted())
     name = {"service": raw["metadata"]["name"]}
     try:
-        resolved = resolve_service(manifests.snapshot(raw), settings)
+        resolved = resolve_service(manifests.snapshot(without_image_volume(raw)), settings)
         _, template = revision_and_template(resolved, settings)
         with tempfile.TemporaryDirectory(prefix="embedding-operator-") as root:
             pod = _Pod(template["spec"], Path(root), manifests.secret_values(raw), with_model=model_dir is None)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from embedding_operator.cli.local_pod import Address, LocalPod
-from embedding_operator.cli.manifests import Manifests, read
+from embedding_operator.cli.manifests import Manifests, read, without_image_volume
 from embedding_operator.cli.processes import CLEAR_LINE
 from embedding_operator.cli.table import table
 from embedding_operator.core.downloads import Download
@@ -73,12 +73,13 @@ class _LocalService:
     def __init__(self, raw: Mapping[str, Any], manifests: Manifests, root: Path, address: Address) -> None:
         """Plans the pod; starts nothing. Raises CannotRunLocally, also for what a cluster would refuse."""
         birth = {"uid": "local", "generation": 1, "creationTimestamp": _now().isoformat()}
-        self._raw: _Object = {**raw, "metadata": {**raw["metadata"], **birth}}
+        self._raw: _Object = {**without_image_volume(raw), "metadata": {**raw["metadata"], **birth}}
         self._storage_containers = manifests.storage_reads
         self._settings = Settings(hf_endpoint=os.environ.get("HF_ENDPOINT"), policy=Policy.unrestricted())
         self._secrets = manifests.secret_values(self._raw)
         self._objects: dict[str, _Object] = {}
-        self._raw["spec"] = _without_image_volume({**self._raw["spec"], "replicas": 1})  # as many as there are here
+        if isinstance(spec := self._raw.get("spec"), Mapping):
+            self._raw["spec"] = {**spec, "replicas": 1}  # as many as there are here
         self._plan()
         if "Deployment" not in self._objects:
             hint = " (here: put it into a file given with -f, or into a variable named like the key)"
@@ -139,18 +140,10 @@ class _LocalService:
         return True
 
 
-def _without_image_volume(spec: _Object) -> _Object:
-    """An initializer downloads the same files: no image is mounted here."""
-    model = spec.get("model")
-    if not isinstance(model, Mapping):
-        return spec
-    return {**spec, "model": {name: value for name, value in model.items() if name != "imageVolume"}}
-
-
 def _serve(
     services: Sequence[_LocalService], stop: threading.Event, when_ready: Callable[[Mapping[str, Any]], None]
 ) -> int:
-    told: set[int] = set()
+    announced: set[int] = set()
     print("local | one process a service: images, resources and replicas are for a cluster", file=sys.stderr)
     while not stop.wait(_TICK):
         ended = [service for service in services if service.pod.ended]  # before the status is written: it tells why
@@ -160,8 +153,8 @@ def _serve(
             sys.stderr.write(CLEAR_LINE if sys.stderr.isatty() else "")
             print(table([service.as_shown for service in services], columns("EmbeddingService"), _now()), flush=True)
         for service in services:
-            if service.ready["status"] == "True" and service.pod.address.port not in told:
-                told.add(service.pod.address.port)
+            if service.ready["status"] == "True" and service.pod.address.port not in announced:
+                announced.add(service.pod.address.port)
                 when_ready(service.as_shown)
         if ended:
             for service in ended:

@@ -7,10 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
+from embedding_operator.resources.words import in_words
 from embedding_operator.settings import Settings
 
 __all__ = ["main"]
+
+_PREFIX = "EMBEDDING_OPERATOR_"
 
 _EXAMPLES = """examples:
   embedding-operator render -f service.yaml -f storage.yaml | kubectl apply -f -
@@ -43,7 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except ValidationError as error:  # of Settings: all else that pydantic reads says its problems itself
-        print(f"settings: {error}", file=sys.stderr)
+        for problem in in_words(error, Settings):
+            name = problem.partition(":")[0].partition(".")[0]
+            print(f"{_PREFIX}{name.upper()}{problem.removeprefix(name)}", file=sys.stderr)
+        return 2
+    except SettingsError as error:  # a value that is no JSON
+        print(f"settings ({_PREFIX}*): {error}: {error.__cause__}", file=sys.stderr)
         return 2
 
 

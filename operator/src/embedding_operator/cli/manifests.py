@@ -20,7 +20,7 @@ from embedding_operator.errors import BadManifests
 from embedding_operator.resources.crd import RESOURCES
 from embedding_operator.resources.words import in_words
 
-__all__ = ["DEFAULT_NAMESPACE", "Manifests", "read"]
+__all__ = ["DEFAULT_NAMESPACE", "Manifests", "read", "without_image_volume"]
 
 DEFAULT_NAMESPACE = "default"
 _Key = tuple[str, str, str]
@@ -92,6 +92,16 @@ def read(files: Sequence[Path]) -> Manifests:
     )
 
 
+def without_image_volume(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The service with an initializer, which downloads the files that a node would mount as an image."""
+    spec = raw.get("spec")
+    model = spec.get("model") if isinstance(spec, Mapping) else None
+    if not isinstance(spec, Mapping) or not isinstance(model, Mapping):
+        return dict(raw)  # the planner says what is wrong
+    kept = {name: value for name, value in model.items() if name != "imageVolume"}
+    return {**raw, "spec": {**spec, "model": kept}}
+
+
 def _documents(file: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each object of a kind that is known, with its place in words."""
     try:
@@ -112,7 +122,8 @@ def _with_namespace(document: Mapping[str, Any]) -> dict[str, Any]:
     """As the API server would have it."""
     if document["kind"] == "ClusterStorageContainer":
         return dict(document)
-    return {**document, "metadata": {"namespace": DEFAULT_NAMESPACE, **document["metadata"]}}
+    metadata = document["metadata"]
+    return {**document, "metadata": {**metadata, "namespace": metadata.get("namespace") or DEFAULT_NAMESPACE}}
 
 
 def _key(obj: Mapping[str, Any]) -> _Key:
@@ -125,7 +136,7 @@ def _place(file: Path, document: Any) -> tuple[str, str | None]:
     """Where it is, and why it cannot be used."""
     if not isinstance(document, dict) or not isinstance(document.get("metadata"), dict):
         return str(file), "holds something that is no Kubernetes object: it needs apiVersion, kind and metadata"
-    version, kind, name = document.get("apiVersion"), document.get("kind"), document["metadata"].get("name")
+    version, kind, name = str(document.get("apiVersion")), str(document.get("kind")), document["metadata"].get("name")
     where = f"{file}: {kind} {name}"
     if not isinstance(name, str):
         return where, "metadata.name is missing"
@@ -140,7 +151,7 @@ def _unreadable(obj: Mapping[str, Any]) -> list[str]:
     if obj["kind"] == "Secret":
         try:
             _values(obj)
-        except (binascii.Error, ValueError, AttributeError):
+        except (binascii.Error, ValueError, TypeError, AttributeError):
             return ["data does not hold text in base64: write the text itself under stringData"]
         return []
     if obj["kind"] == "EmbeddingService":

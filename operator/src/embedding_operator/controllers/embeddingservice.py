@@ -58,7 +58,7 @@ class EmbeddingServiceController:
             self._forget(key)
             return None  # what it owned goes by owner references, with this process or without
         try:
-            other = await self._managers.other_than_us(service)
+            other = await self._managers.other_manager(service)
             snapshot = self._observer.snapshot(service)
         except Exception:
             self._budget.failed(key)  # otherwise all services would wait for this one's first plan
@@ -69,7 +69,7 @@ class EmbeddingServiceController:
             if other.is_news:
                 _log.warning("%s: %s", key, other.message)
                 await self._recorder.record(service, EventRecord("Warning", "ConflictingManager", other.message))
-            return other.look_again
+            return other.requeue_after
         return await self._attempt(key, snapshot)
 
     def _forget(self, key: ObjectRef) -> None:

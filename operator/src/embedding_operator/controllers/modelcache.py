@@ -66,13 +66,13 @@ class ModelCacheController:
         if not snapshot.location.is_seen(self._settings.namespaces) and manager not in (None, self._settings.manager):
             self._reports.forget(key)
             return None  # it belongs to an operator that sees its Jobs
-        other = await self._managers.other_than_us(cache)
+        other = await self._managers.other_manager(cache)
         if other is not None:
             self._reports.forget(key)
             if other.is_news:
                 _log.warning("%s: %s", key, other.message)
                 await self._recorder.record(cache, EventRecord("Warning", "ConflictingManager", other.message))
-            return other.look_again
+            return other.requeue_after
         if snapshot.location.is_cluster_wide and snapshot.is_new_spec:
             self._wake_services(None)  # what is allowed may have changed
         return await self._attempt(key, snapshot)
@@ -105,7 +105,10 @@ class ModelCacheController:
         if self._failures(key) < fault.tolerated:
             return
         cache = self._observer.cache(key) or snapshot.cache  # a part of the plan may have been carried out
-        now = self._observer.snapshot(cache)
-        secrets, unlabelled = snapshot.secrets, snapshot.unlabelled_secrets
-        now = replace(now, secrets=secrets, unlabelled_secrets=unlabelled, events=snapshot.events)
-        await self._executor.execute(cache, plan_failed_cache(now, fault, self._settings, self._now()))
+        present = replace(
+            self._observer.snapshot(cache),
+            secrets=snapshot.secrets,
+            unlabelled_secrets=snapshot.unlabelled_secrets,
+            events=snapshot.events,
+        )
+        await self._executor.execute(cache, plan_failed_cache(present, fault, self._settings, self._now()))

@@ -1,14 +1,15 @@
-"""Reconciles one storage container: its own status, and the services that it concerns."""
+"""Reconciles one storage container: its own status, and the services and caches that it concerns."""
 
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
+from embedding_operator.core.model_cache.location import location_of
 from embedding_operator.core.objects import ObjectRef
 from embedding_operator.core.plan import plan_storage_container
 from embedding_operator.core.snapshot import StorageRead
 from embedding_operator.core.storage import match
-from embedding_operator.kinds import CLUSTER_STORAGE_CONTAINER, EMBEDDING_SERVICE
+from embedding_operator.kinds import CLUSTER_MODEL_CACHE, CLUSTER_STORAGE_CONTAINER, EMBEDDING_SERVICE, MODEL_CACHE
 from embedding_operator.settings import Settings
 from embedding_operator.shell.entries import ServiceEntry
 from embedding_operator.shell.executor import Executor
@@ -23,7 +24,7 @@ _AT_ONCE = 10  # services that are matched before others have their turn: 2 ms e
 
 
 class StorageContainerController:
-    """`add` puts the key of a service on the queue."""
+    """`add` puts the key of a service or a cache on the queue."""
 
     def __init__(
         self,
@@ -44,16 +45,31 @@ class StorageContainerController:
 
     async def reconcile(self, key: ObjectRef) -> None:
         """Raises ClusterFault."""
-        read = self._read(key)
-        if read is not None and (key.kind != CLUSTER_STORAGE_CONTAINER.name or self._settings.writes_cluster_status):
-            status = plan_storage_container(read, self._now())
-            if status is not None:
-                await self._executor.write_status(read.raw, status)
+        await self._wake_services(key)
+        self._wake_caches(key.namespace)
+        await self._write_status(key)  # last, since it may be refused
+
+    async def _wake_services(self, key: ObjectRef) -> None:
         for number, service in enumerate(self._store.services()):
             if self._concerns(key, service):
                 self._add(key_of(EMBEDDING_SERVICE, service.namespace, service.name), Priority.RESYNC)
             if number % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
+
+    def _wake_caches(self, namespace: str | None) -> None:
+        """All within its reach: there are few."""
+        for raw in (*self._store.all(MODEL_CACHE), *self._store.all(CLUSTER_MODEL_CACHE)):
+            location = location_of(raw)
+            if namespace in (None, location.namespace):
+                self._add(key_of(location.kind, raw["metadata"].get("namespace"), location.name), Priority.RESYNC)
+
+    async def _write_status(self, key: ObjectRef) -> None:
+        read = self._read(key)
+        if read is None or (key.kind == CLUSTER_STORAGE_CONTAINER.name and not self._settings.writes_cluster_status):
+            return
+        status = plan_storage_container(read, self._now())
+        if status is not None:
+            await self._executor.write_status(read.raw, status)
 
     def _read(self, key: ObjectRef) -> StorageRead | None:
         return next(

@@ -32,7 +32,7 @@ def usable_caches(resolved: ResolvedService, snapshot: Snapshot) -> tuple[Shared
 
 
 def claims_needed(snapshot: Snapshot) -> frozenset[str]:
-    """The claims that `Snapshot.claims` must tell of: those of ClusterModelCaches with the service's model. If it
+    """The claims that `Snapshot.claims` must have: those of ClusterModelCaches with the service's model. If it
     mounts the model already, the claim is not read: the kubelet says what becomes of it.
     """
     model = (snapshot.service.get("spec") or {}).get("model") or {}

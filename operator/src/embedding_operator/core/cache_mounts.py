@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from embedding_operator.core.objects import Raw
 from embedding_runtime.contract import CACHE_DIR, CACHE_PATH
 
-__all__ = ["MODELS", "mounted", "named", "written"]
+__all__ = ["MODELS", "mounted", "named_claims", "written_claim"]
 
 MODELS = PurePosixPath("models")
 """Directory of the complete models in a cache."""
@@ -25,12 +25,12 @@ def mounted(deployment: Raw) -> Iterator[tuple[str, str]]:
             yield claim, path.name
 
 
-def written(job: Raw) -> str | None:
+def written_claim(job: Raw) -> str | None:
     """The claim of the cache that a Job downloads into."""
     return next((claim for claim, mount in _mounts(job) if mount.get("mountPath") == str(CACHE_DIR)), None)
 
 
-def named(resource: Raw) -> Iterator[str]:
+def named_claims(resource: Raw) -> Iterator[str]:
     """The claims that an EmbeddingService, or a ModelCache, names in its spec, which may be anything."""
     spec = _mapping(resource.get("spec"))
     model = _mapping(spec.get("model"))

@@ -12,11 +12,11 @@ from embedding_operator.core.reasons import WAITING, Group, Reason
 from embedding_operator.core.records import Condition, ConditionType, Finding, State
 from embedding_operator.core.rollout import Phase
 from embedding_operator.core.view import View
-from embedding_operator.core.wording import MESSAGE_LENGTH, sentence, shortened
+from embedding_operator.core.wording import MESSAGE_LENGTH, one_sentence, sentence, shortened
 from embedding_operator.settings import CPU
 from embedding_runtime.contract import least_memory
 
-__all__ = ["View", "calculate"]
+__all__ = ["calculate"]
 
 
 def calculate(view: View) -> tuple[Condition, ...]:
@@ -58,7 +58,7 @@ def _stalled(progress: Progress) -> Condition:
 def _accepted(view: View, progress: Progress) -> Condition:
     if view.problems:
         fatal = [each for each in view.problems if each.reason not in WAITING]
-        message = sentence("; ".join(each.message.rstrip(".") for each in view.problems))
+        message = one_sentence(each.message for each in view.problems)
         return _condition(ConditionType.ACCEPTED, State.FALSE, (fatal or view.problems)[0].reason, message)
     if view.resolved is not None:
         notes = [sentence(each) for each in view.resolved.notes]
@@ -109,7 +109,7 @@ def _available(view: View, progress: Progress) -> Condition:
 
 
 def _memory_too_small(view: View) -> Condition | None:
-    """A warning before a server is killed: its initializer has told the size of the weights."""
+    """A warning before a server is killed: its initializer has reported the size of the weights."""
     kind = ConditionType.MEMORY_TOO_SMALL
     if view.resolved is None or view.rollout is None or view.expected is None:
         before = condition_of(view.snapshot.status, kind)

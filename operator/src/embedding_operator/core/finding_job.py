@@ -73,10 +73,11 @@ def reported(job: Raw, resolved: ResolvedService, snapshot: Snapshot) -> tuple[P
 
 def is_recent(job: Raw, now: datetime) -> bool:
     """Nothing has evicted the model that the Job found: it was used within the time that caches grant. Most Jobs are
-    removed before that, by the cluster's own clock; those that wait for the next check are not.
+    removed before that, by the cluster's own clock; those that wait for the next check are not, nor is one that a user
+    keeps for a look at it.
     """
-    since = _since_completion(job, now)
-    return job["spec"]["ttlSecondsAfterFinished"] <= RETRY or since is None or since < timedelta(seconds=RETRY)
+    since, stays = _since_completion(job, now), job["spec"].get("ttlSecondsAfterFinished")
+    return (stays is not None and stays <= RETRY) or since is None or since < timedelta(seconds=RETRY)
 
 
 def has_lost_its_result(job: Raw, snapshot: Snapshot, now: datetime) -> bool:

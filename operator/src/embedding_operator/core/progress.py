@@ -7,7 +7,7 @@ from embedding_operator.core.reasons import WAITING, Reason
 from embedding_operator.core.records import Finding
 from embedding_operator.core.rollout import Phase, Rollout
 from embedding_operator.core.view import View
-from embedding_operator.core.wording import sentence
+from embedding_operator.core.wording import one_sentence, sentence
 
 __all__ = ["Progress", "Verdict", "judge"]
 
@@ -58,7 +58,7 @@ def _rejected(view: View) -> Progress | None:
         return None
     fatal = [each for each in view.problems if each.reason not in WAITING]
     reason = (fatal or view.problems)[0].reason
-    message = sentence("; ".join(each.message.rstrip(".") for each in view.problems))
+    message = one_sentence(each.message for each in view.problems)
     if view.answering:
         message += " Running pods are left as they are and answer requests."
     return Progress(Verdict.STALLED if fatal else Verdict.RECONCILING, reason, message)

@@ -21,7 +21,6 @@ from embedding_operator.core.names import cache_name
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.pins import Pin
 from embedding_operator.core.reasons import Reason
-from embedding_operator.core.requirements import TOKEN_VARIABLE
 from embedding_operator.core.snapshot import Snapshot, StorageRead
 from embedding_operator.core.versions import at_version, may_move
 from embedding_operator.core.wording import shortened
@@ -32,7 +31,7 @@ from embedding_operator.resources.words import in_words, without_unknown
 from embedding_operator.settings import Settings
 from embedding_runtime.contract import SCHEMES, ForeignUri, ModelUri, OciUri, ServeArgs, without_secrets
 
-__all__ = ["TOKEN_VARIABLE", "ResolvedService", "cache_claim", "resolve_service", "secrets_needed"]
+__all__ = ["ResolvedService", "cache_claim", "resolve_service", "secrets_needed"]
 
 _DEFAULT_REPLICAS = 1
 _UPDATE_INTERVAL = 3600  # seconds
@@ -155,7 +154,7 @@ def resolve_service(snapshot: Snapshot, settings: Settings) -> ResolvedService:
 
 
 def secrets_needed(raw_service: Raw, storage_reads: Sequence[StorageRead]) -> Mapping[str, frozenset[str]]:
-    """The Secrets of the service's namespace that `Snapshot.secrets` must tell of, and the keys that are asked for.
+    """The Secrets of the service's namespace that `Snapshot.secrets` must have, and the keys that are asked for.
 
     A spec that cannot be read needs none.
     """

@@ -12,7 +12,8 @@ from embedding_operator.core import names
 from embedding_operator.core.build.base import digest
 from embedding_operator.core.build.pods import pod_template, uses_hub
 from embedding_operator.core.checks.parts import directory_of
-from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
+from embedding_operator.core.requirements import TOKEN_VARIABLE
+from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.versions import is_fixed
 from embedding_operator.settings import CPU, Settings
 from embedding_runtime.contract import CANNOT_MOVE_VECTORS, BackendName

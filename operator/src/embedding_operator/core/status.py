@@ -16,7 +16,7 @@ from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.rollout_state import SETTLE
 from embedding_operator.core.snapshot import StorageRead
 from embedding_operator.core.view import View
-from embedding_operator.core.wording import sentence, shortened
+from embedding_operator.core.wording import one_sentence, sentence, shortened
 from embedding_operator.resources.kubernetes import Condition as ConditionStatus
 from embedding_operator.resources.service_status import (
     Address,
@@ -45,7 +45,7 @@ def of_service(view: View) -> dict[str, Any]:
         **_kept(view.snapshot.status),
         **_of_resolved(view),
         "observedGeneration": view.service["metadata"].get("generation"),
-        "manager": view.manager,
+        "manager": view.settings.manager,
         "replicas": len(pods),
         "readyReplicas": sum(pod.is_ready for pod in pods),
         "conditions": [each.to_dict() for each in timed(view.service, calculate(view), view.now)],
@@ -141,7 +141,7 @@ def _revision(view: View) -> dict[str, Any]:
 
 def _of_storage(storage_read: StorageRead) -> Condition:
     if storage_read.problems or storage_read.parsed is None:
-        message = sentence("; ".join(each.rstrip(".") for each in storage_read.problems))
+        message = one_sentence(storage_read.problems)
         held = " Services that use it stay as they are until it is corrected."
         return Condition("Accepted", State.FALSE, Reason.INVALID_SPEC, message + held)
     if why_not := storage.out_of_use(storage_read):

@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple
 from pydantic import ValidationError
 
 from embedding_operator.core.checks.container import check_container
-from embedding_operator.core.merge import merge
 from embedding_operator.core.objects import Raw
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.snapshot import StorageRead
@@ -28,7 +27,6 @@ __all__ = [
     "Fetcher",
     "Selection",
     "match",
-    "merge",
     "named",
     "out_of_use",
     "read",

@@ -62,11 +62,6 @@ class View:
         return self.snapshot.service
 
     @property
-    def manager(self) -> str:
-        """The operator that manages the service: namespace and name of its Lease."""
-        return f"{self.settings.lease_namespace}/{self.settings.lease_name}"
-
-    @property
     def generation(self) -> int | None:
         """The generation of the spec."""
         generation: int | None = self.service["metadata"].get("generation")

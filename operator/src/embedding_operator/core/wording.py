@@ -1,6 +1,8 @@
 """Text utilities for messages: sentences, the end of a log, shortening."""
 
-__all__ = ["MESSAGE_LENGTH", "capitalized", "last_lines", "sentence", "shortened", "without_repetition"]
+from collections.abc import Iterable
+
+__all__ = ["MESSAGE_LENGTH", "capitalized", "last_lines", "one_sentence", "sentence", "shortened", "without_repetition"]
 
 MESSAGE_LENGTH = 2000
 """The most characters of a message in the status: the last lines of a log, and what to do about them."""
@@ -16,6 +18,11 @@ def sentence(text: str) -> str:
     """Ends with one full stop."""
     text = text.strip()
     return text if text.endswith(("?", "!")) else text.rstrip(".") + "."
+
+
+def one_sentence(messages: Iterable[str]) -> str:
+    """Several messages as one sentence."""
+    return sentence("; ".join(each.rstrip(".") for each in messages))
 
 
 def last_lines(log: str) -> str:

@@ -148,12 +148,14 @@ def create_over(desired: Desired, other: Raw | None, service: Raw) -> Write:
     meta = other["metadata"]
     controller = next((each for each in meta.get("ownerReferences") or () if each.get("controller")), None)
     if controller is None and (meta.get("annotations") or {}).get(ADOPT_ANNOTATION) == "true":
+        if kind_ref(desired) is PERSISTENT_VOLUME_CLAIM:  # it can only grow, as the next plan says
+            desired = {**desired, "spec": dict(other["spec"])}
         return Replace(replacement(desired, other), recreate=False)
     if _is_terminating(other) or (
         controller and controller["kind"] == service["kind"] and controller["name"] == _name(service)
     ):
         raise Terminating(f"{ref_of(other)} is being deleted; it is created anew when it is gone")
-    raise NameTaken(ref_of(other), controller)
+    raise NameTaken(ref_of(other), service["kind"], controller)
 
 
 def _scaled(rollout: Rollout, snapshot: Snapshot) -> Iterator[Scale]:

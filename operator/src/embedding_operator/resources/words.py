@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from embedding_operator.resources.crd import structural
 
-__all__ = ["in_words", "sentence", "without_unknown"]
+__all__ = ["in_words", "without_unknown"]
 
 _Loc = Sequence[int | str]
 _MAX_SHOWN = 100  # characters of a name or value that a user wrote
@@ -18,11 +18,6 @@ _MAX_SHOWN = 100  # characters of a name or value that a user wrote
 def in_words(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """One line a problem, the field's path first."""
     return [_in_words(each["type"], each["loc"], each["msg"], each["input"], model) for each in error.errors()]
-
-
-def sentence(messages: Sequence[str]) -> str:
-    """Several of them in one line, as a condition has it."""
-    return "; ".join(messages).rstrip(".") + ("" if messages[-1].endswith("?") else ".")
 
 
 def without_unknown(raw: Mapping[str, Any], error: ValidationError) -> dict[str, Any]:

@@ -21,9 +21,9 @@ _REMEDIES = (
     ("failed calling webhook", "WebhookFailed", "Restore the webhook's backend, or delete its configuration"),
     ("admission webhook", "WebhookDenied", "Change what the webhook objects to, or exempt the object from it"),
     ("exceeded quota", "QuotaExceeded", "Raise the quota of the namespace, or free some of it"),
-    ("must specify", "QuotaExceeded", "The namespace's quota requires values that the spec does not set: set them"),
+    ("failed quota", "QuotaExceeded", "The namespace's quota requires values that the spec does not set: set them"),
     ("is being terminated", "NamespaceTerminating", "The namespace is being deleted, and the service with it"),
-    (" cannot ", "Forbidden", "Grant the operator's service account this right; the chart's roles have it"),
+    ("forbidden: User ", "Forbidden", "Grant the operator's service account this right; the chart's roles have it"),
 )
 
 

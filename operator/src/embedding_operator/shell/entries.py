@@ -10,7 +10,7 @@ from sys import intern
 from typing import Any
 
 from embedding_operator.constants import CACHE_LABEL, CLUSTER_CACHE_LABEL, SERVICE_LABEL
-from embedding_operator.core.cache_mounts import mounted, named, written
+from embedding_operator.core.cache_mounts import mounted, named_claims, written_claim
 from embedding_operator.core.objects import condition_of
 from embedding_operator.kinds import (
     CLUSTER_MODEL_CACHE,
@@ -69,11 +69,11 @@ class Entry:
 
     __slots__ = (
         "cache",
+        "claims",
         "data",
         "generation",
         "info",
         "mounts",
-        "names",
         "owner",
         "service",
         "uid",
@@ -91,7 +91,7 @@ class Entry:
         self.cache: tuple[Kind, Key] | None = _cache(meta, labels)
         self.owner: str | None = _controller(obj) if kind.role is Role.CHILD else None
         self.mounts: tuple[tuple[str, str], ...] = _mounts(kind, obj)
-        self.names: tuple[str, ...] = tuple(named(obj)) if kind.role is Role.RESOURCE else ()
+        self.claims: tuple[str, ...] = tuple(named_claims(obj)) if kind.role is Role.RESOURCE else ()
         self.writes: str | None = _writes(kind, obj)
         self.info: ServiceEntry | None = _info(obj) if kind is EMBEDDING_SERVICE else None
         self.data = packer.pack(obj)
@@ -122,8 +122,8 @@ def _mounts(kind: Kind, obj: Json) -> tuple[tuple[str, str], ...]:
 def _writes(kind: Kind, obj: Json) -> str | None:
     """The claim of the cache that a Job, or its pod, downloads into."""
     if kind is POD:
-        return written({"spec": {"template": obj}})
-    return written(obj) if kind is JOB else None
+        return written_claim({"spec": {"template": obj}})
+    return written_claim(obj) if kind is JOB else None
 
 
 def key_of(obj: Json) -> Key:

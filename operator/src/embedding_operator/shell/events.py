@@ -34,9 +34,9 @@ class EventRecorder:
         """Record an Event. Failures of the API server are logged; raises LeaseLost alone."""
         meta, now = service["metadata"], self._now()
         namespace = meta.get("namespace", _OF_THE_CLUSTER)
-        who = f"{namespace}/{meta['name']}"
+        about = f"{namespace}/{meta['name']}"
         if not self._has_room(meta["uid"], now):
-            _log.info("%s: %s: %s (no Event: it has had %d in a minute)", who, event.reason, event.message, _MOST)
+            _log.info("%s: %s: %s (no Event: it has had %d in a minute)", about, event.reason, event.message, _MOST)
             return
         time = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         obj = {
@@ -62,7 +62,7 @@ class EventRecorder:
         try:
             await self._client.create(EVENT, obj)
         except ClusterFault as fault:
-            _log.warning("%s: %s: %s (no Event: %s)", who, event.reason, event.message, fault)
+            _log.warning("%s: %s: %s (no Event: %s)", about, event.reason, event.message, fault)
 
     def _has_room(self, uid: str, now: datetime) -> bool:
         if len(self._recent) > _REMEMBERED:

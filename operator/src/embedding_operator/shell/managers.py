@@ -20,10 +20,10 @@ _LONGEST = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class OtherManager:
-    """Another operator manages the service. `is_news`: this is the first notice; `look_again`: when to check again."""
+    """Another operator manages the service. `is_news`: it did not at the last check."""
 
     message: str
-    look_again: timedelta
+    requeue_after: timedelta
     is_news: bool
 
 
@@ -31,9 +31,9 @@ class OtherManager:
 class _Lease:
     """What a read of another operator's Lease showed."""
 
-    looked_at: datetime
-    holds_for: timedelta
-    trouble: str | None
+    read_at: datetime
+    valid_for: timedelta
+    why_live: str | None
     """Why its holder counts as live; None: it does not."""
 
 
@@ -47,43 +47,43 @@ class Managers:
         self._now = now
         self._leases: dict[str, _Lease] = {}
         self._reading = asyncio.Lock()
-        self._told: dict[tuple[str, str], int] = {}
+        self._checks: dict[tuple[str, str], int] = {}
         """Number of checks in a row that found another manager, by namespace and name."""
 
     @property
     def conflicts(self) -> int:
         """Services that are left to another operator."""
-        return len(self._told)
+        return len(self._checks)
 
-    async def other_than_us(self, service: Raw) -> OtherManager | None:
+    async def other_manager(self, service: Raw) -> OtherManager | None:
         """None: it is ours. Raises ClusterFault when its manager's Lease cannot be read for a moment."""
         key = service["metadata"].get("namespace", ""), service["metadata"]["name"]
         manager = (service.get("status") or {}).get("manager")
-        if not manager or manager == self._me or (trouble := await self._is_live(manager)) is None:
+        if not manager or manager == self._me or (why_live := await self._why_live(manager)) is None:
             self.forget(*key)
             return None
-        attempts = self._told[key] = self._told.get(key, 0) + 1
+        attempts = self._checks[key] = self._checks.get(key, 0) + 1
         message = (
             f"The operator with Lease {manager} manages this {service['kind']}, so this one (Lease {self._me}) leaves "
-            f"it alone: {trouble}. Give the two operators different namespaces (settings: namespaces), or uninstall "
-            "one of them"
+            f"it alone: {why_live}. Give the two operators different namespaces (the chart's watchNamespaces), or "
+            "uninstall one of them"
         )
         wait = min(_LONGEST, self._duration * 2 ** min(attempts - 1, 10))
         return OtherManager(message, wait, is_news=attempts == 1)
 
     def forget(self, namespace: str, name: str) -> None:
         """The service is gone, or it is ours."""
-        self._told.pop((namespace, name), None)
+        self._checks.pop((namespace, name), None)
 
-    async def _is_live(self, manager: str) -> str | None:
+    async def _why_live(self, manager: str) -> str | None:
         """Why that operator counts as live; None: it does not. One read serves all its services for a while."""
         async with self._reading:  # workers that ask at once wait for one answer, and say the same
             known = self._leases.get(manager)
-            if known is None or self._now() >= known.looked_at + known.holds_for:
-                known = self._leases[manager] = await self._look(manager)
-            return known.trouble
+            if known is None or self._now() >= known.read_at + known.valid_for:
+                known = self._leases[manager] = await self._read_lease(manager)
+            return known.why_live
 
-    async def _look(self, manager: str) -> _Lease:
+    async def _read_lease(self, manager: str) -> _Lease:
         namespace, _, name = manager.partition("/")
         now = self._now()
         try:

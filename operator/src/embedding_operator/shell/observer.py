@@ -95,7 +95,7 @@ class Observer:
         cluster_wide = (raw for raw in self._store.all(CLUSTER_MODEL_CACHE) if location_of(raw).reaches(namespace))
         found = (shared_cache(raw) for raw in (*self._store.all(MODEL_CACHE, namespace), *cluster_wide))
         return tuple(
-            replace(each, mounted=self._store.mounted(each.claim, each.location.allows))
+            each if each.is_read_only else replace(each, mounted=self._store.mounted(each.claim, each.location.allows))
             for each in found
             if each is not None
         )
@@ -122,11 +122,11 @@ class Observer:
         to be wrong is not called wrong.
         """
         meta = snapshot.service["metadata"]
-        key = ObjectRef("", "", meta["namespace"], meta["name"])
-        now = self.snapshot(self.service(key) or snapshot.service)
-        secrets = {**secrets_needed(now.service, now.storage_containers), **snapshot.secrets}
+        key = key_of(EMBEDDING_SERVICE, meta["namespace"], meta["name"])
+        present = self.snapshot(self.service(key) or snapshot.service)
+        secrets = {**secrets_needed(present.service, present.storage_containers), **snapshot.secrets}
         return replace(
-            now,
+            present,
             secrets=secrets,
             unlabelled_secrets=snapshot.unlabelled_secrets,
             claims=snapshot.claims,

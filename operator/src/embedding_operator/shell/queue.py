@@ -199,9 +199,9 @@ class WorkQueue(Generic[K]):
                 return
             known.timer.cancel()
         known.due_at = due_at
-        known.timer = self._clock.call_later(due_at - self._clock.time(), lambda: self._ring(key))
+        known.timer = self._clock.call_later(due_at - self._clock.time(), lambda: self._on_timer(key))
 
-    def _ring(self, key: K) -> None:
+    def _on_timer(self, key: K) -> None:
         known = self._keys[key]
         known.timer = None
         self.add(key, known.priority)

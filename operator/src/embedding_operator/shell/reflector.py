@@ -23,9 +23,8 @@ _log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 300
 """A watch ends after so long, and half as much again at most; the next goes on from there."""
-_BACKOFF = Backoff(
-    first=0.5, most=4.0
-)  # after an outage the store should be up to date soon, and one request each costs little
+_BACKOFF = Backoff(first=0.5, most=2.0)
+"""After an outage the store should be up to date soon, and one request for each kind costs little."""
 
 
 @dataclass
@@ -60,12 +59,13 @@ class Reflector:
         self._labels = labels
         self._chance = chance
         self._version: str | None = None
+        self._failures = 0
+        """In a row, with no watch in between that the server ended in order, or that reported something."""
         self.synced = asyncio.Event()
         self.state = WatchState(kind, clock.time())
 
     async def run(self, lists: asyncio.Lock) -> None:
         """Never returns. `lists` is held while a list is read."""
-        failures = 0
         while True:
             self.state.active_at = self._clock.time()
             try:
@@ -75,15 +75,15 @@ class Reflector:
                             self._store, self._client, self._kind, self._namespace, labels=self._labels
                         )
                     self.synced.set()
-                failures = 0
                 await self._watch(self._version)
             except Expired:
                 _log.info("the watch of %s has expired; listing again", self._kind.plural)
                 self._version = None
             except ClusterFault as fault:
-                failures += 1
-                seconds = _BACKOFF.seconds(failures, self._chance())
-                _log.log(logging.INFO if failures == 1 else logging.WARNING, "%s; again in %.1f s", fault, seconds)
+                self._failures += 1
+                seconds = _BACKOFF.seconds(self._failures, self._chance())
+                level = logging.INFO if self._failures == 1 else logging.WARNING
+                _log.log(level, "%s; again in %.1f s", fault, seconds)
                 await sleep(self._clock, seconds)
             self.state.restarts += 1
 
@@ -95,13 +95,14 @@ class Reflector:
         """Follow changes until the server ends the watch."""
         seconds = round(WATCH_SECONDS * (1 + self._chance() / 2))
         async for event in self._client.watch(self._kind, self._namespace, since, seconds=seconds, labels=self._labels):
-            self.state.active_at = self._clock.time()
+            self.state.active_at, self._failures = self._clock.time(), 0
             if event.type in {"ADDED", "MODIFIED"}:
                 self._store.upsert(self._kind, event.object)
             elif event.type == "DELETED":
                 self._store.deleted(self._kind, event.object)
             if self._version is not None:
                 self._version = event.object["metadata"]["resourceVersion"]
+        self._failures = 0
 
 
 async def list_into(

@@ -102,7 +102,7 @@ class Store:
             {"apiVersion": kind.api_version, "kind": kind.name, "name": name, "uid": entry.uid}
             for kind in (EMBEDDING_SERVICE, MODEL_CACHE)
             for (where, name), entry in self._objects[kind.plural].items()
-            if where == namespace and claim in entry.names
+            if where == namespace and claim in entry.claims
         )
         return tuple(sorted(found, key=lambda each: (each["kind"], each["name"])))
 
@@ -163,10 +163,10 @@ class Store:
             return True
         is_users = kind is EMBEDDING_SERVICE and (old is None or old.generation != entry.generation)
         type_ = ChangeType.MODIFIED if old else ChangeType.ADDED
-        claims = frozenset(entry.names).symmetric_difference(old.names if old else ())
-        self._tell(Change(type_, kind, *key, entry.service, entry.cache, entry.writes, claims, is_users=is_users))
+        claims = frozenset(entry.claims).symmetric_difference(old.claims if old else ())
+        self.on_change(Change(type_, kind, *key, entry.service, entry.cache, entry.writes, claims, is_users=is_users))
         if old is not None and old.service not in (None, entry.service):
-            self._tell(Change(type_, kind, *key, service=old.service))
+            self.on_change(Change(type_, kind, *key, service=old.service))
         return True
 
     def delete(self, kind: Kind, namespace: str | None, name: str, *, uid: str | None, version: str | None) -> bool:
@@ -180,8 +180,8 @@ class Store:
         self._forget(kind, key, entry)
         del self._objects[kind.plural][key]
         self._versions[kind.plural] += 1
-        claims = frozenset(entry.names)
-        self._tell(Change(ChangeType.DELETED, kind, *key, service=entry.service, cache=entry.cache, claims=claims))
+        claims = frozenset(entry.claims)
+        self.on_change(Change(ChangeType.DELETED, kind, *key, service=entry.service, cache=entry.cache, claims=claims))
         return True
 
     def deleted(self, kind: Kind, raw: Json) -> bool:
@@ -229,9 +229,6 @@ class Store:
         for labelled in _labelled_for(kind, key, entry):
             if not self._labelled[labelled]:
                 del self._labelled[labelled]
-
-    def _tell(self, change: Change) -> None:
-        self.on_change(change)
 
 
 def _labelled_for(kind: Kind, key: Key, entry: Entry) -> Iterator[tuple[Kind, Key]]:

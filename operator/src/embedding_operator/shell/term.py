@@ -58,7 +58,9 @@ KOPF_WATCHES = (STORAGE_CONTAINER, CLUSTER_STORAGE_CONTAINER)
 _SLOWEST = 120.0  # seconds of one reconcile, every call of which ends within ten
 _SILENT = 2 * WATCH_SECONDS  # a watch without an event, a bookmark or a restart for so long is stuck
 _REPAIR = 60.0  # seconds between two repairs
-_UNTOLD = 300.0  # seconds after which kinds are listed that kopf may have found empty, which it does not report
+_REPAIR_ALL_AFTER = (
+    300.0  # seconds after which kinds are listed that kopf may have found empty, which it does not report
+)
 _RETRY = 2.0
 _PATIENCE = timedelta(minutes=5)
 
@@ -259,7 +261,7 @@ class Term:
         self._to_repair.add(kind)
         self._repair_due.set()
 
-    def _doubt(self) -> None:
+    def _repair_all(self) -> None:
         """The last object of a kind may have been deleted before kopf's list, which then reports nothing."""
         self._to_repair.update(kind for kind in KOPF_WATCHES if self._store.count(kind))
         self._repair_due.set()
@@ -267,7 +269,7 @@ class Term:
     async def _repair(self) -> None:
         """Find what was deleted before kopf's lists, which it does when its version was too old."""
         while True:
-            timer = self._clock.call_later(_UNTOLD, self._doubt)
+            timer = self._clock.call_later(_REPAIR_ALL_AFTER, self._repair_all)
             try:
                 await self._repair_due.wait()
             finally:

@@ -62,13 +62,13 @@ class Workers(Generic[K]):
             self._began[key] = self._clock.time()
             try:
                 with reconciling(key):
-                    result = await self._attend(key)
+                    result = await self._process(key)
             finally:
                 began = self._began.pop(key)
                 self._queue.done(key)
             self._metrics.reconciled(result, self._clock.time() - began)
 
-    async def _attend(self, key: K) -> str:
+    async def _process(self, key: K) -> str:
         """Reconcile a key; the outcome, for the log and metrics."""
         try:
             requeue_after = await self._reconcile(key)

@@ -12,7 +12,7 @@ from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.snapshot import Snapshot
 from embedding_operator.kinds import PERSISTENT_VOLUME_CLAIM
 
-__all__ = ["ClaimBuilder", "claim_of"]
+__all__ = ["ClaimBuilder", "claim_of", "grown"]
 
 
 class ClaimBuilder:
@@ -26,9 +26,9 @@ class ClaimBuilder:
 
 
 def claim_of(resolved: ResolvedService, snapshot: Snapshot) -> Desired | None:
-    """The claim as it is to be. An existing one only grows: the API server allows no other change. One that the spec
-    no longer has stays while pods mount it, or others name it: a deletion cannot be taken back. Those others own it,
-    too, so that it is not collected with this service alone.
+    """The claim as it is to be. An existing one only grows. One that the spec no longer has stays while pods mount it,
+    or others name it: a deletion cannot be taken back. Those others own it, too, so that it is not collected with this
+    service alone.
     """
     cache = resolved.service.spec.model.cache
     name = cache_name(resolved.service.metadata.name)
@@ -42,7 +42,7 @@ def claim_of(resolved: ResolvedService, snapshot: Snapshot) -> Desired | None:
     if others:
         meta["ownerReferences"] = [*meta.get("ownerReferences", ()), *others]
     if live is not None:
-        return {**claim, "spec": _grown(live["spec"], size)}
+        return {**claim, "spec": dict(live["spec"]) if size is None else grown(live["spec"], size)}
     spec: dict[str, Any] = {"accessModes": [cache.access_mode or "ReadWriteOnce"] if cache else []}
     spec["resources"] = {"requests": {"storage": size}}
     if cache is not None and cache.storage_class_name is not None:
@@ -50,11 +50,11 @@ def claim_of(resolved: ResolvedService, snapshot: Snapshot) -> Desired | None:
     return {**claim, "spec": spec}
 
 
-def _grown(spec: Raw, size: str | None) -> dict[str, Any]:
-    present = spec["resources"]["requests"]["storage"]
-    if size is None or amount(size) <= amount(present):
-        return dict(spec)
+def grown(spec: Raw, size: str) -> dict[str, Any]:
+    """The spec of a claim with that size, if it is more than the present one: the API server allows no other change."""
     resources = spec["resources"]
+    if amount(size) <= amount(str(resources["requests"]["storage"])):
+        return dict(spec)
     return {**spec, "resources": {**resources, "requests": {**resources["requests"], "storage": size}}}
 
 

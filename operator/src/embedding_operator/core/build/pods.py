@@ -10,7 +10,8 @@ from embedding_operator.core.cache_mounts import MODELS
 from embedding_operator.core.checks.parts import directory_of
 from embedding_operator.core.merge import merge
 from embedding_operator.core.quantity import amount
-from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
+from embedding_operator.core.requirements import TOKEN_VARIABLE
+from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.resources.kubernetes import Container, EnvVar, EnvVarSource, KeyRef
 from embedding_operator.settings import Settings
 from embedding_runtime.contract import (

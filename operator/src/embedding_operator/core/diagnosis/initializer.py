@@ -6,7 +6,8 @@ from embedding_operator.core.downloads import Download
 from embedding_operator.core.pods import Container
 from embedding_operator.core.reasons import Reason
 from embedding_operator.core.records import Finding
-from embedding_operator.core.resolve import TOKEN_VARIABLE, ResolvedService
+from embedding_operator.core.requirements import TOKEN_VARIABLE
+from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.core.wording import capitalized, sentence
 from embedding_runtime.contract import DownloadVerdict, FailedDownload, FileUri, HuggingFaceUri, PvcUri
 

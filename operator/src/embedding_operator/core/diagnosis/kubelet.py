@@ -19,17 +19,17 @@ _MISSING = re.compile(
 )
 
 
-def cannot_start(container: Container, expected: Raw, who: str) -> Finding | None:
-    """None: the kubelet reports no problem. `who` names the container in a sentence: "the server"."""
+def cannot_start(container: Container, expected: Raw, subject: str) -> Finding | None:
+    """None: the kubelet reports no problem. `subject` names the container in a sentence: "the server"."""
     if container.waiting in ON_ITS_WAY:
         return None
     cause = cause_of(container)
     if container.waiting in NOT_PULLED:
-        message = f"{capitalized(who)}'s image {expected['image']} cannot be pulled: {cause}"
+        message = f"{capitalized(subject)}'s image {expected['image']} cannot be pulled: {cause}"
         return Finding(Reason.IMAGE_PULL_FAILED, f"{message} Correct the image, or push it to its registry.")
     if (missing := missing_reference(cause)) is not None:
         return missing
-    return Finding(container.waiting or "", f"The kubelet cannot start {who}: {cause}")
+    return Finding(container.waiting or "", f"The kubelet cannot start {subject}: {cause}")
 
 
 def cause_of(container: Container) -> str:

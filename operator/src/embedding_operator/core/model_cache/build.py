@@ -5,19 +5,19 @@ from datetime import datetime
 
 from embedding_operator.constants import API_VERSION, MANAGED_BY, MANAGED_LABEL
 from embedding_operator.core.build.base import Desired, digest
+from embedding_operator.core.build.claim import grown
 from embedding_operator.core.build.model_job import cache_command, model_job
 from embedding_operator.core.build.pods import hub_variables, own_token
 from embedding_operator.core.diff import owners
 from embedding_operator.core.model_cache.location import CacheLocation
 from embedding_operator.core.model_cache.resolve import ResolvedCache
 from embedding_operator.core.objects import Raw
-from embedding_operator.core.quantity import amount
 from embedding_operator.core.resolve import ResolvedService
 from embedding_operator.kinds import PERSISTENT_VOLUME_CLAIM
 from embedding_operator.resources.model_cache import ModelCacheSpec
 from embedding_operator.settings import Settings
 
-__all__ = ["JOB_STAYS_SECONDS", "claim", "download_job", "enlarged", "job_name", "shared"]
+__all__ = ["JOB_STAYS_SECONDS", "claim", "download_job", "enlarged", "job_name", "with_owners"]
 
 JOB_STAYS_SECONDS = 300
 """Seconds after which the Job controller removes a Job that has ended. If its model is still wanted, it is created
@@ -51,8 +51,8 @@ def claim(resolved: ResolvedCache, users: Iterable[Raw] = ()) -> Desired | None:
     }
 
 
-def shared(live: Raw, wanted: Raw) -> Desired | None:
-    """The claim with its owners, if it lacks one, or has one that does not name it any more."""
+def with_owners(live: Raw, wanted: Raw) -> Desired | None:
+    """The claim with its owners; None: it has them, and none that does not name it any more."""
     present, owning = live["metadata"].get("ownerReferences") or (), owners(wanted, live)
     if {each["uid"] for each in present} == {each["uid"] for each in owning}:
         return None
@@ -60,12 +60,9 @@ def shared(live: Raw, wanted: Raw) -> Desired | None:
 
 
 def enlarged(live: Raw, wanted: Raw) -> Desired | None:
-    """The claim with the size that is wanted, if that is more: all else of a claim is fixed, or written by others."""
-    resources, size = live["spec"]["resources"], wanted["spec"]["resources"]["requests"]["storage"]
-    if amount(size) <= amount(str(resources["requests"]["storage"])):
-        return None
-    requests = {**resources["requests"], "storage": size}
-    return {**live, "spec": {**live["spec"], "resources": {**resources, "requests": requests}}}
+    """The claim with the size that is wanted; None: it is as large already."""
+    spec = grown(live["spec"], wanted["spec"]["resources"]["requests"]["storage"])
+    return {**live, "spec": spec} if spec != live["spec"] else None
 
 
 def download_job(

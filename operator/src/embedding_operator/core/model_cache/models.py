@@ -129,7 +129,7 @@ class _Decider:
             return _Found(states.refused(model), run)
         if run is None:
             most = self._resolved.cache.spec.parallelism
-            waits = f"It is downloaded when fewer than {most} others are (spec.parallelism)."
+            waits = f"It waits for its turn: spec.parallelism is {most}."
             return _Found(states.pending(model.uri, waits), is_wanted=True)
         if run.ended_at is None:
             return _Found(states.at_work(model.uri, run), run)

@@ -48,8 +48,8 @@ def plan_cache(snapshot: CacheSnapshot, settings: Settings, now: datetime) -> Pl
 
 
 def plan_failed_cache(snapshot: CacheSnapshot, fault: Fault, settings: Settings, now: datetime) -> Plan:
-    """Report that a plan could not be made or carried out: a status, nothing else. It has what Jobs have reported: they
-    do not stay for long.
+    """Report that a plan could not be made or carried out: a status and Events, nothing else. They have what Jobs have
+    reported, which do not stay for long.
     """
     view = CacheView(snapshot, settings, now, fault=fault)
     try:
@@ -59,7 +59,7 @@ def plan_failed_cache(snapshot: CacheSnapshot, fault: Fault, settings: Settings,
         return _with_status(Plan(), replace(view, problems=refused.problems))
     except Exception:  # noqa: BLE001 the fault is what planning raised: it is reported without the models
         return _with_status(Plan(), view)
-    return _with_status(Plan(), replace(view, resolved=resolved, models=models))
+    return _with_status(Plan(events=_events(models, snapshot)), replace(view, resolved=resolved, models=models))
 
 
 def _with_status(plan: Plan, view: CacheView) -> Plan:
@@ -98,7 +98,7 @@ def _writes(
         if model.source is not None:
             yield Create(build.download_job(resolved, model.source, snapshot.kept(now), settings, now))
     if wanted is not None and live is not None:
-        changed = build.shared(live, wanted) or build.enlarged(live, wanted)  # one after the other
+        changed = build.with_owners(live, wanted) or build.enlarged(live, wanted)  # one after the other
         if changed is not None:
             yield Replace(changed)
 

@@ -78,7 +78,7 @@ def resolve_cache(snapshot: CacheSnapshot, settings: Settings) -> ResolvedCache:
 
 
 def secrets_needed(raw: Raw, reads: Sequence[StorageRead]) -> Mapping[str, frozenset[str]]:
-    """The Secrets of the namespace that the snapshot must tell of, with the keys that are asked for."""
+    """The Secrets of the namespace that the snapshot must have, with the keys that are asked for."""
     location = location_of(raw)
     try:
         cache = _MODELS[location.kind].model_validate({**raw, "status": {}})

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from embedding_operator.constants import INITIALIZER
 from embedding_operator.core.diagnosis.events import STUCK_AFTER, is_waiting, not_started
 from embedding_operator.core.diagnosis.job import refused
 from embedding_operator.core.diagnosis.kubelet import cannot_start
@@ -45,15 +46,15 @@ class Run:
 
     @property
     def uri(self) -> str:
-        """The `identity` of what it downloads."""
-        _, uri, *_ = self.job["spec"]["template"]["spec"]["containers"][0]["args"]
-        return identity(uri)
+        """The `identity` of what it downloads; empty for a Job of somebody else that names the cache as its owner."""
+        return identity(self._args[1]) if len(self._args) > 1 else ""
 
     @property
     def keep(self) -> frozenset[str]:
         """The paths of the models that it must not evict."""
-        args = self.job["spec"]["template"]["spec"]["containers"][0]["args"]
-        return frozenset(path for each in args if each.startswith(_KEEP) for path in each[len(_KEEP) :].split(","))
+        return frozenset(
+            path for each in self._args if each.startswith(_KEEP) for path in each[len(_KEEP) :].split(",")
+        )
 
     @property
     def report(self) -> DownloadedModel | None:
@@ -100,6 +101,11 @@ class Run:
         return Finding(Reason.PENDING, f"Job {self.name} is about to start.")
 
     @property
+    def _args(self) -> Sequence[str]:
+        args: Sequence[str] = _downloader(self.job).get("args") or ()
+        return args
+
+    @property
     def _last_failure(self) -> Terminated | None:
         return next((end for pod in reversed(self.pods) if (end := _failure(pod)) is not None), None)
 
@@ -122,6 +128,12 @@ def run_of(
     return Run(job, tuple(own), datetime.fromisoformat(end["lastTransitionTime"]), has_succeeded=end is complete)
 
 
+def _downloader(job: Raw) -> Raw:
+    """The container that downloads. Webhooks may have added others."""
+    containers = job["spec"]["template"]["spec"]["containers"]
+    return next((each for each in containers if each["name"] == INITIALIZER), {})
+
+
 def _failure(pod: Pod) -> Terminated | None:
     end = pod.initializer.terminated
     return end if end is not None and end.exit_code != 0 else None
@@ -141,8 +153,7 @@ def _blocked(job: Raw, pods: Sequence[Pod], now: datetime, events: Mapping[str, 
 def _stuck(pod: Pod, job: Raw) -> Finding | None:
     """What keeps a pod from starting."""
     if pod.unschedulable is None:
-        (container,) = job["spec"]["template"]["spec"]["containers"]
-        return cannot_start(pod.initializer, container, "the download")
+        return cannot_start(pod.initializer, _downloader(job), "the download")
     cause = sentence(without_repetition(pod.unschedulable))
     if _NO_CLAIM.search(cause):
         remedy = "Create the PersistentVolumeClaim, or correct its name in the spec."

@@ -18,7 +18,9 @@ __all__ = ["SharedCache", "SharedModel", "held_by", "shared_cache"]
 
 @dataclass(frozen=True)
 class SharedCache:
-    """A cache as services see it. `mounted` are the paths on its volume that Deployments mount."""
+    """A cache as services see it. `mounted` are the paths on its volume that Deployments mount, where services run Jobs
+    that must keep them.
+    """
 
     location: CacheLocation
     claim: str
@@ -78,7 +80,8 @@ def held_by(uri: str, caches: Iterable[SharedCache], storage_container: str | No
         for held, model in cache.models.items():
             if cache.storage_containers.get(held) != storage_container:
                 continue
-            if held == wanted or (model.revision and _at(held, model.revision) == at_commit):
+            is_at_commit = at_commit is not None and model.revision and _at(held, model.revision) == at_commit
+            if held == wanted or is_at_commit:
                 return SharedModel(cache, model)
     return None
 

@@ -12,7 +12,7 @@ from embedding_operator.core.progress import Progress, Verdict
 from embedding_operator.core.reasons import PROGRESS, Group, Reason
 from embedding_operator.core.records import Condition, ConditionType, State
 from embedding_operator.core.status import timed
-from embedding_operator.core.wording import MESSAGE_LENGTH, sentence, shortened
+from embedding_operator.core.wording import MESSAGE_LENGTH, one_sentence, sentence, shortened
 from embedding_operator.errors import Fault, Problem
 from embedding_operator.resources.model_cache import CachedModelState, CachedModelStatus, ModelCacheStatus
 from embedding_operator.settings import Settings
@@ -55,8 +55,11 @@ def of_cache(view: CacheView) -> dict[str, Any]:
         }
     states = view.models.states
     return ModelCacheStatus(
-        # A plan that failed may have left something undone that only a new spec asks for.
-        observed_generation=snapshot.status.get("observedGeneration") if view.fault else snapshot.generation,
+        # A plan that failed may have left a Job that only the new spec makes stale. All else that it asks for is in the
+        # states of the models: while the fault lasts, a model that fails again, or is evicted, counts as tried.
+        observed_generation=snapshot.status.get("observedGeneration")
+        if view.fault and view.models.to_delete
+        else snapshot.generation,
         manager=manager,
         claim=view.resolved.location.claim,
         ready=f"{_count_ready(states)}/{len(states)}",
@@ -73,8 +76,8 @@ def _manager(view: CacheView) -> str | None:
 
 def _judge(view: CacheView) -> Progress:
     if view.problems:
-        message = sentence("; ".join(each.message.rstrip(".") for each in view.problems))
-        return Progress(Verdict.STALLED, view.problems[0].reason, f"{message} Models that are there stay.")
+        message = one_sentence(each.message for each in view.problems)
+        return Progress(Verdict.STALLED, view.problems[0].reason, f"{message} Models on the volume stay.")
     if view.fault is not None:
         condition = view.fault.condition()
         verdict = Verdict.STALLED if condition.is_stalled else Verdict.RECONCILING
