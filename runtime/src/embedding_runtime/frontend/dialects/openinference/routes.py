@@ -21,7 +21,7 @@ from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.protocol.rows import VectorRows
-from embedding_runtime.scheduler.base import State
+from embedding_runtime.scheduler.base import State, public_reason
 
 __all__ = ["router"]
 
@@ -127,7 +127,7 @@ async def infer(service: Service, name: str, body: bodies.InferRequest, context:
 
 def _state(service: Service, *, well: bool, field: str) -> Response:
     if not well:
-        raise NotReady(service.engine.reason)
+        raise NotReady(public_reason(service.engine))
     return json_of({field: True})
 
 
