@@ -143,6 +143,7 @@ class Connection(HttpToolsProtocol):
             self._read_timer = None
         self._shared.busy(self)
         super().on_headers_complete()
+        self.headers = []  # for trailers, which the application must not take for headers (RFC 9110, 6.5.1)
         if self.parser.get_method() != b"HEAD":  # its response has no body to wait for
             self.cycle.transport = JoinedWrites(self.transport)  # type: ignore[assignment] # all that it uses of one
         if self._shared.is_draining:
