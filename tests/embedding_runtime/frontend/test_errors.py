@@ -99,6 +99,13 @@ def test_a_wrong_path_or_method_has_the_error_envelope(
     assert path in error_of(answer)["message"]
 
 
+def test_an_unknown_path_is_not_taken_for_a_known_one(fake_server: RuntimeServer) -> None:
+    with fake_server.http() as http:
+        answer = http.post("/v1/em%09bed")  # without the tab, it is Cohere's
+    assert answer.status_code == 404
+    assert error_of(answer)["message"] == "POST /v1/em\tbed: Not Found"
+
+
 @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/embeddings/"), ("GET", "/v2/models")])
 def test_there_are_no_redirects_which_would_repeat_the_clients_host(
     fake_server: RuntimeServer, method: str, path: str
