@@ -144,8 +144,8 @@ class Connection(HttpToolsProtocol):
         self._shared.busy(self)
         super().on_headers_complete()
         self.headers = []  # for trailers, which the application must not take for headers (RFC 9110, 6.5.1)
-        if self.parser.get_method() != b"HEAD":  # its response has no body to wait for
-            self.cycle.transport = JoinedWrites(self.transport)  # type: ignore[assignment] # all that it uses of one
+        has_body = self.parser.get_method() != b"HEAD"
+        self.cycle.transport = JoinedWrites(self.transport, has_body=has_body)  # type: ignore[assignment] # all that it uses of one
         if self._shared.is_draining:
             self.cycle.keep_alive = False  # uvicorn then sends Connection: close, and closes
 
