@@ -157,7 +157,7 @@ async def _rows(service: Service, context: RequestContext, tensor: bodies.Tensor
 
 def _texts(tensor: bodies.Tensor) -> list[str]:
     """The texts. Raises BadRequest if shape and data differ."""
-    texts = [text for row in tensor.data or () for text in ([row] if isinstance(row, str) else row)]
+    texts = tensor.texts
     if math.prod(tensor.shape) != len(texts):
         message = f"inputs: the shape {tensor.shape} means {math.prod(tensor.shape)} texts, but data has {len(texts)}"
         raise BadRequest(message, param="inputs")
