@@ -60,7 +60,7 @@ async def test_a_client_may_disconnect_in_the_moment_of_its_deadline() -> None:
     at = loop.time() + 0.01
     context = RequestContext("id", ANYBODY, deadline=Deadline(0.01, at), client=client)
     request = asyncio.create_task(while_wanted(context, asyncio.Event().wait))
-    loop.call_at(at + 0.001, client.go)
+    loop.call_at(at + 0.001, client.disconnect)
     await asyncio.sleep(0)
     time.sleep(0.02)  # noqa: ASYNC251 both are due when the loop goes on
     with pytest.raises((ClientGone, DeadlinePassed)):

@@ -139,7 +139,7 @@ class HttpUri:
 
     @property
     def name(self) -> str:
-        """Of the file."""
+        """Name of the file."""
         return unquote(urlsplit(self.url).path.rpartition("/")[2].partition(";")[0])
 
     def __str__(self) -> str:

@@ -67,7 +67,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._client.go()
+        self._client.disconnect()
         self._stop_timers()
         self._shared.closed(self)
         if self._share.held:

@@ -45,7 +45,7 @@ class Failures:
         headers = dict(error.headers or {})
         if "Allow" in headers and (methods := self._methods(path)):
             headers["Allow"] = ", ".join(sorted(methods))
-        failure = Failure(error.status_code, f"{request.method} {path}: {error.detail}")
+        failure = Failure(error.status_code, f"{request.method} {path}: {error.detail}; see the paths at /docs")
         return _answer(self._dialect(path), failure, headers)
 
     async def broken(self, request: Request, error: Exception) -> Response:
@@ -77,4 +77,4 @@ class Failures:
 
 
 def _answer(dialect: Dialect, failure: Failure, headers: Mapping[str, str]) -> Response:
-    return json_of(dialect.worded(failure), failure.status, headers)
+    return json_of(dialect.format_error(failure), failure.status, headers)

@@ -83,9 +83,8 @@ class ObservabilityMiddleware:
                     raise
                 await (await self._broken(Request(scope), error))(scope, receive, answer)
             finally:
-                path = getattr(
-                    scope.get("route"), "path", "unmatched"
-                )  # a template, so that there are few different values
+                # The route's template, so that the metrics have few different values.
+                path = getattr(scope.get("route"), "path", "unmatched")
                 seconds = time.perf_counter() - begin
                 self._report(context, scope["method"], path, code or ClientGone.status, seconds, probe=probe)
 
