@@ -140,5 +140,5 @@ def _json(file: Path) -> Any:
     """The content of a file; None if it does not exist."""
     try:
         return json.loads(file.read_bytes()) if file.is_file() else None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadReference(f"{file} cannot be read: {error}") from error

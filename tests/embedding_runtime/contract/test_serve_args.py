@@ -95,7 +95,12 @@ def test_dashes_underscores_and_repetition_make_no_difference(argv: list[str]) -
         (["--model_name=a", "--max_inputs=1", "--max_inputs=2"], ["--max_inputs has 2 values, 1 and 2"]),
         (["--model_name=a", "--model_name="], ["--model_name=", "at least 1 character"]),
         (["--model_name=a", "--model_aliases=b"], ["unknown flag --model_aliases"]),
-        (["--model_name=a", "--allowed_origins=[x"], ["--allowed_origins=[x"]),
+        (["--model_name=a", "--allowed_origins=[x"], ["--allowed_origins=[x: must be a JSON list of strings"]),
+        (
+            ["--model_name=a", "--allowed_origins=" + "[" * 100_000],
+            ["(100000 characters): must be a JSON list of strings"],
+        ),
+        (["--model_name=a", "x" * 101], ["... (101 characters)' is not a flag"]),
         (
             ["--model_name=a", "--allow_credentials", "--allowed_origins=*"],
             ["--allow_credentials is not allowed with --allowed_origins=*"],

@@ -1,13 +1,22 @@
 """Which bodies are dropped when the memory for bodies is full."""
 
 import asyncio
+import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.responses import Response
 
-from embedding_runtime.errors import Overloaded
+from embedding_runtime.contract import ServeArgs
+from embedding_runtime.errors import Overloaded, RuntimeFault
 from embedding_runtime.frontend.body_pool import PROGRESS, BodyPool, HeldBody, Stage
+from embedding_runtime.frontend.context import RequestContext
+from embedding_runtime.frontend.limits import Limits
+from embedding_runtime.frontend.middleware.body_reader import BodyReader
+from embedding_runtime.protocol.requests import Principal
 from support.clock import settle
 
 LIMIT = 8 * PROGRESS
@@ -118,3 +127,40 @@ async def test_a_body_is_not_dropped_after_its_wait() -> None:
     assert pool.used == PROGRESS
     other = a_body(pool, "b", 8 * PROGRESS, at=1)
     assert given_up(waited, other) == [False, True]
+
+
+async def test_an_upload_may_be_dropped_in_the_moment_of_its_deadline() -> None:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    parts = iter([{"type": "http.request", "body": b"a" * PROGRESS, "more_body": True}])
+    refused: list[RuntimeFault] = []
+
+    async def receive() -> Any:
+        if (part := next(parts, None)) is None:
+            await asyncio.Event().wait()
+        return part
+
+    async def refuse(_: Request, fault: RuntimeFault) -> Response:
+        refused.append(fault)
+        return Response()
+
+    async def ignore(*_: Any) -> None:
+        """Neither the application nor the response matters."""
+
+    reader = BodyReader(ignore, Limits.of(ServeArgs(model_name="m", max_body_bytes=PROGRESS)), refuse)
+    state = {"context": RequestContext("id", Principal("a")), "begun": begun}
+    headers = [(b"x-request-timeout", b"0.05")]
+    request = asyncio.create_task(
+        reader({"type": "http", "method": "POST", "headers": headers, "state": state}, receive, ignore)
+    )
+    await settle()
+    a_body(reader._pool, "a", 3 * PROGRESS).stage = Stage.IN_USE
+    other = reader._pool.body("b", begun)
+    problems: list[str] = []
+    loop.set_exception_handler(lambda _, problem: problems.append(str(problem)))
+    loop.call_at(begun + 0.051, other.add, 1, begun)
+    time.sleep(0.06)  # noqa: ASYNC251 both are due when the loop goes on
+    await settle()
+    request.cancel()
+    assert not problems
+    assert [type(fault) for fault in refused] == [Overloaded]

@@ -35,10 +35,12 @@ class RecordingTransport(asyncio.Transport):
         self.closed = False
 
     def write(self, data: Any) -> None:
+        if self.closed:
+            raise RuntimeError("as uvloop's")
         self.sent.append(bytes(data))
 
     def writelines(self, list_of_data: Any) -> None:
-        self.sent.append(b"".join(list_of_data))
+        self.write(b"".join(list_of_data))
 
     def get_write_buffer_size(self) -> int:
         return 0
@@ -139,6 +141,28 @@ async def test_the_head_is_sent_before_closing_if_the_application_fails_after_it
     transport = await answered(answering(START), end, POST + b"\r\n{}")
     assert transport.closed
     assert len(transport.sent) == 1
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+async def test_a_response_is_dropped_if_its_client_has_left_with_another_request_in_the_pipeline(
+    end: socket.socket, method: bytes
+) -> None:
+    answers = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        await answers.wait()
+        await send(START)
+        await send(body(b"vector"))
+
+    transport = RecordingTransport(end)
+    connection = connection_to(app, transport)
+    connection.data_received(2 * (method + b" / HTTP/1.1\r\n\r\n"))
+    await asyncio.sleep(0)
+    connection.connection_lost(None)
+    answers.set()
+    await asyncio.gather(*connection.server_state.tasks)
+    assert transport.sent == []
 
 
 @pytest.mark.parametrize("field", ["input", "no_such_field"])

@@ -2,10 +2,16 @@
 
 import asyncio
 import json
+import time
 from collections.abc import MutableMapping
 from typing import Any
 
+import pytest
+
+from embedding_runtime.errors import ClientGone, DeadlinePassed
 from embedding_runtime.frontend.app import create_app
+from embedding_runtime.frontend.context import Client, Deadline, RequestContext
+from embedding_runtime.frontend.pipeline.computing import while_wanted
 from support.played_worker import ANYBODY, a_worker, ids
 from support.services import a_service
 
@@ -45,3 +51,18 @@ async def test_texts_of_a_disconnected_client_are_dequeued() -> None:
         assert worker.engine._queue.tokens == 0
         worker.answer(work)
         await blocker
+
+
+async def test_a_client_may_disconnect_in_the_moment_of_its_deadline() -> None:
+    loop, client = asyncio.get_running_loop(), Client()
+    problems: list[str] = []
+    loop.set_exception_handler(lambda _, problem: problems.append(str(problem)))
+    at = loop.time() + 0.01
+    context = RequestContext("id", ANYBODY, deadline=Deadline(0.01, at), client=client)
+    request = asyncio.create_task(while_wanted(context, asyncio.Event().wait))
+    loop.call_at(at + 0.001, client.disconnect)
+    await asyncio.sleep(0)
+    time.sleep(0.02)  # noqa: ASYNC251 both are due when the loop goes on
+    with pytest.raises((ClientGone, DeadlinePassed)):
+        await request
+    assert not problems

@@ -27,6 +27,17 @@ def test_a_field_name_that_is_not_valid_unicode_is_rejected(fake_server: Runtime
     assert answer.status_code == HTTPStatus.BAD_REQUEST
 
 
+def test_a_value_that_is_not_valid_unicode_is_rejected_without_the_words_of_a_codec(fake_server: RuntimeServer) -> None:
+    with fake_server.http() as http:
+        answer = http.post(
+            "/v1/embeddings",
+            content=b'{"input": "a", "prompt_name": "\\ud800"}',
+            headers={"Content-Type": "application/json"},
+        )
+    assert answer.status_code == HTTPStatus.BAD_REQUEST
+    assert answer.json()["error"]["message"] == "prompt_name: must be valid Unicode, without unpaired surrogates"
+
+
 def test_a_shape_with_huge_numbers_is_rejected(fake_server: RuntimeServer) -> None:
     tensor = {"name": "text", "shape": [10**4000, 10**4000], "datatype": "BYTES", "data": ["a"]}
     assert fake_server.post(INFER, inputs=[tensor]).status_code == HTTPStatus.BAD_REQUEST

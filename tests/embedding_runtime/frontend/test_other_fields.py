@@ -13,6 +13,7 @@ PATHS: dict[str, dict[str, Any]] = {
     "/v2/embed": {"model": NAME, "texts": ["a"]},
     "/embed": {"inputs": "a"},
     "/tokenize": {"inputs": "a"},
+    "/pooling": {"input": "a"},
     "/v1/rerank": {"model": NAME, "query": "a", "documents": ["b"]},
     "/rerank": {"query": "a", "texts": ["b"]},
     "/v1/score": {"model": NAME, "text_1": "a", "text_2": "b"},
@@ -38,6 +39,8 @@ def message_of(server: RuntimeServer, path: str, **fields: object) -> str:
     [
         ("/v1/embeddings", "embed_dtype", "float16", "with encoding_format float: use base64, bytes"),
         ("/v1/embeddings", "endianness", "big", "with encoding_format float: use base64, bytes"),
+        ("/pooling", "embed_dtype", "float16", "with encoding_format float: use base64"),
+        ("/pooling", "endianness", "big", "with encoding_format float: use base64"),
         ("/v1/embeddings", "use_activation", False, "use normalize"),
         ("/v1/embeddings", "task", "retrieval.query", "use input_type or prompt_name"),
         ("/v1/embeddings", "late_chunking", True, "each text is embedded separately"),

@@ -78,6 +78,13 @@ def test_only_requested_outputs_are_returned(m3: RuntimeServer, output: list[str
     assert found == {name: every[name] for name in ("object", "index", *(names[each] for each in output))}
 
 
+def test_a_repeated_output_counts_once(fake_server: RuntimeServer) -> None:
+    (once,) = embedded(fake_server, input="a", embedding_type="binary")
+    assert embedded(fake_server, input="a", embedding_type="binary", output=["dense", "dense"]) == [once]
+    # A list of a quarter of a million outputs does not reach the event loop.
+    assert EmbeddingsRequest(input="a", output=["sparse", "dense"] * 100_000).output == ["sparse", "dense"]
+
+
 def test_all_outputs_pass_several_frontends(model: Path, m3: RuntimeServer) -> None:
     with RuntimeServer("fake", model=model, allow_pickle="true", frontends=2, workers=2) as server:
         found = embedded(server.ready(), input=TEXTS * 50, output=ALL)

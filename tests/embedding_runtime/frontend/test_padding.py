@@ -17,7 +17,7 @@ async def tokenized(backend: BackendName, padding: int | None) -> int:
     spec = replace(MINILM, padding=padding)
     async with a_worker() as worker:
         service = a_service(worker.engine, spec=spec, backend=backend)
-        texts = await service.tokenize([[101, 6, 102], [101, PADDING, 102]], Options.of(spec))
+        texts = await service.tokenization.texts([[101, 6, 102], [101, PADDING, 102]], Options.of(spec), field="input")
     return len(texts)
 
 

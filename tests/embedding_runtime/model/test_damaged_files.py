@@ -82,7 +82,13 @@ def test_the_path_of_a_module_must_be_a_text(tmp_path: Path) -> None:
     assert refusal(tmp_path) == f"{path} must be a list of modules with type and path"
 
 
-@pytest.mark.parametrize("header", [b"[]", b"5", b'{"weight": 5}'])
+def test_json_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    path = a_new_model(tmp_path) / "config.json"
+    path.write_text('{"x": ' + "[" * 100_000)
+    assert refusal(tmp_path).startswith(f"{path} cannot be read: ")
+
+
+@pytest.mark.parametrize("header", [b"[]", b"5", b'{"weight": 5}', b"[" * 100_000])
 def test_weights_with_another_header_are_refused(tmp_path: Path, header: bytes) -> None:
     file = a_new_model(tmp_path) / "model.safetensors"
     config = tmp_path / "config.json"

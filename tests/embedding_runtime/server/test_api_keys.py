@@ -16,6 +16,7 @@ hashed sha256:{HASHED}
 limited sk-limited-long-enough 60
 small sk-small-long-enough 60
 roomy sk-roomy-long-enough 1000
+accented sk-not-in-ascii-à
 """
 
 
@@ -52,6 +53,11 @@ def test_a_truncated_text_is_charged_by_its_remaining_tokens(server: RuntimeServ
 @pytest.mark.parametrize("key", ["sk-plain-long-enough", "sk-hashed-long-enough"])
 def test_a_valid_key_is_accepted(server: RuntimeServer, key: str) -> None:
     assert "x-ratelimit-limit-tokens" not in ask(server, key)
+
+
+def test_a_key_is_accepted_whatever_its_last_byte(server: RuntimeServer) -> None:
+    header = b"Bearer " + "sk-not-in-ascii-à".encode()  # its last byte is a no-break space in Latin-1
+    assert server.get("/v1/models", headers={b"Authorization": header}).status_code == 200
 
 
 @pytest.mark.parametrize("key", ["sk-wrong-long-enough", HASHED, f"sha256:{HASHED}"])

@@ -161,6 +161,17 @@ def test_endless_trailers_close_the_connection(fake_server: RuntimeServer) -> No
     assert resident(fake_server) - before < 20 * MIB
 
 
+@pytest.mark.parametrize("trailer", [b"X-Priority: nonsense", b"X-Request-Timeout: nonsense"])
+def test_trailers_do_not_count_as_headers(fake_server: RuntimeServer, trailer: bytes) -> None:
+    body = b'{"input": "a"}'
+    answer = answer_to(
+        fake_server,
+        b"POST /v1/embeddings HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n%b\r\n\r\n" % (len(body), body, trailer),
+    )
+    assert status_of(answer) == 200
+
+
 def test_too_many_pipelined_requests_close_the_connection(locked: RuntimeServer) -> None:
     before = resident(locked)
     connection = connected(locked, window=4096)

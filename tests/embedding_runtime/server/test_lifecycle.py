@@ -6,6 +6,8 @@ import signal
 import socket
 from pathlib import Path
 
+import pytest
+
 from embedding_runtime.contract import KILLED
 from support.models import a_model
 from support.processes import is_running
@@ -93,6 +95,21 @@ def test_requests_beyond_the_grace_period_get_503() -> None:
         assert b"503 Service Unavailable" in answer
         assert b"the server is stopping, and the request did not finish within 0.5 s" in answer
         assert server.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("frontends", [1, 2])
+def test_an_upload_that_is_incomplete_after_the_grace_period_gets_503(frontends: int) -> None:
+    with RuntimeServer("fake", grace_period=0.5, frontends=frontends) as server:
+        server.ready()
+        connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+        connection.sendall(b"POST /embed HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n")
+        assert connection.recv(1024).startswith(b"HTTP/1.1 100 Continue")
+        server.process.send_signal(signal.SIGTERM)
+        answer = all_of(connection)
+        assert b"503 Service Unavailable" in answer
+        assert b'{"error":"the server is stopping","error_type":"Unhealthy"}' in answer
+        assert server.process.wait(30) == 0
+        assert "Traceback" not in server.log
 
 
 def test_when_the_worker_dies_requests_get_503_and_the_process_exits() -> None:

@@ -1,9 +1,9 @@
 """The contract between operator and runtime. The operator imports nothing else of the runtime.
 
 `serve` has the server's flags, `flags` their parser and writer, `terms` their values, `memory` what a server needs,
-`uri` the URIs of models, `initializer` the paths of a model in a pod and what an initializer reports,
-`selected_backend` what a server reports, `reporting` the table of `check`. It imports only the standard
-library and pydantic.
+`uri` the URIs of models, `uri_secrets` how messages show them, `initializer` the paths of a model in a pod and what an
+initializer reports, `selected_backend` what a server reports, `reporting` the table of `check`. It imports only the
+standard library and pydantic.
 """
 
 from embedding_runtime.contract.flags import ContractError
@@ -58,9 +58,8 @@ from embedding_runtime.contract.uri import (
     OciUri,
     PvcUri,
     parse_uri,
-    without_secrets,
-    without_user,
 )
+from embedding_runtime.contract.uri_secrets import without_secrets, without_user
 
 __all__ = [
     "BACKEND_PATH",

@@ -118,7 +118,7 @@ class FlagModel(BaseModel):
     @classmethod
     def _unknown(cls, text: str) -> str:
         if not text.startswith("-"):
-            return f"{text!r} is not a flag: write --name=value"
+            return f"{_shown(text)!r} is not a flag: write --name=value"
         flag = text.partition("=")[0]
         names = [name for name in cls.model_fields if name not in cls.further_values]
         near = difflib.get_close_matches(flag.lstrip("-").replace("-", "_"), names, n=1)
@@ -135,9 +135,11 @@ class FlagModel(BaseModel):
         flag = cls.further_values.get(str(where[0]), where[0])
         if error["type"] == "missing":
             return f"--{flag} is required"
-        given = str(error["input"])
-        shown = given if len(given) <= _MAX_SHOWN else f"{given[:_MAX_SHOWN]}... ({len(given)} characters)"
-        return f"--{flag}={shown}: {message}"
+        return f"--{flag}={_shown(str(error['input']))}: {message}"
+
+
+def _shown(value: str) -> str:
+    return value if len(value) <= _MAX_SHOWN else f"{value[:_MAX_SHOWN]}... ({len(value)} characters)"
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The table of what `check` finds, which the operator's `check` prints with its own answers."""
+"""The table that `check` prints, here and in the operator."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ __all__ = ["report"]
 
 
 def report(found: Mapping[str, Any]) -> str:
-    """One line for each answer; nothing for those that are empty."""
+    """One line for each finding that is not empty."""
     known = {name: value for name, value in found.items() if value not in (None, [], "")}
     return "\n".join(f"{name.replace('_', ' '):<20}{_shown(name, value)}" for name, value in known.items())
 

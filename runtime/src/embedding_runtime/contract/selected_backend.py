@@ -39,7 +39,7 @@ class SelectedBackend(BaseModel):
 
     @classmethod
     def from_body(cls, body: bytes) -> Self | None:
-        """Parse a response. None: it is none of this format."""
+        """Parse a response; None if it has another format."""
         try:
             return cls.model_validate_json(body)
         except ValidationError:

@@ -76,7 +76,10 @@ class ServeArgs(ServeFlags):
         if not isinstance(given, str):
             return given
         if given.startswith("["):
-            return tuple(json.loads(given))
+            try:
+                return tuple(json.loads(given))
+            except (ValueError, RecursionError):
+                raise ValueError("must be a JSON list of strings, or strings separated by commas") from None
         return tuple(item.strip() for item in given.split(",") if item.strip())
 
     @model_validator(mode="after")

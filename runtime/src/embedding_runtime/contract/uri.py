@@ -16,6 +16,8 @@ from pathlib import PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
+from embedding_runtime.contract.uri_secrets import without_parameters, without_secrets
+
 __all__ = [
     "SCHEMES",
     "BadUri",
@@ -29,26 +31,13 @@ __all__ = [
     "OciUri",
     "PvcUri",
     "parse_uri",
-    "without_secrets",
-    "without_user",
 ]
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>\S+)")
-_USER = re.compile(
-    r"""(?P<scheme>\s*(?:[A-Za-z][A-Za-z0-9+.-]*:(?=/))?/*)
-        (?:
-            (?=[^/?#\[]*:(?!\d*(?:[/?#]|$))) .*  # user:password, which may have a slash; no host:port
-            | [^/?#]*
-        )@""",
-    re.VERBOSE | re.DOTALL,
-)
-_PARAMETERS = re.compile(r";[^/?#]*")
 _REPO_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"  # huggingface_hub.utils.validate_repo_id
 _REPOSITORY = re.compile(rf"(?P<repo>{_REPO_PART}/{_REPO_PART})(?:[:@](?P<revision>[A-Za-z0-9._/-]+))?")
 _CLAIM = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")  # a DNS subdomain, as Kubernetes names claims
 
-_DIGITS = re.compile(r"sha256=[0-9a-fA-F]*")
-"""Of a digest, also of one that was cut."""
 _SHA256 = re.compile(r"sha256=([0-9a-fA-F]{64})")
 _BUCKET = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,220}[A-Za-z0-9])?")
 _AZURE_HOST = ".blob.core.windows.net"
@@ -139,12 +128,12 @@ class HttpUri:
 
     @property
     def name(self) -> str:
-        """Of the file."""
+        """Name of the file."""
         return unquote(urlsplit(self.url).path.rpartition("/")[2].partition(";")[0])
 
     def __str__(self) -> str:
         digest = f"#sha256={self.sha256}" if self.sha256 else ""
-        return f"{self.host}{_PARAMETERS.sub(';***', urlsplit(self.url).path)}{digest}"
+        return f"{self.host}{without_parameters(urlsplit(self.url).path)}{digest}"
 
 
 @dataclass(frozen=True)
@@ -171,24 +160,6 @@ class ForeignUri:
 
 
 ModelUri = HuggingFaceUri | ObjectStoreUri | HttpUri | ModelScopeUri | OciUri | PvcUri | FileUri | ForeignUri
-
-
-def without_user(text: str) -> str:
-    """The URI with *** for user and password, also if they are not escaped as they must be."""
-    user = _USER.match(text)
-    return f"{user['scheme']}***@{text[user.end() :]}" if user else text
-
-
-def without_secrets(text: str) -> str:
-    """The URI as messages show it.
-
-    User and password, parameters of the path, the query (which may be a signature), and fragments that are no digest
-    are ***.
-    """
-    address, hash_mark, fragment = without_user(text).partition("#")
-    path, question_mark, _ = address.partition("?")
-    shown = _PARAMETERS.sub(";***", path) + ("?***" if question_mark else "")
-    return shown + hash_mark + (fragment if not fragment or _DIGITS.fullmatch(fragment) else "***")
 
 
 def parse_uri(text: str) -> ModelUri:

@@ -32,7 +32,7 @@ class AnswerBudget:
 
     def has_room(self, size: int) -> bool:
         """Whether `size` bytes are available."""
-        return self._fits(size)
+        return self.used + size <= self._limit or len(self._holders) < ALWAYS
 
     async def room(self, share: "AnswerShare", size: int) -> None:
         """Wait until the share has been granted `size` bytes, or is closed."""
@@ -60,14 +60,11 @@ class AnswerBudget:
         """Grant memory to waiting requests that fit, in order."""
         for waiter in tuple(self._waiting):
             share, size, granted = waiter
-            if self._fits(size) and waiter in self._waiting:
+            if self.has_room(size) and waiter in self._waiting:
                 self._waiting.remove(waiter)
                 if not granted.done():  # it may just have been cancelled
                     granted.set_result(None)
                     share.grant(size)
-
-    def _fits(self, size: int) -> bool:
-        return self.used + size <= self._limit or len(self._holders) < ALWAYS
 
 
 class AnswerShare:

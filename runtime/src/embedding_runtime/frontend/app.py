@@ -75,6 +75,7 @@ def create_app(service: Service, keys: KeysFile | None = None, cors: CorsRules |
         ObservabilityMiddleware,
         metrics=service.engine.metrics,
         broken=failures.broken,
+        refuse=failures.refused,
         rate_limit=service.engine.rate_limit,
     )
     return app

@@ -67,7 +67,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._client.go()
+        self._client.disconnect()
         self._stop_timers()
         self._shared.closed(self)
         if self._share.held:
@@ -143,8 +143,9 @@ class Connection(HttpToolsProtocol):
             self._read_timer = None
         self._shared.busy(self)
         super().on_headers_complete()
-        if self.parser.get_method() != b"HEAD":  # its response has no body to wait for
-            self.cycle.transport = JoinedWrites(self.transport)  # type: ignore[assignment] # all that it uses of one
+        self.headers = []  # for trailers, which the application must not take for headers (RFC 9110, 6.5.1)
+        has_body = self.parser.get_method() != b"HEAD"
+        self.cycle.transport = JoinedWrites(self.transport, has_body=has_body)  # type: ignore[assignment] # all that it uses of one
         if self._shared.is_draining:
             self.cycle.keep_alive = False  # uvicorn then sends Connection: close, and closes
 

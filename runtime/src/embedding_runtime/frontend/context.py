@@ -45,8 +45,8 @@ class Client:
         self.when_gone: set[Callable[[], None]] = set()
         """Callbacks, called when it disconnects."""
 
-    def go(self) -> None:
-        """Mark the peer as disconnected."""
+    def disconnect(self) -> None:
+        """The peer has disconnected."""
         self.is_gone = True
         for leave in tuple(self.when_gone):
             leave()

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from embedding_runtime.contract import BACKEND_PATH, SelectedBackend
 from embedding_runtime.observability import gather
-from embedding_runtime.scheduler.base import Scheduler, State
+from embedding_runtime.scheduler.base import Scheduler, State, public_reason
 
 __all__ = ["PROBES", "router"]
 
@@ -90,6 +90,5 @@ _FORMATS = 4
 
 
 def _text(engine: Scheduler, *, well: bool) -> Response:
-    """A response with the state. The reason of a failure is omitted, because it may quote an exception."""
-    words = "the worker has failed; see the server's log" if engine.state is State.FAILED else engine.reason
-    return Response(f"{words}\n", status_code=200 if well else 503, media_type="text/plain")
+    """A response with the state."""
+    return Response(f"{public_reason(engine)}\n", status_code=200 if well else 503, media_type="text/plain")

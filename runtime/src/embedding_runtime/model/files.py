@@ -49,7 +49,7 @@ def json_in(path: Path) -> Any:
     """Read a JSON file. Raises ModelRefused, like all functions here."""
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         refuse_pointer(path)
         raise ModelRefused(f"{path} cannot be read: {error}") from error
 
@@ -112,7 +112,16 @@ def tensors_in(path: Path) -> Mapping[str, Tensor]:
             for name, entry in header.items()
             if name != "__metadata__"
         }
-    except (struct.error, ValueError, OverflowError, MemoryError, LookupError, TypeError, AttributeError) as error:
+    except (
+        struct.error,
+        ValueError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise ModelRefused(f"{path} is not a safetensors file: {error}") from error
 
 

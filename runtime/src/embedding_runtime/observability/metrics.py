@@ -86,11 +86,11 @@ class Metrics:
         self._rejected.labels(reason, lane or "").inc()
 
     def queued(self, lane: Lane, seconds: float) -> None:
-        """A request's first batch was dispatched after it had been queued for so long."""
+        """The first batch of a request was dispatched after so many seconds in the queue."""
         self._queue_seconds.labels(lane).observe(seconds)
 
     def batch(self, *, texts: int, tokens: int, padding: int, exclusive: bool, seconds: float) -> None:
-        """A worker has computed a batch, with all of its cores or half; `padding` places of it are no text's."""
+        """A worker has computed a batch. `padding`: see `Vectors`; `exclusive`: see `Work`."""
         self._inference.observe(seconds)
         self._batch_texts.observe(texts)
         self._batch_tokens.observe(tokens)
@@ -106,7 +106,7 @@ class Metrics:
         texts: Callable[[Lane], float],
         tokens_in_flight: Callable[[], float],
     ) -> None:
-        """What waits in each lane, and what waits or is being computed: read at each scrape."""
+        """Add gauges of the queue. The callbacks are called at each scrape."""
         for name, help_, value in (
             ("queue_tokens", "Queued tokens.", tokens),
             ("queue_texts", "Queued texts.", texts),
@@ -117,11 +117,11 @@ class Metrics:
         self._gauge("tokens_in_flight", "Tokens that are queued or being computed.", tokens_in_flight)
 
     def workers(self, *, ready: Callable[[], float]) -> None:
-        """The number of workers that compute: read at each scrape."""
+        """Add a gauge of the ready workers. The callback is called at each scrape."""
         self._gauge("workers", "Workers that are ready.", ready)
 
     def worker_restarted(self) -> None:
-        """A worker was lost while others were left."""
+        """A lost worker is being replaced."""
         self._worker_restarts.inc()
 
     def stale_frontends(self, number: int) -> None:
@@ -129,7 +129,7 @@ class Metrics:
         self._stale_frontends.set(number)
 
     def connections(self, *, number: Callable[[], float], unsent_bytes: Callable[[], float]) -> None:
-        """Open connections, and the memory for their answers: read at each scrape."""
+        """Add gauges of open connections and of the memory for responses. The callbacks are called at each scrape."""
         self._gauge("connections", "Open connections.", number)
         self._gauge(
             "unsent_bytes", "Bytes of responses that are being written or that clients have not read.", unsent_bytes
@@ -140,7 +140,7 @@ class Metrics:
         self._connections_ended.labels(reason).inc()
 
     def serving(self, name: str, backend: str, spec: ModelSpec, *, workers: Callable[[], Sequence[int]]) -> None:
-        """The model as labels, and the memory and CPU time of the processes `workers` together."""
+        """Add the model as labels, and the memory and CPU time of all workers. `workers`: returns their process ids."""
         facts = {"name": name, "backend": backend, "pooling": "+".join(spec.pooling), "dtype": spec.dtype}
         numbers = {"dimensions": str(spec.dimensions), "max_length": str(spec.max_length)}
         self._facts = facts | numbers
@@ -149,12 +149,12 @@ class Metrics:
         self._registry.register(_Processes("embedding_worker", workers))
 
     def loaded(self, backend: str) -> None:
-        """The backend that computes, once it is known."""
+        """Set the backend that computes, once it is known."""
         if self._model is not None:
             self._model.info({**self._facts, "backend": backend})
 
     def families(self) -> Sequence[Metric]:
-        """All of them, with their values now."""
+        """The metrics of this process with their current values."""
         return list(self._registry.collect())
 
     def _counter(self, name: str, help_: str, labels: Sequence[str] = ()) -> CounterFamily:

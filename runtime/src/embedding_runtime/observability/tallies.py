@@ -37,10 +37,10 @@ class HistogramTally:
     __slots__ = ("_bounds", "counts", "sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        """`bounds`: inclusive upper bounds of the buckets, in rising order; one more without a bound follows."""
+        """`bounds`: inclusive upper bounds of the buckets, in ascending order. One more bucket has no bound."""
         self._bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
-        """Observations in each bucket, those of lower ones not included."""
+        """Observations in each bucket; unlike in Prometheus, without those of lower buckets."""
         self.sum = 0.0
 
     def observe(self, value: float) -> None:
@@ -58,7 +58,7 @@ class _Family(Collector, Generic[Tally]):
     def __init__(
         self, name: str, help_: str, labels: Sequence[str], registry: CollectorRegistry, new: Callable[[], Tally]
     ) -> None:
-        """`new`: creates the tally of label values that were not there before."""
+        """`new`: creates a tally."""
         self._name, self._help, self._labels = name, help_, labels
         self._new: Callable[[], Tally] = new
         self._tallies: dict[tuple[object, ...], Tally] = {}
@@ -67,7 +67,7 @@ class _Family(Collector, Generic[Tally]):
         registry.register(self)
 
     def labels(self, *values: object) -> Tally:
-        """The tally for these label values, in the order of the labels."""
+        """The tally of these label values, in the order of the labels. Created on first use."""
         tally = self._tallies.get(values)
         if tally is None:
             tally = self._tallies[values] = self._new()
@@ -81,7 +81,7 @@ class CounterFamily(_Family[CounterTally]):
         super().__init__(name, help_, labels, registry, CounterTally)
 
     def collect(self) -> Iterable[Metric]:
-        """As prometheus_client has it."""
+        """See Collector."""
         family = CounterMetricFamily(self._name, self._help, labels=self._labels)
         for values, tally in self._tallies.items():
             family.add_metric([str(value) for value in values], tally.value)
@@ -98,7 +98,7 @@ class HistogramFamily(_Family[HistogramTally]):
         super().__init__(name, help_, labels, registry, partial(HistogramTally, bounds))
 
     def collect(self) -> Iterable[Metric]:
-        """As prometheus_client has it."""
+        """See Collector."""
         family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
         bounds = [*map(floatToGoString, self._bounds), "+Inf"]
         for values, tally in self._tallies.items():

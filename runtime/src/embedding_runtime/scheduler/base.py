@@ -13,7 +13,7 @@ from embedding_runtime.protocol.requests import Lane, Output, Principal, RateLim
 from embedding_runtime.protocol.rows import Rows
 from embedding_runtime.protocol.token_batch import TokenBatch
 
-__all__ = ["Scheduler", "State"]
+__all__ = ["Scheduler", "State", "public_reason"]
 
 
 class State(Enum):
@@ -99,3 +99,8 @@ class Scheduler(Protocol):
     async def collect(self) -> Sequence[Metric]:
         """The metrics of the whole server."""
         ...
+
+
+def public_reason(scheduler: Scheduler) -> str:
+    """The reason for clients without an API key. That of a failure is omitted, because it may quote an exception."""
+    return "the worker has failed; see the server's log" if scheduler.state is State.FAILED else scheduler.reason

@@ -167,8 +167,11 @@ class Form:
 
 
 def _encodable(text: str) -> str:
-    """Reject an unpaired surrogate (U+D800 alone), which JSON can hold. Raises UnicodeEncodeError."""
-    text.encode()
+    """Reject an unpaired surrogate (U+D800 alone), which JSON can hold. Raises ValueError."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be valid Unicode, without unpaired surrogates") from None
     return text
 
 

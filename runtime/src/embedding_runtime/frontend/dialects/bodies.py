@@ -129,8 +129,10 @@ def _json(content: bytes) -> Any:
         raise MalformedBody(f"the body is not JSON: {error.msg} at character {error.pos}") from None
     except UnicodeDecodeError as error:
         raise MalformedBody(f"the body is not JSON: it is not valid {error.encoding.upper()}") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists within lists within lists
-        raise MalformedBody(f"the JSON of the body cannot be parsed: {type(error).__name__}") from None
+    except RecursionError:
+        raise MalformedBody("the lists and objects of the body are nested too deeply") from None
+    except ValueError:
+        raise MalformedBody("the body has a number with too many digits") from None
 
 
 _NO_OBJECT = "the body is not a JSON object: send one, with the header Content-Type: application/json"

@@ -35,7 +35,7 @@ class Dialect:
     """Heading of its routes in the OpenAPI document."""
     error: type[Answer]
     """Schema of its errors."""
-    worded: Callable[[Failure], Mapping[str, Any]]
+    format_error: Callable[[Failure], Mapping[str, Any]]
     """Formats an error as the JSON of the response."""
     statuses: Mapping[type[RuntimeFault], int] = field(default_factory=dict)
     """HTTP statuses that differ from the fault's own. A class includes its subclasses."""

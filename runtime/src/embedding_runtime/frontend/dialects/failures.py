@@ -36,23 +36,23 @@ class Failures:
         """Respond to a RuntimeFault."""
         context_of(request.scope).fault = fault.reason
         headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-        dialect = self._dialect(request.url.path)
+        dialect = self._dialect(request.scope["path"])
         return _answer(dialect, dialect.failure(fault), headers)
 
     async def not_found(self, request: Request, error: HTTPException) -> Response:
         """Respond to an unknown path or method."""
-        path = request.url.path
+        path = request.scope["path"]
         headers = dict(error.headers or {})
         if "Allow" in headers and (methods := self._methods(path)):
             headers["Allow"] = ", ".join(sorted(methods))
-        failure = Failure(error.status_code, f"{request.method} {path}: {error.detail}")
+        failure = Failure(error.status_code, f"{request.method} {path}: {error.detail}; see the paths at /docs")
         return _answer(self._dialect(path), failure, headers)
 
     async def broken(self, request: Request, error: Exception) -> Response:
         """Respond to an unexpected exception."""
         status = HTTPStatus.INTERNAL_SERVER_ERROR
         failure = Failure(status, f"internal server error: {type(error).__name__}", "server_error")
-        return _answer(self._dialect(request.url.path), failure, {})
+        return _answer(self._dialect(request.scope["path"]), failure, {})
 
     def _dialect(self, path: str) -> Dialect:
         if path in self._by_path:
@@ -77,4 +77,4 @@ class Failures:
 
 
 def _answer(dialect: Dialect, failure: Failure, headers: Mapping[str, str]) -> Response:
-    return json_of(dialect.worded(failure), failure.status, headers)
+    return json_of(dialect.format_error(failure), failure.status, headers)

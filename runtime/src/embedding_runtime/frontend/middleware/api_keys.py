@@ -39,7 +39,7 @@ class ApiKeyMiddleware:
     async def _refusal(self, request: Request) -> Response | None:
         scheme, _, presented = request.headers.get("authorization", "").partition(" ")
         now = time.monotonic()
-        key = self._keys.find(presented.strip(), now) if scheme.lower() == "bearer" else None
+        key = self._keys.find(presented.strip(" \t"), now) if scheme.lower() == "bearer" else None
         if key is None:
             if presented:
                 await asyncio.sleep(self._failed.delay(context_of(request.scope).principal.name, now))

@@ -13,7 +13,7 @@ from embedding_runtime.frontend import memory
 from embedding_runtime.frontend.body_pool import BodyPool, HeldBody, Stage, no_memory
 from embedding_runtime.frontend.context import Deadline, RequestContext, context_of
 from embedding_runtime.frontend.limits import TIMEOUT_HEADER, Limits
-from embedding_runtime.frontend.pipeline.computing import while_wanted
+from embedding_runtime.frontend.pipeline.computing import expire, while_wanted
 from embedding_runtime.frontend.turns import Turns
 from embedding_runtime.protocol.requests import Lane
 
@@ -129,7 +129,7 @@ class BodyReader:
         content: bytes | bytearray = b""
         try:
             async with asyncio.timeout_at(end) as reading:
-                held.when_given_up = lambda: reading.reschedule(now())
+                held.when_given_up = partial(expire, reading)
                 while not held.is_complete and (message := await receive())["type"] == "http.request":
                     part = message.get("body", b"")
                     if len(content) + len(part) > limit:

@@ -1,5 +1,6 @@
 """The outermost middleware: creates the request context, and counts, times, traces and logs each request."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,7 @@ from fastapi import Request, Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from embedding_runtime.errors import ClientGone
+from embedding_runtime.errors import ClientGone, NotReady, RuntimeFault
 from embedding_runtime.frontend.context import RequestContext, request_id
 from embedding_runtime.frontend.health import PROBES
 from embedding_runtime.observability import tracing
@@ -24,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class ObservabilityMiddleware:
-    """ASGI middleware. `broken` creates the response to an unhandled exception.
+    """ASGI middleware. `broken` creates the response to an unhandled exception, `refuse` that to a fault.
 
     Probes are counted, but not logged or traced.
     """
@@ -34,11 +35,12 @@ class ObservabilityMiddleware:
         app: ASGIApp,
         metrics: Metrics,
         broken: Callable[[Request, Exception], Awaitable[Response]],
+        refuse: Callable[[Request, RuntimeFault], Awaitable[Response]],
         rate_limit: Callable[[Principal], RateLimit | None],
     ) -> None:
         self._app = app
         self._metrics = metrics
-        self._broken, self._rate_limit = broken, rate_limit
+        self._broken, self._refuse, self._rate_limit = broken, refuse, rate_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,15 +73,18 @@ class ObservabilityMiddleware:
         with nullcontext() if probe else tracing.request(scope["method"], headers):
             try:
                 await self._app(scope, receive, answer)
+            except asyncio.CancelledError:  # what is left after the grace period, such as an incomplete upload
+                if code is not None:
+                    raise
+                await (await self._refuse(Request(scope), NotReady("the server is stopping")))(scope, receive, answer)
             except Exception as error:
                 _log.exception("internal server error")
                 if code is not None:  # the response has started
                     raise
                 await (await self._broken(Request(scope), error))(scope, receive, answer)
             finally:
-                path = getattr(
-                    scope.get("route"), "path", "unmatched"
-                )  # a template, so that there are few different values
+                # The route's template, so that the metrics have few different values.
+                path = getattr(scope.get("route"), "path", "unmatched")
                 seconds = time.perf_counter() - begin
                 self._report(context, scope["method"], path, code or ClientGone.status, seconds, probe=probe)
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from embedding_runtime.errors import ClientGone, DeadlinePassed
 from embedding_runtime.frontend.context import RequestContext
 
-__all__ = ["reserve", "run_large", "waiting", "while_wanted"]
+__all__ = ["expire", "reserve", "run_large", "waiting", "while_wanted"]
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ async def while_wanted(context: RequestContext, work: Callable[[], Awaitable[T]]
             def leave() -> None:
                 nonlocal is_gone
                 is_gone = True
-                time.reschedule(0)
+                expire(time)
 
             with _watching(context, leave):
                 begun = work()
@@ -39,6 +39,12 @@ async def while_wanted(context: RequestContext, work: Callable[[], Awaitable[T]]
                 return await begun
     except TimeoutError:
         raise (ClientGone() if is_gone else DeadlinePassed(seconds=context.deadline.seconds)) from None
+
+
+def expire(timeout: asyncio.Timeout) -> None:
+    """Let a timeout expire now, unless it has just expired: `reschedule` would raise RuntimeError."""
+    if not timeout.expired():
+        timeout.reschedule(0)
 
 
 async def reserve(context: RequestContext, size: int, *, holding: int = 0) -> None:

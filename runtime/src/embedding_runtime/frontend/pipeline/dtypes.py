@@ -10,7 +10,7 @@ import numpy.typing as npt
 from embedding_runtime.errors import BadRequest
 from embedding_runtime.protocol.rows import VectorRows
 
-__all__ = ["EmbedDtype", "Endianness", "cast", "item_size", "little"]
+__all__ = ["EmbedDtype", "Endianness", "cast", "check_bytes", "item_size", "little"]
 
 EmbedDtype = Literal["float32", "float16", "bfloat16", "fp8_e4m3", "fp8_e5m2"]
 """vLLM's names."""
@@ -28,6 +28,16 @@ def cast(rows: VectorRows, dtype: EmbedDtype = "float32", endianness: Endianness
     """
     bits = rows if dtype == "float32" else _CASTS[dtype](rows)
     return bits.astype(bits.dtype.newbyteorder("<" if little(endianness) else ">"), copy=False)
+
+
+def check_bytes(encoding: str, dtype: EmbedDtype | None, endianness: Endianness | None, *, instead: str) -> None:
+    """Check that a type and a byte order are not requested for numbers in JSON (`encoding`), which have neither.
+
+    `instead`: encodings that have both. Raises BadRequest.
+    """
+    for field, value in (("embed_dtype", dtype), ("endianness", endianness)):
+        if value not in (None, "float32", "little", "native"):
+            raise BadRequest(f"{field} is not valid with encoding_format {encoding}: use {instead}", param=field)
 
 
 def little(endianness: Endianness) -> bool:

@@ -160,16 +160,6 @@ class Service:
         work = partial(self._scores, context, pairs, output, field=field, truncate=cuts, instruction=instruction)
         return while_wanted(context, work)
 
-    async def tokenize(self, given: Given, options: Options, *, field: str = "input") -> TokenBatch:
-        """See `Tokenization.texts`; without admission."""
-        return await self.tokenization.texts(given, options, field=field)
-
-    async def tokenize_pairs(
-        self, pairs: Sequence[str | tuple[str, str]], *, truncate: bool = False, field: str = "documents"
-    ) -> TokenBatch:
-        """See `Tokenization.pairs`; without admission."""
-        return await self.tokenization.pairs(pairs, truncate=truncate, field=field)
-
     async def _vectors(
         self, context: RequestContext, given: Given, options: Options, field: str
     ) -> tuple[VectorRows, int]:

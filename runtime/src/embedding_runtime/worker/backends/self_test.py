@@ -33,9 +33,9 @@ class SelfTest:
     def problem(self, backend: Backend) -> str | None:
         """Describe how the rows of a batch differ from the expected ones, if they do. Raises as `embed` does."""
         off = 1 - self.cosine(backend)
-        return (
-            None if off <= self.tolerance else f"vectors of a batch differ by {off:.1e} from those of single texts"
-        )  # False for NaN
+        if not off <= self.tolerance:  # also for NaN
+            return f"vectors of a batch differ by {off:.1e} from those of single texts"
+        return None
 
     def difference(self, backend: Backend) -> str | None:
         """Describe how the vectors of another library differ, with both numbers; None if they do not.

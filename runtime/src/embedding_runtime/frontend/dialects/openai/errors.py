@@ -8,7 +8,7 @@ from pydantic import Field
 from embedding_runtime.frontend.dialects.base import Answer
 from embedding_runtime.frontend.dialects.dialect import Dialect, Failure
 
-__all__ = ["OPENAI", "OpenAIError", "worded"]
+__all__ = ["OPENAI", "OpenAIError", "format_error"]
 
 
 class _Error(Answer):
@@ -26,7 +26,7 @@ class OpenAIError(Answer):
     error: _Error
 
 
-def worded(failure: Failure) -> Mapping[str, Any]:
+def format_error(failure: Failure) -> Mapping[str, Any]:
     """Format a failure as OpenAI does."""
     return {
         "error": {
@@ -38,4 +38,4 @@ def worded(failure: Failure) -> Mapping[str, Any]:
     }
 
 
-OPENAI = Dialect("OpenAI", OpenAIError, worded)
+OPENAI = Dialect("OpenAI", OpenAIError, format_error)

@@ -16,7 +16,7 @@ from embedding_runtime.frontend.dialects.openai import outputs
 from embedding_runtime.frontend.dialects.openai.errors import OPENAI
 from embedding_runtime.frontend.dialects.openai.schema import Embeddings, EmbeddingsRequest, Model, Models
 from embedding_runtime.frontend.pipeline.answers import json_of, packed
-from embedding_runtime.frontend.pipeline.dtypes import EmbedDtype, Endianness, item_size
+from embedding_runtime.frontend.pipeline.dtypes import EmbedDtype, Endianness, check_bytes, item_size
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.scheduler.base import State
@@ -114,10 +114,7 @@ def _encoding(body: EmbeddingsRequest, dimensions: int) -> str:
         raise BadRequest(message, param="embedding_type")
     encoding = next(iter(requested), None) or "float"
     if encoding in ("float", "binary", "ubinary"):
-        for field, value in (("embed_dtype", body.embed_dtype), ("endianness", body.endianness)):
-            if value not in (None, "float32", "little", "native"):
-                message = f"{field} is not valid with encoding_format {encoding}: use base64, bytes or bytes_only"
-                raise BadRequest(message, param=field)
+        check_bytes(encoding, body.embed_dtype, body.endianness, instead="base64, bytes or bytes_only")
     if encoding.endswith("binary") and dimensions % 8:
         message = (
             f"embedding_type: {encoding} needs a multiple of 8 dimensions, not {dimensions}: use another size or type"

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from embedding_runtime.frontend.dialects.base import (
     Answer,
     Form,
     InputType,
+    Many,
     ModelName,
     OnlyFalse,
     OnlyTrue,
@@ -24,6 +25,10 @@ from embedding_runtime.frontend.pipeline.dtypes import EmbedDtype, Endianness
 __all__ = ["Embeddings", "EmbeddingsRequest", "Model", "Models"]
 
 
+def _each_once(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
 class EmbeddingsRequest(RequestBody):
     """`POST /v1/embeddings`."""
 
@@ -34,7 +39,7 @@ class EmbeddingsRequest(RequestBody):
     model: ModelName | None = None
     input: Texts
     output: Annotated[
-        list[Literal["dense", "sparse", "colbert"]] | None,
+        Annotated[Many[Literal["dense", "sparse", "colbert"]], AfterValidator(_each_once)] | None,
         Field(
             min_length=1,
             description="what to return for each text: any of `outputs` in /v1/models, computed together. dense: "

@@ -21,7 +21,7 @@ from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
 from embedding_runtime.model import ModelSpec
 from embedding_runtime.protocol.rows import VectorRows
-from embedding_runtime.scheduler.base import State
+from embedding_runtime.scheduler.base import State, public_reason
 
 __all__ = ["router"]
 
@@ -127,7 +127,7 @@ async def infer(service: Service, name: str, body: bodies.InferRequest, context:
 
 def _state(service: Service, *, well: bool, field: str) -> Response:
     if not well:
-        raise NotReady(service.engine.reason)
+        raise NotReady(public_reason(service.engine))
     return json_of({field: True})
 
 
@@ -157,7 +157,7 @@ async def _rows(service: Service, context: RequestContext, tensor: bodies.Tensor
 
 def _texts(tensor: bodies.Tensor) -> list[str]:
     """The texts. Raises BadRequest if shape and data differ."""
-    texts = [text for row in tensor.data or () for text in ([row] if isinstance(row, str) else row)]
+    texts = tensor.texts
     if math.prod(tensor.shape) != len(texts):
         message = f"inputs: the shape {tensor.shape} means {math.prod(tensor.shape)} texts, but data has {len(texts)}"
         raise BadRequest(message, param="inputs")

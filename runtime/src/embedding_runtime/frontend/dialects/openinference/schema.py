@@ -1,6 +1,7 @@
 """Schemas of Open Inference (KServe): V1 predict and V2 infer, in JSON and with binary tensors."""
 
-from typing import Annotated, Literal, Self, TypeVar
+import itertools
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field
 from starlette.datastructures import Headers
@@ -64,6 +65,13 @@ class Tensor(Part):
         Field(examples=[[EXAMPLE]]),
     ] = None
     parameters: _InputParameters | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of all rows."""
+        rows: list[Any] = self.data or []
+        # Without a copy, because binary data may have a million texts.
+        return rows if isinstance(next(iter(rows), ""), str) else list(itertools.chain.from_iterable(rows))
 
 
 class _Wanted(Part):

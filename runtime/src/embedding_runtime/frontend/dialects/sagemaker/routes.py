@@ -12,7 +12,7 @@ from embedding_runtime.frontend.dialects.bodies import Choice, Context
 from embedding_runtime.frontend.dialects.cohere.routes import embed_v2
 from embedding_runtime.frontend.dialects.cohere.schema import EmbedRequestV2
 from embedding_runtime.frontend.dialects.dialect import Dialect
-from embedding_runtime.frontend.dialects.openai.errors import OpenAIError, worded
+from embedding_runtime.frontend.dialects.openai.errors import OpenAIError, format_error
 from embedding_runtime.frontend.dialects.openai.routes import embeddings
 from embedding_runtime.frontend.dialects.openai.schema import EmbeddingsRequest
 from embedding_runtime.frontend.dialects.tei import routes as tei
@@ -30,7 +30,7 @@ from embedding_runtime.frontend.pipeline.service import Service
 
 __all__ = ["SAGEMAKER", "router"]
 
-SAGEMAKER = Dialect("SageMaker", OpenAIError, worded)
+SAGEMAKER = Dialect("SageMaker", OpenAIError, format_error)
 
 _Any: TypeAlias = (
     EmbeddingsRequest

@@ -26,14 +26,14 @@ _TYPES: Mapping[int, str] = {
 }
 
 
-def _worded(failure: Failure) -> Mapping[str, Any]:
+def _format_error(failure: Failure) -> Mapping[str, Any]:
     return {"error": failure.message, "error_type": _TYPES.get(failure.status, "Validation")}
 
 
 TEI = Dialect(
     "Text Embeddings Inference",
     TeiError,
-    _worded,
+    _format_error,
     # As in TEI's router/src/http/server.rs: 413 means inputs that are too long or too many.
     statuses={
         errors.BadRequest: 422,

@@ -18,7 +18,7 @@ from embedding_runtime.frontend.dialects.rerank.schema import Usage
 from embedding_runtime.frontend.dialects.vllm.errors import VLLM
 from embedding_runtime.frontend.dialects.vllm.fields import IGNORED, IN_POOLING
 from embedding_runtime.frontend.pipeline.answers import encoded, json_of, token_vectors
-from embedding_runtime.frontend.pipeline.dtypes import EmbedDtype, Endianness
+from embedding_runtime.frontend.pipeline.dtypes import EmbedDtype, Endianness, check_bytes
 from embedding_runtime.frontend.pipeline.options import Options
 from embedding_runtime.frontend.pipeline.service import Service
 
@@ -112,6 +112,8 @@ async def _pooled(service: Service, body: PoolingRequest, context: RequestContex
         body.embed_dtype or "float32",
         body.endianness or "little",
     )
+    if form[0] == "float":
+        check_bytes("float", body.embed_dtype, body.endianness, instead="base64")
     each: Any
     if of_tokens:
         rows, tokens = await service.token_vectors(context, body.input, options, field="input")
