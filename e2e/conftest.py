@@ -17,6 +17,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.cluster)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(900))  # each wait has a shorter one, which says what it waits for
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,7 +33,7 @@ def _installed() -> None:
     restrict("default")
     restrict("embedding-operator")
     sh("kubectl apply -f e2e/fake_hub/fake-hub.yaml")
-    sh("kubectl rollout status deployment/fake-hub -n fake-hub --timeout=60s")
+    sh("kubectl rollout status deployment/fake-hub -n fake-hub --timeout=180s")
     chart.install()
 
 
