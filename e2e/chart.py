@@ -18,12 +18,12 @@ def install(*values: str, source: Path = ROOT, release: str = RELEASE, namespace
     flags = "".join(f" --set {value}" for value in values)
     sh(
         f"helm upgrade --install {release} {source}/charts/embedding-operator --namespace {namespace} "
-        f"--values {source}/e2e/values.yaml --wait --timeout 120s{flags}"
+        f"--values {source}/e2e/values.yaml --wait --timeout 300s{flags}"
     )
 
 
 def uninstall(release: str = RELEASE, namespace: str = NAMESPACE) -> None:
     """Returns when nothing of it runs any more."""
-    sh(f"helm uninstall {release} --namespace {namespace} --wait --timeout 60s --ignore-not-found")
+    sh(f"helm uninstall {release} --namespace {namespace} --wait --timeout 180s --ignore-not-found")
     pods = f"pods -l app.kubernetes.io/instance={release} -n {namespace}"
-    sh(f"kubectl wait --for=delete {pods} --timeout=60s")
+    sh(f"kubectl wait --for=delete {pods} --timeout=180s")

@@ -31,7 +31,7 @@ def _installed() -> None:
     restrict("default")
     restrict("embedding-operator")
     sh("kubectl apply -f e2e/fake_hub/fake-hub.yaml")
-    sh("kubectl rollout status deployment/fake-hub -n fake-hub --timeout=60s")
+    sh("kubectl rollout status deployment/fake-hub -n fake-hub --timeout=180s")
     chart.install()
 
 

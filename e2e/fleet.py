@@ -1,7 +1,6 @@
 """Many services at once, without pods: what counts is when the operator is through with them."""
 
 import json
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -46,25 +45,25 @@ class Fleet:
         found = get("embeddingservices", self.namespace)["items"]
         return frozenset(each["metadata"]["name"] for each in found if _is_level(each))
 
-    def is_level(self, count: int, *, within: float) -> float:
+    def is_level(self, count: int) -> None:
         """Wait until the operator is done with so many services: each has a Deployment, a Service, and a status of its
-        present spec; the seconds it took. What Kubernetes' own controllers then do may take longer.
+        present spec. What Kubernetes' own controllers then do may take longer.
         """
-        began = time.monotonic()
-        eventually(f"{count} services are level", lambda: len(self.level()) == count, within=within)
-        took = time.monotonic() - began
-        made = [each["kind"] for each in get(f"deployments,services -l {MADE}", self.namespace)["items"]]
-        assert (made.count("Deployment"), made.count("Service")) == (count, count)
-        return took
 
-    def is_ready(self, count: int, *, within: float) -> None:
+        def level() -> bool:
+            made = [each["kind"] for each in get(f"deployments,services -l {MADE}", self.namespace)["items"]]
+            return (len(self.level()), made.count("Deployment"), made.count("Service")) == (count, count, count)
+
+        eventually(f"{count} services are level", level)
+
+    def is_ready(self, count: int) -> None:
         """Wait until so many services are Ready, so that nothing is left to do."""
 
         def ready() -> int:
             found = get("embeddingservices", self.namespace)["items"]
             return sum(("Ready", "True") in _conditions(each) for each in found)
 
-        eventually(f"{count} services are ready", lambda: ready() == count, within=within)
+        eventually(f"{count} services are ready", lambda: ready() == count)
 
 
 def _is_level(service: dict[str, Any]) -> bool:

@@ -45,7 +45,7 @@ def sh(command: str, *, stdin: str | None = None) -> str:
     Raises CommandFailed.
     """
     done = subprocess.run(
-        shlex.split(command), input=stdin, capture_output=True, text=True, timeout=290, cwd=ROOT, check=False
+        shlex.split(command), input=stdin, capture_output=True, text=True, timeout=700, cwd=ROOT, check=False
     )
     if done.returncode != 0:
         raise CommandFailed(f"{command}: {done.stderr.strip()}")
@@ -82,18 +82,34 @@ class Service:
         """The label selector of what is made for it."""
         return f"serving.embeddings.dev/service={self.name}"
 
-    def is_ready(self, timeout: str = "240s") -> None:
+    @property
+    def servers(self) -> str:
+        """The label selector of its pods that serve, or will: those of Jobs have no revision."""
+        return f"{self.pods},serving.embeddings.dev/revision"
+
+    def is_ready(self, timeout: str = "600s") -> None:
         """Wait until READY is True."""
         sh(f"kubectl wait --for=condition=Ready embeddingservice/{self.name} -n {self.namespace} --timeout={timeout}")
 
     def says(self, reason: str, condition: str = "Ready") -> str:
         """Wait until a condition has this reason, and return its message."""
-        path = f'{{.status.conditions[?(@.type=="{condition}")].reason}}'
-        wait = f"kubectl wait embeddingservice/{self.name} -n {self.namespace} --timeout=90s"
-        sh(f"{wait} --for=jsonpath={shlex.quote(path)}={reason}")
-        conditions = get(f"embeddingservice {self.name}", self.namespace)["status"]["conditions"]
+        conditions = self.shown(reason, condition)["status"]["conditions"]
         [message] = [str(each["message"]) for each in conditions if each["type"] == condition]
         return message
+
+    def shown(self, reason: str, condition: str = "Ready") -> dict[str, Any]:
+        """The same; returns the object as it was then: a moment later, the reason may be another one."""
+        path = f'{{.status.conditions[?(@.type=="{condition}")].reason}}'
+        return self._when(f"jsonpath={shlex.quote(path)}={reason}")
+
+    def not_ready(self) -> dict[str, Any]:
+        """Wait until READY is False; returns the object as it was then."""
+        return self._when("condition=Ready=False")
+
+    def _when(self, condition: str) -> dict[str, Any]:
+        wait = f"kubectl wait embeddingservice/{self.name} -n {self.namespace} --timeout=300s -o json"
+        found: dict[str, Any] = json.loads(sh(f"{wait} --for={condition}"))
+        return found
 
     def has_made(self, kinds: str = "deployments,replicasets,pods,services") -> list[str]:
         """The names of what carries its label."""
@@ -130,7 +146,7 @@ def advertise_gpus(count: int) -> None:
         patch = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": str(count)}]
         sh(f"kubectl patch {node} --subresource=status --type=json -p {shlex.quote(json.dumps(patch))}")
         allocatable = r"'{.status.allocatable.nvidia\.com/gpu}'"
-        sh(f"kubectl wait {node} --for=jsonpath={allocatable}={count} --timeout=60s")
+        sh(f"kubectl wait {node} --for=jsonpath={allocatable}={count} --timeout=180s")
 
 
 def requests_to_hub() -> list[dict[str, Any]]:
@@ -143,6 +159,6 @@ def requests_to_hub() -> list[dict[str, Any]]:
 
 def audit_log() -> Sequence[dict[str, Any]]:
     """The operator's writes to the API server until now, its Lease aside, oldest first."""
-    lines = sh("e2e/cluster/cluster audit").splitlines()
+    lines = sh("e2e/cluster/cluster audit").rpartition("\n")[0].splitlines()  # the last one may be in the writing
     events = [json.loads(line) for line in lines]
     return [event for event in events if event["objectRef"]["resource"] != "leases"]

@@ -34,19 +34,23 @@ class Load:
 
     def stop(self) -> list[Answer]:
         """Tell clients that ask `until_stopped` that it is enough; their answers."""
-        try:
-            sh(f"kubectl exec {self.name} -n {self.namespace} -- python -c 'import os; os.kill(1, 15)'")
-        except CommandFailed as failed:
-            if "exit code 137" not in str(failed):  # the clients ended, and with them their container, before it did
-                raise
+        eventually("the clients are told", self._is_told_to_stop)
         return self.answers()
 
     def answers(self) -> list[Answer]:
         """Wait until the clients have sent all requests, and return the answers in the order of sending."""
         wait = f"kubectl wait --for=jsonpath='{{.status.phase}}'=Succeeded pod/{self.name} -n {self.namespace}"
-        eventually("the clients have ended", lambda: sh(f"{wait} --timeout=60s"), within=self.seconds)
+        eventually("the clients have ended", lambda: sh(f"{wait} --timeout=60s"), within=self.seconds + 120)
         lines = sh(f"kubectl logs {self.name} -n {self.namespace}").splitlines()
         return sorted((Answer(**json.loads(line)) for line in lines), key=lambda answer: answer.sent)
+
+    def _is_told_to_stop(self) -> bool:
+        try:
+            sh(f"kubectl exec {self.name} -n {self.namespace} -- python -c 'import os; os.kill(1, 15)'")
+        except CommandFailed:  # the clients may end, and with them their container, before the command in it does
+            phase = "jsonpath='{.status.phase}'=Succeeded"
+            sh(f"kubectl wait pod/{self.name} -n {self.namespace} --for={phase} --timeout=10s")
+        return True
 
 
 @contextmanager
@@ -57,7 +61,7 @@ def under_load(service: Service, model: str, *, name: str = "load", seconds: int
     flags = [f"--seconds={seconds}"]
     flags += [f"--{key.replace('_', '-')}" + ("" if value is True else f"={value}") for key, value in options.items()]
     apply(_pod(name, service.namespace, [url, model, *flags]))
-    sh(f"kubectl wait --for=condition=Ready pod/{name} -n {service.namespace} --timeout=60s")
+    sh(f"kubectl wait --for=condition=Ready pod/{name} -n {service.namespace} --timeout=180s")
     try:
         yield Load(service.namespace, name, seconds)
     finally:

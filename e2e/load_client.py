@@ -2,9 +2,9 @@
 
     python load_client.py URL MODEL --requests 20000 --after-change 2000
 
-With --until-stopped it goes on until SIGTERM. Half of the threads open a connection for every request, the other half
-keep theirs, as real clients do. A vector is identified by its first number, which is enough to distinguish two
-models. Standard library only.
+With --until-stopped it goes on until SIGTERM. It ends when a request has been answered. Half of the threads open a
+connection for every request, the other half keep theirs, as real clients do. A vector is identified by its first
+number, which is enough to distinguish two models. Standard library only.
 """
 
 import argparse
@@ -32,10 +32,13 @@ class Tally:
         self.lock = threading.Lock()
         self.first: str | None = None
         self.counts: Counter[bool] = Counter()
+        self.is_answered = False
+        """Whether the latest request was: nodes learn a moment after the API that a pod is ready."""
 
     def add(self, line: dict[str, object]) -> None:
         with self.lock:
             vector = line.get("vector")
+            self.is_answered = vector is not None
             if self.first is None and isinstance(vector, str):
                 self.first = vector
             self.counts[vector == self.first] += 1
@@ -44,7 +47,7 @@ class Tally:
     @property
     def is_enough(self) -> bool:
         is_done = self.is_stopped and self.counts.total() >= self.requests and self.counts[False] >= self.after_change
-        return is_done or time.monotonic() > self.end
+        return (is_done and self.is_answered) or time.monotonic() > self.end
 
 
 def ask(connection: http.client.HTTPConnection, model: str, *, keep: bool) -> dict[str, object]:

@@ -22,7 +22,8 @@ def a_namespace() -> Iterator[str]:
     """A new one, deleted in the end."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     restrict(name)
-    sh(f"kubectl wait --for=create serviceaccount/default -n {name} --timeout=60s")
+    for made in ("serviceaccount/default", "configmap/kube-root-ca.crt"):  # each by a controller of the cluster
+        sh(f"kubectl wait --for=create {made} -n {name} --timeout=180s")
     yield name
     sh(f"kubectl delete embeddingservices --all -n {name}")  # first: the operator has then no business there any more
     sh(f"kubectl delete namespace {name} --wait=false")

@@ -17,6 +17,7 @@ __all__ = [
     "is_native",
     "leader",
     "lease_holder",
+    "led_since",
     "pods",
     "process_of",
     "restart",
@@ -44,6 +45,11 @@ def lease_holder(lease: str = "embedding-operator", namespace: str = NAMESPACE) 
     return str(spec.get("holderIdentity") or "").partition("_")[0]
 
 
+def led_since() -> float:
+    """When the pod that has the Lease took it, in seconds since the epoch."""
+    return _epoch(get("lease embedding-operator", NAMESPACE)["spec"]["acquireTime"])
+
+
 def leader() -> str:
     """Wait until one of the pods that are there leads; its name."""
     return eventually("a pod of the operator leads", lambda: (name := lease_holder()) in pods() and name)
@@ -52,7 +58,7 @@ def leader() -> str:
 def restart() -> None:
     """Returns when only new pods run, and one of them leads."""
     sh(f"kubectl rollout restart deployment/embedding-operator -n {NAMESPACE}")
-    sh(f"kubectl rollout status deployment/embedding-operator -n {NAMESPACE} --timeout=90s")
+    sh(f"kubectl rollout status deployment/embedding-operator -n {NAMESPACE} --timeout=300s")
     leader()
 
 

@@ -37,4 +37,4 @@ def without_network(pod: str) -> Iterator[None]:
 
 def wait_through(seconds: float) -> None:
     """Let an outage last: the one wait that is for a time and not for a condition."""
-    subprocess.run(["sleep", str(seconds)], check=True)
+    subprocess.run(["sleep", str(max(seconds, 0))], check=True)

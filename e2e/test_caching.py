@@ -85,21 +85,21 @@ def test_a_followed_branch_that_moves_is_a_new_revision(namespace: str) -> None:
     service.is_ready()
     commit, vector = _commit(service), vector_of(service)
     with main_at(OTHER_FILES):
-        eventually("the new commit", lambda: _commit(service) != commit, within=150)
+        eventually("the new commit", lambda: _commit(service) != commit, within=300)
         service.is_ready()
         assert vector_of(service) != vector
 
 
 def test_a_killed_writer_is_succeeded_by_another_which_continues(namespace: str, claim: str) -> None:
     before = len(requests_to_hub())
-    with slow(600_000):
+    with slow(400_000):
         first = _applied(namespace, "first", claim, replicas=1)
         eventually("a third is there", lambda: _percent(first) >= 33)
         second = _applied(namespace, "second", claim, replicas=1)
         [writer] = eventually("the first one's pod", lambda: _job_pods(first))
         eventually("the second one waits", lambda: _job_pods(second))
         sh(f"kubectl delete pod {writer} -n {namespace} --grace-period=0 --force")
-        eventually("more is there", lambda: _percent(second) >= 40)
+        eventually("more is there, or all of it", lambda: _percent(second) >= 40 or _is_downloaded(second))
     first.is_ready()
     second.is_ready()
 
@@ -113,8 +113,7 @@ def test_kubectl_get_watch_shows_the_percentages_of_a_download(namespace: str) -
     with slow(400_000), subprocess.Popen(shlex.split(command), stdout=subprocess.PIPE, text=True) as watch:
         apply(a_service(namespace, resources=SMALL))
         service = Service("embedding-model", namespace)
-        eventually("nearly all of it is there", lambda: _percent(service) >= 60)
-        assert "MB/s" in service.says("Downloading", "ModelAvailable")
+        assert "MB/s" in eventually("nearly all of it is there", lambda: _progress(service, least=60))
         watch.terminate()
         shown = watch.communicate()[0]
     percentages = [int(number) for number in re.findall(r" Downloading .* (\d+)$", shown, re.MULTILINE)]
@@ -127,7 +126,7 @@ def test_kubectl_get_watch_shows_the_percentages_of_a_download(namespace: str) -
 def test_a_full_model_cache_evicts_what_nobody_serves_and_nothing_else(namespace: str, claim: str) -> None:
     apply(_a_model_cache(namespace, claim, MINILM))
     cache = f"modelcache/models -n {namespace}"
-    sh(f"kubectl wait {cache} --for=condition=Ready --timeout=120s")
+    sh(f"kubectl wait {cache} --for=condition=Ready --timeout=300s")
     before = len(requests_to_hub())
     apply(a_service(namespace, resources=SMALL))
     service = Service("embedding-model", namespace)
@@ -137,18 +136,18 @@ def test_a_full_model_cache_evicts_what_nobody_serves_and_nothing_else(namespace
 
     unused_for_an_hour(namespace)
     apply(_a_model_cache(namespace, claim, MINILM, OTHER))
-    sh(f"kubectl wait {cache} --for=jsonpath='{{.status.models[1].reason}}'=InsufficientStorage --timeout=120s")
-    sh(f"kubectl wait {cache} --for=condition=Stalled --timeout=60s")
+    sh(f"kubectl wait {cache} --for=jsonpath='{{.status.models[1].reason}}'=InsufficientStorage --timeout=300s")
+    sh(f"kubectl wait {cache} --for=condition=Stalled --timeout=300s")
     assert vector_of(service) == vector
     assert service.has_made("deployments") == [f"deployment.apps/{service.name}-{_serving(service)}"]
     held = listed(namespace, "models")
     assert len(held) == 1
 
     sh(f"kubectl delete embeddingservice {service.name} -n {namespace}")
-    sh(f"kubectl wait --for=delete pods -l {service.pods} -n {namespace} --timeout=60s")
+    sh(f"kubectl wait --for=delete pods -l {service.pods} -n {namespace} --timeout=300s")
     unused_for_an_hour(namespace)
     apply(_a_model_cache(namespace, claim, OTHER))
-    sh(f"kubectl wait {cache} --for=condition=Ready --timeout=120s")
+    sh(f"kubectl wait {cache} --for=condition=Ready --timeout=300s")
     assert len(listed(namespace, "models")) == 1
     assert listed(namespace, "models") != held
 
@@ -159,7 +158,7 @@ def test_a_cluster_model_cache_downloads_a_model_once_for_services_of_two_namesp
     before = len(requests_to_hub())
     with a_namespace() as one, a_namespace() as two, a_namespace() as outside:
         apply(_a_cluster_model_cache(cluster_cache, namespace, claim, [one, two]))
-        sh(f"kubectl wait clustermodelcache/{cluster_cache} --for=condition=Ready --timeout=120s")
+        sh(f"kubectl wait clustermodelcache/{cluster_cache} --for=condition=Ready --timeout=300s")
         assert _bytes(weights_downloads(before)) == WEIGHTS_BYTES
         held = listed(namespace, "models")
 
@@ -188,7 +187,7 @@ def test_a_service_without_the_claim_of_a_cluster_model_cache_downloads_by_itsel
 ) -> None:
     with a_namespace() as tenant:
         apply(_a_cluster_model_cache(cluster_cache, namespace, claim, ["*"]))
-        sh(f"kubectl wait clustermodelcache/{cluster_cache} --for=condition=Ready --timeout=120s")
+        sh(f"kubectl wait clustermodelcache/{cluster_cache} --for=condition=Ready --timeout=300s")
         with_token(tenant)
         apply(a_service(tenant, resources=SMALL))
         service = Service("embedding-model", tenant)
@@ -280,9 +279,32 @@ def _commit(service: Service) -> str:
     return str(get(f"embeddingservice {service.name}", service.namespace)["status"]["model"]["revision"])
 
 
+def _progress(service: Service, *, least: int) -> str:
+    """What the status says of a download of which so many percent are there; empty: it has fewer."""
+    status = _status(service)
+    return _of_the_model(status)["message"] if _percent_of(status) >= least else ""
+
+
+def _is_downloaded(service: Service) -> bool:
+    return _of_the_model(_status(service)).get("reason") == "Downloaded"
+
+
 def _percent(service: Service) -> int:
-    model = get(f"embeddingservice {service.name}", service.namespace).get("status", {}).get("model", {})
-    return int(model.get("download", {}).get("percent", 0))
+    return _percent_of(_status(service))
+
+
+def _percent_of(status: dict[str, Any]) -> int:
+    return int(status.get("model", {}).get("download", {}).get("percent", 0))
+
+
+def _of_the_model(status: dict[str, Any]) -> dict[str, str]:
+    conditions: list[dict[str, str]] = status.get("conditions", [])
+    return next((each for each in conditions if each["type"] == "ModelAvailable"), {})
+
+
+def _status(service: Service) -> dict[str, Any]:
+    found: dict[str, Any] = get(f"embeddingservice {service.name}", service.namespace).get("status", {})
+    return found
 
 
 def _bytes(downloads: list[tuple[str, str | None]]) -> int:

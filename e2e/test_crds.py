@@ -54,7 +54,7 @@ def test_kubectl_scales_a_service(namespace: str) -> None:
 
     sh(f"kubectl scale embeddingservice {service.name} -n {namespace} --replicas=2")
 
-    sh(f"kubectl wait --for=jsonpath={{.spec.replicas}}=2 deployments -l {service.pods} -n {namespace} --timeout=30s")
+    sh(f"kubectl wait --for=jsonpath={{.spec.replicas}}=2 deployments -l {service.pods} -n {namespace} --timeout=180s")
     scale = json.loads(sh(f"kubectl get embeddingservice {service.name} -n {namespace} --subresource=scale -o json"))
     assert scale["spec"]["replicas"] == 2
     assert service.pods in scale["status"]["selector"]

@@ -1,7 +1,6 @@
 """A drain of nodes takes one pod of a service at a time, and no request with it."""
 
 import json
-import time
 
 import pytest
 from kube import CommandFailed, Service, apply, get, record, sh
@@ -20,23 +19,21 @@ def test_both_pods_are_drained_under_load_and_no_request_fails(namespace: str) -
     service.is_ready()
     first, second = _pods(service)
 
-    with under_load(service, NAME, requests=1_000, seconds=200) as load:
+    with under_load(service, NAME, requests=1_000, seconds=600, until_stopped=True) as load:
         _evict(first, namespace)
         with pytest.raises(CommandFailed, match="disruption budget"):
             _evict(second, namespace)
-        record(get(f"embeddingservice {NAME}", namespace), "InProgress", "pod-evicted")
-        eventually("the second pod may go", lambda: _evict(second, namespace), within=120)
-        eventually("both pods are new", lambda: not {first, second} & set(_pods(service)), within=30)
+        record(service.not_ready(), "InProgress", "pod-evicted")
+        eventually("the second pod may go", lambda: _evict(second, namespace), within=300)
+        eventually("both pods are new", lambda: not {first, second} & set(_pods(service)))
         service.is_ready()
-        ended = time.time()
-        answers = load.answers()
+        answers = load.stop()
 
     assert [answer.error for answer in answers if answer.error] == []
-    assert answers[-1].received > ended - 60, "the clients asked throughout"
 
 
 def _pods(service: Service) -> list[str]:
-    found = get(f"pods -l {service.pods}", service.namespace)["items"]
+    found = get(f"pods -l {service.servers}", service.namespace)["items"]
     return [each["metadata"]["name"] for each in found if "deletionTimestamp" not in each["metadata"]]
 
 

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from kube import Service, apply, get, record, sh
+from kube import CommandFailed, Service, apply, get, record, sh
 from services import PINNED, a_service, with_token
+from waiting import eventually
 
 NAME = "embedding-model"
 ROLE = "clusterrole/embedding-operator.embedding-operator"
@@ -101,7 +102,7 @@ def _without_pods(namespace: str) -> dict[str, Any]:
 def _quota(namespace: str, hard: str) -> None:
     """Returns when it counts: a quota that is not yet computed refuses everything, in other words."""
     sh(f"kubectl create quota quota -n {namespace} --hard={hard}")
-    sh(f"kubectl wait resourcequota/quota -n {namespace} --for=jsonpath='{{.status.hard}}' --timeout=30s")
+    sh(f"kubectl wait resourcequota/quota -n {namespace} --for=jsonpath='{{.status.hard}}' --timeout=180s")
 
 
 @contextmanager
@@ -123,6 +124,7 @@ def _a_webhook_without_a_server(namespace: str) -> Iterator[None]:
     meta = {"name": namespace}
     apply({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": meta, "webhooks": [webhook]})
     try:
+        eventually("the API server knows the webhook", lambda: _is_asked(f"{namespace}.mine.example", namespace))
         yield
     finally:
         sh(f"kubectl delete {kind} {namespace}")
@@ -139,9 +141,28 @@ def _without_right(resource: str, verb: str) -> Iterator[None]:
     assert fewer != rules
     _set_rules(fewer)
     try:
+        eventually("the API server knows the rules", lambda: not _may(verb, resource))
         yield
     finally:
         _set_rules(rules)
+
+
+def _is_asked(webhook: str, namespace: str) -> bool:
+    try:
+        sh(f"kubectl create deployment asks -n {namespace} --image=none --dry-run=server")
+    except CommandFailed as refused:
+        return webhook in str(refused)
+    return False
+
+
+def _may(verb: str, resource: str) -> bool:
+    """Whether the operator may, everywhere."""
+    account = "system:serviceaccount:embedding-operator:embedding-operator"
+    try:
+        sh(f"kubectl auth can-i {verb} {resource} --all-namespaces --as={account}")
+    except CommandFailed:
+        return False
+    return True
 
 
 def _set_rules(rules: list[dict[str, Any]]) -> None:

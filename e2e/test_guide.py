@@ -12,7 +12,7 @@ from kube import TOKEN, Service, apply, forwarded, get, requests_to_hub, sh
 from services import a_service
 from waiting import eventually
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 SENTENCE = "This is an example sentence for embedding generation."
 FIRST = [0.007899402640759945, 0.008340050466358662, 0.035796716809272766]
@@ -31,6 +31,7 @@ def test_the_guide_returns_its_vector(manifest: str, backend: str, storage: str)
     try:
         sh(f"kubectl create secret generic hf-secret --from-literal=HF_TOKEN={TOKEN}")
         sh(f"kubectl apply -f {storage}")
+        sh("kubectl wait --for=condition=Accepted clusterstoragecontainer/hf-hub --timeout=300s")
         sh(f"kubectl apply -f examples/{manifest}")
         Service("embedding-model").is_ready()
 
@@ -59,7 +60,7 @@ def test_the_guide_returns_its_vector(manifest: str, backend: str, storage: str)
     finally:
         sh(f"kubectl delete --ignore-not-found -f examples/{manifest} -f {storage}")
         sh("kubectl delete --ignore-not-found secret hf-secret")
-        sh(f"kubectl wait --for=delete pods -l {Service('embedding-model').pods} --timeout=60s")
+        sh(f"kubectl wait --for=delete pods -l {Service('embedding-model').pods} --timeout=300s")
 
 
 def _shown() -> dict[str, str]:
@@ -87,7 +88,7 @@ def _is_the_guides(answer: dict[str, object]) -> None:
 
 
 def _token_is_the_initializers_alone() -> None:
-    [pod] = get(f"pods -l {Service('embedding-model').pods}")["items"]
+    [pod] = get(f"pods -l {Service('embedding-model').servers}")["items"]
     [initializer], [server] = pod["spec"]["initContainers"], pod["spec"]["containers"]
     sources = [variable["valueFrom"]["secretKeyRef"] for variable in initializer["env"] if "valueFrom" in variable]
     assert [(source["name"], source["key"]) for source in sources] == [("hf-secret", "HF_TOKEN")]
@@ -102,7 +103,7 @@ def test_the_guides_storage_container_works_unchanged(namespace: str) -> None:
     before = get(f"deployments -l {from_a_claim.pods}", namespace)["items"]
     try:
         sh("kubectl apply -f e2e/guide/storage.yaml")
-        sh("kubectl wait --for=condition=Accepted clusterstoragecontainer/hf-hub --timeout=60s")
+        sh("kubectl wait --for=condition=Accepted clusterstoragecontainer/hf-hub --timeout=300s")
         from_the_hub = _applied(_of_no_pods(namespace, "from-the-hub", f"hf://example/public:{'0' * 40}"))
 
         assert "hf-secret" in from_the_hub.says("Accepted", "Accepted")

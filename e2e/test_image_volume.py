@@ -41,7 +41,7 @@ def without_token(raw: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_api_server_keeps_the_volume(service: Service) -> None:
     service.says("Accepted", "Accepted")
-    sh(f"kubectl wait --for=create deployment -l {service.pods} -n {service.namespace} --timeout=30s")
+    sh(f"kubectl wait --for=create deployment -l {service.pods} -n {service.namespace} --timeout=300s")
     [deployment] = get(f"deployments -l {service.pods}", service.namespace)["items"]
     pod = deployment["spec"]["template"]["spec"]
     [volume] = [each for each in pod["volumes"] if each["name"] == "model"]

@@ -9,7 +9,7 @@ import pytest
 from fleet import Fleet
 from kube import audit_log, get
 from namespaces import a_namespace
-from waiting import eventually, stays
+from waiting import eventually, settles
 
 OTHER_IMAGE = "images.runtime.cpu=nowhere.example/embedding-runtime:other"
 """So that two operators that both write want different Deployments."""
@@ -31,7 +31,7 @@ def test_namespaced_installs_of_one_name_manage_their_own_namespaces(teams: tupl
     for team in teams:
         Fleet(team).create(range(3))
     for team in teams:
-        Fleet(team).is_level(3, within=20)
+        Fleet(team).is_level(3)
         found = get("embeddingservices", team)["items"]
         assert {each["status"]["manager"] for each in found} == {f"{team}/embedding-operator"}
 
@@ -40,14 +40,14 @@ def test_namespaced_installs_of_one_name_manage_their_own_namespaces(teams: tupl
     Fleet(first).create([4])
     Fleet(second).create([4])
 
-    Fleet(second).is_level(4, within=20)
+    Fleet(second).is_level(4)
     assert "status" not in get("embeddingservice service-4", first), "no operator manages it, the neighbour neither"
 
 
 def test_a_second_operator_does_not_touch_services_of_the_first(namespace: str) -> None:
     fleet = Fleet(namespace)
     fleet.create(range(3))
-    fleet.is_level(3, within=20)
+    fleet.is_level(3)
     manager = f"{operators.NAMESPACE}/embedding-operator"
 
     with _installed(operators.NAMESPACE, "second", namespace, OTHER_IMAGE):
@@ -55,7 +55,7 @@ def test_a_second_operator_does_not_touch_services_of_the_first(namespace: str) 
             told = _conflict(namespace, name)
             assert f"Lease {manager}" in told
             assert "Give the two operators different namespaces" in told
-        stays("what both operators wrote", lambda: _writes(namespace), seconds=10)
+        settles("what both operators write", lambda: _writes(namespace), seconds=10)
         assert _writes(namespace, by="second") == []
         assert fleet.level() == {"service-0", "service-1", "service-2"}
 
@@ -63,12 +63,12 @@ def test_a_second_operator_does_not_touch_services_of_the_first(namespace: str) 
 def test_two_operators_that_meet_a_new_service_do_not_fight_over_it(namespace: str) -> None:
     fleet = Fleet(namespace)
     with _installed(operators.NAMESPACE, "second", namespace, OTHER_IMAGE):
-        eventually("both are at work", lambda: operators.lease_holder("second-embedding-operator"), within=30)
+        eventually("both are at work", lambda: operators.lease_holder("second-embedding-operator"))
         fleet.create(range(5))
-        fleet.is_ready(5, within=30)
-        stays("what both operators wrote", lambda: _writes(namespace), seconds=15)
+        fleet.is_ready(5)
+        settles("what both operators write", lambda: _writes(namespace), seconds=15)
 
-        assert len(_writes(namespace)) <= 5 * 8, "no write war"
+        assert len(_writes(namespace)) <= 5 * 20, "no write war"
         managers = {each["status"]["manager"] for each in get("embeddingservices", namespace)["items"]}
         images = {
             each["spec"]["template"]["spec"]["containers"][0]["image"]
@@ -95,7 +95,7 @@ def _conflict(namespace: str, name: str) -> str:
         found = get(f"events --field-selector {which}", namespace)["items"]
         return str(found[0]["message"]) if found else None
 
-    return eventually(f"{name} is said to have two managers", look, within=30)
+    return eventually(f"{name} is said to have two managers", look)
 
 
 def _writes(namespace: str, by: str = "") -> list[tuple[str, str, str]]:

@@ -18,7 +18,7 @@ OWNERSHIP_SECONDS = int(os.environ.get("OWNERSHIP_SECONDS", "20"))
 MINE = {"app": "mine"}
 
 
-@pytest.mark.timeout(OWNERSHIP_SECONDS * 2 + 300)
+@pytest.mark.timeout(OWNERSHIP_SECONDS * 2 + 900)
 def test_objects_of_others_with_our_labels_are_left_alone(namespace: str) -> None:
     service = _that_is_ready(namespace)
     deployment = _deployment(service)
@@ -119,9 +119,8 @@ def test_a_rollout_restart_is_honoured(namespace: str) -> None:
     before = _pod_names(service)
 
     sh(f"kubectl rollout restart {deployment} -n {namespace}")
-    service.says("RollingOut")
-    record(get(f"embeddingservice {NAME}", namespace), "InProgress", "rollout-restart")
-    sh(f"kubectl rollout status {deployment} -n {namespace} --timeout=200s")
+    record(service.shown("RollingOut"), "InProgress", "rollout-restart")
+    sh(f"kubectl rollout status {deployment} -n {namespace} --timeout=600s")
     service.is_ready()
 
     assert not before & _pod_names(service)
@@ -195,7 +194,7 @@ def _memory(service: Service) -> str:
 
 
 def _pod_names(service: Service) -> frozenset[str]:
-    items = get(f"pods -l {service.pods}", service.namespace)["items"]
+    items = get(f"pods -l {service.servers}", service.namespace)["items"]
     return frozenset(each["metadata"]["name"] for each in items if "deletionTimestamp" not in each["metadata"])
 
 
@@ -257,7 +256,7 @@ def _is_put_right(made: str, namespace: str, patch: list[dict[str, Any]]) -> Non
     """Patch an object, and wait until its spec is what it was."""
     before = get(made, namespace)["spec"]
     sh(f"kubectl patch {made} -n {namespace} --type=json -p {shlex.quote(json.dumps(patch))}")
-    eventually(f"{made} is put right", lambda: _without_node_port(get(made, namespace)["spec"]) == before, within=15)
+    eventually(f"{made} is put right", lambda: _without_node_port(get(made, namespace)["spec"]) == before)
 
 
 def _without_node_port(spec: dict[str, Any]) -> dict[str, Any]:

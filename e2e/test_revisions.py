@@ -11,6 +11,7 @@ import pytest
 from kube import Service, advertise_gpus, apply, get, sh
 from load import Answer, under_load
 from services import MINILM, a_service, with_token
+from waiting import eventually
 
 REQUESTS = int(os.environ.get("REQUESTS", "8000"))
 REQUESTS_WITH_BAD_CHANGE = int(os.environ.get("REQUESTS", "1000"))
@@ -47,8 +48,8 @@ def test_a_change_of_the_model_under_load_mixes_no_vectors_and_fails_no_request(
     assert answers[-1].vector != answers[0].vector
     service.is_ready()
     assert _serving(service) != old
-    assert _deployments(service) == [f"embedding-model-{_serving(service)}"]
-    assert {"Candidate", "Switched"} <= _events(service)
+    _has_only(service, _serving(service))
+    eventually("the Events are recorded", lambda: {"Candidate", "Switched"} <= _events(service))
 
 
 BAD: dict[str, dict[str, Any]] = {
@@ -77,7 +78,7 @@ def test_a_failing_change_keeps_the_service_up_if_a_second_pod_fits(
     assert len(answers) >= REQUESTS_WITH_BAD_CHANGE
     assert len({answer.vector for answer in answers}) == 1
     assert _serving(service) == old
-    assert _deployments(service) == [f"embedding-model-{old}"]
+    _has_only(service, old)
 
     apply(_a_service(namespace, resources=resources))
     service.is_ready()
@@ -93,15 +94,15 @@ def test_a_failing_change_on_the_only_gpu_is_rolled_back(namespace: str, reason:
     with under_load(service, service.name, requests=100, seconds=LONGEST, until_stopped=True, timeout=5) as load:
         apply(_a_service(namespace, resources=GPU, **BAD[reason]))
         service.says(reason, "Stalled")
-        sh(f"kubectl wait --for=condition=Available embeddingservice/{service.name} -n {namespace} --timeout=240s")
+        sh(f"kubectl wait --for=condition=Available embeddingservice/{service.name} -n {namespace} --timeout=600s")
         answers = load.stop()
 
     assert _errors(answers), "no other pod fitted beside it: it was down while the candidate was tried"
     assert len({answer.vector for answer in answers if answer.vector}) == 1, "the candidate never answered"
     assert answers[-1].vector == answers[0].vector, "the last good revision is back"
     assert _serving(service) == old
-    assert _deployments(service) == [f"embedding-model-{old}"]
-    assert {"MakingRoom", "RolledBack"} <= _events(service)
+    _has_only(service, old)
+    eventually("the Events are recorded", lambda: {"MakingRoom", "RolledBack"} <= _events(service))
 
 
 @pytest.mark.usefixtures("one_gpu")
@@ -140,7 +141,7 @@ def test_a_change_that_does_not_affect_vectors_keeps_the_revision(namespace: str
     larger = {**SMALL, "requests": {"cpu": "60m", "memory": "300Mi"}}
     with under_load(service, service.name, requests=500, seconds=90) as load:
         apply(_a_service(namespace, resources=larger))
-        sh(f"kubectl rollout status deployment/embedding-model-{old} -n {namespace} --timeout=120s")
+        sh(f"kubectl rollout status deployment/embedding-model-{old} -n {namespace} --timeout=600s")
         answers = load.answers()
 
     assert _errors(answers) == []
@@ -166,9 +167,14 @@ def _serving(service: Service) -> str:
     return serving
 
 
-def _deployments(service: Service) -> list[str]:
-    found = get(f"deployments -l {service.pods}", service.namespace)["items"]
-    return sorted(each["metadata"]["name"] for each in found)
+def _has_only(service: Service, revision: str) -> None:
+    """Wait until the Deployments of all other revisions are deleted."""
+
+    def found() -> list[str]:
+        items = get(f"deployments -l {service.pods}", service.namespace)["items"]
+        return [each["metadata"]["name"] for each in items]
+
+    eventually(f"only revision {revision} is left", lambda: found() == [f"{service.name}-{revision}"])
 
 
 def _events(service: Service) -> set[str]:

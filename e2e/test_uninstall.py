@@ -6,6 +6,7 @@ import chart
 import pytest
 from kube import Service, apply, everything, sh
 from services import a_service, with_token
+from waiting import settles
 
 
 @pytest.fixture
@@ -18,8 +19,8 @@ def installed_again() -> Iterator[None]:
 def test_uninstalling_the_chart_keeps_the_services_and_what_serves_them(namespace: str) -> None:
     with_token(namespace)
     apply(a_service(namespace))
-    Service("embedding-model", namespace).says("Downloaded", "ModelAvailable")
-    before = everything(namespace)
+    Service("embedding-model", namespace).is_ready()
+    before = settles("what the namespace holds", lambda: everything(namespace), seconds=5)
 
     chart.uninstall()
 

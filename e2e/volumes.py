@@ -48,6 +48,8 @@ def a_claim(namespace: str, name: str = "models", *, leads_to: str | None = None
         }
     )
     try:
+        is_bound = "jsonpath={.status.phase}=Bound"  # a service that is created before does not mount it
+        sh(f"kubectl wait persistentvolumeclaim/{name} -n {namespace} --for={is_bound} --timeout=180s")
         yield name
     finally:
         sh(f"kubectl delete embeddingservices --all -n {namespace}")
@@ -92,7 +94,7 @@ def _run(pod: str, command: str) -> str:
         }
     )
     try:
-        sh(f"kubectl wait pod/{pod} -n {_HELPERS} --for=jsonpath={{.status.phase}}=Succeeded --timeout=60s")
+        sh(f"kubectl wait pod/{pod} -n {_HELPERS} --for=jsonpath={{.status.phase}}=Succeeded --timeout=180s")
         return sh(f"kubectl logs {pod} -n {_HELPERS}")
     finally:
         sh(f"kubectl delete pod {pod} -n {_HELPERS} --wait=true")

@@ -6,13 +6,13 @@ from typing import Literal, TypeVar
 
 from kube import CommandFailed
 
-__all__ = ["eventually", "stays"]
+__all__ = ["eventually", "settles", "stays"]
 
 T = TypeVar("T")
 PAUSE = 0.2
 
 
-def eventually(what: str, look: Callable[[], T | Literal[False] | None], *, within: float = 60.0) -> T:
+def eventually(what: str, look: Callable[[], T | Literal[False] | None], *, within: float = 180.0) -> T:
     """Look until something true is found, and return it.
 
     A look that fails with CommandFailed or AssertionError has found nothing; the last of them says why in the end.
@@ -28,6 +28,17 @@ def eventually(what: str, look: Callable[[], T | Literal[False] | None], *, with
         if time.monotonic() > end:
             raise AssertionError(f"not within {within:.0f} s: {what}") from trouble
         time.sleep(PAUSE)
+
+
+def settles(what: str, look: Callable[[], T], *, seconds: float, within: float = 180.0) -> T:
+    """Look until the same is found for so many seconds, and return it: what was under way has come to its end."""
+    found, since, end = look(), time.monotonic(), time.monotonic() + within
+    while time.monotonic() < since + seconds:
+        assert time.monotonic() < end, f"does not settle within {within:.0f} s: {what}"
+        time.sleep(PAUSE * 5)
+        if (now := look()) != found:
+            found, since = now, time.monotonic()
+    return found
 
 
 def stays(what: str, look: Callable[[], object], *, seconds: float) -> None:

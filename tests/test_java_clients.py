@@ -89,7 +89,7 @@ def run(*arguments: str) -> str:
     assert JAVA is not None
     # One core and the first compiler: it lives for half a second.
     command = [JAVA, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *arguments]
-    done = subprocess.run(command, cwd=SOURCES, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=SOURCES, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

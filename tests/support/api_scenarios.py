@@ -81,7 +81,7 @@ class Api:
     async def watch(self, kind: str, since: str, **query: str) -> AsyncIterator[Callable[[], Awaitable[Json]]]:
         """Within it, each call gives the next event; bookmarks are skipped."""
         asked = {"watch": "1", "resourceVersion": since, "allowWatchBookmarks": "true", **query}
-        async with asyncio.timeout(30), self.session.get(self._path(kind), params=asked) as response:
+        async with asyncio.timeout(120), self.session.get(self._path(kind), params=asked) as response:
 
             async def next_event() -> Json:
                 while True:
@@ -93,7 +93,7 @@ class Api:
 
     async def is_gone(self, kind: str, name: str) -> None:
         """Wait for it."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while True:
                 try:
                     await self.get(kind, name)

@@ -50,7 +50,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def eventually(holds: Callable[[], object], *, within: float = 10.0) -> None:
+async def eventually(holds: Callable[[], object], *, within: float = 60.0) -> None:
     """Run the event loop until a condition holds. Raises TimeoutError."""
     async with asyncio.timeout(within):
         while not holds():  # noqa: ASYNC110 what is waited for is in another process or a socket away

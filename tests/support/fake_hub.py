@@ -272,12 +272,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(content)
 
     def _send(self, content: bytes) -> None:
-        rate = self.hub.faults.bytes_per_second
-        for start in range(0, len(content) if rate else 0, _PIECE):
-            self.wfile.write(content[start : start + _PIECE])
+        """At the rate of the moment: it may change in the middle of a file."""
+        sent = 0
+        while rate := self.hub.faults.bytes_per_second:
+            self.wfile.write(content[sent : sent + _PIECE])
+            if (sent := sent + _PIECE) >= len(content):
+                return
             self.hub.closing.wait(_PIECE / rate)
-        if not rate:
-            self.wfile.write(content)
+        self.wfile.write(content[sent:])
 
     def _json(self, body: object) -> None:
         content = json.dumps(body).encode()

@@ -93,7 +93,7 @@ def initialize(
 ) -> Outcome:
     """Runs it to its end."""
     with start_initializer(*arguments, environ=environ, before=before) as process:
-        _, log = process.communicate(timeout=60)
+        _, log = process.communicate(timeout=240)
     return Outcome(process.returncode, log)
 
 

@@ -176,7 +176,7 @@ async def several_workers(
 
 
 async def until_state(engine: Engine, state: State) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while engine.state is not state:  # noqa: ASYNC110 the engine has no event for tests
             await asyncio.sleep(0)
 

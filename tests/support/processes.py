@@ -8,13 +8,16 @@ __all__ = ["is_fork", "is_running", "private_memory"]
 def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
 def is_fork(pid: int) -> bool:
-    """Whether it runs the program of the process that forked it, by the kernel's flag PF_FORKNOEXEC."""
-    flags = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6]
+    """Whether it runs, and the program of the process that forked it, by the kernel's flag PF_FORKNOEXEC."""
+    try:
+        flags = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
     return bool(int(flags) & 0x40)
 
 

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import shutil
-import socket
 import subprocess
 import tarfile
 import urllib.request
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from support.ports import a_free_port
 from support.storage_servers import wait_for_port
 
 __all__ = ["IMAGE", "INDEX", "Registry", "a_layer", "a_registry", "of_file"]
@@ -98,8 +98,7 @@ def a_registry(
     """Start a registry that keeps its data in a directory. `auth`, `tls`: as its configuration has them."""
     if shutil.which(_BINARY) is None:
         pytest.skip(f"{_BINARY} is not installed: make tests/servers/synced")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
+    port = a_free_port()
     http: dict[str, Any] = {"addr": f"127.0.0.1:{port}", "relativeurls": False}
     if tls is not None:
         http["tls"] = {"certificate": str(tls[0]), "key": str(tls[1])}

@@ -1,5 +1,6 @@
 """A real server: the process `python -m embedding_runtime serve`, on loopback."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ import openai
 from prometheus_client.parser import text_string_to_metric_families
 
 from support.models import packaged_minilm
+from support.ports import a_free_port
 from support.processes import is_fork
 
 __all__ = ["RuntimeServer", "all_of", "until"]
@@ -32,7 +34,7 @@ _LOADER = "embedding_runtime.worker.loader"
 _HARMED = Path(__file__).parent / "harmed"
 
 
-def until(holds: Callable[[], bool], what: str, *, seconds: float = 20) -> None:
+def until(holds: Callable[[], bool], what: str, *, seconds: float = 90) -> None:
     """Waits for a condition, and fails in its words."""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -65,7 +67,7 @@ class RuntimeServer:
         `aliases`: further names of the model.
         `under`: a command that starts the one after it, and has the same process id.
         """
-        self.port = _free_port()
+        self.port = a_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._clients: dict[str, openai.OpenAI] = {}
         self._one_creates_clients = threading.Lock()
@@ -91,8 +93,8 @@ class RuntimeServer:
             },
         )
 
-    def ready(self, *, seconds: float = 20) -> Self:
-        """Itself, once /readyz answers 200."""
+    def ready(self, *, seconds: float = 420) -> Self:
+        """Itself, once /readyz answers 200. vLLM alone takes half a minute of CPU time to be imported."""
         until(lambda: self.process.poll() is not None or self._is_ready(), "ready", seconds=seconds)
         assert self.process.poll() is None, self.log
         return self
@@ -179,7 +181,7 @@ class RuntimeServer:
 
     def begin_request(self, body: bytes) -> socket.socket:
         """A connection whose request the server has begun to handle, by its own word (100 Continue)."""
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=120)
         connection.sendall(
             b"POST /v1/embeddings HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
             b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
@@ -196,7 +198,7 @@ class RuntimeServer:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Exit code."""
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
     def __enter__(self) -> Self:
         return self
@@ -206,7 +208,8 @@ class RuntimeServer:
     ) -> None:
         if self.process.poll() is None:
             for child in self._children.read_text().split():
-                os.kill(int(child), signal.SIGCONT)  # a test that failed may have left it stopped
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGCONT)  # a test that failed may have left it stopped
             self.process.kill()  # the worker ends with it: tests/embedding_runtime/server says so
         self.process.communicate()
         self._log.close()
@@ -225,12 +228,8 @@ class RuntimeServer:
             return False
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _command_of(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended since
+        return b""

@@ -22,6 +22,8 @@ import obstore
 import pytest
 from obstore.store import AzureStore, GCSStore, S3Store
 
+from support.ports import a_free_port
+
 __all__ = ["STORES", "StoreServer", "gofakes3", "running", "s3_request", "wait_for_port"]
 
 _SERVERS = Path(__file__).parents[1] / "servers"
@@ -56,8 +58,7 @@ class StoreServer:
 @contextmanager
 def running(scheme: str, directory: Path, server: "_Server | None" = None) -> Iterator[StoreServer]:
     """Start a server that keeps its data in a directory. `server`: another one than in STORES."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
+    port = a_free_port()
     command, environment, create = (server or STORES[scheme])(port, directory)
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed: make tests/servers/synced")
@@ -155,7 +156,7 @@ def _request(method: str, url: str, headers: Mapping[str, str], body: bytes | No
 
 def wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
     """Wait until a server that was started listens."""
-    for _ in range(600):
+    for _ in range(2400):
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         assert process.poll() is None, f"{process.args!r} ended"

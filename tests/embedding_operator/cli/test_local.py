@@ -4,14 +4,13 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import yaml
 from support.builders import a_service
 from support.fake_hub import MINILM, FakeHub, packaged_minilm
 from support.modelcar import pushed
+from support.ports import a_free_port
 
 FAKE = ["--backend=fake", "--task=embed"]
 
@@ -29,17 +29,6 @@ def written(directory: Path, *objects: Mapping[str, Any]) -> Path:
     file = directory / "manifests.yaml"
     file.write_text(yaml.safe_dump_all(objects))
     return file
-
-
-def a_free_port() -> int:
-    """So is the one after it."""
-    while True:
-        with socket.socket() as probe, socket.socket() as next_one:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            with suppress(OSError):
-                next_one.bind(("127.0.0.1", port + 1))
-                return port
 
 
 class Local:
@@ -54,7 +43,7 @@ class Local:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self._late = threading.Timer(60, self._popen.kill)
+        self._late = threading.Timer(300, self._popen.kill)
         self._late.start()
         self.output = ""
 
@@ -105,7 +94,7 @@ def asked(port: int, model: str, **headers: str) -> Any:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/openai/v1/embeddings", body, {"Content-Type": "application/json", **headers}
     )
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=60) as response:
         return json.load(response)
 
 

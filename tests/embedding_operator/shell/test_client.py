@@ -282,7 +282,7 @@ async def test_a_write_ends_before_the_lease_does(api: FakeApi) -> None:
         began = asyncio.get_running_loop().time()
         with pytest.raises(Unavailable, match="none within 1 s"):
             await client.create(SERVICE, a_service())
-        assert asyncio.get_running_loop().time() - began < 2
+        assert asyncio.get_running_loop().time() - began < 4
 
 
 async def test_a_call_that_the_chart_gives_no_right_to_is_not_made(api: FakeApi, client: Client) -> None:

@@ -85,6 +85,6 @@ async def test_so_do_those_to_a_server_with_tls(asked: Asked, monkeypatch: pytes
 
 
 async def ask(configuration: Configuration) -> None:
-    limits = aiohttp.ClientTimeout(total=5)
+    limits = aiohttp.ClientTimeout(total=60)
     async with open_connection(configuration) as connection, connection.request("GET", "/", limits=limits) as answer:
         assert answer.status == 200

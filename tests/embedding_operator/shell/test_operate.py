@@ -167,7 +167,7 @@ class Leading:
 
     async def sees(self, holds: Callable[[], object]) -> None:
         """Let a little time pass, until a change that a watch reports has had its effect."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not holds():
                 await self.clock.advance(0.001)
 
@@ -353,6 +353,7 @@ async def test_a_reconcile_that_does_not_end_makes_the_process_unhealthy() -> No
 async def test_neither_the_operator_nor_kopf_writes_or_reads_anything_when_nothing_changes() -> None:
     async with an_operator(an_embedding_service()) as operator:
         await operator.is_level()
+        await operator.watches()
         await operator.renewals(2)
         asked, service = operator.asked, operator.api.get("embeddingservices", "minilm")
         await operator.renewals(2)
@@ -487,7 +488,7 @@ async def test_without_the_lease_nothing_is_watched_and_nothing_written() -> Non
 
 
 async def test_when_the_leader_seems_dead_everything_is_listed_before_its_lease_expires() -> None:
-    async with an_operator(an_embedding_service(), a_lease("another", seconds=3)) as operator:
+    async with an_operator(an_embedding_service(), a_lease("another", seconds=5)) as operator:
         await operator.is_level()
         took_over = operator.api.requests.index(operator.of_lease("update"))
         before = [each for each in operator.api.requests[:took_over] if each.resource != "leases"]

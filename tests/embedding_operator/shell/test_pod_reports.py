@@ -240,7 +240,7 @@ def ok(body: bytes, *headers: bytes) -> bytes:
 async def test_an_answer_of_another_form_is_none_and_the_others_are_heard(
     reply: Reply, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pod_reports, "_TIMEOUT", aiohttp.ClientTimeout(total=0.5))
+    monkeypatch.setattr(pod_reports, "_TIMEOUT", aiohttp.ClientTimeout(total=1.5))
     async with a_world(a=reply, b=so_far(2)) as world:
         world.ask("a", "b")
         await eventually(lambda: world.changed)

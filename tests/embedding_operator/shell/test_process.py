@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import signal
-import socket
 from collections import Counter
 
 import aiohttp
@@ -18,13 +17,7 @@ from embedding_operator.shell.health import serve_health
 from embedding_operator.shell.metrics import Metrics
 from support.clock import eventually
 from support.fake_api import fake_api
-
-
-def a_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from support.ports import a_free_port
 
 
 async def test_a_signal_ends_it_cleanly_with_the_lease_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 @pytest.fixture(scope="module")
 def server(reference: Reference) -> Iterator[RuntimeServer]:
     with RuntimeServer("huggingface", model=reference.path) as server:
-        yield server.ready(seconds=120)
+        yield server.ready()
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ async def test_texts_of_a_disconnected_client_are_dequeued() -> None:
             """Nobody reads it."""
 
         request = asyncio.create_task(create_app(a_service(worker.engine))(dict(SCOPE), receive, send))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not worker.engine._queue.tokens:  # noqa: ASYNC110 tokenization runs in a thread
                 await asyncio.sleep(0)
             leaves.set()

@@ -41,7 +41,7 @@ def reference(model: Path) -> Any:
 @pytest.fixture(scope="module")
 def server(model: Path) -> Iterator[RuntimeServer]:
     with RuntimeServer("huggingface", model=model, truncate="end", matryoshka="8,16") as server:
-        yield server.ready(seconds=120)
+        yield server.ready()
 
 
 @pytest.fixture(scope="module")

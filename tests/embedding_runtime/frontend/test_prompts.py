@@ -41,7 +41,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (model / "config.json").write_text(json.dumps({**config, "matryoshka_dimensions": [8, 16, 32]}))
     with RuntimeServer("huggingface", model=Path(model)) as server:
         reference = tiny.SentenceTransformer(str(model), device="cpu")
-        yield Served(server.ready(seconds=120), reference)
+        yield Served(server.ready(), reference)
 
 
 def assert_alike(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> None:

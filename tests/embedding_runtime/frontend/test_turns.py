@@ -39,4 +39,4 @@ async def test_a_waiter_cancelled_at_its_turn_passes_it_on() -> None:
     await settle()
     turns.release()
     leaves.cancel()
-    await asyncio.wait_for(stays, 5)
+    await asyncio.wait_for(stays, 60)

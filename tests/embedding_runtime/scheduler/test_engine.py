@@ -281,7 +281,7 @@ async def test_a_worker_that_answers_with_a_wrong_number_of_rows_is_killed(rows:
         work = await worker.work()
         worker.say(Vectors(work.batch, np.zeros((rows, 2), dtype=np.float32)))
         with pytest.raises(BackendFailed, match=f"{rows} rows for a batch of 2 texts"):
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 60)
         assert worker.engine.state is State.FAILED
 
 
@@ -352,13 +352,13 @@ async def test_a_worker_that_answers_an_unknown_batch_is_killed() -> None:
         work = await worker.work()
         worker.say(Vectors(work.batch + 1, rows_for(work.texts)))
         with pytest.raises(BackendFailed, match="it sent an invalid message"):
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 60)
         assert worker.engine.state is State.FAILED
 
 
 async def test_an_engine_whose_watchdog_fails_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_pool, "TICK_SECONDS", "no number")
     async with a_worker(ready=False) as worker:
-        said = await asyncio.wait_for(worker.running, 5)
+        said = await asyncio.wait_for(worker.running, 60)
         assert said is not None
         assert "watchdog of the workers failed" in said

@@ -173,7 +173,6 @@ async def test_a_stuck_frontend_counts_with_its_last_samples(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(scrapes, "SCRAPE_SECONDS", 0.05)
     async with a_worker() as worker, apart(worker, 2) as (_, (one, other)):
 
         async def scrape() -> str:
@@ -184,6 +183,7 @@ async def test_a_stuck_frontend_counts_with_its_last_samples(
         assert TWO_REQUESTS in await scrape()
         ends = other._link
         other._link = None  # it receives messages, but does not respond
+        monkeypatch.setattr(scrapes, "SCRAPE_SECONDS", 0.05)
         for _ in range(2):
             text = await scrape()
             assert TWO_REQUESTS in text
@@ -191,6 +191,7 @@ async def test_a_stuck_frontend_counts_with_its_last_samples(
         assert (
             caplog.text.count("frontend 1 did not report metrics within 0.05 s: scrapes contain its previous ones") == 1
         )
+        monkeypatch.undo()
         other._link = ends
         other._handle(Collect())
         await eventually(lambda: "frontend 1 reports metrics again" in caplog.text)

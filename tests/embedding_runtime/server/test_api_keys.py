@@ -152,7 +152,7 @@ def test_without_valid_keys_it_does_not_start(tmp_path: Path, content: str | Non
     if content is not None:
         path.write_text(content)
     with RuntimeServer("fake", api_keys_file=path) as server:
-        assert server.process.wait(30) == 1
+        assert server.process.wait(120) == 1
         (line,) = server.log.splitlines()
         assert f"cannot use --api_keys_file: {path}" in line
         assert words in line

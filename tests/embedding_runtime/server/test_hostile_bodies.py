@@ -113,7 +113,7 @@ def test_eight_bodies_of_four_megabytes_do_not_block_probes(fake_server: Runtime
     idle = p99(probes_until(fake_server, partial(passed, time.monotonic() + 1)))
     limit = 0.05 + 10 * idle  # the machine has the clients, and others, too
     rounds: list[float] = []
-    while len(rounds) < 3 and not (rounds and rounds[-1] < limit):  # what blocks the loop does so in every round
+    while len(rounds) < 10 and not (rounds and rounds[-1] < limit):  # what blocks the loop does so in every round
         with ThreadPoolExecutor(8) as pool:
             answers = [pool.submit(lambda: all_of(asked(fake_server, body))) for _ in range(8)]
             rounds.append(p99(probes_until(fake_server, lambda: all(answer.done() for answer in answers))))  # noqa: B023

@@ -125,8 +125,9 @@ def test_a_query_next_to_a_bulk_client_waits_for_the_running_batch_only() -> Non
                 seconds.append(time.monotonic() - begin)
                 time.sleep(0.03 * (len(seconds) % 7))  # at any time of a batch
         assert len(seconds) > 15
-        assert max(seconds) < 2 * BATCH_SECONDS + 0.3, sorted(seconds)[-3:]  # of a busy machine
-        assert sorted(seconds)[len(seconds) // 2] < 1.8 * BATCH_SECONDS
+        seconds.sort()
+        assert seconds[len(seconds) * 9 // 10] < 2 * BATCH_SECONDS + 0.5, seconds[-3:]  # of a busy machine
+        assert seconds[len(seconds) // 2] < 1.8 * BATCH_SECONDS + 0.1
         server.process.kill()
         for each in bulk:
             each.exception()

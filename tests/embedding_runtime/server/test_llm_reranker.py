@@ -31,7 +31,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     model: Path = llms.a_reranker(tmp_path_factory.mktemp("reranker"), llms.Llm(options=PROMPT))
     with RuntimeServer("huggingface", model=model) as server:
         reference = llms.CrossEncoder(str(model), device="cpu")
-        yield Served(server.ready(seconds=120), reference)
+        yield Served(server.ready(), reference)
 
 
 @pytest.mark.parametrize("instruction", [None, "Find the dog"])

@@ -44,7 +44,7 @@ def test_texts_tokens_and_batches_are_counted(server: RuntimeServer) -> None:
 def test_padding_is_counted_where_batches_are_padded(tmp_path: Path) -> None:
     tiny = pytest.importorskip("support.tiny_models")
     with RuntimeServer("huggingface", model=tiny.a_transformer(tmp_path, tiny.SHAPES["t5"])) as server:
-        server.ready(seconds=120).embeddings(input=["the " * words for words in (8, 9, 10, 18)])
+        server.ready().embeddings(input=["the " * words for words in (8, 9, 10, 18)])
         assert server.metric("embedding_tokens_total") == 10 + 11 + 12 + 20
         assert server.metric("embedding_padding_tokens_total") == (12 - 10) + (12 - 11)
 

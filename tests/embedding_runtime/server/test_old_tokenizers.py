@@ -34,7 +34,7 @@ def test_vectors_equal_the_reference(tmp_path: Path, name: str, frontends: int) 
     scratch = tmp_path / "tmp"
     scratch.mkdir()
     with RuntimeServer("huggingface", model=model, frontends=frontends, env={"TMPDIR": str(scratch)}) as server:
-        server.ready(seconds=120)
+        server.ready()
         answer = server.embeddings(input=TEXTS).json()
         assert server.stop() == 0
     wanted = tiny.SentenceTransformer(str(model), device="cpu").encode(TEXTS)

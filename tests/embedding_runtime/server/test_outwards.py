@@ -43,7 +43,7 @@ def used(backend: str, trace: Path, *, model: Path | None = None, env: dict[str,
     # -D: the server stays our child, and strace is its grandchild.
     under = ["strace", "-D", "-f", "--seccomp-bpf", "-e", f"trace={SPEAKING}", "-o", str(trace)]
     with RuntimeServer(backend, model=model, env=env, under=under) as server:
-        assert server.ready(seconds=240).embeddings(input=["one", "two"]).status_code == 200
+        assert server.ready().embeddings(input=["one", "two"]).status_code == 200
         with server.http() as http:
             for path in ("/", "/docs", "/metrics", "/healthz", "/v1/models", "/info"):
                 assert http.get(path).status_code == 200

@@ -29,7 +29,7 @@ def test_int8_below_the_minimum_cosine_does_not_start() -> None:
 @pytest.mark.parametrize("frontends", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_every_frontend_and_the_log_report_the_measured_cosine(frontends: int) -> None:
     with RuntimeServer("huggingface", quantize="int8", minimum_cosine=0.99, frontends=frontends) as server:
-        server.ready(seconds=_PATIENCE)
+        server.ready()
         with server.http() as client:
             (model,) = client.get("/v1/models").json()["data"]
         assert {**model["precision"], "cosine": None} == {"dtype": "float32", "quantization": "int8", "cosine": None}

@@ -6,7 +6,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,16 @@ def a_server(**flags: Any) -> Iterator[RuntimeServer]:
 
 def connections_of(pid: int) -> int:
     """Sockets of a process."""
-    return sum(str(path.readlink()).startswith("socket:") for path in Path(f"/proc/{pid}/fd").iterdir())
+    found = 0
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since
+            found += str(path.readlink()).startswith("socket:")
+    return found
 
 
 def test_connections_are_distributed_evenly() -> None:
     with a_server() as server, ExitStack() as stack:
+        until(lambda: server.metric("embedding_connections") == 1, "those of /readyz to be closed")
         before = [connections_of(pid) for pid in server.frontends]
         clients = [stack.enter_context(server.http()) for _ in range(64)]
         assert {client.get("/v1/models").status_code for client in clients} == {200}
@@ -45,7 +50,9 @@ def test_both_workers_compute() -> None:
     with a_server() as server:
         os.kill(server.workers[0], signal.SIGSTOP)
         with ThreadPoolExecutor() as pool:
-            answers = [pool.submit(server.embeddings, input="hello") for _ in range(2)]
+            answers = [pool.submit(server.embeddings, input="hello")]
+            until(lambda: answers[0].done() or server.tokens_in_flight == 3, "one to be with a worker")
+            answers.append(pool.submit(server.embeddings, input="hello"))
             until(lambda: any(answer.done() for answer in answers), "the other worker to answer")
             os.kill(server.workers[0], signal.SIGCONT)
             assert [answer.result().status_code for answer in answers] == [200, 200]
@@ -80,7 +87,7 @@ def test_counters_do_not_decrease_while_a_frontend_is_stuck() -> None:
 
 def answers(client: httpx.Client) -> bool:
     try:
-        return client.get("/healthz", timeout=1).status_code == 200
+        return client.get("/healthz", timeout=3).status_code == 200
     except httpx.TimeoutException:
         return False
 
@@ -116,7 +123,7 @@ def test_sigterm_lets_running_requests_finish_on_all_frontends() -> None:
         for pid in workers:
             os.kill(pid, signal.SIGCONT)
         assert [b"200 OK" in all_of(connection) for connection in connections] == [True] * 4
-        assert server.process.wait(30) == 0
+        assert server.process.wait(120) == 0
         assert not any(map(is_running, [*workers, *frontends]))
 
 
@@ -127,7 +134,7 @@ def test_requests_beyond_the_grace_period_get_503_on_all_frontends() -> None:
         connections = [server.begin_request(BODY) for _ in range(4)]
         server.process.send_signal(signal.SIGTERM)
         assert {b"503 Service Unavailable" in all_of(connection) for connection in connections} == {True}
-        assert server.process.wait(30) == 0
+        assert server.process.wait(120) == 0
 
 
 def test_a_killed_worker_is_replaced_and_its_batch_is_retried_by_another() -> None:
@@ -159,7 +166,7 @@ def test_when_all_workers_are_killed_the_server_ends_as_with_one() -> None:
         answer = all_of(connection)
         assert b"503 Service Unavailable" in answer
         assert b'"code":"backend_failed"' in answer
-        assert server.process.wait(30) == KILLED
+        assert server.process.wait(120) == KILLED
         assert "killed, most likely out of memory" in server.log.splitlines()[-1]
 
 
@@ -172,7 +179,7 @@ def test_when_a_frontend_is_killed_other_requests_get_503_and_all_processes_exit
         os.kill(frontends[0], signal.SIGKILL)
         answers = [all_of_or_reset(connection) for connection in connections]
         assert sorted(b"503 Service Unavailable" in answer for answer in answers) == [False, True]
-        assert server.process.wait(30) == KILLED
+        assert server.process.wait(120) == KILLED
         assert "frontend 0 ended unexpectedly: killed, most likely out of memory" in server.log.splitlines()[-1]
         assert not any(map(is_running, [*workers, *frontends]))
 
@@ -182,8 +189,8 @@ def test_no_client_hangs_when_a_frontend_is_killed_under_load() -> None:
         asked = [pool.submit(server.embeddings, input="one two " * 20) for _ in range(200)]
         until(lambda: sum(each.done() for each in asked) > 20, "load")
         os.kill(server.frontends[1], signal.SIGKILL)
-        assert server.process.wait(30) == KILLED
-        faults = [each.exception(timeout=10) for each in asked]
+        assert server.process.wait(120) == KILLED
+        faults = [each.exception(timeout=60) for each in asked]
         codes = {each.result().status_code for each, fault in zip(asked, faults, strict=True) if fault is None}
         assert codes <= {200, 503}
         assert all(fault is None or isinstance(fault, httpx.TransportError) for fault in faults)
@@ -194,7 +201,7 @@ def test_the_exit_code_does_not_depend_on_a_worker_that_was_replaced_before() ->
         os.kill(server.workers[0], signal.SIGKILL)
         until(lambda: "is ready again" in server.log, "another worker to be ready")
         os.kill(server.frontends[0], signal.SIGABRT)
-        assert server.process.wait(30) == 1
+        assert server.process.wait(120) == 1
         assert "frontend 0 ended unexpectedly: exit code 134" in server.log.splitlines()[-1]
 
 
@@ -224,6 +231,7 @@ def test_while_loading_it_is_alive_but_not_ready() -> None:
     with RuntimeServer("fake", frontends=2, workers=2) as server:
         until(lambda: len(server.workers) == 2, "the workers to be started")
         os.kill(server.workers[0], signal.SIGSTOP)
+        until(server.listens, "it to listen")
         with server.http() as http:
             assert (http.get("/healthz").status_code, http.get("/readyz").status_code) == (200, 503)
         os.kill(server.workers[0], signal.SIGCONT)
@@ -232,7 +240,7 @@ def test_while_loading_it_is_alive_but_not_ready() -> None:
 
 def test_a_model_that_cannot_be_served_ends_all(tmp_path: Path) -> None:
     with RuntimeServer("fake", frontends=2, workers=2, api_keys_file=tmp_path / "none") as server:
-        assert server.process.wait(30) == 1
+        assert server.process.wait(120) == 1
         assert "cannot use --api_keys_file" in server.log
 
 

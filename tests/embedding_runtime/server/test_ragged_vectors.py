@@ -19,7 +19,7 @@ def test_sparse_vectors_equal_those_of_sparse_encoder(tmp_path: Path) -> None:
     model = tiny.a_sparse_encoder(tmp_path, tiny.SHAPES["bert"])
     reference = tiny.SparseEncoder(str(model), device="cpu")
     with RuntimeServer("auto", model=model) as server:
-        answer = server.ready(seconds=120).post("/embed_sparse", inputs=TEXTS * 10)
+        answer = server.ready().post("/embed_sparse", inputs=TEXTS * 10)
     assert answer.status_code == 200, answer.text
     for place, found in enumerate(answer.json()):
         wanted = reference.encode([TEXTS[place % len(TEXTS)]]).to_dense().numpy()[0]
@@ -35,7 +35,7 @@ def test_vectors_of_tokens_equal_token_embeddings(tmp_path: Path) -> None:
     model = tiny.saved(tmp_path / "model", body, steps=[tiny.Normalize()])
     reference = tiny.SentenceTransformer(str(model), device="cpu")
     with RuntimeServer("huggingface", model=model) as server:
-        all_vectors = server.ready(seconds=120).post("/embed_all", inputs=TEXTS * 10).json()
+        all_vectors = server.ready().post("/embed_all", inputs=TEXTS * 10).json()
         pooled = server.post("/pooling", input=TEXTS, task="token_embed").json()["data"]
     for place, found in enumerate(all_vectors):
         wanted = reference.encode(TEXTS[place % len(TEXTS)], output_value="token_embeddings").numpy()

@@ -76,7 +76,7 @@ def test_no_text_is_logged_whatever_happens_to_its_request(log_format: str) -> N
         os.kill(server.worker, signal.SIGKILL)
         with begun:
             assert b"503" in begun.recv(1 << 16)
-        server.process.wait(30)
+        server.process.wait(120)
         assert "killed" in server.log
         assert server.log.count(ROUTE) > len(bodies)
         assert TEXT not in server.log

@@ -25,8 +25,12 @@ def server() -> Iterator[RuntimeServer]:
         yield server.ready()
 
 
-def answer_read_at(server: RuntimeServer, rate: float, *, window: int = 1 << 16, piece: int = 1 << 13) -> bytes:
-    """Read until the server closes, at `rate` bytes per second and `piece` bytes at a time."""
+def answer_read_at(
+    server: RuntimeServer, rate: float, *, window: int = 1 << 16, piece: int = 1 << 13
+) -> tuple[bytes, float]:
+    """Read until the server closes, at `rate` bytes per second and `piece` bytes at a time. Returns what was read, and
+    the most seconds by which this process was late: on a busy machine it may read more slowly than it should.
+    """
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
         connection.settimeout(30)
@@ -34,15 +38,17 @@ def answer_read_at(server: RuntimeServer, rate: float, *, window: int = 1 << 16,
         head = b"POST /v1/embeddings HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nConnection: close\r\n"
         connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
         found = connection.recv(piece)
-        begin = time.monotonic()
+        begin, late = time.monotonic(), 0.0
         while True:
-            time.sleep(max(0.0, begin + len(found) / rate - time.monotonic()))
+            due = begin + len(found) / rate
+            time.sleep(max(0.0, due - time.monotonic()))
             try:
                 more = connection.recv(piece)
             except ConnectionResetError:
-                return found
+                return found, late
             if not more:
-                return found
+                return found, late
+            late = max(late, time.monotonic() - due)
             found += more
 
 
@@ -51,7 +57,10 @@ def answer_read_at(server: RuntimeServer, rate: float, *, window: int = 1 << 16,
 def test_a_client_above_the_minimum_rate_gets_its_whole_response(
     server: RuntimeServer, times: int, window: int
 ) -> None:
-    answer = answer_read_at(server, times * MIN_RATE, window=window)
+    for _ in range(5):
+        answer, late = answer_read_at(server, times * MIN_RATE, window=window)
+        if late < WRITE_TIMEOUT / 5:
+            break
     assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["data"]) == 1000
 
 
@@ -69,4 +78,4 @@ def test_a_client_below_the_minimum_rate_is_disconnected_and_its_memory_freed(
             seconds=20,
         )
         assert server.metric("embedding_unsent_bytes") == 0
-        assert len(reading.result()) < 4 * MIB
+        assert len(reading.result()[0]) < 4 * MIB

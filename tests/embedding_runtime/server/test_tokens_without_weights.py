@@ -44,7 +44,7 @@ def test_a_text_with_a_token_without_weights_is_400_and_the_server_continues(
 ) -> None:
     model = with_an_added_token(tmp_path / "model", packaged_minilm())
     with RuntimeServer(backend, model=model) as server:
-        server.ready(seconds=240)
+        server.ready()
         refused = server.embeddings(input=["a text", "and <added>"])
         assert refused.status_code == 400
         assert refused.json()["error"]["message"] == (

@@ -95,7 +95,7 @@ def test_two_processes_download_once(tmp_path: Path) -> None:
             start_initializer("cache", BRANCH, root, environ=environ) as first,
             start_initializer("cache", BRANCH, root, environ=environ) as second,
         ):
-            logs = [process.communicate(timeout=60)[1] for process in (first, second)]
+            logs = [process.communicate(timeout=240)[1] for process in (first, second)]
         assert (first.returncode, second.returncode) == (0, 0), logs
         assert len(downloads(hub)) == len(MODEL)
     assert list(cached(root).values()) == [dict(MODEL)]
@@ -107,12 +107,12 @@ def test_a_killed_writer_is_followed_by_the_one_that_waits_which_resumes(tmp_pat
     with FakeHub({"owner/name": a_model(tmp_path / "served", LARGE)}) as hub:
         hub.faults.stall, environ = 1, hub_environment(hub)
         with start_initializer("cache", BRANCH, root, environ=environ) as first:
-            assert hub.stalling.wait(30)
+            assert hub.stalling.wait(120)
             with start_initializer("cache", BRANCH, root, environ=environ) as second:
                 assert second.stderr is not None
                 waits = second.stderr.readline()
                 first.kill()
-                _, log = second.communicate(timeout=60)
+                _, log = second.communicate(timeout=240)
     assert re.fullmatch(rf"waiting for \S+-{first.pid}, since \S+ \S+ UTC, which downloads \S+, too\n", waits), waits
     assert second.returncode == 0, log
     assert re.search(r", [1-9][0-9]*\.\d MB of them from an earlier attempt\n", log), log
@@ -125,9 +125,9 @@ def test_a_stopped_writer_is_continued_by_the_next_one(tmp_path: Path) -> None:
     with FakeHub({"owner/name": a_model(tmp_path / "served", LARGE)}) as hub:
         hub.faults.stall = 1
         with start_initializer("cache", BRANCH, root, environ=hub_environment(hub)) as process:
-            assert hub.stalling.wait(30)
+            assert hub.stalling.wait(120)
             process.terminate()
-            _, log = process.communicate(timeout=5)
+            _, log = process.communicate(timeout=20)
         assert log.splitlines()[-1].endswith("before the model was complete; run it again to continue")
         assert cached(root) == {}
         outcome = into(root, hub)
@@ -153,7 +153,7 @@ def test_who_waits_says_so_every_minute(tmp_path: Path) -> None:
     with cache.lock("model"):
         waiting = threading.Thread(target=wait)
         waiting.start()
-        assert twice.wait(10)
+        assert twice.wait(60)
     waiting.join()
     assert all(line.startswith("waiting for ") for line in said)
 

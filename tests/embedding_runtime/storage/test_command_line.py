@@ -94,9 +94,9 @@ def test_a_download_by_hand_that_was_stopped_is_continued(tmp_path: Path) -> Non
         hub.faults.stall = 1
         arguments = ("fetch", "hf://owner/name", tmp_path / "models")
         with start_initializer(*arguments, environ=hub_environment(hub)) as process:
-            assert hub.stalling.wait(30)
+            assert hub.stalling.wait(120)
             process.send_signal(signal.SIGINT)
-            _, log = process.communicate(timeout=5)
+            _, log = process.communicate(timeout=20)
         assert process.returncode == 128 + signal.SIGINT
         assert log.splitlines()[-1].endswith("before the model was complete; run it again to continue")
         outcome = initialize(*arguments, environ=hub_environment(hub))

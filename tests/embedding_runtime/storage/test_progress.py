@@ -16,7 +16,7 @@ def test_it_reports_the_downloaded_part_of_the_total_and_the_rate() -> None:
         said.set()
 
     with progress(lambda: say(str(meter)), seconds=0.001):
-        assert said.wait(10)
+        assert said.wait(60)
     assert re.fullmatch(r"0\.5 MB of 2\.0 MB \(25%\), \d+\.\d MB/s, \d+ seconds left", lines[0])
 
 

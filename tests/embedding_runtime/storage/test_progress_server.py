@@ -14,6 +14,7 @@ from embedding_runtime.storage.progress import Meter
 from embedding_runtime.storage.progress_server import ProgressServer, progress_server
 from support.fake_hub import FakeHub
 from support.initializer import a_model, hub_environment, start_initializer
+from support.ports import a_free_port
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def server() -> Iterator[ProgressServer]:
 
 
 def get(port: int, path: str = "/progress", host: str = "127.0.0.1") -> bytes:
-    with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=5) as response:
+    with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=60) as response:
         body: bytes = response.read()
     return body
 
@@ -83,13 +84,12 @@ def test_without_the_variable_nothing_listens() -> None:
 
 def test_the_initializer_reports_while_it_downloads(tmp_path: Path) -> None:
     model = a_model(tmp_path / "served", {"config.json": b"0123456789" * 3_300_000})
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
+    port = a_free_port()
     with FakeHub({"owner/name": model}) as hub:
         hub.faults.stall = 1
         environ = hub_environment(hub) | {PROGRESS_PORT_VARIABLE: str(port)}
         with start_initializer("hf://owner/name", tmp_path / "models", environ=environ) as process:
-            assert hub.stalling.wait(30)
+            assert hub.stalling.wait(120)
             found = DownloadProgress.from_body(get(port))
             process.kill()
     assert found is not None

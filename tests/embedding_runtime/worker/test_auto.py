@@ -39,7 +39,7 @@ def reference(model: Path) -> Any:
 @pytest.mark.parametrize("frontends", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_vllm_serves_the_guides_model_and_every_frontend_reports_why(frontends: int) -> None:
     with RuntimeServer("auto", frontends=frontends) as server:
-        server.ready(seconds=WAIT)
+        server.ready()
         assert said(server)["backend"] == "vllm"
         assert said(server)["backend_reason"] == "vLLM serves this kind of model exactly"
         assert server.metric("embedding_model_info", backend="vllm") == 1
@@ -52,7 +52,7 @@ def test_vllm_serves_the_guides_model_and_every_frontend_reports_why(frontends: 
 def test_huggingface_serves_a_model_without_a_class_in_vllm(tmp_path: Path) -> None:
     model = tiny.a_transformer(tmp_path, tiny.SHAPES["distilbert"])
     with RuntimeServer("auto", model=model) as server:
-        server.ready(seconds=WAIT)
+        server.ready()
         assert said(server)["backend"] == "huggingface"
         assert said(server)["backend_reason"] == "vLLM has no class of its own for DistilBertModel"
         assert "falling back" not in server.log
@@ -62,7 +62,7 @@ def test_huggingface_serves_a_model_without_a_class_in_vllm(tmp_path: Path) -> N
 def test_huggingface_takes_over_if_vllm_cannot_load_a_model(tmp_path: Path) -> None:
     model = tiny.a_transformer(tmp_path, tiny.SHAPES["bert"])  # heads of 8, for which vLLM has no attention on CPUs
     with RuntimeServer("auto", model=model, task="text_embedding") as server:
-        server.ready(seconds=WAIT)
+        server.ready()
         assert said(server)["backend"] == "huggingface"
         assert "vLLM cannot load" in said(server)["backend_reason"] or "vllm failed" in said(server)["backend_reason"]
         assert "falling back to huggingface" in server.log
@@ -73,6 +73,6 @@ def test_huggingface_takes_over_if_vllm_cannot_load_a_model(tmp_path: Path) -> N
 def test_an_explicit_vllm_refuses_the_model_with_a_remedy(tmp_path: Path) -> None:
     model = tiny.saved(tmp_path / "saved", tiny.a_transformer(tmp_path / "plain", tiny.SHAPES["bert"]), pooling="max")
     with RuntimeServer("vllm", model=model) as server:
-        assert server.process.wait(120) == 1
+        assert server.process.wait(WAIT) == 1
         assert "pools by max" in server.log
         assert "use --backend=huggingface, or remove --backend" in server.log

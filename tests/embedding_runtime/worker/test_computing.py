@@ -65,7 +65,7 @@ class PlayedGpu:
 
     def end(self) -> None:
         self.give(9)
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -74,7 +74,7 @@ class PlayedGpu:
 
 
 def wait_until(reached: "list[Batch]", number: int) -> None:
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 60
     while len(reached) < number and time.monotonic() < limit:
         time.sleep(0.001)
     assert len(reached) == number
@@ -94,7 +94,7 @@ def test_the_next_batch_is_launched_ahead_and_results_keep_their_order() -> None
     assert gpu.sent.empty()
     gpu.launched[1].done.set()
     gpu.launched[0].done.set()
-    assert [rows_of(gpu.sent.get(timeout=10)) for _ in range(2)] == [(1, 1.0), (2, 2.0)]
+    assert [rows_of(gpu.sent.get(timeout=60)) for _ in range(2)] == [(1, 1.0), (2, 2.0)]
     gpu.end()
 
 
@@ -105,11 +105,11 @@ def test_at_most_two_batches_are_launched() -> None:
     gpu.start()
     wait_until(gpu.launched, 2)
     gpu.launched[0].done.set()
-    assert rows_of(gpu.sent.get(timeout=10)) == (1, 1.0)
+    assert rows_of(gpu.sent.get(timeout=60)) == (1, 1.0)
     wait_until(gpu.launched, 3)
     for batch in gpu.launched:
         batch.done.set()
-    assert [rows_of(gpu.sent.get(timeout=10))[0] for _ in range(2)] == [2, 3]
+    assert [rows_of(gpu.sent.get(timeout=60))[0] for _ in range(2)] == [2, 3]
     gpu.end()
 
 
@@ -117,11 +117,11 @@ def test_only_the_batch_whose_launch_fails_fails() -> None:
     gpu = PlayedGpu()
     gpu.start()
     gpu.give(7)
-    assert gpu.sent.get(timeout=10) == Failed(7)
+    assert gpu.sent.get(timeout=60) == Failed(7)
     gpu.give(1)
     wait_until(gpu.launched, 1)
     gpu.launched[0].done.set()
-    assert rows_of(gpu.sent.get(timeout=10)) == (1, 1.0)
+    assert rows_of(gpu.sent.get(timeout=60)) == (1, 1.0)
     gpu.end()
 
 
@@ -134,6 +134,6 @@ def test_only_the_batch_whose_computation_fails_fails() -> None:
     gpu.launched[0].fails = True
     for batch in gpu.launched:
         batch.done.set()
-    assert gpu.sent.get(timeout=10) == Failed(1)
-    assert rows_of(gpu.sent.get(timeout=10)) == (2, 2.0)
+    assert gpu.sent.get(timeout=60) == Failed(1)
+    assert rows_of(gpu.sent.get(timeout=60)) == (2, 2.0)
     gpu.end()

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.model
 
 def test_every_frontend_and_worker_returns_the_golden_vector() -> None:
     with RuntimeServer("huggingface", frontends=2, workers=2) as server:
-        server.ready(seconds=250)
+        server.ready()
         assert "2 workers: transformers" in server.log
         requests = [[GOLDEN_TEXT], *([f"sentence number {n}, " * n, GOLDEN_TEXT] for n in range(1, 16))]
         with ThreadPoolExecutor(8) as pool:

@@ -33,7 +33,7 @@ class Meeting:
     '''
 
     detail, batch_tokens, cosine, launch = "meeting", 1024, None, None
-    _both, _halved = threading.Barrier(2, timeout=10), threading.local()
+    _both, _halved = threading.Barrier(2, timeout=60), threading.local()
 
     def use_half_the_cores(self):
         self._halved.yes = True
@@ -78,7 +78,7 @@ def a_worker(*, refusal: str = "") -> Iterator[tuple[socket.socket, BinaryIO, "s
     """
     ours, theirs = socket.socketpair()
     with ours, theirs, ours.makefile("rb") as stream:
-        ours.settimeout(20)
+        ours.settimeout(120)
         share = json.dumps({**json.loads(SHARE), "choice": {**CHOICE, "backend": "vllm", "falls_back": True}})
         argv = [sys.executable, "-c", MEETING, str(theirs.fileno()), share if refusal else SHARE]
         argv += [f"--model_dir={packaged_minilm()}", "--model_name=m"]
@@ -134,7 +134,7 @@ def test_any_exception_other_than_batch_failed_ends_the_process(*, exclusive: bo
         send(link, Work(1, BREAKING, exclusive=exclusive))
         assert receive_sync(stream) == Broken("the fake backend failed: RuntimeError: out of cheese")
         assert receive_sync(stream) is None
-        assert process.wait(timeout=5) == 1
+        assert process.wait(timeout=60) == 1
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
@@ -144,7 +144,7 @@ def test_an_answer_that_cannot_be_sent_ends_the_process_and_is_logged(*, exclusi
         told = receive_sync(stream)
         assert isinstance(told, Broken)
         assert told.message.startswith("the fake backend failed: error: pack expected 4 items")
-        assert process.wait(timeout=5) == 1
+        assert process.wait(timeout=60) == 1
 
 
 @pytest.mark.parametrize("works", [[], [Work(0, TEXTS, exclusive=False)]], ids=["idle", "at work"])
@@ -153,7 +153,7 @@ def test_the_worker_exits_with_its_frontend(works: list[Work]) -> None:
         for work in works:
             send(link, work)
         link.shutdown(socket.SHUT_RDWR)
-        assert process.wait(timeout=5) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_the_worker_falls_back_to_huggingface_in_the_same_process() -> None:

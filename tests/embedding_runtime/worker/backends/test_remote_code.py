@@ -83,7 +83,7 @@ def with_auto_map(model: Path, code: str, **auto_map: str) -> Path:
 def test_without_the_flag_remote_code_is_refused_and_not_run(tmp_path: Path, backend: str) -> None:
     model, ran = tiny.a_model_with_remote_code(tmp_path / "model"), tmp_path / "ran"
     with RuntimeServer(backend, model=model, env={"OWN_CODE_RAN": str(ran)}) as server:
-        assert server.process.wait(120) == 1
+        assert server.process.wait(240) == 1
         assert "config.json has auto_map: a model of type 'novel' needs Python code that comes with it" in server.log
         assert "review it and set --trust_remote_code=true" in server.log.splitlines()[-1]
     assert not ran.exists()
@@ -103,7 +103,7 @@ def test_with_remote_code_the_server_returns_the_vectors_of_that_code(
     monkeypatch.delenv("HF_MODULES_CACHE")
     env = {"OWN_CODE_RAN": str(ran), "HOME": str(home)}
     with RuntimeServer(backend, model=model, env=env, trust_remote_code=True) as server:
-        answer = server.ready(seconds=240).embeddings(input=TEXTS).json()
+        answer = server.ready().embeddings(input=TEXTS).json()
         assert "running Python code that came with the model" in server.log
     assert off(np.array([item["embedding"] for item in answer["data"]]), reference_vectors(model)) < 1e-6
     assert ran.exists()
@@ -304,7 +304,7 @@ def test_a_server_runs_the_code_that_the_initializer_downloaded_and_asks_no_hub(
         asked_for, commit = len(hub.seen), hub.repositories["owner/code"].commit
         env = {"HF_ENDPOINT": hub.url, "HOME": str(tmp_path / "home")}
         with RuntimeServer(backend, model=tmp_path / "models", env=env, trust_remote_code=True) as server:
-            answer = server.ready(seconds=240).embeddings(input=TEXTS).json()
+            answer = server.ready().embeddings(input=TEXTS).json()
             assert f"with the code of owner/code at commit {commit}" in server.log
         assert len(hub.seen) == asked_for
     assert off(np.array([item["embedding"] for item in answer["data"]]), wanted) < 1e-6
