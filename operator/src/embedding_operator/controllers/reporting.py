@@ -1,4 +1,4 @@
-"""What happens to the failures of a reconcile, whatever is reconciled: each is reported in the status, and raised."""
+"""Reports each failure of a reconcile in the status, and raises it."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -25,7 +25,7 @@ def labels(service: EmbeddingService) -> dict[str, str]:
 
 
 def cache_name(service: str) -> str:
-    """Of the PersistentVolumeClaim of a service's own cache."""
+    """Name of the PersistentVolumeClaim of a service's own cache."""
     return f"{service}-cache"
 
 
@@ -47,12 +47,12 @@ def label_selector(service: EmbeddingService, revision: str) -> str:
 
 
 def deployment_name(service: EmbeddingService, revision: str) -> str:
-    """Of one revision."""
+    """Name of the Deployment of one revision."""
     return f"{service.metadata.name}-{revision}"
 
 
 def job_name(service: EmbeddingService, what: str) -> str:
-    """Of the Job that finds its model; `what` is a digest. It becomes a label, so it has at most 63 characters."""
+    """Name of the Job that finds its model; `what` is a digest. It becomes a label: at most 63 characters."""
     return f"{service.metadata.name[:_SERVICE_IN_JOB].rstrip('-')}-model-{what}"
 
 

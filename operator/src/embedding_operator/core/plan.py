@@ -92,7 +92,7 @@ class Plan:
     requeue_after: timedelta | None = None
     budget: Budget = Budget.NONE
     questions: frozenset[Question] = frozenset()
-    """To be asked to pods from now on, in place of earlier ones."""
+    """Questions to ask pods from now on, in place of earlier ones."""
 
     @property
     def is_empty(self) -> bool:

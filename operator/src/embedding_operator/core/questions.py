@@ -41,12 +41,12 @@ class Question:
 
 
 def questions(view: View) -> frozenset[Question]:
-    """All that is to be asked for a service now."""
+    """All questions about a service, for now."""
     return frozenset((*of_downloads(view.downloading), *_of_servers(view)))
 
 
 def of_downloads(pods: Iterable[Pod]) -> Iterator[Question]:
-    """How far pods are that download."""
+    """How far the downloads of these pods are."""
     for pod in pods:
         if host := _host(pod):
             url = f"http://{host}:{PROGRESS_PORT}{PROGRESS_PATH}"

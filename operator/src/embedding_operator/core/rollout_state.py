@@ -39,7 +39,7 @@ class RolloutState:
 
     @property
     def digest(self) -> str:
-        """Of the desired revision's present template."""
+        """Digest of the desired revision's present template."""
         digest: str = self.template["metadata"]["annotations"][TEMPLATE_ANNOTATION]
         return digest
 
@@ -60,7 +60,7 @@ class RolloutState:
 
     @property
     def is_ready(self) -> bool:
-        """All candidates are."""
+        """As many candidates as there are to be replicas have settled."""
         return len(self.settled) >= self.replicas
 
     @property

@@ -157,7 +157,7 @@ def _of_storage(storage_read: StorageRead) -> Condition:
 
 
 def timed(raw: Raw, conditions: Iterable[Condition], now: datetime) -> list[ConditionStatus]:
-    """As the API has them. One whose status is as it was keeps the time of its last transition."""
+    """Conditions as the API has them. One whose status has not changed keeps the time of its last transition."""
     before = raw.get("status") or {}
     result = []
     for each in conditions:

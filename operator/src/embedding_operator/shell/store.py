@@ -129,15 +129,15 @@ class Store:
         return self._versions[kind.plural]
 
     def has(self, kind: Kind, namespace: str | None, name: str) -> bool:
-        """It is known."""
+        """Whether an object of that name is known."""
         return (namespace, name) in self._objects[kind.plural]
 
     def names(self, kind: Kind, namespace: str | None) -> tuple[str, ...]:
-        """Of the objects of a kind in a namespace."""
+        """Names of the objects of a kind in a namespace."""
         return tuple(name for where, name in self._objects[kind.plural] if where == namespace)
 
     def count(self, kind: Kind) -> int:
-        """How many there are."""
+        """Number of objects of a kind."""
         return len(self._objects[kind.plural])
 
     def upsert(self, kind: Kind, raw: Json, *, is_own: bool = False) -> bool:

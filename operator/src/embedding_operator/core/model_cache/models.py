@@ -49,7 +49,7 @@ class _News:
 
     @classmethod
     def of(cls, run: Run) -> Self | None:
-        """What a Job reported that downloads nothing of the spec; None: nothing yet."""
+        """From a Job that downloads no model of the spec; None: it has not reported."""
         at, report = run.reported_at, run.report
         return cls(at, run.uri, report) if at is not None and report is not None else None
 
@@ -68,7 +68,7 @@ class _Found:
 
 
 def decide(resolved: ResolvedCache, snapshot: CacheSnapshot, now: datetime) -> Models:
-    """What is so, and what is to be done."""
+    """The state of each model, and the Jobs to create and delete."""
     found_runs = (run_of(job, snapshot.pods, now, snapshot.progress, snapshot.events) for job in snapshot.jobs)
     runs = {run.name: run for run in found_runs}
     decider = _Decider(resolved, snapshot, runs, now)

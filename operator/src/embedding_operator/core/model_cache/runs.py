@@ -40,7 +40,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of the Job."""
+        """The Job's name."""
         name: str = self.job["metadata"]["name"]
         return name
 
@@ -63,7 +63,7 @@ class Run:
 
     @property
     def reported_at(self) -> datetime | None:
-        """When it did so: as soon as its pod has ended."""
+        """When it reported that: as soon as its pod has ended."""
         ends = [pod.initializer.terminated for pod in self.pods if pod.downloaded is not None]
         return next((end.finished_at for end in ends if end and end.finished_at), self.ended_at)
 

@@ -45,7 +45,7 @@ class CacheSnapshot:
 
     @cached_property
     def location(self) -> CacheLocation:
-        """Where it is."""
+        """Where its volume and Jobs are."""
         return location_of(self.cache)
 
     def kept(self, now: datetime) -> frozenset[str]:
@@ -72,7 +72,7 @@ class CacheSnapshot:
 
     @property
     def generation(self) -> int | None:
-        """Of the spec."""
+        """Generation of the spec."""
         generation: int | None = self.cache["metadata"].get("generation")
         return generation
 
