@@ -16,7 +16,7 @@ from waiting import eventually
 REQUESTS = int(os.environ.get("REQUESTS", "8000"))
 REQUESTS_WITH_BAD_CHANGE = int(os.environ.get("REQUESTS", "1000"))
 """Clients ask throughout the change; these are the fewest requests."""
-LONGEST = 240 + REQUESTS // 20
+LONGEST = 240 + REQUESTS // 10
 """Seconds in which two busy cores answer so many requests."""
 
 pytestmark = pytest.mark.timeout(LONGEST + 600)

@@ -23,7 +23,7 @@ insecure-entitlements = ["network.host"]
     maxUsedSpace = "15GB"
 TOML
     start buildkitd "$BIN/buildkitd" --config "$RUN/buildkitd.toml"
-    until_ready buildkitd 30 "$BIN/buildctl" --addr "unix://$BUILDKITD" debug workers
+    until_ready buildkitd 180 "$BIN/buildctl" --addr "unix://$BUILDKITD" debug workers
 }
 
 # build NAME DOCKERFILE TARGET CONTEXT

@@ -51,5 +51,5 @@ start_kube_apiserver() {
         --kubelet-preferred-address-types InternalIP --kubelet-certificate-authority "$PKI/ca.crt" \
         --kubelet-client-certificate "$PKI/admin.crt" --kubelet-client-key "$PKI/admin.key" \
         --audit-policy-file "$HERE/audit-policy.yaml" --audit-log-path "$LOG/audit.log"
-    until_ready kube-apiserver 60 kubectl get --raw /readyz
+    until_ready kube-apiserver 300 kubectl get --raw /readyz
 }

@@ -53,8 +53,8 @@ bring_up() {
     make_pause_image
     say "starting the node"
     start_node
-    wait_for 60 "service accounts" kubectl get serviceaccount default
-    wait_for 60 "node $NODE to be ready" kubectl wait --for=condition=Ready "node/$NODE" --timeout=1s
+    wait_for 300 "service accounts" kubectl get serviceaccount default
+    wait_for 300 "node $NODE to be ready" kubectl wait --for=condition=Ready "node/$NODE" --timeout=1s
 }
 
 path() { echo "$BIN"; }

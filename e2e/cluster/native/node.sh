@@ -40,7 +40,7 @@ state = "$RUN/containerd"
     conf_dir = "$RUN/cni"
 TOML
     start containerd containerd --config "$RUN/containerd.toml"
-    until_ready containerd 30 ctr version
+    until_ready containerd 180 ctr version
 }
 
 start_node() {
