@@ -49,7 +49,8 @@ class Client:
     """Calls by verb. One that the kind's row in `kinds` does not list is a ValueError: the chart gives no right to it.
 
     `seconds_left` says how long this process surely leads. A write must end before that; it is not sent
-    when less than a second is left (LeaseLost). So a process that was stopped writes nothing when it continues.
+    when less than a second is left (LeaseLost). So a process that was stopped writes nothing when it continues,
+    except one request that was being sent: the API server answers 409, as it names the version that was read.
     """
 
     def __init__(
