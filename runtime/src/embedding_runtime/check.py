@@ -54,8 +54,9 @@ def check(flags: Sequence[str]) -> int:
     parser.add_argument("directory", metavar="DIR", type=Path, help="directory of the model")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="output format")
     given, others = parser.parse_known_args(flags)
+    name = given.directory.resolve().name or "model"  # "." has no name, and neither has the root directory
     try:
-        args = ServeArgs.from_argv([f"--model_name={given.directory.name}", *others, f"--model_dir={given.directory}"])
+        args = ServeArgs.from_argv([f"--model_name={name}", *others, f"--model_dir={given.directory}"])
     except ContractError as error:
         for problem in error.problems:
             sys.stderr.write(f"embedding_runtime check: {problem}\n")
