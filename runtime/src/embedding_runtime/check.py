@@ -26,10 +26,10 @@ from embedding_runtime.worker.backends.choice import Choice, choose
 __all__ = ["check", "compare"]
 
 MINIMUM_COSINE = 0.9999
-"""Of the model in float32. With --dtype or --quantize the user accepts less."""
+"""Lowest acceptable cosine similarity to sentence-transformers in float32. --dtype and --quantize accept less."""
 
 MAXIMUM_DIFFERENCE = 1e-3
-"""Of scores."""
+"""Largest acceptable difference of scores from those of sentence-transformers."""
 
 EXAMPLES = """
 examples:
@@ -121,7 +121,7 @@ def compare(spec: ModelSpec, rows: Mapping[str, Sequence[float]], reference: Map
 
 
 def _cosine(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Of two zero vectors, which a sparse encoder may return, it is 1."""
+    """The cosine similarity; 1 for two zero vectors, which a sparse encoder may return."""
     lengths = math.hypot(*ours) * math.hypot(*theirs)
     return sum(map(operator.mul, ours, theirs)) / lengths if lengths else float(list(ours) == list(theirs))
 
