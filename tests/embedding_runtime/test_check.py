@@ -85,6 +85,13 @@ def test_a_directory_without_a_model_cannot_be_served(tmp_path: Path, capfd: pyt
     assert found == {"served": False, "why_not": f"--model_dir={tmp_path / 'missing'} is not a directory"}
 
 
+def test_the_working_directory_can_be_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "config.json" in answers(capfd, ".")["why_not"]
+
+
 def test_an_invalid_flag_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert check([str(tmp_path), "--dtyp=float16"]) == 2
     assert "unknown flag --dtyp; did you mean --dtype?" in capfd.readouterr().err

@@ -26,10 +26,10 @@ from embedding_runtime.worker.backends.choice import Choice, choose
 __all__ = ["check", "compare"]
 
 MINIMUM_COSINE = 0.9999
-"""Of the model in float32. With --dtype or --quantize the user accepts less."""
+"""Lowest acceptable cosine similarity to sentence-transformers in float32. --dtype and --quantize accept less."""
 
 MAXIMUM_DIFFERENCE = 1e-3
-"""Of scores."""
+"""Largest acceptable difference of scores from those of sentence-transformers."""
 
 EXAMPLES = """
 examples:
@@ -54,8 +54,9 @@ def check(flags: Sequence[str]) -> int:
     parser.add_argument("directory", metavar="DIR", type=Path, help="directory of the model")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="output format")
     given, others = parser.parse_known_args(flags)
+    name = given.directory.resolve().name or "model"  # "." has no name, and neither has the root directory
     try:
-        args = ServeArgs.from_argv([f"--model_name={given.directory.name}", *others, f"--model_dir={given.directory}"])
+        args = ServeArgs.from_argv([f"--model_name={name}", *others, f"--model_dir={given.directory}"])
     except ContractError as error:
         for problem in error.problems:
             sys.stderr.write(f"embedding_runtime check: {problem}\n")
@@ -120,7 +121,7 @@ def compare(spec: ModelSpec, rows: Mapping[str, Sequence[float]], reference: Map
 
 
 def _cosine(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Of two zero vectors, which a sparse encoder may return, it is 1."""
+    """The cosine similarity; 1 for two zero vectors, which a sparse encoder may return."""
     lengths = math.hypot(*ours) * math.hypot(*theirs)
     return sum(map(operator.mul, ours, theirs)) / lengths if lengths else float(list(ours) == list(theirs))
 

@@ -137,7 +137,7 @@ def _how(code: int) -> str:
 
 
 def _exit_code(code: int) -> int:
-    """As shells have it, from Popen's negative number for a signal."""
+    """The exit code as shells report it: 128 + the number of a signal, for which Popen has the negative number."""
     return 128 - code if code < 0 else code
 
 

@@ -162,5 +162,4 @@ async def test_an_upload_may_be_dropped_in_the_moment_of_its_deadline() -> None:
     time.sleep(0.06)  # noqa: ASYNC251 both are due when the loop goes on
     await settle()
     request.cancel()
-    assert not problems
-    assert [type(fault) for fault in refused] == [Overloaded]
+    assert (problems, len(refused)) == ([], 1)

@@ -1,5 +1,6 @@
 """Malicious requests: each gets one clear error, and none is an internal server error."""
 
+import gzip
 import json
 from http import HTTPStatus
 
@@ -36,6 +37,16 @@ def test_a_value_that_is_not_valid_unicode_is_rejected_without_the_words_of_a_co
         )
     assert answer.status_code == HTTPStatus.BAD_REQUEST
     assert answer.json()["error"]["message"] == "prompt_name: must be valid Unicode, without unpaired surrogates"
+
+
+@pytest.mark.parametrize("texts", [1, 10_000])
+def test_a_compressed_body_is_rejected_by_that_name(fake_server: RuntimeServer, texts: int) -> None:
+    content = gzip.compress(json.dumps({"input": list(map(str, range(texts)))}).encode(), compresslevel=0)
+    with fake_server.http() as http:
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        answer = http.post("/v1/embeddings", content=content, headers=headers)
+    assert answer.status_code == HTTPStatus.BAD_REQUEST
+    assert answer.json()["error"]["message"].startswith("compressed bodies are not supported: ")
 
 
 def test_a_shape_with_huge_numbers_is_rejected(fake_server: RuntimeServer) -> None:

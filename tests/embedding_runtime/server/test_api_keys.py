@@ -143,7 +143,7 @@ def test_the_keys_file_can_change_and_become_invalid(tmp_path: Path) -> None:
 
 def test_access_is_logged_by_the_keys_name(server: RuntimeServer) -> None:
     ask(server, "sk-plain-long-enough")
-    assert "key=plain" in server.log
+    until(lambda: "key=plain" in server.log, "the line of the request, which follows its response")
 
 
 @pytest.mark.parametrize(("content", "words"), [(None, "No such file"), ("one-word", "line 1: expected NAME KEY")])

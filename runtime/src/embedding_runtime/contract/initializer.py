@@ -138,15 +138,15 @@ class DownloadedModel(BaseModel):
 
 
 class DownloadProgress(BaseModel):
-    """How far a download is: as text, a JSON object. Contains no secret."""
+    """The progress of a download: as text, a JSON object. Contains no secret."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     done_bytes: _Bytes
-    """Bytes that are there, those of earlier attempts included."""
+    """Downloaded bytes, including those of earlier attempts."""
     total_bytes: _Bytes
     bytes_per_second: _Bytes
-    """Of the last few seconds."""
+    """Average of the last few seconds."""
 
     def __str__(self) -> str:
         return self.model_dump_json()

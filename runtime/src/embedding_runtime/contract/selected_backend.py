@@ -33,7 +33,7 @@ class SelectedBackend(BaseModel):
 
     @classmethod
     def of(cls, backend: str, reason: str) -> Self:
-        """With a reason of any length and characters."""
+        """Create from a reason of any length and characters, which is shortened and made printable."""
         words = "".join(each if each.isprintable() else " " for each in reason).strip() or "unknown"
         return cls.model_validate({"backend": backend, "backend_reason": words[:_LONGEST]})
 

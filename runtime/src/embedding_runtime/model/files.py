@@ -95,10 +95,10 @@ class Tensor(NamedTuple):
     """A tensor in a safetensors file."""
 
     dtype: str
-    """With the names of the format: F32, I64."""
+    """The format's name of the type: F32, I64."""
     shape: tuple[int, ...]
     start: int
-    """Its first byte in the file."""
+    """Position of its first byte in the file."""
 
 
 def tensors_in(path: Path) -> Mapping[str, Tensor]:

@@ -38,10 +38,10 @@ _MODULES: Mapping[str, str] = {
         "need with sentence-transformers, and serve that",
     ),
 }
-"""Reason and remedy by class of sentence-transformers."""
+"""Reason and remedy, by class of a module in sentence-transformers."""
 
 _CLASSES: Mapping[str, str] = {"MultiVectorEncoder": _MULTIVECTOR}
-"""By class of the whole model in sentence-transformers."""
+"""Reason and remedy, by class of a whole model in sentence-transformers."""
 
 
 def why_not(name: str) -> str:

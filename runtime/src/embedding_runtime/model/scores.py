@@ -47,11 +47,11 @@ class Problem(StrEnum):
     """How transformers turns logits into the scores of labels: problem_type in config.json."""
 
     REGRESSION = "regression"
-    """Not at all."""
+    """Scores are the logits."""
     MULTI_LABEL = "multi_label_classification"
-    """By a sigmoid of each, since several labels may apply."""
+    """Scores are the sigmoid of each logit, since several labels may apply."""
     SINGLE_LABEL = "single_label_classification"
-    """By softmax, since one label applies; of a single label by a sigmoid."""
+    """Scores are the softmax, since one label applies; the sigmoid if there is only one label."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Scores:
     tokens: ScoreTokens | None = field(default=None, repr=False)  # `space` has it where there are any
     """Tokens of a language model; None for other cross-encoders."""
     problem: Problem = field(default=Problem.SINGLE_LABEL, compare=False, repr=False)
-    """For the scores of labels, which a request may ask for instead."""
+    """How the logits become the scores of labels, which some APIs return instead."""
 
     @classmethod
     def read(

@@ -28,7 +28,7 @@ class Static:
     """Number of token ids."""
     dimensions: int
     max_length: int
-    """In tokens: that of the tokenizer's truncation, or UNLIMITED."""
+    """Maximum length in tokens, from the tokenizer's truncation, or UNLIMITED."""
     cuts_left: bool
     """Whether the tokenizer truncates at the start."""
 

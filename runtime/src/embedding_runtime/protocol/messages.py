@@ -41,7 +41,7 @@ __all__ = [
 
 
 VLLM_FAILED = "vllm failed"
-"""How the reason begins if vllm raised an unexpected exception; the exception follows."""
+"""Start of the reason if vllm raised an unexpected exception, which follows."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ class WorkerLoad:
     concurrent: bool
     batch_tokens: int
     exclusive: Sequence[bool] = ()
-    """Of each running batch, whether it is exclusive."""
+    """Whether each running batch is exclusive."""
     tokens: int = 0
     """Tokens of all running batches."""
 

@@ -95,10 +95,15 @@ async def _body(model: type[RequestBody] | Choice, request: Request) -> RequestB
     parts = split(content, request.headers) if content else None
     if parts is None:
         raise MalformedBody(_NO_OBJECT)
+    if "content-encoding" in request.headers and content[0] not in _STARTS:  # some clients send utf-8 as the encoding
+        raise MalformedBody("compressed bodies are not supported: send JSON without the header Content-Encoding")
     if len(content) <= _LARGE:
         return _read(model, *parts)
     return await run_large(partial(_read_large, model, *parts, context_of(request.scope).limits))
 
+
+_STARTS = b"{ \t\r\n"
+"""How the JSON of a body may start."""
 
 _LARGE = 1 << 16
 """A body of more bytes is parsed in a thread, off the event loop."""

@@ -36,7 +36,7 @@ _SIZES = (32, 64)
 _DIRECTORY = Path(__file__).parent
 
 _LIBRARIES = {"AVX2": "attention_avx2.so", "AVX512": "attention_avx512.so"}
-"""By torch's name for what the CPU can do."""
+"""The compiled libraries, by torch's name of the CPU's capability."""
 
 
 class Block(NamedTuple):

@@ -74,7 +74,7 @@ class _Layer:
         parts = own.query, own.key, own.value
         self._weight = torch.cat([part.weight for part in parts]).detach()
         self._bias = torch.cat([part.bias for part in parts]).detach()
-        """Of queries, keys and values, joined: copies of the model's weights."""
+        """Joined weights and biases of queries, keys and values, copied from the model."""
         self._heads = heads
         self._merge, self._widen, self._narrow = map(
             _linear, (layer.attention.output.dense, layer.intermediate.dense, layer.output.dense)

@@ -31,7 +31,7 @@ def probe_texts(spec: ModelSpec, model: PreTrainedModel, prompt_tokens: int, *, 
 
 
 _LONGEST_PROBE = 2048
-"""In tokens. Some decoders support 32,768, which takes minutes on a CPU."""
+"""Maximum tokens of a probe. Some decoders support 32,768, which takes minutes on a CPU."""
 
 
 def as_pairs(probes: TokenBatch) -> TokenBatch:

@@ -114,7 +114,7 @@ class EmbeddingsRequest(RequestBody):
 
 
 class _Embedding(Answer):
-    """Of the outputs, those that `output` requests are present."""
+    """The vectors of a text: those that `output` requests."""
 
     object: Literal["embedding"]
     embedding: Annotated[Vector | str | None, Field(description="numbers, or base64")] = None
