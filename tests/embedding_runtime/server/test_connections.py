@@ -208,11 +208,15 @@ def test_unread_responses_do_not_fill_the_memory(impatient: RuntimeServer) -> No
 def test_unread_large_responses_do_not_block_small_ones() -> None:
     with RuntimeServer("fake", max_unsent_bytes=1) as server:
         server.ready()
-        connections = []
-        for number in range(1, 4):
-            connections.append(server.begin_request(MANY_TEXTS))
-            if number < 3:  # two are always made; the third waits
-                until(lambda: (server.metric("embedding_unsent_bytes") or 0) > 4 * MIB, "an answer that is not read")
+
+        def unread() -> float:
+            return server.metric("embedding_unsent_bytes") or 0
+
+        connections = [server.begin_request(MANY_TEXTS)]
+        until(lambda: unread() > 8 * MIB, "an answer that is not read")
+        connections.append(server.begin_request(MANY_TEXTS))
+        until(lambda: unread() > 16 * MIB, "the second one: two are always made")
+        connections.append(server.begin_request(MANY_TEXTS))  # waits
         assert server.embeddings(input="a").status_code == 200
         assert server.embeddings(input=["a"] * 2048, timeout="0.3").status_code == 504
         for connection in connections:
