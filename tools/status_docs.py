@@ -10,7 +10,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "status.md"
 
 START = """# The status of an EmbeddingService
 `kubectl get embeddingservices` shows the reason of `Ready`; `kubectl describe embeddingservice NAME` shows the message,
-which says what happened and what to do. `make generate` writes this page.
+which says what happened and what to do. The reasons below are also those of storage containers, ModelCaches and
+ClusterModelCaches ([their conditions](model-cache.md)). `make generate` writes this page.
 
 `Ready`, `Reconciling` and `Stalled` follow kstatus of sigs.k8s.io/cli-utils, as Flux and kpt do, and `kubectl wait
 --for=condition=Ready` waits for a service. `Reconciling` and `Stalled` are never both `True`. `observedGeneration`, on

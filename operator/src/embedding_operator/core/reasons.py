@@ -171,7 +171,11 @@ class Reason(StrEnum):
         Group.PODS,
         "The cluster refuses to create pods: a quota, a limit range, Pod Security or an admission webhook.",
     )
-    VOLUME_NOT_FOUND = ("VolumeNotFound", Group.PODS, "The PersistentVolumeClaim of spec.model.storageUri is missing.")
+    VOLUME_NOT_FOUND = (
+        "VolumeNotFound",
+        Group.PODS,
+        "The PersistentVolumeClaim of spec.model.storageUri or spec.model.cache does not exist.",
+    )
     VOLUME_NOT_BOUND = ("VolumeNotBound", Group.PODS, "The PersistentVolumeClaim has no volume yet.")
     UNSCHEDULABLE = ("Unschedulable", Group.PODS, "No node has what the pod requests, such as a GPU or memory.")
     VOLUME_NOT_MOUNTED = ("VolumeNotMounted", Group.PODS, "The kubelet cannot attach or mount a volume of the pod.")

@@ -73,7 +73,7 @@ _STORAGE_COLUMNS = (
 
 _CACHE_COLUMNS = (
     Column("Ready", ".status.ready", description="how many of the models are ready"),
-    _of_condition("Reason", "Ready", "reason", "why, in one word; status.models has the whole message of each"),
+    _of_condition("Reason", "Ready", "reason", "why; status.models has a message for each model"),
     Column("Size", ".status.capacity.used", description="what the models on the volume take"),
     Column("Free", ".status.capacity.free", description="what further models may take without an eviction"),
     _AGE,
@@ -89,7 +89,7 @@ RESOURCES = (
         (
             Column("URL", ".status.url"),
             _of_condition("Ready", "Ready", "status", "whether everything that the spec asks for is running"),
-            _of_condition("Reason", "Ready", "reason", "why, in one word; status.conditions has the whole message"),
+            _of_condition("Reason", "Ready", "reason", "why; status.conditions has the message"),
             Column("Backend", ".status.backend"),
             Column("Model", ".status.model.name", description="the name by which requests call the model"),
             _AGE,

@@ -130,20 +130,20 @@ class Container(SpecModel):
 
 
 class Condition(StatusModel):
-    """One thing that is so, is not so, or is not known yet."""
+    """A condition of the resource, as Kubernetes defines them."""
 
     type: str
-    """What the condition is about."""
+    """Name of the condition, such as Ready."""
     status: Literal["True", "False", "Unknown"]
-    """Whether it is so."""
+    """Whether the condition holds."""
     reason: str
-    """Why, in one word."""
+    """Why, as a word in CamelCase. docs/status.md lists them."""
     message: str
-    """Why, in words, and what to do about it."""
+    """What happened, and what to do about it."""
     last_transition_time: Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
     """When `status` last changed."""
     observed_generation: int | None = None
-    """The generation of the spec that this was said of."""
+    """The metadata.generation of the spec that the condition is about."""
     severity: str | None = None
     """Warning: the service works in spite of it."""
 

@@ -175,9 +175,9 @@ class CachedModelStatus(StatusModel):
     bytes: int | None = None
     """Size of its weights."""
     reason: str
-    """Why it is in this state, in one word."""
+    """Why it is in this state, as a word in CamelCase."""
     message: str
-    """Why, in words, and what to do about it."""
+    """What happened, and what to do about it."""
     download: DownloadStatus | None = None
     """Progress of the download, while it runs and its pod can be asked."""
     job: str | None = None
@@ -196,9 +196,9 @@ class CacheCapacityStatus(StatusModel):
     free_bytes: int | None = None
     """What further models may take without an eviction."""
     used: str | None = None
-    """The same as usedBytes, for people."""
+    """usedBytes in a readable unit."""
     free: str | None = None
-    """The same as freeBytes, for people."""
+    """freeBytes in a readable unit."""
 
 
 class ModelCacheStatus(StatusModel):
