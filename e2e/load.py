@@ -34,7 +34,7 @@ class Load:
 
     def stop(self) -> list[Answer]:
         """Tell clients that ask `until_stopped` that it is enough; their answers."""
-        eventually("the clients are told", self._is_told_to_stop)
+        eventually("the clients have received SIGTERM", self._is_terminated)
         return self.answers()
 
     def answers(self) -> list[Answer]:
@@ -44,7 +44,7 @@ class Load:
         lines = sh(f"kubectl logs {self.name} -n {self.namespace}").splitlines()
         return sorted((Answer(**json.loads(line)) for line in lines), key=lambda answer: answer.sent)
 
-    def _is_told_to_stop(self) -> bool:
+    def _is_terminated(self) -> bool:
         try:
             sh(f"kubectl exec {self.name} -n {self.namespace} -- python -c 'import os; os.kill(1, 15)'")
         except CommandFailed:  # the clients may end, and with them their container, before the command in it does

@@ -27,7 +27,7 @@ _OWN = _own_ports()
 
 
 def a_free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on. So is the one after it."""
+    """A port of 127.0.0.1 on which nothing listens; the next port is free, too."""
     return next(port for port in _OWN if _is_free(port) and _is_free(port + 1))
 
 

@@ -2,8 +2,10 @@
 
 import gzip
 import json
+from collections.abc import Mapping
 from http import HTTPStatus
 
+import httpx
 import pytest
 
 from support.runtime_server import NAME, RuntimeServer
@@ -19,22 +21,12 @@ def test_the_name_of_an_unknown_field_that_may_be_a_text_is_nowhere_in_the_answe
 
 
 def test_a_field_name_that_is_not_valid_unicode_is_rejected(fake_server: RuntimeServer) -> None:
-    with fake_server.http() as http:
-        answer = http.post(
-            "/v1/embeddings",
-            content=b'{"input": "a", "\\ud800": 1}',
-            headers={"Content-Type": "application/json"},
-        )
+    answer = _embeddings(fake_server, b'{"input": "a", "\\ud800": 1}')
     assert answer.status_code == HTTPStatus.BAD_REQUEST
 
 
 def test_a_value_that_is_not_valid_unicode_is_rejected_without_the_words_of_a_codec(fake_server: RuntimeServer) -> None:
-    with fake_server.http() as http:
-        answer = http.post(
-            "/v1/embeddings",
-            content=b'{"input": "a", "prompt_name": "\\ud800"}',
-            headers={"Content-Type": "application/json"},
-        )
+    answer = _embeddings(fake_server, b'{"input": "a", "prompt_name": "\\ud800"}')
     assert answer.status_code == HTTPStatus.BAD_REQUEST
     assert answer.json()["error"]["message"] == "prompt_name: must be valid Unicode, without unpaired surrogates"
 
@@ -42,9 +34,7 @@ def test_a_value_that_is_not_valid_unicode_is_rejected_without_the_words_of_a_co
 @pytest.mark.parametrize("texts", [1, 10_000])
 def test_a_compressed_body_is_rejected_by_that_name(fake_server: RuntimeServer, texts: int) -> None:
     content = gzip.compress(json.dumps({"input": list(map(str, range(texts)))}).encode(), compresslevel=0)
-    with fake_server.http() as http:
-        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-        answer = http.post("/v1/embeddings", content=content, headers=headers)
+    answer = _embeddings(fake_server, content, {"Content-Encoding": "gzip"})
     assert answer.status_code == HTTPStatus.BAD_REQUEST
     assert answer.json()["error"]["message"].startswith("compressed bodies are not supported: ")
 
@@ -85,3 +75,8 @@ def test_a_body_of_too_many_values_is_refused_before_it_is_parsed(
         answer = http.post(path, content=body, headers=headers)
     assert answer.status_code == HTTPStatus.BAD_REQUEST
     assert "values, 300002 of them lists or objects" in answer.text
+
+
+def _embeddings(server: RuntimeServer, content: bytes, headers: Mapping[str, str] = {}) -> httpx.Response:
+    with server.http() as http:
+        return http.post("/v1/embeddings", content=content, headers={"Content-Type": "application/json", **headers})

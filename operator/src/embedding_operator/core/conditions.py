@@ -8,11 +8,11 @@ from embedding_operator.core.diagnosis import most_severe
 from embedding_operator.core.memory import limit_too_low, quantity
 from embedding_operator.core.objects import condition_of
 from embedding_operator.core.progress import Progress, Verdict, judge
-from embedding_operator.core.reasons import WAITING, Group, Reason
+from embedding_operator.core.reasons import Group, Reason
 from embedding_operator.core.records import Condition, ConditionType, Finding, State
 from embedding_operator.core.rollout import Phase
 from embedding_operator.core.view import View
-from embedding_operator.core.wording import MESSAGE_LENGTH, one_sentence, sentence, shortened
+from embedding_operator.core.wording import MESSAGE_LENGTH, sentence, shortened
 from embedding_operator.settings import CPU
 from embedding_runtime.contract import least_memory
 
@@ -57,9 +57,8 @@ def _stalled(progress: Progress) -> Condition:
 
 def _accepted(view: View, progress: Progress) -> Condition:
     if view.problems:
-        fatal = [each for each in view.problems if each.reason not in WAITING]
-        message = one_sentence(each.message for each in view.problems)
-        return _condition(ConditionType.ACCEPTED, State.FALSE, (fatal or view.problems)[0].reason, message)
+        finding = Finding.of_problems(view.problems)
+        return _condition(ConditionType.ACCEPTED, State.FALSE, finding.reason, finding.message)
     if view.resolved is not None:
         notes = [sentence(each) for each in view.resolved.notes]
         return _condition(ConditionType.ACCEPTED, State.TRUE, Reason.ACCEPTED, " ".join(["The spec is valid.", *notes]))

@@ -7,7 +7,7 @@ from embedding_operator.core.reasons import WAITING, Reason
 from embedding_operator.core.records import Finding
 from embedding_operator.core.rollout import Phase, Rollout
 from embedding_operator.core.view import View
-from embedding_operator.core.wording import one_sentence, sentence
+from embedding_operator.core.wording import sentence
 
 __all__ = ["Progress", "Verdict", "judge"]
 
@@ -53,15 +53,12 @@ def _deleted(view: View) -> Progress | None:
 
 
 def _rejected(view: View) -> Progress | None:
-    """The reason is what only a change of the spec can mend, if anything is; what may appear by itself comes after."""
     if not view.problems:
         return None
-    fatal = [each for each in view.problems if each.reason not in WAITING]
-    reason = (fatal or view.problems)[0].reason
-    message = one_sentence(each.message for each in view.problems)
-    if view.answering:
-        message += " Running pods are left as they are and answer requests."
-    return Progress(Verdict.STALLED if fatal else Verdict.RECONCILING, reason, message)
+    finding = Finding.of_problems(view.problems)
+    note = " Running pods are left as they are and answer requests." if view.answering else ""
+    verdict = Verdict.RECONCILING if finding.reason in WAITING else Verdict.STALLED
+    return Progress(verdict, finding.reason, finding.message + note)
 
 
 def _faulty(view: View) -> Progress | None:

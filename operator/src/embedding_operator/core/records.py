@@ -1,10 +1,13 @@
 """What the core says: findings about pods, conditions of a status, Events. Plain values, no time in them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Self
 
-from embedding_operator.core.reasons import PROGRESS
+from embedding_operator.core.reasons import PROGRESS, WAITING
+from embedding_operator.core.wording import one_sentence
+from embedding_operator.errors import Problem
 
 __all__ = ["Condition", "ConditionType", "EventRecord", "Finding", "State"]
 
@@ -68,6 +71,14 @@ class Finding:
 
     reason: str
     message: str
+
+    @classmethod
+    def of_problems(cls, problems: Sequence[Problem]) -> Self:
+        """All problems of a spec, at least one. A reason that only a change of the spec can remove comes before those
+        that may go away by themselves.
+        """
+        first = next((each for each in problems if each.reason not in WAITING), problems[0])
+        return cls(first.reason, one_sentence(each.message for each in problems))
 
     @property
     def is_trouble(self) -> bool:

@@ -58,9 +58,8 @@ KOPF_WATCHES = (STORAGE_CONTAINER, CLUSTER_STORAGE_CONTAINER)
 _SLOWEST = 120.0  # seconds of one reconcile, every call of which ends within ten
 _SILENT = 2 * WATCH_SECONDS  # a watch without an event, a bookmark or a restart for so long is stuck
 _REPAIR = 60.0  # seconds between two repairs
-_REPAIR_ALL_AFTER = (
-    300.0  # seconds after which kinds are listed that kopf may have found empty, which it does not report
-)
+_REPAIR_ALL_AFTER = 300.0
+"""Seconds after which kinds are listed that kopf may have found empty, which it does not report."""
 _RETRY = 2.0
 _PATIENCE = timedelta(minutes=5)
 

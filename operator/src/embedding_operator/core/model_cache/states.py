@@ -14,7 +14,7 @@ from embedding_operator.core.objects import Raw
 from embedding_operator.core.reasons import WAITING, Reason
 from embedding_operator.core.records import Finding
 from embedding_operator.core.reported import download_status
-from embedding_operator.core.wording import one_sentence, shortened
+from embedding_operator.core.wording import shortened
 from embedding_operator.resources.model_cache import CacheCapacityStatus, CachedModelState, CachedModelStatus
 from embedding_runtime.contract import DownloadedModel, DownloadVerdict
 
@@ -87,10 +87,9 @@ def failed(uri: str, run: Run, ended_at: datetime, retry_at: datetime | None) ->
 
 def refused(model: ResolvedModel) -> CachedModelStatus:
     """It has problems; those that may go away by themselves are waited for."""
-    fatal = [each for each in model.problems if each.reason not in WAITING]
-    message = one_sentence(each.message for each in model.problems)
-    finding = Finding((fatal or model.problems)[0].reason, message)
-    return _state(model.uri, CachedModelState.FAILED if fatal else CachedModelState.PENDING, finding)
+    finding = Finding.of_problems(model.problems)
+    state = CachedModelState.PENDING if finding.reason in WAITING else CachedModelState.FAILED
+    return _state(model.uri, state, finding)
 
 
 def evicted(model: CachedModelStatus, by: str, since: datetime) -> CachedModelStatus:
